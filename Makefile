@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: LGPL-2.1-only OR MIT
+#
+# Everything that is built lies under $(B).
+#
+## make               library, drivers, tool, jobs, examples
+## make run           the main job, with all set-up
+## make check         all tests, with all set-up (about 20 minutes on 2 cores)
+## make module        the kernel module (KDIR=: other headers than the running kernel's)
+## make install       DESTDIR= PREFIX= ; also the module's sources for DKMS
+## make kselftest     the module's selftests, in a guest
+## make check-kernels the same on every kernel that tests/vm/kernel lists
+## make check-debug-kernel   everything on kernels with KASAN, lockdep, KCSAN …
+## make stress        SECONDS=60: random kills under load
+## make bench         side by side with StarPU, libgomp, futex, eventfd, pipe
+## make clean
+
+VERSION := $(shell cat VERSION)
+MAJOR := $(firstword $(subst ., ,$(VERSION)))
+B ?= build
+CC ?= gcc
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+DRIVERDIR ?= $(LIBDIR)/distworker
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+CFLAGS ?= -O2 -g
+# -ffp-contract=off: a result has the same bits on every machine.
+ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -fPIC -pthread -ffp-contract=off -fvisibility=hidden \
+	$(WARNINGS) -Ilib/include -Ikmod/uapi -Ilib/src -DDW_BUILDING_LIBRARY \
+	-DDW_VERSION='"$(VERSION)"' -DDW_DRIVER_DIR='"$(DRIVERDIR)"' -MMD -MP $(CFLAGS) $(SANITIZE)
+LINK := $(CC) -pthread $(CFLAGS) $(SANITIZE) $(LDFLAGS)
+USER_CFLAGS := $(filter-out -DDW_BUILDING_LIBRARY,$(ALL_CFLAGS))
+
+LIB_SRC := $(wildcard lib/src/task/*.c lib/src/mailbox/*.c lib/src/engine/*.c lib/src/worker/*.c \
+	lib/src/chip/*.c)
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+LIB := $(B)/libdistworker.so
+LIB_STATIC := $(B)/libdistworker.a
+LIB_LIBS := -ldl -lhwloc -lz -lelf
+
+DRIVERS := $(patsubst lib/src/chip/drivers/%/,%,$(wildcard lib/src/chip/drivers/*/))
+DRIVER_SO := $(DRIVERS:%=$(B)/libdistworker-chip-%.so)
+
+TOOL := $(B)/distworker
+TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tools/*.c))
+JOB_SO := $(patsubst tools/jobs/%.c,$(B)/jobs/%.so,$(wildcard tools/jobs/*.c))
+KERNEL_SO := $(patsubst tools/jobs/kernels/%.c,$(B)/jobs/kernels/%.so,$(wildcard tools/jobs/kernels/*.c))
+EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(wildcard docs/examples/*.c))
+
+UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+RUNTIME := $(patsubst %.c,$(B)/%,$(wildcard tests/runtime/test_*.c))
+FIXTURE_SO := $(patsubst %.c,$(B)/%.so,$(wildcard tests/runtime/fixtures/*.c))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all module tests clean
+all: $(LIB) $(DRIVER_SO) $(TOOL) $(JOB_SO) $(KERNEL_SO) $(EXAMPLES)
+tests: $(UNIT) $(RUNTIME) $(FIXTURE_SO)
+
+# ------------------------------------------------------------------ library
+
+$(B)/lib/%.o: lib/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(LIB).$(MAJOR): $(LIB_OBJ) lib/distworker.map
+	$(LINK) -shared -Wl,-soname,libdistworker.so.$(MAJOR) -Wl,--version-script=lib/distworker.map \
+		-Wl,-z,defs $(LIB_OBJ) $(LIB_LIBS) -o $@
+$(LIB): $(LIB).$(MAJOR)
+	ln -sf $(notdir $<) $@
+$(LIB_STATIC): $(LIB_OBJ)
+	rm -f $@ && ar rcs $@ $^
+
+define driver_rule
+$(B)/libdistworker-chip-$(1).so: $(patsubst %.c,$(B)/%.o,$(wildcard lib/src/chip/drivers/$(1)/*.c))
+	$$(LINK) -shared -Wl,-z,defs $$^ $$(shell cat lib/src/chip/drivers/$(1)/libs 2>/dev/null) -ldl -o $$@
+endef
+$(foreach d,$(DRIVERS),$(eval $(call driver_rule,$(d))))
+
+# ------------------------------------------------------------ tool and jobs
+
+$(B)/tools/%.o: tools/%.c
+	@mkdir -p $(@D)
+	$(CC) $(USER_CFLAGS) -c $< -o $@
+$(TOOL): $(TOOL_OBJ) $(LIB)
+	$(LINK) $(TOOL_OBJ) -L$(B) -ldistworker -ljson-c -ldl -lm -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' -o $@
+$(B)/jobs/%.so: tools/jobs/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -Wl,--build-id -shared $< -L$(B) -ldistworker -lz -lm -o $@
+$(B)/jobs/kernels/%.so: tools/jobs/kernels/%.c
+	@mkdir -p $(@D)
+	$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+$(B)/examples/%: docs/examples/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker -lm -Wl,-rpath,'$$ORIGIN/..' -o $@
+
+# -------------------------------------------------------------------- tests
+
+$(B)/tests/unit/%: tests/unit/%.c $(LIB_STATIC)
+	@mkdir -p $(@D)
+	$(LINK) $(ALL_CFLAGS) -MF $@.d $< $(LIB_STATIC) $(LIB_LIBS) -lm -o $@
+$(B)/tests/runtime/%: tests/runtime/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker -lm -Wl,-rpath,'$$ORIGIN/../..' -o $@
+$(B)/tests/runtime/fixtures/%.so: tests/runtime/fixtures/%.c
+	@mkdir -p $(@D)
+	$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+
+# ---------------------------------------------------------------- main jobs
+
+.PHONY: help run check kselftest check-kernels check-debug-kernel bench stress setup-build setup-check
+
+setup-build setup-check setup-guest setup-bench: setup-%:
+	@tests/setup $*
+
+# The main job: digits on L4 → 2 × L3 → 2 sim chips each, then what an idle tree costs.
+RUN_ARGS ?= digits --nodes 2 --chips 2 --subs 2 --driver sim --idle-seconds 5
+run: setup-build
+	@$(MAKE) --no-print-directory all
+	$(TOOL) run $(RUN_ARGS)
+
+check: setup-check
+	@$(MAKE) --no-print-directory all tests
+	@B=$(B) MAKE="$(MAKE)" tests/check
+
+kselftest: setup-guest
+	tests/selftests/guest
+
+check-kernels: setup-guest
+	tests/vm/matrix --cpus 2 --add $(B)/selftests -- sh $(B)/selftests/run_all
+
+check-debug-kernel: setup-check
+	tests/vm/debug-check
+
+bench: setup-bench
+	@$(MAKE) --no-print-directory all
+	tests/bench/run
+
+SECONDS ?= 60
+stress: setup-build
+	@$(MAKE) --no-print-directory all tests
+	tests/stress/run $(SECONDS)
+
+# The module, against the headers of the running kernel or of KDIR.
+module:
+	$(MAKE) -C kmod
+
+# ------------------------------------------------------------------ install
+
+INSTALL ?= install
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+UDEVDIR ?= /lib/udev/rules.d
+DKMS_SOURCE := $(DESTDIR)/usr/src/distworker-$(VERSION)
+
+.PHONY: install install-user install-module-source uninstall
+install: install-user install-module-source
+
+install-user: all
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(DRIVERDIR) $(DESTDIR)$(PKGCONFIGDIR) \
+		$(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/distworker \
+		$(DESTDIR)$(PREFIX)/include/linux $(DESTDIR)$(DRIVERDIR)/jobs/kernels
+	$(INSTALL) -m 755 $(LIB).$(MAJOR) $(DESTDIR)$(LIBDIR)
+	ln -sf libdistworker.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libdistworker.so
+	$(INSTALL) -m 755 $(DRIVER_SO) $(DESTDIR)$(DRIVERDIR)
+	$(INSTALL) -m 755 $(JOB_SO) $(DESTDIR)$(DRIVERDIR)/jobs
+	$(INSTALL) -m 755 $(KERNEL_SO) $(DESTDIR)$(DRIVERDIR)/jobs/kernels
+	$(INSTALL) -m 644 tools/jobs/digits.csv.gz $(DESTDIR)$(DRIVERDIR)/jobs
+	$(INSTALL) -m 755 $(TOOL) $(DESTDIR)$(PREFIX)/bin
+	$(INSTALL) -m 644 lib/include/distworker/*.h $(DESTDIR)$(PREFIX)/include/distworker
+	$(INSTALL) -m 644 kmod/uapi/linux/distworker.h $(DESTDIR)$(PREFIX)/include/linux
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@DRIVERDIR@|$(DRIVERDIR)|; s|@VERSION@|$(VERSION)|' \
+		lib/distworker.pc.in > $(DESTDIR)$(PKGCONFIGDIR)/distworker.pc
+
+# For DKMS: dkms add distworker/$(VERSION) && dkms install distworker/$(VERSION)
+install-module-source:
+	$(INSTALL) -d $(DKMS_SOURCE) $(DESTDIR)$(UDEVDIR)
+	cp -r dkms.conf VERSION $(DKMS_SOURCE)
+	cd kmod && cp -r --parents Kbuild Makefile *.c *.h uapi $(abspath $(DKMS_SOURCE))
+	rm -f $(DKMS_SOURCE)/*.mod.c
+	$(INSTALL) -m 644 kmod/*.rules $(DESTDIR)$(UDEVDIR)
+
+uninstall:
+	rm -rf $(DESTDIR)$(DRIVERDIR) $(DESTDIR)$(PREFIX)/include/distworker $(DKMS_SOURCE)
+	rm -f $(DESTDIR)$(LIBDIR)/libdistworker.so* $(DESTDIR)$(PKGCONFIGDIR)/distworker.pc \
+		$(DESTDIR)$(PREFIX)/bin/distworker $(DESTDIR)$(PREFIX)/include/linux/distworker.h \
+		$(DESTDIR)$(UDEVDIR)/*-distworker.rules
+
+clean:
+	rm -rf $(B)
+	cd kmod && rm -rf *.o *.ko *.mod *.mod.c .*.cmd .tmp_versions Module.symvers modules.order
+
+help:
+	@sed -n 's/^##//p' $(firstword $(MAKEFILE_LIST))
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

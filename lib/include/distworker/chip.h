@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The interface of chip drivers: what a shared object must offer so that a chip
+ * worker can own a device through it. A driver needs this header alone and links
+ * nothing of the library. docs/chips.md is the guide, docs/examples/chip-driver
+ * a complete small driver.
+ *
+ * A driver is found by name (libdistworker-chip-NAME.so in the library's driver
+ * folder or in the folders of DW_CHIP_PATH) or by path, and is loaded in the
+ * chip's own process only, never before a fork; once loaded it stays. It exports
+ * one symbol:
+ *
+ *     DW_CHIP_EXPORT const struct dw_chip_driver *dw_chip_driver_v1(void);
+ *
+ * Threads. All calls of one device come from one thread, the chip worker's, the
+ * one that opened it. Several devices in one process (THREAD mode) mean several
+ * threads, one each; enumerate may be called from any.
+ *
+ * Errors. A call returns 0 or -errno and puts a sentence into `error` (never
+ * NULL, empty when called) that names the object, the value and what would be
+ * right. -ENODEV means that the device is lost: the library then makes no call on it but
+ * unload and close. A driver never prints, never ends the process, and installs
+ * no signal handler. A driver that crashes takes the chip's process with it and
+ * nothing else; a call that never returns is ended by the task's deadline, with the process.
+ *
+ * Sizes. Structs that begin with `size` grow at their end. The side that
+ * allocates a struct sets it; the other touches no byte beyond it.
+ */
+#ifndef DISTWORKER_CHIP_H
+#define DISTWORKER_CHIP_H
+
+#include <distworker/distworker.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DW_CHIP_ABI_VERSION 1
+#define DW_CHIP_DRIVER_SYMBOL "dw_chip_driver_v1"
+#define DW_CHIP_DRIVER_PREFIX "libdistworker-chip-"
+#define DW_CHIP_EXPORT __attribute__((visibility("default")))
+
+struct dw_chip_device;	/* the driver's own: an open device */
+struct dw_chip_image;	/* the driver's own: an image, loaded on a device */
+
+/* The text of an error, filled by the driver; NUL-terminated. */
+struct dw_chip_error {
+	char text[256];
+};
+
+/* Capabilities, struct dw_chip_properties.capabilities. */
+
+/*
+ * submit, collect and completion_fd are there and pay: the library uses them
+ * instead of run. A driver may have them and not set this flag, when a hand-over to another
+ * thread costs more than it saves.
+ */
+#define DW_CHIP_CAP_ASYNC	(1u << 0)
+/* Memory of its own: alloc, free, copy_in, copy_out. */
+#define DW_CHIP_CAP_MEMORY	(1u << 1)
+/* Takes float64 tensors; without it the library refuses them. */
+#define DW_CHIP_CAP_FLOAT64	(1u << 2)
+/* Kernels read and write host memory directly: nothing is copied. */
+#define DW_CHIP_CAP_HOST_WRITES	(1u << 3)
+
+struct dw_chip_properties {
+	size_t size;
+	char name[64];			/* of the device */
+	char description[128];		/* for people: maker, version, what it runs on */
+	uint32_t capabilities;		/* DW_CHIP_CAP_* */
+	uint32_t cores;			/* the largest useful block_dim; 0: unknown */
+	uint64_t memory_bytes;		/* 0: none of its own, or unknown */
+	uint32_t max_tensors;		/* per call; 0: no limit */
+	uint32_t max_scalars;		/* per call; 0: no limit */
+	uint32_t queue_depth;		/* calls that may be in flight: 1 … 16; 0 means 1 */
+	uint32_t reserved;
+};
+
+/* Counters since the device was opened. */
+struct dw_chip_counters {
+	size_t size;
+	uint64_t calls;
+	uint64_t copies_in, copies_out;	/* number of copies … */
+	uint64_t bytes_in, bytes_out;	/* … and bytes, host to device and back */
+	uint64_t memory_used;		/* bytes of device memory now */
+};
+
+/*
+ * One call of an image. Everything in it stays valid until its completion was
+ * collected (until run returns), the struct itself only while submit or run is
+ * active. The library has checked every tensor (dimensions, type, overflow), the counts against
+ * the properties, and has put the defaults into config.
+ */
+struct dw_chip_call {
+	size_t size;
+	struct dw_chip_image *image;
+	const struct dw_tensor *tensors;	/* data: host address, or in a device-resident
+						 * range, see alloc */
+	const uint64_t *tensor_bytes;		/* of each tensor, from its shape and type */
+	size_t tensor_count;
+	const uint64_t *scalars;
+	size_t scalar_count;
+	struct dw_config config;		/* block_dim ≥ 1, aicpu_thread_num ≥ 1 */
+	uint64_t cookie;			/* given back by collect */
+	/* Becomes non-zero when the task was cancelled; a driver that can, stops with
+	 * -ECANCELED. Never NULL. Nobody is woken when it changes. */
+	const volatile uint32_t *cancelled;
+};
+
+struct dw_chip_completion {
+	size_t size;
+	uint64_t cookie;
+	int32_t status;			/* 0 or -errno */
+	uint32_t reserved;
+	uint64_t started_ns;		/* CLOCK_MONOTONIC; 0: the driver does not know */
+	uint64_t ended_ns;
+	struct dw_chip_error error;
+};
+
+struct dw_chip_image_spec {
+	size_t size;
+	const void *data;		/* the image; valid during load only, as is all below */
+	size_t bytes;
+	const char *entry;		/* kernel or orchestration entry; NULL: from the image */
+	const int32_t *signature;	/* enum dw_direction, tensors first; NULL: from the image */
+	size_t signature_count;
+	const char *name;		/* for messages; may be NULL */
+};
+
+/*
+ * Members from `enumerate` to `unload` are required, and `run` or the three of
+ * CAP_ASYNC; the rest may be NULL where the capability is not claimed.
+ */
+struct dw_chip_driver {
+	size_t size;			/* of this struct, as the driver was built */
+	uint32_t abi_version;		/* DW_CHIP_ABI_VERSION */
+	uint32_t reserved;
+	const char *name;		/* "sim" */
+	const char *version;
+
+	/*
+	 * Devices that there are. Fills up to *count properties (NULL: none; each has its
+	 * `size` set) and sets *count to how many devices exist. `options` as in open.
+	 */
+	int (*enumerate)(const char *options, struct dw_chip_properties *properties,
+			 size_t *count, struct dw_chip_error *error);
+	/*
+	 * `options` is "key=value,…" or NULL (a comma in a value is written "\,");
+	 * an unknown key is -EINVAL by name, an unknown id -ENODEV with how many there are.
+	 */
+	int (*open)(uint32_t id, const char *options, struct dw_chip_device **device,
+		    struct dw_chip_error *error);
+	/* Every image has been unloaded; resident memory is freed here. */
+	void (*close)(struct dw_chip_device *device);
+	int (*properties)(struct dw_chip_device *device, struct dw_chip_properties *properties,
+			  struct dw_chip_error *error);
+
+	/* -ELIBBAD: not an image of this driver; -ESRCH: no such entry, with those that there are. */
+	int (*load)(struct dw_chip_device *device, const struct dw_chip_image_spec *spec,
+		    struct dw_chip_image **image, struct dw_chip_error *error);
+	void (*unload)(struct dw_chip_device *device, struct dw_chip_image *image);
+
+	/*
+	 * Device memory (CAP_MEMORY). `handle` is an address that the library chose; a tensor
+	 * whose bytes lie in [handle, handle + bytes) means this memory and is not
+	 * copied. A tensor that lies across the end of such a range is -EFAULT. The copies take any
+	 * part of a range: `handle` is then an address within it. New memory is zero.
+	 */
+	int (*alloc)(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		     struct dw_chip_error *error);
+	int (*free)(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error);
+	int (*copy_in)(struct dw_chip_device *device, uint64_t handle, const void *host,
+		       uint64_t bytes, struct dw_chip_error *error);
+	int (*copy_out)(struct dw_chip_device *device, void *host, uint64_t handle,
+			uint64_t bytes, struct dw_chip_error *error);
+
+	/* Synchronous: returns when the call is done. Blocks; never spins for long. */
+	int (*run)(struct dw_chip_device *device, const struct dw_chip_call *call,
+		   struct dw_chip_error *error);
+
+	/*
+	 * CAP_ASYNC. submit stages the call's inputs and starts it; up to queue_depth
+	 * calls are in flight and complete in the order of submission. An error of
+	 * submit means that nothing was started and no completion comes. A driver stages inputs of a call
+	 * early only where no call before it still writes those bytes.
+	 *
+	 * collect never blocks: 1 and a completion, or 0. The library calls it until it
+	 * gives 0 before it polls completion_fd, so that submit may run a short call to its end and skip
+	 * the fd; the fd must be readable (POLLIN) while there is a completion
+	 * that came after the last collect that gave 0.
+	 */
+	int (*completion_fd)(struct dw_chip_device *device);
+	int (*submit)(struct dw_chip_device *device, const struct dw_chip_call *call,
+		      struct dw_chip_error *error);
+	int (*collect)(struct dw_chip_device *device, struct dw_chip_completion *completion);
+
+	/* May be NULL. */
+	int (*counters)(struct dw_chip_device *device, struct dw_chip_counters *counters);
+};
+
+typedef const struct dw_chip_driver *dw_chip_driver_entry(void);
+
+/* ----------------------------------------------- the library's side, for tools */
+
+/*
+ * Names of the drivers in the folders that are searched, "opencl,pto,sim", sorted; none is
+ * loaded. -ERANGE: more than `bytes`.
+ */
+DW_API int dw_chip_driver_list(char *names, size_t bytes);
+
+struct dw_chip_driver_info {
+	size_t size;
+	char name[32];
+	char version[32];
+	uint32_t abi_version;
+	uint32_t reserved;
+	char path[256];
+};
+/*
+ * Loads a driver (name or path) into this process, which should be one that
+ * will not fork Workers afterwards: vendors' libraries do not survive a fork.
+ * -ENOENT with the folders that were searched, -ELIBBAD, -EPROTO.
+ */
+DW_API int dw_chip_driver_query(const char *driver, struct dw_chip_driver_info *info);
+/*
+ * Devices of a driver. *count in: entries of `properties` (may be NULL with 0),
+ * whose sizes the call sets; out: devices that there are. As above about forks.
+ */
+DW_API int dw_chip_enumerate(const char *driver, const char *options,
+			     struct dw_chip_properties *properties, size_t *count);
+
+/* --------------------------------------------------------- images of `pto` */
+
+/* One function that runs on the cores of an Ascend chip. */
+struct dw_pto_core {
+	size_t size;
+	int32_t function;		/* id that the orchestration uses */
+	uint32_t signature_count;	/* ≤ 16 */
+	const void *data;		/* the core object */
+	size_t bytes;
+	const int32_t *signature;	/* enum dw_direction */
+};
+
+struct dw_pto_image_options {
+	size_t size;
+	const void *data;		/* the orchestration object, ≤ 4 MiB */
+	size_t bytes;
+	const char *entry;		/* its two entry names, at most 63 characters */
+	const char *config_entry;
+	const int32_t *signature;	/* of the whole call, tensors first */
+	size_t signature_count;		/* ≤ 16 */
+	const struct dw_pto_core *cores;
+	size_t core_count;		/* ≤ 32 */
+};
+/*
+ * Builds an image for the `pto` driver; *image is malloc'ed. -E2BIG names the
+ * limit that is passed, -EINVAL the field that makes no sense.
+ */
+DW_API int dw_pto_image_build(const struct dw_pto_image_options *options, void **image,
+			      size_t *bytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* DISTWORKER_CHIP_H */

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * libdistworker: a hierarchy of Workers that hands tasks to child processes
+ * through shared-memory mailboxes.
+ *
+ * Conventions, for every call below:
+ *  - returns 0 or -errno; dw_strerror_last() has the text of the calling
+ *    thread's last error, naming the object, the value and what would be right;
+ *  - outputs are the last parameters and are written only on success;
+ *  - option structs begin with their size: initialise them with DW_OPTIONS();
+ *  - nothing is printed, no signal handler is installed, and the process is
+ *    never ended by the library;
+ *  - strings that are passed in are copied; pointers that are returned belong to
+ *    the object that returned them and live as long as it does.
+ *
+ * Threads. "Any thread" means any thread of the process that made the object.
+ *
+ *   dw_worker_create … dw_worker_init, dw_worker_close   one thread at a time per tree
+ *   dw_worker_run, dw_worker_start, dw_run_*             any thread
+ *   dw_submit*, dw_alloc, dw_scope_*                     the thread that runs the orchestration
+ *                                                        function to which the dw_orch was given
+ *   dw_buffer_*, dw_callable_*, dw_worker_stats          any thread
+ *   dw_task_cancelled, dw_task_fail                      the thread that runs the callable
+ *
+ * Fork. Handles belong to the process that created them. After fork() a child
+ * that is not one of the library's own gets -EBADFD from every call but
+ * dw_strerror_last().
+ */
+#ifndef DISTWORKER_H
+#define DISTWORKER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifdef DW_BUILDING_LIBRARY
+#define DW_API __attribute__((visibility("default")))
+#else
+#define DW_API
+#endif
+
+/* An option struct with its size set and everything else zero: the defaults. */
+#define DW_OPTIONS(type) ((struct type){ .size = sizeof(struct type) })
+
+struct dw_worker;	/* one node of the hierarchy */
+struct dw_orch;		/* the Orchestrator of one run */
+struct dw_run;		/* a run in flight */
+
+/* ------------------------------------------------------------------ tensors */
+
+/* Element types. 0–8 are the reference system's; from 64 up our own. */
+enum dw_dtype {
+	DW_FLOAT32 = 0, DW_FLOAT16 = 1, DW_INT32 = 2, DW_INT16 = 3, DW_INT8 = 4,
+	DW_UINT8 = 5, DW_BFLOAT16 = 6, DW_INT64 = 7, DW_UINT64 = 8,
+	DW_FLOAT64 = 64, DW_UINT16 = 65, DW_UINT32 = 66, DW_BOOL = 67,
+};
+
+#define DW_TENSOR_MAX_DIMS 5
+
+/*
+ * A contiguous block of elements. Its bytes are exactly
+ * [data, data + product of shape[0 … ndims-1] × element size); 0 dimensions is
+ * one element. 40 bytes, the same on the wire.
+ */
+struct dw_tensor {
+	uint64_t data;				/* address; 0: see DW_OUTPUT */
+	uint32_t shape[DW_TENSOR_MAX_DIMS];	/* elements per dimension */
+	uint32_t ndims;				/* 0 … 5 */
+	uint8_t dtype;				/* enum dw_dtype */
+	uint8_t reserved[7];			/* 0 */
+};
+
+/* What a task does with a tensor. */
+enum dw_tag {
+	DW_INPUT = 0,		/* reads: after the last writers of each byte */
+	DW_OUTPUT = 1,		/* overwrites: after readers and writers; address 0: allocated */
+	DW_INOUT = 2,		/* reads and writes */
+	DW_OUTPUT_EXISTING = 3,	/* overwrites without waiting; the caller vouches for it */
+	DW_NO_DEP = 4,		/* no dependency at all */
+};
+
+/* Bytes per element, or 0 for an unknown type. */
+DW_API size_t dw_dtype_bytes(int dtype);
+/* Name as in C headers ("float32"), or "unknown". */
+DW_API const char *dw_dtype_name(int dtype);
+/* Number of bytes of a tensor; -EINVAL for an unknown type, ndims > 5, or overflow. */
+DW_API int dw_tensor_bytes(const struct dw_tensor *tensor, uint64_t *bytes);
+/* Fills a tensor. `shape` has `ndims` entries. -EINVAL as above. */
+DW_API int dw_tensor_init(struct dw_tensor *tensor, void *data, int dtype,
+			  const uint32_t *shape, uint32_t ndims);
+/* The elements [first, first + count) of dimension 0: a view, no copy. -ERANGE. */
+DW_API int dw_tensor_slice(const struct dw_tensor *tensor, uint32_t first, uint32_t count,
+			   struct dw_tensor *view);
+
+/* ---------------------------------------------------------------- arguments */
+
+/*
+ * The arguments of one task: tensors with their tags, and 64-bit scalars.
+ * The caller owns the object; a submit copies what it needs, except that the
+ * addresses of DW_OUTPUT tensors that were 0 are filled in.
+ * There is no limit on either number but memory (and the chip driver's own).
+ */
+struct dw_args;
+
+DW_API int dw_args_create(struct dw_args **args);
+DW_API void dw_args_destroy(struct dw_args *args);
+/* Empties the object and keeps its memory, for the next task. */
+DW_API void dw_args_reset(struct dw_args *args);
+DW_API int dw_args_add_tensor(struct dw_args *args, const struct dw_tensor *tensor, enum dw_tag tag);
+DW_API int dw_args_add_scalar(struct dw_args *args, uint64_t value);
+/* Bit patterns of a float64 and an int64 as scalars. */
+DW_API int dw_args_add_double(struct dw_args *args, double value);
+DW_API int dw_args_add_int(struct dw_args *args, int64_t value);
+
+/* Reading, in a callable or after a submit. Out of range: NULL, or 0. */
+DW_API size_t dw_args_tensor_count(const struct dw_args *args);
+DW_API size_t dw_args_scalar_count(const struct dw_args *args);
+DW_API const struct dw_tensor *dw_args_tensor(const struct dw_args *args, size_t index);
+DW_API void *dw_args_data(const struct dw_args *args, size_t index);
+DW_API uint64_t dw_args_scalar(const struct dw_args *args, size_t index);
+DW_API double dw_args_double(const struct dw_args *args, size_t index);
+DW_API int64_t dw_args_int(const struct dw_args *args, size_t index);
+
+/* Carried by value with every task, the same at every level. 20 bytes. */
+struct dw_config {
+	int32_t block_dim;		/* cores (work-groups) of a chip task; 0 means 1 */
+	int32_t aicpu_thread_num;	/* scheduling threads of the chip; 0 means 3 */
+	uint32_t flags;			/* DW_CONFIG_* */
+	uint32_t reserved[2];		/* 0 */
+};
+
+#define DW_CONFIG_PROFILING	(1u << 0)
+#define DW_CONFIG_DUMP_TENSOR	(1u << 1)
+
+/* ---------------------------------------------------------------- callables */
+
+/* One value for the whole tree; 0 is never valid. */
+typedef uint64_t dw_callable;
+
+/*
+ * Functions return 0 or -errno. An error fails the task; dw_task_fail() gives
+ * it a text. The arguments are valid until the function returns.
+ */
+typedef int dw_orch_fn(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context);
+typedef int dw_sub_fn(const struct dw_args *args, void *context);
+
+enum dw_symbol_kind { DW_SYMBOL_ORCH = 1, DW_SYMBOL_SUB = 2 };
+
+/* Direction of an argument of a chip callable. */
+enum dw_direction { DW_DIR_SCALAR = 0, DW_DIR_IN = 1, DW_DIR_OUT = 2, DW_DIR_INOUT = 3 };
+
+/*
+ * Functions: before dw_worker_init() of the root; the context pointer must make
+ * sense in the child (memory from before the fork, or the arena).
+ * Register them on the Worker whose children shall run them, or on any Worker
+ * above: what is registered on a Worker is known in its whole subtree.
+ * -EBUSY after init, -EEXIST for a name that is taken.
+ */
+DW_API int dw_callable_register_orch(struct dw_worker *worker, const char *name,
+				     dw_orch_fn *fn, void *context, dw_callable *callable);
+DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name,
+				    dw_sub_fn *fn, void *context, dw_callable *callable);
+/*
+ * A symbol of a shared object, "path/libjob.so:name", at any time. The file is
+ * identified by its build-id (else by its content); children load it on first
+ * use and refuse a file that has changed. When the call returns every child of
+ * the tree knows it. -ENOENT, -ELIBBAD (no ELF object), -ESRCH (no such symbol).
+ */
+DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *symbol,
+				       enum dw_symbol_kind kind, dw_callable *callable);
+/*
+ * A chip image for one driver, at any time. `entry` is the kernel or the
+ * orchestration entry in it; `signature` has one direction per argument, tensors
+ * first and then scalars (NULL: what the driver's image format says).
+ */
+struct dw_image_options {
+	size_t size;
+	const char *driver;		/* "sim", "opencl", "pto", … */
+	const char *entry;
+	const void *data;		/* the image, or NULL: read `path` */
+	size_t bytes;
+	const char *path;
+	const int32_t *signature;	/* enum dw_direction */
+	size_t signature_count;
+};
+DW_API int dw_callable_register_image(struct dw_worker *worker,
+				      const struct dw_image_options *options, dw_callable *callable);
+/* Waits until no task uses it; later submits get -ESTALE. -ENOENT. */
+DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable callable);
+/* The handle of what was registered under a name on this Worker or above it. -ENOENT. */
+DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_callable *callable);
+
+/* ------------------------------------------------------------------ workers */
+
+enum dw_mode { DW_PROCESS = 0, DW_THREAD = 1 };
+enum dw_provider { DW_PROVIDER_AUTO = 0, DW_PROVIDER_KERNEL = 1, DW_PROVIDER_FUTEX = 2 };
+enum dw_restart { DW_RESTART_NEVER = 0, DW_RESTART_ON_DEATH = 1 };
+enum dw_placement { DW_PLACE_NONE = 0, DW_PLACE_TOPOLOGY = 1 };
+
+#define DW_LEVEL_CHIP 2
+#define DW_LEVEL_NODE 3
+#define DW_LEVEL_POD 4
+#define DW_LEVEL_SUPERNODE 5
+#define DW_LEVEL_CLUSTER 6
+
+struct dw_chip_options {
+	const char *driver;	/* name in the driver folder or in DW_CHIP_PATH, or a path */
+	uint32_t device;	/* device id of the driver */
+	const char *options;	/* "key=value,…" of the driver, or NULL */
+};
+
+struct dw_worker_options {
+	size_t size;
+	const char *name;		/* in paths and messages; default "node0", "pod0", … by level and id */
+	uint32_t subs;			/* number of sub workers */
+	uint32_t chip_count;
+	const struct dw_chip_options *chips;
+	enum dw_mode mode;		/* of the children of this Worker */
+	enum dw_provider provider;	/* AUTO: DW_PROVIDER from the environment, else the module
+					 * if it is there, else futex */
+	uint64_t heap_ring_bytes;	/* each of 4 rings; default 1 GiB, reserved, not populated */
+	uint64_t arena_bytes;		/* buffers and large arguments; default 4 GiB, reserved */
+	uint32_t mailbox_depth;		/* frames per ring, a power of two; default 64 */
+	uint32_t frame_bytes;		/* default 512; larger arguments go through the arena */
+	uint64_t timeout_ns;		/* default deadline of a task; 0: none */
+	uint64_t heap_timeout_ns;	/* default 10 s */
+	uint64_t init_timeout_ns;	/* default 30 s */
+	uint64_t close_timeout_ns;	/* default 5 s, then children are killed */
+	enum dw_restart restart;
+	uint32_t restart_limit;		/* deaths of one child in 60 s that end in giving up; default 5 */
+	enum dw_placement placement;
+	uint32_t check_declared;	/* 1: a nested task that touches what its parent task did not
+					 * declare fails with EACCES */
+};
+
+/* `level` is 3 … 6. -EINVAL names the option that makes no sense. */
+DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *options,
+			    struct dw_worker **worker);
+/*
+ * `child` becomes worker `*id` of `parent`, which owns it from now on.
+ * -EINVAL: level not below the parent's, or below 3; -EBUSY: either is
+ * initialised; -EEXIST: the child has a parent; -ELOOP: it is an ancestor.
+ */
+DW_API int dw_worker_add_child(struct dw_worker *parent, struct dw_worker *child, uint32_t *id);
+/* Ids of the chips of a Worker: chip i of its options is worker *id. -ERANGE. */
+DW_API int dw_worker_chip_id(const struct dw_worker *worker, uint32_t chip, uint32_t *id);
+/*
+ * Brings the whole tree up, or nothing: on an error everything has been torn
+ * down and dw_strerror_last() tells the first cause with its path.
+ */
+DW_API int dw_worker_init(struct dw_worker *root);
+/*
+ * Runs `fn` with an Orchestrator of this Worker and returns when every task that
+ * it submitted is final: 0 or the first error ("pod0/node1/sub0: task 17
+ * "verify": EIO: short read"). May be called again and again, from any thread.
+ */
+DW_API int dw_worker_run(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
+			 const struct dw_config *config, void *context);
+struct dw_run_options {
+	size_t size;
+	uint64_t timeout_ns;		/* deadline of the run; 0: none */
+	/* Called now and then by the thread that drains, never twice at once. */
+	void (*progress)(uint64_t submitted, uint64_t finished, void *context);
+	void *progress_context;
+};
+/* The same without blocking: a thread of the library calls `fn`. `args` must live until the wait. */
+DW_API int dw_worker_start(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
+			   const struct dw_config *config, void *context,
+			   const struct dw_run_options *options, struct dw_run **run);
+/* Waits, returns what dw_worker_run() would, and frees the run. */
+DW_API int dw_run_wait(struct dw_run *run);
+/* Tasks that have not started are SKIPPED with ECANCELED; those that run are told. Any thread. */
+DW_API int dw_run_cancel(struct dw_run *run);
+/* Cancels every run of the tree. Any thread; safe to call from a thread that got a signal. */
+DW_API int dw_worker_cancel(struct dw_worker *root);
+/*
+ * Takes the whole tree down; safe at any time after create, again and again, and
+ * bounded by close_timeout_ns: children that are still busy then are killed, and the
+ * error (-ETIMEDOUT) names them. The object stays until dw_worker_destroy().
+ */
+DW_API int dw_worker_close(struct dw_worker *root);
+/* Closes if need be and frees the root with everything below it. NULL is fine. */
+DW_API void dw_worker_destroy(struct dw_worker *root);
+
+/* ------------------------------------------------------------------ buffers */
+
+/*
+ * Memory of the tree's arena, at one address in this process and all its
+ * descendants; zeroed. Before or after init; outlives runs. Tensors that are
+ * arguments must lie in a buffer, in what dw_alloc() gave, or in registered memory.
+ * -ENOMEM names the arena's size and use.
+ */
+DW_API int dw_buffer_create(struct dw_worker *worker, uint64_t bytes, void **address);
+DW_API int dw_buffer_destroy(struct dw_worker *worker, void *address);
+/* Memory that the user mapped MAP_SHARED before init. -EBUSY after init. */
+DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t bytes);
+
+/* ------------------------------------------------------------------- submit */
+
+/* Identifies a task within its run; 0 is none. */
+typedef uint64_t dw_task;
+
+#define DW_ANY UINT32_MAX
+
+struct dw_submit_options {
+	size_t size;
+	const char *name;		/* for messages and traces */
+	uint32_t worker;		/* id of a next-level worker or chip, or DW_ANY; see below */
+	uint32_t retries;		/* further attempts; only for callables that are safe to repeat */
+	uint64_t timeout_ns;		/* deadline once started; 0: the Worker's */
+	struct dw_config config;
+	const dw_task *after;		/* explicit edges */
+	size_t after_count;
+};
+/* The defaults, with DW_ANY. */
+#define DW_SUBMIT_OPTIONS ((struct dw_submit_options){ \
+	.size = sizeof(struct dw_submit_options), .worker = DW_ANY })
+
+/*
+ * Submits one task: an orchestration to a nested Worker, an image to a chip, a
+ * sub function to a sub worker. `options` may be NULL, `task` too. May block
+ * while the heap is full. Nothing is queued when it fails:
+ *  -EINVAL a field that makes no sense; -ENOENT, -ESTALE the callable is unknown
+ *  or was unregistered; -EFAULT a tensor lies outside the arena; -ENODEV no
+ *  worker can take it; -EDEADLK, -ENOBUFS heap; -ECANCELED the run is cancelled.
+ */
+DW_API int dw_submit(struct dw_orch *orch, dw_callable callable, struct dw_args *args,
+		     const struct dw_submit_options *options, dw_task *task);
+/*
+ * A group: `members` tasks of one callable that run at the same time on
+ * different workers; one node of the graph. `workers` has one id per member, or NULL: any.
+ * -ENODEV when fewer workers live than there are members.
+ */
+DW_API int dw_submit_group(struct dw_orch *orch, dw_callable callable, struct dw_args *const *args,
+			   size_t members, const uint32_t *workers,
+			   const struct dw_submit_options *options, dw_task *task);
+/* An intermediate tensor that lives until its scope has ended and its last user is done. */
+DW_API int dw_alloc(struct dw_orch *orch, int dtype, const uint32_t *shape, uint32_t ndims,
+		    struct dw_tensor *tensor);
+/* Up to 64 deep. scope_end does not block. -EOVERFLOW, -EINVAL (no scope open). */
+DW_API int dw_scope_begin(struct dw_orch *orch);
+DW_API int dw_scope_end(struct dw_orch *orch);
+/* Waits until every task that was submitted so far is final; the first error of the run, or 0. */
+DW_API int dw_orch_wait(struct dw_orch *orch);
+/* Device memory on one chip, for tensors that stay there; freed with the run at the latest. */
+DW_API int dw_chip_alloc(struct dw_orch *orch, uint32_t worker, int dtype, const uint32_t *shape,
+			 uint32_t ndims, struct dw_tensor *tensor);
+DW_API int dw_chip_free(struct dw_orch *orch, const struct dw_tensor *tensor);
+/* The Worker that this Orchestrator belongs to, and how many workers it can address. */
+DW_API uint32_t dw_orch_worker_count(const struct dw_orch *orch);	/* next-level Workers and chips */
+DW_API uint32_t dw_orch_sub_count(const struct dw_orch *orch);
+DW_API int dw_orch_find(struct dw_orch *orch, const char *name, dw_callable *callable);
+
+/* ------------------------------------------------------- inside a callable */
+
+/* Non-zero when the task's run was cancelled, a member of its group died, or its deadline passed. */
+DW_API int dw_task_cancelled(void);
+/* Sets the text of the error that the callable is about to return; returns -error. */
+DW_API int dw_task_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ------------------------------------------------------------------- seeing */
+
+/* The text of this thread's last error; never NULL. */
+DW_API const char *dw_strerror_last(void);
+/* "0.1.0" */
+DW_API const char *dw_version(void);
+
+enum dw_child_kind { DW_CHILD_SUB = 0, DW_CHILD_CHIP = 1, DW_CHILD_WORKER = 2 };
+
+struct dw_child_stats {
+	char path[96];			/* "pod0/node1/chip0" */
+	uint32_t kind;			/* enum dw_child_kind */
+	uint32_t level;			/* of the child: 2 for chips, 0 for sub workers */
+	int32_t pid;			/* 0: none (a thread's is the process's) */
+	uint32_t alive;
+	uint64_t tasks_done, tasks_failed, tasks_skipped;
+	uint64_t busy_ns;		/* time spent in callables */
+	uint64_t wakes;			/* wake-ups that the parent paid for it */
+	uint64_t sleeps;		/* times that it slept */
+	uint64_t cpu_ns;		/* user and system time of the process (of the thread) */
+};
+/*
+ * Counters of the whole tree below `worker`, the subtrees of other processes
+ * included: `*count` in: entries of `stats`; out: children there are.
+ */
+DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stats, size_t *count);
+
+struct dw_engine_stats {
+	size_t size;
+	uint64_t submitted, done, failed, skipped, retried;
+	uint64_t parent_sleeps;		/* times that this Worker's threads slept */
+	uint64_t parent_wakes;		/* wake-up calls that this Worker paid */
+	uint64_t heap_used, heap_peak;	/* bytes, all rings */
+	uint64_t deaths, restarts;
+	uint32_t provider;		/* enum dw_provider that is in use */
+};
+DW_API int dw_worker_engine_stats(struct dw_worker *worker, struct dw_engine_stats *stats);
+
+/* What `distworker info` and `doctor` print: why the module is or is not used. */
+struct dw_provider_info {
+	size_t size;
+	uint32_t provider;		/* what AUTO chooses now */
+	uint32_t module_abi;		/* 0: no module */
+	uint64_t module_features;
+	char reason[256];		/* one sentence */
+};
+DW_API int dw_provider_query(struct dw_provider_info *info);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* DISTWORKER_H */

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * chip: finds and loads chip drivers, owns one open device and the images on it,
+ * and runs calls through it. Knows nothing of mailboxes or processes.
+ *
+ * Called by the worker layer's chip child, in the chip's own process (or thread),
+ * never before a fork. A struct chip belongs to the thread that opened it: every call
+ * on it comes from that thread, chip_close() too. No locks.
+ *
+ * One form for all drivers: chip_submit(), then chip_collect() until it gives the
+ * completion. With a driver that is not asynchronous submit runs the call to its
+ * end, and the completion is there when it returns. Calls complete in the order of their
+ * submission. The loop of a chip worker is
+ *
+ *     while (chip_in_flight() < chip_depth() && (frame = next))
+ *             if (chip_submit() < 0)  → complete the frame with the error
+ *     while (chip_collect() == 1)     → complete that frame
+ *     if something was done: again
+ *     if nothing is in flight: endpoint_wait()
+ *     else: poll { completion_fd, bell_fd (only when in_flight < depth) }
+ *
+ * chip_collect() before the poll is not optional: a completion that was there when submit
+ * returned does not make the fd readable.
+ *
+ * Errors: -errno with a text through error_set().
+ */
+#ifndef DW_CHIP_CHIP_H
+#define DW_CHIP_CHIP_H
+
+#include <stdbool.h>
+#include <distworker/chip.h>
+#include "task/task.h"
+
+struct chip;
+
+/*
+ * Loads `driver` (a name or a path, see chip_driver_load) and opens device `device`.
+ *  -EINVAL name or options; -ENOENT no such driver, with the folders that were
+ *  searched; -ELIBBAD not a driver; -EPROTO other ABI version, names both; or what the
+ *  driver's open gave.
+ */
+int chip_open(const char *driver, uint32_t device, const char *options, struct chip **chip);
+/* Unloads every image and closes the device. The driver stays loaded. NULL is fine. */
+void chip_close(struct chip *chip);
+
+const struct dw_chip_properties *chip_properties(const struct chip *chip);
+/* How many calls may be between chip_submit() and chip_collect(): 1, or more with CAP_ASYNC. */
+uint32_t chip_depth(const struct chip *chip);
+uint32_t chip_in_flight(const struct chip *chip);
+/* POLLIN while a completion can be collected; -1 for a driver that is not asynchronous. */
+int chip_completion_fd(const struct chip *chip);
+/* The device said -ENODEV: nothing works on it any more. */
+bool chip_lost(const struct chip *chip);
+
+/*
+ * Images by the handle of their callable. What `spec` points to may go away when
+ * load returns. -EEXIST, -ENOENT; unload: -EBUSY while a call is in flight.
+ */
+int chip_image_load(struct chip *chip, uint64_t key, const struct dw_chip_image_spec *spec);
+int chip_image_unload(struct chip *chip, uint64_t key);
+bool chip_image_loaded(const struct chip *chip, uint64_t key);
+
+/*
+ * Hands a call to the device. The tensors and scalars that `args` points to (not
+ * the struct itself), and `cancelled` (may be NULL), stay valid until the call's completion was
+ * collected. An error means that nothing was started: no completion will come.
+ *  -EBUSY chip_depth() calls are in flight; -ENOENT image; -EINVAL a tensor or
+ *  the config makes no sense; -E2BIG more arguments than the device takes; -ENOTSUP an
+ *  element type that it cannot take; -ENODEV the device is lost; -ECANCELED.
+ */
+int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
+		const struct dw_config *config, uint64_t cookie,
+		const volatile uint32_t *cancelled);
+
+struct chip_completion {
+	uint64_t cookie;
+	int32_t status;		/* 0 or -errno */
+	const char *text;	/* of the error; valid until the next call on this chip. Never NULL */
+	uint64_t started;	/* CLOCK_MONOTONIC, ns */
+	uint64_t ended;
+};
+/* 1 and the next completion, 0: none now. Never blocks. -errno: the driver broke; nothing will come. */
+int chip_collect(struct chip *chip, struct chip_completion *completion);
+
+/*
+ * Memory that stays on the device. `handle` is an address range that the caller
+ * chose and nobody else uses; tensors that lie in it mean this memory.
+ * -EOPNOTSUPP: the device has no memory of its own. -EEXIST, -ENOENT, -ENOMEM, -ERANGE.
+ */
+int chip_alloc(struct chip *chip, uint64_t handle, uint64_t bytes);
+int chip_free(struct chip *chip, uint64_t handle);
+int chip_copy_in(struct chip *chip, uint64_t handle, const void *host, uint64_t bytes);
+int chip_copy_out(struct chip *chip, void *host, uint64_t handle, uint64_t bytes);
+
+int chip_counters(struct chip *chip, struct dw_chip_counters *counters);
+
+/* ------------------------------------------------------------------ loader */
+
+/* A driver's table, as far as the driver has it; the rest is zero. */
+struct chip_driver {
+	struct dw_chip_driver table;
+	char path[4096];
+};
+
+/*
+ * By path when `name` has a slash; else libdistworker-chip-NAME.so in the
+ * folders of DW_CHIP_PATH (colons), in the folder of this library, in distworker/ below it, and
+ * in DW_DRIVER_DIR (set at build time). Stays loaded for the life of the process. Any thread.
+ */
+int chip_driver_load(const char *name, struct chip_driver *driver);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What every driver of this folder needs and the public interface does not give:
+ * error sentences, "key=value,…" options, numbers with units, element sizes. All of it
+ * inline: drivers link nothing of the library. No state, any thread.
+ */
+#ifndef DW_CHIP_DRIVER_KIT_H
+#define DW_CHIP_DRIVER_KIT_H
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <distworker/chip.h>
+
+#define KIT_VALUE_BYTES 4096
+
+/* Words the error, unless an earlier one is there already, and returns `code`. */
+__attribute__((format(printf, 3, 4)))
+static inline int kit_fail(struct dw_chip_error *error, int code, const char *format, ...)
+{
+	va_list list;
+
+	if (error->text[0])
+		return code;
+	va_start(list, format);
+	vsnprintf(error->text, sizeof(error->text), format, list);
+	va_end(list);
+	return code;
+}
+
+struct kit_option {
+	char key[32];
+	char value[KIT_VALUE_BYTES];
+};
+
+/*
+ * Cuts the next option off *cursor. 1 with *option, 0 at the end, -EINVAL. In a value a
+ * comma or a backslash is written with a backslash before it.
+ */
+static inline int kit_option_next(const char **cursor, struct kit_option *option,
+				  struct dw_chip_error *error)
+{
+	const char *text = *cursor;
+	size_t length = 0;
+
+	if (!text)
+		return 0;
+	while (*text == ',')
+		text++;
+	if (!*text)
+		return 0;
+	while (text[length] && text[length] != '=' && text[length] != ',')
+		length++;
+	if (text[length] != '=')
+		return kit_fail(error, -EINVAL, "driver option \"%.*s\" has no value: write %.*s=VALUE",
+				(int)(length < 64 ? length : 64), text,
+				(int)(length < 64 ? length : 64), text);
+	if (length == 0 || length >= sizeof(option->key))
+		return kit_fail(error, -EINVAL, "driver option \"%.*s\" has a key of %zu characters: 1 to %zu are possible",
+				(int)(length < 64 ? length : 64), text, length, sizeof(option->key) - 1);
+	memcpy(option->key, text, length);
+	option->key[length] = '\0';
+	text += length + 1;
+	for (length = 0; *text && *text != ','; text++) {
+		if (*text == '\\' && (text[1] == ',' || text[1] == '\\'))
+			text++;
+		if (length + 1 == sizeof(option->value))
+			return kit_fail(error, -EINVAL, "the value of driver option %s is longer than %zu characters",
+					option->key, sizeof(option->value) - 1);
+		option->value[length++] = *text;
+	}
+	option->value[length] = '\0';
+	*cursor = text;
+	return 1;
+}
+
+/* A whole number in [minimum, maximum], with K, M, G, T for powers of 1024. */
+static inline int kit_number(const struct kit_option *option, uint64_t minimum, uint64_t maximum,
+			     uint64_t *number, struct dw_chip_error *error)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	char *end = NULL;
+	unsigned long long value;
+	unsigned int shift = 0;
+
+	errno = 0;
+	value = strtoull(option->value, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (unit) {
+		shift = 10 * (unsigned int)(unit - units + 1);
+		end++;
+	}
+	if (errno || end == option->value || *end || option->value[0] < '0' || option->value[0] > '9' ||
+	    value > UINT64_MAX >> shift || value << shift < minimum || value << shift > maximum)
+		return kit_fail(error, -EINVAL, "driver option %s=%.64s: a whole number from %llu to %llu is wanted",
+				option->key, option->value, (unsigned long long)minimum,
+				(unsigned long long)maximum);
+	*number = value << shift;
+	return 0;
+}
+
+/* Bytes of an element; 0 for an unknown type. The library has checked those of a call. */
+static inline uint64_t kit_dtype_bytes(int dtype)
+{
+	switch (dtype) {
+	case DW_INT8: case DW_UINT8: case DW_BOOL:
+		return 1;
+	case DW_FLOAT16: case DW_BFLOAT16: case DW_INT16: case DW_UINT16:
+		return 2;
+	case DW_FLOAT32: case DW_INT32: case DW_UINT32:
+		return 4;
+	case DW_INT64: case DW_UINT64: case DW_FLOAT64:
+		return 8;
+	default:
+		return 0;
+	}
+}
+
+/* Copies the part of `source` that a caller's struct with a `size` in front has room for. */
+#define KIT_GIVE(target, source) do { \
+		size_t kit_size = (target)->size; \
+		(source)->size = kit_size; \
+		memcpy(target, source, kit_size < sizeof(*(source)) ? kit_size : sizeof(*(source))); \
+	} while (0)
+
+#endif

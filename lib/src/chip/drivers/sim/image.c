@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Images: ELF shared objects that come as bytes. They are written to a memfd, read
+ * with libelf before the dynamic linker sees them, and loaded from /proc/self/fd.
+ *
+ * The memfd stays open as long as the object is mapped: the dynamic linker knows objects
+ * by name, and a reused descriptor number would give it the old object again.
+ */
+#include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <gelf.h>
+#include <libelf.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "internal.h"
+
+#if defined(__x86_64__)
+#define MACHINE EM_X86_64
+#define MACHINE_NAME "x86-64"
+#elif defined(__aarch64__)
+#define MACHINE EM_AARCH64
+#define MACHINE_NAME "aarch64"
+#elif defined(__riscv)
+#define MACHINE EM_RISCV
+#define MACHINE_NAME "riscv"
+#elif defined(__powerpc64__)
+#define MACHINE EM_PPC64
+#define MACHINE_NAME "ppc64"
+#elif defined(__s390x__)
+#define MACHINE EM_S390
+#define MACHINE_NAME "s390x"
+#else
+#define MACHINE EM_NONE
+#define MACHINE_NAME "this machine"
+#endif
+#define CLASS (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32)
+#define DATA (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ELFDATA2LSB : ELFDATA2MSB)
+
+/*
+ * An image's own functions come before those of the same name that the process has (the C
+ * library exports a "step"). Sanitizers' run times cannot bear it.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(RTLD_DEEPBIND)
+#define OWN_FIRST 0
+#else
+#define OWN_FIRST RTLD_DEEPBIND
+#endif
+
+#define ENTRY_PREFIX "dw_sim_entry_"
+
+static const char *image_name(const struct dw_chip_image_spec *spec)
+{
+	return spec->name && spec->name[0] ? spec->name : "sim image";
+}
+
+static int memfd_fill(const struct dw_chip_image_spec *spec, struct dw_chip_error *error)
+{
+	const char *data = spec->data;
+	size_t done = 0;
+	int fd = memfd_create("distworker-sim-image", MFD_CLOEXEC);
+	int code;
+
+	if (fd < 0) {
+		code = -errno;
+		return kit_fail(error, code, "%s: no memfd for the image: %s", image_name(spec),
+				strerror(-code));
+	}
+	while (done < spec->bytes) {
+		ssize_t count = write(fd, data + done, spec->bytes - done);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count <= 0) {
+			code = count < 0 ? -errno : -EIO;
+			close(fd);
+			return kit_fail(error, code, "%s: cannot keep %zu bytes of image: %s",
+					image_name(spec), spec->bytes, strerror(-code));
+		}
+		done += (size_t)count;
+	}
+	return fd;
+}
+
+static int elf_check(Elf *elf, const struct dw_chip_image_spec *spec, struct dw_chip_error *error)
+{
+	const char *name = image_name(spec);
+	size_t headers = 0;
+	GElf_Ehdr header;
+
+	if (elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &header))
+		return kit_fail(error, -ELIBBAD, "%s is no ELF object (%zu bytes): compile it with cc -shared -fPIC, or `distworker image sim`",
+				name, spec->bytes);
+	if (header.e_ident[EI_CLASS] != CLASS || header.e_ident[EI_DATA] != DATA ||
+	    header.e_machine != MACHINE)
+		return kit_fail(error, -ELIBBAD, "%s is for ELF machine %u, %u-bit: " MACHINE_NAME " (%u) is wanted",
+				name, header.e_machine, header.e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32,
+				MACHINE);
+	if (header.e_type != ET_DYN)
+		return kit_fail(error, -ELIBBAD, "%s is an ELF %s: a shared object is wanted (cc -shared -fPIC)",
+				name, header.e_type == ET_REL ? "relocatable object" :
+				header.e_type == ET_EXEC ? "executable" : "file of another kind");
+	if (elf_getphdrnum(elf, &headers) < 0 || headers == 0)
+		return kit_fail(error, -ELIBBAD, "%s has no program headers in its %zu bytes: it is cut short, or not linked",
+				name, spec->bytes);
+	for (size_t i = 0; i < headers; i++) {
+		GElf_Phdr part;
+
+		if (!gelf_getphdr(elf, (int)i, &part))
+			return kit_fail(error, -ELIBBAD, "%s: program header %zu cannot be read: %s",
+					name, i, elf_errmsg(-1));
+		/* What the linker would map beyond the end of the file is a SIGBUS later. */
+		if (part.p_type == PT_LOAD &&
+		    (part.p_filesz > spec->bytes || part.p_offset > spec->bytes - part.p_filesz))
+			return kit_fail(error, -ELIBBAD, "%s is cut short: segment %zu ends at byte %llu, the image has %zu",
+					name, i, (unsigned long long)(part.p_offset + part.p_filesz),
+					spec->bytes);
+	}
+	return 0;
+}
+
+/*
+ * Looks for the function `entry` among those that the object exports, and writes all of
+ * them into `list` for the message. True if it is there.
+ */
+static bool elf_exports(Elf *elf, const char *entry, char *list, size_t bytes)
+{
+	Elf_Scn *section = NULL;
+	bool found = false;
+	size_t used = 0;
+
+	list[0] = '\0';
+	while ((section = elf_nextscn(elf, section))) {
+		GElf_Shdr header;
+		Elf_Data *data;
+
+		if (!gelf_getshdr(section, &header) || header.sh_type != SHT_DYNSYM ||
+		    header.sh_entsize == 0)
+			continue;
+		data = elf_getdata(section, NULL);
+		for (size_t i = 0; data && i < header.sh_size / header.sh_entsize; i++) {
+			const char *name;
+			GElf_Sym symbol;
+
+			if (!gelf_getsym(data, (int)i, &symbol))
+				break;
+			if (GELF_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF ||
+			    GELF_ST_BIND(symbol.st_info) == STB_LOCAL)
+				continue;
+			name = elf_strptr(elf, header.sh_link, symbol.st_name);
+			if (!name || name[0] == '_')
+				continue;
+			found |= strcmp(name, entry) == 0;
+			if (used < bytes)
+				used += (size_t)snprintf(list + used, bytes - used, "%s%s",
+							 used ? ", " : "", name);
+		}
+	}
+	return found;
+}
+
+static int elf_examine(int fd, const struct dw_chip_image_spec *spec, struct dw_chip_error *error)
+{
+	char list[128];
+	int status;
+	Elf *elf;
+
+	elf_version(EV_CURRENT);
+	elf = elf_begin(fd, ELF_C_READ, NULL);
+	if (!elf)
+		return kit_fail(error, -ELIBBAD, "%s cannot be read as ELF: %s", image_name(spec),
+				elf_errmsg(-1));
+	status = elf_check(elf, spec, error);
+	if (status == 0 && !elf_exports(elf, spec->entry, list, sizeof(list)))
+		status = kit_fail(error, -ESRCH, "%s exports no function \"%.64s\"; it exports %s",
+				  image_name(spec), spec->entry, list[0] ? list : "none");
+	elf_end(elf);
+	return status;
+}
+
+static int signature_check(const struct dw_chip_image_spec *spec, const int32_t *signature,
+			   size_t count, struct dw_chip_error *error)
+{
+	bool scalars = false;
+
+	if (count > 4096)
+		return kit_fail(error, -EINVAL, "entry \"%s\" has a signature of %zu arguments: at most 4096 are possible",
+				spec->entry, count);
+	for (size_t i = 0; i < count; i++) {
+		if (signature[i] < DW_DIR_SCALAR || signature[i] > DW_DIR_INOUT)
+			return kit_fail(error, -EINVAL, "entry \"%s\": direction %d of argument %zu is none of SCALAR 0, IN 1, OUT 2, INOUT 3",
+					spec->entry, signature[i], i);
+		if (signature[i] != DW_DIR_SCALAR && scalars)
+			return kit_fail(error, -EINVAL, "entry \"%s\": argument %zu is a tensor behind a scalar: tensors come first",
+					spec->entry, i);
+		scalars |= signature[i] == DW_DIR_SCALAR;
+	}
+	return 0;
+}
+
+/* The signature from the spec, from the image's description, or from both if they agree. */
+static int signature_choose(const struct dw_chip_image_spec *spec, const struct dw_sim_entry *entry,
+			    struct dw_chip_image *image, struct dw_chip_error *error)
+{
+	const int32_t *signature = spec->signature;
+	size_t count = spec->signature_count;
+	int status;
+
+	if (entry && signature &&
+	    (count != entry->signature_count ||
+	     memcmp(signature, entry->signature, count * sizeof(*signature)) != 0))
+		return kit_fail(error, -EINVAL, "entry \"%s\": the signature given (%zu arguments) is not the image's own (%u): give the same, or none",
+				spec->entry, count, entry->signature_count);
+	if (!signature && !entry)
+		return kit_fail(error, -EINVAL, "entry \"%s\" of %s has no signature: give one at registration, or write DW_SIM_KERNEL(%s, …) in its source",
+				spec->entry, image_name(spec), spec->entry);
+	if (!signature) {
+		signature = entry->signature;
+		count = entry->signature_count;
+	}
+	status = signature_check(spec, signature, count, error);
+	if (status < 0)
+		return status;
+	image->signature = calloc(count ? count : 1, sizeof(*signature));
+	if (!image->signature)
+		return kit_fail(error, -ENOMEM, "entry \"%s\": no memory for its signature", spec->entry);
+	if (count)
+		memcpy(image->signature, signature, count * sizeof(*signature));
+	image->signature_count = (uint32_t)count;
+	while (image->tensor_count < count && signature[image->tensor_count] != DW_DIR_SCALAR)
+		image->tensor_count++;
+	return 0;
+}
+
+static int entry_resolve(const struct dw_chip_image_spec *spec, struct dw_chip_image *image,
+			 struct dw_chip_error *error)
+{
+	char symbol[sizeof(ENTRY_PREFIX) + sizeof(image->entry)];
+	const struct dw_sim_entry *entry;
+	void *function;
+
+	snprintf(symbol, sizeof(symbol), ENTRY_PREFIX "%s", image->entry);
+	entry = dlsym(image->handle, symbol);
+	function = dlsym(image->handle, image->entry);
+	if (!function)
+		return kit_fail(error, -ESRCH, "%s: entry \"%s\": %s", image_name(spec), image->entry,
+				dlerror());
+	if (entry && (entry->size < sizeof(*entry) || entry->abi != DW_SIM_ABI))
+		return kit_fail(error, -EPROTO, "%s: entry \"%s\" is described for sim images of version %u, this driver takes %u: compile it against this distworker/sim.h",
+				image_name(spec), image->entry, entry->abi, DW_SIM_ABI);
+	image->kind = entry ? (enum dw_sim_entry_kind)entry->kind : DW_SIM_ENTRY_KERNEL;
+	/* POSIX's way from a data to a function pointer. */
+	if (image->kind == DW_SIM_ENTRY_KERNEL)
+		memcpy(&image->kernel, &function, sizeof(function));
+	else if (image->kind == DW_SIM_ENTRY_ORCHESTRATION)
+		memcpy(&image->orchestration, &function, sizeof(function));
+	else
+		return kit_fail(error, -EPROTO, "%s: entry \"%s\" is of kind %d: kernel 1 or orchestration 2 is possible",
+				image_name(spec), image->entry, image->kind);
+	return signature_choose(spec, entry, image, error);
+}
+
+int image_load(const struct dw_chip_image_spec *spec, struct dw_chip_image **result,
+	       struct dw_chip_error *error)
+{
+	struct dw_chip_image *image;
+	char path[64];
+	int status;
+
+	if (!spec->entry || !spec->entry[0])
+		return kit_fail(error, -EINVAL, "%s: no entry is named: give the kernel or orchestration to run",
+				image_name(spec));
+	if (strlen(spec->entry) >= sizeof(image->entry))
+		return kit_fail(error, -EINVAL, "%s: the entry's name has %zu characters: at most %zu are possible",
+				image_name(spec), strlen(spec->entry), sizeof(image->entry) - 1);
+	image = calloc(1, sizeof(*image));
+	if (!image)
+		return kit_fail(error, -ENOMEM, "%s: no memory", image_name(spec));
+	strcpy(image->entry, spec->entry);
+	image->fd = memfd_fill(spec, error);
+	if (image->fd < 0) {
+		status = image->fd;
+		free(image);
+		return status;
+	}
+	status = elf_examine(image->fd, spec, error);
+	if (status < 0)
+		goto fail;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", image->fd);
+	image->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | OWN_FIRST);
+	if (!image->handle) {
+		const char *text = dlerror();
+
+		/* The linker's text begins with the descriptor's path, which tells nobody anything. */
+		if (strncmp(text, path, strlen(path)) == 0)
+			text += strlen(path);
+		status = kit_fail(error, -ELIBBAD, "%s cannot be loaded%s%s", image_name(spec),
+				  text[0] == ':' ? "" : ": ", text);
+		goto fail;
+	}
+	status = entry_resolve(spec, image, error);
+	if (status < 0)
+		goto fail;
+	*result = image;
+	return 0;
+fail:
+	image_unload(image);
+	return status;
+}
+
+void image_unload(struct dw_chip_image *image)
+{
+	char path[64];
+	void *still = NULL;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", image->fd);
+	if (image->handle) {
+		dlclose(image->handle);
+		still = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+	}
+	if (still)
+		dlclose(still);
+	else
+		close(image->fd);
+	free(image->signature);
+	free(image);
+}

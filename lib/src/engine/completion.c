@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What follows from a task's end: its consumers are released or skipped, its
+ * bytes poisoned, its scope and slot given back. RAW and explicit edges carry a
+ * failure on, WAR and WAW only order. A task that will be skipped still waits for all
+ * its producers, so that who comes after it comes after them.
+ *
+ *   RUNNING ─ DONE ───────────────────────────────→ final
+ *           ─ FAILED, attempts left ─→ READY
+ *           ─ FAILED ─────────────────────────────→ final, consumers SKIP
+ *           ─ RETURNED, taken back, not started ─→ READY, PENDING, or SKIPPED
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "engine/internal.h"
+#include "engine/trace.h"
+
+void task_describe(const struct slot *slot, char *text, size_t space)
+{
+	if (slot->name)
+		snprintf(text, space, "task %llu \"%.100s\"",
+			 (unsigned long long)slot->head.number, slot->name);
+	else
+		snprintf(text, space, "task %llu", (unsigned long long)slot->head.number);
+}
+
+void run_error(struct dw_run *run, int error, const char *format, ...)
+{
+	va_list args;
+
+	if (run->error)
+		return;
+	run->error = error;
+	va_start(args, format);
+	vsnprintf(run->text, sizeof(run->text), format, args);
+	va_end(args);
+}
+
+/* Sets a final state; finish_all() does the rest, in this order: producers before who followed them. */
+void task_finish(struct engine *engine, struct slot *slot, enum task_state state)
+{
+	slot->head.state = (uint8_t)state;
+	slot->next = NULL;
+	if (engine->finished)
+		engine->last_finished->next = slot;
+	else
+		engine->finished = slot;
+	engine->last_finished = slot;
+}
+
+static void poison_payload(struct slot *slot, const struct payload *payload)
+{
+	const unsigned char *blob = payload->copy;
+	const struct dw_tensor *tensors = (const struct dw_tensor *)(blob + WIRE_HEADER_BYTES);
+	struct task_ref ref = { slot, slot->head.generation };
+	const uint8_t *tags = payload_tags(payload);
+	int32_t count;
+	uint64_t bytes;
+
+	memcpy(&count, blob, sizeof(count));
+	for (int32_t i = 0; i < count; i++) {
+		if (tags[i] == DW_INPUT || tags[i] == DW_NO_DEP ||
+		    dw_tensor_bytes(&tensors[i], &bytes) < 0 || !bytes)
+			continue;
+		tensor_map_poison(slot->run->map, tensors[i].data, tensors[i].data + bytes, ref,
+				  slot->blame);
+	}
+}
+
+/* Later consumers have to learn of it: through the bytes, or through the id. */
+static void remember_failure(struct slot *slot)
+{
+	if (slot->flags & SLOT_GROUP)
+		for (uint32_t i = 0; i < slot->group->count; i++)
+			poison_payload(slot, &slot->group->members[i].payload);
+	else
+		poison_payload(slot, &slot->payload);
+	if (failed_add(&slot->run->failed, slot_id(slot), slot->blame) < 0)
+		run_error(slot->run, -ENOMEM, "no memory to remember that task %llu failed",
+			  (unsigned long long)slot->head.number);
+}
+
+/* The last producer of a pending task: somebody wants to hear of it. */
+static void want_last_producer(struct engine *engine, struct slot *slot)
+{
+	struct slot *producer = slot_at(engine, slot->producers);
+
+	if (slot->head.state == TASK_PENDING && slot->queue == QUEUE_NONE)
+		want_completion(engine, producer);
+}
+
+static void release_consumer(struct engine *engine, struct slot *slot, struct edge *edge)
+{
+	struct slot *consumer = edge->consumer;
+	bool failed = slot->head.state != TASK_DONE;
+
+	consumer->waiting--;
+	consumer->producers ^= slot->index;
+	if (edge->counted)
+		consumer->in_lane--;
+	if (failed && edge->reasons & (EDGE_RAW | EDGE_EXPLICIT)) {
+		consumer->flags |= SLOT_SKIP;
+		if (!consumer->blame)
+			consumer->blame = slot->blame;
+		if (consumer->queue == QUEUE_AHEAD)
+			task_unqueue(engine, consumer);
+	}
+	if (!consumer->waiting)
+		task_released(engine, consumer);
+	else if (consumer->waiting == 1)
+		want_last_producer(engine, consumer);
+}
+
+void task_released(struct engine *engine, struct slot *slot)
+{
+	/* It went into a ring behind its producers: the worker runs or returns it, or has done so. */
+	if (slot->head.state != TASK_PENDING)
+		return;
+	if (slot->queue == QUEUE_AHEAD)
+		task_unqueue(engine, slot);
+	if (UNLIKELY(slot_skips(slot)))
+		task_finish(engine, slot, TASK_SKIPPED);
+	else
+		task_ready(engine, slot);
+}
+
+static void consume(struct engine *engine, struct slot *slot)
+{
+	struct dw_run *run = slot->run;
+
+	callable_put(slot->callable);
+	payload_free(engine, &slot->payload);
+	if (slot->group)
+		group_free(engine, slot->group);
+	free(slot->times);
+	if (scope_put(engine->heap, slot->scope))
+		engine->heap_serial++;
+	__atomic_store_n(&run->finished, run->finished + 1, __ATOMIC_RELAXED);
+	slot_free(engine, slot);
+}
+
+static void finish_one(struct engine *engine, struct slot *slot)
+{
+	struct edge *edge = slot->first, *next;
+
+	trace_task(engine, slot, TRACE_FINAL);
+	if (LIKELY(slot->head.state == TASK_DONE)) {
+		stat_add(&engine->stats.done, 1);
+	} else {
+		stat_add(slot->head.state == TASK_FAILED ? &engine->stats.failed :
+			 &engine->stats.skipped, 1);
+		if (slot->head.state == TASK_SKIPPED && slot->worker != DW_ANY &&
+		    !(slot->flags & SLOT_GROUP))
+			stat_add(&engine->peers[slot->worker].stats->tasks_skipped, 1);
+		remember_failure(slot);
+	}
+	for (; edge; edge = next) {
+		next = edge->next;
+		release_consumer(engine, slot, edge);
+		edge->next = engine->free_edges;
+		engine->free_edges = edge;
+	}
+	consume(engine, slot);
+}
+
+void finish_all(struct engine *engine)
+{
+	struct slot *slot;
+
+	while ((slot = engine->finished)) {
+		engine->finished = slot->next;
+		finish_one(engine, slot);
+	}
+}
+
+void task_returned(struct engine *engine, struct slot *slot)
+{
+	slot->head.state = TASK_PENDING;
+	slot->placed = NO_WORKER;
+	trace_task(engine, slot, TRACE_RETURNED);
+	if (!slot->waiting)
+		task_released(engine, slot);
+}
+
+/* ----------------------------------------------------------------- failures */
+
+static void format_ns(uint64_t ns, char *text, size_t space)
+{
+	if (ns < 1000000)
+		snprintf(text, space, "%.3g us", (double)ns / 1e3);
+	else if (ns < 1000000000)
+		snprintf(text, space, "%.4g ms", (double)ns / 1e6);
+	else
+		snprintf(text, space, "%.4g s", (double)ns / 1e9);
+}
+
+/* Kept for the time when the dead child's subtree is gone. */
+static bool hold_retry(struct peer *peer, struct slot *slot)
+{
+	struct hold *hold = malloc(sizeof(*hold));
+
+	if (!hold)
+		return false;
+	*hold = (struct hold){ .next = peer->holds, .retry = slot };
+	peer->holds = hold;
+	return true;
+}
+
+static bool task_retry(struct engine *engine, struct slot *slot, struct peer *peer,
+		       bool wait_until_gone)
+{
+	if (!slot->retries || slot_skips(slot) || slot->run->cancelled)
+		return false;
+	slot->retries--;
+	slot->attempts++;
+	slot->flags &= (uint8_t)~SLOT_DEADLINE;
+	stat_add(&engine->stats.retried, 1);
+	slot->head.state = TASK_PENDING;
+	slot->placed = NO_WORKER;
+	if (!wait_until_gone || !peer || !hold_retry(peer, slot))
+		task_released(engine, slot);
+	return true;
+}
+
+void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, int error,
+		 const char *text, bool wait_until_gone)
+{
+	char what[ERROR_TEXT_BYTES / 2], limit[32], late[128];
+	const char *path = peer ? peer->path : engine->path;
+
+	if (slot->flags & SLOT_DEADLINE) {
+		format_ns(slot->timeout_ns ? slot->timeout_ns : engine->timeout_ns, limit,
+			  sizeof(limit));
+		snprintf(late, sizeof(late), "ran longer than its deadline of %s and was killed",
+			 limit);
+		error = -ETIMEDOUT;
+		text = late;
+	}
+	if (task_retry(engine, slot, peer, wait_until_gone))
+		return;
+	if (peer)
+		stat_add(&peer->stats->tasks_failed, 1);
+	task_describe(slot, what, sizeof(what));
+	if (peer && peer->nested_text && text[0] && error != -EOWNERDEAD && error != -ETIMEDOUT)
+		run_error(slot->run, error, "%s", text);
+	else if (slot->attempts)
+		run_error(slot->run, error, "%s: %s: %s: %.300s (attempt %u)", path, what,
+			  error_name(-error), text, slot->attempts + 1u);
+	else
+		run_error(slot->run, error, "%s: %s: %s: %.300s", path, what, error_name(-error),
+			  text);
+	slot->blame = slot->head.number;
+	task_finish(engine, slot, TASK_FAILED);
+}
+
+void task_completed(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member,
+		    const struct completion *completion, const char *text)
+{
+	if (UNLIKELY(slot->flags & SLOT_GROUP)) {
+		if (completion->state == COMPLETION_DONE)
+			stat_add(&peer->stats->tasks_done, 1);
+		group_member_left(engine, slot, member, peer, completion->error, text, false);
+		return;
+	}
+	switch (completion->state) {
+	case COMPLETION_DONE:
+		stat_add(&peer->stats->tasks_done, 1);
+		task_finish(engine, slot, TASK_DONE);
+		break;
+	case COMPLETION_FAILED:
+		task_failed(engine, slot, peer, completion->error, text, false);
+		break;
+	default:
+		slot_leave_ring(engine, slot);
+		task_returned(engine, slot);
+		break;
+	}
+}

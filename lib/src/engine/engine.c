@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The engine's life: created before the forks, a background thread after them,
+ * workers that come and go, control frames, counters.
+ *
+ * The background thread sleeps in epoll on the hub's bell, the timer, a kick and the
+ * worker layer's descriptor. It takes the lock only when one of them has news.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include "engine/internal.h"
+
+enum source { SOURCE_BELL, SOURCE_TIMER, SOURCE_KICK, SOURCE_EXTRA };
+
+/* ------------------------------------------------------------------ process */
+
+static uint32_t serial = 1;
+static pthread_once_t serial_once = PTHREAD_ONCE_INIT;
+
+static void count_fork(void)
+{
+	serial++;
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, count_fork);
+}
+
+/* Differs between this process and what was forked from it. */
+uint32_t process_serial(void)
+{
+	return serial;
+}
+
+/* ------------------------------------------------------------------- create */
+
+static uint64_t *bitmap_new(const struct engine *engine)
+{
+	return calloc(engine->words ? engine->words : 1, sizeof(uint64_t));
+}
+
+static struct pool *find_pool(struct engine *engine, const struct engine_worker *worker)
+{
+	for (uint32_t i = 0; i < engine->pool_count; i++) {
+		struct pool *pool = &engine->pools[i];
+
+		if (pool->kind == worker->kind &&
+		    (worker->kind != DW_CHILD_CHIP || strcmp(pool->driver, worker->driver) == 0))
+			return pool;
+	}
+	return NULL;
+}
+
+static struct pool *add_pool(struct engine *engine, const struct peer *peer)
+{
+	struct pool *pool = &engine->pools[engine->pool_count++];
+
+	pool->kind = peer->kind;
+	pool->driver = peer->driver;
+	pool->current = NO_WORKER;
+	pool->mask = bitmap_new(engine);
+	pool->open = bitmap_new(engine);
+	pool->idle = bitmap_new(engine);
+	pool->awake = bitmap_new(engine);
+	return pool->mask && pool->open && pool->idle && pool->awake ? pool : NULL;
+}
+
+static int add_peer(struct engine *engine, uint32_t i, const struct engine_options *options)
+{
+	const struct engine_worker *worker = &options->workers[i];
+	struct peer *peer = &engine->peers[i];
+	struct pool *pool;
+
+	peer->index = i;
+	peer->kind = worker->kind;
+	peer->nested_text = worker->nested_text;
+	peer->path = strdup(worker->path);
+	peer->driver = worker->driver ? strdup(worker->driver) : NULL;
+	peer->entries = calloc(engine->depth, sizeof(*peer->entries));
+	peer->stats = options->worker_stats ? &options->worker_stats[i] : &peer->own_stats;
+	if (!peer->path || !peer->entries || (worker->driver && !peer->driver))
+		return -ENOMEM;
+	if (worker->kind == DW_CHILD_SUB)
+		engine->sub_count++;
+	pool = find_pool(engine, worker);
+	if (!pool)
+		pool = add_pool(engine, peer);
+	if (!pool)
+		return -ENOMEM;
+	peer->pool = (uint16_t)(pool - engine->pools);
+	pool->members++;
+	pool->usable++;
+	bit_set(pool->mask, i);
+	peer_update(engine, peer);
+	return 0;
+}
+
+static void forget_block(struct dw_run *run, uint64_t begin, uint64_t end, void *context)
+{
+	(void)context;
+	if (run->map)
+		tensor_map_forget(run->map, begin, end);
+}
+
+static int create_parts(struct engine *engine, const struct engine_options *options)
+{
+	uint32_t count = engine->worker_count;
+	int result;
+
+	engine->path = strdup(options->path);
+	engine->peers = calloc(count ? count : 1, sizeof(*engine->peers));
+	engine->pools = calloc(count ? count : 1, sizeof(*engine->pools));
+	engine->active = bitmap_new(engine);
+	engine->unpublished = bitmap_new(engine);
+	engine->news = bitmap_new(engine);
+	engine->wanting = bitmap_new(engine);
+	if (!engine->path || !engine->peers || !engine->pools || !engine->active ||
+	    !engine->unpublished || !engine->news || !engine->wanting)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		result = add_peer(engine, i, options);
+		if (result < 0)
+			return result;
+	}
+	result = heap_create(engine->arena, &engine->heap);
+	if (result == 0)
+		heap_on_release(engine->heap, forget_block, engine);
+	return result;
+}
+
+int engine_create(const struct engine_options *options, struct engine **engine)
+{
+	struct engine *made = aligned_alloc(64, (sizeof(*made) + 63) / 64 * 64);
+	int result;
+
+	pthread_once(&serial_once, watch_forks);
+	if (!made)
+		return error_set(-ENOMEM, "%s: no memory for its engine", options->path);
+	memset(made, 0, sizeof(*made));
+	made->hub = options->worker_count ? options->hub : NULL;
+	made->arena = options->arena;
+	made->outer_arena = options->outer_arena;
+	made->worker_count = options->worker_count;
+	made->words = (options->worker_count + 63) / 64;
+	made->depth = made->hub ? hub_depth(made->hub) : 1;
+	made->payload = made->hub ? hub_frame_payload(made->hub) : 0;
+	made->timeout_ns = options->timeout_ns;
+	made->heap_timeout_ns = options->heap_timeout_ns ? options->heap_timeout_ns : 10000000000ULL;
+	made->check_declared = options->check_declared;
+	made->ops = options->ops;
+	made->ops_context = options->ops_context;
+	made->extra_fd = options->extra_fd;
+	made->timer_fd = -1;
+	made->kick_fd = -1;
+	made->epoll_fd = -1;
+	made->timer_at = NEVER;
+	made->process = process_serial();
+	result = create_parts(made, options);
+	if (result < 0) {
+		engine_destroy(made);
+		return result == -ENOMEM ? error_set(result, "%s: no memory for its engine",
+						     options->path) : result;
+	}
+	*engine = made;
+	return 0;
+}
+
+static void destroy_peer(struct engine *engine, struct peer *peer)
+{
+	struct hold *hold;
+
+	while ((hold = peer->holds)) {
+		peer->holds = hold->next;
+		if (hold->scope) {
+			scope_put(engine->heap, hold->scope);
+			run_put(engine, hold->run);
+		}
+		free(hold);
+	}
+	free(peer->path);
+	free(peer->driver);
+	free(peer->cause);
+	free(peer->entries);
+}
+
+void engine_destroy(struct engine *engine)
+{
+	if (!engine)
+		return;
+	engine_stop(engine);
+	for (uint32_t i = 0; engine->peers && i < engine->worker_count; i++)
+		destroy_peer(engine, &engine->peers[i]);
+	for (uint32_t i = 0; i < engine->pool_count; i++) {
+		free(engine->pools[i].mask);
+		free(engine->pools[i].open);
+		free(engine->pools[i].idle);
+		free(engine->pools[i].awake);
+	}
+	if (engine->heap)
+		heap_destroy(engine->heap);
+	slots_destroy(engine);
+	free(engine->active);
+	free(engine->unpublished);
+	free(engine->news);
+	free(engine->wanting);
+	free(engine->peers);
+	free(engine->pools);
+	free(engine->path);
+	free(engine);
+}
+
+/* --------------------------------------------------------- background thread */
+
+static void drain_fd(int fd)
+{
+	uint64_t count;
+
+	if (read(fd, &count, sizeof(count)) < 0)
+		return;
+}
+
+static void background_event(struct engine *engine, enum source source)
+{
+	switch (source) {
+	case SOURCE_BELL:
+		hub_bell_clear(engine->hub);
+		break;
+	case SOURCE_TIMER:
+		drain_fd(engine->timer_fd);
+		lock_take(&engine->lock);
+		timer_expired(engine);
+		engine_unlock_and_wake(engine);
+		break;
+	case SOURCE_KICK:
+		drain_fd(engine->kick_fd);
+		break;
+	case SOURCE_EXTRA:
+		engine->ops->extra_readable(engine->ops_context);
+		break;
+	}
+}
+
+static void *background(void *argument)
+{
+	struct engine *engine = argument;
+	struct epoll_event events[4];
+	uint64_t submits = 0;
+	bool news, stop;
+	int count;
+
+	for (;;) {
+		lock_take(&engine->lock);
+		stop = engine->stopping;
+		engine_work(engine);
+		/* Nobody has called in since last time: nobody but us will refill the rings. */
+		if (submits == engine->submits && !engine->foreground)
+			ask_for_refill(engine);
+		submits = engine->submits;
+		news = engine->any_news;
+		engine_unlock_and_wake(engine);
+		if (stop)
+			return NULL;
+		/* True: there is news already, and the bell would not tell. */
+		if (engine->hub && hub_bell_arm(engine->hub))
+			news = true;
+		count = epoll_wait(engine->epoll_fd, events, 4, news ? 0 : -1);
+		for (int i = 0; i < count; i++)
+			background_event(engine, (enum source)events[i].data.u32);
+	}
+}
+
+static int watch(struct engine *engine, int fd, enum source source)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u32 = source };
+
+	return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+static int open_descriptors(struct engine *engine)
+{
+	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	engine->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (engine->epoll_fd < 0 || engine->timer_fd < 0 || engine->kick_fd < 0 ||
+	    watch(engine, engine->timer_fd, SOURCE_TIMER) < 0 ||
+	    watch(engine, engine->kick_fd, SOURCE_KICK) < 0 ||
+	    (engine->hub && watch(engine, hub_bell_fd(engine->hub), SOURCE_BELL) < 0) ||
+	    (engine->extra_fd >= 0 && watch(engine, engine->extra_fd, SOURCE_EXTRA) < 0))
+		return error_set(-errno, "%s: descriptors of its background thread: %s", engine->path,
+				 error_name(errno));
+	return 0;
+}
+
+static void close_descriptors(struct engine *engine)
+{
+	if (engine->epoll_fd >= 0)
+		close(engine->epoll_fd);
+	if (engine->timer_fd >= 0)
+		close(engine->timer_fd);
+	if (engine->kick_fd >= 0)
+		close(engine->kick_fd);
+	engine->epoll_fd = -1;
+	engine->timer_fd = -1;
+	engine->kick_fd = -1;
+}
+
+int engine_start(struct engine *engine)
+{
+	sigset_t all, before;
+	int result;
+
+	engine->process = process_serial();
+	result = open_descriptors(engine);
+	if (result == 0) {
+		/* The library's threads take none of the application's signals. */
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &before);
+		result = pthread_create(&engine->background, NULL, background, engine);
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+		if (result)
+			result = error_set(-result, "%s: no background thread: %s", engine->path,
+					   error_name(result));
+	}
+	if (result < 0)
+		close_descriptors(engine);
+	else
+		engine->background_runs = true;
+	return result;
+}
+
+void engine_stop(struct engine *engine)
+{
+	uint64_t one = 1;
+
+	if (engine->background_runs && engine->process == process_serial()) {
+		lock_take(&engine->lock);
+		engine->stopping = true;
+		lock_give(&engine->lock);
+		if (write(engine->kick_fd, &one, sizeof(one)) == sizeof(one))
+			pthread_join(engine->background, NULL);
+	}
+	engine->background_runs = false;
+	close_descriptors(engine);
+}
+
+static bool no_runs(const struct waiter *waiter)
+{
+	return !waiter->engine->runs;
+}
+
+int engine_drain(struct engine *engine, uint64_t deadline_ns)
+{
+	struct waiter waiter = { .ready = no_runs, .engine = engine };
+	int result;
+
+	lock_take(&engine->lock);
+	engine->closing = true;
+	for (struct dw_run *run = engine->runs; run; run = run->next)
+		run_cancel_locked(run, -ECANCELED, "its Worker is being closed");
+	result = wait_locked(engine, &waiter, deadline_ns ? deadline_ns : NEVER);
+	if (result < 0)
+		error_set(result, "%s: %u runs have not ended", engine->path, engine->run_count);
+	engine_unlock_and_wake(engine);
+	return result;
+}
+
+/* ------------------------------------------------------------------ workers */
+
+void engine_locked(struct engine *engine, void (*call)(void *context), void *context)
+{
+	lock_take(&engine->lock);
+	call(context);
+	engine_unlock_and_wake(engine);
+}
+
+void engine_worker_up(struct engine *engine, uint32_t worker)
+{
+	struct peer *peer = &engine->peers[worker];
+	struct pool *pool = &engine->pools[peer->pool];
+
+	lock_take(&engine->lock);
+	if (peer->state != PEER_UP) {
+		if (peer->state == PEER_DEAD)
+			pool->usable++;
+		if (peer->state == PEER_RETURNING || peer->state == PEER_DEAD)
+			stat_add(&engine->stats.restarts, 1);
+		pool->up++;
+		peer->state = PEER_UP;
+		peer->mad = false;
+		pool->saturated = false;
+		bit_set(pool->awake, worker);
+		peer_update(engine, peer);
+		if (peer->controls)
+			bit_set(engine->wanting, worker);
+	}
+	engine_work(engine);
+	engine_unlock_and_wake(engine);
+}
+
+/* Tasks that only workers could run which will not come back. */
+static void strand_queue(struct engine *engine, struct slot_queue_list *list)
+{
+	struct slot *slot;
+
+	while ((slot = list->first)) {
+		queue_remove(list, slot);
+		/* task_ready() says why there is nobody for it. */
+		task_ready(engine, slot);
+	}
+}
+
+void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, const char *cause)
+{
+	struct peer *peer = &engine->peers[worker];
+	char *kept = strdup(cause);
+
+	lock_take(&engine->lock);
+	if (kept) {
+		free(peer->cause);
+		peer->cause = kept;
+	}
+	engine_worker_lost_locked(engine, peer, returns, cause);
+	if (peer->state == PEER_DEAD) {
+		strand_queue(engine, &peer->directed);
+		if (!engine->pools[peer->pool].usable)
+			strand_queue(engine, &engine->pools[peer->pool].any);
+	}
+	finish_all(engine);
+	engine_work(engine);
+	engine_unlock_and_wake(engine);
+}
+
+void engine_worker_gone(struct engine *engine, uint32_t worker)
+{
+	struct peer *peer = &engine->peers[worker];
+	struct hold *hold;
+
+	lock_take(&engine->lock);
+	while ((hold = peer->holds)) {
+		peer->holds = hold->next;
+		if (hold->retry) {
+			task_released(engine, hold->retry);
+		} else {
+			if (scope_put(engine->heap, hold->scope))
+				engine->heap_serial++;
+			run_put(engine, hold->run);
+		}
+		free(hold);
+	}
+	finish_all(engine);
+	engine_work(engine);
+	engine_unlock_and_wake(engine);
+}
+
+/* ----------------------------------------------------------------- control */
+
+static bool control_answered(const struct waiter *waiter)
+{
+	return waiter->control->done;
+}
+
+static void control_queue(struct engine *engine, struct peer *peer, struct control *control)
+{
+	control->next = NULL;
+	if (peer->controls)
+		peer->last_control->next = control;
+	else
+		peer->controls = control;
+	peer->last_control = control;
+	bit_set(engine->wanting, peer->index);
+	peer_post_controls(engine, peer);
+}
+
+static int control_prepare(struct engine *engine, struct control *control)
+{
+	int result;
+
+	if (control->bytes <= engine->payload)
+		return 0;
+	result = arena_alloc(engine->arena, control->bytes, &control->arena_blob);
+	if (result == 0)
+		memcpy(control->arena_blob, control->blob, control->bytes);
+	return result;
+}
+
+static int control_refused(const struct peer *peer)
+{
+	return error_set(-EOWNERDEAD, "%s: %s", peer->path, peer->cause ? peer->cause : "dead");
+}
+
+int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
+		   uint32_t bytes)
+{
+	struct control control = { .code = code, .blob = blob, .bytes = bytes };
+	struct waiter waiter = { .ready = control_answered, .engine = engine, .control = &control };
+	struct peer *peer = &engine->peers[worker];
+	int result;
+
+	result = control_prepare(engine, &control);
+	if (result < 0)
+		return result;
+	lock_take(&engine->lock);
+	if (peer->state == PEER_DEAD) {
+		result = control_refused(peer);
+	} else {
+		control_queue(engine, peer, &control);
+		wait_locked(engine, &waiter, NEVER);
+		result = control.result;
+		if (result)
+			error_set(result, "%s", control.text);
+	}
+	engine_unlock_and_wake(engine);
+	if (control.arena_blob)
+		arena_free(engine->arena, control.arena_blob);
+	return result;
+}
+
+int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
+			uint32_t bytes)
+{
+	struct peer *peer = &engine->peers[worker];
+	struct control *control = malloc(sizeof(*control) + bytes);
+	int result;
+
+	if (!control)
+		return error_set(-ENOMEM, "%s: no memory for a control frame", peer->path);
+	*control = (struct control){ .code = code, .blob = control + 1, .bytes = bytes,
+				     .detached = true };
+	memcpy(control + 1, blob, bytes);
+	result = control_prepare(engine, control);
+	if (result < 0) {
+		free(control);
+		return result;
+	}
+	lock_take(&engine->lock);
+	if (peer->state == PEER_DEAD)
+		result = control_refused(peer);
+	else
+		control_queue(engine, peer, control);
+	engine_unlock_and_wake(engine);
+	if (result < 0) {
+		if (control->arena_blob)
+			arena_free(engine->arena, control->arena_blob);
+		free(control);
+	}
+	return result;
+}
+
+/* -------------------------------------------------------------- statistics */
+
+void engine_stats(struct engine *engine, struct dw_engine_stats *stats)
+{
+	size_t size = stats->size < sizeof(*stats) ? stats->size : sizeof(*stats);
+	struct dw_engine_stats now;
+	struct hub_counters counters = { 0 };
+
+	lock_take(&engine->lock);
+	now = engine->stats;
+	now.heap_used = heap_used(engine->heap);
+	now.heap_peak = heap_peak(engine->heap);
+	if (engine->hub)
+		hub_counters(engine->hub, &counters);
+	lock_give(&engine->lock);
+	now.size = size;
+	now.parent_sleeps = counters.sleeps;
+	now.parent_wakes = counters.wakes;
+	now.provider = engine->hub ? hub_provider(engine->hub) : DW_PROVIDER_AUTO;
+	memcpy(stats, &now, size);
+}
+
+void engine_worker_stats(struct engine *engine, uint32_t worker, struct dw_child_stats *stats)
+{
+	const struct peer *peer = &engine->peers[worker];
+
+	stats->kind = peer->kind;
+	snprintf(stats->path, sizeof(stats->path), "%s", peer->path);
+	stats->alive = peer->state == PEER_UP;
+	stats->tasks_done = __atomic_load_n(&peer->stats->tasks_done, __ATOMIC_RELAXED);
+	stats->tasks_failed = __atomic_load_n(&peer->stats->tasks_failed, __ATOMIC_RELAXED);
+	stats->tasks_skipped = __atomic_load_n(&peer->stats->tasks_skipped, __ATOMIC_RELAXED);
+	stats->busy_ns = __atomic_load_n(&peer->stats->busy_ns, __ATOMIC_RELAXED);
+	stats->wakes = __atomic_load_n(&peer->stats->wakes, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * engine: what one Worker does with tasks. Orchestrators, tensor map, scopes,
+ * heap, ready queues, dispatch into the mailbox rings, completion. It knows
+ * nothing of processes: the worker layer tells it who is up and who died.
+ *
+ * Owns: task slots, edges, heap rings, the frames of its hub's rings.
+ *
+ * Lock. One per engine, engine->lock, held for short stretches and never while a
+ * callable, a callback or a wait runs. Whoever holds it does all the work that is
+ * there: the submitting thread harvests and dispatches while it is inside a call,
+ * the draining thread while it waits in the *foreground* (hub_wait), and the
+ * *background* thread sleeps in poll() unless a child has urgent news while nobody
+ * drives. Functions with the suffix _locked need the lock; hub calls marked [owner] too.
+ *
+ * Task states: FREE → PENDING → READY → RUNNING → DONE | FAILED | SKIPPED →
+ * CONSUMED → FREE, never backwards; a retry is RUNNING → READY of the same task,
+ * counted. RUNNING means: in a frame of a ring, started or not.
+ */
+#ifndef DW_ENGINE_ENGINE_H
+#define DW_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <distworker/distworker.h>
+#include "mailbox/mailbox.h"
+#include "task/error.h"
+#include "task/task.h"
+
+/* ---------------------------------------------------------------- arena */
+
+/*
+ * One sparse shared mapping, at one address in the process that made it and in
+ * all its descendants: the heap rings first, then space for buffers and large
+ * arguments. Made before the first fork. A nested Worker's arena has its
+ * ancestors' arenas as `outer`: addresses in any of them are valid there.
+ * Registered memory counts as arena too. Thread-safe (own mutex; leaf lock).
+ */
+struct arena;
+
+int arena_create(uint64_t heap_ring_bytes, uint64_t buffer_bytes, struct arena *outer,
+		 struct arena **arena);
+/* Unmaps; outer arenas stay. */
+void arena_destroy(struct arena *arena);
+/* After the forks: an unrelated tree or child of this process does not inherit it. */
+void arena_seal(struct arena *arena);
+/* Zeroed, aligned to 64 bytes (page for ≥ 1 page). -ENOMEM with size and use. */
+int arena_alloc(struct arena *arena, uint64_t bytes, void **address);
+/* -ENOENT when it is not the start of an allocation. */
+int arena_free(struct arena *arena, void *address);
+int arena_register(struct arena *arena, void *address, uint64_t bytes);
+/* Whether [address, address + bytes) lies in this arena, an outer one, or registered memory. */
+bool arena_contains(const struct arena *arena, uint64_t address, uint64_t bytes);
+/* Base and size of heap ring 0 … 3. */
+void *arena_ring(const struct arena *arena, uint32_t ring, uint64_t *bytes);
+uint64_t arena_used(const struct arena *arena);
+
+/* ------------------------------------------------------------ callables */
+
+/*
+ * The process's table of callables; forked children inherit it as it is, later
+ * entries reach them by control frames (worker layer). A handle is
+ * kind << 60 | generation << 32 | index + 1. Thread-safe: lookups take no lock
+ * (entries are published once, retired by generation), changes take a mutex.
+ */
+enum callable_kind {
+	CALLABLE_ORCH = 1, CALLABLE_SUB = 2, CALLABLE_SYMBOL_ORCH = 3, CALLABLE_SYMBOL_SUB = 4,
+	CALLABLE_IMAGE = 5,
+};
+
+struct callable {
+	dw_callable handle;
+	enum callable_kind kind;
+	char *name;			/* function name, "path:symbol", or "driver:entry" */
+	union {
+		dw_orch_fn *orch;
+		dw_sub_fn *sub;
+	};
+	void *context;
+	/* Symbols: identity of the file. Images: of the content. */
+	char *path, *symbol;
+	uint8_t identity[32];
+	void *_Atomic resolved;		/* address of the symbol in this process; NULL until first use */
+	/* Images. */
+	char *driver, *entry;
+	void *data;			/* in the arena of the tree, so that children read it in place */
+	uint64_t bytes;
+	int32_t *signature;
+	uint32_t signature_count;
+	const void *owner;		/* the Worker that it was registered on: names are unique per owner */
+	_Atomic uint64_t uses;		/* tasks that hold it; unregister waits for 0 */
+	_Atomic uint32_t waiters;	/* callable_wait() */
+	_Atomic uint32_t idle;		/* its futex */
+};
+
+/*
+ * -ENOENT, -ESTALE with a text that names it. The pointer is good while nobody can
+ * retire the callable (in a child: until the next control frame); who cannot be sure of that holds it.
+ */
+int callable_get(dw_callable handle, struct callable **callable);
+/* The same, and counts a use, which callable_put() drops: as a task does from submit to its end. */
+int callable_hold(dw_callable handle, struct callable **callable);
+void callable_put(struct callable *callable);
+/* Returns when nobody holds a retired callable; deadline (CLOCK_MONOTONIC, 0: none): -ETIMEDOUT. */
+int callable_wait(struct callable *callable, uint64_t deadline_ns);
+/*
+ * Adds a copy (strings and signature too; `data` and `context` stay the caller's)
+ * under `callable->handle` if that is set (in a child; 0 if it is there already), else under
+ * a fresh one. -EEXIST: the owner has a callable of that name.
+ */
+int callable_add(struct callable *callable, dw_callable *handle);
+/* Nobody gets it any more; it stays readable for whoever has it, and its place is not reused before its uses are 0. */
+int callable_retire(dw_callable handle);
+/* The one that was registered first, of any owner or of that one. -ENOENT. */
+int callable_by_name(const char *name, dw_callable *handle);
+int callable_by_owner(const void *owner, const char *name, dw_callable *handle);
+/* Calls `visit` for each live one, in order of registration. */
+int callable_each(int (*visit)(struct callable *callable, void *context), void *context);
+
+/* --------------------------------------------------------------- engine */
+
+struct engine;
+
+struct engine_worker {
+	enum dw_child_kind kind;
+	const char *driver;	/* chips: only images of this driver go there */
+	const char *path;	/* "pod0/node1/chip0", for messages */
+	bool nested_text;	/* its error texts carry a path already (nested Workers) */
+};
+
+/* How the engine reaches the worker layer. Called without the lock unless said otherwise. */
+struct engine_ops {
+	/* Kill child `worker` (SIGKILL), because of `why`. engine_worker_dead() follows. With the lock; must not block. */
+	void (*kill)(void *context, uint32_t worker, const char *why);
+	/* Something in flight there was cancelled: nested Workers look at their frame. With the lock; must not block. */
+	void (*cancelled)(void *context, uint32_t worker);
+	/* The kernel's word on a peer (kernel provider; may be NULL). With the lock; must not block. */
+	void (*changed)(void *context, uint32_t worker, const struct hub_change *change);
+	/* `fd` (engine_options.extra_fd) is readable; background thread. */
+	void (*extra_readable)(void *context);
+};
+
+struct engine_options {
+	const char *path;		/* of the Worker: "pod0/node1" */
+	struct hub *hub;		/* worker i is mailbox i; subs, then chips, then nested Workers */
+	struct arena *arena;
+	uint32_t worker_count;
+	const struct engine_worker *workers;
+	/* Shared memory, one entry per worker: the engine keeps the counters (tasks_*, busy_ns, wakes) in it. */
+	struct dw_child_stats *worker_stats;
+	uint64_t timeout_ns, heap_timeout_ns;
+	bool check_declared;
+	const struct arena *outer_arena;	/* for `declared`: what lies in it must be declared; NULL: unchecked */
+	int extra_fd;			/* polled by the background thread beside the hub; -1: none */
+	const struct engine_ops *ops;
+	void *ops_context;
+};
+
+/* Before the forks: allocates, starts nothing. */
+int engine_create(const struct engine_options *options, struct engine **engine);
+/* After the forks: starts the background thread. */
+int engine_start(struct engine *engine);
+/* No new runs; running ones are cancelled; returns when none is left or at the deadline (-ETIMEDOUT). */
+int engine_drain(struct engine *engine, uint64_t deadline_ns);
+/* Ends the background thread. */
+void engine_stop(struct engine *engine);
+void engine_destroy(struct engine *engine);
+
+/*
+ * What the worker layer tells. `worker` counts as in engine_options. Any thread.
+ *  up:     attached and READY; tasks may go there.
+ *  dead:   tasks that had started fail with EOWNERDEAD ("killed by SIGSEGV, pid 4711") or are
+ *          retried; those that had not go elsewhere or wait for a replacement (`returns`:
+ *          there will be one). Reads what the peer had completed before it died.
+ *          Blocks that its subtree could still write are held until
+ *  gone:   nothing of its subtree lives any more.
+ *  (replacement: hub_rearm and hub_bind, then up again.)
+ */
+void engine_worker_up(struct engine *engine, uint32_t worker);
+void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, const char *cause);
+void engine_worker_gone(struct engine *engine, uint32_t worker);
+/* Runs `call` with the engine's lock: for hub calls of the worker layer. */
+void engine_locked(struct engine *engine, void (*call)(void *context), void *context);
+
+/*
+ * Sends a control frame to one worker, waits for its completion, returns its
+ * status and sets its text. `blob` is copied (through the arena when large). -EOWNERDEAD.
+ */
+int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
+		   uint32_t bytes);
+
+/*
+ * The same without waiting, for the background thread: the frame comes before every task that is
+ * handed out later. An error of the child is lost. -ENOMEM, -EOWNERDEAD.
+ */
+int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
+			uint32_t bytes);
+
+/*
+ * As dw_worker_run/start/…. A nested run has a `cancel` word (in its frame, may be NULL) and, with
+ * check_declared, `declared`: what it may touch. The orchestration function is called
+ * between running_push() and running_pop() (task/running.h), so that it can
+ * fail with a text.
+ */
+int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
+	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,
+	       const struct dw_args *declared);
+int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
+		     const struct dw_config *config, void *context,
+		     const struct dw_run_options *options, struct dw_run **run);
+int engine_run_wait(struct dw_run *run);
+int engine_run_cancel(struct dw_run *run, int error, const char *why);
+/* The runs whose cancel word is set: a notice that comes late does not hit the next run. Any thread. */
+void engine_cancel_flagged(struct engine *engine, int error, const char *why);
+void engine_cancel_all(struct engine *engine, int error, const char *why);
+void engine_stats(struct engine *engine, struct dw_engine_stats *stats);
+/* Counters of one worker as the parent sees them (tasks, busy time, wake-ups). */
+void engine_worker_stats(struct engine *engine, uint32_t worker, struct dw_child_stats *stats);
+
+/* The engine that an orchestrator works for; for dw_orch_find() and the like. */
+struct engine *orch_engine(struct dw_orch *orch);
+/* engine_options.ops_context: the worker layer's own. */
+void *engine_context(const struct engine *engine);
+
+#endif

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * Heap rings and scopes. Everything that is known about a ring lies in private
+ * memory, so that no child can damage it.
+ *
+ * In a ring the blocks lie in the order in which they were made, from `tail` to
+ * `head`. None wraps: what is left at the end of the ring is skipped, and counts as used until
+ * the block behind it is the oldest. Neighbours of one scope are one block.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "engine/heap.h"
+
+#define BLOCKS_PER_SLAB 127
+
+struct heap_block {
+	struct heap_block *ring_next;	/* younger; of the unused ones */
+	struct heap_block *scope_next;
+	struct scope *scope;		/* NULL: given back, waits for older ones */
+	uint64_t begin, bytes;		/* in the ring */
+	uint64_t skipped;		/* bytes at the end of the ring that this block left out */
+};
+
+struct ring {
+	uint64_t base, bytes;
+	uint64_t head, tail;		/* offsets; equal: empty or full, as `used` says */
+	uint64_t used;
+	struct heap_block *first, *last;
+};
+
+struct slab {
+	struct slab *next;
+	struct heap_block blocks[BLOCKS_PER_SLAB];
+};
+
+struct heap {
+	struct ring rings[HEAP_RINGS];
+	uint64_t used, peak;
+	struct heap_block *unused;
+	struct slab *slabs;
+	void (*release)(struct dw_run *run, uint64_t begin, uint64_t end, void *context);
+	void *context;
+};
+
+int heap_create(struct arena *arena, struct heap **heap)
+{
+	struct heap *made = calloc(1, sizeof(*made));
+
+	if (!made)
+		return error_set(-ENOMEM, "no memory for a heap");
+	for (uint32_t i = 0; i < HEAP_RINGS; i++) {
+		struct ring *ring = &made->rings[i];
+
+		ring->base = (uintptr_t)arena_ring(arena, i, &ring->bytes);
+		ring->bytes -= ring->bytes % HEAP_ALIGN;
+	}
+	*heap = made;
+	return 0;
+}
+
+void heap_destroy(struct heap *heap)
+{
+	struct slab *slab;
+
+	if (!heap)
+		return;
+	while ((slab = heap->slabs)) {
+		heap->slabs = slab->next;
+		free(slab);
+	}
+	free(heap);
+}
+
+void heap_on_release(struct heap *heap, void (*release)(struct dw_run *run, uint64_t begin,
+							uint64_t end, void *context), void *context)
+{
+	heap->release = release;
+	heap->context = context;
+}
+
+/* ------------------------------------------------------------------- scopes */
+
+int scope_create(struct scope *outer, struct dw_run *run, struct scope **scope)
+{
+	struct scope *made;
+
+	if (outer && outer->depth >= SCOPE_MAX_DEPTH)
+		return error_set(-EOVERFLOW, "scopes nest at most %d deep inside a run",
+				 SCOPE_MAX_DEPTH);
+	made = calloc(1, sizeof(*made));
+	if (!made)
+		return error_set(-ENOMEM, "no memory for a scope");
+	made->outer = outer;
+	made->run = run;
+	made->depth = outer ? outer->depth + 1 : 0;
+	made->open = true;
+	made->alive = 1;
+	if (outer)
+		scope_get(outer);
+	*scope = made;
+	return 0;
+}
+
+static inline struct ring *ring_of(struct heap *heap, const struct scope *scope)
+{
+	return &heap->rings[scope->depth < HEAP_RINGS ? scope->depth : HEAP_RINGS - 1];
+}
+
+/* Gives back the oldest blocks of a ring whose scopes have ended. */
+static bool ring_reclaim(struct heap *heap, struct ring *ring)
+{
+	uint64_t used = ring->used;
+	struct heap_block *block;
+
+	while ((block = ring->first) && !block->scope) {
+		ring->used -= block->bytes;
+		ring->first = block->ring_next;
+		block->ring_next = heap->unused;
+		heap->unused = block;
+		if (!ring->first) {
+			ring->last = NULL;
+			ring->head = 0;
+			ring->tail = 0;
+			break;
+		}
+		ring->used -= ring->first->skipped;
+		ring->first->skipped = 0;
+		ring->tail = ring->first->begin;
+	}
+	heap->used -= used - ring->used;
+	return ring->used != used;
+}
+
+static bool scope_release(struct heap *heap, struct scope *scope)
+{
+	struct ring *ring = ring_of(heap, scope);
+
+	for (struct heap_block *block = scope->first; block; block = block->scope_next) {
+		uint64_t begin = ring->base + block->begin;
+
+		if (heap->release)
+			heap->release(scope->run, begin, begin + block->bytes, heap->context);
+		block->scope = NULL;
+	}
+	return ring_reclaim(heap, ring);
+}
+
+bool scope_put(struct heap *heap, struct scope *scope)
+{
+	bool freed = false;
+
+	while (scope && !--scope->alive) {
+		struct scope *outer = scope->outer;
+
+		if (scope->first)
+			freed |= scope_release(heap, scope);
+		free(scope);
+		scope = outer;
+	}
+	return freed;
+}
+
+/* -------------------------------------------------------------------- rings */
+
+static struct heap_block *block_get(struct heap *heap)
+{
+	struct heap_block *block = heap->unused;
+	struct slab *slab;
+
+	if (block) {
+		heap->unused = block->ring_next;
+		return block;
+	}
+	slab = malloc(sizeof(*slab));
+	if (!slab)
+		return NULL;
+	slab->next = heap->slabs;
+	heap->slabs = slab;
+	for (uint32_t i = 1; i < BLOCKS_PER_SLAB; i++) {
+		slab->blocks[i].ring_next = heap->unused;
+		heap->unused = &slab->blocks[i];
+	}
+	return &slab->blocks[0];
+}
+
+/* Where a block of `bytes` goes, and what is skipped before it; false when it does not fit now. */
+static inline bool ring_place(const struct ring *ring, uint64_t bytes, uint64_t *begin,
+			      uint64_t *skipped)
+{
+	*begin = ring->head;
+	*skipped = 0;
+	if (ring->used && ring->head <= ring->tail)
+		return bytes <= ring->tail - ring->head;
+	if (bytes <= ring->bytes - ring->head)
+		return true;
+	*begin = 0;
+	*skipped = ring->bytes - ring->head;
+	return bytes <= ring->tail;
+}
+
+int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t *address)
+{
+	struct ring *ring = ring_of(heap, scope);
+	uint64_t begin, skipped;
+	struct heap_block *block;
+
+	if (bytes > ring->bytes)
+		return error_set(-ENOSPC, "%llu bytes do not fit in heap ring %u, which has %llu; "
+				 "raise heap_ring_bytes of the Worker", (unsigned long long)bytes,
+				 (unsigned int)(ring - heap->rings),
+				 (unsigned long long)ring->bytes);
+	bytes = (bytes + HEAP_ALIGN - 1) & -(uint64_t)HEAP_ALIGN;
+	if (!ring_place(ring, bytes, &begin, &skipped))
+		return -EAGAIN;
+
+	block = ring->last;
+	if (block && block->scope == scope && block->begin + block->bytes == begin) {
+		block->bytes += bytes;
+	} else {
+		block = block_get(heap);
+		if (!block)
+			return error_set(-ENOMEM, "no memory for a heap block");
+		*block = (struct heap_block){
+			.scope = scope, .begin = begin, .bytes = bytes, .skipped = skipped,
+		};
+		if (ring->last)
+			ring->last->ring_next = block;
+		else
+			ring->first = block;
+		ring->last = block;
+		if (scope->last)
+			scope->last->scope_next = block;
+		else
+			scope->first = block;
+		scope->last = block;
+	}
+	ring->head = begin + bytes;
+	ring->used += skipped + bytes;
+	heap->used += skipped + bytes;
+	if (heap->used > heap->peak)
+		heap->peak = heap->used;
+	scope->blocks++;
+	scope->bytes += bytes;
+	*address = ring->base + begin;
+	return 0;
+}
+
+void heap_tail(const struct heap *heap, const struct scope *scope, struct heap_tail *tail)
+{
+	const struct ring *ring = ring_of((struct heap *)heap, scope);
+
+	*tail = (struct heap_tail){
+		.ring = ring - heap->rings,
+		.ring_bytes = ring->bytes,
+		.used_bytes = ring->used,
+	};
+	if (ring->first) {
+		tail->scope = ring->first->scope;
+		tail->block_bytes = ring->first->bytes;
+	}
+}
+
+uint64_t heap_used(const struct heap *heap)
+{
+	return heap->used;
+}
+
+uint64_t heap_peak(const struct heap *heap)
+{
+	return heap->peak;
+}

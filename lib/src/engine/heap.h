@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Heap: 4 rings in the arena, from which OUTPUT tensors and dw_alloc() get their
+ * memory. A block belongs to the scope in which it was made; it is given
+ * back when the scope has ended, the last task that was submitted in the scope (or in
+ * one inside it) is final, and no dead child's subtree can still write it (holds).
+ * Reclaim is FIFO per ring; a ring that is empty starts over at its beginning.
+ * Ring = min(depth of the scope, 3); depth 0 is the run's outermost scope.
+ * Guarded by the engine's lock.
+ */
+#ifndef DW_ENGINE_HEAP_H
+#define DW_ENGINE_HEAP_H
+
+#include "engine/engine.h"
+
+#define HEAP_RINGS 4
+#define HEAP_ALIGN 1024
+#define SCOPE_MAX_DEPTH 64
+
+struct heap;
+
+/*
+ * A scope counts what keeps it alive: 1 while it is open, 1 per task in it that is not final,
+ * 1 per inner scope that is alive, 1 per hold. At 0 its blocks go.
+ */
+struct scope {
+	struct scope *outer;
+	struct dw_run *run;		/* for diagnoses */
+	uint32_t depth;
+	bool open;
+	uint64_t alive;
+	uint64_t blocks, bytes;
+	struct heap_block *first, *last;
+};
+
+int heap_create(struct arena *arena, struct heap **heap);
+void heap_destroy(struct heap *heap);
+
+int scope_create(struct scope *outer, struct dw_run *run, struct scope **scope);
+static inline void scope_get(struct scope *scope) { scope->alive++; }
+/* Drops one count; at 0 releases the blocks (calling heap's forget callback for each), frees the scope, drops the outer's. True if memory came back. */
+bool scope_put(struct heap *heap, struct scope *scope);
+
+/*
+ * `bytes` (> 0) from the ring of `scope`: 0; -EAGAIN when it is full now; -ENOSPC when it could never fit
+ * (text says ring size and request).
+ */
+int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t *address);
+/* Called for every block whose memory is given back, so that maps forget it. */
+void heap_on_release(struct heap *heap, void (*release)(struct dw_run *run, uint64_t begin,
+							uint64_t end, void *context), void *context);
+/* Who holds the tail of the ring that `scope` allocates from, for a diagnosis. */
+struct heap_tail {
+	uint32_t ring;
+	uint64_t ring_bytes, used_bytes;
+	const struct scope *scope;	/* of the oldest block; NULL when the ring is empty */
+	uint64_t block_bytes;
+};
+void heap_tail(const struct heap *heap, const struct scope *scope, struct heap_tail *tail);
+uint64_t heap_used(const struct heap *heap);
+uint64_t heap_peak(const struct heap *heap);
+
+#endif

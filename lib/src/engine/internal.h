@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What the files of the engine share: slots, edges, peers, pools, runs, waiters.
+ * Everything here is guarded by engine->lock, except what says otherwise.
+ *
+ *   orchestrator.c  what an orchestration function calls; arguments checked
+ *   group.c         groups: submit, admission, members
+ *   slot.c          slots, edges, ids, payloads
+ *   scheduler.c     ready queues, which worker gets what, take-back
+ *   peer.c          one worker's ring: posting, harvesting, notification, death
+ *   completion.c    final states and what follows from them
+ *   run.c           runs: start, drain, cancel, errors
+ *   wait.c          threads that wait: one drives in the foreground, others sleep
+ *   timer.c         deadlines and stragglers, one timerfd, armed while needed
+ *   engine.c        create, start, stop, background thread, statistics, control
+ */
+#ifndef DW_ENGINE_INTERNAL_H
+#define DW_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <time.h>
+#include "engine/engine.h"
+#include "engine/heap.h"
+#include "engine/lock.h"
+#include "engine/slot.h"
+#include "engine/tensor_map.h"
+
+#define NO_WORKER	UINT32_MAX
+#define NEVER		UINT64_MAX
+
+/* A run with this many tasks that are not final blocks its submitter: memory is bounded by it. */
+#define WINDOW_TASKS	65536
+#define WINDOW_REFILL	(WINDOW_TASKS - WINDOW_TASKS / 8)
+
+/* What a sleeping worker's wake-up costs, until it works. */
+#define WAKE_COST_NS	50000
+/* A worker gets tasks that others could run only up to this much work, or this many. */
+#define FILL_NS		2000000
+#define FILL_TASKS	4
+/* A callable that never ran counts as long. */
+#define UNKNOWN_NS	1000000
+/* Publish after this many frames, while the worker has as many in front of it. */
+#define PUBLISH_BATCH	4
+/* A submit looks for completions this seldom when nothing asks for it. */
+#define HARVEST_EVERY	16
+/* A task whose last unfinished producers are this few wants to hear of each. */
+#define URGENT_FEW	4
+/* Work in front of a worker that is worth being given to another: awake, asleep. */
+#define TAKE_AWAKE_NS	10000
+#define TAKE_ASLEEP_NS	60000
+#define STRAGGLER_NS	2000000
+
+#define ESTIMATES	256
+
+#define LIKELY(x)	__builtin_expect(!!(x), 1)
+#define UNLIKELY(x)	__builtin_expect(!!(x), 0)
+
+/* ------------------------------------------------------------ slots, edges */
+
+struct edge {
+	struct edge *next;
+	struct slot *consumer;
+	uint8_t reasons;		/* enum edge_reason, or'ed */
+	bool counted;			/* in consumer->in_lane */
+};
+
+enum slot_flag {
+	SLOT_SKIP	= 1 << 0,	/* a producer failed: SKIPPED once all are final */
+	SLOT_GROUP	= 1 << 1,
+	SLOT_LANE	= 1 << 2,	/* in a ring, and others may be pushed behind it */
+	SLOT_FOLLOWED	= 1 << 3,	/* somebody was */
+	SLOT_CANCEL	= 1 << 4,	/* its run was cancelled */
+	SLOT_DEADLINE	= 1 << 5,	/* its worker was killed because it took too long */
+};
+
+enum slot_queue { QUEUE_NONE = 0, QUEUE_READY, QUEUE_AHEAD };
+
+/* Arguments: a private copy that no child can touch (wire blob, then tags), and for those
+ * that no frame can hold a shared one in the arena. */
+struct payload {
+	void *copy;
+	void *blob;			/* arena; NULL: fits into a frame */
+	uint32_t bytes;			/* of the wire blob */
+	bool owned;			/* copy was malloc'ed */
+};
+
+#define SLOT_INLINE_BYTES 256
+
+struct slot {
+	struct slot_head head;
+	uint32_t waiting;		/* producers that are not final */
+	uint32_t in_lane;		/* those of them that sit in ring `lane`, ahead of us */
+	uint32_t lane;
+	uint32_t producers;		/* exclusive or of their indices: the last one's when waiting is 1 */
+	uint8_t flags;			/* enum slot_flag */
+	uint8_t queue;			/* enum slot_queue */
+	uint16_t pool;
+	uint32_t worker;		/* where it must go, or DW_ANY */
+	uint32_t placed;		/* RUNNING: in this ring … */
+	uint32_t position;		/* … this frame */
+
+	struct edge *first, *last;	/* to consumers */
+	struct slot *next, *previous;	/* in a queue */
+	struct dw_run *run;
+	struct scope *scope;
+	struct callable *callable;
+	uint64_t order;			/* counts entries into queues: FIFO between queues */
+
+	struct payload payload;
+	struct group *group;
+	const char *name;		/* in the payload's copy; NULL: none */
+	uint64_t timeout_ns;
+	uint64_t blame;			/* number of the failed task that SKIP comes from */
+
+	struct trace_times *times;	/* NULL unless traced */
+	uint32_t index;
+	uint16_t retries, attempts;
+	int32_t block_dim, aicpu_thread_num;
+	uint32_t config_flags;
+
+	unsigned char storage[SLOT_INLINE_BYTES] __attribute__((aligned(8)));
+};
+
+#define SLOTS_PER_CHUNK 128
+
+struct slot_queue_list {
+	struct slot *first, *last;
+};
+
+static inline void queue_push(struct slot_queue_list *list, struct slot *slot, enum slot_queue which)
+{
+	slot->queue = which;
+	slot->next = NULL;
+	slot->previous = list->last;
+	if (list->last)
+		list->last->next = slot;
+	else
+		list->first = slot;
+	list->last = slot;
+}
+
+static inline void queue_remove(struct slot_queue_list *list, struct slot *slot)
+{
+	if (slot->previous)
+		slot->previous->next = slot->next;
+	else
+		list->first = slot->next;
+	if (slot->next)
+		slot->next->previous = slot->previous;
+	else
+		list->last = slot->previous;
+	slot->queue = QUEUE_NONE;
+}
+
+/* ------------------------------------------------------------------- rings */
+
+enum entry_flag {
+	ENTRY_URGENT	= 1 << 0,	/* somebody wants to hear of its completion */
+	ENTRY_TAKEN	= 1 << 1,	/* was taken back: its completion means nothing */
+	ENTRY_AHEAD	= 1 << 2,	/* FRAME_AHEAD */
+	ENTRY_ANY	= 1 << 3,	/* may go elsewhere */
+	ENTRY_TIMED	= 1 << 4,	/* has a deadline */
+};
+
+/* What is in a frame of a ring, by our own word. */
+struct entry {
+	struct slot *slot;		/* NULL: control, or taken back */
+	struct control *control;
+	uint64_t timeout_ns;
+	uint32_t member;		/* of a group */
+	uint32_t estimate_ns;
+	uint32_t epoch;
+	uint8_t flags;			/* enum entry_flag */
+};
+
+/* A control frame on its way. Lives on the caller's stack, or is freed when done (detached). */
+struct control {
+	struct control *next;
+	uint64_t code;
+	const void *blob;
+	void *arena_blob;
+	uint32_t bytes;
+	bool done, detached;
+	int result;
+	char text[ERROR_TEXT_BYTES];
+};
+
+enum peer_state { PEER_STARTING = 0, PEER_UP, PEER_RETURNING, PEER_DEAD };
+
+/* One worker, as the engine sees it. */
+struct peer {
+	uint32_t index;
+	uint16_t pool;
+	uint8_t state;			/* enum peer_state */
+	bool mad;			/* wrote nonsense, and is being killed */
+	bool reserved;			/* for the group at the head */
+	bool nested_text;
+	enum dw_child_kind kind;
+	char *path, *driver;
+
+	struct entry *entries;		/* depth */
+	uint32_t head, tail;		/* frame numbers: next to harvest, next to post */
+	uint32_t unpublished;
+	uint32_t any_waiting;		/* frames that may go elsewhere and are not at the head */
+	uint64_t load_ns;		/* estimated work in the ring */
+
+	struct slot_queue_list directed, ahead;
+	struct control *controls, *last_control;
+
+	bool notify_set;
+	uint32_t notify;		/* the frame that hub_notify_at() was told */
+	uint32_t urgent;		/* entries that are */
+
+	uint32_t timed;			/* entries with a deadline */
+	uint64_t head_since;		/* when the frame at the head could start; valid when timed */
+	uint32_t straggler_head;	/* head when the straggler timer was armed */
+
+	struct hold *holds;		/* what its dead subtree may still write */
+	char *cause;			/* of its last death */
+	struct dw_child_stats *stats, own_stats;
+};
+
+/* Kept until a dead child's subtree is gone. */
+struct hold {
+	struct hold *next;
+	struct dw_run *run;
+	struct scope *scope;
+	struct slot *retry;		/* to be tried again then; scope is NULL */
+};
+
+/* Workers that can stand in for each other. Bitmaps are indexed by worker. */
+struct pool {
+	enum dw_child_kind kind;
+	const char *driver;		/* chips */
+	uint32_t members;
+	uint32_t usable;		/* up, or on their way */
+	uint32_t up;
+	uint32_t current;		/* the worker that was given work last */
+	uint32_t any_waiting;		/* sum of its peers' */
+	bool saturated;			/* nobody takes more until something completes */
+	struct slot_queue_list any;
+	struct slot_queue_list groups;	/* in the order of admission */
+	uint64_t *mask, *open, *idle, *awake;
+};
+
+/* ------------------------------------------------------------------ groups */
+
+struct member {
+	struct payload payload;
+	uint32_t worker;		/* wanted, or DW_ANY */
+	uint32_t placed, position;
+	bool in_ring;
+};
+
+struct group {
+	uint32_t count;
+	uint32_t explicit_count;	/* members that name their worker */
+	uint32_t *chosen;		/* workers: the explicit ones, then the others */
+	uint32_t left;			/* members that are in rings */
+	uint32_t ran;			/* members that started and ended */
+	uint32_t failed_at;		/* worker of the first member that failed */
+	int error;			/* its error */
+	char text[ERROR_TEXT_BYTES];
+	bool restart;			/* a member came back unstarted: all start over */
+	bool died;			/* a worker died under a member */
+	struct member members[];
+};
+
+/* -------------------------------------------------------------------- runs */
+
+struct range {
+	uint64_t begin, end;
+};
+
+struct dw_orch {
+	struct dw_run *run;
+	struct scope *scope;		/* innermost open one */
+	struct range *ranges;		/* scratch of the submitting thread: one per tensor */
+	uint32_t range_space;
+};
+
+/* Ids of tasks that failed or were skipped, for explicit edges to consumed ones. */
+struct failed_set {
+	struct { dw_task task; uint64_t blame; } *entries;
+	uint32_t space, count;
+};
+
+struct dw_run {
+	struct dw_orch orch;
+	struct engine *engine;
+	struct dw_run *next, *previous;	/* engine->runs */
+	uint32_t references;
+	struct tensor_map *map;		/* NULL once the run has ended */
+	uint64_t submitted, finished;
+	struct failed_set failed;
+	int error;			/* the first */
+	char text[ERROR_TEXT_BYTES];
+	bool cancelled;
+	bool awaited;			/* a thread waits for its tasks */
+	_Atomic uint32_t cancel_word;	/* what dw_task_cancelled() looks at */
+	const _Atomic uint32_t *cancel;	/* of the task that this run is, or NULL */
+	uint64_t timeout_ns, deadline;
+
+	dw_orch_fn *fn;
+	const struct dw_args *args;
+	struct dw_config config;
+	void *context;
+	const struct dw_args *declared;
+	void (*progress)(uint64_t submitted, uint64_t finished, void *context);
+	void *progress_context;
+	uint64_t progress_finished, progress_ns;
+	pthread_t thread;
+};
+
+/* ----------------------------------------------------------------- waiting */
+
+/*
+ * A thread that waits until ready(). The first drives the engine in the
+ * foreground; the others sleep until theirs is true or the foreground is free.
+ */
+struct waiter {
+	struct waiter *next;
+	bool (*ready)(const struct waiter *waiter);
+	struct engine *engine;
+	struct dw_run *run;
+	const struct control *control;
+	uint64_t value;
+	bool kicked;			/* the driver: knows, or need not be told */
+	_Atomic uint32_t woken;		/* event */
+};
+
+/* ------------------------------------------------------------------ engine */
+
+struct engine {
+	struct engine_lock lock;
+	struct engine_lock wake_lock;	/* around hub_wake(); taken without the other */
+	bool wake;			/* peers are marked: hub_wake() after the lock */
+	bool stopping, closing;
+	uint32_t worker_count, sub_count;
+	uint32_t words;			/* of the bitmaps */
+	uint32_t depth;
+	uint32_t payload;		/* of a frame */
+	struct hub *hub;
+	struct arena *arena;
+	const struct arena *outer_arena;	/* of the ancestors; NULL: none, or not checked */
+	struct heap *heap;
+	struct peer *peers;
+	struct pool *pools;
+	uint32_t pool_count;
+	uint64_t *active;		/* peers with frames that were not harvested */
+	uint64_t *unpublished;		/* peers with frames that were not published */
+	uint64_t *news;			/* peers of which hub_notify_at() said: complete already */
+	uint64_t *wanting;		/* peers whose directed or ahead queue is not empty */
+	bool any_news;
+	uint32_t cursor;		/* where the next partial harvest begins */
+	uint32_t since_harvest;
+	uint64_t submits;		/* calls; the background thread sees whether somebody is at it */
+	uint64_t order;
+
+	struct slot **chunks;
+	uint32_t chunk_count, chunk_space;
+	struct slot *free_slots;
+	uint64_t live_slots;
+	struct edge *free_edges;
+	struct edge_chunk *edge_chunks;
+	struct slot *finished, *last_finished;	/* states set, consequences to be drawn */
+	uint64_t heap_serial;		/* counts blocks that came back */
+
+	uint32_t estimates[ESTIMATES];	/* ns, by callable; 0: unknown */
+	uint32_t deviations[ESTIMATES];
+
+	struct dw_run *runs;
+	uint32_t run_count;
+	struct waiter *foreground;
+	struct waiter *waiters;
+
+	uint64_t timer_at;		/* NEVER: not armed */
+	bool straggler;			/* the timer is armed for stragglers too */
+	uint64_t straggler_ns;
+	int timer_fd, kick_fd, extra_fd, epoll_fd;
+	pthread_t background;
+	bool background_runs;
+	uint32_t process;		/* process_serial() of the process that owns it */
+
+	char *path;
+	uint64_t timeout_ns, heap_timeout_ns;
+	bool check_declared;
+	const struct engine_ops *ops;
+	void *ops_context;
+	struct dw_engine_stats stats;
+};
+
+static inline uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Counters are read without the lock, some from other processes. */
+static inline void stat_add(uint64_t *counter, uint64_t value)
+{
+	__atomic_store_n(counter, *counter + value, __ATOMIC_RELAXED);
+}
+
+static inline void bit_set(uint64_t *bits, uint32_t i) { bits[i / 64] |= 1ULL << (i % 64); }
+static inline void bit_clear(uint64_t *bits, uint32_t i) { bits[i / 64] &= ~(1ULL << (i % 64)); }
+static inline bool bit_test(const uint64_t *bits, uint32_t i) { return bits[i / 64] >> (i % 64) & 1; }
+
+static inline bool slot_skips(const struct slot *slot)
+{
+	return slot->flags & (SLOT_SKIP | SLOT_CANCEL);
+}
+
+/* slot.c */
+struct slot *slot_new(struct engine *engine);
+void slot_free(struct engine *engine, struct slot *slot);
+struct edge *edge_new(struct engine *engine);
+void slots_destroy(struct engine *engine);
+void slots_each(struct engine *engine, void (*visit)(struct engine *engine, struct slot *slot,
+						     void *context), void *context);
+static inline dw_task slot_id(const struct slot *slot)
+{
+	return (uint64_t)slot->head.generation << 32 | (slot->index + 1);
+}
+static inline struct slot *slot_at(const struct engine *engine, uint32_t index)
+{
+	return &engine->chunks[index / SLOTS_PER_CHUNK][index % SLOTS_PER_CHUNK];
+}
+/* The slot of an id, whatever is in it now; NULL: there never was one. */
+struct slot *slot_find(const struct engine *engine, dw_task task);
+int payload_make(struct engine *engine, struct payload *payload, const struct dw_args *args,
+		 const char *name, unsigned char *storage, size_t space, const char **kept_name);
+void payload_free(struct engine *engine, struct payload *payload);
+static inline const uint8_t *payload_tags(const struct payload *payload)
+{
+	return (const uint8_t *)payload->copy + payload->bytes;
+}
+int failed_add(struct failed_set *set, dw_task task, uint64_t blame);
+uint64_t failed_find(const struct failed_set *set, dw_task task);
+
+/* peer.c */
+void peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member);
+void peer_post_controls(struct engine *engine, struct peer *peer);
+void peer_publish(struct engine *engine, struct peer *peer);
+void peers_publish(struct engine *engine);
+uint32_t peer_harvest(struct engine *engine, struct peer *peer, uint32_t limit);
+void peer_urgent(struct engine *engine, struct peer *peer, uint32_t number);
+/* Takes a frame out of the ring if it has not started. The slot is then nowhere. */
+void any_waiting_add(struct engine *engine, struct peer *peer, int change);
+bool peer_take_back(struct engine *engine, struct peer *peer, uint32_t number);
+/* A task that is in a ring, or all members of a group: its end shall be heard of. */
+void want_completion(struct engine *engine, struct slot *slot);
+void peer_kill(struct engine *engine, struct peer *peer, const char *why);
+void peer_update(struct engine *engine, struct peer *peer);
+void slot_leave_ring(struct engine *engine, struct slot *slot);
+static inline uint32_t peer_outstanding(const struct peer *peer)
+{
+	return peer->tail - peer->head;
+}
+static inline struct entry *peer_entry(const struct engine *engine, const struct peer *peer,
+				       uint32_t number)
+{
+	return &peer->entries[number & (engine->depth - 1)];
+}
+static inline bool peer_has_room(const struct engine *engine, const struct peer *peer)
+{
+	return peer->state == PEER_UP && !peer->mad && peer_outstanding(peer) < engine->depth;
+}
+uint32_t estimate_of(const struct engine *engine, const struct callable *callable);
+
+/* scheduler.c */
+void task_ready(struct engine *engine, struct slot *slot);
+void task_unqueue(struct engine *engine, struct slot *slot);
+/* Puts a pending task into the ahead queue of its lane if that is worth it. */
+bool task_try_ahead(struct engine *engine, struct slot *slot, struct slot *producer);
+void dispatch_pool(struct engine *engine, struct pool *pool);
+void dispatch_peer(struct engine *engine, struct peer *peer);
+void dispatch_all(struct engine *engine);
+void balance(struct engine *engine, struct pool *pool, bool straggling);
+/* Everything there is to do now: harvest, consequences, dispatch, publication. */
+void engine_work(struct engine *engine);
+/* A bounded share of it, by a submitter. */
+void engine_work_some(struct engine *engine);
+void engine_unlock_and_wake(struct engine *engine);
+/* Before the parent sleeps with more to hand out: it wants to refill rings before they run dry. */
+void ask_for_refill(struct engine *engine);
+
+/* completion.c */
+void task_finish(struct engine *engine, struct slot *slot, enum task_state state);
+void finish_all(struct engine *engine);
+/* All producers of a pending task are final. */
+void task_released(struct engine *engine, struct slot *slot);
+/* It ran and failed: another attempt, or FAILED with the error as the run's. `peer`: where. */
+void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, int error,
+		 const char *text, bool wait_until_gone);
+void task_completed(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member,
+		    const struct completion *completion, const char *text);
+/* It is in no ring any more and has not run. */
+void task_returned(struct engine *engine, struct slot *slot);
+void task_describe(const struct slot *slot, char *text, size_t space);
+void run_error(struct dw_run *run, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void engine_worker_lost_locked(struct engine *engine, struct peer *peer, bool returns,
+			       const char *cause);
+
+/* group.c */
+void group_admit(struct engine *engine, struct pool *pool);
+void group_member_left(struct engine *engine, struct slot *slot, uint32_t member,
+		       struct peer *peer, int error, const char *text, bool unstarted);
+void group_cancel_members(struct engine *engine, struct slot *slot);
+void group_free(struct engine *engine, struct group *group);
+
+/* orchestrator.c */
+int orch_check_args(struct dw_orch *orch, const struct dw_args *args, struct range *ranges,
+		    uint64_t *output_bytes);
+int orch_check_options(const struct dw_submit_options *options);
+int orch_ranges(struct dw_orch *orch, uint64_t count, struct range **ranges);
+int orch_find_pool(struct engine *engine, const struct callable *callable, struct pool **pool);
+int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *address);
+int orch_wait_for_window_locked(struct dw_orch *orch);
+int orch_check_after_locked(struct dw_run *run, const struct dw_submit_options *options);
+void orch_place_outputs(struct dw_args *args, struct range *ranges, uint64_t *address);
+void orch_unplace_outputs(struct dw_args *args, uint64_t address, uint64_t bytes);
+struct slot *orch_slot_new(struct dw_orch *orch, struct callable *callable,
+			   const struct dw_submit_options *options);
+
+void slot_enter(struct slot *slot);
+
+struct linking {
+	struct engine *engine;
+	struct slot *consumer;
+	struct slot *running[URGENT_FEW];
+	uint32_t running_count;
+	bool out_of_memory;
+};
+void link_begin(struct linking *linking, struct engine *engine, struct slot *consumer);
+void link_tensors(struct linking *linking, const struct dw_args *args, const struct range *ranges);
+void link_after(struct linking *linking, const struct dw_submit_options *options);
+void link_end(struct linking *linking);
+int orch_usable(const struct dw_orch *orch);
+
+/* run.c */
+void run_put(struct engine *engine, struct dw_run *run);
+void run_cancel_locked(struct dw_run *run, int error, const char *why);
+
+/* wait.c */
+int wait_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns);
+/* Wakes those whose condition has become true; after every change, before the lock goes. */
+void waiters_settle(struct engine *engine);
+
+/* timer.c */
+void timer_at_most(struct engine *engine, uint64_t at_ns);
+void timer_expired(struct engine *engine);
+void straggler_watch(struct engine *engine, struct pool *pool);
+void peer_head_changed(struct engine *engine, struct peer *peer, uint64_t since_ns);
+
+/* engine.c */
+uint32_t process_serial(void);
+
+#endif

@@ -1,0 +1,692 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What an orchestration function calls. Everything that can be wrong is checked
+ * before anything is changed; then the task gets its slot, its memory, its edges.
+ * One thread per Orchestrator.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "engine/internal.h"
+#include "engine/trace.h"
+
+static const char *const tag_names[] = {
+	"INPUT", "OUTPUT", "INOUT", "OUTPUT_EXISTING", "NO_DEP",
+};
+
+int orch_usable(const struct dw_orch *orch)
+{
+	if (!orch)
+		return error_set(-EINVAL, "the Orchestrator is NULL");
+	if (UNLIKELY(orch->run->engine->process != process_serial()))
+		return error_set(-EBADFD, "this Orchestrator belongs to another process: it was made before a fork");
+	return 0;
+}
+
+/* ------------------------------------------------------------------ checks */
+
+int orch_check_options(const struct dw_submit_options *options)
+{
+	if (options->size != sizeof(*options))
+		return error_set(-EINVAL, "options.size is %zu; it should be %zu (initialise with DW_SUBMIT_OPTIONS)",
+				 options->size, sizeof(*options));
+	if (options->config.block_dim < 0)
+		return error_set(-EINVAL, "options.config.block_dim is %d; it should be 0 or more",
+				 options->config.block_dim);
+	if (options->config.aicpu_thread_num < 0)
+		return error_set(-EINVAL, "options.config.aicpu_thread_num is %d; it should be 0 or more",
+				 options->config.aicpu_thread_num);
+	if (options->config.reserved[0] || options->config.reserved[1])
+		return error_set(-EINVAL, "options.config.reserved is not 0");
+	if (options->retries > UINT16_MAX)
+		return error_set(-EINVAL, "options.retries is %u; at most 65535", options->retries);
+	if (options->after_count && !options->after)
+		return error_set(-EINVAL, "options.after is NULL, after_count is %zu",
+				 options->after_count);
+	return 0;
+}
+
+/* Room for the ranges of `count` tensors; grows, and is kept for the next submit. */
+int orch_ranges(struct dw_orch *orch, uint64_t count, struct range **ranges)
+{
+	if (UNLIKELY(count > orch->range_space)) {
+		uint64_t space = count < 32 ? 32 : 2 * count;
+		struct range *grown = realloc(orch->ranges, space * sizeof(*grown));
+
+		if (!grown || space > UINT32_MAX)
+			return error_set(-ENOMEM, "no memory for %llu tensors", (unsigned long long)count);
+		orch->ranges = grown;
+		orch->range_space = (uint32_t)space;
+	}
+	*ranges = orch->ranges;
+	return 0;
+}
+
+static int check_declared(const struct dw_run *run, size_t index, uint64_t begin, uint64_t bytes)
+{
+	const struct dw_args *declared = run->declared;
+	uint64_t declared_bytes;
+
+	/* Memory that this Worker has made itself is its own affair. */
+	if (!run->engine->outer_arena || !arena_contains(run->engine->outer_arena, begin, bytes))
+		return 0;
+	for (uint32_t i = 0; i < declared->tensor_count; i++) {
+		const struct dw_tensor *tensor = &declared->tensors[i];
+
+		if (dw_tensor_bytes(tensor, &declared_bytes) == 0 && begin >= tensor->data &&
+		    begin - tensor->data <= declared_bytes &&
+		    bytes <= declared_bytes - (begin - tensor->data))
+			return 0;
+	}
+	return error_set(-EACCES, "tensor %zu, %#llx + %llu bytes, is not within what the task that runs this "
+			 "orchestration declared", index, (unsigned long long)begin,
+			 (unsigned long long)bytes);
+}
+
+static uint64_t heap_aligned(uint64_t bytes)
+{
+	return bytes ? (bytes + HEAP_ALIGN - 1) & ~(uint64_t)(HEAP_ALIGN - 1) : HEAP_ALIGN;
+}
+
+static int check_no_address(const struct dw_args *args, uint32_t i, struct range *range,
+			    uint64_t bytes, uint64_t *output_bytes)
+{
+	if (bytes == 0) {
+		range->end = 0;
+		return 0;
+	}
+	if (args->tags[i] != DW_OUTPUT)
+		return error_set(-EFAULT, "tensor %u (%s) has address 0; only OUTPUT is allocated", i,
+				 tag_names[args->tags[i]]);
+	/* begin stays 0 until the memory is there. */
+	range->end = bytes;
+	*output_bytes += heap_aligned(bytes);
+	return 0;
+}
+
+/* Checks all tensors, fills one range each, adds up what OUTPUT tensors without address need. */
+int orch_check_args(struct dw_orch *orch, const struct dw_args *args, struct range *ranges,
+		    uint64_t *output_bytes)
+{
+	const struct dw_run *run = orch->run;
+	int result;
+
+	if (args->tensor_count && !args->tags)
+		return error_set(-EINVAL, "these arguments were received, and carry no tags: add their tensors to arguments of your own");
+	for (uint32_t i = 0; i < args->tensor_count; i++) {
+		const struct dw_tensor *tensor = &args->tensors[i];
+		uint64_t bytes;
+
+		result = tensor_check(tensor, i, &bytes);
+		if (UNLIKELY(result < 0))
+			return result;
+		ranges[i].begin = tensor->data;
+		ranges[i].end = tensor->data + bytes;
+		if (!tensor->data) {
+			result = check_no_address(args, i, &ranges[i], bytes, output_bytes);
+			if (result < 0)
+				return result;
+			continue;
+		}
+		if (!bytes)
+			continue;
+		if (UNLIKELY(!arena_contains(run->engine->arena, tensor->data, bytes)))
+			return error_set(-EFAULT, "tensor %u (%s), %#llx + %llu bytes, lies outside the arena: "
+					 "use dw_buffer_create, dw_buffer_register or dw_alloc", i,
+					 tag_names[args->tags[i]], (unsigned long long)tensor->data,
+					 (unsigned long long)bytes);
+		if (UNLIKELY(run->declared != NULL)) {
+			result = check_declared(run, i, tensor->data, bytes);
+			if (result < 0)
+				return result;
+		}
+	}
+	return 0;
+}
+
+int orch_find_pool(struct engine *engine, const struct callable *callable, struct pool **pool)
+{
+	enum dw_child_kind kind = DW_CHILD_SUB;
+
+	if (callable->kind == CALLABLE_ORCH || callable->kind == CALLABLE_SYMBOL_ORCH)
+		kind = DW_CHILD_WORKER;
+	else if (callable->kind == CALLABLE_IMAGE)
+		kind = DW_CHILD_CHIP;
+	for (uint32_t i = 0; i < engine->pool_count; i++) {
+		*pool = &engine->pools[i];
+		if ((*pool)->kind == kind &&
+		    (kind != DW_CHILD_CHIP || strcmp((*pool)->driver, callable->driver) == 0))
+			return 0;
+	}
+	if (kind == DW_CHILD_CHIP)
+		return error_set(-ENODEV, "%s has no chip of driver \"%s\", which \"%s\" needs",
+				 engine->path, callable->driver, callable->name);
+	return error_set(-ENODEV, "%s has no %s, which \"%s\" needs", engine->path,
+			 kind == DW_CHILD_SUB ? "sub worker" : "nested Worker", callable->name);
+}
+
+/* The index of the worker that a task is directed to, or DW_ANY. */
+static int find_worker(struct engine *engine, const struct pool *pool, uint32_t id,
+		       const struct callable *callable, uint32_t *index)
+{
+	*index = DW_ANY;
+	if (id == DW_ANY)
+		return 0;
+	if (pool->kind == DW_CHILD_SUB)
+		return error_set(-EINVAL, "options.worker is %u, but \"%s\" goes to any sub worker: pass DW_ANY "
+				 "(initialise options with DW_SUBMIT_OPTIONS)", id, callable->name);
+	if (id >= engine->worker_count - engine->sub_count)
+		return error_set(-EINVAL, "options.worker is %u; ids are 0 … %u, or DW_ANY", id,
+				 engine->worker_count - engine->sub_count - 1);
+	*index = engine->sub_count + id;
+	if (&engine->pools[engine->peers[*index].pool] != pool)
+		return error_set(-EINVAL, "options.worker is %u, which is %s and cannot run \"%s\"", id,
+				 engine->peers[*index].path, callable->name);
+	return 0;
+}
+
+static int check_alive(struct engine *engine, const struct pool *pool, uint32_t worker)
+{
+	if (worker != DW_ANY && engine->peers[worker].state == PEER_DEAD)
+		return error_set(-ENODEV, "%s is gone: %s", engine->peers[worker].path,
+				 engine->peers[worker].cause ? engine->peers[worker].cause : "dead");
+	if (!pool->usable)
+		return error_set(-ENODEV, "%s: no worker of the kind that this task needs is left",
+				 engine->path);
+	return 0;
+}
+
+int orch_check_after_locked(struct dw_run *run, const struct dw_submit_options *options)
+{
+	for (size_t i = 0; i < options->after_count; i++) {
+		struct slot *slot;
+
+		if (!options->after[i])
+			continue;
+		slot = slot_find(run->engine, options->after[i]);
+		if (!slot || (slot->head.generation == options->after[i] >> 32 &&
+			      slot->head.state != TASK_FREE && slot->run != run))
+			return error_set(-EINVAL, "options.after[%zu] is %#llx, which is no task of this run", i,
+					 (unsigned long long)options->after[i]);
+	}
+	return 0;
+}
+
+/* ----------------------------------------------------------------- waiting */
+
+static bool window_open(const struct waiter *waiter)
+{
+	const struct dw_run *run = waiter->run;
+
+	return run->cancelled || run->submitted - run->finished < WINDOW_REFILL;
+}
+
+static int cancelled(const struct dw_run *run)
+{
+	return error_set(-ECANCELED, "the run was cancelled: %s", run->text);
+}
+
+int orch_wait_for_window_locked(struct dw_orch *orch)
+{
+	struct dw_run *run = orch->run;
+
+	if (UNLIKELY(run->submitted - run->finished >= WINDOW_TASKS)) {
+		struct waiter waiter = { .ready = window_open, .engine = run->engine, .run = run };
+
+		wait_locked(run->engine, &waiter, NEVER);
+	}
+	return UNLIKELY(run->cancelled) ? cancelled(run) : 0;
+}
+
+static bool heap_moved(const struct waiter *waiter)
+{
+	return waiter->run->cancelled || waiter->engine->heap_serial != waiter->value;
+}
+
+static int heap_deadlock(uint64_t bytes, const struct heap_tail *tail)
+{
+	return error_set(-EDEADLK, "heap ring %u (%llu of %llu bytes in use) has no room for %llu bytes, and its oldest "
+			 "block belongs to this function's own open scope at depth %u, which holds %llu "
+			 "blocks, %llu bytes: end the scope, or make heap_ring_bytes larger",
+			 tail->ring, (unsigned long long)tail->used_bytes,
+			 (unsigned long long)tail->ring_bytes, (unsigned long long)bytes,
+			 tail->scope->depth, (unsigned long long)tail->scope->blocks,
+			 (unsigned long long)tail->scope->bytes);
+}
+
+static int heap_timed_out(const struct engine *engine, uint64_t bytes,
+			  const struct heap_tail *tail)
+{
+	return error_set(-ENOBUFS, "heap ring %u (%llu of %llu bytes in use) has no room for %llu bytes, and nothing was given "
+			 "back for %llu ms: its oldest block, %llu bytes, belongs to a scope at depth %u "
+			 "that is %s, with %llu tasks, inner scopes or dead workers' holds alive",
+			 tail->ring, (unsigned long long)tail->used_bytes,
+			 (unsigned long long)tail->ring_bytes, (unsigned long long)bytes,
+			 (unsigned long long)(engine->heap_timeout_ns / 1000000),
+			 (unsigned long long)tail->block_bytes, tail->scope ? tail->scope->depth : 0,
+			 tail->scope && tail->scope->open ? "open (in another run)" : "closed",
+			 tail->scope ? (unsigned long long)tail->scope->alive : 0ULL);
+}
+
+/* What holds the tail of the ring shall be heard of. */
+static void want_scope(struct engine *engine, const struct scope *scope)
+{
+	for (uint32_t i = 0; i < engine->worker_count; i++) {
+		struct peer *peer = &engine->peers[i];
+
+		for (uint32_t number = peer->head; number != peer->tail; number++) {
+			const struct slot *slot = peer_entry(engine, peer, number)->slot;
+
+			if (slot && slot->scope == scope)
+				peer_urgent(engine, peer, number);
+		}
+	}
+}
+
+/* -EDEADLK at once, -ENOBUFS when nothing moved for heap_timeout_ns, -ENOSPC, -ECANCELED. */
+int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *address)
+{
+	struct engine *engine = orch->run->engine;
+	struct waiter waiter = { .ready = heap_moved, .engine = engine, .run = orch->run };
+	struct heap_tail tail;
+	int result;
+
+	while ((result = heap_alloc(engine->heap, orch->scope, bytes, address)) == -EAGAIN) {
+		/* What has completed meanwhile may have given it back. */
+		waiter.value = engine->heap_serial;
+		engine_work(engine);
+		if (engine->heap_serial != waiter.value)
+			continue;
+		heap_tail(engine->heap, orch->scope, &tail);
+		if (tail.scope && tail.scope->open && tail.scope->run == orch->run)
+			return heap_deadlock(bytes, &tail);
+		if (tail.scope)
+			want_scope(engine, tail.scope);
+		if (wait_locked(engine, &waiter, now_ns() + engine->heap_timeout_ns) < 0) {
+			heap_tail(engine->heap, orch->scope, &tail);
+			return heap_timed_out(engine, bytes, &tail);
+		}
+		if (orch->run->cancelled)
+			return cancelled(orch->run);
+	}
+	return result;
+}
+
+/* OUTPUT tensors without address get theirs from *address on. */
+void orch_place_outputs(struct dw_args *args, struct range *ranges, uint64_t *address)
+{
+	for (uint32_t i = 0; i < args->tensor_count; i++) {
+		uint64_t bytes = ranges[i].end;
+
+		if (args->tensors[i].data || !bytes)
+			continue;
+		args->tensors[i].data = *address;
+		ranges[i].begin = *address;
+		ranges[i].end = *address + bytes;
+		*address += heap_aligned(bytes);
+	}
+}
+
+void orch_unplace_outputs(struct dw_args *args, uint64_t address, uint64_t bytes)
+{
+	for (uint32_t i = 0; i < args->tensor_count; i++)
+		if (args->tensors[i].data - address < bytes)
+			args->tensors[i].data = 0;
+}
+
+/* ------------------------------------------------------------------- edges */
+
+void link_begin(struct linking *linking, struct engine *engine, struct slot *consumer)
+{
+	linking->engine = engine;
+	linking->consumer = consumer;
+	linking->running_count = 0;
+	linking->out_of_memory = false;
+}
+
+static void link_edge(struct slot *producer, enum edge_reason reason, void *context)
+{
+	struct linking *linking = context;
+	struct slot *consumer = linking->consumer;
+	struct edge *edge = producer->last;
+
+	trace_edge(linking->engine, producer, consumer, reason);
+	if (edge && edge->consumer == consumer) {
+		edge->reasons |= (uint8_t)reason;
+		return;
+	}
+	edge = edge_new(linking->engine);
+	if (!edge) {
+		linking->out_of_memory = true;
+		return;
+	}
+	edge->next = NULL;
+	edge->consumer = consumer;
+	edge->reasons = (uint8_t)reason;
+	edge->counted = false;
+	if (producer->last)
+		producer->last->next = edge;
+	else
+		producer->first = edge;
+	producer->last = edge;
+	consumer->waiting++;
+	consumer->producers ^= producer->index;
+	if (producer->flags & SLOT_LANE) {
+		if (!consumer->in_lane)
+			consumer->lane = producer->placed;
+		if (consumer->lane == producer->placed) {
+			edge->counted = true;
+			consumer->in_lane++;
+		}
+	}
+	if (producer->head.state == TASK_RUNNING && linking->running_count < URGENT_FEW)
+		linking->running[linking->running_count++] = producer;
+}
+
+void link_tensors(struct linking *linking, const struct dw_args *args, const struct range *ranges)
+{
+	struct slot *slot = linking->consumer;
+	struct task_ref ref = { slot, slot->head.generation };
+	uint64_t poison = 0;
+
+	for (uint32_t i = 0; i < args->tensor_count; i++) {
+		if (args->tags[i] == DW_NO_DEP || ranges[i].begin == ranges[i].end)
+			continue;
+		if (tensor_map_access(slot->run->map, ranges[i].begin, ranges[i].end,
+				      (enum dw_tag)args->tags[i], ref, link_edge, linking,
+				      &poison) < 0)
+			linking->out_of_memory = true;
+	}
+	if (UNLIKELY(poison)) {
+		slot->flags |= SLOT_SKIP;
+		slot->blame = poison;
+	}
+}
+
+void link_after(struct linking *linking, const struct dw_submit_options *options)
+{
+	struct slot *slot = linking->consumer;
+
+	for (size_t i = 0; i < options->after_count; i++) {
+		dw_task task = options->after[i];
+		struct slot *producer = task ? slot_find(linking->engine, task) : NULL;
+		uint64_t blame;
+
+		if (!producer)
+			continue;
+		if (producer->head.generation == task >> 32 && producer->head.state < TASK_DONE) {
+			link_edge(producer, EDGE_EXPLICIT, linking);
+			continue;
+		}
+		blame = failed_find(&slot->run->failed, task);
+		if (blame) {
+			slot->flags |= SLOT_SKIP;
+			slot->blame = blame;
+		}
+	}
+}
+
+/* The task is in the graph: run it, put it behind its producers, or wait for them. */
+void link_end(struct linking *linking)
+{
+	struct engine *engine = linking->engine;
+	struct slot *slot = linking->consumer;
+
+	if (UNLIKELY(linking->out_of_memory))
+		run_cancel_locked(slot->run, -ENOMEM, "no memory for the edges of a task");
+	if (UNLIKELY(slot->run->cancelled))
+		slot->flags |= SLOT_CANCEL;
+	trace_task(engine, slot, TRACE_SUBMITTED);
+	if (!slot->waiting) {
+		task_released(engine, slot);
+		return;
+	}
+	if (linking->running_count &&
+	    task_try_ahead(engine, slot, linking->running[linking->running_count - 1])) {
+		for (uint32_t i = 0; i < linking->running_count; i++)
+			linking->running[i]->flags |= SLOT_FOLLOWED;
+		return;
+	}
+	if (slot->waiting <= URGENT_FEW)
+		for (uint32_t i = 0; i < linking->running_count; i++)
+			want_completion(engine, linking->running[i]);
+}
+
+/* ------------------------------------------------------------------- submit */
+
+/* A slot of this run that counts as submitted; its payload, placement and edges follow. */
+struct slot *orch_slot_new(struct dw_orch *orch, struct callable *callable,
+			   const struct dw_submit_options *options)
+{
+	struct engine *engine = orch->run->engine;
+	struct slot *slot = slot_new(engine);
+
+	if (!slot)
+		return NULL;
+	slot->run = orch->run;
+	slot->scope = orch->scope;
+	slot->callable = callable;
+	slot->payload.blob = NULL;
+	slot->payload.owned = false;
+	slot->name = NULL;
+	slot->timeout_ns = options->timeout_ns;
+	slot->retries = (uint16_t)options->retries;
+	slot->block_dim = options->config.block_dim;
+	slot->aicpu_thread_num = options->config.aicpu_thread_num;
+	slot->config_flags = options->config.flags;
+	return slot;
+}
+
+/* From here on the slot is a task. */
+void slot_enter(struct slot *slot)
+{
+	struct dw_run *run = slot->run;
+
+	slot->head.state = TASK_PENDING;
+	__atomic_store_n(&run->submitted, run->submitted + 1, __ATOMIC_RELAXED);
+	slot->head.number = run->submitted;
+	scope_get(slot->scope);
+	stat_add(&run->engine->stats.submitted, 1);
+}
+
+struct submission {
+	struct dw_orch *orch;
+	struct callable *callable;
+	struct dw_args *args;
+	const struct dw_submit_options *options;
+	struct pool *pool;
+	uint32_t worker;
+	struct range *ranges;
+	uint64_t output_bytes;
+};
+
+static int submit_locked(const struct submission *submission, dw_task *task)
+{
+	struct dw_orch *orch = submission->orch;
+	struct engine *engine = orch->run->engine;
+	const struct dw_submit_options *options = submission->options;
+	struct linking linking;
+	uint64_t address = 0, next;
+	struct slot *slot;
+	int result;
+
+	result = orch_wait_for_window_locked(orch);
+	if (result == 0)
+		result = check_alive(engine, submission->pool, submission->worker);
+	if (result == 0 && options->after_count)
+		result = orch_check_after_locked(orch->run, options);
+	if (result < 0)
+		return result;
+	if (submission->output_bytes) {
+		result = orch_heap_alloc_locked(orch, submission->output_bytes, &address);
+		if (result < 0)
+			return result;
+		next = address;
+		orch_place_outputs(submission->args, submission->ranges, &next);
+	}
+	slot = orch_slot_new(orch, submission->callable, options);
+	result = slot ? payload_make(engine, &slot->payload, submission->args, options->name,
+				     slot->storage, sizeof(slot->storage), &slot->name) :
+		 error_set(-ENOMEM, "no memory for a task");
+	if (UNLIKELY(result < 0)) {
+		orch_unplace_outputs(submission->args, address, submission->output_bytes);
+		if (slot)
+			slot_free(engine, slot);
+		return result;
+	}
+	slot->pool = (uint16_t)(submission->pool - engine->pools);
+	slot->worker = submission->worker;
+	slot_enter(slot);
+	if (task)
+		*task = slot_id(slot);
+	link_begin(&linking, engine, slot);
+	link_tensors(&linking, submission->args, submission->ranges);
+	if (options->after_count)
+		link_after(&linking, options);
+	link_end(&linking);
+	return 0;
+}
+
+static int submit_prepare(struct submission *submission)
+{
+	struct engine *engine = submission->orch->run->engine;
+	int result;
+
+	result = orch_find_pool(engine, submission->callable, &submission->pool);
+	if (result == 0)
+		result = find_worker(engine, submission->pool, submission->options->worker,
+				     submission->callable, &submission->worker);
+	if (result == 0)
+		result = orch_ranges(submission->orch, submission->args->tensor_count,
+				     &submission->ranges);
+	if (result == 0)
+		result = orch_check_args(submission->orch, submission->args, submission->ranges,
+					 &submission->output_bytes);
+	return result;
+}
+
+DW_API int dw_submit(struct dw_orch *orch, dw_callable handle, struct dw_args *args,
+		     const struct dw_submit_options *options, dw_task *task)
+{
+	static const struct dw_submit_options defaults = {
+		.size = sizeof(defaults), .worker = DW_ANY,
+	};
+	struct submission submission = {
+		.orch = orch, .args = args, .options = options ? options : &defaults,
+	};
+	struct engine *engine;
+	int result;
+
+	result = orch_usable(orch);
+	if (result == 0 && !args)
+		result = error_set(-EINVAL, "args is NULL");
+	if (result == 0 && options)
+		result = orch_check_options(options);
+	if (result == 0)
+		result = callable_hold(handle, &submission.callable);
+	if (result < 0)
+		return result;
+	result = submit_prepare(&submission);
+	if (result == 0) {
+		engine = orch->run->engine;
+		lock_take(&engine->lock);
+		engine->submits++;
+		result = submit_locked(&submission, task);
+		engine_work_some(engine);
+		engine_unlock_and_wake(engine);
+	}
+	if (UNLIKELY(result < 0))
+		callable_put(submission.callable);
+	return result;
+}
+
+/* -------------------------------------------------------- alloc, scopes, … */
+
+DW_API int dw_alloc(struct dw_orch *orch, int dtype, const uint32_t *shape, uint32_t ndims,
+		    struct dw_tensor *tensor)
+{
+	struct dw_tensor made;
+	struct engine *engine;
+	uint64_t bytes;
+	int result;
+
+	result = orch_usable(orch);
+	if (result == 0 && !tensor)
+		result = error_set(-EINVAL, "tensor is NULL");
+	if (result == 0)
+		result = dw_tensor_init(&made, NULL, dtype, shape, ndims);
+	if (result == 0)
+		result = dw_tensor_bytes(&made, &bytes);
+	if (result < 0)
+		return result;
+	engine = orch->run->engine;
+	lock_take(&engine->lock);
+	result = orch->run->cancelled ? cancelled(orch->run) :
+		 orch_heap_alloc_locked(orch, heap_aligned(bytes), &made.data);
+	engine_unlock_and_wake(engine);
+	if (result == 0)
+		*tensor = made;
+	return result;
+}
+
+DW_API int dw_scope_begin(struct dw_orch *orch)
+{
+	struct engine *engine;
+	struct scope *scope;
+	int result = orch_usable(orch);
+
+	if (result < 0)
+		return result;
+	if (orch->scope->depth >= SCOPE_MAX_DEPTH)
+		return error_set(-EOVERFLOW, "%d scopes are open; no more fit into each other",
+				 SCOPE_MAX_DEPTH);
+	engine = orch->run->engine;
+	lock_take(&engine->lock);
+	result = scope_create(orch->scope, orch->run, &scope);
+	if (result == 0)
+		orch->scope = scope;
+	lock_give(&engine->lock);
+	return result;
+}
+
+DW_API int dw_scope_end(struct dw_orch *orch)
+{
+	struct engine *engine;
+	struct scope *scope;
+	int result = orch_usable(orch);
+
+	if (result < 0)
+		return result;
+	scope = orch->scope;
+	if (!scope->outer)
+		return error_set(-EINVAL, "no scope is open: dw_scope_end() without dw_scope_begin()");
+	engine = orch->run->engine;
+	lock_take(&engine->lock);
+	orch->scope = scope->outer;
+	scope->open = false;
+	if (scope_put(engine->heap, scope)) {
+		engine->heap_serial++;
+		waiters_settle(engine);
+	}
+	engine_unlock_and_wake(engine);
+	return 0;
+}
+
+DW_API uint32_t dw_orch_worker_count(const struct dw_orch *orch)
+{
+	return orch ? orch->run->engine->worker_count - orch->run->engine->sub_count : 0;
+}
+
+DW_API uint32_t dw_orch_sub_count(const struct dw_orch *orch)
+{
+	return orch ? orch->run->engine->sub_count : 0;
+}
+
+struct engine *orch_engine(struct dw_orch *orch)
+{
+	return orch->run->engine;
+}
+
+void *engine_context(const struct engine *engine)
+{
+	return engine->ops_context;
+}

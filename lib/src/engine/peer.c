@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * One worker's ring: frames in, completions out, who is told of what.
+ *
+ * Invariant: entries[head … tail) are exactly the frames that were posted and
+ * whose completion was not harvested. Frames that are not published yet exist only
+ * behind published ones, so that the worker's running dry brings somebody here.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "engine/internal.h"
+#include "engine/trace.h"
+
+/* Whether frame a comes before frame b; both within a ring's length. */
+static bool number_before(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) < 0;
+}
+
+uint32_t estimate_of(const struct engine *engine, const struct callable *callable)
+{
+	uint32_t i = (uint32_t)callable->handle % ESTIMATES;
+	uint32_t mean = engine->estimates[i];
+
+	return mean ? mean + 4 * engine->deviations[i] : UNKNOWN_NS;
+}
+
+/* Running mean and deviation; one sample moves them by a bounded factor. */
+static void estimate_learn(struct engine *engine, const struct callable *callable, uint64_t ns)
+{
+	uint32_t i = (uint32_t)callable->handle % ESTIMATES;
+	uint32_t mean = engine->estimates[i], sample, apart;
+
+	if (!mean) {
+		engine->estimates[i] = ns > 100000000 ? 100000000 : (uint32_t)ns + 1;
+		engine->deviations[i] = 0;
+		return;
+	}
+	sample = ns > 4ULL * mean + 10000 ? 4 * mean + 10000 : (uint32_t)ns;
+	if (sample > 100000000)
+		sample = 100000000;
+	apart = sample > mean ? sample - mean : mean - sample;
+	engine->estimates[i] = mean - mean / 8 + sample / 8 + 1;
+	engine->deviations[i] = engine->deviations[i] - engine->deviations[i] / 4 + apart / 4;
+}
+
+/* Keeps the pool's bitmaps true. After each change of outstanding, state or reservation. */
+void peer_update(struct engine *engine, struct peer *peer)
+{
+	struct pool *pool = &engine->pools[peer->pool];
+	uint32_t outstanding = peer_outstanding(peer);
+
+	if (peer_has_room(engine, peer) && !peer->reserved)
+		bit_set(pool->open, peer->index);
+	else
+		bit_clear(pool->open, peer->index);
+	if (outstanding)
+		bit_clear(pool->idle, peer->index);
+	else
+		bit_set(pool->idle, peer->index);
+	if (outstanding)
+		bit_set(engine->active, peer->index);
+	else
+		bit_clear(engine->active, peer->index);
+}
+
+void peer_publish(struct engine *engine, struct peer *peer)
+{
+	if (!peer->unpublished)
+		return;
+	peer->unpublished = 0;
+	bit_clear(engine->unpublished, peer->index);
+	if (hub_publish(engine->hub, peer->index)) {
+		hub_mark_wake(engine->hub, peer->index);
+		stat_add(&peer->stats->wakes, 1);
+		engine->wake = true;
+	}
+	bit_set(engine->pools[peer->pool].awake, peer->index);
+}
+
+void peers_publish(struct engine *engine)
+{
+	for (uint32_t word = 0; word < engine->words; word++) {
+		uint64_t bits = engine->unpublished[word];
+
+		for (; bits; bits &= bits - 1)
+			peer_publish(engine, &engine->peers[word * 64 +
+							    (uint32_t)__builtin_ctzll(bits)]);
+	}
+}
+
+void any_waiting_add(struct engine *engine, struct peer *peer, int change)
+{
+	peer->any_waiting += (uint32_t)change;
+	engine->pools[peer->pool].any_waiting += (uint32_t)change;
+}
+
+/* Counts the new frame, and publishes when that is due. */
+static void peer_added(struct engine *engine, struct peer *peer)
+{
+	uint32_t published = peer_outstanding(peer) - peer->unpublished;
+
+	peer->tail++;
+	peer->unpublished++;
+	bit_set(engine->unpublished, peer->index);
+	if (peer->unpublished >= PUBLISH_BATCH || published <= PUBLISH_BATCH)
+		peer_publish(engine, peer);
+	peer_update(engine, peer);
+}
+
+/* The consumers of a task that now sits in a ring: who can follow it, who wants to hear of it. */
+static void consider_consumers(struct engine *engine, struct peer *peer, struct slot *slot)
+{
+	bool urgent = false;
+
+	for (struct edge *edge = slot->first; edge; edge = edge->next) {
+		struct slot *consumer = edge->consumer;
+
+		if (slot->flags & SLOT_LANE && !edge->counted) {
+			if (!consumer->in_lane)
+				consumer->lane = peer->index;
+			if (consumer->lane == peer->index) {
+				edge->counted = true;
+				consumer->in_lane++;
+			}
+		}
+		if (!task_try_ahead(engine, consumer, slot) && consumer->waiting <= URGENT_FEW)
+			urgent = true;
+	}
+	if (urgent)
+		peer_urgent(engine, peer, slot->position);
+}
+
+/* The ring's own count decides: it starts over with each generation of the worker. */
+static struct frame *acquire(struct engine *engine, struct peer *peer, uint32_t *number)
+{
+	struct frame *frame = hub_acquire(engine->hub, peer->index, number);
+
+	if (frame && peer->head == peer->tail)
+		peer->head = peer->tail = *number;
+	return frame;
+}
+
+static void fill_frame(struct engine *engine, struct frame *frame, const struct slot *slot,
+		       const struct payload *payload)
+{
+	frame->task = slot_id(slot);
+	frame->callable = slot->callable->handle;
+	frame->config = (struct dw_config){
+		.block_dim = slot->block_dim,
+		.aicpu_thread_num = slot->aicpu_thread_num,
+		.flags = slot->config_flags,
+	};
+	frame->args_bytes = payload->bytes;
+	frame->args = (uint64_t)(uintptr_t)payload->blob;
+	if (LIKELY(payload->bytes <= engine->payload))
+		memcpy(frame + 1, payload->copy, payload->bytes);
+}
+
+/* The ring has room. `member` counts within a group. */
+void peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member)
+{
+	bool group = slot->flags & SLOT_GROUP;
+	struct payload *payload = group ? &slot->group->members[member].payload : &slot->payload;
+	uint64_t timeout = slot->timeout_ns ? slot->timeout_ns : engine->timeout_ns;
+	struct entry *entry;
+	struct frame *frame;
+	uint32_t number;
+
+	frame = acquire(engine, peer, &number);
+	entry = peer_entry(engine, peer, number);
+	fill_frame(engine, frame, slot, payload);
+	frame->kind = FRAME_TASK;
+	frame->flags = slot->waiting ? FRAME_AHEAD : 0;
+	frame->reserved = 0;
+	frame->fail_epoch = hub_fail_epoch(engine->hub, peer->index);
+
+	entry->slot = slot;
+	entry->control = NULL;
+	entry->member = member;
+	entry->epoch = frame->fail_epoch;
+	entry->estimate_ns = estimate_of(engine, slot->callable);
+	entry->timeout_ns = timeout;
+	entry->flags = (slot->waiting ? ENTRY_AHEAD : 0) | (timeout ? ENTRY_TIMED : 0) |
+		       (!group && slot->worker == DW_ANY ? ENTRY_ANY : 0);
+	peer->load_ns += entry->estimate_ns;
+	if (number != peer->head && entry->flags & ENTRY_ANY)
+		any_waiting_add(engine, peer, 1);
+
+	slot->head.state = TASK_RUNNING;
+	slot->placed = peer->index;
+	slot->position = number;
+	if (!group && !slot->retries)
+		slot->flags |= SLOT_LANE;
+	trace_task(engine, slot, TRACE_DISPATCHED);
+	peer_added(engine, peer);
+	if (UNLIKELY(timeout)) {
+		peer->timed++;
+		if (number == peer->head)
+			peer_head_changed(engine, peer, now_ns());
+	}
+	if (UNLIKELY(slot->run->awaited && engine->run_count > 1))
+		peer_urgent(engine, peer, number);
+	if (slot->first && !group)
+		consider_consumers(engine, peer, slot);
+}
+
+void peer_post_controls(struct engine *engine, struct peer *peer)
+{
+	struct control *control;
+	struct entry *entry;
+	struct frame *frame;
+	uint32_t number;
+
+	while ((control = peer->controls) && !peer->mad && peer->state != PEER_DEAD &&
+	       peer_outstanding(peer) < engine->depth) {
+		frame = acquire(engine, peer, &number);
+		if (!frame)
+			return;
+		peer->controls = control->next;
+		entry = peer_entry(engine, peer, number);
+		frame->kind = FRAME_CONTROL;
+		frame->flags = 0;
+		frame->reserved = 0;
+		frame->fail_epoch = hub_fail_epoch(engine->hub, peer->index);
+		frame->task = 0;
+		frame->callable = control->code;
+		frame->args = (uint64_t)(uintptr_t)control->arena_blob;
+		frame->args_bytes = control->bytes;
+		frame->config = (struct dw_config){ 0 };
+		if (!control->arena_blob)
+			memcpy(frame + 1, control->blob, control->bytes);
+		*entry = (struct entry){ .control = control };
+		peer_added(engine, peer);
+		peer_publish(engine, peer);
+		peer_urgent(engine, peer, number);
+	}
+}
+
+/* ------------------------------------------------------------ notification */
+
+static void notify(struct engine *engine, struct peer *peer, uint32_t number)
+{
+	peer->notify_set = true;
+	peer->notify = number;
+	if (hub_notify_at(engine->hub, peer->index, number)) {
+		bit_set(engine->news, peer->index);
+		engine->any_news = true;
+	}
+}
+
+/* Somebody waits for frame `number`: the parent shall hear of it when it completes. */
+void peer_urgent(struct engine *engine, struct peer *peer, uint32_t number)
+{
+	struct entry *entry = peer_entry(engine, peer, number);
+
+	if (entry->flags & ENTRY_URGENT)
+		return;
+	entry->flags |= ENTRY_URGENT;
+	peer->urgent++;
+	if (!peer->notify_set || number_before(number, peer->notify))
+		notify(engine, peer, number);
+}
+
+void want_completion(struct engine *engine, struct slot *slot)
+{
+	if (slot->head.state != TASK_RUNNING)
+		return;
+	if (!(slot->flags & SLOT_GROUP)) {
+		if (slot->placed != NO_WORKER)
+			peer_urgent(engine, &engine->peers[slot->placed], slot->position);
+		return;
+	}
+	for (uint32_t i = 0; i < slot->group->count; i++) {
+		const struct member *member = &slot->group->members[i];
+
+		if (member->in_ring)
+			peer_urgent(engine, &engine->peers[member->placed], member->position);
+	}
+}
+
+/* The frame that hub_notify_at() was told is through: the next one that somebody waits for. */
+static void notify_next(struct engine *engine, struct peer *peer)
+{
+	peer->notify_set = false;
+	if (!peer->urgent)
+		return;
+	for (uint32_t number = peer->head; number != peer->tail; number++) {
+		if (peer_entry(engine, peer, number)->flags & ENTRY_URGENT) {
+			notify(engine, peer, number);
+			return;
+		}
+	}
+}
+
+/* -------------------------------------------------------------- harvesting */
+
+/* The slot is in no ring any more: nobody can follow it there. */
+void slot_leave_ring(struct engine *engine, struct slot *slot)
+{
+	slot->placed = NO_WORKER;
+	if (!(slot->flags & SLOT_LANE))
+		return;
+	slot->flags &= (uint8_t)~(SLOT_LANE | SLOT_FOLLOWED);
+	for (struct edge *edge = slot->first; edge; edge = edge->next) {
+		if (!edge->counted)
+			continue;
+		edge->counted = false;
+		edge->consumer->in_lane--;
+		if (edge->consumer->queue == QUEUE_AHEAD)
+			task_unqueue(engine, edge->consumer);
+	}
+}
+
+/*
+ * A failure that the worker knows of and these frames do not: it will return
+ * them. Nobody may be pushed behind them now, since the new frame would know and run.
+ */
+static void distrust_ahead(struct engine *engine, struct peer *peer)
+{
+	for (uint32_t number = peer->head; number != peer->tail; number++) {
+		struct entry *entry = peer_entry(engine, peer, number);
+		struct slot *slot = entry->slot;
+		uint32_t placed;
+
+		if (!(entry->flags & ENTRY_AHEAD) || !slot || !(slot->flags & SLOT_LANE))
+			continue;
+		placed = slot->placed;
+		slot_leave_ring(engine, slot);
+		slot->placed = placed;
+	}
+}
+
+/* Accounts for the entry at the head, which leaves the ring. */
+static void peer_drop_head(struct engine *engine, struct peer *peer, uint64_t ended)
+{
+	struct entry *entry = peer_entry(engine, peer, peer->head);
+	struct entry *next;
+
+	peer->load_ns -= entry->estimate_ns;
+	if (entry->flags & ENTRY_TIMED)
+		peer->timed--;
+	if (entry->flags & ENTRY_URGENT)
+		peer->urgent--;
+	peer->head++;
+	if (peer->head != peer->tail) {
+		next = peer_entry(engine, peer, peer->head);
+		if (next->flags & ENTRY_ANY && !(next->flags & ENTRY_TAKEN))
+			any_waiting_add(engine, peer, -1);
+		if (UNLIKELY(peer->timed && next->flags & ENTRY_TIMED))
+			peer_head_changed(engine, peer, ended);
+	}
+	if (peer->notify_set && !number_before(peer->head - 1, peer->notify))
+		notify_next(engine, peer);
+}
+
+static void control_done(struct engine *engine, struct control *control, int result,
+			 const char *text)
+{
+	control->done = true;
+	control->result = result;
+	snprintf(control->text, sizeof(control->text), "%s", text);
+	if (control->arena_blob)
+		arena_free(engine->arena, control->arena_blob);
+	control->arena_blob = NULL;
+	if (control->detached)
+		free(control);
+}
+
+static void handle_completion(struct engine *engine, struct peer *peer, struct entry *taken_entry,
+			      const struct completion *completion, const char *text)
+{
+	struct entry entry = *taken_entry;
+	struct slot *slot = entry.slot;
+	uint64_t spent = completion->ended - completion->started;
+
+	peer_drop_head(engine, peer, completion->ended);
+	if (entry.control) {
+		control_done(engine, entry.control, completion->error, text);
+		return;
+	}
+	if (completion->state == COMPLETION_FAILED)
+		distrust_ahead(engine, peer);
+	if (!slot)
+		return;
+	if (completion->state == COMPLETION_DONE || completion->state == COMPLETION_FAILED) {
+		if (completion->ended >= completion->started) {
+			estimate_learn(engine, slot->callable, spent);
+			stat_add(&peer->stats->busy_ns, spent);
+		}
+		trace_span(engine, slot, peer, completion);
+	}
+	task_completed(engine, peer, slot, entry.member, completion, text);
+}
+
+/* Harvests up to `limit` completions; returns how many. */
+uint32_t peer_harvest(struct engine *engine, struct peer *peer, uint32_t limit)
+{
+	struct completion completion;
+	char text[TEXT_BYTES];
+	uint32_t count = 0;
+	int result;
+
+	if (peer->mad || peer->head == peer->tail)
+		return 0;
+	text[0] = '\0';
+	while (count < limit && peer->head != peer->tail) {
+		result = hub_harvest(engine->hub, peer->index, &completion, text);
+		if (result == 0)
+			break;
+		if (result < 0) {
+			peer_kill(engine, peer, error_text());
+			peer->mad = true;
+			break;
+		}
+		count++;
+		handle_completion(engine, peer, peer_entry(engine, peer, peer->head), &completion,
+				  completion.state == COMPLETION_FAILED ? text : "");
+	}
+	if (count) {
+		engine->pools[peer->pool].saturated = false;
+		peer_update(engine, peer);
+		if (engine->finished)
+			finish_all(engine);
+	}
+	return count;
+}
+
+/* --------------------------------------------------------- back, and death */
+
+bool peer_take_back(struct engine *engine, struct peer *peer, uint32_t number)
+{
+	struct entry *entry = peer_entry(engine, peer, number);
+	struct slot *slot = entry->slot;
+
+	if (!slot || peer->mad || peer->state != PEER_UP)
+		return false;
+	peer_publish(engine, peer);
+	if (!hub_take_back(engine->hub, peer->index, number))
+		return false;
+	entry->slot = NULL;
+	entry->flags |= ENTRY_TAKEN;
+	if (entry->flags & ENTRY_ANY && number != peer->head)
+		any_waiting_add(engine, peer, -1);
+	peer->load_ns -= entry->estimate_ns;
+	entry->estimate_ns = 0;
+	slot_leave_ring(engine, slot);
+	return true;
+}
+
+void peer_kill(struct engine *engine, struct peer *peer, const char *why)
+{
+	if (engine->ops && engine->ops->kill)
+		engine->ops->kill(engine->ops_context, peer->index, why);
+}
+
+static void controls_fail(struct engine *engine, struct peer *peer, const char *cause)
+{
+	char text[ERROR_TEXT_BYTES];
+	struct control *control;
+
+	snprintf(text, sizeof(text), "%s: %s", peer->path, cause);
+	while ((control = peer->controls)) {
+		peer->controls = control->next;
+		control_done(engine, control, -EOWNERDEAD, text);
+	}
+}
+
+/* The dead child's subtree may still write what the task was writing. */
+static void hold_scope(struct peer *peer, struct slot *slot)
+{
+	struct hold *hold = malloc(sizeof(*hold));
+
+	/* Without memory for the hold the blocks stay for good, which is the safe side. */
+	scope_get(slot->scope);
+	slot->run->references++;
+	if (!hold)
+		return;
+	*hold = (struct hold){ .next = peer->holds, .run = slot->run, .scope = slot->scope };
+	peer->holds = hold;
+}
+
+/* What was in the ring when the worker died. `started` is unknown for a mad one: all count as started. */
+static void fail_entries(struct engine *engine, struct peer *peer, const char *cause)
+{
+	char text[ERROR_TEXT_BYTES];
+
+	snprintf(text, sizeof(text), "%s", cause);
+	for (uint32_t number = peer->head; number != peer->tail; number++) {
+		struct entry *entry = peer_entry(engine, peer, number);
+		struct slot *slot = entry->slot;
+		bool started = peer->mad || hub_started(engine->hub, peer->index, number);
+
+		if (entry->control) {
+			char full[ERROR_TEXT_BYTES];
+
+			snprintf(full, sizeof(full), "%s: %.400s", peer->path, cause);
+			control_done(engine, entry->control, -EOWNERDEAD, full);
+			continue;
+		}
+		if (!slot)
+			continue;
+		slot_leave_ring(engine, slot);
+		if (started)
+			hold_scope(peer, slot);
+		if (slot->flags & SLOT_GROUP)
+			group_member_left(engine, slot, entry->member, peer, -EOWNERDEAD, text,
+					  !started);
+		else if (started)
+			task_failed(engine, slot, peer, -EOWNERDEAD, text, true);
+		else
+			task_returned(engine, slot);
+	}
+	peer->head = peer->tail;
+}
+
+void engine_worker_lost_locked(struct engine *engine, struct peer *peer, bool returns,
+			       const char *cause)
+{
+	struct pool *pool = &engine->pools[peer->pool];
+	bool was_usable = peer->state != PEER_DEAD, was_up = peer->state == PEER_UP;
+
+	/* What it completed before it died counts. */
+	peer_publish(engine, peer);
+	peer_harvest(engine, peer, UINT32_MAX);
+	peer->state = returns ? PEER_RETURNING : PEER_DEAD;
+	if (was_up)
+		pool->up--;
+	if (was_usable && !returns)
+		pool->usable--;
+	if (was_up)
+		stat_add(&engine->stats.deaths, 1);
+	fail_entries(engine, peer, cause);
+	controls_fail(engine, peer, cause);
+	peer->unpublished = 0;
+	bit_clear(engine->unpublished, peer->index);
+	any_waiting_add(engine, peer, -(int)peer->any_waiting);
+	peer->load_ns = 0;
+	peer->notify_set = false;
+	peer->urgent = 0;
+	peer->timed = 0;
+	peer->reserved = false;
+	bit_clear(pool->awake, peer->index);
+	peer_update(engine, peer);
+	pool->saturated = false;
+}

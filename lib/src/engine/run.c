@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Runs: an orchestration function with its own Orchestrator, tensor map and
+ * outermost scope; then the drain; then the first error as the result. A run's memory is
+ * freed when its last reference goes: its own, and one per hold for a dead worker.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "engine/internal.h"
+#include "task/running.h"
+
+void run_put(struct engine *engine, struct dw_run *run)
+{
+	(void)engine;
+	if (--run->references)
+		return;
+	free(run->failed.entries);
+	free(run->orch.ranges);
+	free(run);
+}
+
+/* ----------------------------------------------------------------- begin, end */
+
+static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
+			      const struct dw_config *config, void *context)
+{
+	struct dw_run *run = calloc(1, sizeof(*run));
+
+	if (!run)
+		return NULL;
+	run->engine = engine;
+	run->references = 1;
+	run->deadline = NEVER;
+	run->fn = fn;
+	run->args = args;
+	if (config)
+		run->config = *config;
+	run->context = context;
+	run->orch.run = run;
+	return run;
+}
+
+/* Enters it into the engine. On an error the caller frees it. */
+static int run_begin(struct engine *engine, struct dw_run *run)
+{
+	int result;
+
+	if (engine->process != process_serial())
+		return error_set(-EBADFD, "%s belongs to another process: it was made before a fork",
+				 engine->path);
+	if (!run->fn)
+		return error_set(-EINVAL, "the orchestration function is NULL");
+	result = tensor_map_create(&run->map);
+	if (result < 0)
+		return error_set(result, "no memory for a run's tensor map");
+	lock_take(&engine->lock);
+	if (engine->closing)
+		result = error_set(-ESHUTDOWN, "%s is being closed", engine->path);
+	else
+		result = scope_create(NULL, run, &run->orch.scope);
+	if (result == 0) {
+		run->next = engine->runs;
+		if (run->next)
+			run->next->previous = run;
+		engine->runs = run;
+		engine->run_count++;
+		if (run->timeout_ns) {
+			run->deadline = now_ns() + run->timeout_ns;
+			timer_at_most(engine, run->deadline);
+		}
+		if (run->cancel && atomic_load_explicit(run->cancel, memory_order_relaxed))
+			run_cancel_locked(run, -ECANCELED, "cancelled before it began");
+	}
+	lock_give(&engine->lock);
+	if (result < 0)
+		tensor_map_destroy(run->map);
+	return result;
+}
+
+static bool run_drained(const struct waiter *waiter)
+{
+	return waiter->run->finished == waiter->run->submitted;
+}
+
+/*
+ * While other runs' tasks sit in the same rings, the last of ours may end long
+ * before a ring runs dry: ask to hear of each ring's last one.
+ */
+static void want_run(struct engine *engine, const struct dw_run *run)
+{
+	for (uint32_t i = 0; i < engine->worker_count; i++) {
+		struct peer *peer = &engine->peers[i];
+
+		for (uint32_t number = peer->tail; number != peer->head; number--) {
+			const struct slot *slot = peer_entry(engine, peer, number - 1)->slot;
+
+			if (slot && slot->run == run) {
+				peer_urgent(engine, peer, number - 1);
+				break;
+			}
+		}
+	}
+}
+
+static void run_drain_locked(struct engine *engine, struct dw_run *run)
+{
+	struct waiter waiter = { .ready = run_drained, .engine = engine, .run = run };
+	bool was_awaited = run->awaited;
+
+	if (engine->run_count > 1)
+		want_run(engine, run);
+	run->awaited = true;
+	wait_locked(engine, &waiter, NEVER);
+	run->awaited = was_awaited;
+}
+
+static void end_scopes(struct engine *engine, struct dw_run *run)
+{
+	struct scope *scope, *outer;
+
+	for (scope = run->orch.scope; scope; scope = outer) {
+		outer = scope->outer;
+		scope->open = false;
+		if (scope_put(engine->heap, scope))
+			engine->heap_serial++;
+	}
+	run->orch.scope = NULL;
+}
+
+/*
+ * Calls the function; 0, or its error, which is the run's unless a task failed before it. The
+ * text is its own (dw_task_fail), else that of the last call of the library that failed in it.
+ */
+static int call_function(struct dw_run *run, char *text, size_t space)
+{
+	struct running_task task, own;
+	int result, returned;
+
+	running_push(&task, run->cancel);
+	running_push(&own, &run->cancel_word);
+	error_set(0, "%s", "");
+	returned = run->fn(&run->orch, run->args, &run->config, run->context);
+	snprintf(text, space, "%s", error_text());
+	result = running_pop(&own, returned);
+	running_pop(&task, 0);
+	if (result && (own.has_text || returned > 0 || !text[0]))
+		snprintf(text, space, "%s", error_text());
+	return result;
+}
+
+/* Calls the function, drains, leaves the engine. The result is in run->error and its text. */
+static void run_execute(struct dw_run *run)
+{
+	struct engine *engine = run->engine;
+	char text[ERROR_TEXT_BYTES];
+	struct tensor_map *map;
+	int result;
+
+	result = call_function(run, text, sizeof(text));
+	lock_take(&engine->lock);
+	if (result)
+		run_error(run, result, "%s: %s: %.400s", engine->path, error_name(-result), text);
+	end_scopes(engine, run);
+	run_drain_locked(engine, run);
+	if (run->previous)
+		run->previous->next = run->next;
+	else
+		engine->runs = run->next;
+	if (run->next)
+		run->next->previous = run->previous;
+	engine->run_count--;
+	map = run->map;
+	run->map = NULL;
+	waiters_settle(engine);
+	engine_unlock_and_wake(engine);
+	tensor_map_destroy(map);
+	if (run->progress)
+		run->progress(run->submitted, run->finished, run->progress_context);
+}
+
+/* Gives up the caller's reference; returns the run's result and sets its text. */
+static int run_result(struct dw_run *run)
+{
+	struct engine *engine = run->engine;
+	int result = run->error;
+
+	if (result)
+		error_set(result, "%s", run->text);
+	lock_take(&engine->lock);
+	run_put(engine, run);
+	lock_give(&engine->lock);
+	return result;
+}
+
+int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
+	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,
+	       const struct dw_args *declared)
+{
+	struct dw_run *run = run_new(engine, fn, args, config, context);
+	int result;
+
+	if (!run)
+		return error_set(-ENOMEM, "no memory for a run");
+	run->cancel = cancel;
+	run->declared = declared;
+	result = run_begin(engine, run);
+	if (result < 0) {
+		free(run);
+		return result;
+	}
+	run_execute(run);
+	return run_result(run);
+}
+
+/* ------------------------------------------------------------ without blocking */
+
+static void *run_thread(void *argument)
+{
+	run_execute(argument);
+	return NULL;
+}
+
+static int check_run_options(const struct dw_run_options *options)
+{
+	if (options && options->size != sizeof(*options))
+		return error_set(-EINVAL, "options.size is %zu; it should be %zu (initialise with DW_OPTIONS)",
+				 options->size, sizeof(*options));
+	return 0;
+}
+
+/* The library's threads take none of the application's signals. */
+static int start_thread(struct dw_run *run)
+{
+	sigset_t all, before;
+	int result;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	result = pthread_create(&run->thread, NULL, run_thread, run);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return result ? error_set(-result, "no thread for a run: %s", error_name(result)) : 0;
+}
+
+static void run_abandon(struct engine *engine, struct dw_run *run)
+{
+	lock_take(&engine->lock);
+	end_scopes(engine, run);
+	if (run->previous)
+		run->previous->next = run->next;
+	else
+		engine->runs = run->next;
+	if (run->next)
+		run->next->previous = run->previous;
+	engine->run_count--;
+	waiters_settle(engine);
+	engine_unlock_and_wake(engine);
+	tensor_map_destroy(run->map);
+	free(run);
+}
+
+int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
+		     const struct dw_config *config, void *context,
+		     const struct dw_run_options *options, struct dw_run **run)
+{
+	struct dw_run *made;
+	int result = check_run_options(options);
+
+	if (result < 0)
+		return result;
+	made = run_new(engine, fn, args, config, context);
+	if (!made)
+		return error_set(-ENOMEM, "no memory for a run");
+	if (options) {
+		made->timeout_ns = options->timeout_ns;
+		made->progress = options->progress;
+		made->progress_context = options->progress_context;
+	}
+	result = run_begin(engine, made);
+	if (result < 0) {
+		free(made);
+		return result;
+	}
+	result = start_thread(made);
+	if (result < 0) {
+		run_abandon(engine, made);
+		return result;
+	}
+	*run = made;
+	return 0;
+}
+
+int engine_run_wait(struct dw_run *run)
+{
+	pthread_join(run->thread, NULL);
+	return run_result(run);
+}
+
+/* ------------------------------------------------------------------- cancel */
+
+static void cancel_slot(struct engine *engine, struct slot *slot, void *context)
+{
+	if (slot->run != context || slot->head.state >= TASK_DONE)
+		return;
+	slot->flags |= SLOT_CANCEL;
+	if (slot->head.state == TASK_READY) {
+		task_unqueue(engine, slot);
+		task_finish(engine, slot, TASK_SKIPPED);
+	} else if (slot->head.state == TASK_PENDING && slot->queue == QUEUE_AHEAD) {
+		task_unqueue(engine, slot);
+	}
+}
+
+/* Youngest first, so that nothing stays behind what it depends on. */
+static void cancel_ring(struct engine *engine, struct peer *peer, const struct dw_run *run)
+{
+	bool running = false;
+
+	for (uint32_t number = peer->tail; number != peer->head; number--) {
+		struct slot *slot = peer_entry(engine, peer, number - 1)->slot;
+
+		if (!slot || slot->run != run || slot->flags & SLOT_GROUP)
+			continue;
+		if (peer_take_back(engine, peer, number - 1)) {
+			task_returned(engine, slot);
+		} else {
+			hub_cancel(engine->hub, peer->index, number - 1);
+			running = true;
+		}
+	}
+	if (running && engine->ops && engine->ops->cancelled)
+		engine->ops->cancelled(engine->ops_context, peer->index);
+}
+
+static void cancel_group(struct engine *engine, struct slot *slot, void *context)
+{
+	if (slot->run != context || slot->head.state != TASK_RUNNING ||
+	    !(slot->flags & SLOT_GROUP))
+		return;
+	group_cancel_members(engine, slot);
+	if (!slot->group->left)
+		task_returned(engine, slot);
+}
+
+void run_cancel_locked(struct dw_run *run, int error, const char *why)
+{
+	struct engine *engine = run->engine;
+
+	if (run->cancelled)
+		return;
+	run->cancelled = true;
+	atomic_store_explicit(&run->cancel_word, 1, memory_order_relaxed);
+	run_error(run, error, "%s: %s: %s", engine->path, error_name(-error), why);
+	finish_all(engine);
+	slots_each(engine, cancel_slot, run);
+	for (uint32_t i = 0; i < engine->worker_count; i++)
+		cancel_ring(engine, &engine->peers[i], run);
+	slots_each(engine, cancel_group, run);
+	finish_all(engine);
+	waiters_settle(engine);
+}
+
+int engine_run_cancel(struct dw_run *run, int error, const char *why)
+{
+	struct engine *engine = run->engine;
+
+	lock_take(&engine->lock);
+	run_cancel_locked(run, error, why);
+	engine_unlock_and_wake(engine);
+	return 0;
+}
+
+void engine_cancel_flagged(struct engine *engine, int error, const char *why)
+{
+	lock_take(&engine->lock);
+	for (struct dw_run *run = engine->runs; run; run = run->next)
+		if (run->cancel && atomic_load_explicit(run->cancel, memory_order_relaxed))
+			run_cancel_locked(run, error, why);
+	engine_unlock_and_wake(engine);
+}
+
+void engine_cancel_all(struct engine *engine, int error, const char *why)
+{
+	lock_take(&engine->lock);
+	for (struct dw_run *run = engine->runs; run; run = run->next)
+		run_cancel_locked(run, error, why);
+	engine_unlock_and_wake(engine);
+}
+
+DW_API int dw_orch_wait(struct dw_orch *orch)
+{
+	struct engine *engine;
+	struct dw_run *run;
+	int result = orch_usable(orch);
+
+	if (result < 0)
+		return result;
+	run = orch->run;
+	engine = run->engine;
+	lock_take(&engine->lock);
+	run_drain_locked(engine, run);
+	if (run->error)
+		result = error_set(run->error, "%s", run->text);
+	engine_unlock_and_wake(engine);
+	return result;
+}

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Which worker gets which task, and when.
+ *
+ *   ready, may go anywhere   pool->any, FIFO      → the worker that pick() says
+ *   ready, directed          peer->directed, FIFO → that worker's ring
+ *   pending, all unfinished  peer->ahead, FIFO    → the same ring, behind them
+ *   producers in one ring
+ *   ready group              pool->groups, FIFO   → all its rings at once (group.c)
+ *
+ * Few workers that are awake get work before many that sleep: a sleeping one is
+ * woken when the work in front of the others takes longer than its wake-up. What a
+ * worker has not started is taken back when another has nothing to do.
+ */
+#include <errno.h>
+#include "engine/internal.h"
+#include "engine/trace.h"
+
+/* Workers that pick() looks at before it is content. */
+#define PROBES 8
+
+/* ------------------------------------------------------------------- queues */
+
+static struct slot_queue_list *ready_queue(struct engine *engine, const struct slot *slot)
+{
+	if (slot->flags & SLOT_GROUP)
+		return &engine->pools[slot->pool].groups;
+	if (slot->worker != DW_ANY)
+		return &engine->peers[slot->worker].directed;
+	return &engine->pools[slot->pool].any;
+}
+
+/* No worker can ever take it. */
+static void task_stranded(struct engine *engine, struct slot *slot)
+{
+	char task[ERROR_TEXT_BYTES / 2];
+	struct peer *peer = slot->worker != DW_ANY ? &engine->peers[slot->worker] : NULL;
+
+	task_describe(slot, task, sizeof(task));
+	if (peer)
+		run_error(slot->run, -ENODEV, "%s: %s: ENODEV: it must run there: %s",
+			  peer->path, task, peer->cause ? peer->cause : "the worker is gone");
+	else
+		run_error(slot->run, -ENODEV, "%s: %s: ENODEV: no worker of its kind is left",
+			  engine->path, task);
+	slot->blame = slot->head.number;
+	task_finish(engine, slot, TASK_FAILED);
+}
+
+void task_ready(struct engine *engine, struct slot *slot)
+{
+	struct peer *peer = NULL;
+
+	slot->head.state = TASK_READY;
+	slot->order = ++engine->order;
+	trace_task(engine, slot, TRACE_READY);
+	if (slot->worker != DW_ANY)
+		peer = &engine->peers[slot->worker];
+	if (UNLIKELY(peer ? peer->state == PEER_DEAD : !engine->pools[slot->pool].usable)) {
+		task_stranded(engine, slot);
+		return;
+	}
+	queue_push(ready_queue(engine, slot), slot, QUEUE_READY);
+	if (peer)
+		bit_set(engine->wanting, peer->index);
+}
+
+/* Takes a task out of the queue that it is in, if it is in one. */
+void task_unqueue(struct engine *engine, struct slot *slot)
+{
+	if (slot->queue == QUEUE_AHEAD)
+		queue_remove(&engine->peers[slot->lane].ahead, slot);
+	else if (slot->queue == QUEUE_READY)
+		queue_remove(ready_queue(engine, slot), slot);
+}
+
+static bool fill_allows(const struct peer *peer)
+{
+	return peer_outstanding(peer) < FILL_TASKS || peer->load_ns < FILL_NS;
+}
+
+bool task_try_ahead(struct engine *engine, struct slot *slot, struct slot *producer)
+{
+	struct peer *peer;
+
+	if (slot->queue == QUEUE_AHEAD)
+		return true;
+	if (slot->head.state != TASK_PENDING)
+		return slot->head.state == TASK_RUNNING;
+	if (slot->in_lane != slot->waiting || !slot->waiting || slot_skips(slot) ||
+	    slot->flags & SLOT_GROUP)
+		return false;
+	peer = &engine->peers[slot->lane];
+	if (slot->worker != DW_ANY) {
+		if (slot->worker != peer->index)
+			return false;
+	} else {
+		struct pool *pool = &engine->pools[slot->pool];
+
+		/* Others could run it at the same time as its siblings: one follows, or short ones. */
+		if (slot->pool != peer->pool)
+			return false;
+		if (pool->up > 1 && producer->flags & SLOT_FOLLOWED &&
+		    peer->load_ns + estimate_of(engine, slot->callable) > WAKE_COST_NS)
+			return false;
+	}
+	producer->flags |= SLOT_FOLLOWED;
+	slot->order = ++engine->order;
+	queue_push(&peer->ahead, slot, QUEUE_AHEAD);
+	bit_set(engine->wanting, peer->index);
+	return true;
+}
+
+/* -------------------------------------------------------------------- pick */
+
+/* A worker that has nothing to do and is awake, as far as one can see. */
+static uint32_t pick_idle_awake(struct engine *engine, struct pool *pool)
+{
+	for (uint32_t word = 0; word < engine->words; word++) {
+		uint64_t bits = pool->idle[word] & pool->awake[word] & pool->open[word];
+
+		for (; bits; bits &= bits - 1) {
+			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			if (!hub_peer_asleep(engine->hub, i))
+				return i;
+			bit_clear(pool->awake, i);
+		}
+	}
+	return NO_WORKER;
+}
+
+static uint32_t pick_idle(struct engine *engine, struct pool *pool)
+{
+	for (uint32_t word = 0; word < engine->words; word++) {
+		uint64_t bits = pool->idle[word] & pool->open[word];
+
+		if (bits)
+			return word * 64 + (uint32_t)__builtin_ctzll(bits);
+	}
+	return NO_WORKER;
+}
+
+/* Among the next few busy ones after the current: the one with the least to do. */
+static uint32_t pick_least_loaded(struct engine *engine, struct pool *pool)
+{
+	uint32_t start = (pool->current + 1) % engine->worker_count, best = NO_WORKER, probes = 0;
+
+	for (uint32_t step = 0; step <= engine->words && probes < PROBES; step++) {
+		uint32_t word = (start / 64 + step) % engine->words;
+		uint64_t bits = pool->open[word] & ~pool->idle[word];
+
+		if (step == 0)
+			bits &= ~0ULL << (start % 64);
+		else if (step == engine->words)
+			bits &= (1ULL << (start % 64)) - 1;
+		for (; bits && probes < PROBES; bits &= bits - 1, probes++) {
+			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			if (fill_allows(&engine->peers[i]) &&
+			    (best == NO_WORKER ||
+			     engine->peers[i].load_ns < engine->peers[best].load_ns))
+				best = i;
+		}
+	}
+	return best;
+}
+
+/* The worker for the next task that may go anywhere, or NO_WORKER: all have enough. */
+static uint32_t pick(struct engine *engine, struct pool *pool)
+{
+	uint32_t i = pool->current, other;
+
+	/* The common case of short tasks first: whoever had the last one. */
+	if (i != NO_WORKER && bit_test(pool->open, i) && !bit_test(pool->idle, i) &&
+	    engine->peers[i].load_ns < WAKE_COST_NS &&
+	    (pool->up == 1 || engine->peers[i].load_ns < TAKE_AWAKE_NS))
+		return i;
+	i = pick_idle_awake(engine, pool);
+	if (i != NO_WORKER)
+		return i;
+	other = pool->current == NO_WORKER ? NO_WORKER : pick_least_loaded(engine, pool);
+	if (other != NO_WORKER && engine->peers[other].load_ns < WAKE_COST_NS)
+		return other;
+	i = pick_idle(engine, pool);
+	return i != NO_WORKER ? i : other;
+}
+
+/* ---------------------------------------------------------------- dispatch */
+
+void dispatch_pool(struct engine *engine, struct pool *pool)
+{
+	struct slot *slot;
+	struct peer *peer;
+	uint32_t i;
+
+	while ((slot = pool->any.first) && !pool->saturated) {
+		i = pick(engine, pool);
+		if (i == NO_WORKER) {
+			pool->saturated = true;
+			return;
+		}
+		pool->current = i;
+		peer = &engine->peers[i];
+		queue_remove(&pool->any, slot);
+		if (peer_outstanding(peer))
+			straggler_watch(engine, pool);
+		peer_post(engine, peer, slot, 0);
+	}
+}
+
+/* The oldest of what this worker could take, taken out of its queue; NULL: nothing. */
+static struct slot *next_for(struct engine *engine, struct peer *peer)
+{
+	struct pool *pool = &engine->pools[peer->pool];
+	struct slot *slot = peer->ahead.first, *directed = peer->directed.first;
+	struct slot_queue_list *list = &peer->ahead;
+
+	if (directed && (!slot || directed->order < slot->order)) {
+		slot = directed;
+		list = &peer->directed;
+	}
+	if (!slot)
+		return NULL;
+	if (pool->any.first && pool->any.first->order < slot->order && fill_allows(peer)) {
+		slot = pool->any.first;
+		list = &pool->any;
+	}
+	queue_remove(list, slot);
+	return slot;
+}
+
+void dispatch_peer(struct engine *engine, struct peer *peer)
+{
+	struct slot *slot;
+
+	if (UNLIKELY(peer->controls != NULL))
+		peer_post_controls(engine, peer);
+	while (peer_has_room(engine, peer) && !peer->reserved) {
+		slot = next_for(engine, peer);
+		if (!slot) {
+			bit_clear(engine->wanting, peer->index);
+			return;
+		}
+		peer_post(engine, peer, slot, 0);
+	}
+}
+
+void dispatch_all(struct engine *engine)
+{
+	for (uint32_t i = 0; i < engine->pool_count; i++)
+		if (UNLIKELY(engine->pools[i].groups.first != NULL))
+			group_admit(engine, &engine->pools[i]);
+	for (uint32_t word = 0; word < engine->words; word++) {
+		uint64_t bits = engine->wanting[word];
+
+		for (; bits; bits &= bits - 1)
+			dispatch_peer(engine, &engine->peers[word * 64 +
+							     (uint32_t)__builtin_ctzll(bits)]);
+	}
+	for (uint32_t i = 0; i < engine->pool_count; i++)
+		if (engine->pools[i].any.first)
+			dispatch_pool(engine, &engine->pools[i]);
+}
+
+/*
+ * Rings whose queues still hold something are refilled before they run dry. Not for a
+ * submitter, who comes by again by himself.
+ */
+void ask_for_refill(struct engine *engine)
+{
+	for (uint32_t word = 0; word < engine->words; word++) {
+		uint64_t bits = engine->active[word];
+
+		for (; bits; bits &= bits - 1) {
+			struct peer *peer = &engine->peers[word * 64 +
+							   (uint32_t)__builtin_ctzll(bits)];
+
+			if (!peer->urgent && peer_outstanding(peer) > 1 &&
+			    (engine->pools[peer->pool].any.first || peer->directed.first ||
+			     peer->ahead.first))
+				peer_urgent(engine, peer,
+					    peer->head + (peer_outstanding(peer) - 1) / 2);
+		}
+	}
+}
+
+/* --------------------------------------------------------------- take-back */
+
+/* Whether another task sits in the ring because this one is before it. */
+static bool is_followed(const struct slot *slot, const struct peer *peer)
+{
+	for (const struct edge *edge = slot->first; edge; edge = edge->next)
+		if (edge->consumer->head.state == TASK_RUNNING &&
+		    edge->consumer->placed == peer->index)
+			return true;
+	return false;
+}
+
+/* Takes up to `wanted` tasks from the end of a ring; in the order in which they were posted. */
+static struct slot *take_from(struct engine *engine, struct peer *peer, uint32_t wanted)
+{
+	struct slot *taken = NULL;
+
+	for (uint32_t number = peer->tail; wanted && number != peer->head + 1; number--) {
+		struct entry *entry = peer_entry(engine, peer, number - 1);
+		struct slot *slot = entry->slot;
+
+		if (!(entry->flags & ENTRY_ANY) || !slot || slot->waiting ||
+		    is_followed(slot, peer))
+			continue;
+		if (!peer_take_back(engine, peer, number - 1))
+			break;
+		slot->next = taken;
+		taken = slot;
+		wanted--;
+	}
+	return taken;
+}
+
+/* The worker of the pool with the most work that others could do. */
+static struct peer *most_loaded(struct engine *engine, struct pool *pool, bool straggling)
+{
+	struct peer *most = NULL;
+
+	for (uint32_t word = 0; word < engine->words; word++) {
+		uint64_t bits = engine->active[word] & pool->mask[word];
+
+		for (; bits; bits &= bits - 1) {
+			struct peer *peer = &engine->peers[word * 64 +
+							   (uint32_t)__builtin_ctzll(bits)];
+
+			if (!peer->any_waiting || peer->mad || peer->state != PEER_UP ||
+			    (straggling && peer->straggler_head != peer->head))
+				continue;
+			if (!most || peer->load_ns > most->load_ns)
+				most = peer;
+		}
+	}
+	return most;
+}
+
+/*
+ * Gives half of what the most loaded worker has not started to one that has nothing
+ * to do, again and again. `straggling`: from workers that have not moved, whatever the estimates say.
+ */
+void balance(struct engine *engine, struct pool *pool, bool straggling)
+{
+	while (pool->any_waiting && !pool->any.first) {
+		uint32_t i = pick_idle_awake(engine, pool);
+		uint64_t worth = TAKE_AWAKE_NS, excess;
+		struct slot *slot, *next;
+		struct peer *from;
+
+		if (i == NO_WORKER) {
+			i = pick_idle(engine, pool);
+			worth = TAKE_ASLEEP_NS;
+		}
+		from = i == NO_WORKER ? NULL : most_loaded(engine, pool, straggling);
+		if (!from)
+			return;
+		excess = from->load_ns - peer_entry(engine, from, from->head)->estimate_ns;
+		if (!straggling && excess < worth)
+			return;
+		slot = take_from(engine, from, (from->any_waiting + 1) / 2);
+		if (!slot)
+			return;
+		for (; slot; slot = next) {
+			next = slot->next;
+			slot->head.state = TASK_READY;
+			peer_post(engine, &engine->peers[i], slot, 0);
+		}
+		pool->current = i;
+	}
+}
+
+/* -------------------------------------------------------------------- work */
+
+static void harvest_news(struct engine *engine)
+{
+	engine->any_news = false;
+	for (uint32_t word = 0; word < engine->words; word++) {
+		uint64_t bits = engine->news[word];
+
+		engine->news[word] = 0;
+		for (; bits; bits &= bits - 1)
+			peer_harvest(engine, &engine->peers[word * 64 +
+							    (uint32_t)__builtin_ctzll(bits)],
+				     UINT32_MAX);
+	}
+}
+
+static void look_for_changes(struct engine *engine)
+{
+	struct hub_change change;
+	uint32_t i;
+
+	while (hub_next_change(engine->hub, &i, &change))
+		if (engine->ops && engine->ops->changed)
+			engine->ops->changed(engine->ops_context, i, &change);
+}
+
+void engine_work(struct engine *engine)
+{
+	if (!engine->hub) {
+		finish_all(engine);
+		waiters_settle(engine);
+		return;
+	}
+	engine->since_harvest = 0;
+	look_for_changes(engine);
+	for (uint32_t i = 0; (i = hub_next_ready(engine->hub, i)) < engine->worker_count; i++)
+		peer_harvest(engine, &engine->peers[i], UINT32_MAX);
+	do {
+		if (engine->any_news)
+			harvest_news(engine);
+		finish_all(engine);
+		dispatch_all(engine);
+		for (uint32_t i = 0; i < engine->pool_count; i++)
+			if (engine->pools[i].any_waiting)
+				balance(engine, &engine->pools[i], false);
+	} while (engine->any_news || engine->finished);
+	peers_publish(engine);
+	waiters_settle(engine);
+}
+
+void engine_work_some(struct engine *engine)
+{
+	uint32_t i;
+
+	if (engine->any_news)
+		harvest_news(engine);
+	if (++engine->since_harvest >= HARVEST_EVERY && LIKELY(engine->hub != NULL)) {
+		engine->since_harvest = 0;
+		for (uint32_t rings = 0; rings < 4; rings++) {
+			i = hub_next_ready(engine->hub, engine->cursor);
+			if (i >= engine->worker_count) {
+				engine->cursor = 0;
+				break;
+			}
+			peer_harvest(engine, &engine->peers[i], UINT32_MAX);
+			engine->cursor = i + 1;
+		}
+	}
+	if (engine->finished)
+		finish_all(engine);
+	dispatch_all(engine);
+	if (engine->waiters || engine->foreground)
+		waiters_settle(engine);
+}
+
+void engine_unlock_and_wake(struct engine *engine)
+{
+	bool wake = engine->wake;
+
+	engine->wake = false;
+	lock_give(&engine->lock);
+	if (wake) {
+		lock_take(&engine->wake_lock);
+		hub_wake(engine->hub);
+		lock_give(&engine->wake_lock);
+	}
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Memory of tasks: slots and edges from free lists over chunks that never move,
+ * payloads inside the slot or malloc'ed, the set of failed tasks. All O(1).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "engine/internal.h"
+
+#define EDGES_PER_CHUNK 340
+
+struct edge_chunk {
+	struct edge_chunk *next;
+	struct edge edges[EDGES_PER_CHUNK];
+};
+
+_Static_assert(offsetof(struct slot, head) == 0, "task_ref_live() reads a slot as its head");
+
+static int slots_grow(struct engine *engine)
+{
+	struct slot *chunk;
+
+	if (engine->chunk_count == engine->chunk_space) {
+		uint32_t space = engine->chunk_space ? 2 * engine->chunk_space : 16;
+		struct slot **chunks = realloc(engine->chunks, space * sizeof(*chunks));
+
+		if (!chunks)
+			return -ENOMEM;
+		engine->chunks = chunks;
+		engine->chunk_space = space;
+	}
+	chunk = aligned_alloc(64, SLOTS_PER_CHUNK * sizeof(*chunk));
+	if (!chunk)
+		return -ENOMEM;
+	memset(chunk, 0, SLOTS_PER_CHUNK * sizeof(*chunk));
+	for (uint32_t i = SLOTS_PER_CHUNK; i-- > 0;) {
+		chunk[i].index = engine->chunk_count * SLOTS_PER_CHUNK + i;
+		chunk[i].next = engine->free_slots;
+		engine->free_slots = &chunk[i];
+	}
+	engine->chunks[engine->chunk_count++] = chunk;
+	return 0;
+}
+
+struct slot *slot_new(struct engine *engine)
+{
+	struct slot *slot;
+
+	if (!engine->free_slots && slots_grow(engine) < 0)
+		return NULL;
+	slot = engine->free_slots;
+	engine->free_slots = slot->next;
+	engine->live_slots++;
+	slot->waiting = 0;
+	slot->in_lane = 0;
+	slot->lane = NO_WORKER;
+	slot->producers = 0;
+	slot->flags = 0;
+	slot->queue = QUEUE_NONE;
+	slot->placed = NO_WORKER;
+	slot->first = NULL;
+	slot->last = NULL;
+	slot->group = NULL;
+	slot->blame = 0;
+	slot->times = NULL;
+	slot->attempts = 0;
+	return slot;
+}
+
+void slot_free(struct engine *engine, struct slot *slot)
+{
+	slot->head.state = TASK_FREE;
+	slot->head.generation++;
+	slot->next = engine->free_slots;
+	engine->free_slots = slot;
+	engine->live_slots--;
+}
+
+struct edge *edge_new(struct engine *engine)
+{
+	struct edge *edge = engine->free_edges;
+	struct edge_chunk *chunk;
+
+	if (!edge) {
+		chunk = malloc(sizeof(*chunk));
+		if (!chunk)
+			return NULL;
+		chunk->next = engine->edge_chunks;
+		engine->edge_chunks = chunk;
+		for (uint32_t i = 0; i < EDGES_PER_CHUNK; i++) {
+			chunk->edges[i].next = edge;
+			edge = &chunk->edges[i];
+		}
+	}
+	engine->free_edges = edge->next;
+	return edge;
+}
+
+void slots_destroy(struct engine *engine)
+{
+	struct edge_chunk *chunk;
+
+	while ((chunk = engine->edge_chunks)) {
+		engine->edge_chunks = chunk->next;
+		free(chunk);
+	}
+	for (uint32_t i = 0; i < engine->chunk_count; i++)
+		free(engine->chunks[i]);
+	free(engine->chunks);
+}
+
+void slots_each(struct engine *engine, void (*visit)(struct engine *engine, struct slot *slot,
+						     void *context), void *context)
+{
+	for (uint32_t i = 0; i < engine->chunk_count * SLOTS_PER_CHUNK; i++) {
+		struct slot *slot = slot_at(engine, i);
+
+		if (slot->head.state != TASK_FREE)
+			visit(engine, slot, context);
+	}
+}
+
+struct slot *slot_find(const struct engine *engine, dw_task task)
+{
+	uint32_t index = (uint32_t)task - 1;
+
+	if (index >= engine->chunk_count * SLOTS_PER_CHUNK)
+		return NULL;
+	return slot_at(engine, index);
+}
+
+/* ---------------------------------------------------------------- payloads */
+
+int payload_make(struct engine *engine, struct payload *payload, const struct dw_args *args,
+		 const char *name, unsigned char *storage, size_t space, const char **kept_name)
+{
+	uint64_t bytes = wire_bytes(args);
+	size_t name_bytes = name ? strlen(name) + 1 : 0;
+	size_t total = bytes + args->tensor_count + name_bytes;
+	unsigned char *copy = storage;
+	int result;
+
+	if (bytes > UINT32_MAX)
+		return error_set(-E2BIG, "the arguments need %llu bytes on the wire; at most 4 GiB fit",
+				 (unsigned long long)bytes);
+	payload->bytes = (uint32_t)bytes;
+	payload->blob = NULL;
+	payload->owned = total > space;
+	if (payload->owned) {
+		copy = malloc(total);
+		if (!copy)
+			return error_set(-ENOMEM, "no memory for %zu bytes of arguments", total);
+	}
+	payload->copy = copy;
+	wire_encode(args, copy);
+	if (args->tensor_count)
+		memcpy(copy + bytes, args->tags, args->tensor_count);
+	if (kept_name)
+		*kept_name = NULL;
+	if (name_bytes) {
+		memcpy(copy + bytes + args->tensor_count, name, name_bytes);
+		*kept_name = (char *)copy + bytes + args->tensor_count;
+	}
+	if (UNLIKELY(bytes > engine->payload)) {
+		result = arena_alloc(engine->arena, bytes, &payload->blob);
+		if (result < 0) {
+			payload->blob = NULL;
+			payload_free(engine, payload);
+			return result;
+		}
+		memcpy(payload->blob, copy, bytes);
+	}
+	return 0;
+}
+
+void payload_free(struct engine *engine, struct payload *payload)
+{
+	if (payload->blob)
+		arena_free(engine->arena, payload->blob);
+	if (payload->owned)
+		free(payload->copy);
+	payload->blob = NULL;
+	payload->owned = false;
+}
+
+/* -------------------------------------------------------------- failed set */
+
+static uint32_t failed_hash(dw_task task, uint32_t space)
+{
+	return (uint32_t)((task * 0x9E3779B97F4A7C15ULL) >> 32) & (space - 1);
+}
+
+static void failed_insert(struct failed_set *set, dw_task task, uint64_t blame)
+{
+	uint32_t i = failed_hash(task, set->space);
+
+	while (set->entries[i].task)
+		i = (i + 1) & (set->space - 1);
+	set->entries[i].task = task;
+	set->entries[i].blame = blame;
+}
+
+int failed_add(struct failed_set *set, dw_task task, uint64_t blame)
+{
+	struct failed_set grown = { .space = set->space ? 2 * set->space : 64 };
+
+	if (2 * (set->count + 1) > set->space) {
+		grown.entries = calloc(grown.space, sizeof(*grown.entries));
+		if (!grown.entries)
+			return -ENOMEM;
+		for (uint32_t i = 0; i < set->space; i++)
+			if (set->entries[i].task)
+				failed_insert(&grown, set->entries[i].task, set->entries[i].blame);
+		grown.count = set->count;
+		free(set->entries);
+		*set = grown;
+	}
+	failed_insert(set, task, blame);
+	set->count++;
+	return 0;
+}
+
+uint64_t failed_find(const struct failed_set *set, dw_task task)
+{
+	uint32_t i;
+
+	if (!set->count)
+		return 0;
+	for (i = failed_hash(task, set->space); set->entries[i].task; i = (i + 1) & (set->space - 1))
+		if (set->entries[i].task == task)
+			return set->entries[i].blame;
+	return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Tensor map: who last wrote and who reads each byte, and so which tasks a new
+ * one must wait for. One per run.
+ *
+ *   tag              waits for                              becomes
+ *   INPUT            last writers (RAW)                     reader
+ *   OUTPUT           live readers, live writers (WAR, WAW)  writer; empties both lists
+ *   INOUT            the same, the last writers also RAW    writer; empties both lists
+ *   OUTPUT_EXISTING  nothing                                writer; leaves both lists
+ *   NO_DEP           nothing                                nothing
+ *
+ * Each byte has one last writer, a list of readers, and a list of *earlier
+ * writers*: those that an OUTPUT_EXISTING passed by while they were live.
+ * A reader wants what the last writer leaves there and waits for that one alone (the caller
+ * vouched that the earlier ones do not matter); the next OUTPUT or INOUT has to wait for every live
+ * writer, or an earlier one could still write over it. A failure poisons only bytes whose last
+ * writer failed: an earlier writer's are overwritten already.
+ *
+ * The map is a set of disjoint segments [begin, end), split where accesses
+ * overlap partly, so conflicts are exact by bytes. A hash on `begin` finds the
+ * common case, the same range again, in O(1); an ordered tree finds the rest.
+ * A writer merges the segments that it covers; so does a second reader of equal ones.
+ * Readers and writers are weak references: a task that has become final simply
+ * no longer counts. Segments that carry no information are dropped in amortised O(1).
+ *
+ * What the caller promises:
+ *  - of one task, the accesses that read (INPUT, INOUT) come before those that only write:
+ *    afterwards its own write hides the writer that it reads from. It never waits for itself.
+ *  - a task becomes final only when all that it waits for are final, also when it is skipped: a
+ *    writer stands for the readers and writers that it waited for.
+ *  - tensor_map_poison() is called in the same locked stretch in which the task becomes FAILED or
+ *    SKIPPED, with the reference by which it was registered.
+ *  - a task some of whose accesses are registered is not dropped when a later one fails with
+ *    -ENOMEM, but lives on as a node that is skipped.
+ *
+ * Failure follows data: tensor_map_poison() marks what a failed or skipped
+ * task would have written; later readers (RAW) get the poison until somebody overwrites it.
+ * Guarded by the engine's lock.
+ */
+#ifndef DW_ENGINE_TENSOR_MAP_H
+#define DW_ENGINE_TENSOR_MAP_H
+
+#include "engine/slot.h"
+
+struct tensor_map;
+
+enum edge_reason { EDGE_RAW = 1, EDGE_WAR = 2, EDGE_WAW = 4, EDGE_EXPLICIT = 8 };
+
+/*
+ * Called for each live task that the new one must wait for; may name one task
+ * several times with different reasons (the caller merges). EDGE_RAW skips the consumer if the producer fails.
+ */
+typedef void tensor_map_edge(struct slot *producer, enum edge_reason reason, void *context);
+
+int tensor_map_create(struct tensor_map **map);
+void tensor_map_destroy(struct tensor_map *map);
+/*
+ * Registers the access of `task` to [begin, end) and reports edges. *poison becomes the
+ * number of the failed task whose bytes are read, if any (else unchanged). -ENOMEM: nothing changed.
+ */
+int tensor_map_access(struct tensor_map *map, uint64_t begin, uint64_t end, enum dw_tag tag,
+		      struct task_ref task, tensor_map_edge *edge, void *context,
+		      uint64_t *poison);
+/* `task` (number `number`) failed or was skipped: the bytes of [begin, end) that it was last to write. */
+void tensor_map_poison(struct tensor_map *map, uint64_t begin, uint64_t end,
+		       struct task_ref task, uint64_t number);
+/* The bytes are no longer anybody's: their memory was given back. */
+void tensor_map_forget(struct tensor_map *map, uint64_t begin, uint64_t end);
+uint64_t tensor_map_segments(const struct tensor_map *map);
+
+#endif

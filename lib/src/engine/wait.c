@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Threads that wait for something in the engine. One of them drives: it works
+ * and waits in the hub's foreground, so that nobody pays a wake-up for the background
+ * thread. The others sleep on a word of their own until their condition is true, or until
+ * the driver has left and one of them has to take over.
+ */
+#include <errno.h>
+#include "engine/internal.h"
+
+/* A progress callback this seldom. */
+#define PROGRESS_NS 20000000
+
+void waiters_settle(struct engine *engine)
+{
+	for (struct waiter *waiter = engine->waiters; waiter; waiter = waiter->next)
+		if (!atomic_load_explicit(&waiter->woken, memory_order_relaxed) &&
+		    waiter->ready(waiter))
+			event_set(&waiter->woken);
+	if (engine->foreground && engine->hub && !engine->foreground->kicked &&
+	    engine->foreground->ready(engine->foreground)) {
+		engine->foreground->kicked = true;
+		hub_kick(engine->hub);
+	}
+}
+
+/* Without the lock around the callback; the run cannot end while its waiter is here. */
+static void report_progress(struct engine *engine, struct dw_run *run)
+{
+	uint64_t submitted = run->submitted, finished = run->finished, now;
+
+	if (finished == run->progress_finished)
+		return;
+	now = now_ns();
+	if (now - run->progress_ns < PROGRESS_NS && finished != submitted)
+		return;
+	run->progress_finished = finished;
+	run->progress_ns = now;
+	engine_unlock_and_wake(engine);
+	run->progress(submitted, finished, run->progress_context);
+	lock_take(&engine->lock);
+}
+
+static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
+{
+	int result = 0;
+
+	engine->foreground = waiter;
+	hub_drive_begin(engine->hub);
+	for (;;) {
+		/* Its own changes need no kick; others' are looked for again below. */
+		waiter->kicked = true;
+		engine_work(engine);
+		if (waiter->run && waiter->run->progress)
+			report_progress(engine, waiter->run);
+		if (waiter->ready(waiter))
+			break;
+		if (deadline_ns != NEVER && now_ns() >= deadline_ns) {
+			result = -ETIMEDOUT;
+			break;
+		}
+		ask_for_refill(engine);
+		if (engine->any_news)
+			continue;
+		waiter->kicked = false;
+		/* hub_wait() wakes who is marked. */
+		engine->wake = false;
+		lock_give(&engine->lock);
+		hub_wait(engine->hub, deadline_ns);
+		lock_take(&engine->lock);
+	}
+	waiter->kicked = true;
+	hub_drive_end(engine->hub);
+	engine_work(engine);
+	engine->foreground = NULL;
+	if (engine->waiters)
+		event_set(&engine->waiters->woken);
+	return result;
+}
+
+static int wait_for_event(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
+{
+	struct waiter **link;
+	int result;
+
+	atomic_store_explicit(&waiter->woken, 0, memory_order_relaxed);
+	waiter->next = NULL;
+	for (link = &engine->waiters; *link; link = &(*link)->next)
+		;
+	*link = waiter;
+	engine_unlock_and_wake(engine);
+	result = event_wait(&waiter->woken, deadline_ns);
+	lock_take(&engine->lock);
+	for (link = &engine->waiters; *link != waiter; link = &(*link)->next)
+		;
+	*link = waiter->next;
+	return result;
+}
+
+/* With the lock, which is dropped meanwhile. 0 when ready() was true, or -ETIMEDOUT. */
+int wait_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
+{
+	int result = 0;
+
+	while (!waiter->ready(waiter)) {
+		if (result < 0)
+			return result;
+		if (engine->hub && !engine->foreground) {
+			result = drive(engine, waiter, deadline_ns);
+		} else {
+			peers_publish(engine);
+			result = wait_for_event(engine, waiter, deadline_ns);
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * The peer's side of one mailbox: claims frames, completes them, tells the parent
+ * when that is due, waits. One thread.
+ *
+ * Invariant: `done` is published before the next frame is claimed, and after it
+ * the parent's `notify` is looked at before anything that may take long: in
+ * endpoint_next(), endpoint_wait() and endpoint_bell_arm(), one of which the
+ * caller calls next, and in endpoint_complete() when frames are in flight.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "mailbox/provider.h"
+#include "task/error.h"
+
+int endpoint_attach(struct hub *hub, uint32_t i, struct endpoint **endpoint)
+{
+	struct endpoint *made;
+	int error;
+
+	if (i >= hub->mailboxes)
+		return error_set(-EINVAL, "mailbox %u: the hub has %u", i, hub->mailboxes);
+	made = calloc(1, sizeof(*made));
+	if (!made)
+		return error_set(-ENOMEM, "no memory for an endpoint");
+	made->resolved = calloc(1, hub->layout.depth);
+	if (!made->resolved) {
+		free(made);
+		return error_set(-ENOMEM, "no memory for an endpoint of depth %u", hub->layout.depth);
+	}
+	made->ops = hub->ops;
+	made->layout = hub->layout;
+	made->owner = getpid();
+	made->thread = made->owner == hub->owner;
+	made->index = i;
+	made->fd = -1;
+	made->hub_bell = -1;
+	spin_init(&made->spin, hub->ops->spin_limit_ns);
+	error = hub->ops->attach(hub, made);
+	if (error) {
+		free(made->resolved);
+		free(made);
+		return error;
+	}
+	/* The count that the generation began with; frames may have been posted already. */
+	made->done = load_relaxed(&made->mailbox->done);
+	made->posted = made->done;
+	made->next = made->done;
+	made->checked = made->done;
+	made->dry_checked = made->done;
+	*endpoint = made;
+	return 0;
+}
+
+void endpoint_detach(struct endpoint *endpoint)
+{
+	if (!endpoint)
+		return;
+	endpoint->ops->detach(endpoint);
+	free(endpoint->resolved);
+	free(endpoint);
+}
+
+/* The parent's count. Returns whether there are frames to claim. */
+static bool look_at_post(struct endpoint *endpoint)
+{
+	/* Acquire: partner is the release in hub_publish(). */
+	endpoint->posted = load_acquire(&endpoint->mailbox->post);
+	return endpoint->posted != endpoint->next;
+}
+
+static bool has_frames(struct endpoint *endpoint)
+{
+	return endpoint->next != endpoint->posted || look_at_post(endpoint);
+}
+
+/*
+ * Whether the parent is to be woken, and would sleep on otherwise. The caller has
+ * put a full barrier between the store of `done` and this.
+ *
+ * Partners, each with "its store; full barrier; read of done" on the parent's side:
+ *  - hub_notify_at() moves `notify`: either the new mark is seen here, or the
+ *    parent has seen the count that passed it;
+ *  - a waiter that sets "asleep" (the provider's wait(), bell_arm(), or the
+ *    kernel): either it is seen here, or it sees the count and stays awake;
+ *  - hub_drive_end(): either `driving` is seen to be 0, or the count is harvested.
+ */
+static bool look_at_notify(struct endpoint *endpoint, bool dry)
+{
+	const struct mailbox *mailbox = endpoint->mailbox;
+	uint32_t before = endpoint->checked, done = endpoint->done, asleep;
+
+	endpoint->checked = done;
+	if (dry) {
+		/* Once for a count: a parent that was awake then has looked since, before it slept. */
+		if (endpoint->dry_checked == done)
+			return false;
+		endpoint->dry_checked = done;
+	} else if (!counter_passed(before, done, load_relaxed(&mailbox->notify)) &&
+		   !counter_passed(before, done, load_relaxed(&mailbox->refill))) {
+		return false;
+	}
+	asleep = load_relaxed(&endpoint->line->asleep);
+	if (asleep & DISTWORKER_ASLEEP_WAITER)
+		return true;
+	return (asleep & DISTWORKER_ASLEEP_POLLER) && !load_relaxed(&endpoint->line->driving);
+}
+
+static void wake_parent(struct endpoint *endpoint)
+{
+	endpoint->wakes++;
+	__atomic_store_n(&endpoint->mailbox->wakes, endpoint->wakes, __ATOMIC_RELAXED);
+	endpoint->ops->peer_wake(endpoint);
+}
+
+/*
+ * Frame `number` is resolved, its completion written. Completions become visible in the order of
+ * the frames: one that overtakes others waits for them.
+ */
+static void publish_done(struct endpoint *endpoint, uint32_t number)
+{
+	uint32_t mask = endpoint->layout.depth - 1, done;
+
+	if (number != endpoint->done) {
+		endpoint->resolved[number & mask] = 1;
+		return;
+	}
+	for (done = number + 1; done != endpoint->next && endpoint->resolved[done & mask]; done++)
+		endpoint->resolved[done & mask] = 0;
+	endpoint->done = done;
+	endpoint->held = false;
+	/* Release: the completions before the count; partner: the acquire in hub.c's look_at_done(). */
+	store_release(&endpoint->mailbox->done, done);
+}
+
+static void resolve(struct endpoint *endpoint, uint32_t number, enum completion_state state)
+{
+	struct completion *completion = completion_at(&endpoint->layout, endpoint->mailbox, number);
+
+	*completion = (struct completion){ .number = number, .state = (uint16_t)state };
+	publish_done(endpoint, number);
+}
+
+struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
+{
+	while (has_frames(endpoint)) {
+		uint32_t n = endpoint->next, expected = claim_word(n, CLAIM_POSTED);
+		struct frame *frame = frame_at(&endpoint->layout, endpoint->mailbox, n);
+		bool claimed;
+
+		if (n != endpoint->done && (frame->flags & FRAME_AHEAD)) {
+			/* What it depends on may be in flight: its failure would be seen too late. */
+			endpoint->held = true;
+			return NULL;
+		}
+		/* Partner: the parent's compare-and-swap in hub_take_back(); one of both wins. */
+		claimed = atomic_compare_exchange_strong_explicit(&frame->claim, &expected,
+								  claim_word(n, CLAIM_CLAIMED),
+								  memory_order_seq_cst,
+								  memory_order_seq_cst);
+		endpoint->next = n + 1;
+		if (endpoint->checked != endpoint->done) {
+			/* See look_at_notify(); the swap above is the barrier where it can be. */
+			full_barrier_after_rmw();
+			if (look_at_notify(endpoint, false))
+				wake_parent(endpoint);
+		}
+		if (!claimed) {
+			resolve(endpoint, n, COMPLETION_TAKEN);
+		} else if ((frame->flags & FRAME_AHEAD) && frame->fail_epoch != endpoint->failed) {
+			resolve(endpoint, n, COMPLETION_RETURNED);
+		} else {
+			*number = n;
+			return frame;
+		}
+	}
+	return NULL;
+}
+
+void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, const char *text,
+		       uint64_t started, uint64_t ended)
+{
+	struct completion *completion = completion_at(&endpoint->layout, endpoint->mailbox, number);
+	size_t bytes = 0;
+
+	if (error) {
+		endpoint->failed++;
+		bytes = text ? strnlen(text, TEXT_BYTES - 1) : 0;
+		if (bytes)
+			memcpy(text_at(&endpoint->layout, endpoint->mailbox, number), text, bytes);
+		if (error > 0 || error < -4095)
+			error = -EINVAL;
+	}
+	*completion = (struct completion){
+		.number = number,
+		.state = error ? COMPLETION_FAILED : COMPLETION_DONE,
+		.text_bytes = (uint16_t)bytes,
+		.error = error,
+		.started = started,
+		.ended = ended,
+	};
+	publish_done(endpoint, number);
+	if (endpoint->done != endpoint->next && endpoint->checked != endpoint->done) {
+		/* Frames are in flight: who knows when the caller comes by again. See look_at_notify(). */
+		full_barrier();
+		if (look_at_notify(endpoint, false))
+			wake_parent(endpoint);
+	}
+}
+
+static bool news_came(void *context)
+{
+	struct endpoint *endpoint = context;
+
+	return load_relaxed(&endpoint->mailbox->post) != endpoint->posted ||
+	       load_relaxed(&endpoint->mailbox->stop) != 0;
+}
+
+static void count_wait(struct endpoint *endpoint)
+{
+	struct mailbox *mailbox = endpoint->mailbox;
+
+	__atomic_store_n(&mailbox->sleeps, endpoint->sleeps, __ATOMIC_RELAXED);
+	__atomic_store_n(&mailbox->wakes, endpoint->wakes, __ATOMIC_RELAXED);
+	__atomic_store_n(&mailbox->spins_won, endpoint->spin.won, __ATOMIC_RELAXED);
+	__atomic_store_n(&mailbox->spins_lost, endpoint->spin.lost, __ATOMIC_RELAXED);
+}
+
+/* Spins if that may pay. Returns whether there is news. */
+static bool look_for_a_moment(struct endpoint *endpoint)
+{
+	const struct hub_line *line = endpoint->line;
+	uint32_t window = spin_window(&endpoint->spin, SPIN_AWAKE, load_relaxed(&line->crowded) != 0,
+				      load_relaxed(&line->inviting) != 0);
+
+	return window && spin_until(&endpoint->spin, SPIN_AWAKE, window, news_came, endpoint);
+}
+
+int endpoint_wait(struct endpoint *endpoint)
+{
+	bool wake;
+
+	/* Acquire: partner is the release in hub_stop(). What was posted before it is seen below. */
+	if (load_acquire(&endpoint->mailbox->stop))
+		endpoint->stopping = true;
+	if (look_at_post(endpoint))
+		return 0;
+	/* See look_at_notify(). */
+	full_barrier();
+	wake = look_at_notify(endpoint, true);
+	if (endpoint->stopping) {
+		if (wake)
+			wake_parent(endpoint);
+		return -ESHUTDOWN;
+	}
+	/* A parent that has to be woken first does not answer in a moment. */
+	if (!wake && look_for_a_moment(endpoint))
+		return 0;
+	if (wake && !endpoint->ops->wake_and_wait) {
+		wake_parent(endpoint);
+		wake = false;
+	}
+	endpoint->sleeps++;
+	endpoint->wakes += wake;
+	count_wait(endpoint);
+	return endpoint->ops->peer_wait(endpoint, endpoint->posted, wake);
+}
+
+int endpoint_bell_fd(const struct endpoint *endpoint)
+{
+	return endpoint->fd;
+}
+
+bool endpoint_bell_arm(struct endpoint *endpoint)
+{
+	/* A frame that is held back is none: what is in flight comes first. */
+	if (look_at_post(endpoint) && !endpoint->held)
+		return true;
+	/* See look_at_notify(). */
+	full_barrier();
+	if (look_at_notify(endpoint, true))
+		wake_parent(endpoint);
+	store_relaxed(&endpoint->mailbox->seen, endpoint->posted);
+	if (endpoint->held)
+		return false;
+	if (endpoint->ops->peer_bell_arm(endpoint, endpoint->posted))
+		return true;
+	endpoint->sleeps++;
+	count_wait(endpoint);
+	return false;
+}
+
+void endpoint_bell_clear(struct endpoint *endpoint)
+{
+	endpoint->ops->peer_bell_clear(endpoint);
+}
+
+bool endpoint_stopping(const struct endpoint *endpoint)
+{
+	return endpoint->stopping || load_relaxed(&endpoint->mailbox->stop) != 0;
+}
+
+void endpoint_counters(const struct endpoint *endpoint, struct endpoint_counters *counters)
+{
+	counters->wakes = endpoint->wakes;
+	counters->sleeps = endpoint->sleeps;
+	counters->spins_won = endpoint->spin.won;
+	counters->spins_lost = endpoint->spin.lost;
+}

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * The provider without the module: one shared mapping made before the forks,
+ * futexes on the "asleep" words, an eventfd per side as its bell.
+ *
+ * The waiter writes "asleep" itself; the waker takes it away before it calls, so
+ * that one waker pays. Peers can write the hub's line here. A peer that is
+ * killed between taking "asleep" away and calling leaves the parent asleep and nobody
+ * knowing: whoever learns of the death kicks, and a kick goes by `waiting`.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "mailbox/provider.h"
+#include "task/error.h"
+
+#define ASLEEP_WAITER DISTWORKER_ASLEEP_WAITER
+#define ASLEEP_POLLER DISTWORKER_ASLEEP_POLLER
+
+/* 0 when woken, -EAGAIN when the word was different, -ETIMEDOUT, -EINTR. */
+static int futex_wait(uint32_t *word, uint32_t value, uint64_t deadline_ns)
+{
+	struct timespec deadline, *timeout = NULL;
+	long result;
+
+	if (deadline_ns != DISTWORKER_NO_DEADLINE) {
+		deadline.tv_sec = (time_t)(deadline_ns / 1000000000);
+		deadline.tv_nsec = (long)(deadline_ns % 1000000000);
+		timeout = &deadline;
+	}
+	result = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, timeout, NULL,
+			 FUTEX_BITSET_MATCH_ANY);
+	return result < 0 ? -errno : 0;
+}
+
+static void futex_wake(uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+/* Bells are eventfds that do not block: a full one (EAGAIN) rings already. */
+static void bell_ring(int fd)
+{
+	uint64_t one = 1;
+	ssize_t written = write(fd, &one, sizeof(one));
+
+	(void)written;
+}
+
+static void bell_drain(int fd)
+{
+	uint64_t value;
+	ssize_t got = read(fd, &value, sizeof(value));
+
+	(void)got;
+}
+
+/* Takes bits of "asleep" away; returns those that were set. */
+static uint32_t take(uint32_t *asleep, uint32_t bits)
+{
+	return __atomic_fetch_and(asleep, ~bits, __ATOMIC_SEQ_CST) & bits;
+}
+
+/* ----------------------------------------------------------------- objects */
+
+static void futex_destroy(struct hub *hub)
+{
+	/* Not in a process that was forked after MADV_DONTFORK: other things may lie there. */
+	if (hub->memory && !(hub->forks_done && getpid() != hub->owner))
+		munmap(hub->memory, hub->memory_bytes);
+	for (uint32_t i = 0; i < hub->mailboxes; i++)
+		if (hub->fds[i] >= 0)
+			close(hub->fds[i]);
+	if (hub->fd >= 0)
+		close(hub->fd);
+	free(hub->kick);
+}
+
+static int make_bell(int *fd)
+{
+	int made = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (made < 0)
+		return -errno;
+	*fd = made;
+	return 0;
+}
+
+static int futex_create(struct hub *hub)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	int error;
+
+	hub->stride = hub->layout.bytes;
+	hub->memory_bytes = page + hub->stride * hub->mailboxes;
+	hub->memory = mmap(NULL, hub->memory_bytes, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (hub->memory == MAP_FAILED) {
+		error = -errno;
+		hub->memory = NULL;
+		return error_set(error, "mmap of %llu bytes for %u mailboxes: %s",
+				 (unsigned long long)hub->memory_bytes, hub->mailboxes,
+				 strerror(-error));
+	}
+	/* Core dumps hold up the news of a death. */
+	madvise(hub->memory, hub->memory_bytes, MADV_DONTDUMP);
+	hub->line = hub->memory;
+	hub->boxes = (unsigned char *)hub->memory + page;
+	/* The kick word on a line of its own. */
+	error = posix_memalign((void **)&hub->kick, 64, 64 + hub->mailboxes * sizeof(*hub->seen));
+	if (error) {
+		hub->kick = NULL;
+		futex_destroy(hub);
+		return error_set(-error, "no memory for %u mailboxes", hub->mailboxes);
+	}
+	memset(hub->kick, 0, 64 + hub->mailboxes * sizeof(*hub->seen));
+	hub->seen = hub->kick + 16;
+	error = make_bell(&hub->fd);
+	for (uint32_t i = 0; i < hub->mailboxes && !error; i++)
+		error = make_bell(&hub->fds[i]);
+	if (error) {
+		futex_destroy(hub);
+		return error_set(error, "eventfd for %u mailboxes: %s%s", hub->mailboxes,
+				 strerror(-error), error == -EMFILE ?
+				 "; each takes one descriptor: raise RLIMIT_NOFILE" : "");
+	}
+	return 0;
+}
+
+static void futex_forks_done(struct hub *hub)
+{
+	madvise(hub->memory, hub->memory_bytes, MADV_DONTFORK);
+}
+
+static int futex_bind(struct hub *hub, uint32_t i, int32_t pid)
+{
+	(void)hub;
+	(void)i;
+	(void)pid;
+	return 0;
+}
+
+static int futex_rearm(struct hub *hub, uint32_t i)
+{
+	memset(hub_mailbox(hub, i), 0, hub->layout.bytes);
+	bell_drain(hub->fds[i]);
+	return 0;
+}
+
+/* -------------------------------------------------------------- the parent */
+
+static void futex_wake_peers(struct hub *hub, const uint64_t *wake)
+{
+	for (uint32_t word = 0; word < hub->words; word++) {
+		for (uint64_t bits = wake[word]; bits; bits &= bits - 1) {
+			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
+			uint32_t *asleep = &hub_mailbox(hub, i)->asleep;
+			uint32_t was = take(asleep, ASLEEP_WAITER | ASLEEP_POLLER);
+
+			if (was & ASLEEP_WAITER)
+				futex_wake(asleep);
+			if (was & ASLEEP_POLLER)
+				bell_ring(hub->fds[i]);
+		}
+	}
+}
+
+static int futex_hub_wait(struct hub *hub, const uint64_t *wake, uint64_t deadline_ns)
+{
+	uint32_t *asleep = &hub->line->asleep;
+	uint32_t value;
+	int result = 0;
+
+	if (wake)
+		futex_wake_peers(hub, wake);
+	atomic_store_explicit(&hub->waiting, 1, memory_order_seq_cst);
+	value = __atomic_fetch_or(asleep, ASLEEP_WAITER, __ATOMIC_SEQ_CST) | ASLEEP_WAITER;
+	/*
+	 * "asleep" and `waiting` before the last look; partners: the barriers in
+	 * the endpoint (look_at_notify()) and in hub_kick().
+	 */
+	full_barrier_after_rmw();
+	if (load_relaxed(hub->kick) == hub->kick_seen && !hub_news(hub))
+		result = futex_wait(asleep, value, deadline_ns);
+	take(asleep, ASLEEP_WAITER);
+	atomic_store_explicit(&hub->waiting, 0, memory_order_relaxed);
+	return result == -EAGAIN ? 0 : result;
+}
+
+static void futex_kicked(struct hub *hub)
+{
+	/*
+	 * Not by "asleep", which a peer may have taken away just before it died.
+	 * A waiter that sets it again after this has read it here first, and sees the kick.
+	 */
+	if (!atomic_load_explicit(&hub->waiting, memory_order_seq_cst))
+		return;
+	take(&hub->line->asleep, ASLEEP_WAITER);
+	futex_wake(&hub->line->asleep);
+}
+
+static bool futex_bell_arm(struct hub *hub)
+{
+	__atomic_fetch_or(&hub->line->asleep, ASLEEP_POLLER, __ATOMIC_SEQ_CST);
+	/* "asleep" before the last look; partner: the barrier before the endpoint's look_at_notify(). */
+	full_barrier_after_rmw();
+	if (!hub_news(hub))
+		return false;
+	take(&hub->line->asleep, ASLEEP_POLLER);
+	return true;
+}
+
+static void futex_bell_clear(struct hub *hub)
+{
+	take(&hub->line->asleep, ASLEEP_POLLER);
+	bell_drain(hub->fd);
+}
+
+static int futex_query(struct hub *hub, uint32_t i, struct hub_change *change)
+{
+	(void)hub;
+	(void)i;
+	(void)change;
+	return -ENOSYS;
+}
+
+/* ---------------------------------------------------------------- the peer */
+
+/* The child keeps the hub's line and its own mailbox. */
+static void drop_siblings(struct hub *hub, uint32_t mine)
+{
+	unsigned char *box = (unsigned char *)hub_mailbox(hub, mine);
+	unsigned char *end = hub->boxes + hub->stride * hub->mailboxes;
+
+	if (box > hub->boxes)
+		munmap(hub->boxes, (size_t)(box - hub->boxes));
+	if (box + hub->stride < end)
+		munmap(box + hub->stride, (size_t)(end - box) - hub->stride);
+	for (uint32_t i = 0; i < hub->mailboxes; i++) {
+		if (i != mine && hub->fds[i] >= 0)
+			close(hub->fds[i]);
+		hub->fds[i] = -1;
+	}
+	hub->memory = NULL;
+	hub->fd = -1;
+}
+
+static int futex_attach(struct hub *hub, struct endpoint *endpoint)
+{
+	struct mailbox *mailbox;
+	uint32_t free_word = 0;
+
+	if (!hub->memory)
+		return error_set(-EBUSY, "mailbox %u: this process has attached to another one",
+				 endpoint->index);
+	mailbox = hub_mailbox(hub, endpoint->index);
+	if (!__atomic_compare_exchange_n(&mailbox->attached, &free_word, (uint32_t)endpoint->owner,
+					 false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return error_set(-EBUSY, "mailbox %u: process %u is attached", endpoint->index,
+				 free_word);
+	endpoint->line = hub->line;
+	endpoint->mailbox = mailbox;
+	endpoint->line_map = hub->memory;
+	endpoint->line_bytes = (uint64_t)(hub->boxes - (unsigned char *)hub->memory);
+	endpoint->mailbox_bytes = hub->stride;
+	endpoint->fd = hub->fds[endpoint->index];
+	endpoint->hub_bell = hub->fd;
+	if (!endpoint->thread)
+		drop_siblings(hub, endpoint->index);
+	return 0;
+}
+
+static void futex_detach(struct endpoint *endpoint)
+{
+	if (getpid() == endpoint->owner)
+		__atomic_store_n(&endpoint->mailbox->attached, 0, __ATOMIC_RELEASE);
+	if (endpoint->thread)
+		return;
+	munmap(endpoint->mailbox, endpoint->mailbox_bytes);
+	munmap(endpoint->line_map, endpoint->line_bytes);
+	close(endpoint->fd);
+	close(endpoint->hub_bell);
+}
+
+static void futex_peer_wake(struct endpoint *endpoint)
+{
+	struct hub_line *line = endpoint->line;
+
+	if (take(&line->asleep, ASLEEP_WAITER))
+		futex_wake(&line->asleep);
+	else if (!load_relaxed(&line->driving) && take(&line->asleep, ASLEEP_POLLER))
+		bell_ring(endpoint->hub_bell);
+}
+
+static int futex_peer_wait(struct endpoint *endpoint, uint32_t seen, bool wake)
+{
+	struct mailbox *mailbox = endpoint->mailbox;
+
+	if (wake)
+		futex_peer_wake(endpoint);
+	__atomic_exchange_n(&mailbox->asleep, ASLEEP_WAITER, __ATOMIC_SEQ_CST);
+	/* "asleep" before the last look; partners: the barriers in hub_publish() and hub_stop(). */
+	full_barrier_after_rmw();
+	if (load_relaxed(&mailbox->post) == seen && !load_relaxed(&mailbox->stop))
+		futex_wait(&mailbox->asleep, ASLEEP_WAITER, DISTWORKER_NO_DEADLINE);
+	store_relaxed(&mailbox->asleep, 0);
+	return 0;
+}
+
+static bool futex_peer_bell_arm(struct endpoint *endpoint, uint32_t seen)
+{
+	struct mailbox *mailbox = endpoint->mailbox;
+
+	__atomic_exchange_n(&mailbox->asleep, ASLEEP_POLLER, __ATOMIC_SEQ_CST);
+	/* As in futex_peer_wait(). */
+	full_barrier_after_rmw();
+	if (load_relaxed(&mailbox->post) == seen)
+		return false;
+	store_relaxed(&mailbox->asleep, 0);
+	return true;
+}
+
+static void futex_peer_bell_clear(struct endpoint *endpoint)
+{
+	store_relaxed(&endpoint->mailbox->asleep, 0);
+	bell_drain(endpoint->fd);
+}
+
+const struct provider_ops futex_provider = {
+	.provider = DW_PROVIDER_FUTEX,
+	.wake_and_wait = false,
+	.spin_limit_ns = 20000,
+	.create = futex_create,
+	.destroy = futex_destroy,
+	.forks_done = futex_forks_done,
+	.bind = futex_bind,
+	.rearm = futex_rearm,
+	.wait = futex_hub_wait,
+	.wake = futex_wake_peers,
+	.kicked = futex_kicked,
+	.bell_arm = futex_bell_arm,
+	.bell_clear = futex_bell_clear,
+	.query = futex_query,
+	.attach = futex_attach,
+	.detach = futex_detach,
+	.peer_wait = futex_peer_wait,
+	.peer_wake = futex_peer_wake,
+	.peer_bell_arm = futex_peer_bell_arm,
+	.peer_bell_clear = futex_peer_bell_clear,
+};

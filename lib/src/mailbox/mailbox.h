@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * mailbox: rings between a parent (hub) and its peers (endpoints), adaptive
+ * waiting, death. Knows nothing of what a task means.
+ *
+ * Owns: the shared memory of the mailboxes, the provider (kernel or futex), the
+ * wait policy. One provider per hub, chosen at hub_create().
+ *
+ * Memory. Each mailbox begins with struct distworker_mailbox (uapi): a line
+ * written by the parent (post, notify, stop), one by the peer (done), one with
+ * "asleep". Then the ring: `depth` frames, `depth` completions, `depth` texts.
+ * Frame number n (counting from 0 for each generation, 32 bits, wraps) lies in slot
+ * n % depth. Every frame gets exactly one completion, in the order of the frames.
+ * The parent reads only `done`, completions, texts and claims from shared memory, checks
+ * them, and keeps its own copy of all else: a mad peer damages nothing else.
+ *
+ * Locks. None here. The parent's calls marked [owner] need the engine's lock;
+ * hub_wait() is made without it, by one foreground thread at a time; hub_kick()
+ * and hub_bell_*() by any thread. An endpoint belongs to one thread.
+ *
+ * Who wakes whom. A publisher makes no call unless the other side says
+ * "asleep". The peer wakes the parent only when its done count passes `notify`, or
+ * when it is about to sleep: see hub_notify_at(). The parent collects the peers to be
+ * woken and wakes them with one call: see hub_wake().
+ */
+#ifndef DW_MAILBOX_MAILBOX_H
+#define DW_MAILBOX_MAILBOX_H
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <distworker/distworker.h>
+#include <linux/distworker.h>
+
+#define FRAME_HEADER_BYTES 64
+#define TEXT_BYTES 384
+
+enum frame_kind {
+	FRAME_TASK = 1,
+	FRAME_CONTROL = 2,	/* `callable` says which; meaning belongs to the worker layer */
+};
+
+/*
+ * The claim word: frame number << 2 | state. Whoever moves it from POSTED by
+ * compare-and-swap owns the frame: the peer (CLAIMED) or the parent (TAKEN).
+ */
+enum frame_claim { CLAIM_EMPTY = 0, CLAIM_POSTED = 1, CLAIM_CLAIMED = 2, CLAIM_TAKEN = 3 };
+
+/*
+ * Posted behind producers that have not finished: the peer returns it unstarted
+ * when a frame before it failed that the parent did not know of (fail_epoch).
+ */
+#define FRAME_AHEAD (1u << 0)
+
+struct frame {
+	_Atomic uint32_t claim;
+	uint8_t kind;			/* enum frame_kind */
+	uint8_t flags;			/* FRAME_* */
+	uint16_t reserved;
+	uint32_t fail_epoch;		/* failures of this peer that the parent knew of when it posted */
+	_Atomic uint32_t cancel;	/* parent: 1 when the task was cancelled */
+	uint64_t task;
+	uint64_t callable;
+	uint64_t args;			/* arena address of the wire blob; 0: it follows the header */
+	uint32_t args_bytes;
+	struct dw_config config;
+};
+_Static_assert(sizeof(struct frame) == FRAME_HEADER_BYTES, "one cache line");
+
+enum completion_state {
+	COMPLETION_DONE = 1,
+	COMPLETION_FAILED = 2,		/* error, text */
+	COMPLETION_TAKEN = 3,		/* the parent had taken the frame back */
+	COMPLETION_RETURNED = 4,	/* FRAME_AHEAD, not started: a frame before it failed */
+};
+
+struct completion {
+	uint32_t number;		/* of the frame */
+	uint16_t state;			/* enum completion_state */
+	uint16_t text_bytes;		/* of the text in the same slot, without NUL */
+	int32_t error;			/* -errno */
+	uint32_t reserved;
+	uint64_t started;		/* CLOCK_MONOTONIC, ns */
+	uint64_t ended;
+};
+_Static_assert(sizeof(struct completion) == 32, "two to a cache line");
+
+/* -------------------------------------------------------------- parent */
+
+struct hub;
+
+struct hub_options {
+	enum dw_provider provider;	/* AUTO: environment DW_PROVIDER, module, futex */
+	uint32_t mailboxes;
+	uint32_t depth;			/* power of two */
+	uint32_t frame_bytes;		/* multiple of 64 */
+};
+
+/* Before any fork. -ENOSYS, -EPROTO (module version), -EACCES … with one sentence. */
+int hub_create(const struct hub_options *options, struct hub **hub);
+/* After all peers are gone. Also for a forked child that only wants to drop its copy. */
+void hub_destroy(struct hub *hub);
+/* All processes that attach are forked (the spawner included): later forks do not inherit the memory. */
+void hub_forks_done(struct hub *hub);
+enum dw_provider hub_provider(const struct hub *hub);
+uint32_t hub_frame_payload(const struct hub *hub);	/* bytes behind the header */
+uint32_t hub_depth(const struct hub *hub);
+
+/* [owner] The process that was forked for mailbox i may attach from now on. */
+int hub_bind(struct hub *hub, uint32_t i, int32_t pid);
+/* [owner] After a death: empties the ring; the replacement is bound next. Unread completions are gone. */
+int hub_rearm(struct hub *hub, uint32_t i);
+
+/*
+ * [owner] The next free frame of ring i, to be filled (all but `claim`), or NULL
+ * when the ring is full. *number is its frame number. hub_publish() makes all
+ * frames of ring i that were acquired since visible with one release store, and
+ * returns whether the peer is asleep.
+ */
+struct frame *hub_acquire(struct hub *hub, uint32_t i, uint32_t *number);
+bool hub_publish(struct hub *hub, uint32_t i);
+/* [owner] Frames that are posted and whose completion was not harvested. */
+uint32_t hub_outstanding(const struct hub *hub, uint32_t i);
+/* [owner] FAILED completions harvested in this generation: what frame->fail_epoch has to be. */
+uint32_t hub_fail_epoch(const struct hub *hub, uint32_t i);
+/*
+ * [owner] The first ring from `from` on whose peer has completed something, or UINT32_MAX:
+ * cheaper than hub_harvest() on every ring when there are many.
+ */
+uint32_t hub_next_ready(const struct hub *hub, uint32_t from);
+/* [owner] Marks a peer to be woken by the next hub_wake(), hub_wait(); the latter wakes and waits in one call. */
+void hub_mark_wake(struct hub *hub, uint32_t i);
+void hub_wake(struct hub *hub);
+bool hub_peer_asleep(const struct hub *hub, uint32_t i);
+
+/*
+ * [owner] The next completion of ring i: 1 with *completion (a checked copy) and, if it
+ * FAILED, its text (NUL-terminated, valid until the slot is posted again);
+ * 0 when there is none; -EPROTO with a text when what the peer wrote makes no sense.
+ */
+int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char text[TEXT_BYTES]);
+/* [owner] A frame that has not started: true if it is the parent's again. Its completion still comes (TAKEN). */
+bool hub_take_back(struct hub *hub, uint32_t i, uint32_t number);
+/* [owner] Whether the peer has claimed (started) the frame. */
+bool hub_started(const struct hub *hub, uint32_t i, uint32_t number);
+/* [owner] Tells a running callable. */
+void hub_cancel(struct hub *hub, uint32_t i, uint32_t number);
+/*
+ * [owner] The parent wants to be woken when frame `number` of ring i is complete.
+ * Without it: when the ring runs dry. Returns true when it is complete already.
+ */
+bool hub_notify_at(struct hub *hub, uint32_t i, uint32_t number);
+/* [owner] Asks the peer to leave its loop once it has done what is posted. */
+void hub_stop(struct hub *hub, uint32_t i);
+
+/*
+ * Foreground wait, one thread at a time: between begin and end the thread
+ * promises to look at all rings before it sleeps or leaves, so that nobody pays
+ * a wake-up for the background thread. hub_wait() looks in user space for a
+ * self-tuning moment, then sleeps. 0, -ETIMEDOUT, -EINTR.
+ * Harvest after each hub_wait() and after hub_drive_end().
+ */
+void hub_drive_begin(struct hub *hub);
+int hub_wait(struct hub *hub, uint64_t deadline_ns);
+void hub_drive_end(struct hub *hub);
+/* Makes hub_wait() return; no call if nobody waits. Any thread. */
+void hub_kick(struct hub *hub);
+
+/*
+ * Background: a descriptor to poll (BELL_EVENTS) beside others. hub_bell_arm() before
+ * each poll: true means that there is news already and poll must not be entered.
+ * hub_bell_clear() after any of them.
+ */
+#define BELL_EVENTS (POLLIN | POLLPRI)
+int hub_bell_fd(const struct hub *hub);
+bool hub_bell_arm(struct hub *hub);
+void hub_bell_clear(struct hub *hub);
+
+/*
+ * [owner] Next peer whose state changed by the kernel's word (kernel provider only; the
+ * futex provider learns of deaths from the spawner): 1 with *i, else 0.
+ */
+struct hub_change {
+	uint32_t state;		/* enum distworker_mailbox_state */
+	uint32_t cause;		/* enum distworker_death_cause */
+	int32_t pid;
+	int32_t status;		/* as wait(2) */
+};
+int hub_next_change(struct hub *hub, uint32_t *i, struct hub_change *change);
+
+struct hub_counters {
+	uint64_t wakes;		/* calls that woke peers */
+	uint64_t woken;		/* peers woken */
+	uint64_t sleeps;	/* foreground and background */
+	uint64_t spins_won, spins_lost;
+};
+void hub_counters(const struct hub *hub, struct hub_counters *counters);
+/* Of the other side, as the peer of mailbox i wrote them when it last waited. Any thread. */
+struct endpoint_counters {
+	uint64_t wakes, sleeps, spins_won, spins_lost;
+};
+void hub_peer_counters(const struct hub *hub, uint32_t i, struct endpoint_counters *counters);
+
+/* --------------------------------------------------------------- child */
+
+struct endpoint;
+
+/*
+ * In the child, right after the fork (or in a THREAD child): takes mailbox i
+ * of the hub object that was inherited, and drops what belongs to siblings. The
+ * caller makes sure that hub_bind() has happened. -EBUSY, -EPERM, -EOWNERDEAD.
+ */
+int endpoint_attach(struct hub *hub, uint32_t i, struct endpoint **endpoint);
+void endpoint_detach(struct endpoint *endpoint);
+
+/*
+ * The next frame, claimed, or NULL when there is none (yet). Frames that the
+ * parent took back and frames that must be returned are completed on the way.
+ */
+struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number);
+/* Completes the frame that endpoint_next() gave (in order). `text` may be NULL. */
+void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, const char *text,
+		       uint64_t started, uint64_t ended);
+/*
+ * Waits until there is a frame: spins for a self-tuning moment, then wakes the
+ * parent if that is due and sleeps, in one call. 0 (look again),
+ * -ESHUTDOWN when the parent asked to stop and the ring is empty, -EOWNERDEAD.
+ */
+int endpoint_wait(struct endpoint *endpoint);
+/* The same for a process that waits for more: see hub_bell_*. */
+int endpoint_bell_fd(const struct endpoint *endpoint);
+bool endpoint_bell_arm(struct endpoint *endpoint);
+void endpoint_bell_clear(struct endpoint *endpoint);
+bool endpoint_stopping(const struct endpoint *endpoint);
+
+void endpoint_counters(const struct endpoint *endpoint, struct endpoint_counters *counters);
+
+#endif

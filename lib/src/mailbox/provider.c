@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * Which provider: the caller's wish, else DW_PROVIDER, else the module when it is
+ * there and understood, else futexes. And why, in one sentence, for people.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "mailbox/provider.h"
+#include "task/error.h"
+
+#define DEVICE "/dev/distworker"
+
+static int read_environment(enum dw_provider *wanted)
+{
+	const char *value = getenv("DW_PROVIDER");
+
+	if (!value || !*value || !strcmp(value, "auto"))
+		*wanted = DW_PROVIDER_AUTO;
+	else if (!strcmp(value, "kernel"))
+		*wanted = DW_PROVIDER_KERNEL;
+	else if (!strcmp(value, "futex"))
+		*wanted = DW_PROVIDER_FUTEX;
+	else
+		return error_set(-EINVAL, "DW_PROVIDER is \"%s\"; it can be auto, kernel or futex", value);
+	return 0;
+}
+
+int provider_choose(enum dw_provider wanted, const struct provider_ops **ops)
+{
+	struct distworker_query query;
+	int error;
+
+	if ((unsigned int)wanted > DW_PROVIDER_FUTEX)
+		return error_set(-EINVAL, "provider %d is unknown", (int)wanted);
+	if (wanted == DW_PROVIDER_AUTO) {
+		error = read_environment(&wanted);
+		if (error)
+			return error;
+	}
+	if (wanted == DW_PROVIDER_FUTEX) {
+		*ops = &futex_provider;
+		return 0;
+	}
+	error = kernel_probe(DEVICE, &query);
+	if (!error) {
+		*ops = &kernel_provider;
+		return 0;
+	}
+	if (wanted == DW_PROVIDER_KERNEL)
+		return error_prefix(error, "provider \"kernel\": ");
+	log_at(LOG_INFO, "using futexes: %s", error_text());
+	*ops = &futex_provider;
+	return 0;
+}
+
+void provider_describe(const char *path, struct dw_provider_info *info)
+{
+	struct distworker_query query = { 0 };
+	enum dw_provider wanted;
+	int error = kernel_probe(path, &query);
+
+	info->module_abi = query.abi_version;
+	info->module_features = query.features;
+	info->provider = error ? DW_PROVIDER_FUTEX : DW_PROVIDER_KERNEL;
+	if (error)
+		snprintf(info->reason, sizeof(info->reason), "futexes are used: %.230s", error_text());
+	else
+		snprintf(info->reason, sizeof(info->reason),
+			 "the distworker module is used (ABI version %u, features %#llx)",
+			 query.abi_version, (unsigned long long)query.features);
+	if (read_environment(&wanted) || wanted == DW_PROVIDER_AUTO)
+		return;
+	if (wanted == DW_PROVIDER_FUTEX && !error)
+		snprintf(info->reason, sizeof(info->reason),
+			 "futexes are used, since DW_PROVIDER=futex says so; the module is there");
+	else if (wanted == DW_PROVIDER_KERNEL && error)
+		snprintf(info->reason, sizeof(info->reason),
+			 "DW_PROVIDER=kernel cannot be met: %.220s", error_text());
+	info->provider = wanted;
+}
+
+int dw_provider_query(struct dw_provider_info *info)
+{
+	struct dw_provider_info answer = { .size = sizeof(answer) };
+	size_t size;
+
+	if (!info || info->size < offsetof(struct dw_provider_info, reason) + 1)
+		return error_set(-EINVAL, "dw_provider_query: info must begin with its size");
+	size = info->size < sizeof(answer) ? info->size : sizeof(answer);
+	provider_describe(DEVICE, &answer);
+	answer.size = info->size;
+	memcpy(info, &answer, size);
+	if (size < sizeof(answer))
+		info->reason[size - offsetof(struct dw_provider_info, reason) - 1] = '\0';
+	return 0;
+}

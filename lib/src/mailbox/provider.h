@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Internal to mailbox: the objects, and what a provider supplies for them: memory,
+ * attaching, sleeping, waking, bells, changes of state. Rings, notification and
+ * spinning are the same for all providers (hub.c, wait.c, endpoint.c).
+ *
+ * Who may touch what is said at the fields. "[owner]" is the engine's lock, as in
+ * mailbox.h; words that other threads read as well are atomic.
+ */
+#ifndef DW_MAILBOX_PROVIDER_H
+#define DW_MAILBOX_PROVIDER_H
+
+#include "mailbox/mailbox.h"
+#include "mailbox/ring.h"
+#include "mailbox/spin.h"
+
+/* What the parent knows of a slot besides its number. */
+#define SLOT_AHEAD (1u << 0)
+#define SLOT_TAKEN (1u << 1)
+
+/* The parent's private state of one ring. [owner] */
+struct ring {
+	struct mailbox *mailbox;
+	uint32_t acquired;		/* frames handed out by hub_acquire() */
+	uint32_t published;
+	uint32_t harvested;
+	uint32_t done;			/* the peer's count, checked; harvested … published */
+	uint32_t fail_epoch;		/* FAILED completions harvested in this generation */
+	uint32_t urgent;		/* what `notify` says, if has_urgent */
+	bool has_urgent;
+	bool broken;			/* what the peer wrote made no sense */
+	uint8_t *slots;			/* SLOT_*, one per slot */
+};
+
+/* Bit i is mailbox i. */
+typedef _Atomic uint64_t peer_mask;
+
+struct hub {
+	const struct provider_ops *ops;
+	struct ring_layout layout;
+	int32_t owner;			/* process that created it */
+	uint32_t mailboxes;
+	uint32_t words;			/* of each peer_mask */
+	uint32_t cpus;
+	uint64_t stride;		/* of mailboxes */
+
+	/* The provider's. NULL and -1 in a child, once its endpoint has taken them. */
+	void *memory;
+	uint64_t memory_bytes;
+	struct hub_line *line;
+	unsigned char *boxes;
+	uint32_t *kick;			/* any thread counts up */
+	uint32_t *seen;			/* written by [owner], read by waiters */
+	int fd;				/* kernel: the hub; futex: the parent's bell */
+	int *fds;			/* kernel: endpoints; futex: the peers' bells */
+	bool forks_done;
+
+	struct ring *rings;		/* [owner] */
+	uint64_t *scratch;		/* [owner] a mask */
+	uint32_t active_count;		/* [owner] */
+
+	peer_mask *active;		/* frames outstanding and not broken; written by [owner] */
+	peer_mask *watch;		/* all but the broken ones; written by [owner] */
+	peer_mask *marked;		/* to be woken */
+	peer_mask *waking;		/* woken, and nothing completed since */
+	peer_mask *changed;		/* state changes that nobody has asked for yet */
+	atomic_bool any_marked;
+	atomic_bool any_changed;
+	atomic_uint waiting;		/* futex: the foreground thread is about to sleep, or sleeps */
+
+	/* The foreground thread's. */
+	struct spin spin;
+	uint64_t *wait_mask;
+	uint32_t kick_seen;
+
+	atomic_ullong wakes, woken, sleeps;
+};
+
+struct endpoint {
+	const struct provider_ops *ops;
+	struct ring_layout layout;
+	int32_t owner;			/* process that attached */
+	bool thread;			/* of the parent's process: memory and fds are the hub's */
+	uint32_t index;
+	struct hub_line *line;
+	struct mailbox *mailbox;
+	void *line_map;			/* what detach unmaps, unless `thread` */
+	uint64_t line_bytes;
+	uint64_t mailbox_bytes;
+	int fd;				/* kernel: the endpoint; futex: this peer's bell */
+	int hub_bell;			/* futex: the parent's bell */
+
+	uint32_t posted;		/* the parent's count, as of the last look */
+	uint32_t next;			/* to claim */
+	uint32_t done;			/* what the mailbox says */
+	uint32_t checked;		/* value of done when `notify` was last looked at */
+	uint32_t dry_checked;		/* value of done when the parent was last told of a dry ring */
+	uint32_t failed;		/* completions with FAILED in this generation */
+	bool stopping;
+	bool held;			/* a FRAME_AHEAD waits for those in flight */
+	uint8_t *resolved;		/* one per slot: completed before an earlier frame was */
+
+	struct spin spin;
+	uint64_t wakes, sleeps;
+};
+
+struct provider_ops {
+	enum dw_provider provider;
+	/* A wake-up and a wait are one call, which knows better than user space how long to spin. */
+	bool wake_and_wait;
+	uint32_t spin_limit_ns;		/* at most this long in user space */
+
+	/* Fills memory, line, boxes, stride, kick, seen, fd, fds of a hub whose layout is set. */
+	int (*create)(struct hub *hub);
+	void (*destroy)(struct hub *hub);
+	void (*forks_done)(struct hub *hub);
+	int (*bind)(struct hub *hub, uint32_t i, int32_t pid);
+	int (*rearm)(struct hub *hub, uint32_t i);
+	/* Wakes `wake` (or NULL), sleeps until hub_news() or a change; no spinning in user space. */
+	int (*wait)(struct hub *hub, const uint64_t *wake, uint64_t deadline_ns);
+	void (*wake)(struct hub *hub, const uint64_t *wake);
+	/* After `kick` was counted up. */
+	void (*kicked)(struct hub *hub);
+	bool (*bell_arm)(struct hub *hub);
+	void (*bell_clear)(struct hub *hub);
+	int (*query)(struct hub *hub, uint32_t i, struct hub_change *change);
+
+	/* Fills line, mailbox, the maps and fds of an endpoint; drops what is the siblings'. */
+	int (*attach)(struct hub *hub, struct endpoint *endpoint);
+	void (*detach)(struct endpoint *endpoint);
+	/* Wakes the parent first if `wake`; sleeps until `post` is not `seen` or `stop` is set. 0, -EOWNERDEAD. */
+	int (*peer_wait)(struct endpoint *endpoint, uint32_t seen, bool wake);
+	void (*peer_wake)(struct endpoint *endpoint);
+	bool (*peer_bell_arm)(struct endpoint *endpoint, uint32_t seen);
+	void (*peer_bell_clear)(struct endpoint *endpoint);
+};
+
+extern const struct provider_ops kernel_provider;
+extern const struct provider_ops futex_provider;
+
+/* What is at `path`: 0 and *query, or -errno with a text. */
+int kernel_probe(const char *path, struct distworker_query *query);
+/* Chooses: 0 and *ops, or -errno with a text. */
+int provider_choose(enum dw_provider wanted, const struct provider_ops **ops);
+/* dw_provider_query() for a device at `path`. */
+void provider_describe(const char *path, struct dw_provider_info *info);
+
+/* Whether a watched ring has completions that were not harvested. Any thread. */
+bool hub_news(struct hub *hub);
+/* State changes that a provider was told of. Any thread. */
+void hub_add_changes(struct hub *hub, const uint64_t *mask);
+
+/* For tests: the next generation of mailbox i starts at frame `number`; before the peer attaches. */
+void hub_start_at(struct hub *hub, uint32_t i, uint32_t number);
+
+static inline struct mailbox *hub_mailbox(const struct hub *hub, uint32_t i)
+{
+	return (struct mailbox *)(hub->boxes + i * hub->stride);
+}
+
+static inline bool mask_test(const peer_mask *mask, uint32_t i)
+{
+	return atomic_load_explicit(&mask[i / 64], memory_order_relaxed) >> (i % 64) & 1;
+}
+
+/* For masks that several threads write. Returns whether the bit was clear. */
+static inline bool mask_set(peer_mask *mask, uint32_t i)
+{
+	uint64_t bit = 1ull << (i % 64);
+
+	return !(atomic_fetch_or_explicit(&mask[i / 64], bit, memory_order_seq_cst) & bit);
+}
+
+static inline void mask_clear(peer_mask *mask, uint32_t i)
+{
+	atomic_fetch_and_explicit(&mask[i / 64], ~(1ull << (i % 64)), memory_order_seq_cst);
+}
+
+/* For masks that [owner] alone writes: no locked instruction. */
+static inline void mask_put(peer_mask *mask, uint32_t i, bool set)
+{
+	uint64_t bit = 1ull << (i % 64);
+	uint64_t old = atomic_load_explicit(&mask[i / 64], memory_order_relaxed);
+
+	atomic_store_explicit(&mask[i / 64], set ? old | bit : old & ~bit, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * The wait policy; spin.h says what it goes by.
+ *
+ * The window is a multiple of what won waits took, is halved by each lost one,
+ * and from nothing comes back by an attempt now and then, whose distance doubles
+ * with each failure. So a waiter that gains nothing by spinning (one CPU, an
+ * oversubscribed machine, sparse load) soon pays next to nothing for it, and one
+ * that could gain finds out within some waits.
+ */
+#include <sched.h>
+#include <string.h>
+#include "mailbox/spin.h"
+
+#define AWAKE_LEAST_NS 1000
+/* With other work for the CPU a sleep costs a context switch and no idle CPU's wake-up. */
+#define CROWDED_LIMIT_NS 2000
+/*
+ * "Each wakes the other" feeds on itself: whoever sleeps has to be woken, and then
+ * the other sleeps. The parent breaks it by an attempt now and then: it spins long enough
+ * for the wake-up of an idle CPU of a virtual machine and the answer, and invites the peer
+ * to spin too. If that wins, the waits from then on are of the other case.
+ */
+#define WAKING_ATTEMPT_NS 100000
+#define AWAKE_BACKOFF_LIMIT 256
+#define WAKING_BACKOFF_LIMIT 512
+/* Waits between two looks at the affinity mask. */
+#define COUNT_CPUS_EVERY 1024
+
+uint32_t spin_cpus(void)
+{
+	cpu_set_t set;
+	int count;
+
+	/* More CPUs than the set has room for (EINVAL) are more than one. */
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return CPU_SETSIZE;
+	count = CPU_COUNT(&set);
+	return count > 0 ? (uint32_t)count : 1;
+}
+
+void spin_init(struct spin *spin, uint32_t limit_ns)
+{
+	memset(spin, 0, sizeof(*spin));
+	spin->limit_ns = limit_ns;
+	spin->history[SPIN_AWAKE].window_ns = limit_ns;
+}
+
+uint32_t spin_window(struct spin *spin, enum spin_case which, bool crowded, bool invited)
+{
+	struct spin_history *history = &spin->history[which];
+	uint32_t window = history->window_ns;
+
+	if (spin->waits-- == 0) {
+		spin->waits = COUNT_CPUS_EVERY;
+		spin->cpus = spin_cpus();
+	}
+	if (spin->cpus < 2 || (crowded && which == SPIN_WAKING))
+		return 0;
+	if (window == 0) {
+		if (history->skip > 0 && !invited) {
+			history->skip--;
+			return 0;
+		}
+		window = which == SPIN_AWAKE ? spin->limit_ns : WAKING_ATTEMPT_NS;
+	}
+	return crowded && window > CROWDED_LIMIT_NS ? CROWDED_LIMIT_NS : window;
+}
+
+/* The next attempt is due after twice as many waits as the last. */
+static void back_off(struct spin_history *history, uint32_t limit)
+{
+	history->window_ns = 0;
+	history->backoff = history->backoff ? history->backoff * 2 : 1;
+	if (history->backoff > limit)
+		history->backoff = limit;
+	history->skip = history->backoff;
+}
+
+void spin_won(struct spin *spin, enum spin_case which, uint32_t ns)
+{
+	struct spin_history *history = &spin->history[which];
+
+	spin->won++;
+	if (which == SPIN_WAKING) {
+		/* Worth it only if the other side stays awake now, and then that is the other case. */
+		back_off(history, WAKING_BACKOFF_LIMIT);
+		spin->history[SPIN_AWAKE].skip = 0;
+		return;
+	}
+	history->average_ns = (history->average_ns * 7 + ns) / 8;
+	history->window_ns = history->average_ns * 4;
+	if (history->window_ns < 2 * ns)
+		history->window_ns = 2 * ns;
+	if (history->window_ns < AWAKE_LEAST_NS)
+		history->window_ns = AWAKE_LEAST_NS;
+	if (history->window_ns > spin->limit_ns)
+		history->window_ns = spin->limit_ns;
+	history->backoff = 0;
+	history->skip = 0;
+	spin->history[SPIN_WAKING].backoff /= 2;
+	spin->history[SPIN_WAKING].skip = 0;
+}
+
+void spin_lost(struct spin *spin, enum spin_case which)
+{
+	struct spin_history *history = &spin->history[which];
+
+	spin->lost++;
+	if (which == SPIN_WAKING) {
+		back_off(history, WAKING_BACKOFF_LIMIT);
+		return;
+	}
+	history->window_ns /= 2;
+	if (history->window_ns < AWAKE_LEAST_NS)
+		back_off(history, AWAKE_BACKOFF_LIMIT);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The wait policy: how long a waiter looks in user space before it sleeps.
+ *
+ * User space does not know who runs, but each side sees in "asleep" what the other
+ * was doing when the wait began, and that is what tells a wait that ends in a
+ * microsecond from one that does not. So there are two histories: waits for a
+ * peer that was awake, and waits for one that had just been woken.
+ *
+ * No locks: a struct spin belongs to the one thread that waits with it.
+ */
+#ifndef DW_MAILBOX_SPIN_H
+#define DW_MAILBOX_SPIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+enum spin_case {
+	SPIN_AWAKE = 0,		/* the other side was awake */
+	SPIN_WAKING = 1,	/* it was asleep, and the waiter has paid for its wake-up */
+};
+
+struct spin_history {
+	uint32_t window_ns;	/* 0: do not spin, but see `skip` */
+	uint32_t average_ns;	/* of the waits that ended within the window */
+	uint32_t backoff;	/* waits without a spin between two attempts */
+	uint32_t skip;		/* of these, still to come */
+};
+
+struct spin {
+	struct spin_history history[2];
+	uint64_t won;
+	uint64_t lost;
+	uint32_t waits;		/* until the CPUs are counted again */
+	uint32_t cpus;		/* that this thread may use */
+	uint32_t limit_ns;	/* of the windows in the case SPIN_AWAKE */
+};
+
+void spin_init(struct spin *spin, uint32_t limit_ns);
+/*
+ * How long to spin now, in ns; 0: not at all. `crowded`: there is other work for
+ * this CPU. `invited`: the other side spins as well, see WAKING_ATTEMPT_NS in spin.c.
+ */
+uint32_t spin_window(struct spin *spin, enum spin_case which, bool crowded, bool invited);
+/* What became of it: the wait ended after `ns`, or did not end within the window. */
+void spin_won(struct spin *spin, enum spin_case which, uint32_t ns);
+void spin_lost(struct spin *spin, enum spin_case which);
+/* CPUs that the calling thread may run on. */
+uint32_t spin_cpus(void);
+
+static inline uint64_t spin_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static inline void spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("isb" ::: "memory");
+#else
+	__asm__ volatile("" ::: "memory");
+#endif
+}
+
+/* Looks at the clock once in this many looks at the memory. */
+#define SPIN_LOOKS 4
+
+/*
+ * Spins until ready(context) or the end of the window, and learns from it.
+ * Returns whether it was ready.
+ */
+static inline __attribute__((always_inline)) bool
+spin_until(struct spin *spin, enum spin_case which, uint32_t window,
+	   bool (*ready)(void *context), void *context)
+{
+	uint64_t start = spin_clock(), now = start;
+
+	while (now - start < window) {
+		for (int i = 0; i < SPIN_LOOKS; i++) {
+			spin_pause();
+			if (ready(context)) {
+				now = spin_clock();
+				/* Later than that: it took a preemption to end the wait. */
+				if (now - start > 2 * (uint64_t)window)
+					spin_lost(spin, which);
+				else
+					spin_won(spin, which, (uint32_t)(now - start));
+				return true;
+			}
+		}
+		now = spin_clock();
+	}
+	spin_lost(spin, which);
+	return false;
+}
+
+#endif

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * The parent's waiting and waking: marks, the foreground wait, kicks, the bell,
+ * changes of state. hub_wait() belongs to one foreground thread at a time; the
+ * rest to any thread unless mailbox.h says [owner].
+ *
+ * Invariant: whoever is about to sleep says so first ("asleep", full barrier) and
+ * then looks at every watched ring once more; publishers do it the other way round.
+ */
+#include <errno.h>
+#include <string.h>
+#include "mailbox/provider.h"
+#include "task/error.h"
+
+static void count(atomic_ullong *counter, uint64_t by)
+{
+	atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------ waking peers */
+
+void hub_mark_wake(struct hub *hub, uint32_t i)
+{
+	mask_set(hub->marked, i);
+	atomic_store_explicit(&hub->any_marked, true, memory_order_seq_cst);
+}
+
+/* Takes all marks over into `mask`; returns how many. */
+static uint32_t take_marks(struct hub *hub, uint64_t *mask)
+{
+	uint32_t marks = 0;
+
+	if (!atomic_load_explicit(&hub->any_marked, memory_order_relaxed) ||
+	    !atomic_exchange_explicit(&hub->any_marked, false, memory_order_seq_cst))
+		return 0;
+	for (uint32_t word = 0; word < hub->words; word++) {
+		mask[word] = atomic_exchange_explicit(&hub->marked[word], 0, memory_order_seq_cst);
+		if (!mask[word])
+			continue;
+		marks += (uint32_t)__builtin_popcountll(mask[word]);
+		atomic_fetch_or_explicit(&hub->waking[word], mask[word], memory_order_relaxed);
+	}
+	if (marks) {
+		count(&hub->wakes, 1);
+		count(&hub->woken, marks);
+	}
+	return marks;
+}
+
+void hub_wake(struct hub *hub)
+{
+	if (take_marks(hub, hub->scratch))
+		hub->ops->wake(hub, hub->scratch);
+}
+
+/* ------------------------------------------------------ the foreground wait */
+
+bool hub_news(struct hub *hub)
+{
+	/*
+	 * Only rings with frames in them can have news. A ring that another
+	 * thread fills right now is seen as active by whoever sees it complete
+	 * something, since hub_publish() sets the bit before the count.
+	 */
+	for (uint32_t word = 0; word < hub->words; word++) {
+		uint64_t bits = atomic_load_explicit(&hub->active[word], memory_order_relaxed);
+
+		for (; bits; bits &= bits - 1) {
+			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			if (load_relaxed(&hub_mailbox(hub, i)->done) != load_relaxed(&hub->seen[i]))
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool foreground_news(void *context)
+{
+	struct hub *hub = context;
+
+	return load_relaxed(hub->kick) != hub->kick_seen || hub_news(hub);
+}
+
+/*
+ * What the wait is for: SPIN_AWAKE when one of the busy peers is awake and was not
+ * just woken. False: no peer is busy, so that spinning is for nothing.
+ */
+static bool classify(struct hub *hub, enum spin_case *which)
+{
+	bool any = false;
+
+	*which = SPIN_WAKING;
+	for (uint32_t word = 0; word < hub->words; word++) {
+		uint64_t bits = atomic_load_explicit(&hub->active[word], memory_order_relaxed);
+		uint64_t waking = atomic_load_explicit(&hub->waking[word], memory_order_relaxed);
+
+		any |= bits != 0;
+		for (bits &= ~waking; bits; bits &= bits - 1) {
+			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			if (!load_relaxed(&hub_mailbox(hub, i)->asleep)) {
+				*which = SPIN_AWAKE;
+				return true;
+			}
+		}
+	}
+	return any;
+}
+
+static bool passed(uint64_t deadline_ns)
+{
+	return deadline_ns != DISTWORKER_NO_DEADLINE && spin_clock() >= deadline_ns;
+}
+
+/* How long to look in user space. */
+static uint32_t moment(struct hub *hub, enum spin_case *which)
+{
+	uint32_t window = 0, inviting;
+
+	/* A module does better than this case: it knows whether the peer runs. */
+	if (classify(hub, which) && !(*which == SPIN_WAKING && hub->ops->wake_and_wait))
+		window = spin_window(&hub->spin, *which, load_relaxed(&hub->line->crowded) != 0, false);
+	/* Stays until the next wait: the peer reads it after what ends this one. */
+	inviting = window && *which == SPIN_WAKING;
+	if (inviting != load_relaxed(&hub->line->inviting))
+		store_relaxed(&hub->line->inviting, inviting);
+	return window;
+}
+
+/* Returns whether the wait is over. */
+static bool look_for_a_moment(struct hub *hub, uint64_t deadline_ns)
+{
+	enum spin_case which;
+	uint32_t window = moment(hub, &which);
+	uint64_t now;
+
+	if (window == 0)
+		return false;
+	if (deadline_ns != DISTWORKER_NO_DEADLINE) {
+		now = spin_clock();
+		if (now >= deadline_ns)
+			return false;
+		if (deadline_ns - now < window)
+			window = (uint32_t)(deadline_ns - now);
+	}
+	return spin_until(&hub->spin, which, window, foreground_news, hub);
+}
+
+int hub_wait(struct hub *hub, uint64_t deadline_ns)
+{
+	uint32_t marks = take_marks(hub, hub->wait_mask);
+	int result = 0;
+
+	if (foreground_news(hub) || passed(deadline_ns)) {
+		if (marks)
+			hub->ops->wake(hub, hub->wait_mask);
+		if (!foreground_news(hub))
+			result = -ETIMEDOUT;
+		goto out;
+	}
+	if (marks && !hub->ops->wake_and_wait) {
+		hub->ops->wake(hub, hub->wait_mask);
+		marks = 0;
+	}
+	if (look_for_a_moment(hub, deadline_ns)) {
+		if (marks)
+			hub->ops->wake(hub, hub->wait_mask);
+		goto out;
+	}
+	count(&hub->sleeps, 1);
+	result = hub->ops->wait(hub, marks ? hub->wait_mask : NULL, deadline_ns);
+out:
+	hub->kick_seen = __atomic_load_n(hub->kick, __ATOMIC_ACQUIRE);
+	return result;
+}
+
+void hub_drive_begin(struct hub *hub)
+{
+	store_relaxed(&hub->line->driving, 1);
+}
+
+void hub_drive_end(struct hub *hub)
+{
+	store_relaxed(&hub->line->driving, 0);
+	/*
+	 * `driving` before the harvest that follows; partner: the barrier in the
+	 * endpoint's look_at_notify(). Either the peer sees that nobody drives and rings
+	 * the bell, or its count is seen by that harvest.
+	 */
+	full_barrier();
+}
+
+void hub_kick(struct hub *hub)
+{
+	/*
+	 * The count before "asleep" or `waiting`; partner: the barriers before the
+	 * last look in the provider's wait().
+	 */
+	__atomic_fetch_add(hub->kick, 1, __ATOMIC_SEQ_CST);
+	full_barrier_after_rmw();
+	hub->ops->kicked(hub);
+}
+
+/* ----------------------------------------------------------------- the bell */
+
+int hub_bell_fd(const struct hub *hub)
+{
+	return hub->fd;
+}
+
+bool hub_bell_arm(struct hub *hub)
+{
+	if (hub_news(hub) || atomic_load_explicit(&hub->any_changed, memory_order_relaxed))
+		return true;
+	if (hub->ops->bell_arm(hub))
+		return true;
+	count(&hub->sleeps, 1);
+	return false;
+}
+
+void hub_bell_clear(struct hub *hub)
+{
+	hub->ops->bell_clear(hub);
+}
+
+/* --------------------------------------------------------- changes of state */
+
+void hub_add_changes(struct hub *hub, const uint64_t *mask)
+{
+	bool any = false;
+
+	for (uint32_t word = 0; word < hub->words; word++) {
+		if (!mask[word])
+			continue;
+		atomic_fetch_or_explicit(&hub->changed[word], mask[word], memory_order_seq_cst);
+		any = true;
+	}
+	if (any)
+		atomic_store_explicit(&hub->any_changed, true, memory_order_seq_cst);
+}
+
+int hub_next_change(struct hub *hub, uint32_t *i, struct hub_change *change)
+{
+	if (!atomic_load_explicit(&hub->any_changed, memory_order_relaxed))
+		return 0;
+	/* Cleared before the masks are read: what is added meanwhile sets it again. */
+	atomic_store_explicit(&hub->any_changed, false, memory_order_seq_cst);
+	for (uint32_t word = 0; word < hub->words; word++) {
+		uint64_t bits = atomic_load_explicit(&hub->changed[word], memory_order_seq_cst);
+
+		for (; bits; bits &= bits - 1) {
+			uint32_t peer = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			mask_clear(hub->changed, peer);
+			if (hub->ops->query(hub, peer, change))
+				continue;
+			/* There may be more. */
+			atomic_store_explicit(&hub->any_changed, true, memory_order_seq_cst);
+			*i = peer;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+void hub_counters(const struct hub *hub, struct hub_counters *counters)
+{
+	counters->wakes = atomic_load_explicit(&hub->wakes, memory_order_relaxed);
+	counters->woken = atomic_load_explicit(&hub->woken, memory_order_relaxed);
+	counters->sleeps = atomic_load_explicit(&hub->sleeps, memory_order_relaxed);
+	counters->spins_won = hub->spin.won;
+	counters->spins_lost = hub->spin.lost;
+}

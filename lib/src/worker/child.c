@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * A child's life: wait for GO, attach to the mailbox, get ready, serve frames,
+ * leave when the parent says stop or is gone. The same for processes and threads.
+ * Sub workers call functions, nested Workers run orchestrations on an engine of their own, chip
+ * workers feed a driver (chip_loop.c).
+ */
+#include <errno.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+#include "task/running.h"
+#include "worker/chip_loop.h"
+#include "worker/child.h"
+#include "worker/placement.h"
+
+static int call_function(struct callable *callable, const struct dw_args *args,
+			 const _Atomic uint32_t *cancel)
+{
+	dw_sub_fn *fn = callable->sub;
+	void *context = callable->context;
+	struct running_task task;
+	void *address;
+	int result;
+
+	if (callable->kind == CALLABLE_SYMBOL_SUB) {
+		result = symbol_resolve(callable, &address);
+		if (result < 0)
+			return result;
+		fn = (dw_sub_fn *)address;
+		context = NULL;
+	}
+	running_push(&task, cancel);
+	return running_pop(&task, fn(args, context));
+}
+
+/* The engine pushes the running task itself: an orchestration has the run's cancel word too. */
+static int call_orchestration(struct dw_worker *nested, struct callable *callable,
+			      const struct dw_args *args, struct frame *frame)
+{
+	dw_orch_fn *fn = callable->orch;
+	void *context = callable->context;
+	void *address;
+	int result;
+
+	if (callable->kind == CALLABLE_SYMBOL_ORCH) {
+		result = symbol_resolve(callable, &address);
+		if (result < 0)
+			return result;
+		fn = (dw_orch_fn *)address;
+		context = NULL;
+	}
+	return engine_run(nested->engine, fn, args, &frame->config, context, &frame->cancel,
+			  nested->parent->options.check_declared ? args : NULL);
+}
+
+/* The arguments of a frame, as a view. */
+static int frame_args(struct frame *frame, struct dw_args *view)
+{
+	void *blob = frame->args ? (void *)(uintptr_t)frame->args : (void *)(frame + 1);
+
+	return wire_decode(blob, frame->args_bytes, view);
+}
+
+static void run_task(struct child *child, struct endpoint *endpoint, struct frame *frame,
+		     uint32_t number, uint64_t started)
+{
+	struct callable *callable;
+	struct dw_args args;
+	int result;
+
+	result = frame_args(frame, &args);
+	if (result == 0)
+		result = callable_get(frame->callable, &callable);
+	if (result == 0)
+		result = child->kind == DW_CHILD_WORKER ?
+			 call_orchestration(child->nested, callable, &args, frame) :
+			 call_function(callable, &args, &frame->cancel);
+	endpoint_complete(endpoint, number, result, result < 0 ? error_text() : NULL, started,
+			  worker_now());
+}
+
+void child_count_sleeps(struct child *child, const struct endpoint *endpoint)
+{
+	struct endpoint_counters counters;
+
+	endpoint_counters(endpoint, &counters);
+	child->owner->stats[child->index].sleeps = counters.sleeps;
+}
+
+static void serve(struct child *child, struct endpoint *endpoint)
+{
+	struct frame *frame;
+	uint64_t started = worker_now();
+	uint32_t number;
+	int result;
+
+	for (;;) {
+		while ((frame = endpoint_next(endpoint, &number))) {
+			if (frame->kind == FRAME_TASK) {
+				run_task(child, endpoint, frame, number, started);
+			} else {
+				void *blob = frame->args ? (void *)(uintptr_t)frame->args :
+							   (void *)(frame + 1);
+
+				result = control_handle(child, NULL, frame->callable, blob,
+							frame->args_bytes);
+				endpoint_complete(endpoint, number, result,
+						  result < 0 ? error_text() : NULL, started,
+						  worker_now());
+			}
+			started = worker_now();
+		}
+		result = endpoint_wait(endpoint);
+		if (result == -ESHUTDOWN || result == -EOWNERDEAD)
+			return;
+		child_count_sleeps(child, endpoint);
+		started = worker_now();
+	}
+}
+
+/* The parent has bound the mailbox to this process once GO is here. */
+static int wait_for_go(struct child *child, uint32_t generation)
+{
+	struct link_message message;
+	int result;
+
+	for (;;) {
+		result = link_receive(child->link_child, &message, true);
+		if (result <= 0)
+			return -EOWNERDEAD;
+		if (message.generation == generation && message.kind == LINK_GO)
+			return 0;
+	}
+}
+
+/* A nested Worker comes up inside its child: in a process with both passes, in a thread with the second. */
+static int start_nested(struct child *child, uint32_t generation, bool process)
+{
+	struct dw_worker *nested = child->nested;
+	int result;
+
+	nested->up_link = child->link_child;
+	nested->up_generation = generation;
+	if (process) {
+		nested->owner_pid = getpid();
+		result = worker_prepare(nested, child->owner->arena);
+		if (result < 0)
+			return result;
+	}
+	return worker_start(nested);
+}
+
+static int get_ready(struct child *child, uint32_t generation, bool process, struct chip **chip)
+{
+	if (child->kind == DW_CHILD_CHIP)
+		return chip_start(child, chip);
+	if (child->kind == DW_CHILD_WORKER)
+		return start_nested(child, generation, process);
+	return 0;
+}
+
+int child_main(struct child *child, uint32_t generation, bool process)
+{
+	struct endpoint *endpoint;
+	struct chip *chip = NULL;
+	uint64_t deadline;
+	int result;
+
+	if (process)
+		prctl(PR_SET_NAME, worker_child_name(child->kind));
+	placement_apply(child, process);
+	if (wait_for_go(child, generation) < 0)
+		return 1;
+	result = endpoint_attach(child->owner->hub, child->index, &endpoint);
+	if (result == 0) {
+		result = get_ready(child, generation, process, &chip);
+		if (result < 0)
+			endpoint_detach(endpoint);
+	}
+	if (result < 0) {
+		/* A nested Worker's text has its path already. */
+		if (child->kind != DW_CHILD_WORKER)
+			error_prefix(result, "%s: ", child->path);
+		link_send(child->link_child, LINK_ERROR, generation, result, error_text());
+		return 1;
+	}
+	link_send(child->link_child, LINK_READY, generation, 0, NULL);
+	if (child->kind == DW_CHILD_CHIP)
+		chip_serve(child, endpoint, chip);
+	else
+		serve(child, endpoint);
+	if (child->kind == DW_CHILD_WORKER) {
+		/* The parent waits for us with its own deadline: leave it a margin. */
+		deadline = worker_now() + child->nested->options.close_timeout_ns / 2;
+		worker_stop(child->nested, deadline);
+	} else if (child->kind == DW_CHILD_CHIP) {
+		chip_stop(chip);
+	}
+	endpoint_detach(endpoint);
+	return 0;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Calls on the chip are in flight in the order of their frames and complete in
+ * that order, so a ring of frame numbers is all the state there is. A control
+ * frame waits until the chip is idle.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include "chip/chip.h"
+#include "worker/child.h"
+#include "worker/chip_loop.h"
+
+struct chip_loop {
+	struct child *child;
+	struct endpoint *endpoint;
+	struct chip *chip;
+	uint32_t depth;
+	struct frame *held;		/* claimed, waits until the chip is idle */
+	uint32_t held_number;
+};
+
+/* Whether an image is for this chip: of its driver, registered on its Worker or one above. */
+static bool concerns(const struct child *child, const struct callable *callable)
+{
+	if (callable->kind != CALLABLE_IMAGE || strcmp(callable->driver, child->chip->driver) != 0)
+		return false;
+	for (const struct dw_worker *worker = child->owner; worker; worker = worker->parent)
+		if (worker == callable->owner)
+			return true;
+	return false;
+}
+
+int chip_add_callable(struct child *child, struct chip *chip, const struct callable *callable)
+{
+	struct dw_chip_image_spec spec = {
+		.size = sizeof(spec),
+		.data = callable->data,
+		.bytes = callable->bytes,
+		.entry = callable->entry,
+		.signature = callable->signature,
+		.signature_count = callable->signature_count,
+	};
+
+	if (!concerns(child, callable) || chip_image_loaded(chip, callable->handle))
+		return 0;
+	return chip_image_load(chip, callable->handle, &spec);
+}
+
+void chip_remove_callable(struct chip *chip, dw_callable handle)
+{
+	if (chip_image_loaded(chip, handle))
+		chip_image_unload(chip, handle);
+}
+
+struct load {
+	struct child *child;
+	struct chip *chip;
+};
+
+static int load_one(struct callable *callable, void *context)
+{
+	struct load *load = context;
+
+	return chip_add_callable(load->child, load->chip, callable);
+}
+
+int chip_start(struct child *child, struct chip **chip)
+{
+	struct load load = { .child = child };
+	int result;
+
+	result = chip_open(child->chip->driver, child->chip->device, child->chip->options, &load.chip);
+	if (result < 0)
+		return result;
+	result = callable_each(load_one, &load);
+	if (result < 0) {
+		chip_close(load.chip);
+		return result;
+	}
+	*chip = load.chip;
+	return 0;
+}
+
+void chip_stop(struct chip *chip)
+{
+	chip_close(chip);
+}
+
+static void hold(struct chip_loop *loop, struct frame *frame, uint32_t number)
+{
+	loop->held = frame;
+	loop->held_number = number;
+}
+
+/* A call that cannot be submitted fails in its turn: when those before it have completed. */
+static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t number)
+{
+	void *blob = frame->args ? (void *)(uintptr_t)frame->args : (void *)(frame + 1);
+	uint64_t now = worker_now();
+	struct dw_args args;
+	int result;
+
+	result = wire_decode(blob, frame->args_bytes, &args);
+	if (result == 0)
+		result = chip_submit(loop->chip, frame->callable, &args, &frame->config, number,
+				     (const volatile uint32_t *)&frame->cancel);
+	if (result < 0 && chip_in_flight(loop->chip))
+		hold(loop, frame, number);
+	else if (result < 0)
+		endpoint_complete(loop->endpoint, number, result, error_text(), now, worker_now());
+}
+
+/* What does not overlap with calls in flight: control frames, and calls that were refused. */
+static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t number)
+{
+	void *blob = frame->args ? (void *)(uintptr_t)frame->args : (void *)(frame + 1);
+	uint64_t now = worker_now();
+	int result;
+
+	if (frame->kind == FRAME_TASK) {
+		start_call(loop, frame, number);
+		return;
+	}
+	result = control_handle(loop->child, loop->chip, frame->callable, blob, frame->args_bytes);
+	endpoint_complete(loop->endpoint, number, result, result < 0 ? error_text() : NULL, now,
+			  worker_now());
+}
+
+/* Fills the chip's queue; returns whether anything was done. */
+static bool submit_frames(struct chip_loop *loop)
+{
+	struct frame *frame = loop->held;
+	uint32_t number;
+	bool any = false;
+
+	if (frame) {
+		if (chip_in_flight(loop->chip))
+			return false;
+		loop->held = NULL;
+		serve_alone(loop, frame, loop->held_number);
+		any = true;
+	}
+	while (!loop->held && chip_in_flight(loop->chip) < loop->depth &&
+	       (frame = endpoint_next(loop->endpoint, &number))) {
+		any = true;
+		if (frame->kind != FRAME_TASK && chip_in_flight(loop->chip))
+			hold(loop, frame, number);
+		else
+			serve_alone(loop, frame, number);
+	}
+	return any;
+}
+
+/* 1: something was completed, 0: nothing, negative: the driver broke. */
+static int collect(struct chip_loop *loop)
+{
+	struct chip_completion completion;
+	int result, any = 0;
+
+	while ((result = chip_collect(loop->chip, &completion)) == 1) {
+		endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
+				  completion.status ? completion.text : NULL, completion.started,
+				  completion.ended);
+		any = 1;
+	}
+	return result < 0 ? result : any;
+}
+
+static void wait_for_both(struct chip_loop *loop)
+{
+	struct pollfd polls[2] = {
+		{ .fd = chip_completion_fd(loop->chip), .events = POLLIN },
+		{ .fd = endpoint_bell_fd(loop->endpoint), .events = POLLIN },
+	};
+	bool room = !loop->held && chip_in_flight(loop->chip) < loop->depth;
+
+	if (room && endpoint_bell_arm(loop->endpoint))
+		return;
+	if (poll(polls, room ? 2 : 1, -1) > 0 && room)
+		endpoint_bell_clear(loop->endpoint);
+}
+
+void chip_serve(struct child *child, struct endpoint *endpoint, struct chip *chip)
+{
+	struct chip_loop loop = {
+		.child = child, .endpoint = endpoint, .chip = chip, .depth = chip_depth(chip),
+	};
+	int result;
+
+	for (;;) {
+		bool any = submit_frames(&loop);
+
+		result = collect(&loop);
+		if (result < 0)
+			return;		/* the child ends; its parent reports it */
+		if (any || result)
+			continue;
+		if (chip_in_flight(chip)) {
+			wait_for_both(&loop);
+			continue;
+		}
+		result = endpoint_wait(endpoint);
+		if (result == -ESHUTDOWN || result == -EOWNERDEAD)
+			return;
+		child_count_sleeps(child, endpoint);
+	}
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Links: the messages between a Worker and one child that are not tasks. A
+ * message carries the generation of the child's process, so that what a dead
+ * one left behind is not taken for its replacement's.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "worker/worker.h"
+
+int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const char *text)
+{
+	struct link_message message = { .kind = kind, .generation = generation, .error = error };
+	ssize_t n;
+
+	if (text)
+		snprintf(message.text, sizeof(message.text), "%s", text);
+	do {
+		n = send(fd, &message, sizeof(message), MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+int link_receive(int fd, struct link_message *message, bool wait)
+{
+	ssize_t n;
+
+	do {
+		n = recv(fd, message, sizeof(*message), wait ? 0 : MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	if (n != sizeof(*message))
+		return 0;
+	message->text[sizeof(message->text) - 1] = '\0';
+	return 1;
+}

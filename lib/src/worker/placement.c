@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * A child inherits the binding of the process that forked it, so splitting
+ * "what this process may use" nests by itself: pods split machines, nodes split pods.
+ */
+#include <errno.h>
+#include <hwloc.h>
+#include <stdlib.h>
+#include "worker/placement.h"
+
+static int bind_share(hwloc_topology_t topology, const struct child *child, bool process)
+{
+	uint32_t count = child->owner->child_count;
+	hwloc_obj_t root;
+	hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
+	hwloc_cpuset_t *shares = calloc(count, sizeof(*shares));
+	int result = -1;
+
+	if (!allowed || !shares || hwloc_get_cpubind(topology, allowed, HWLOC_CPUBIND_PROCESS) < 0 ||
+	    hwloc_topology_restrict(topology, allowed, 0) < 0)
+		goto out;
+	root = hwloc_get_root_obj(topology);
+	if (hwloc_distrib(topology, &root, 1, shares, count, INT_MAX, 0) < 0)
+		goto out;
+	result = hwloc_set_cpubind(topology, shares[child->index],
+				   process ? HWLOC_CPUBIND_PROCESS : HWLOC_CPUBIND_THREAD);
+	for (uint32_t i = 0; i < count; i++)
+		hwloc_bitmap_free(shares[i]);
+out:
+	free(shares);
+	hwloc_bitmap_free(allowed);
+	return result;
+}
+
+void placement_apply(const struct child *child, bool process)
+{
+	hwloc_topology_t topology;
+
+	if (child->owner->options.placement != DW_PLACE_TOPOLOGY)
+		return;
+	if (hwloc_topology_init(&topology) < 0)
+		return;
+	if (hwloc_topology_load(topology) < 0 || bind_share(topology, child, process) < 0)
+		log_at(LOG_WARN, "%s: cannot be placed: %s", child->path, error_name(errno));
+	hwloc_topology_destroy(topology);
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Registering callables. Functions are known to the children because they are
+ * forked after it; symbols and images are announced by control frames. An entry belongs to the
+ * Worker that it was registered on, and is found from there and from everything below.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+#include "worker/worker.h"
+
+static int find_above(const struct dw_worker *worker, const char *name, dw_callable *handle)
+{
+	for (; worker; worker = worker->parent)
+		if (callable_by_owner(worker, name, handle) == 0)
+			return 0;
+	return error_set(-ENOENT, "no callable is registered under the name \"%s\"", name);
+}
+
+DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_callable *handle)
+{
+	int result = worker_check(worker, "dw_callable_find");
+
+	if (result < 0)
+		return result;
+	if (!name || !handle)
+		return error_set(-EINVAL, "dw_callable_find: `name` or `callable` is NULL");
+	return find_above(worker, name, handle);
+}
+
+DW_API int dw_orch_find(struct dw_orch *orch, const char *name, dw_callable *handle)
+{
+	if (!orch || !name || !handle)
+		return error_set(-EINVAL, "dw_orch_find: `orch`, `name` or `callable` is NULL");
+	return find_above(engine_context(orch_engine(orch)), name, handle);
+}
+
+/* --------------------------------------------------------------- functions */
+
+static int register_function(struct dw_worker *worker, struct callable *callable, dw_callable *handle)
+{
+	int result = worker_check(worker, "dw_callable_register");
+
+	if (result < 0)
+		return result;
+	if (!callable->name || !callable->name[0] || !handle)
+		return error_set(-EINVAL, "dw_callable_register: the name is empty, or `callable` is NULL");
+	if (worker_root(worker)->state != WORKER_NEW)
+		return error_set(-EBUSY, "function \"%s\": Worker %s was initialised already, and its "
+				 "children would not know it; register functions before init, or a symbol",
+				 callable->name, worker->name);
+	callable->owner = worker;
+	return callable_add(callable, handle);
+}
+
+DW_API int dw_callable_register_orch(struct dw_worker *worker, const char *name, dw_orch_fn *fn,
+				     void *context, dw_callable *handle)
+{
+	struct callable callable = {
+		.kind = CALLABLE_ORCH, .name = (char *)name, .orch = fn, .context = context,
+	};
+
+	if (!fn)
+		return error_set(-EINVAL, "orchestration function \"%s\" is NULL", name ? name : "");
+	return register_function(worker, &callable, handle);
+}
+
+DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name, dw_sub_fn *fn,
+				    void *context, dw_callable *handle)
+{
+	struct callable callable = {
+		.kind = CALLABLE_SUB, .name = (char *)name, .sub = fn, .context = context,
+	};
+
+	if (!fn)
+		return error_set(-EINVAL, "sub function \"%s\" is NULL", name ? name : "");
+	return register_function(worker, &callable, handle);
+}
+
+/* -------------------------------------------------------- symbols and images */
+
+/* Adds it here, then tells the children; what a child refuses is nowhere. */
+static int announce(struct dw_worker *worker, struct callable *callable, dw_callable *handle)
+{
+	struct dw_worker *told = worker->state == WORKER_UP ? worker : NULL;
+	char text[ERROR_TEXT_BYTES];
+	dw_callable given;
+	uint32_t bytes;
+	void *blob;
+	int result;
+
+	result = callable_add(callable, &given);
+	if (result < 0)
+		return result;
+	callable->handle = given;
+	if (told) {
+		result = control_encode(callable, &blob, &bytes);
+		if (result == 0) {
+			result = control_broadcast(told, CONTROL_REGISTER, blob, bytes);
+			free(blob);
+		}
+	}
+	if (result < 0) {
+		snprintf(text, sizeof(text), "%s", error_text());
+		dw_callable_unregister(worker, given);
+		return error_set(result, "%s", text);
+	}
+	*handle = given;
+	return 0;
+}
+
+struct same {
+	const struct callable *wanted;
+	dw_callable found;
+};
+
+static int is_same(struct callable *callable, void *context)
+{
+	struct same *same = context;
+	const struct callable *wanted = same->wanted;
+
+	if (callable->owner == wanted->owner && callable->kind == wanted->kind &&
+	    memcmp(callable->identity, wanted->identity, sizeof(wanted->identity)) == 0 &&
+	    strcmp(callable->name, wanted->name) == 0) {
+		same->found = callable->handle;
+		return 1;
+	}
+	return 0;
+}
+
+/* The same content under the same name is the same callable. */
+static bool known(const struct callable *callable, dw_callable *handle)
+{
+	struct same same = { .wanted = callable };
+
+	callable_each(is_same, &same);
+	if (same.found)
+		*handle = same.found;
+	return same.found;
+}
+
+DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *symbol,
+				       enum dw_symbol_kind kind, dw_callable *handle)
+{
+	struct callable callable = { .owner = worker, .name = (char *)symbol };
+	char path[PATH_MAX], real[PATH_MAX];
+	const char *colon;
+	int result = worker_check(worker, "dw_callable_register_symbol");
+
+	if (result < 0)
+		return result;
+	colon = symbol ? strrchr(symbol, ':') : NULL;
+	if (!colon || colon == symbol || !colon[1] || (size_t)(colon - symbol) >= sizeof(path))
+		return error_set(-EINVAL, "symbol \"%s\"; it should be \"path/libjob.so:name\"",
+				 symbol ? symbol : "");
+	if (kind != DW_SYMBOL_ORCH && kind != DW_SYMBOL_SUB)
+		return error_set(-EINVAL, "symbol \"%s\": kind is %d; it should be DW_SYMBOL_ORCH or "
+				 "DW_SYMBOL_SUB", symbol, kind);
+	if (!handle)
+		return error_set(-EINVAL, "symbol \"%s\": `callable` is NULL", symbol);
+	snprintf(path, sizeof(path), "%.*s", (int)(colon - symbol), symbol);
+	if (!realpath(path, real))
+		return error_set(-errno, "shared object %s: %s", path, strerror(errno));
+	callable.kind = kind == DW_SYMBOL_ORCH ? CALLABLE_SYMBOL_ORCH : CALLABLE_SYMBOL_SUB;
+	callable.path = real;
+	callable.symbol = (char *)colon + 1;
+	result = symbol_identify(real, callable.symbol, callable.identity);
+	if (result < 0 || known(&callable, handle))
+		return result;
+	return announce(worker, &callable, handle);
+}
+
+/* The image's bytes into the tree's arena, where every chip worker reads them in place. */
+static int place_image(struct dw_worker *root, const struct dw_image_options *options,
+		       struct callable *callable)
+{
+	struct stat stat;
+	ssize_t n = 0;
+	int result, fd = -1;
+
+	callable->bytes = options->bytes;
+	if (!options->data) {
+		fd = open(options->path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || fstat(fd, &stat) < 0) {
+			result = error_set(-errno, "image %s: %s", options->path, strerror(errno));
+			goto out;
+		}
+		callable->bytes = (uint64_t)stat.st_size;
+	}
+	if (!callable->bytes) {
+		result = error_set(-EINVAL, "image %s is empty", options->path ? options->path : "");
+		goto out;
+	}
+	result = worker_make_arena(root, NULL);
+	if (result == 0)
+		result = arena_alloc(root->arena, callable->bytes, &callable->data);
+	if (result < 0)
+		goto out;
+	if (options->data)
+		memcpy(callable->data, options->data, callable->bytes);
+	for (uint64_t at = 0; fd >= 0 && at < callable->bytes; at += (uint64_t)n) {
+		n = read(fd, (char *)callable->data + at, callable->bytes - at);
+		if (n <= 0) {
+			result = error_set(n ? -errno : -EIO, "image %s: %s", options->path,
+					   n ? strerror(errno) : "it became shorter while it was read");
+			arena_free(root->arena, callable->data);
+			break;
+		}
+	}
+out:
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+static int check_image(const struct dw_image_options *o)
+{
+	if (!o || o->size != sizeof(*o))
+		return error_set(-EINVAL, "image options: initialise with DW_OPTIONS(dw_image_options)");
+	if (!o->driver || !o->driver[0])
+		return error_set(-EINVAL, "image options: driver is empty");
+	if (!o->entry || !o->entry[0])
+		return error_set(-EINVAL, "image options: entry is empty; it should name a kernel");
+	if (!o->data == !o->path)
+		return error_set(-EINVAL, "image %s: give either data or path", o->entry);
+	if (o->signature_count && !o->signature)
+		return error_set(-EINVAL, "image %s: signature_count is %zu and signature is NULL",
+				 o->entry, o->signature_count);
+	for (size_t i = 0; i < o->signature_count; i++)
+		if (o->signature[i] < DW_DIR_SCALAR || o->signature[i] > DW_DIR_INOUT)
+			return error_set(-EINVAL, "image %s: signature[%zu] is %d; it should be 0 to 3",
+					 o->entry, i, o->signature[i]);
+	return 0;
+}
+
+DW_API int dw_callable_register_image(struct dw_worker *worker,
+				      const struct dw_image_options *options, dw_callable *handle)
+{
+	struct callable callable = { .owner = worker, .kind = CALLABLE_IMAGE };
+	struct dw_worker *root;
+	char name[512];
+	uint32_t crc;
+	int result = worker_check(worker, "dw_callable_register_image");
+
+	if (result == 0)
+		result = check_image(options);
+	if (result < 0)
+		return result;
+	root = worker_root(worker);
+	result = place_image(root, options, &callable);
+	if (result < 0)
+		return result;
+	snprintf(name, sizeof(name), "%s:%s", options->driver, options->entry);
+	crc = (uint32_t)crc32_z(crc32(0, NULL, 0), callable.data, callable.bytes);
+	memcpy(callable.identity, &callable.bytes, sizeof(callable.bytes));
+	memcpy(callable.identity + sizeof(callable.bytes), &crc, sizeof(crc));
+	callable.name = name;
+	callable.driver = (char *)options->driver;
+	callable.entry = (char *)options->entry;
+	callable.signature = (int32_t *)options->signature;
+	callable.signature_count = (uint32_t)options->signature_count;
+	if (!known(&callable, handle))
+		result = announce(worker, &callable, handle);
+	else
+		arena_free(root->arena, callable.data);
+	if (result < 0)
+		arena_free(root->arena, callable.data);
+	return result;
+}
+
+/* -------------------------------------------------------------- unregister */
+
+DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
+{
+	struct callable *callable;
+	void *data;
+	int result = worker_check(worker, "dw_callable_unregister");
+
+	if (result == 0)
+		result = callable_get(handle, &callable);
+	if (result < 0)
+		return result;
+	if (callable->owner != worker)
+		return error_set(-ENOENT, "callable %s was not registered on Worker %s", callable->name,
+				 worker->name);
+	data = callable->data;
+	result = callable_retire(handle);
+	if (result == 0)
+		result = callable_wait(callable, 0);
+	if (result == 0 && worker->state == WORKER_UP)
+		result = control_broadcast(worker, CONTROL_UNREGISTER, &handle, sizeof(handle));
+	if (result == 0 && data)
+		arena_free(worker_root(worker)->arena, data);
+	return result;
+}
+
+static int retire_own(struct callable *callable, void *worker)
+{
+	if (callable->owner == worker)
+		callable_retire(callable->handle);
+	return 0;
+}
+
+void registrations_release(struct dw_worker *worker)
+{
+	callable_each(retire_own, worker);
+}

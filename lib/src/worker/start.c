@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The way up, in two passes over the Workers of this process (all forks before
+ * the first thread), and the way down. Up is transactional: worker_start() returns when
+ * the whole subtree is READY, or has taken everything down again and
+ * returns the first cause.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "worker/spawner.h"
+
+/* ----------------------------------------------------------------- prepare */
+
+static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind kind, uint32_t number)
+{
+	static const char *const names[] = { "sub", "chip" };
+	struct child *child = &worker->children[i];
+
+	child->owner = worker;
+	child->index = i;
+	child->kind = kind;
+	child->link_parent = child->link_child = -1;
+	if (kind == DW_CHILD_WORKER) {
+		child->nested = worker->nested[number];
+		snprintf(child->path, sizeof(child->path), "%s", child->nested->path);
+	} else {
+		snprintf(child->path, sizeof(child->path), "%.*s/%s%u", PATH_BYTES - 16, worker->path,
+			 names[kind], number);
+	}
+	if (kind == DW_CHILD_CHIP)
+		child->chip = &worker->chips[number];
+	worker->engine_workers[i] = (struct engine_worker){
+		.kind = kind,
+		.driver = kind == DW_CHILD_CHIP ? child->chip->driver : NULL,
+		.path = child->path,
+		.nested_text = kind == DW_CHILD_WORKER,
+	};
+}
+
+static int make_children(struct dw_worker *worker)
+{
+	uint32_t count = worker->options.subs + worker->options.chip_count + worker->nested_count;
+	uint32_t i = 0;
+
+	if (!count)
+		return error_set(-EINVAL, "Worker %s has no sub workers, no chips and no child Workers: "
+				 "it could never run a task", worker->path);
+	worker->child_count = count;
+	worker->children = calloc(count, sizeof(*worker->children));
+	worker->engine_workers = calloc(count, sizeof(*worker->engine_workers));
+	if (!worker->children || !worker->engine_workers)
+		return error_set(-ENOMEM, "%s: no memory for %u children", worker->path, count);
+	for (uint32_t n = 0; n < worker->options.subs; n++)
+		set_child(worker, i++, DW_CHILD_SUB, n);
+	for (uint32_t n = 0; n < worker->options.chip_count; n++)
+		set_child(worker, i++, DW_CHILD_CHIP, n);
+	for (uint32_t n = 0; n < worker->nested_count; n++)
+		set_child(worker, i++, DW_CHILD_WORKER, n);
+	return 0;
+}
+
+static int make_links(struct dw_worker *worker)
+{
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		int ends[2];
+
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+			return error_set(-errno, "%s: cannot make the link: %s",
+					 worker->children[i].path, error_name(errno));
+		worker->children[i].link_parent = ends[0];
+		worker->children[i].link_child = ends[1];
+	}
+	return 0;
+}
+
+static size_t count_stats(const struct dw_worker *worker)
+{
+	size_t count = worker->options.subs + worker->options.chip_count + worker->nested_count;
+
+	for (uint32_t i = 0; i < worker->nested_count; i++)
+		count += count_stats(worker->nested[i]);
+	return count;
+}
+
+static void assign_stats(struct dw_worker *worker, struct dw_child_stats **next)
+{
+	worker->stats = *next;
+	*next += worker->options.subs + worker->options.chip_count + worker->nested_count;
+	for (uint32_t i = 0; i < worker->nested_count; i++)
+		assign_stats(worker->nested[i], next);
+}
+
+/* One shared block for the whole tree, so that counters can be read without asking anybody. */
+static int make_stats(struct dw_worker *root)
+{
+	struct dw_child_stats *stats;
+	void *memory;
+	int result;
+
+	result = arena_alloc(root->arena, count_stats(root) * sizeof(*stats), &memory);
+	if (result < 0)
+		return result;
+	stats = memory;
+	assign_stats(root, &stats);
+	return 0;
+}
+
+static void fill_stats(struct dw_worker *worker)
+{
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		struct child *child = &worker->children[i];
+
+		memset(&worker->stats[i], 0, sizeof(worker->stats[i]));
+		snprintf(worker->stats[i].path, sizeof(worker->stats[i].path), "%s", child->path);
+		worker->stats[i].kind = child->kind;
+		worker->stats[i].level = child->kind == DW_CHILD_WORKER ? child->nested->level :
+					 child->kind == DW_CHILD_CHIP ? DW_LEVEL_CHIP : 0;
+	}
+}
+
+static int make_engine(struct dw_worker *worker, const struct arena *outer)
+{
+	struct hub_options hub = {
+		.provider = worker->options.provider,
+		.mailboxes = worker->child_count,
+		.depth = worker->options.mailbox_depth,
+		.frame_bytes = worker->options.frame_bytes,
+	};
+	struct engine_options engine = {
+		.path = worker->path,
+		.arena = worker->arena,
+		.outer_arena = outer,
+		.worker_count = worker->child_count,
+		.workers = worker->engine_workers,
+		.worker_stats = worker->stats,
+		.timeout_ns = worker->options.timeout_ns,
+		.heap_timeout_ns = worker->options.heap_timeout_ns,
+		.check_declared = worker->parent && worker->parent->options.check_declared,
+		.ops = &worker_ops,
+		.ops_context = worker,
+	};
+	int result;
+
+	worker->events_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (worker->events_fd < 0)
+		return error_set(-errno, "%s: epoll_create: %s", worker->path, error_name(errno));
+	result = hub_create(&hub, &worker->hub);
+	if (result < 0)
+		return result;
+	engine.hub = worker->hub;
+	engine.extra_fd = worker->events_fd;
+	return engine_create(&engine, &worker->engine);
+}
+
+static int prepare(struct dw_worker *worker, struct arena *outer)
+{
+	int result = worker_make_arena(worker, outer);
+
+	if (result == 0)
+		result = make_children(worker);
+	if (result == 0 && !worker->parent)
+		result = make_stats(worker);
+	if (result == 0)
+		result = make_links(worker);
+	if (result < 0)
+		return result;
+	fill_stats(worker);
+	result = make_engine(worker, outer);
+	if (result < 0)
+		return result;
+	if (worker->options.mode == DW_PROCESS)
+		return spawner_fork(worker);
+	for (uint32_t i = 0; i < worker->nested_count && result == 0; i++)
+		result = worker_prepare(worker->nested[i], worker->arena);
+	return result;
+}
+
+int worker_prepare(struct dw_worker *worker, struct arena *outer)
+{
+	char text[ERROR_TEXT_BYTES];
+	int result;
+
+	worker->state = WORKER_STARTING;
+	result = prepare(worker, outer);
+	if (result < 0) {
+		snprintf(text, sizeof(text), "%s", error_text());
+		worker_stop(worker, worker_now() + worker->options.close_timeout_ns);
+		worker_release(worker);
+		error_set(result, "%s", text);
+	}
+	return result;
+}
+
+/* ------------------------------------------------------------------- start */
+
+static int watch(struct dw_worker *worker, int fd, uint64_t tag)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = tag };
+
+	if (epoll_ctl(worker->events_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+		return error_set(-errno, "%s: cannot watch a socket: %s", worker->path,
+				 error_name(errno));
+	return 0;
+}
+
+static int watch_all(struct dw_worker *worker)
+{
+	int result = 0;
+
+	for (uint32_t i = 0; i < worker->child_count && result == 0; i++)
+		result = watch(worker, worker->children[i].link_parent, i);
+	if (result == 0 && worker->spawner_fd >= 0)
+		result = watch(worker, worker->spawner_fd, EVENT_SPAWNER);
+	if (result == 0 && worker->up_link >= 0)
+		result = watch(worker, worker->up_link, EVENT_UP);
+	return result;
+}
+
+static void *thread_main(void *argument)
+{
+	struct child *child = argument;
+
+	child_main(child, child->generation, false);
+	return NULL;
+}
+
+static int start_thread(struct child *child)
+{
+	int error;
+
+	child->state = CHILD_BOUND;
+	child->pid = getpid();
+	child->generation++;
+	error = hub_bind(child->owner->hub, child->index, child->pid);
+	if (error < 0)
+		return error;
+	error = pthread_create(&child->thread, NULL, thread_main, child);
+	if (error)
+		return error_set(-error, "%s: cannot start its thread: %s", child->path,
+				 error_name(error));
+	child->thread_started = true;
+	return link_send(child->link_parent, LINK_GO, child->generation, 0, NULL);
+}
+
+static int start_children(struct dw_worker *worker)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&worker->lock);
+	for (uint32_t i = 0; i < worker->child_count && result == 0; i++) {
+		struct child *child = &worker->children[i];
+
+		result = worker->options.mode == DW_THREAD ? start_thread(child) :
+			 worker_spawn_locked(worker, child);
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return result;
+}
+
+static void to_timespec(uint64_t ns, struct timespec *ts)
+{
+	ts->tv_sec = (time_t)(ns / 1000000000);
+	ts->tv_nsec = (long)(ns % 1000000000);
+}
+
+/* Waits for the next change of a child's state. worker->lock is held. */
+static int wait_change(struct dw_worker *worker, uint64_t deadline_ns)
+{
+	struct timespec deadline;
+
+	to_timespec(deadline_ns, &deadline);
+	return -pthread_cond_timedwait(&worker->changed, &worker->lock, &deadline);
+}
+
+static int wait_ready(struct dw_worker *worker)
+{
+	uint64_t deadline = worker_now() + worker->options.init_timeout_ns;
+	int result = 0;
+
+	pthread_mutex_lock(&worker->lock);
+	for (;;) {
+		struct child *waiting = NULL;
+
+		for (uint32_t i = 0; i < worker->child_count; i++) {
+			struct child *child = &worker->children[i];
+
+			if (child->error) {
+				result = error_set(child->error, "%s", child->error_text);
+				goto out;
+			}
+			if (child->state != CHILD_READY && !waiting)
+				waiting = child;
+		}
+		if (!waiting)
+			break;
+		if (worker->spawner_gone) {
+			result = error_set(-EOWNERDEAD, "%s: its spawner died during init", worker->path);
+			break;
+		}
+		if (result == -ETIMEDOUT) {
+			error_set(result, "%s: not ready after %llu ms (init_timeout_ns)", waiting->path,
+				  (unsigned long long)worker->options.init_timeout_ns / 1000000);
+			break;
+		}
+		result = wait_change(worker, deadline);
+	}
+out:
+	pthread_mutex_unlock(&worker->lock);
+	return result;
+}
+
+int worker_start(struct dw_worker *worker)
+{
+	char text[ERROR_TEXT_BYTES];
+	int result;
+
+	result = watch_all(worker);
+	if (result == 0)
+		result = engine_start(worker->engine);
+	if (result == 0)
+		result = start_children(worker);
+	if (result == 0)
+		result = wait_ready(worker);
+	if (result < 0) {
+		snprintf(text, sizeof(text), "%s", error_text());
+		worker_stop(worker, worker_now() + worker->options.close_timeout_ns);
+		worker_release(worker);
+		return error_set(result, "%s", text);
+	}
+	arena_seal(worker->arena);
+	hub_forks_done(worker->hub);
+	pthread_mutex_lock(&worker->lock);
+	worker->state = WORKER_UP;
+	pthread_mutex_unlock(&worker->lock);
+	return 0;
+}
+
+/* -------------------------------------------------------------------- stop */
+
+static bool child_over(const struct child *child)
+{
+	return child->state == CHILD_NONE || child->state == CHILD_GONE;
+}
+
+static void stop_rings(void *context)
+{
+	struct dw_worker *worker = context;
+
+	for (uint32_t i = 0; i < worker->child_count; i++)
+		if (worker->children[i].state == CHILD_READY)
+			hub_stop(worker->hub, i);
+}
+
+/* Children that never became READY have nothing to lose; worker->lock is held. */
+static void kill_where(struct dw_worker *worker, bool ready_too, char *names, size_t bytes)
+{
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		struct child *child = &worker->children[i];
+
+		if (child_over(child) || child->state == CHILD_DEAD ||
+		    (child->state == CHILD_READY && !ready_too))
+			continue;
+		spawner_send(worker, SPAWNER_KILL, i, child->generation);
+		if (names && used < bytes)
+			used += (size_t)snprintf(names + used, bytes - used, "%s%s", used ? ", " : "",
+						 child->path);
+	}
+}
+
+static bool wait_over(struct dw_worker *worker, uint64_t deadline)
+{
+	for (;;) {
+		bool over = true;
+
+		for (uint32_t i = 0; i < worker->child_count; i++)
+			over = over && child_over(&worker->children[i]);
+		if (over || worker->spawner_gone)
+			return true;
+		if (wait_change(worker, deadline) == -ETIMEDOUT)
+			return false;
+	}
+}
+
+static int stop_processes(struct dw_worker *worker, uint64_t deadline)
+{
+	char names[256] = "";
+	int result = 0;
+
+	pthread_mutex_lock(&worker->lock);
+	kill_where(worker, false, NULL, 0);
+	if (!wait_over(worker, deadline)) {
+		kill_where(worker, true, names, sizeof(names));
+		/* SIGKILL needs no deadline but that of a kernel in trouble. */
+		if (!wait_over(worker, worker_now() + 2 * worker->options.close_timeout_ns) || names[0])
+			result = error_set(-ETIMEDOUT, "%s: killed, or left behind, because they did not "
+					   "end before close_timeout_ns: %s", worker->path, names);
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return result;
+}
+
+static int stop_threads(struct dw_worker *worker, uint64_t deadline_ns)
+{
+	struct timespec deadline;
+	int result = 0;
+
+	to_timespec(deadline_ns, &deadline);
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		struct child *child = &worker->children[i];
+
+		if (!child->thread_started)
+			continue;
+		if (pthread_clockjoin_np(child->thread, NULL, CLOCK_MONOTONIC, &deadline)) {
+			result = error_set(-ETIMEDOUT, "%s: this thread did not end before "
+					   "close_timeout_ns, and a thread cannot be killed", child->path);
+			continue;
+		}
+		child->thread_started = false;
+		child->state = CHILD_GONE;
+	}
+	return result;
+}
+
+static void stop_spawner(struct dw_worker *worker)
+{
+	int status;
+
+	if (worker->spawner_pid <= 0)
+		return;
+	spawner_send(worker, SPAWNER_EXIT, 0, 0);
+	/* ECHILD: the application reaps by itself, or ignores SIGCHLD. */
+	while (waitpid(worker->spawner_pid, &status, 0) < 0 && errno == EINTR)
+		;
+	worker->spawner_pid = 0;
+	close(worker->spawner_fd);
+	worker->spawner_fd = -1;
+}
+
+int worker_stop(struct dw_worker *worker, uint64_t deadline)
+{
+	enum worker_state before;
+	int result = 0, drained = 0;
+
+	pthread_mutex_lock(&worker->lock);
+	before = worker->state;
+	if (before == WORKER_STARTING || before == WORKER_UP)
+		worker->state = WORKER_CLOSING;
+	pthread_mutex_unlock(&worker->lock);
+	if (before != WORKER_STARTING && before != WORKER_UP)
+		return 0;
+
+	if (worker->engine) {
+		drained = engine_drain(worker->engine, deadline);
+		engine_locked(worker->engine, stop_rings, worker);
+	}
+	if (worker->options.mode == DW_THREAD)
+		result = stop_threads(worker, deadline);
+	else if (worker->spawner_pid > 0)
+		result = stop_processes(worker, deadline);
+	if (worker->engine)
+		engine_stop(worker->engine);
+	stop_spawner(worker);
+	pthread_mutex_lock(&worker->lock);
+	worker->state = WORKER_CLOSED;
+	pthread_mutex_unlock(&worker->lock);
+	return result < 0 ? result : drained;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* A thread that could not be joined still uses all this: then it stays. */
+void worker_release(struct dw_worker *worker)
+{
+	bool threads = false;
+
+	for (uint32_t i = 0; worker->children && i < worker->child_count; i++)
+		threads = threads || worker->children[i].thread_started;
+	if (threads)
+		return;
+	for (uint32_t i = 0; worker->options.mode == DW_THREAD && i < worker->nested_count; i++)
+		worker_release(worker->nested[i]);
+	if (worker->engine)
+		engine_destroy(worker->engine);
+	if (worker->hub)
+		hub_destroy(worker->hub);
+	for (uint32_t i = 0; worker->children && i < worker->child_count; i++) {
+		close_fd(&worker->children[i].link_parent);
+		close_fd(&worker->children[i].link_child);
+	}
+	close_fd(&worker->events_fd);
+	registrations_release(worker);
+	free(worker->children);
+	free(worker->engine_workers);
+	if (worker->arena)
+		arena_destroy(worker->arena);
+	worker->engine = NULL;
+	worker->hub = NULL;
+	worker->children = NULL;
+	worker->engine_workers = NULL;
+	worker->child_count = 0;
+	worker->arena = NULL;
+	worker->stats = NULL;
+}

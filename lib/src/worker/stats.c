@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Reading the tree's counters. They lie in one block of the root's arena; each
+ * Worker's engine writes the entries of its own children with plain stores, so a reader sees
+ * values that are at most a moment old and asks nobody.
+ */
+#include <errno.h>
+#include <time.h>
+#include "worker/worker.h"
+
+static uint64_t cpu_of(pid_t pid)
+{
+	struct timespec used;
+	clockid_t clock;
+
+	if (pid <= 0 || clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used) < 0)
+		return 0;
+	return (uint64_t)used.tv_sec * 1000000000ULL + (uint64_t)used.tv_nsec;
+}
+
+static size_t copy_stats(const struct dw_worker *worker, struct dw_child_stats *stats, size_t space,
+			 size_t at)
+{
+	uint32_t own = worker->options.subs + worker->options.chip_count + worker->nested_count;
+
+	for (uint32_t i = 0; i < own; i++, at++) {
+		if (at >= space)
+			continue;
+		stats[at] = worker->stats[i];
+		if (stats[at].alive)
+			stats[at].cpu_ns = cpu_of(stats[at].pid);
+	}
+	for (uint32_t i = 0; i < worker->nested_count; i++)
+		at = copy_stats(worker->nested[i], stats, space, at);
+	return at;
+}
+
+DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stats, size_t *count)
+{
+	int result = worker_check(worker, "dw_worker_stats");
+
+	if (result < 0)
+		return result;
+	if (!count || (*count && !stats))
+		return error_set(-EINVAL, "dw_worker_stats: `count` or `stats` is NULL");
+	if (!worker->stats)
+		return error_set(-ENOTCONN, "dw_worker_stats: Worker %s was never initialised",
+				 worker->name);
+	*count = copy_stats(worker, stats, *count, 0);
+	return 0;
+}
+
+DW_API int dw_worker_engine_stats(struct dw_worker *worker, struct dw_engine_stats *stats)
+{
+	int result = worker_check(worker, "dw_worker_engine_stats");
+
+	if (result < 0)
+		return result;
+	if (!stats || stats->size != sizeof(*stats))
+		return error_set(-EINVAL, "dw_worker_engine_stats: initialise with "
+				 "DW_OPTIONS(dw_engine_stats)");
+	if (!worker->engine)
+		return error_set(-ENOTCONN, "dw_worker_engine_stats: Worker %s was never initialised",
+				 worker->name);
+	engine_stats(worker->engine, stats);
+	return 0;
+}

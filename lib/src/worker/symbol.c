@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Callables that are symbols of shared objects: checked without loading them
+ * (in the parent), loaded on first use (in the child that runs them), refused there
+ * when the file is no longer the one that was registered.
+ * Identity: the build-id note if there is one, else the CRC-32 and size of the file.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gelf.h>
+#include <libelf.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+#include "worker/worker.h"
+
+#define IDENTITY_BYTES 32
+
+static bool build_id(Elf *elf, uint8_t identity[IDENTITY_BYTES])
+{
+	Elf_Scn *section = NULL;
+	GElf_Shdr header;
+
+	while ((section = elf_nextscn(elf, section))) {
+		Elf_Data *data;
+		GElf_Nhdr note;
+		size_t offset = 0, name, descriptor;
+
+		if (!gelf_getshdr(section, &header) || header.sh_type != SHT_NOTE)
+			continue;
+		data = elf_getdata(section, NULL);
+		while (data && (offset = gelf_getnote(data, offset, &note, &name, &descriptor)) > 0) {
+			if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 ||
+			    memcmp((char *)data->d_buf + name, "GNU", 4) != 0)
+				continue;
+			memcpy(identity, (char *)data->d_buf + descriptor,
+			       note.n_descsz < IDENTITY_BYTES ? note.n_descsz : IDENTITY_BYTES);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void content_id(int fd, const struct stat *stat, uint8_t identity[IDENTITY_BYTES])
+{
+	uint64_t size = (uint64_t)stat->st_size;
+	uint32_t crc = (uint32_t)crc32(0, NULL, 0);
+	void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+
+	if (map != MAP_FAILED) {
+		crc = (uint32_t)crc32_z(crc, map, size);
+		munmap(map, size);
+	}
+	memcpy(identity, &size, sizeof(size));
+	memcpy(identity + sizeof(size), &crc, sizeof(crc));
+}
+
+static bool defines(Elf *elf, const char *symbol)
+{
+	Elf_Scn *section = NULL;
+	GElf_Shdr header;
+
+	while ((section = elf_nextscn(elf, section))) {
+		Elf_Data *data;
+		GElf_Sym entry;
+		const char *name;
+
+		if (!gelf_getshdr(section, &header) || header.sh_type != SHT_DYNSYM)
+			continue;
+		data = elf_getdata(section, NULL);
+		for (int i = 0; data && gelf_getsym(data, i, &entry); i++) {
+			name = elf_strptr(elf, header.sh_link, entry.st_name);
+			if (name && entry.st_shndx != SHN_UNDEF && strcmp(name, symbol) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+int symbol_identify(const char *path, const char *symbol, uint8_t identity[IDENTITY_BYTES])
+{
+	struct stat stat;
+	int result = 0;
+	Elf *elf;
+	int fd;
+
+	memset(identity, 0, IDENTITY_BYTES);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &stat) < 0) {
+		result = error_set(-errno, "shared object %s: %s", path, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return result;
+	}
+	elf_version(EV_CURRENT);
+	elf = elf_begin(fd, ELF_C_READ, NULL);
+	if (!elf || elf_kind(elf) != ELF_K_ELF)
+		result = error_set(-ELIBBAD, "%s is no ELF shared object", path);
+	else if (symbol && !defines(elf, symbol))
+		result = error_set(-ESRCH, "%s defines no symbol \"%s\"", path, symbol);
+	else if (!build_id(elf, identity))
+		content_id(fd, &stat, identity);
+	elf_end(elf);
+	close(fd);
+	return result;
+}
+
+/* Objects that this process has loaded; they stay. */
+struct loaded {
+	struct loaded *next;
+	uint8_t identity[IDENTITY_BYTES];
+	void *handle;
+};
+static struct loaded *loaded_objects;
+static pthread_mutex_t loaded_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int load(const struct callable *callable, void **handle)
+{
+	uint8_t identity[IDENTITY_BYTES];
+	struct loaded *object;
+	int result;
+
+	for (object = loaded_objects; object; object = object->next)
+		if (memcmp(object->identity, callable->identity, IDENTITY_BYTES) == 0)
+			break;
+	if (!object) {
+		result = symbol_identify(callable->path, NULL, identity);
+		if (result < 0)
+			return result;
+		if (memcmp(identity, callable->identity, IDENTITY_BYTES) != 0)
+			return error_set(-ESTALE, "%s has changed since \"%s\" was registered; "
+					 "register it again", callable->path, callable->symbol);
+		object = calloc(1, sizeof(*object));
+		if (!object)
+			return error_set(-ENOMEM, "no memory to load %s", callable->path);
+		object->handle = dlopen(callable->path, RTLD_NOW | RTLD_LOCAL);
+		if (!object->handle) {
+			free(object);
+			return error_set(-ELIBACC, "cannot load %s: %s", callable->path, dlerror());
+		}
+		memcpy(object->identity, identity, IDENTITY_BYTES);
+		object->next = loaded_objects;
+		loaded_objects = object;
+	}
+	*handle = object->handle;
+	return 0;
+}
+
+int symbol_resolve(struct callable *callable, void **address)
+{
+	void *handle = NULL;
+	int result;
+
+	*address = atomic_load_explicit(&callable->resolved, memory_order_relaxed);
+	if (*address)
+		return 0;
+	pthread_mutex_lock(&loaded_lock);
+	result = load(callable, &handle);
+	if (result == 0) {
+		*address = dlsym(handle, callable->symbol);
+		if (!*address)
+			result = error_set(-ESRCH, "%s defines no symbol \"%s\"", callable->path,
+					   callable->symbol);
+		atomic_store_explicit(&callable->resolved, *address, memory_order_relaxed);
+	}
+	pthread_mutex_unlock(&loaded_lock);
+	return result;
+}

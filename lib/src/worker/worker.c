@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The public face of a Worker: create, add_child, init, run, close, destroy.
+ * What the calls do is in start.c (up and down), events.c (deaths), register.c
+ * (callables) and the engine.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "worker/worker.h"
+
+#define GIB (1ULL << 30)
+#define SECOND 1000000000ULL
+
+uint64_t worker_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+}
+
+const char *worker_child_name(enum dw_child_kind kind)
+{
+	return kind == DW_CHILD_SUB ? "dw-sub" : kind == DW_CHILD_CHIP ? "dw-chip" : "dw-worker";
+}
+
+static const char *level_name(uint32_t level)
+{
+	static const char *const names[] = { "node", "pod", "supernode", "cluster" };
+
+	return names[level - DW_LEVEL_NODE];
+}
+
+struct dw_worker *worker_root(struct dw_worker *worker)
+{
+	while (worker->parent)
+		worker = worker->parent;
+	return worker;
+}
+
+int worker_check(const struct dw_worker *worker, const char *call)
+{
+	if (!worker)
+		return error_set(-EINVAL, "%s: the Worker is NULL", call);
+	if (worker->owner_pid != getpid())
+		return error_set(-EBADFD, "%s: Worker %s belongs to process %d; this is process %d",
+				 call, worker->name, (int)worker->owner_pid, (int)getpid());
+	return 0;
+}
+
+/* ------------------------------------------------------------------ create */
+
+static int check_options(uint32_t level, const struct dw_worker_options *o)
+{
+	if (level < DW_LEVEL_NODE || level > DW_LEVEL_CLUSTER)
+		return error_set(-EINVAL, "level is %u; a Worker's is 3 (node) to 6 (cluster)", level);
+	if (o->size != sizeof(*o))
+		return error_set(-EINVAL, "options.size is %zu; this library's is %zu: "
+				 "initialise with DW_OPTIONS(dw_worker_options)", o->size, sizeof(*o));
+	if (o->chip_count && !o->chips)
+		return error_set(-EINVAL, "chip_count is %u and chips is NULL", o->chip_count);
+	for (uint32_t i = 0; i < o->chip_count; i++)
+		if (!o->chips[i].driver || !o->chips[i].driver[0])
+			return error_set(-EINVAL, "chips[%u].driver is empty; it should be a driver's "
+					 "name, such as \"sim\", or a path", i);
+	if (o->mode != DW_PROCESS && o->mode != DW_THREAD)
+		return error_set(-EINVAL, "mode is %d; it should be DW_PROCESS or DW_THREAD", o->mode);
+	if (o->provider > DW_PROVIDER_FUTEX)
+		return error_set(-EINVAL, "provider is %d; it should be AUTO, KERNEL or FUTEX",
+				 o->provider);
+	if (o->mailbox_depth & (o->mailbox_depth - 1) || o->mailbox_depth > 32768)
+		return error_set(-EINVAL, "mailbox_depth is %u; it should be a power of two up to 32768",
+				 o->mailbox_depth);
+	if (o->frame_bytes && (o->frame_bytes % 64 || o->frame_bytes < 128 || o->frame_bytes > 65536))
+		return error_set(-EINVAL, "frame_bytes is %u; it should be a multiple of 64 from 128 "
+				 "to 65536", o->frame_bytes);
+	if (o->heap_ring_bytes % 4096 || o->arena_bytes % 4096)
+		return error_set(-EINVAL, "heap_ring_bytes (%llu) and arena_bytes (%llu) should be "
+				 "multiples of 4096", (unsigned long long)o->heap_ring_bytes,
+				 (unsigned long long)o->arena_bytes);
+	if (o->restart > DW_RESTART_ON_DEATH)
+		return error_set(-EINVAL, "restart is %d; it should be NEVER or ON_DEATH", o->restart);
+	if (o->placement > DW_PLACE_TOPOLOGY)
+		return error_set(-EINVAL, "placement is %d; it should be NONE or TOPOLOGY", o->placement);
+	if (o->name && (strlen(o->name) >= NAME_BYTES || strchr(o->name, '/')))
+		return error_set(-EINVAL, "name \"%s\": it should be shorter than %d bytes, without '/'",
+				 o->name, NAME_BYTES);
+	return 0;
+}
+
+static void set_defaults(struct dw_worker_options *o)
+{
+	if (!o->heap_ring_bytes)
+		o->heap_ring_bytes = GIB;
+	if (!o->arena_bytes)
+		o->arena_bytes = 4 * GIB;
+	if (!o->mailbox_depth)
+		o->mailbox_depth = 64;
+	if (!o->frame_bytes)
+		o->frame_bytes = 512;
+	if (!o->heap_timeout_ns)
+		o->heap_timeout_ns = 10 * SECOND;
+	if (!o->init_timeout_ns)
+		o->init_timeout_ns = 30 * SECOND;
+	if (!o->close_timeout_ns)
+		o->close_timeout_ns = 5 * SECOND;
+	if (!o->restart_limit)
+		o->restart_limit = 5;
+}
+
+static void free_worker(struct dw_worker *worker)
+{
+	for (uint32_t i = 0; i < worker->nested_count; i++)
+		free_worker(worker->nested[i]);
+	for (uint32_t i = 0; worker->chips && i < worker->options.chip_count; i++) {
+		free((char *)worker->chips[i].driver);
+		free((char *)worker->chips[i].options);
+	}
+	free(worker->chips);
+	free(worker->nested);
+	pthread_cond_destroy(&worker->changed);
+	pthread_mutex_destroy(&worker->lock);
+	free(worker);
+}
+
+static int copy_chips(struct dw_worker *worker, const struct dw_chip_options *chips)
+{
+	uint32_t count = worker->options.chip_count;
+
+	worker->chips = calloc(count + 1, sizeof(*worker->chips));
+	if (!worker->chips)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		worker->chips[i].device = chips[i].device;
+		worker->chips[i].driver = strdup(chips[i].driver);
+		if (chips[i].options)
+			worker->chips[i].options = strdup(chips[i].options);
+		if (!worker->chips[i].driver || (chips[i].options && !worker->chips[i].options))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *options,
+			    struct dw_worker **result)
+{
+	struct dw_worker_options defaults = DW_OPTIONS(dw_worker_options);
+	pthread_condattr_t monotonic;
+	struct dw_worker *worker;
+	int error;
+
+	if (!result)
+		return error_set(-EINVAL, "dw_worker_create: `worker` is NULL");
+	if (!options)
+		options = &defaults;
+	error = check_options(level, options);
+	if (error < 0)
+		return error;
+	worker = calloc(1, sizeof(*worker));
+	if (!worker)
+		return error_set(-ENOMEM, "no memory for a Worker");
+	worker->level = level;
+	worker->options = *options;
+	worker->options.chips = NULL;
+	set_defaults(&worker->options);
+	snprintf(worker->name, sizeof(worker->name), "%s", options->name ? options->name : "");
+	worker->options.name = NULL;
+	worker->owner_pid = getpid();
+	worker->spawner_fd = worker->up_link = worker->events_fd = -1;
+	pthread_mutex_init(&worker->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&worker->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	error = copy_chips(worker, options->chips);
+	if (error < 0) {
+		free_worker(worker);
+		return error_set(error, "no memory for a Worker's chips");
+	}
+	*result = worker;
+	return 0;
+}
+
+DW_API int dw_worker_add_child(struct dw_worker *parent, struct dw_worker *child, uint32_t *id)
+{
+	struct dw_worker **grown;
+	int result = worker_check(parent, "dw_worker_add_child");
+
+	if (result == 0)
+		result = worker_check(child, "dw_worker_add_child");
+	if (result < 0)
+		return result;
+	for (struct dw_worker *w = parent; w; w = w->parent)
+		if (w == child)
+			return error_set(-ELOOP, "Worker %s is an ancestor of the parent, or the parent "
+					 "itself", child->name);
+	if (child->parent)
+		return error_set(-EEXIST, "Worker %s is a child already; a Worker has one parent",
+				 child->name);
+	if (child->level >= parent->level)
+		return error_set(-EINVAL, "a child of level %u in a parent of level %u; it should be "
+				 "from 3 to %u", child->level, parent->level, parent->level - 1);
+	if (worker_root(parent)->state != WORKER_NEW || child->state != WORKER_NEW)
+		return error_set(-EBUSY, "Worker %s was initialised already; children are added before "
+				 "init", child->state != WORKER_NEW ? child->name : parent->name);
+	if (child->arena)
+		return error_set(-EBUSY, "Worker %s has buffers of its own; buffers belong to the root",
+				 child->name);
+	grown = realloc(parent->nested, (parent->nested_count + 1) * sizeof(*grown));
+	if (!grown)
+		return error_set(-ENOMEM, "no memory for a child");
+	parent->nested = grown;
+	grown[parent->nested_count++] = child;
+	child->parent = parent;
+	child->id = parent->options.chip_count + parent->nested_count - 1;
+	if (id)
+		*id = child->id;
+	return 0;
+}
+
+DW_API int dw_worker_chip_id(const struct dw_worker *worker, uint32_t chip, uint32_t *id)
+{
+	int result = worker_check(worker, "dw_worker_chip_id");
+
+	if (result < 0)
+		return result;
+	if (chip >= worker->options.chip_count)
+		return error_set(-ERANGE, "chip %u of Worker %s; it has %u", chip, worker->name,
+				 worker->options.chip_count);
+	*id = chip;
+	return 0;
+}
+
+/* -------------------------------------------------------------- init, close */
+
+/* Names and paths of the whole tree, once the shape is final. */
+static int name_tree(struct dw_worker *worker)
+{
+	int n;
+
+	if (!worker->name[0])
+		snprintf(worker->name, sizeof(worker->name), "%s%u", level_name(worker->level),
+			 worker->parent ? worker->id - worker->parent->options.chip_count : 0);
+	if (worker->parent)
+		n = snprintf(worker->path, sizeof(worker->path), "%s/%s", worker->parent->path,
+			     worker->name);
+	else
+		n = snprintf(worker->path, sizeof(worker->path), "%s", worker->name);
+	if (n + 16 > (int)sizeof(worker->path))
+		return error_set(-ENAMETOOLONG, "the path %s… is longer than %zu bytes: use shorter names",
+				 worker->path, sizeof(worker->path) - 16);
+	for (uint32_t i = 0; i < worker->nested_count; i++) {
+		n = name_tree(worker->nested[i]);
+		if (n < 0)
+			return n;
+	}
+	return 0;
+}
+
+DW_API int dw_worker_init(struct dw_worker *root)
+{
+	int result = worker_check(root, "dw_worker_init");
+
+	if (result < 0)
+		return result;
+	if (root->parent)
+		return error_set(-EINVAL, "Worker %s is a child of %s: initialise the root", root->name,
+				 root->parent->name);
+	if (root->state != WORKER_NEW)
+		return error_set(-EBUSY, "Worker %s was initialised before", root->name);
+	result = name_tree(root);
+	if (result < 0)
+		return result;
+	result = worker_prepare(root, NULL);
+	if (result < 0)
+		return result;
+	return worker_start(root);
+}
+
+DW_API int dw_worker_close(struct dw_worker *root)
+{
+	int result;
+
+	if (!root)
+		return 0;
+	result = worker_check(root, "dw_worker_close");
+	if (result < 0)
+		return result;
+	if (root->parent)
+		return error_set(-EINVAL, "Worker %s is a child of %s: close the root", root->name,
+				 root->parent->name);
+	return worker_stop(root, worker_now() + root->options.close_timeout_ns);
+}
+
+DW_API void dw_worker_destroy(struct dw_worker *root)
+{
+	if (!root || root->owner_pid != getpid())
+		return;
+	dw_worker_close(root);
+	worker_release(root);
+	free_worker(root);
+}
+
+/* --------------------------------------------------------------------- run */
+
+static int check_up(struct dw_worker *worker, const char *call)
+{
+	int result = worker_check(worker, call);
+
+	if (result < 0)
+		return result;
+	if (worker->state != WORKER_UP)
+		return error_set(-ENOTCONN, "%s: Worker %s is %s", call, worker->name,
+				 worker->state == WORKER_NEW ? "not initialised" : "closed");
+	return 0;
+}
+
+DW_API int dw_worker_run(struct dw_worker *worker, dw_orch_fn *fn, const struct dw_args *args,
+			 const struct dw_config *config, void *context)
+{
+	int result = check_up(worker, "dw_worker_run");
+
+	if (result < 0)
+		return result;
+	return engine_run(worker->engine, fn, args, config, context, NULL, NULL);
+}
+
+DW_API int dw_worker_start(struct dw_worker *worker, dw_orch_fn *fn, const struct dw_args *args,
+			   const struct dw_config *config, void *context,
+			   const struct dw_run_options *options, struct dw_run **run)
+{
+	int result = check_up(worker, "dw_worker_start");
+
+	if (result < 0)
+		return result;
+	return engine_run_start(worker->engine, fn, args, config, context, options, run);
+}
+
+DW_API int dw_run_wait(struct dw_run *run)
+{
+	return engine_run_wait(run);
+}
+
+DW_API int dw_run_cancel(struct dw_run *run)
+{
+	return engine_run_cancel(run, -ECANCELED, "cancelled by the application");
+}
+
+DW_API int dw_worker_cancel(struct dw_worker *worker)
+{
+	int result = check_up(worker, "dw_worker_cancel");
+
+	if (result < 0)
+		return result;
+	engine_cancel_all(worker->engine, -ECANCELED, "cancelled by the application");
+	return 0;
+}
+
+/* ----------------------------------------------------------------- buffers */
+
+/* Before init the arena is made by the first buffer. */
+int worker_make_arena(struct dw_worker *worker, struct arena *outer)
+{
+	if (worker->arena)
+		return 0;
+	return arena_create(worker->options.heap_ring_bytes, worker->options.arena_bytes, outer,
+			    &worker->arena);
+}
+
+static int check_buffer(struct dw_worker *worker, const char *call)
+{
+	int result = worker_check(worker, call);
+
+	if (result < 0)
+		return result;
+	if (worker->parent)
+		return error_set(-EINVAL, "%s: Worker %s is a child of %s; buffers belong to the root",
+				 call, worker->name, worker->parent->name);
+	return worker_make_arena(worker, NULL);
+}
+
+DW_API int dw_buffer_create(struct dw_worker *worker, uint64_t bytes, void **address)
+{
+	int result = check_buffer(worker, "dw_buffer_create");
+
+	if (result < 0)
+		return result;
+	if (!bytes)
+		return error_set(-EINVAL, "dw_buffer_create: 0 bytes");
+	return arena_alloc(worker->arena, bytes, address);
+}
+
+DW_API int dw_buffer_destroy(struct dw_worker *worker, void *address)
+{
+	int result = check_buffer(worker, "dw_buffer_destroy");
+
+	return result < 0 ? result : arena_free(worker->arena, address);
+}
+
+DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t bytes)
+{
+	int result = check_buffer(worker, "dw_buffer_register");
+
+	if (result < 0)
+		return result;
+	if (worker->state != WORKER_NEW)
+		return error_set(-EBUSY, "dw_buffer_register: Worker %s was initialised already; the "
+				 "children would not have this memory", worker->name);
+	return arena_register(worker->arena, address, bytes);
+}

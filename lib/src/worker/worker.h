@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * worker: the hierarchy, its processes and threads, callables, lifecycle.
+ *
+ * Owns: the tree of struct dw_worker, one *spawner* process per Worker whose
+ * children are processes, the children themselves, the tree's statistics.
+ *
+ * Who forks what. dw_worker_init() goes twice over the Workers of this process
+ * (the root, and nested ones whose parents' mode is THREAD). worker_prepare() makes
+ * arena, hub and engine and forks the spawner; worker_start() starts threads and asks the
+ * spawner for the children. So this process never forks after its first thread. A
+ * nested Worker whose parent's mode is PROCESS is a copy of the same object in the
+ * forked child, which does both there.
+ *
+ *   application ── spawner ── sub worker
+ *    (Worker)        ├─────── chip worker
+ *                    └─────── nested Worker ── spawner ── …
+ *
+ * Who notices which death. The spawner is single-threaded, parent and reaper of all
+ * children; it reports each death with its status, and when the last process of a
+ * child's subtree is gone (a pipe that the subtree inherits reaches its end). The kernel
+ * provider reports a death earlier. If the spawner's parent dies (pidfd), it kills its
+ * children and leaves; if the spawner dies, PDEATHSIG kills its children and
+ * their mailboxes' owner sees the end of the socket.
+ *
+ * Messages. Spawner: one SEQPACKET socket. Each child: one SEQPACKET pair made
+ * before the fork ("link"): GO and CANCEL down, READY and ERROR up. All are read by
+ * the engine's background thread, in worker_events().
+ *
+ * Locks: worker->lock guards the children's states; it is taken before the engine's lock.
+ * Functions that the engine calls with its lock (worker_ops) never take worker->lock.
+ */
+#ifndef DW_WORKER_WORKER_H
+#define DW_WORKER_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include "engine/engine.h"
+
+#define PATH_BYTES 96
+#define NAME_BYTES 48
+
+enum worker_state { WORKER_NEW, WORKER_STARTING, WORKER_UP, WORKER_CLOSING, WORKER_CLOSED };
+
+/*
+ * CHILD_NONE → SPAWNING → BOUND (GO was sent) → READY → DEAD → GONE → (restart) SPAWNING.
+ * DEAD: the process has ended. GONE: so has its whole subtree.
+ */
+enum child_state { CHILD_NONE, CHILD_SPAWNING, CHILD_BOUND, CHILD_READY, CHILD_DEAD, CHILD_GONE };
+
+struct child {
+	struct dw_worker *owner;
+	uint32_t index;			/* mailbox and engine worker */
+	enum dw_child_kind kind;
+	char path[PATH_BYTES];
+	struct dw_worker *nested;	/* CHILD_WORKER */
+	const struct dw_chip_options *chip;	/* CHILD_CHIP */
+	int link_parent, link_child;	/* ends of its link; -1 where closed */
+
+	/* Guarded by owner->lock. */
+	enum child_state state;
+	uint32_t generation;		/* of the process: counts spawns */
+	pid_t pid;
+	int error;			/* of init: -errno, with its text */
+	char error_text[ERROR_TEXT_BYTES];
+	char cause[160];		/* of the last death */
+	bool given_up;
+	uint32_t deaths;
+	uint64_t death_times[8];	/* the last ones, for the crash loop; ns */
+	struct rusage usage;		/* of its dead generations, summed: user and system time */
+
+	pthread_t thread;		/* THREAD mode */
+	bool thread_started;
+};
+
+struct dw_worker {
+	uint32_t level;
+	struct dw_worker_options options;	/* defaults filled in, strings owned */
+	char name[NAME_BYTES];
+	char path[PATH_BYTES];
+	struct dw_chip_options *chips;
+	struct dw_worker *parent;
+	uint32_t id;			/* in the parent: index among its children */
+	pid_t owner_pid;		/* the process that may use this object */
+
+	struct dw_worker **nested;
+	uint32_t nested_count;
+	struct child *children;		/* subs, chips, nested Workers */
+	uint32_t child_count;
+	struct engine_worker *engine_workers;
+
+	struct arena *arena;
+	struct hub *hub;
+	struct engine *engine;
+	struct dw_child_stats *stats;	/* shared: this Worker's children, then their subtrees */
+	int spawner_fd;			/* socket, -1 in THREAD mode */
+	pid_t spawner_pid;
+	int up_link;			/* nested in a process: our end of the link to our parent; -1 */
+	uint32_t up_generation;
+	int events_fd;			/* epoll over spawner socket, links, up_link */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;		/* CLOCK_MONOTONIC; state of a child or of the spawner */
+	enum worker_state state;
+	bool spawner_gone;
+};
+
+/* worker.c */
+int worker_check(const struct dw_worker *worker, const char *call);
+const char *worker_child_name(enum dw_child_kind kind);
+struct dw_worker *worker_root(struct dw_worker *worker);
+uint64_t worker_now(void);
+int worker_make_arena(struct dw_worker *worker, struct arena *outer);
+
+/* start.c: the two passes of init, and the way down. On an error everything of this Worker is gone again. */
+int worker_prepare(struct dw_worker *worker, struct arena *outer);
+int worker_start(struct dw_worker *worker);
+int worker_stop(struct dw_worker *worker, uint64_t deadline_ns);
+void worker_release(struct dw_worker *worker);
+
+/* events.c. What the background thread was woken for: a child's index, or one of these. */
+#define EVENT_SPAWNER	(1ULL << 32)
+#define EVENT_UP	(2ULL << 32)
+extern const struct engine_ops worker_ops;
+void worker_events(void *context);
+/* Asks for child i (SPAWNING); worker->lock. */
+int worker_spawn_locked(struct dw_worker *worker, struct child *child);
+
+/* child.c: what a child does, from GO to its end. Returns its exit code. */
+int child_main(struct child *child, uint32_t generation, bool process);
+
+/* spawner.c */
+int spawner_fork(struct dw_worker *worker);
+int spawner_send(struct dw_worker *worker, uint32_t kind, uint32_t index, uint32_t generation);
+
+/* register.c */
+void registrations_release(struct dw_worker *worker);
+
+/* control.c: frames of kind FRAME_CONTROL */
+enum control_code { CONTROL_REGISTER = 1, CONTROL_UNREGISTER = 2 };
+struct chip;
+int control_handle(struct child *child, struct chip *chip, uint64_t code, const void *blob,
+		   uint32_t bytes);
+/* To every child that is READY; the first error, with the child's path. */
+int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob, uint32_t bytes);
+/* Tells a replacement what was registered after init; does not wait for it. */
+int control_replay(struct child *child);
+/* A callable as the blob of CONTROL_REGISTER; free() it. */
+int control_encode(const struct callable *callable, void **blob, uint32_t *bytes);
+
+/* symbol.c */
+int symbol_identify(const char *path, const char *symbol, uint8_t identity[32]);
+/* Loads the object of a symbol callable (once per process) and gives its address. */
+int symbol_resolve(struct callable *callable, void **address);
+
+/* link.c: messages between a Worker and its child */
+enum link_kind { LINK_GO = 1, LINK_CANCEL = 2, LINK_READY = 3, LINK_ERROR = 4 };
+struct link_message {
+	uint32_t kind;
+	uint32_t generation;
+	int32_t error;
+	char text[ERROR_TEXT_BYTES];
+};
+int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const char *text);
+/* 1, 0 (would block, or the end), -errno. */
+int link_receive(int fd, struct link_message *message, bool wait);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What the runtime tests share: small callables, a tree builder, and looks at
+ * /proc. The provider comes from DW_PROVIDER; tests that make sense in both modes loop over them.
+ */
+#ifndef TESTS_RUNTIME_H
+#define TESTS_RUNTIME_H
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <distworker/distworker.h>
+#include "../unit/unit.h"
+
+static inline uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+/* tensor[0] += scalar[0], int64 */
+static inline int sub_add(const struct dw_args *args, void *context)
+{
+	int64_t *value = dw_args_data(args, 0);
+
+	(void)context;
+	*value += dw_args_int(args, 0);
+	return 0;
+}
+
+static inline int sub_fail(const struct dw_args *args, void *context)
+{
+	(void)args;
+	(void)context;
+	return dw_task_fail(EIO, "short read");
+}
+
+static inline int sub_nothing(const struct dw_args *args, void *context)
+{
+	(void)args;
+	(void)context;
+	return 0;
+}
+
+/* Publishes its pid in tensor[0] (int64) and never returns. */
+static inline int sub_hang(const struct dw_args *args, void *context)
+{
+	volatile int64_t *pid = dw_args_data(args, 0);
+
+	(void)context;
+	*pid = getpid();
+	for (;;)
+		pause();
+	return 0;
+}
+
+struct callables {
+	dw_callable add, fail, nothing, hang;
+};
+
+static inline int register_all(struct dw_worker *root, struct callables *c)
+{
+	int r = dw_callable_register_sub(root, "add", sub_add, NULL, &c->add);
+
+	if (!r)
+		r = dw_callable_register_sub(root, "fail", sub_fail, NULL, &c->fail);
+	if (!r)
+		r = dw_callable_register_sub(root, "nothing", sub_nothing, NULL, &c->nothing);
+	if (!r)
+		r = dw_callable_register_sub(root, "hang", sub_hang, NULL, &c->hang);
+	return r;
+}
+
+static inline struct dw_worker *make_worker(uint32_t level, uint32_t subs, enum dw_mode mode)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *worker = NULL;
+
+	options.subs = subs;
+	options.mode = mode;
+	options.heap_ring_bytes = 64 << 20;
+	options.arena_bytes = 256 << 20;
+	if (dw_worker_create(level, &options, &worker) < 0)
+		fprintf(stderr, "# create: %s\n", dw_strerror_last());
+	return worker;
+}
+
+static inline struct dw_tensor scalar_tensor(void *data)
+{
+	struct dw_tensor tensor;
+
+	dw_tensor_init(&tensor, data, DW_INT64, NULL, 0);
+	return tensor;
+}
+
+/* Submits callable(tensor INOUT, value). */
+static inline int submit_one(struct dw_orch *orch, dw_callable callable, void *data, enum dw_tag tag,
+			     int64_t value, const struct dw_submit_options *options, dw_task *task)
+{
+	struct dw_tensor tensor = scalar_tensor(data);
+	struct dw_args *args;
+	int result;
+
+	dw_args_create(&args);
+	dw_args_add_tensor(args, &tensor, tag);
+	dw_args_add_int(args, value);
+	result = dw_submit(orch, callable, args, options, task);
+	dw_args_destroy(args);
+	return result;
+}
+
+static inline unsigned count_dir(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+static inline unsigned count_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned n = 0;
+	int c;
+
+	while (maps && (c = getc(maps)) != EOF)
+		n += c == '\n';
+	if (maps)
+		fclose(maps);
+	return n;
+}
+
+/* Direct and indirect children of this process, by /proc/PID/stat; calls visit with each pid. */
+static inline int parent_of(pid_t pid)
+{
+	char path[64], line[512], *end;
+	FILE *file;
+	int ppid = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	if (fgets(line, sizeof(line), file) && (end = strrchr(line, ')')))
+		sscanf(end + 1, " %*c %d", &ppid);
+	fclose(file);
+	return ppid;
+}
+
+static inline bool descends(pid_t pid, pid_t ancestor)
+{
+	while (pid > 1) {
+		pid = parent_of(pid);
+		if (pid == ancestor)
+			return true;
+	}
+	return false;
+}
+
+static inline unsigned descendants(pid_t *pids, unsigned space)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	unsigned n = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		pid_t pid = atoi(entry->d_name);
+
+		if (pid > 0 && pid != getpid() && descends(pid, getpid())) {
+			if (n < space)
+				pids[n] = pid;
+			n++;
+		}
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+#endif

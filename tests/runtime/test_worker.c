@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* The hierarchy: create, add_child, init, run, close, in both modes. */
+#include "runtime.h"
+
+static struct callables calls;
+
+TEST(create_names_the_option_that_makes_no_sense)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *worker = NULL;
+
+	CHECK_EQ(dw_worker_create(2, NULL, &worker), -EINVAL);
+	CHECK(strstr(dw_strerror_last(), "level is 2"));
+	CHECK_EQ(dw_worker_create(7, NULL, &worker), -EINVAL);
+	options.mailbox_depth = 48;
+	CHECK_EQ(dw_worker_create(3, &options, &worker), -EINVAL);
+	CHECK(strstr(dw_strerror_last(), "mailbox_depth is 48"));
+	options.mailbox_depth = 0;
+	options.size = 4;
+	CHECK_EQ(dw_worker_create(3, &options, &worker), -EINVAL);
+	CHECK(strstr(dw_strerror_last(), "options.size"));
+	CHECK(!worker);
+}
+
+TEST(add_child_names_the_rule_that_is_broken)
+{
+	struct dw_worker *pod = make_worker(4, 1, DW_PROCESS), *node = make_worker(3, 1, DW_PROCESS);
+	struct dw_worker *other = make_worker(4, 1, DW_PROCESS), *up = make_worker(3, 1, DW_PROCESS);
+	uint32_t id = 99;
+
+	CHECK_EQ(dw_worker_add_child(node, pod, &id), -EINVAL);
+	CHECK(strstr(dw_strerror_last(), "level 4 in a parent of level 3"));
+	CHECK_EQ(dw_worker_add_child(pod, other, &id), -EINVAL);
+	CHECK_EQ(dw_worker_add_child(pod, pod, &id), -ELOOP);
+	CHECK_EQ(id, 99);
+	CHECK_EQ(dw_worker_add_child(pod, node, &id), 0);
+	CHECK_EQ(id, 0);
+	CHECK_EQ(dw_worker_add_child(other, node, &id), -EEXIST);
+	CHECK_EQ(dw_worker_init(up), 0);
+	CHECK_EQ(dw_worker_add_child(other, up, &id), -EBUSY);
+	CHECK_EQ(dw_worker_init(node), -EINVAL);
+	CHECK(strstr(dw_strerror_last(), "initialise the root"));
+	dw_worker_destroy(up);
+	dw_worker_destroy(pod);
+	dw_worker_destroy(other);
+}
+
+/* ------------------------------------------------------------------- runs */
+
+static int orch_chain(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	for (int i = 0; i < 1000 && result == 0; i++)
+		result = submit_one(orch, calls.add, context, DW_INOUT, 1, NULL, NULL);
+	return result;
+}
+
+static void chain_in(enum dw_mode mode)
+{
+	struct dw_worker *node = make_worker(3, 3, mode);
+	void *value;
+
+	CHECK_EQ(register_all(node, &calls), 0);
+	CHECK_EQ(dw_buffer_create(node, 8, &value), 0);
+	CHECK_EQ(dw_worker_init(node), 0);
+	for (int run = 1; run <= 5; run++) {
+		CHECK_EQ(dw_worker_run(node, orch_chain, NULL, NULL, value), 0);
+		CHECK_EQ(*(int64_t *)value, run * 1000);
+	}
+	CHECK_EQ(dw_worker_close(node), 0);
+	CHECK_EQ(dw_worker_close(node), 0);
+	CHECK_EQ(dw_worker_run(node, orch_chain, NULL, NULL, value), -ENOTCONN);
+	dw_worker_destroy(node);
+}
+
+TEST(chain_over_processes_is_ordered_by_its_tensor)
+{
+	chain_in(DW_PROCESS);
+}
+
+TEST(chain_over_threads_is_ordered_by_its_tensor)
+{
+	chain_in(DW_THREAD);
+}
+
+/* Every level hands the tensor to each of its children; the lowest adds 1 per sub task. */
+static dw_callable down;
+
+static int orch_down(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	void *data = args ? dw_args_data(args, 0) : context;
+	int result = 0;
+
+	(void)config;
+	for (uint32_t w = 0; w < dw_orch_worker_count(orch) && result == 0; w++) {
+		struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+
+		options.worker = w;
+		result = submit_one(orch, down, data, DW_INOUT, 0, &options, NULL);
+	}
+	for (uint32_t s = 0; s < dw_orch_sub_count(orch) && result == 0; s++)
+		result = submit_one(orch, calls.add, data, DW_INOUT, 1, NULL, NULL);
+	return result;
+}
+
+static void tree_in(uint32_t level, uint32_t lowest, enum dw_mode even, enum dw_mode odd)
+{
+	struct dw_worker *worker[7] = { 0 };
+	void *value;
+	int64_t expected = 0;
+
+	for (uint32_t l = lowest; l <= level; l++) {
+		worker[l] = make_worker(l, 2, l % 2 ? odd : even);
+		expected += 2;
+		if (l > lowest)
+			CHECK_EQ(dw_worker_add_child(worker[l], worker[l - 1], NULL), 0);
+	}
+	CHECK_EQ(register_all(worker[level], &calls), 0);
+	CHECK_EQ(dw_callable_register_orch(worker[level], "down", orch_down, NULL, &down), 0);
+	CHECK_EQ(dw_buffer_create(worker[level], 8, &value), 0);
+	CHECK_EQ(dw_worker_init(worker[level]), 0);
+	CHECK_EQ(dw_worker_run(worker[level], orch_down, NULL, NULL, value), 0);
+	CHECK_EQ(*(int64_t *)value, expected);
+	CHECK_EQ(dw_worker_close(worker[level]), 0);
+	dw_worker_destroy(worker[level]);
+	CHECK_EQ(descendants(NULL, 0), 0);
+}
+
+TEST(four_levels_of_processes)
+{
+	tree_in(6, 3, DW_PROCESS, DW_PROCESS);
+}
+
+TEST(four_levels_of_threads)
+{
+	tree_in(6, 3, DW_THREAD, DW_THREAD);
+}
+
+TEST(processes_and_threads_alternate)
+{
+	tree_in(6, 3, DW_PROCESS, DW_THREAD);
+	tree_in(6, 3, DW_THREAD, DW_PROCESS);
+}
+
+TEST(children_of_different_levels)
+{
+	struct dw_worker *root = make_worker(6, 1, DW_PROCESS), *pod = make_worker(4, 1, DW_PROCESS);
+	struct dw_worker *node = make_worker(3, 1, DW_PROCESS), *leaf = make_worker(3, 1, DW_PROCESS);
+	void *value;
+
+	CHECK_EQ(dw_worker_add_child(root, pod, NULL), 0);
+	CHECK_EQ(dw_worker_add_child(root, node, NULL), 0);
+	CHECK_EQ(dw_worker_add_child(pod, leaf, NULL), 0);
+	CHECK_EQ(register_all(root, &calls), 0);
+	CHECK_EQ(dw_callable_register_orch(root, "down", orch_down, NULL, &down), 0);
+	CHECK_EQ(dw_buffer_create(root, 8, &value), 0);
+	CHECK_EQ(dw_worker_init(root), 0);
+	CHECK_EQ(dw_worker_run(root, orch_down, NULL, NULL, value), 0);
+	CHECK_EQ(*(int64_t *)value, 4);
+	dw_worker_destroy(root);
+}
+
+static int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	(void)args;
+	(void)config;
+	return submit_one(orch, calls.nothing, context, DW_INPUT, 0, NULL, NULL);
+}
+
+TEST(a_thousand_runs_leave_nothing_behind)
+{
+	struct dw_worker *node = make_worker(3, 2, DW_PROCESS);
+	unsigned fds, mappings;
+	void *value;
+
+	CHECK_EQ(register_all(node, &calls), 0);
+	CHECK_EQ(dw_buffer_create(node, 8, &value), 0);
+	CHECK_EQ(dw_worker_init(node), 0);
+	CHECK_EQ(dw_worker_run(node, orch_nothing, NULL, NULL, value), 0);
+	fds = count_dir("/proc/self/fd");
+	mappings = count_mappings();
+	for (int i = 0; i < 1000; i++)
+		CHECK_EQ(dw_worker_run(node, orch_nothing, NULL, NULL, value), 0);
+	CHECK_EQ(count_dir("/proc/self/fd"), fds);
+	CHECK(count_mappings() <= mappings + 2);
+	dw_worker_destroy(node);
+}
+
+TEST(fifty_trees_leave_nothing_behind)
+{
+	unsigned fds = count_dir("/proc/self/fd"), mappings = 0;
+
+	for (int i = 0; i < 50; i++) {
+		struct dw_worker *node = make_worker(3, 2, DW_PROCESS);
+		void *value;
+
+		CHECK_EQ(register_all(node, &calls), 0);
+		CHECK_EQ(dw_buffer_create(node, 8, &value), 0);
+		CHECK_EQ(dw_worker_init(node), 0);
+		CHECK_EQ(dw_worker_run(node, orch_nothing, NULL, NULL, value), 0);
+		dw_worker_destroy(node);
+		if (i == 9)
+			mappings = count_mappings();
+	}
+	CHECK_EQ(count_dir("/proc/self/fd"), fds);
+	CHECK(count_mappings() <= mappings + 2);
+	CHECK_EQ(descendants(NULL, 0), 0);
+}
+
+/* ---------------------------------------------------------------- symbols */
+
+#define FIXTURE "build/tests/runtime/fixtures/symbols.so"
+
+static int orch_symbol(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context)
+{
+	dw_callable callable;
+	int result = dw_orch_find(orch, FIXTURE ":symbol_add", &callable);
+
+	(void)args;
+	(void)config;
+	if (result == 0)
+		result = submit_one(orch, callable, context, DW_INOUT, 7, NULL, NULL);
+	if (result == 0)
+		result = dw_orch_find(orch, FIXTURE ":symbol_orch", &callable);
+	if (result == 0)
+		result = submit_one(orch, callable, context, DW_INOUT, 30, NULL, NULL);
+	return result;
+}
+
+TEST(symbols_registered_after_init_reach_every_child)
+{
+	struct dw_worker *pod = make_worker(4, 1, DW_PROCESS), *node = make_worker(3, 1, DW_PROCESS);
+	dw_callable callable = 0, again = 0;
+	void *value;
+
+	CHECK_EQ(dw_worker_add_child(pod, node, NULL), 0);
+	CHECK_EQ(register_all(pod, &calls), 0);
+	CHECK_EQ(dw_buffer_create(pod, 8, &value), 0);
+	CHECK_EQ(dw_worker_init(pod), 0);
+	CHECK_EQ(dw_callable_register_symbol(pod, FIXTURE ":symbol_add", DW_SYMBOL_SUB, &callable), 0);
+	CHECK_EQ(dw_callable_register_symbol(pod, FIXTURE ":symbol_add", DW_SYMBOL_SUB, &again), 0);
+	CHECK(callable != 0 && callable == again);
+	CHECK_EQ(dw_callable_register_symbol(pod, FIXTURE ":symbol_orch", DW_SYMBOL_ORCH, &again), 0);
+	CHECK_EQ(dw_worker_run(pod, orch_symbol, NULL, NULL, value), 0);
+	CHECK_EQ(*(int64_t *)value, 37);
+	CHECK_EQ(dw_callable_register_symbol(pod, FIXTURE ":nobody", DW_SYMBOL_SUB, &again), -ESRCH);
+	CHECK(strstr(dw_strerror_last(), "nobody"));
+	CHECK_EQ(dw_callable_register_symbol(pod, "Makefile:x", DW_SYMBOL_SUB, &again), -ELIBBAD);
+	CHECK_EQ(dw_callable_register_symbol(pod, "/nowhere.so:x", DW_SYMBOL_SUB, &again), -ENOENT);
+	CHECK_EQ(dw_callable_unregister(pod, callable), 0);
+	CHECK(dw_worker_run(pod, orch_symbol, NULL, NULL, value) < 0);
+	dw_worker_destroy(pod);
+}
+
+TEST(functions_are_registered_before_init_and_once)
+{
+	struct dw_worker *node = make_worker(3, 1, DW_PROCESS);
+	dw_callable callable;
+
+	CHECK_EQ(register_all(node, &calls), 0);
+	CHECK_EQ(dw_callable_register_sub(node, "add", sub_add, NULL, &callable), -EEXIST);
+	CHECK_EQ(dw_callable_find(node, "add", &callable), 0);
+	CHECK_EQ(callable, calls.add);
+	CHECK_EQ(dw_callable_find(node, "subtract", &callable), -ENOENT);
+	CHECK_EQ(dw_worker_init(node), 0);
+	CHECK_EQ(dw_callable_register_sub(node, "late", sub_add, NULL, &callable), -EBUSY);
+	dw_worker_destroy(node);
+}

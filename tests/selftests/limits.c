@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Limits by module parameters, accounting to the memory cgroup, and callers
+ * without privilege. The parameters are changed for a moment and put back.
+ */
+#include <grp.h>
+#include <limits.h>
+#include "distworker_test.h"
+
+#define NOBODY 54321	/* a user that no process of the system has */
+
+static bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+static bool read_text(const char *path, char *text, size_t bytes)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, bytes - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (got < 0)
+		return false;
+	text[got] = 0;
+	text[strcspn(text, "\n")] = 0;
+	return true;
+}
+
+/* A node of the device that everybody may open; the system's own stays as it is. */
+FIXTURE(limits)
+{
+	char folder[32];
+	char node[64];
+	char names[4][32];
+	char values[4][32];
+	int saved;
+};
+
+FIXTURE_SETUP(limits)
+{
+	char text[32];
+	unsigned int major, minor;
+
+	if (geteuid())
+		SKIP(return, "limits: needs root");
+	if (access(PARAMETERS, F_OK))
+		SKIP(return, "limits: distworker is no module here");
+	ASSERT_TRUE(read_text("/sys/class/misc/distworker/dev", text, sizeof(text)));
+	ASSERT_EQ(2, sscanf(text, "%u:%u", &major, &minor));
+	strcpy(self->folder, "/dev/shm/distworker.XXXXXX");
+	if (!mkdtemp(self->folder)) {
+		strcpy(self->folder, "/tmp/distworker.XXXXXX");
+		ASSERT_TRUE(mkdtemp(self->folder) != NULL);
+	}
+	ASSERT_EQ(0, chmod(self->folder, 0755));
+	snprintf(self->node, sizeof(self->node), "%s/node", self->folder);
+	ASSERT_EQ(0, mknod(self->node, S_IFCHR | 0666, makedev(major, minor)));
+	ASSERT_EQ(0, chmod(self->node, 0666));
+	errno = 0;
+	if (open(self->node, O_RDWR) < 0) {
+		/* A tmpfs of the system may refuse device nodes. */
+		unlink(self->node);
+		rmdir(self->folder);
+		strcpy(self->folder, "/dev/distworker.test.XXXXXX");
+		ASSERT_TRUE(mkdtemp(self->folder) != NULL);
+		ASSERT_EQ(0, chmod(self->folder, 0755));
+		snprintf(self->node, sizeof(self->node), "%s/node", self->folder);
+		ASSERT_EQ(0, mknod(self->node, S_IFCHR | 0666, makedev(major, minor)));
+		ASSERT_EQ(0, chmod(self->node, 0666));
+	}
+}
+
+FIXTURE_TEARDOWN(limits)
+{
+	char path[128];
+
+	while (self->saved-- > 0) {
+		snprintf(path, sizeof(path), PARAMETERS "%s", self->names[self->saved]);
+		EXPECT_TRUE(write_text(path, self->values[self->saved]));
+	}
+	unlink(self->node);
+	rmdir(self->folder);
+}
+
+static bool set_parameter(struct _test_data_limits *self, const char *name, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	strcpy(self->names[self->saved], name);
+	if (!read_text(path, self->values[self->saved], sizeof(self->values[0])))
+		return false;
+	self->saved++;
+	return write_text(path, value);
+}
+
+static void become_nobody(void)
+{
+	CHECK_EQ(0, setgroups(0, NULL));
+	CHECK_EQ(0, setresgid(NOBODY, NOBODY, NOBODY));
+	CHECK_EQ(0, setresuid(NOBODY, NOBODY, NOBODY));
+}
+
+static int hub_on(const char *node, __u32 mailboxes, __u32 bytes)
+{
+	struct distworker_hub_setup setup;
+	int fd = open(node, O_RDWR | O_CLOEXEC), ret;
+
+	CHECK(fd >= 0);
+	ret = dw_setup(fd, mailboxes, bytes, &setup);
+	if (ret)
+		close(fd);
+	return ret ? ret : fd;
+}
+
+TEST_F(limits, hubs_per_user_are_counted_per_user_and_given_back)
+{
+	ASSERT_TRUE(set_parameter(self, "max_hubs", "3"));
+	ASSERT_EQ(0, IN_CHILD({
+		int fds[3];
+
+		become_nobody();
+		for (int round = 0; round < 3; round++) {
+			for (int i = 0; i < 3; i++) {
+				fds[i] = hub_on(self->node, 1, BOX_BYTES);
+				CHECK(fds[i] >= 0);
+			}
+			CHECK_EQ(-EDQUOT, hub_on(self->node, 1, BOX_BYTES));
+			CHECK_EQ(-EDQUOT, hub_on(self->node, 1, BOX_BYTES));
+			close(fds[1]);
+			fds[1] = hub_on(self->node, 1, BOX_BYTES);
+			CHECK(fds[1] >= 0);
+			CHECK_EQ(-EDQUOT, hub_on(self->node, 1, BOX_BYTES));
+			for (int i = 0; i < 3; i++)
+				close(fds[i]);
+		}
+	}));
+	/* A user's limit is not another user's. */
+	for (int i = 0; i < 2; i++)
+		EXPECT_LE(0, hub_on(self->node, 1, BOX_BYTES));
+}
+
+TEST_F(limits, hubs_of_killed_processes_are_given_back)
+{
+	ASSERT_TRUE(set_parameter(self, "max_hubs", "2"));
+	for (int round = 0; round < 5; round++)
+		ASSERT_EQ(SIGKILL, IN_CHILD({
+			become_nobody();
+			CHECK(hub_on(self->node, 1, BOX_BYTES) >= 0);
+			CHECK(hub_on(self->node, 1, BOX_BYTES) >= 0);
+			raise(SIGKILL);
+		}));
+}
+
+TEST_F(limits, hub_lives_on_in_the_count_while_an_endpoint_does)
+{
+	ASSERT_TRUE(set_parameter(self, "max_hubs", "1"));
+	ASSERT_EQ(0, IN_CHILD({
+		int hub, endpoint;
+
+		become_nobody();
+		hub = hub_on(self->node, 1, BOX_BYTES);
+		endpoint = dw_create(hub, 0);
+		CHECK(endpoint >= 0);
+		close(hub);
+		CHECK_EQ(-EDQUOT, hub_on(self->node, 1, BOX_BYTES));
+		close(endpoint);
+		CHECK(hub_on(self->node, 1, BOX_BYTES) >= 0);
+	}));
+}
+
+TEST_F(limits, bytes_per_user_are_counted_and_given_back)
+{
+	ASSERT_TRUE(set_parameter(self, "max_user_bytes", "1048576"));
+	ASSERT_EQ(0, IN_CHILD({
+		int fds[2];
+
+		become_nobody();
+		CHECK_EQ(-EDQUOT, hub_on(self->node, 1, 1048576));
+		CHECK_EQ(-EDQUOT, hub_on(self->node, 256, BOX_BYTES));
+		fds[0] = hub_on(self->node, 100, BOX_BYTES);
+		CHECK(fds[0] >= 0);
+		fds[1] = hub_on(self->node, 100, BOX_BYTES);
+		CHECK(fds[1] >= 0);
+		CHECK_EQ(-EDQUOT, hub_on(self->node, 100, BOX_BYTES));
+		close(fds[0]);
+		CHECK(hub_on(self->node, 100, BOX_BYTES) >= 0);
+	}));
+}
+
+TEST_F(limits, mailboxes_and_bytes_per_mailbox_follow_the_parameters_and_query_tells_them)
+{
+	struct distworker_query query;
+	int fd = device_open();
+
+	ASSERT_TRUE(set_parameter(self, "max_mailboxes", "7"));
+	ASSERT_TRUE(set_parameter(self, "max_mailbox_bytes", "8192"));
+	ASSERT_TRUE(set_parameter(self, "max_hubs", "99"));
+	ASSERT_EQ(0, dw_query(fd, &query));
+	EXPECT_EQ(7, query.max_mailboxes);
+	EXPECT_EQ(8192, query.max_mailbox_bytes);
+	EXPECT_EQ(99, query.max_hubs);
+	EXPECT_EQ(-EINVAL, hub_on(self->node, 8, BOX_BYTES));
+	EXPECT_EQ(-EINVAL, hub_on(self->node, 7, 8193));
+	EXPECT_LE(0, hub_on(self->node, 7, 8192));
+}
+
+TEST_F(limits, parameters_beyond_what_the_code_can_do_are_cut)
+{
+	struct distworker_query query;
+	int fd = device_open();
+
+	ASSERT_TRUE(set_parameter(self, "max_mailboxes", "4294967295"));
+	ASSERT_TRUE(set_parameter(self, "max_mailbox_bytes", "4294967295"));
+	ASSERT_TRUE(set_parameter(self, "max_user_bytes", "18446744073709551615"));
+	ASSERT_EQ(0, dw_query(fd, &query));
+	EXPECT_EQ(1024, query.max_mailboxes);
+	EXPECT_GE(DISTWORKER_HUB_LINE_OFFSET, query.max_mailbox_bytes);
+	EXPECT_EQ(-EINVAL, hub_on(self->node, 1025, BOX_BYTES));
+	EXPECT_EQ(-EINVAL, hub_on(self->node, 1, ~0u));
+	/* More than there is: refused, and nobody is killed for it. */
+	EXPECT_GT(0, hub_on(self->node, 1024, query.max_mailbox_bytes));
+}
+
+/* ---------------------------------------------------------------- without privilege */
+
+TEST_F(limits, unprivileged_owner_and_peer_can_do_all_that_root_can)
+{
+	ASSERT_EQ(0, IN_CHILD({
+		struct hub hub = { .mailboxes = 1 };
+		struct hub_wait wait;
+		struct peer peer;
+
+		become_nobody();
+		hub.fd = open(self->node, O_RDWR | O_CLOEXEC);
+		CHECK(hub.fd >= 0);
+		CHECK_EQ(0, dw_setup(hub.fd, 1, BOX_BYTES, &hub.setup));
+		hub.map = mmap(NULL, hub.setup.mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			       hub.fd, 0);
+		CHECK(hub.map != MAP_FAILED);
+		hub.line = (void *)hub.map;
+		hub.state = (void *)(hub.map + hub.setup.state_offset);
+		CHECK_EQ(0, peer_start(&peer, &hub, 0, peer_waits_for_post, NULL));
+		CHECK(WAIT_UNTIL(peer_sleeps(&hub, 0, peer.pid)));
+		hub_drain_state(&hub);
+		CHECK_EQ(1, hub_post(&hub, 0));
+		wait = (struct hub_wait){ .deadline = soon() };
+		CHECK_EQ(0, dw_hub_wait(hub.fd, &wait));
+		CHECK_EQ(1, wait.state);
+		CHECK_EQ(0, peer_join(&peer));
+		CHECK_EQ(0, dw_rearm(hub.fd, 0, NULL));
+	}));
+}
+
+TEST_F(limits, the_systems_node_is_closed_to_strangers)
+{
+	ASSERT_EQ(0, IN_CHILD({
+		become_nobody();
+		CHECK(open(DEVICE, O_RDWR) < 0);
+		CHECK_EQ(EACCES, errno);
+	}));
+}
+
+/* ---------------------------------------------------------------- memory cgroup */
+
+static long memory_current(const char *group)
+{
+	char path[256], text[64];
+
+	snprintf(path, sizeof(path), "%s/memory.current", group);
+	return read_text(path, text, sizeof(text)) ? atol(text) : -1;
+}
+
+TEST_F(limits, memory_is_accounted_to_the_callers_cgroup_and_kept_within_its_limit)
+{
+	static const char group[] = "/sys/fs/cgroup/distworker-selftest";
+	const long bytes = 8 << 20;
+	char path[256];
+	int status;
+
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) || (mkdir(group, 0755) && errno != EEXIST))
+		SKIP(return, "limits: no cgroup2");
+	snprintf(path, sizeof(path), "%s/memory.max", group);
+	if (access(path, F_OK)) {
+		rmdir(group);
+		SKIP(return, "limits: no memory controller in cgroup2");
+	}
+	EXPECT_TRUE(write_text(path, "67108864"));
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	status = IN_CHILD({
+		long before, with, after;
+		int fd;
+
+		CHECK(write_text(path, "0"));
+		before = memory_current(group);
+		fd = hub_on(self->node, 8, bytes / 8);
+		CHECK(fd >= 0);
+		with = memory_current(group);
+		CHECK(with >= before + bytes * 9 / 10);
+		close(fd);
+		CHECK(WAIT_UNTIL(memory_current(group) < with - bytes * 9 / 10));
+		after = memory_current(group);
+		CHECK(after < before + bytes / 2);
+		/* More than the group may have: refused, or the group's own killer comes. */
+		CHECK(hub_on(self->node, 16, 8 << 20) < 0);
+	});
+	EXPECT_TRUE(status == 0 || status == SIGKILL);
+	EXPECT_TRUE(WAIT_UNTIL(rmdir(group) == 0));
+}
+
+TEST_HARNESS_MAIN

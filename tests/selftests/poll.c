@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * poll, select and epoll on hubs and endpoints: when they are ready, and that
+ * polling says "asleep" (POLLER) until the side has consumed or waits again.
+ */
+#include <sys/eventfd.h>
+#include <sys/select.h>
+#include "distworker_test.h"
+
+static short poll_now(int fd)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN | POLLPRI };
+
+	return poll(&poll_fd, 1, 0) < 0 ? -1 : poll_fd.revents;
+}
+
+/* A hub of two mailboxes; the test is the peer of the first. */
+FIXTURE(self_peer)
+{
+	struct hub hub;
+	int endpoint;
+	struct distworker_mailbox *box;
+};
+
+FIXTURE_SETUP(self_peer)
+{
+	ASSERT_EQ(0, hub_open(&self->hub, 2, BOX_BYTES));
+	self->endpoint = dw_create(self->hub.fd, 0);
+	ASSERT_LE(0, self->endpoint);
+	ASSERT_EQ(0, dw_bind(self->hub.fd, 0, getpid(), NULL));
+	ASSERT_EQ(0, dw_attach(self->endpoint, NULL));
+	hub_drain_state(&self->hub);
+	self->box = hub_mailbox(&self->hub, 0);
+}
+
+FIXTURE_TEARDOWN(self_peer)
+{
+}
+
+/* ---------------------------------------------------------------- readiness */
+
+TEST_F(self_peer, hub_is_readable_while_a_done_word_differs)
+{
+	EXPECT_EQ(0, poll_now(self->hub.fd));
+	self->box->done = 1;
+	EXPECT_EQ(POLLIN, poll_now(self->hub.fd));
+	EXPECT_EQ(POLLIN, poll_now(self->hub.fd));
+	self->hub.state->seen[0] = 1;
+	EXPECT_EQ(0, poll_now(self->hub.fd));
+	hub_mailbox(&self->hub, 1)->done = ~0u;
+	EXPECT_EQ(POLLIN, poll_now(self->hub.fd));
+}
+
+TEST_F(self_peer, hub_is_readable_while_a_kick_was_not_seen_by_a_wait)
+{
+	struct hub_wait wait = { .kick_seen = 0 };
+
+	self->hub.state->kick = 1;
+	EXPECT_EQ(POLLIN, poll_now(self->hub.fd));
+	EXPECT_EQ(0, dw_hub_wait(self->hub.fd, &wait));
+	wait.kick_seen = 1;
+	EXPECT_EQ(-ETIMEDOUT, dw_hub_wait(self->hub.fd, &wait));
+	EXPECT_EQ(0, poll_now(self->hub.fd));
+}
+
+TEST_F(self_peer, hub_has_urgent_news_until_a_state_change_is_taken)
+{
+	struct peer peer;
+
+	ASSERT_EQ(0, peer_start(&peer, &self->hub, 1, peer_idles, NULL));
+	EXPECT_EQ(POLLPRI, poll_now(self->hub.fd));
+	hub_drain_state(&self->hub);
+	EXPECT_EQ(0, poll_now(self->hub.fd));
+	EXPECT_EQ(0, peer_join(&peer));
+	EXPECT_EQ(POLLPRI, poll_now(self->hub.fd));
+}
+
+TEST_F(self_peer, endpoint_is_readable_while_the_post_word_differs_or_stop_is_set)
+{
+	EXPECT_EQ(0, poll_now(self->endpoint));
+	self->box->post = 1;
+	EXPECT_EQ(POLLIN, poll_now(self->endpoint));
+	self->box->seen = 1;
+	EXPECT_EQ(0, poll_now(self->endpoint));
+	self->box->stop = 1;
+	EXPECT_EQ(POLLIN, poll_now(self->endpoint));
+}
+
+TEST_F(self_peer, files_of_others_and_of_nobody_are_errors)
+{
+	int fresh = device_open(), other = dw_create(self->hub.fd, 1);
+
+	EXPECT_EQ(POLLERR, poll_now(fresh));
+	EXPECT_EQ(POLLERR, poll_now(other));
+	ASSERT_EQ(0, IN_CHILD({
+		CHECK_EQ(POLLERR, poll_now(self->hub.fd));
+		CHECK_EQ(POLLERR, poll_now(self->endpoint));
+	}));
+	EXPECT_EQ(0, poll_now(self->hub.fd));
+	ASSERT_EQ(0, dw_detach(self->endpoint));
+	EXPECT_EQ(POLLERR, poll_now(self->endpoint));
+}
+
+/* ---------------------------------------------------------------- the asleep words */
+
+TEST_F(self_peer, poll_sets_poller_and_a_wake_up_clears_it)
+{
+	EXPECT_EQ(0, self->hub.line->asleep);
+	poll_now(self->hub.fd);
+	EXPECT_EQ(DISTWORKER_ASLEEP_POLLER, self->hub.line->asleep);
+	poll_now(self->endpoint);
+	EXPECT_EQ(DISTWORKER_ASLEEP_POLLER, self->box->asleep);
+}
+
+TEST_F(self_peer, a_poller_that_has_gone_costs_one_call_and_no_more)
+{
+	poll_now(self->hub.fd);
+	poll_now(self->endpoint);
+	EXPECT_EQ(0, dw_endpoint_wake(self->endpoint));
+	EXPECT_EQ(0, self->hub.line->asleep);
+	EXPECT_EQ(0, dw_wake(self->hub.fd, 0, 1));
+	EXPECT_EQ(0, self->box->asleep);
+}
+
+/* ---------------------------------------------------------------- being woken */
+
+struct poller {
+	int fd;
+	bool by_epoll;
+	int tid;
+	int returned;
+	unsigned int events;
+};
+
+static void *thread_polls(void *argument)
+{
+	struct poller *poller = argument;
+	struct pollfd poll_fd = { .fd = poller->fd, .events = POLLIN | POLLPRI };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLPRI };
+	int epoll = poller->by_epoll ? epoll_create1(EPOLL_CLOEXEC) : -1;
+	__u64 end = now_ns() + 5 * NSEC_PER_SEC;
+	int ret;
+
+	if (poller->by_epoll)
+		CHECK_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, poller->fd, &event));
+	store(poller->tid, current_tid());
+	if (poller->by_epoll)
+		ret = epoll_wait(epoll, &event, 1, 5000);
+	else
+		ret = poll(&poll_fd, 1, 5000);
+	close(epoll);
+	/* At its end poll looks once more: what it finds then was no wake-up. */
+	if (now_ns() >= end)
+		ret = 0;
+	poller->events = ret != 1 ? 0 : poller->by_epoll ? event.events : (unsigned int)poll_fd.revents;
+	store(poller->returned, 1);
+	return NULL;
+}
+
+static bool poller_start(struct poller *poller, pthread_t *thread, __u32 *asleep)
+{
+	return pthread_create(thread, NULL, thread_polls, poller) == 0 &&
+	       WAIT_UNTIL(load(poller->tid) && task_state(poller->tid) == 'S' &&
+			  load(*asleep) & DISTWORKER_ASLEEP_POLLER);
+}
+
+FIXTURE(poller)
+{
+	struct hub hub;
+	struct peer peer;
+	struct poller poller;
+	pthread_t thread;
+};
+
+FIXTURE_VARIANT(poller)
+{
+	bool by_epoll;
+};
+
+FIXTURE_VARIANT_ADD(poller, poll) { .by_epoll = false };
+FIXTURE_VARIANT_ADD(poller, epoll) { .by_epoll = true };
+
+static void peer_completes_when_told(struct endpoint *endpoint)
+{
+	while (sync_receive(endpoint->sync))
+		CHECK_EQ(0, endpoint_complete(endpoint));
+}
+
+FIXTURE_SETUP(poller)
+{
+	ASSERT_EQ(0, hub_open(&self->hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&self->peer, &self->hub, 0, peer_completes_when_told, NULL));
+	hub_drain_state(&self->hub);
+	self->poller.fd = self->hub.fd;
+	self->poller.by_epoll = variant->by_epoll;
+}
+
+FIXTURE_TEARDOWN(poller)
+{
+}
+
+TEST_F(poller, of_the_hub_is_woken_by_a_completion)
+{
+	ASSERT_TRUE(poller_start(&self->poller, &self->thread, &self->hub.line->asleep));
+	EXPECT_FALSE(load(self->poller.returned));
+	ASSERT_TRUE(sync_send(self->peer.sync));
+	pthread_join(self->thread, NULL);
+	EXPECT_EQ(POLLIN, self->poller.events);
+	EXPECT_EQ(0, peer_join(&self->peer));
+}
+
+/*
+ * A waiter that is woken and finds nothing for itself must not swallow the wake-up
+ * that was meant for the poller beside it.
+ */
+TEST_F(poller, is_woken_although_a_thread_waits_for_something_else)
+{
+	struct waiter waiter;
+
+	ASSERT_TRUE(poller_start(&self->poller, &self->thread, &self->hub.line->asleep));
+	ASSERT_TRUE(waiter_start(&waiter, &self->hub, 0));
+	ASSERT_TRUE(sync_send(self->peer.sync));
+	pthread_join(self->thread, NULL);
+	EXPECT_EQ(POLLIN, self->poller.events);
+	EXPECT_FALSE(load(waiter.returned));
+	store(self->hub.state->kick, 1);
+	dw_wake(self->hub.fd, DISTWORKER_WAKE_SELF, 0);
+	EXPECT_EQ(0, waiter_join(&waiter));
+	EXPECT_EQ(0, peer_join(&self->peer));
+}
+
+TEST_F(poller, of_the_hub_is_woken_by_a_kick)
+{
+	ASSERT_TRUE(poller_start(&self->poller, &self->thread, &self->hub.line->asleep));
+	store(self->hub.state->kick, 1);
+	EXPECT_EQ(1, dw_wake(self->hub.fd, DISTWORKER_WAKE_SELF, 0));
+	pthread_join(self->thread, NULL);
+	EXPECT_EQ(POLLIN, self->poller.events);
+	EXPECT_EQ(0, peer_join(&self->peer));
+}
+
+TEST_F(poller, of_the_hub_is_woken_by_a_death)
+{
+	ASSERT_TRUE(poller_start(&self->poller, &self->thread, &self->hub.line->asleep));
+	EXPECT_EQ(SIGKILL, peer_kill(&self->peer));
+	pthread_join(self->thread, NULL);
+	EXPECT_EQ(POLLPRI, self->poller.events & POLLPRI);
+}
+
+TEST_F(poller, of_an_endpoint_is_woken_by_a_post)
+{
+	int endpoint;
+
+	EXPECT_EQ(0, peer_join(&self->peer));
+	ASSERT_EQ(0, dw_rearm(self->hub.fd, 0, NULL));
+	endpoint = dw_create(self->hub.fd, 0);
+	ASSERT_EQ(0, dw_bind(self->hub.fd, 0, getpid(), NULL));
+	ASSERT_EQ(0, dw_attach(endpoint, NULL));
+	self->poller.fd = endpoint;
+	ASSERT_TRUE(poller_start(&self->poller, &self->thread, &hub_mailbox(&self->hub, 0)->asleep));
+	EXPECT_EQ(1, hub_post(&self->hub, 0));
+	pthread_join(self->thread, NULL);
+	EXPECT_EQ(POLLIN, self->poller.events);
+}
+
+TEST_F(poller, waits_for_a_mailbox_and_another_file_at_once)
+{
+	int other = eventfd(0, EFD_CLOEXEC);
+	struct pollfd files[2] = { { .fd = self->hub.fd, .events = POLLIN },
+				   { .fd = other, .events = POLLIN } };
+	__u64 one = 1;
+
+	ASSERT_EQ(8, write(other, &one, 8));
+	EXPECT_EQ(1, poll(files, 2, 10000));
+	EXPECT_EQ(0, files[0].revents);
+	ASSERT_EQ(8, read(other, &one, 8));
+	ASSERT_TRUE(sync_send(self->peer.sync));
+	EXPECT_EQ(1, poll(files, 2, 10000));
+	EXPECT_EQ(POLLIN, files[0].revents);
+	EXPECT_EQ(0, files[1].revents);
+	EXPECT_EQ(0, peer_join(&self->peer));
+}
+
+/* ---------------------------------------------------------------- hand-overs by epoll alone */
+
+static void peer_serves_by_epoll(struct endpoint *endpoint)
+{
+	__u32 rounds = *(__u32 *)endpoint->argument, seen = 0;
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	CHECK_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, endpoint->fd, &event));
+	while (seen < rounds) {
+		CHECK_EQ(1, epoll_wait(epoll, &event, 1, 10000));
+		CHECK_EQ(EPOLLIN, event.events);
+		seen = load(endpoint->box->post);
+		store(endpoint->box->seen, seen);
+		store(endpoint->box->done, seen);
+		full_barrier();
+		if (load(endpoint->hub_line->asleep))
+			CHECK_EQ(0, dw_endpoint_wake(endpoint->fd));
+	}
+	sync_receive(endpoint->sync);
+}
+
+FIXTURE(epoll_trigger)
+{
+};
+
+FIXTURE_VARIANT(epoll_trigger)
+{
+	__u32 flags;
+};
+
+FIXTURE_VARIANT_ADD(epoll_trigger, level) { .flags = 0 };
+FIXTURE_VARIANT_ADD(epoll_trigger, edge) { .flags = EPOLLET };
+FIXTURE_VARIANT_ADD(epoll_trigger, oneshot) { .flags = EPOLLONESHOT };
+
+FIXTURE_SETUP(epoll_trigger)
+{
+}
+
+FIXTURE_TEARDOWN(epoll_trigger)
+{
+}
+
+TEST_F(epoll_trigger, loses_no_hand_over_between_two_sides_that_only_poll)
+{
+	struct epoll_event event = { .events = EPOLLIN | variant->flags };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	__u32 rounds = 1500;
+	struct peer peer;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_serves_by_epoll, &rounds));
+	hub_drain_state(&hub);
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, hub.fd, &event));
+	for (__u32 i = 1; i <= rounds; i++) {
+		ASSERT_LE(0, hub_post(&hub, 0));
+		while (load(hub_mailbox(&hub, 0)->done) != i) {
+			ASSERT_EQ(1, epoll_wait(epoll, &event, 1, 10000));
+			if (variant->flags & EPOLLONESHOT) {
+				event.events = EPOLLIN | EPOLLONESHOT;
+				ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_MOD, hub.fd, &event));
+			}
+		}
+		store(hub.state->seen[0], i);
+	}
+	EXPECT_EQ(0, peer_join(&peer));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * To be seen: fdinfo of hubs and endpoints, their counters, and debugfs.
+ */
+#include "distworker_test.h"
+
+static char text[65536];
+
+static bool read_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t length = 0;
+	ssize_t got;
+
+	if (fd < 0)
+		return false;
+	while ((got = read(fd, text + length, sizeof(text) - 1 - length)) > 0)
+		length += got;
+	close(fd);
+	text[length] = 0;
+	return true;
+}
+
+static bool read_fdinfo(pid_t pid, int fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
+	return read_file(path);
+}
+
+/* The value of "key:value" in the line that begins with `line`; NULL if there is none. */
+static const char *field(const char *line, const char *key)
+{
+	static char value[64];
+	char pattern[64];
+	const char *start = text, *found, *end;
+
+	while (strncmp(start, line, strlen(line))) {
+		start = strchr(start, '\n');
+		if (!start)
+			return NULL;
+		start++;
+	}
+	end = strchrnul(start, '\n');
+	snprintf(pattern, sizeof(pattern), "%s:", key);
+	for (found = start; found && found < end; found++) {
+		found = strstr(found, pattern);
+		if (!found || found >= end)
+			return NULL;
+		if (found == start || found[-1] == ' ' || found[-1] == '\t')
+			break;
+	}
+	if (!found || found >= end)
+		return NULL;
+	found += strlen(pattern);
+	snprintf(value, sizeof(value), "%.*s", (int)strcspn(found, " \n"), found);
+	return value;
+}
+
+static long long number(const char *line, const char *key)
+{
+	const char *value = field(line, key);
+
+	return value ? strtoll(value, NULL, 0) : -1;
+}
+
+TEST(fdinfo_of_a_hub_tells_owner_size_peers_and_words)
+{
+	struct peer peer;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 3, 2 * BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 1, peer_idles, NULL));
+	hub_mailbox(&hub, 1)->post = 17;
+	hub_mailbox(&hub, 1)->done = 16;
+	hub.state->kick = 3;
+	ASSERT_TRUE(read_fdinfo(getpid(), hub.fd));
+	EXPECT_EQ(getpid(), number("hub:", "owner"));
+	EXPECT_STREQ("owned", field("hub:", "state"));
+	EXPECT_EQ(3, number("hub:", "mailboxes"));
+	EXPECT_EQ(2 * BOX_BYTES, number("hub:", "mailbox_bytes"));
+	EXPECT_EQ(hub.setup.mapping_bytes, number("hub:", "bytes"));
+	EXPECT_EQ(3, number("hub:", "kick"));
+	EXPECT_STREQ("free", field("mailbox:0", "state"));
+	EXPECT_STREQ("attached", field("mailbox:1", "state"));
+	EXPECT_EQ(peer.pid, number("mailbox:1", "pid"));
+	EXPECT_EQ(17, number("mailbox:1", "post"));
+	EXPECT_EQ(16, number("mailbox:1", "done"));
+	EXPECT_STREQ("free", field("mailbox:2", "state"));
+	EXPECT_EQ(SIGKILL, peer_kill(&peer));
+	ASSERT_TRUE(read_fdinfo(getpid(), hub.fd));
+	EXPECT_STREQ("dead", field("mailbox:1", "state"));
+	EXPECT_STREQ("exit", field("mailbox:1", "cause"));
+	EXPECT_EQ(SIGKILL, number("mailbox:1", "status"));
+}
+
+TEST(fdinfo_of_a_device_that_is_no_hub_yet_tells_nothing_and_does_no_harm)
+{
+	int fd = device_open();
+
+	ASSERT_TRUE(read_fdinfo(getpid(), fd));
+	EXPECT_TRUE(strstr(text, "hub:") == NULL);
+}
+
+static void peer_waits_three_times(struct endpoint *endpoint)
+{
+	for (__u32 seen = 0; seen < 3; seen++)
+		CHECK_EQ(0, dw_endpoint_wait(endpoint->fd, DISTWORKER_WAIT_NOSPIN, seen, soon(),
+					     NULL));
+	CHECK(sync_send(endpoint->sync));
+	sync_receive(endpoint->sync);
+}
+
+TEST(counters_count_wakes_sleeps_and_time_asleep_and_agree_everywhere)
+{
+	struct distworker_mailbox_query query;
+	struct peer peer;
+	struct hub hub;
+	int endpoint;
+	__u64 start = now_ns();
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	endpoint = dw_create(hub.fd, 0);
+	ASSERT_EQ(0, peer_start_on(&peer, &hub, 0, dup(endpoint), peer_waits_three_times, NULL));
+	for (int i = 0; i < 3; i++) {
+		ASSERT_TRUE(WAIT_UNTIL(peer_sleeps(&hub, 0, peer.pid)));
+		ASSERT_TRUE(read_fdinfo(peer.pid, endpoint));
+		EXPECT_NE(0, number("mailbox:0", "asleep"));
+		EXPECT_EQ(peer.pid, number("mailbox:0", "tid"));
+		ASSERT_EQ(1, hub_post(&hub, 0));
+	}
+	ASSERT_TRUE(sync_receive(peer.sync));
+	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
+	EXPECT_EQ(3, query.wakes);
+	EXPECT_EQ(3, query.sleeps);
+	EXPECT_EQ(0, query.spins_won);
+	EXPECT_EQ(0, query.spins_lost);
+	EXPECT_LT(0, query.sleep_ns);
+	EXPECT_GT(now_ns() - start, query.sleep_ns);
+	/* Through the owner's copy of the endpoint, the peer's, and the hub. */
+	for (int i = 0; i < 3; i++) {
+		ASSERT_TRUE(read_fdinfo(i == 1 ? peer.pid : getpid(), i == 2 ? hub.fd : endpoint));
+		EXPECT_EQ(3, number("mailbox:0", "wakes"));
+		EXPECT_EQ(3, number("mailbox:0", "sleeps"));
+		EXPECT_EQ(0, number("mailbox:0", "spins_won"));
+		EXPECT_EQ(0, number("mailbox:0", "spins_lost"));
+		EXPECT_EQ(query.sleep_ns, number("mailbox:0", "sleep_ns"));
+		EXPECT_EQ(0, number("mailbox:0", "asleep"));
+		EXPECT_EQ(3, number("mailbox:0", "post"));
+	}
+	EXPECT_EQ(0, peer_join(&peer));
+}
+
+TEST(wakes_for_nobody_are_not_counted)
+{
+	struct distworker_mailbox_query query;
+	struct peer peer;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_idles, NULL));
+	for (int i = 0; i < 5; i++)
+		EXPECT_EQ(0, dw_wake(hub.fd, 0, 1));
+	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
+	EXPECT_EQ(0, query.wakes);
+	EXPECT_EQ(0, query.sleeps);
+	EXPECT_EQ(0, peer_join(&peer));
+}
+
+TEST(fdinfo_is_readable_while_the_hub_is_in_full_use)
+{
+	struct waiter waiter;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 64, BOX_BYTES));
+	ASSERT_TRUE(waiter_start(&waiter, &hub, ~0ULL));
+	for (int i = 0; i < 100; i++)
+		ASSERT_TRUE(read_fdinfo(getpid(), hub.fd));
+	EXPECT_EQ(DISTWORKER_ASLEEP_WAITER, number("hub:", "asleep"));
+	EXPECT_EQ(waiter.tid, number("hub:", "tid"));
+	store(hub.state->kick, 1);
+	dw_wake(hub.fd, DISTWORKER_WAKE_SELF, 0);
+	EXPECT_EQ(0, waiter_join(&waiter));
+}
+
+TEST(debugfs_lists_all_hubs_and_forgets_closed_ones)
+{
+	static const char path[] = "/sys/kernel/debug/distworker/hubs";
+	char line[64];
+	struct hub hubs[2];
+
+	if (access(path, R_OK))
+		SKIP(return, "visible: no %s", path);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, hub_open(&hubs[i], 2 + i, BOX_BYTES));
+		ASSERT_TRUE(read_fdinfo(getpid(), hubs[i].fd));
+		snprintf(line, sizeof(line), "hub:%lld owner:%d", number("hub:", "hub"), getpid());
+		ASSERT_TRUE(read_file(path));
+		EXPECT_TRUE(strstr(text, line) != NULL);
+	}
+	hub_close(&hubs[1]);
+	ASSERT_TRUE(read_file(path));
+	EXPECT_TRUE(strstr(text, line) == NULL);
+}
+
+TEST(tracepoints_are_there)
+{
+	static const char *const names[] = { "wake", "wait_begin", "wait_end", "attach", "death" };
+	char path[128];
+
+	if (access("/sys/kernel/tracing/events", R_OK))
+		SKIP(return, "visible: no tracefs");
+	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path),
+			 "/sys/kernel/tracing/events/distworker/distworker_%s/format", names[i]);
+		EXPECT_EQ(0, access(path, R_OK)) {
+			TH_LOG("no %s", path);
+		}
+	}
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * A test program in one header: TEST(name) { … CHECK(…) … }. It brings main(): all
+ * tests, or those whose names contain one of the arguments; TAP on stdout, and
+ * "N passed, M failed" in the end. A test that takes longer than UNIT_SECONDS
+ * fails the program: it hangs. Children of tests leave with _exit().
+ */
+#ifndef UNIT_H
+#define UNIT_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef UNIT_SECONDS
+#define UNIT_SECONDS 120
+#endif
+
+struct unit_test {
+	const char *name;
+	void (*run)(void);
+	struct unit_test *next;
+};
+
+static struct unit_test *unit_first, **unit_end = &unit_first;
+static const char *unit_now = "none";
+static const char *unit_skipped;
+static int unit_failures;
+
+#define TEST(test_name) \
+	static void test_name(void); \
+	__attribute__((constructor)) static void unit_add_##test_name(void) \
+	{ \
+		static struct unit_test test = { #test_name, test_name, NULL }; \
+		*unit_end = &test; \
+		unit_end = &test.next; \
+	} \
+	static void test_name(void)
+
+/* Counts a failure and goes on. True if the condition holds. */
+#define CHECK(condition) \
+	((condition) ? true : \
+	 (unit_failures++, printf("# %s:%d: %s: %s\n", __FILE__, __LINE__, unit_now, #condition), false))
+
+/* Integers. */
+#define CHECK_EQ(got, wanted) \
+	unit_check_equal((long long)(got), (long long)(wanted), #got, __FILE__, __LINE__)
+
+#define CHECK_STR(got, part) \
+	unit_check_contains((got), (part), #got, __FILE__, __LINE__)
+
+/* Ends the test when the rest makes no sense without it. */
+#define REQUIRE(condition) \
+	do { \
+		if (!CHECK(condition)) \
+			return; \
+	} while (0)
+
+#define SKIP(reason) \
+	do { \
+		unit_skipped = (reason); \
+		return; \
+	} while (0)
+
+__attribute__((unused)) static bool unit_check_equal(long long got, long long wanted,
+						     const char *what, const char *file, int line)
+{
+	if (got == wanted)
+		return true;
+	unit_failures++;
+	printf("# %s:%d: %s: %s is %lld, not %lld\n", file, line, unit_now, what, got, wanted);
+	return false;
+}
+
+/* Whether `got` contains `part`. */
+__attribute__((unused)) static bool unit_check_contains(const char *got, const char *part,
+							const char *what, const char *file, int line)
+{
+	if (strstr(got, part))
+		return true;
+	unit_failures++;
+	printf("# %s:%d: %s: %s is \"%s\", without \"%s\"\n", file, line, unit_now, what, got, part);
+	return false;
+}
+
+static void unit_hangs(int signal)
+{
+	static const char text[] = "not ok - a test hangs: ";
+	ssize_t written = write(STDOUT_FILENO, text, sizeof(text) - 1);
+
+	(void)signal;
+	written = write(STDOUT_FILENO, unit_now, strlen(unit_now));
+	written = write(STDOUT_FILENO, "\n0 passed, 1 failed\n", 20);
+	(void)written;
+	_exit(1);
+}
+
+static bool unit_selected(const char *name, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strstr(name, argv[i]))
+			return true;
+	return argc < 2;
+}
+
+int main(int argc, char **argv)
+{
+	int number = 0, passed = 0, failed = 0, skipped = 0;
+
+	/* Forked children must not print again what is in the buffer. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGALRM, unit_hangs);
+	for (struct unit_test *test = unit_first; test; test = test->next)
+		number += unit_selected(test->name, argc, argv);
+	printf("1..%d\n", number);
+	number = 0;
+	for (struct unit_test *test = unit_first; test; test = test->next) {
+		if (!unit_selected(test->name, argc, argv))
+			continue;
+		unit_now = test->name;
+		unit_skipped = NULL;
+		unit_failures = 0;
+		alarm(UNIT_SECONDS);
+		test->run();
+		alarm(0);
+		number++;
+		if (unit_failures)
+			failed++;
+		else if (unit_skipped)
+			skipped++;
+		else
+			passed++;
+		printf("%sok %d - %s%s%s\n", unit_failures ? "not " : "", number, test->name,
+		       unit_skipped && !unit_failures ? " # SKIP " : "",
+		       unit_skipped && !unit_failures ? unit_skipped : "");
+	}
+	printf("%d passed, %d failed", passed, failed);
+	if (skipped)
+		printf(", %d skipped", skipped);
+	printf("\n");
+	return failed != 0;
+}
+
+#endif

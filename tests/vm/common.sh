@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: LGPL-2.1-only OR MIT
+# shellcheck shell=bash
+#
+# common.sh: what the scripts of tests/vm share. Sourced, never run.
+#
+# Owns the place of the cache, the way to say "this failed, because", and the way to get a missing tool: from the
+# machine's own apt, as root or through sudo, and else by naming the packages. Nothing here knows a host name.
+
+# Everything that is downloaded or built lies here and may be removed at any time.
+DW_CACHE=${DW_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/distworker}
+
+# Exit codes of tests/vm/run that are not the command's own; README.md lists them.
+# shellcheck disable=SC2034
+readonly EXIT_KERNEL=120 EXIT_GUEST=121 EXIT_SETUP=122 EXIT_USAGE=123 EXIT_TIMEOUT=124
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() { say "$*"; exit "$EXIT_USAGE"; }
+
+# as_root COMMAND...: run it as root, or fail without asking for a password.
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+		sudo -n "$@"
+	else
+		return 1
+	fi
+}
+
+# apt_install PACKAGE...: fails with one sentence that names the packages.
+apt_install() {
+	local log
+	log=$(mktemp)
+	say "installing $* (apt-get)"
+	if as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1 ||
+	   { as_root apt-get update >>"$log" 2>&1 &&
+	     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >>"$log" 2>&1; }
+	then
+		rm -f "$log"
+		return 0
+	fi
+	tail -n 5 "$log" >&2
+	rm -f "$log"
+	die "missing packages: $*; install them as root: apt-get install $*"
+}
+
+# need_tools TOOL:PACKAGE...: install the packages of those tools that are not there.
+need_tools() {
+	local pair missing=()
+	for pair; do
+		PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+	done
+	[ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+}
+
+# apt_download FOLDER PACKAGE...: the .deb files of the packages, for any user; sets nothing up.
+apt_download() {
+	local folder=$1 log options=()
+	shift
+	[ "$(id -u)" -ne 0 ] || options=(-o APT::Sandbox::User=root)
+	log=$(mktemp)
+	if (cd "$folder" && apt-get "${options[@]}" download "$@") >"$log" 2>&1 ||
+	   { as_root apt-get update >>"$log" 2>&1 &&
+	     (cd "$folder" && apt-get "${options[@]}" download "$@") >>"$log" 2>&1; }
+	then
+		rm -f "$log"
+		return 0
+	fi
+	tail -n 5 "$log" >&2
+	rm -f "$log"
+	die "cannot download $*: is apt configured and are its lists there (apt-get update)?"
+}
+
+# with_lock NAME: hold the lock of that part of the cache until this shell ends (file descriptor 9).
+with_lock() {
+	mkdir -p "$DW_CACHE"
+	exec 9>"$DW_CACHE/$1.lock"
+	flock 9
+}

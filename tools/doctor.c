@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * distworker doctor: one line per thing that a hierarchy needs: OK, WARN (it
+ * works, but …) or FAIL (it does not), and what to do about it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/distworker.h>
+#include "drivers.h"
+#include "tool.h"
+
+#define DEVICE "/dev/distworker"
+#define FILES_WANTED 1024
+#define RESERVED_BYTES (8ull << 30)	/* four heap rings and an arena, at their defaults */
+
+enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL };
+
+struct visit {
+	struct json_object *json;	/* NULL: lines of text */
+	enum verdict worst;
+};
+
+/* One line; `remedy` is "" where there is nothing to do. */
+__attribute__((format(printf, 5, 6)))
+static void say(struct visit *visit, enum verdict verdict, const char *subject, const char *remedy,
+		const char *format, ...)
+{
+	static const char *const words[] = { "OK", "WARN", "FAIL" };
+	char text[512];
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(text, sizeof(text), format, list);
+	va_end(list);
+	if (verdict > visit->worst)
+		visit->worst = verdict;
+	if (visit->json) {
+		struct json_object *line = json_object_new_object();
+
+		json_object_object_add(line, "verdict", json_object_new_string(words[verdict]));
+		json_object_object_add(line, "subject", json_object_new_string(subject));
+		json_object_object_add(line, "text", json_object_new_string(text));
+		json_object_object_add(line, "remedy", json_object_new_string(remedy));
+		json_object_array_add(visit->json, line);
+		return;
+	}
+	printf("%-4s  %-10s %s\n", words[verdict], subject, text);
+	if (*remedy)
+		printf("%17s-> %s\n", "", remedy);
+}
+
+/* The first line of a file without its newline, or NULL. */
+static const char *first_line(const char *path, char *text, size_t bytes)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, text, bytes - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (length < 0)
+		return NULL;
+	text[length] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return text;
+}
+
+static void check_version(struct visit *visit)
+{
+	if (strcmp(DW_VERSION, dw_version()))
+		say(visit, VERDICT_WARN, "version", "install both from one release",
+		    "the program is %s, the library that it found is %s", DW_VERSION, dw_version());
+	else
+		say(visit, VERDICT_OK, "version", "", "%s, program and library", DW_VERSION);
+}
+
+/* ------------------------------------------------------------------- module */
+
+/* Whether a module file lies where modprobe looks for this kernel. */
+static bool module_installed(const char *release)
+{
+	static const char *const places[] = { "updates/dkms", "extra", "updates",
+					      "kernel/drivers/misc" };
+	static const char *const endings[] = { "", ".xz", ".zst", ".gz" };
+	char path[512];
+
+	for (size_t i = 0; i < COUNT_OF(places); i++)
+		for (size_t n = 0; n < COUNT_OF(endings); n++) {
+			snprintf(path, sizeof(path), "/lib/modules/%s/%s/distworker.ko%s", release,
+				 places[i], endings[n]);
+			if (!access(path, F_OK))
+				return true;
+		}
+	return false;
+}
+
+static void module_absent(struct visit *visit)
+{
+	char text[64], remedy[256];
+	struct utsname kernel;
+
+	uname(&kernel);
+	if (first_line("/sys/module/distworker/version", text, sizeof(text)) ||
+	    !access("/sys/module/distworker", F_OK))
+		say(visit, VERDICT_WARN, "module", "load it again, and look into dmesg",
+		    "it is loaded, but there is no " DEVICE);
+	else if (access("/proc/modules", F_OK))
+		say(visit, VERDICT_OK, "module", "",
+		    "none: this kernel (%s) has no loadable modules; the futex provider is used",
+		    kernel.release);
+	else if (module_installed(kernel.release))
+		say(visit, VERDICT_WARN, "module", "modprobe distworker",
+		    "it is installed for this kernel, but not loaded");
+	else {
+		snprintf(remedy, sizeof(remedy), "dkms install distworker/%s && modprobe distworker "
+			 "(README: \"The module\")", DW_VERSION);
+		say(visit, VERDICT_WARN, "module", remedy, "it is not installed for this kernel (%s)",
+		    kernel.release);
+	}
+}
+
+static void module_refused(struct visit *visit, int error)
+{
+	if (error == EACCES || error == EPERM)
+		say(visit, VERDICT_WARN, "module",
+		    "install the udev rule (60-distworker.rules) and join its group, or as root: "
+		    "chmod 0666 " DEVICE, "no permission to open " DEVICE);
+	else
+		say(visit, VERDICT_WARN, "module", "unload and load the module; dmesg tells more",
+		    DEVICE " cannot be opened: %s", strerror(error));
+}
+
+static void check_module(struct visit *visit)
+{
+	struct dw_provider_info info = DW_OPTIONS(dw_provider_info);
+	char version[64];
+	int fd;
+
+	if (access(DEVICE, F_OK)) {
+		module_absent(visit);
+	} else {
+		fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			module_refused(visit, errno);
+		else
+			close(fd);
+		if (fd >= 0 && dw_provider_query(&info))
+			say(visit, VERDICT_WARN, "module", "", "%s", dw_strerror_last());
+		else if (fd >= 0 && info.module_abi != DISTWORKER_ABI_VERSION)
+			say(visit, VERDICT_WARN, "module",
+			    "install module and library from one release",
+			    "it speaks ABI version %u, the library version %d: it is not used",
+			    info.module_abi, DISTWORKER_ABI_VERSION);
+		else if (fd >= 0)
+			say(visit, VERDICT_OK, "module", "", "loaded, version %s, ABI %u",
+			    first_line("/sys/module/distworker/version", version,
+				       sizeof(version)) ? version : "unknown", info.module_abi);
+	}
+	info = DW_OPTIONS(dw_provider_info);
+	if (dw_provider_query(&info))
+		say(visit, VERDICT_FAIL, "provider", "", "there is none: %s", dw_strerror_last());
+	else
+		say(visit, VERDICT_OK, "provider", "", "%s: %s",
+		    info.provider == DW_PROVIDER_KERNEL ? "kernel" : "futex", info.reason);
+	if (info.provider != DW_PROVIDER_KERNEL)
+		say(visit, VERDICT_OK, "gain", "",
+		    "the module would add: waking many children with one call, waking and "
+		    "sleeping in one, and the kernel's own word on who died");
+}
+
+/* ------------------------------------------------------------------- kernel */
+
+static void check_calls(struct visit *visit)
+{
+	uint32_t word = 0;
+	struct timespec soon = { 0 };
+	int fd;
+
+	if (syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL, 0) < 0)
+		say(visit, VERDICT_FAIL, "futex", "allow futex(2) in the sandbox's filter",
+		    "futex(2) does not work: %s", strerror(errno));
+	else if (syscall(SYS_futex, &word, FUTEX_WAIT, 1, &soon, NULL, 0) < 0 && errno != EAGAIN)
+		say(visit, VERDICT_FAIL, "futex", "", "futex(2) does not wait: %s",
+		    strerror(errno));
+	else
+		say(visit, VERDICT_OK, "futex", "", "works");
+	fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (fd < 0)
+		say(visit, VERDICT_FAIL, "pidfd", "a kernel from 5.3 on, or another sandbox filter",
+		    "pidfd_open(2) does not work: %s", strerror(errno));
+	else
+		say(visit, VERDICT_OK, "pidfd", "", "works: deaths of children are seen at once");
+	if (fd >= 0)
+		close(fd);
+}
+
+static void check_cpus(struct visit *visit)
+{
+	cpu_set_t set;
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	int usable = sched_getaffinity(0, sizeof(set), &set) ? (int)online : CPU_COUNT(&set);
+
+	if (usable == 1)
+		say(visit, VERDICT_WARN, "CPUs", online > 1 ? "start it without taskset" : "",
+		    "one of %ld is usable: parent and children take turns", online);
+	else
+		say(visit, VERDICT_OK, "CPUs", "", "%d of %ld are usable", usable, online);
+}
+
+/* ------------------------------------------------------------------- limits */
+
+static void check_limit(struct visit *visit, int resource, const char *subject, rlim_t wanted,
+			const char *remedy)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit))
+		return;
+	if (limit.rlim_cur == RLIM_INFINITY)
+		say(visit, VERDICT_OK, subject, "", "unlimited");
+	else if (limit.rlim_cur < wanted)
+		say(visit, VERDICT_WARN, subject, remedy, "the limit is %ju, large trees need %ju",
+		    (uintmax_t)limit.rlim_cur, (uintmax_t)wanted);
+	else
+		say(visit, VERDICT_OK, subject, "", "the limit is %ju", (uintmax_t)limit.rlim_cur);
+}
+
+static void check_pids(struct visit *visit)
+{
+	char line[512], path[600], value[64];
+	FILE *file = fopen("/proc/self/cgroup", "re");
+	bool found = false;
+
+	while (file && !found && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (strncmp(line, "0::", 3))
+			continue;
+		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/pids.max", line + 3);
+		found = first_line(path, value, sizeof(value));
+	}
+	if (file)
+		fclose(file);
+	if (found && strcmp(value, "max") && strtoull(value, NULL, 10) < 256)
+		say(visit, VERDICT_WARN, "pids", "raise pids.max (systemd: TasksMax=)",
+		    "the control group allows %s processes and threads", value);
+}
+
+/* The arena and the heap are reserved as one sparse shared mapping each, and filled by use. */
+static void check_memory(struct visit *visit)
+{
+	char text[32];
+	const char *overcommit = first_line("/proc/sys/vm/overcommit_memory", text, sizeof(text));
+	void *memory = mmap(NULL, RESERVED_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		say(visit, VERDICT_FAIL, "reserve", overcommit && *overcommit == '2' ?
+		    "sysctl vm.overcommit_memory=0, or take smaller heap rings and arena" :
+		    "raise ulimit -v, or take smaller heap rings and arena",
+		    "%llu GiB of address space cannot be reserved: %s", RESERVED_BYTES >> 30,
+		    strerror(errno));
+	else
+		say(visit, VERDICT_OK, "reserve", "", "%llu GiB of address space can be reserved",
+		    RESERVED_BYTES >> 30);
+	if (memory != MAP_FAILED)
+		munmap(memory, RESERVED_BYTES);
+}
+
+static void check_shm(struct visit *visit)
+{
+	struct statvfs fs;
+	int fd = memfd_create("distworker-doctor", MFD_CLOEXEC);
+
+	if (fd < 0)
+		say(visit, VERDICT_FAIL, "memfd", "allow memfd_create(2) in the sandbox's filter",
+		    "memfd_create(2) does not work: %s", strerror(errno));
+	else
+		close(fd);
+	if (statvfs("/dev/shm", &fs))
+		say(visit, VERDICT_WARN, "/dev/shm", "mount -t tmpfs tmpfs /dev/shm",
+		    "it is not there: %s", strerror(errno));
+	else if ((uint64_t)fs.f_bavail * fs.f_frsize < 64ull << 20)
+		say(visit, VERDICT_WARN, "/dev/shm", "mount -o remount,size=50% /dev/shm "
+		    "(docker: --shm-size)", "only %llu MiB are free",
+		    (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
+	else
+		say(visit, VERDICT_OK, "/dev/shm", "", "%llu MiB are free",
+		    (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
+}
+
+static void check_drivers(struct visit *visit)
+{
+	struct driver *drivers = calloc(DRIVERS_MAX, sizeof(*drivers));
+	size_t count = drivers ? drivers_find(drivers) : 0;
+	bool sim = false;
+
+	for (size_t i = 0; i < count; i++) {
+		char subject[80];
+
+		snprintf(subject, sizeof(subject), "%.63s", drivers[i].name);
+		sim |= drivers[i].table && !strcmp(drivers[i].name, "sim");
+		if (drivers[i].error[0])
+			say(visit, VERDICT_WARN, subject, "", "%.400s", drivers[i].error);
+		else
+			say(visit, VERDICT_OK, subject, "", "chip driver, %zu device%s",
+			    drivers[i].devices, drivers[i].devices == 1 ? "" : "s");
+	}
+	if (!sim)
+		say(visit, VERDICT_WARN, "drivers", "install distworker whole, or set DW_CHIP_PATH",
+		    "the driver sim is not found: no simulated chips");
+	free(drivers);
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+	if (key == 'j')
+		*(bool *)state->input = true;
+	else if (key == ARGP_KEY_ARG)
+		argp_error(state, "doctor takes no argument, \"%s\" is one", text);
+	else
+		return ARGP_ERR_UNKNOWN;
+	return 0;
+}
+
+int verb_doctor(int argc, char **argv)
+{
+	static const struct argp_option options[] = {
+		{ "json", 'j', NULL, 0, "as one JSON list", 0 },
+		{ 0 },
+	};
+	static const struct argp argp = {
+		.options = options, .parser = parse,
+		.doc = "Look for what is missing on this machine, and tell what to do about it."
+		       "\vOK: fine. WARN: it works, but less well. FAIL: hierarchies will not work.\n\n"
+		       "Exit status: 0 nothing failed, 6 a line says FAIL, 2 usage.\n\n"
+		       "Example:\n  distworker doctor\n",
+	};
+	struct visit visit = { 0 };
+	bool json = false;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &json);
+	if (json)
+		visit.json = json_object_new_array();
+	check_version(&visit);
+	check_module(&visit);
+	check_calls(&visit);
+	check_cpus(&visit);
+	check_limit(&visit, RLIMIT_NOFILE, "open files", FILES_WANTED, "ulimit -n 4096");
+	check_limit(&visit, RLIMIT_NPROC, "processes", 512, "ulimit -u 4096");
+	check_pids(&visit);
+	check_memory(&visit);
+	check_shm(&visit);
+	check_drivers(&visit);
+	if (visit.json) {
+		printf("%s\n", json_object_to_json_string_ext(visit.json, JSON_STYLE));
+		json_object_put(visit.json);
+	}
+	return visit.worst == VERDICT_FAIL ? TOOL_UNHEALTHY : TOOL_OK;
+}

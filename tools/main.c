@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * distworker: one program, a table of verbs. A verb gets argv from its own name
+ * on, with "distworker VERB" as argv[0], so that its messages name it.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <distworker/distworker.h>
+#include "tool.h"
+
+static const struct verb {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary;
+} verbs[] = {
+	{ "run", verb_run, "build a hierarchy and run a job on it" },
+	{ "info", verb_info, "versions, provider, limits, drivers" },
+	{ "doctor", verb_doctor, "what is missing on this machine, and what to do about it" },
+};
+
+static void usage(FILE *file)
+{
+	fprintf(file, "Usage: distworker VERB [OPTION...]\n\n");
+	for (size_t i = 0; i < COUNT_OF(verbs); i++)
+		fprintf(file, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
+	fprintf(file, "\n"
+		"  distworker VERB --help    options of a verb, with an example\n"
+		"  distworker --version\n\n"
+		"Example: distworker run digits --nodes 2 --chips 2\n");
+}
+
+int main(int argc, char **argv)
+{
+	static char name[64];
+	const char *names[COUNT_OF(verbs)], *near;
+
+	program_invocation_name = "distworker";
+	argp_err_exit_status = TOOL_USAGE;
+	if (argc < 2) {
+		usage(stderr);
+		return TOOL_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		usage(stdout);
+		return tool_flush(TOOL_OK);
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		printf("distworker %s (library %s)\n", DW_VERSION, dw_version());
+		return tool_flush(TOOL_OK);
+	}
+	for (size_t i = 0; i < COUNT_OF(verbs); i++) {
+		names[i] = verbs[i].name;
+		if (strcmp(argv[1], verbs[i].name))
+			continue;
+		snprintf(name, sizeof(name), "distworker %s", verbs[i].name);
+		argv[1] = name;
+		program_invocation_name = name;
+		return tool_flush(verbs[i].run(argc - 1, argv + 1));
+	}
+	near = tool_nearest(argv[1], names, COUNT_OF(names));
+	return tool_fail(TOOL_USAGE,
+			 "there is no verb \"%s\"; %s%s%s`distworker --help` lists them", argv[1], near ? "did you mean \"" : "", near ? near : "",
+			 near ? "\"? " : "");
+}

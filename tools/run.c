@@ -1,0 +1,507 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * distworker run: load a job, build the hierarchy, run, tell.
+ *
+ * SIGINT and SIGTERM are blocked before the first fork, so that children inherit the
+ * mask: Ctrl-C reaches the whole foreground group, but only this process acts on
+ * it. No thread is made before dw_worker_init() has forked.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+#include "job_file.h"
+#include "run_options.h"
+#include "summary.h"
+#include "tool.h"
+
+#define KILL_SECONDS 5.0	/* for the library to see that all its children are dead */
+#define AGAIN_SECONDS 0.2	/* earlier it is still the first signal: timeout(1) sends two */
+
+struct session {
+	struct run_options options;
+	struct job_file file;
+	struct plan *plan;
+	struct distworker_tree *tree;
+	void *state;
+	bool prepared;
+	struct summary summary;
+	char hierarchy[256];
+	int signals;			/* signalfd */
+};
+
+/* The run, and the thread that waits for it. */
+struct flight {
+	struct dw_run *run;
+	struct dw_args *args;
+	pthread_t waiter;
+	int done;			/* eventfd: the fields below are set */
+	int result;
+	char text[ERROR_BYTES];		/* errors are per thread: kept here */
+};
+
+/* --------------------------------------------------- what a job can call */
+
+struct environment {
+	struct distworker_job_environment base;
+	char *text;			/* ERROR_BYTES; "" until fail is called */
+};
+
+static int environment_fail(const struct distworker_job_environment *base, int error,
+			    const char *format, ...)
+{
+	const struct environment *environment = (const struct environment *)base;
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(environment->text, ERROR_BYTES, format, list);
+	va_end(list);
+	return -error;
+}
+
+struct report {
+	struct distworker_job_report base;
+	struct summary *summary;
+};
+
+static struct result *report_slot(const struct distworker_job_report *base, const char *key)
+{
+	struct summary *summary = ((const struct report *)base)->summary;
+	struct result *result;
+
+	if (summary->result_count == RESULTS_MAX)
+		return NULL;
+	result = &summary->results[summary->result_count++];
+	snprintf(result->key, sizeof(result->key), "%s", key);
+	return result;
+}
+
+static void report_number(const struct distworker_job_report *base, const char *key, double value,
+			  const char *text)
+{
+	struct result *result = report_slot(base, key);
+
+	if (!result)
+		return;
+	result->number = value;
+	result->is_number = true;
+	if (text)
+		snprintf(result->text, sizeof(result->text), "%s", text);
+	else
+		snprintf(result->text, sizeof(result->text), "%.10g", value);
+}
+
+static void report_text(const struct distworker_job_report *base, const char *key,
+			const char *value)
+{
+	struct result *result = report_slot(base, key);
+
+	if (result)
+		snprintf(result->text, sizeof(result->text), "%s", value);
+}
+
+static int report_fail(const struct distworker_job_report *base, int error, const char *format, ...)
+{
+	struct summary *summary = ((const struct report *)base)->summary;
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(summary->error, sizeof(summary->error), format, list);
+	va_end(list);
+	return -error;
+}
+
+/* ---------------------------------------------------------------- setting up */
+
+static int make_plan(struct session *session)
+{
+	const struct run_options *options = &session->options;
+	char text[512];
+	int err;
+
+	if (options->tree)
+		err = plan_from_file(options->tree, &options->plan, &session->plan, text,
+				     sizeof(text));
+	else
+		err = plan_from_options(&options->plan, &session->plan, text, sizeof(text));
+	if (err)
+		return tool_fail(options->tree ? TOOL_NO_TREE : TOOL_USAGE, "%s", text);
+	plan_describe(session->plan, session->hierarchy, sizeof(session->hierarchy));
+	session->summary.hierarchy = session->hierarchy;
+	if (plan_build(session->plan))
+		return tool_fail(TOOL_NO_TREE, "the hierarchy cannot be built: %s",
+				 dw_strerror_last());
+	session->tree = plan_tree(session->plan);
+	return session->tree ? TOOL_OK : tool_fail(TOOL_SYSTEM, "no memory for the hierarchy");
+}
+
+static const char *first_driver(const struct distworker_tree *tree)
+{
+	for (uint32_t i = 0; i < tree->count; i++)
+		if (tree->nodes[i].chip_count)
+			return tree->nodes[i].chips[0].driver;
+	return NULL;
+}
+
+static int prepare(struct session *session, struct environment *environment)
+{
+	const struct distworker_job *job = session->file.job;
+	char *text = session->summary.error;
+	int err;
+
+	*environment = (struct environment){
+		.base = {
+			.size = sizeof(environment->base), .root = session->plan->worker,
+			.tree = session->tree, .folder = session->file.folder,
+			.driver = first_driver(session->tree),
+			.argc = session->options.job_argc, .argv = session->options.job_argv,
+			.fail = environment_fail,
+		},
+		.text = text,
+	};
+	session->prepared = true;
+	err = job->prepare(&environment->base, &session->state);
+	if (!err)
+		return TOOL_OK;
+	/* What the job says itself is about its options; else the library has the cause. */
+	tool_fail(0, "%s: %s", job->name, text[0] ? text : dw_strerror_last());
+	return text[0] && err == -EINVAL ? TOOL_USAGE : TOOL_FAILED;
+}
+
+static int block_signals(struct session *session)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL))
+		return tool_fail(TOOL_SYSTEM, "signals cannot be blocked");
+	session->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (session->signals < 0)
+		return tool_fail(TOOL_SYSTEM, "signalfd: %s", strerror(errno));
+	return TOOL_OK;
+}
+
+/* The signal that came, or 0. */
+static int next_signal(const struct session *session)
+{
+	struct signalfd_siginfo info;
+
+	return read(session->signals, &info, sizeof(info)) == sizeof(info) ?
+	       (int)info.ssi_signo : 0;
+}
+
+static int bring_up(struct session *session)
+{
+	double began = tool_now();
+	int err;
+
+	/* What is in a buffer now would be written by every child. */
+	fflush(NULL);
+	err = dw_worker_init(session->plan->worker);
+	session->summary.init_seconds = tool_now() - began;
+	if (err)
+		return tool_fail(TOOL_NO_TREE, "the hierarchy did not come up: %s",
+				 dw_strerror_last());
+	return TOOL_OK;
+}
+
+/* ------------------------------------------------------------------- the run */
+
+static void *wait_for_run(void *context)
+{
+	struct flight *flight = context;
+	uint64_t one = 1;
+
+	flight->result = dw_run_wait(flight->run);
+	if (flight->result)
+		snprintf(flight->text, sizeof(flight->text), "%s", dw_strerror_last());
+	/* An eventfd at 0 takes 8 bytes; the write orders the fields before it. */
+	if (write(flight->done, &one, sizeof(one)) != sizeof(one))
+		abort();
+	return NULL;
+}
+
+static int take_off(struct session *session, struct flight *flight)
+{
+	struct dw_run_options options = DW_OPTIONS(dw_run_options);
+	int err;
+
+	*flight = (struct flight){ .done = eventfd(0, EFD_CLOEXEC) };
+	if (flight->done < 0)
+		return tool_fail(TOOL_SYSTEM, "eventfd: %s", strerror(errno));
+	options.timeout_ns = session->options.timeout_ns;
+	err = dw_args_create(&flight->args);
+	if (!err)
+		err = dw_worker_start(session->plan->worker, session->file.job->run, flight->args,
+				      NULL, session->state, &options, &flight->run);
+	if (err)
+		return tool_fail(TOOL_FAILED, "the run cannot be started: %s", dw_strerror_last());
+	err = pthread_create(&flight->waiter, NULL, wait_for_run, flight);
+	if (!err)
+		return TOOL_OK;
+	dw_run_cancel(flight->run);
+	dw_run_wait(flight->run);
+	return tool_fail(TOOL_SYSTEM, "no thread to wait with: %s", strerror(err));
+}
+
+/* True when the run has ended; at the latest after `ms`, or when a signal is there. */
+static bool wait_a_while(const struct session *session, const struct flight *flight, int ms)
+{
+	struct pollfd fds[] = {
+		{ .fd = flight->done, .events = POLLIN },
+		{ .fd = session->signals, .events = POLLIN },
+	};
+
+	poll(fds, COUNT_OF(fds), ms);
+	return fds[0].revents & POLLIN;
+}
+
+/* Kills every process of the tree but this one. What goes on in threads ends with us. */
+static void kill_children(struct session *session)
+{
+	struct summary now = { 0 };
+
+	if (!summary_collect(&now, session->plan->worker))
+		for (size_t i = 0; i < now.child_count; i++)
+			if (now.children[i].alive && now.children[i].pid > 0 &&
+			    now.children[i].pid != getpid())
+				kill(now.children[i].pid, SIGKILL);
+	summary_release(&now);
+}
+
+static void show(struct session *session, struct progress *progress)
+{
+	const struct distworker_job *job = session->file.job;
+	char text[160] = "";
+	double fraction = job->status ? job->status(session->state, text, sizeof(text)) : 0;
+
+	/* Counters lie in shared memory: reading them costs the tree nothing. */
+	if (!summary_collect(&session->summary, session->plan->worker))
+		progress_update(progress, fraction, text,
+				summary_tasks(session->summary.children,
+					      session->summary.child_count));
+}
+
+/*
+ * Waits for the end. TOOL_OK: the run ended by itself, or the status that the signals
+ * ask for. *ended is false when even dead children did not end it.
+ */
+static int fly(struct session *session, struct flight *flight, bool *ended)
+{
+	struct progress progress;
+	double limit = 0;		/* end of the patience after a signal */
+	double heard = 0;
+	int status = TOOL_OK;
+
+	progress_begin(&progress, session->options.progress);
+	*ended = false;
+	while (!*ended) {
+		double left = limit - tool_now();
+		int due = progress_due(&progress), signal;
+
+		if (limit && (due < 0 || left * 1000 < due))
+			due = left > 0 ? (int)(left * 1000) + 1 : 0;
+		*ended = wait_a_while(session, flight, due);
+		signal = next_signal(session);
+		if (status && tool_now() - heard < AGAIN_SECONDS)
+			signal = 0;
+		if (*ended)
+			break;
+		if (!status && signal) {
+			progress_clear(&progress);
+			fprintf(stderr, "cancelled: waiting %.0f s for the tasks that have started; "
+				"once more kills them\n", session->options.drain_seconds);
+			status = signal == SIGTERM ? TOOL_TERMINATED : TOOL_INTERRUPTED;
+			heard = tool_now();
+			limit = heard + session->options.drain_seconds;
+			dw_worker_cancel(session->plan->worker);
+		} else if (status && status != TOOL_KILLED && (signal || tool_now() >= limit)) {
+			progress_clear(&progress);
+			fprintf(stderr, "killing all children\n");
+			status = TOOL_KILLED;
+			limit = tool_now() + KILL_SECONDS;
+			kill_children(session);
+		} else if (status == TOOL_KILLED && tool_now() >= limit) {
+			break;
+		} else {
+			show(session, &progress);
+		}
+	}
+	progress_clear(&progress);
+	return status;
+}
+
+/* Idle for a while, and what the tree did meanwhile. A signal ends it early. */
+static void measure_idle(struct session *session)
+{
+	struct tree_sample before = { 0 }, after = { 0 };
+	struct pollfd fd = { .fd = session->signals, .events = POLLIN };
+	struct timespec settle = { .tv_nsec = 200000000 };
+	double began;
+
+	/* The last wake-ups of the run belong to the run. */
+	nanosleep(&settle, NULL);
+	if (!tree_sample_take(&before)) {
+		began = tool_now();
+		poll(&fd, 1, (int)(session->options.idle_seconds * 1000));
+		if (!tree_sample_take(&after)) {
+			session->summary.idle_seconds = tool_now() - began;
+			tree_sample_compare(&before, &after, &session->summary.idle);
+		}
+	}
+	tree_sample_release(&before);
+	tree_sample_release(&after);
+}
+
+static int ask_job(struct session *session)
+{
+	struct report report = {
+		.base = { .size = sizeof(report.base), .number = report_number, .text = report_text,
+			  .fail = report_fail },
+		.summary = &session->summary,
+	};
+	int err = session->file.job->report(session->state, &report.base);
+
+	if (err && !session->summary.error[0])
+		snprintf(session->summary.error, sizeof(session->summary.error),
+			 "the job rejects its result: %s", strerror(-err));
+	return err ? TOOL_REJECTED : TOOL_OK;
+}
+
+static int run(struct session *session, bool *ended)
+{
+	struct tree_sample before = { 0 }, after = { 0 };
+	struct summary *summary = &session->summary;
+	double began = tool_now();
+	struct flight flight;
+	int status;
+
+	tree_sample_take(&before);
+	status = take_off(session, &flight);
+	if (status)
+		return status;
+	status = fly(session, &flight, ended);
+	if (!*ended)
+		return status;
+	pthread_join(flight.waiter, NULL);
+	close(flight.done);
+	summary->seconds = tool_now() - began;
+	tree_sample_take(&after);
+	tree_sample_compare(&before, &after, &summary->busy);
+	tree_sample_release(&before);
+	tree_sample_release(&after);
+	summary_collect(summary, session->plan->worker);
+	dw_args_destroy(flight.args);
+	if (flight.result) {
+		snprintf(summary->error, sizeof(summary->error), "%s", flight.text);
+		return status ? status : TOOL_FAILED;
+	}
+	status = ask_job(session);
+	if (session->options.idle_seconds > 0)
+		measure_idle(session);
+	return status;
+}
+
+/* ----------------------------------------------------------------------- end */
+
+static int tell(struct session *session, int status)
+{
+	session->summary.status = status;
+	if (session->summary.error[0])
+		tool_fail(status, "%s: %s", session->summary.job, session->summary.error);
+	if (!session->options.json)
+		summary_text(&session->summary, stdout);
+	else if (summary_json(&session->summary, stdout))
+		return tool_fail(TOOL_SYSTEM, "no memory for the summary");
+	return status;
+}
+
+static int take_down(struct session *session, int status)
+{
+	int err = dw_worker_close(session->plan->worker);
+
+	if (err && !status)
+		status = tool_fail(TOOL_FAILED, "the hierarchy did not close: %s",
+				   dw_strerror_last());
+	return status;
+}
+
+static int execute(struct session *session)
+{
+	struct environment environment;
+	bool ended = true;
+	int status = block_signals(session);
+
+	if (!status)
+		status = make_plan(session);
+	if (!status)
+		status = prepare(session, &environment);
+	if (!status)
+		status = bring_up(session);
+	if (status)
+		return status;
+	status = run(session, &ended);
+	if (!ended) {
+		/* Memory that a stuck thread uses must stay; the end of the process frees it. */
+		tool_fail(0, "the run did not end after its children were killed; leaving");
+		_exit(TOOL_KILLED);
+	}
+	return take_down(session, tell(session, status));
+}
+
+static int show_job_help(const struct distworker_job *job)
+{
+	printf("Usage: distworker run %s [OPTION...] [-- JOB-OPTION...]\n%s\n\nOptions of the job:\n%s",
+	       job->name, job->description ? job->description : "",
+	       job->usage ? job->usage : "  none\n");
+	return TOOL_OK;
+}
+
+static bool wants_help(const struct run_options *options)
+{
+	for (int i = 1; i < options->job_argc; i++)
+		if (!strcmp(options->job_argv[i], "--help") || !strcmp(options->job_argv[i], "-h"))
+			return true;
+	return false;
+}
+
+int verb_run(int argc, char **argv)
+{
+	struct session session = { .signals = -1 };
+	int status = run_options_parse(argc, argv, &session.options);
+
+	if (!status && session.options.list) {
+		job_list(stdout);
+		return TOOL_OK;
+	}
+	if (!status)
+		status = job_load(session.options.job, &session.file);
+	if (!status && wants_help(&session.options))
+		return show_job_help(session.file.job);
+	if (status)
+		return status;
+	session.summary.job = session.file.job->name;
+	/* The job's name, also where it was given as a path. */
+	session.options.job_argv[0] = (char *)session.file.job->name;
+	status = execute(&session);
+	if (session.plan && session.plan->worker)
+		dw_worker_destroy(session.plan->worker);
+	if (session.prepared && session.file.job->release)
+		session.file.job->release(session.state);
+	summary_release(&session.summary);
+	free(session.tree);
+	plan_destroy(session.plan);
+	if (session.signals >= 0)
+		close(session.signals);
+	return status;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What `distworker run` tells at its end, as text or as one JSON object. The facts
+ * are collected into one struct while the hierarchy lives. Main thread only.
+ */
+#ifndef TOOLS_SUMMARY_H
+#define TOOLS_SUMMARY_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <distworker/job.h>
+#include "process_tree.h"
+
+#define RESULTS_MAX 32
+#define ERROR_BYTES 1024
+
+struct result {
+	char key[32], text[160];
+	double number;
+	bool is_number;
+};
+
+struct summary {
+	const char *job, *hierarchy;
+	int status;			/* enum tool_exit */
+	char error[ERROR_BYTES];	/* "": none */
+	double seconds;			/* of the run */
+	double init_seconds;
+	bool ran;			/* the counters below were read */
+	struct dw_engine_stats engine;
+	struct dw_child_stats *children;
+	size_t child_count;
+	struct tree_change busy;	/* over the run */
+	double idle_seconds;		/* 0: not measured */
+	struct tree_change idle;
+	struct result results[RESULTS_MAX];
+	size_t result_count;
+};
+
+/* Reads the counters of the tree. 0 or -errno of the library. */
+int summary_collect(struct summary *summary, struct dw_worker *root);
+void summary_text(const struct summary *summary, FILE *out);
+/* 0 or -ENOMEM. */
+int summary_json(const struct summary *summary, FILE *out);
+void summary_release(struct summary *summary);
+/* Tasks that ended, at every level. */
+uint64_t summary_tasks(const struct dw_child_stats *children, size_t count);
+
+#endif

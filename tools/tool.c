@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * How the verbs speak, and the small parsers that they share. Called from the tool's
+ * main thread, tool_fail() from any.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "tool.h"
+
+int tool_fail(int status, const char *format, ...)
+{
+	char text[1024];
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(text, sizeof(text), format, list);
+	va_end(list);
+	fprintf(stderr, "%s: %s\n", program_invocation_name, text);
+	return status;
+}
+
+/* Levenshtein's distance, of words up to 31 characters. */
+static unsigned int distance(const char *a, const char *b)
+{
+	unsigned int row[32];
+	size_t la = strlen(a), lb = strlen(b);
+
+	if (la > 31 || lb > 31)
+		return UINT_MAX;
+	for (size_t j = 0; j <= lb; j++)
+		row[j] = (unsigned int)j;
+	for (size_t i = 1; i <= la; i++) {
+		unsigned int corner = row[0];
+
+		row[0] = (unsigned int)i;
+		for (size_t j = 1; j <= lb; j++) {
+			unsigned int change = corner + (a[i - 1] != b[j - 1]);
+			unsigned int shift = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+
+			corner = row[j];
+			row[j] = change < shift ? change : shift;
+		}
+	}
+	return row[lb];
+}
+
+const char *tool_nearest(const char *word, const char *const *words, size_t count)
+{
+	unsigned int best = (unsigned int)strlen(word) / 3 + 2;
+	const char *nearest = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		unsigned int d = distance(word, words[i]);
+
+		if (d < best) {
+			best = d;
+			nearest = words[i];
+		}
+	}
+	return nearest;
+}
+
+int tool_count(const char *text, uint64_t least, uint64_t most, uint64_t *value)
+{
+	unsigned long long number;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (errno || *end || number < least || number > most)
+		return -EINVAL;
+	*value = number;
+	return 0;
+}
+
+int tool_seconds(const char *text, double *seconds)
+{
+	double number;
+	char *end;
+
+	number = strtod(text, &end);
+	if (end == text || *end || !isfinite(number) || number < 0 || number > 1e9)
+		return -EINVAL;
+	*seconds = number;
+	return 0;
+}
+
+const char *tool_thousands(uint64_t value, char text[32])
+{
+	char digits[24];
+	int length = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)value), at = 0;
+
+	for (int i = 0; i < length; i++) {
+		if (i && (length - i) % 3 == 0)
+			text[at++] = ',';
+		text[at++] = digits[i];
+	}
+	text[at] = '\0';
+	return text;
+}
+
+double tool_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+int tool_flush(int status)
+{
+	if (fflush(stdout) || ferror(stdout))
+		return tool_fail(status ? status : TOOL_SYSTEM, "the output cannot be written: %s",
+				 strerror(errno));
+	return status;
+}
+
+const char *tool_folder(void)
+{
+	static char folder[PATH_MAX];
+	ssize_t length = folder[0] ? 0 : readlink("/proc/self/exe", folder, sizeof(folder) - 1);
+	char *slash;
+
+	if (length > 0) {
+		folder[length] = '\0';
+		slash = strrchr(folder, '/');
+		*slash = '\0';
+	}
+	return folder[0] ? folder : ".";
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What the verbs of `distworker` share: their entry points and how they speak.
+ * Results go to stdout; progress and mistakes to stderr, one sentence each.
+ */
+#ifndef TOOLS_TOOL_H
+#define TOOLS_TOOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <argp.h>
+#include "exit.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* For json_object_to_json_string_ext(). */
+#define JSON_STYLE (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | \
+		    JSON_C_TO_STRING_NOSLASHESCAPE)
+
+/* Each parses argv[1 …] by itself; argv[0] is "distworker VERB". Returns a tool_exit. */
+int verb_run(int argc, char **argv);
+int verb_info(int argc, char **argv);
+int verb_doctor(int argc, char **argv);
+
+/* "distworker VERB: text\n" on stderr. Returns `status`. */
+int tool_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The word most like `word`, or NULL when none is near. */
+const char *tool_nearest(const char *word, const char *const *words, size_t count);
+/* 0, or -EINVAL: `text` is not a whole number from `least` to `most`. */
+int tool_count(const char *text, uint64_t least, uint64_t most, uint64_t *value);
+/* 0, or -EINVAL: not a number of seconds, 0 or more. */
+int tool_seconds(const char *text, double *seconds);
+/* "12,345" in `text`; returns it. */
+const char *tool_thousands(uint64_t value, char text[32]);
+/* CLOCK_MONOTONIC in seconds. */
+double tool_now(void);
+/* Whether everything got out; a full disk is not success. */
+int tool_flush(int status);
+/* The folder of the program, without a slash at its end; "." if it cannot be told. */
+const char *tool_folder(void);
+
+#endif
