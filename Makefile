@@ -23,6 +23,10 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 DRIVERDIR ?= $(LIBDIR)/distworker
 
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$@')
+
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 CFLAGS ?= -O2 -g
 # -ffp-contract=off: a result has the same bits on every machine.
@@ -39,42 +43,53 @@ LIB := $(B)/libdistworker.so
 LIB_STATIC := $(B)/libdistworker.a
 LIB_LIBS := -ldl -lhwloc -lz -lelf
 
-DRIVERS := $(patsubst lib/src/chip/drivers/%/,%,$(wildcard lib/src/chip/drivers/*/))
+# opencl is built where OpenCL's headers and its loader are there (ocl-icd-opencl-dev).
+OPENCL := $(shell echo 'int main(void) { return 0; }' | \
+	$(CC) -include CL/cl.h -DCL_TARGET_OPENCL_VERSION=210 -x c - -lOpenCL -o /dev/null 2>/dev/null && echo yes)
+DRIVERS := $(filter-out $(if $(OPENCL),,opencl),\
+	$(patsubst lib/src/chip/drivers/%/,%,$(wildcard lib/src/chip/drivers/*/)))
 DRIVER_SO := $(DRIVERS:%=$(B)/libdistworker-chip-%.so)
 
 TOOL := $(B)/distworker
 TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tools/*.c))
 JOB_SO := $(patsubst tools/jobs/%.c,$(B)/jobs/%.so,$(wildcard tools/jobs/*.c))
 KERNEL_SO := $(patsubst tools/jobs/kernels/%.c,$(B)/jobs/kernels/%.so,$(wildcard tools/jobs/kernels/*.c))
+JOB_DATA := $(B)/jobs/digits.csv.gz
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(wildcard docs/examples/*.c))
 
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 RUNTIME := $(patsubst %.c,$(B)/%,$(wildcard tests/runtime/test_*.c))
-FIXTURE_SO := $(patsubst %.c,$(B)/%.so,$(wildcard tests/runtime/fixtures/*.c))
+FIXTURE_SO := $(patsubst %.c,$(B)/%.so,$(wildcard tests/runtime/fixtures/*.c tests/unit/fixtures/*.c))
+EXAMPLE_DRIVER_SO := $(patsubst docs/examples/chip-driver/%.c,$(B)/examples/libdistworker-chip-%.so,\
+	$(wildcard docs/examples/chip-driver/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all module tests clean
-all: $(LIB) $(DRIVER_SO) $(TOOL) $(JOB_SO) $(KERNEL_SO) $(EXAMPLES)
-tests: $(UNIT) $(RUNTIME) $(FIXTURE_SO)
+.PHONY: all module tests drivers clean
+all: $(LIB) $(DRIVER_SO) $(TOOL) $(JOB_SO) $(KERNEL_SO) $(JOB_DATA) $(EXAMPLES)
+drivers: $(DRIVER_SO)
+tests: $(UNIT) $(RUNTIME) $(FIXTURE_SO) $(EXAMPLE_DRIVER_SO)
 
 # ------------------------------------------------------------------ library
 
 $(B)/lib/%.o: lib/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 $(LIB).$(MAJOR): $(LIB_OBJ) lib/distworker.map
-	$(LINK) -shared -Wl,-soname,libdistworker.so.$(MAJOR) -Wl,--version-script=lib/distworker.map \
+	$(call say,LD)
+	$(Q)$(LINK) -shared -Wl,-soname,libdistworker.so.$(MAJOR) -Wl,--version-script=lib/distworker.map \
 		-Wl,-z,defs $(LIB_OBJ) $(LIB_LIBS) -o $@
 $(LIB): $(LIB).$(MAJOR)
-	ln -sf $(notdir $<) $@
+	@ln -sf $(notdir $<) $@
 $(LIB_STATIC): $(LIB_OBJ)
-	rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcs $@ $^
 
 define driver_rule
 $(B)/libdistworker-chip-$(1).so: $(patsubst %.c,$(B)/%.o,$(wildcard lib/src/chip/drivers/$(1)/*.c))
-	$$(LINK) -shared -Wl,-z,defs $$^ $$(shell cat lib/src/chip/drivers/$(1)/libs 2>/dev/null) -ldl -o $$@
+	$$(call say,LD)
+	$$(Q)$$(LINK) -shared -Wl,-z,defs $$^ $$(shell cat lib/src/chip/drivers/$(1)/libs 2>/dev/null) -ldl -o $$@
 endef
 $(foreach d,$(DRIVERS),$(eval $(call driver_rule,$(d))))
 
@@ -82,30 +97,49 @@ $(foreach d,$(DRIVERS),$(eval $(call driver_rule,$(d))))
 
 $(B)/tools/%.o: tools/%.c
 	@mkdir -p $(@D)
-	$(CC) $(USER_CFLAGS) -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(USER_CFLAGS) -c $< -o $@
 $(TOOL): $(TOOL_OBJ) $(LIB)
-	$(LINK) $(TOOL_OBJ) -L$(B) -ldistworker -ljson-c -ldl -lm -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' -o $@
+	$(call say,LD)
+	$(Q)$(LINK) $(TOOL_OBJ) -L$(B) -ldistworker -ljson-c -ldl -lm -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' -o $@
 $(B)/jobs/%.so: tools/jobs/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -Wl,--build-id -shared $< -L$(B) -ldistworker -lz -lm -o $@
+	$(call say,LD)
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -Wl,--build-id -shared $< -L$(B) -ldistworker -lz -lm -o $@
 $(B)/jobs/kernels/%.so: tools/jobs/kernels/%.c
 	@mkdir -p $(@D)
-	$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+	$(call say,LD)
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+$(B)/jobs/%.gz: tools/jobs/%.gz
+	@mkdir -p $(@D)
+	@cp $< $@
 $(B)/examples/%: docs/examples/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker -lm -Wl,-rpath,'$$ORIGIN/..' -o $@
+	$(call say,LD)
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker -lm -Wl,-rpath,'$$ORIGIN/..' -o $@
 
 # -------------------------------------------------------------------- tests
 
 $(B)/tests/unit/%: tests/unit/%.c $(LIB_STATIC)
 	@mkdir -p $(@D)
-	$(LINK) $(ALL_CFLAGS) -MF $@.d $< $(LIB_STATIC) $(LIB_LIBS) -lm -o $@
+	$(call say,LD)
+	$(Q)$(LINK) $(ALL_CFLAGS) -MF $@.d $< $(LIB_STATIC) $(LIB_LIBS) -lm -o $@
 $(B)/tests/runtime/%: tests/runtime/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker -lm -Wl,-rpath,'$$ORIGIN/../..' -o $@
+	$(call say,LD)
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker -lm -Wl,-rpath,'$$ORIGIN/../..' -o $@
 $(B)/tests/runtime/fixtures/%.so: tests/runtime/fixtures/%.c
 	@mkdir -p $(@D)
-	$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+	$(call say,LD)
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+$(B)/tests/unit/fixtures/%.so: tests/unit/fixtures/%.c
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+$(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -shared $< -o $@
 
 # ---------------------------------------------------------------- main jobs
 
@@ -165,7 +199,10 @@ install-user: all
 	$(INSTALL) -m 755 $(DRIVER_SO) $(DESTDIR)$(DRIVERDIR)
 	$(INSTALL) -m 755 $(JOB_SO) $(DESTDIR)$(DRIVERDIR)/jobs
 	$(INSTALL) -m 755 $(KERNEL_SO) $(DESTDIR)$(DRIVERDIR)/jobs/kernels
-	$(INSTALL) -m 644 tools/jobs/digits.csv.gz $(DESTDIR)$(DRIVERDIR)/jobs
+	$(INSTALL) -m 644 $(JOB_DATA) tools/jobs/digits.README $(DESTDIR)$(DRIVERDIR)/jobs
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(INSTALL) -m 644 tools/completion.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/distworker
 	$(INSTALL) -m 755 $(TOOL) $(DESTDIR)$(PREFIX)/bin
 	$(INSTALL) -m 644 lib/include/distworker/*.h $(DESTDIR)$(PREFIX)/include/distworker
 	$(INSTALL) -m 644 kmod/uapi/linux/distworker.h $(DESTDIR)$(PREFIX)/include/linux
@@ -184,6 +221,7 @@ uninstall:
 	rm -rf $(DESTDIR)$(DRIVERDIR) $(DESTDIR)$(PREFIX)/include/distworker $(DKMS_SOURCE)
 	rm -f $(DESTDIR)$(LIBDIR)/libdistworker.so* $(DESTDIR)$(PKGCONFIGDIR)/distworker.pc \
 		$(DESTDIR)$(PREFIX)/bin/distworker $(DESTDIR)$(PREFIX)/include/linux/distworker.h \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/distworker \
 		$(DESTDIR)$(UDEVDIR)/*-distworker.rules
 
 clean:

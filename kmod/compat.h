@@ -38,6 +38,11 @@ static inline bool dw_need_resched(void)
 	return need_resched();
 }
 
+/* 5.14: task->state may only be looked at through accessors. */
+#ifndef task_is_running
+#define task_is_running(task)	(READ_ONCE((task)->state) == TASK_RUNNING)
+#endif
+
 /* Is the task, which is not the current one, on a CPU right now? */
 static inline bool dw_task_on_cpu(struct task_struct *task)
 {

@@ -10,7 +10,7 @@
 #include <linux/pid.h>
 #include <linux/seq_file.h>
 
-#include "distworker.h"
+#include "internal.h"
 
 static DEFINE_MUTEX(dw_list_lock);
 static LIST_HEAD(dw_hubs);		/* dw_list_lock */

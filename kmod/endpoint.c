@@ -17,8 +17,8 @@
 #include <linux/sched/task.h>
 #include <linux/uaccess.h>
 
-#include "distworker.h"
-#include "trace.h"
+#include "internal.h"
+#include "events.h"
 
 /*
  * Is the caller the peer? Needs no lock: nobody but the caller's own process can make
@@ -64,7 +64,7 @@ static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 		dw_process_put(process);
 		return ret;
 	}
-	mailbox->process = process;
+	WRITE_ONCE(mailbox->process, process);
 	mailbox->task = get_task_struct(current);
 	spin_lock(&process->lock);
 	list_add_tail(&mailbox->attached, &process->mailboxes);

@@ -19,8 +19,8 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
-#include "distworker.h"
-#include "trace.h"
+#include "internal.h"
+#include "events.h"
 
 static atomic_t hub_last_id = ATOMIC_INIT(0);
 
@@ -115,6 +115,7 @@ static struct dw_hub *hub_alloc(u32 mailboxes, u32 mailbox_bytes)
 		dw_side_init(&mailbox->side, &mailbox->shared->asleep);
 	}
 	hub->mailboxes = mailboxes;
+	hub->last_word = ~0ULL >> (-mailboxes & 63);
 	hub->pid = get_pid(task_tgid(current));
 	hub->mm = current->mm;
 	return hub;
@@ -338,7 +339,7 @@ static int mailbox_query(struct dw_hub *hub, void __user *uarg)
 	arg.pid = pid_vnr(mailbox->pid);
 	arg.status = mailbox->status;
 	spin_unlock(&hub->lock);
-	arg.wakes = READ_ONCE(mailbox->side.wakes);
+	arg.wakes = dw_side_wakes(&mailbox->side);
 	arg.sleeps = atomic64_read(&mailbox->side.sleeps);
 	arg.spins_won = atomic64_read(&mailbox->side.spins_won);
 	arg.spins_lost = atomic64_read(&mailbox->side.spins_lost);
@@ -395,10 +396,9 @@ static __poll_t hub_poll(struct file *file, struct poll_table_struct *pt)
 
 	if (IS_ERR(hub))
 		return EPOLLERR;
-	for (i = 0; i < hub->mailboxes / 64; i++)
+	for (i = 0; i < DIV_ROUND_UP(hub->mailboxes, 64); i++)
 		all[i] = ~0ULL;
-	if (hub->mailboxes % 64)
-		all[i++] = (1ULL << hub->mailboxes % 64) - 1;
+	all[i - 1] = hub->last_word;
 
 	poll_wait(file, &hub->side.pollers, pt);
 	dw_side_arm_poll(&hub->side);

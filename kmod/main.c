@@ -12,10 +12,10 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "distworker.h"
+#include "internal.h"
 
 #define CREATE_TRACE_POINTS
-#include "trace.h"
+#include "events.h"
 
 static unsigned int max_hubs = 256;
 module_param(max_hubs, uint, 0644);

@@ -16,8 +16,8 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
-#include "distworker.h"
-#include "trace.h"
+#include "internal.h"
+#include "events.h"
 
 /*
  * Takes the first mailbox off the list, with a reference on its hub. A hub that is

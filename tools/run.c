@@ -292,39 +292,70 @@ static void show(struct session *session, struct progress *progress)
 					      session->summary.child_count));
 }
 
+/* The reason to end the run now, as a status; TOOL_OK: there is none. */
+static int stop_reason(const struct session *session, int signal, double began)
+{
+	double timeout = (double)session->options.timeout_ns * 1e-9;
+
+	if (signal)
+		return signal == SIGTERM ? TOOL_TERMINATED : TOOL_INTERRUPTED;
+	return timeout > 0 && tool_now() >= began + timeout ? TOOL_FAILED : TOOL_OK;
+}
+
+static void cancel(struct session *session, int reason)
+{
+	fprintf(stderr, "%s: waiting %.0f s for the tasks that have started%s\n",
+		reason == TOOL_FAILED ? "the run takes too long" : "cancelled",
+		session->options.drain_seconds,
+		reason == TOOL_FAILED ? "" : "; once more kills them");
+	dw_worker_cancel(session->plan->worker);
+}
+
+/* Milliseconds until something is due: a picture, the end of the patience, the run's deadline. */
+static int next_due(const struct session *session, const struct progress *progress, double began,
+		    double limit)
+{
+	double end = limit ? limit : session->options.timeout_ns ?
+		     began + (double)session->options.timeout_ns * 1e-9 : 0;
+	double left = (end - tool_now()) * 1000;
+	int due = progress_due(progress);
+
+	if (!end || (due >= 0 && due < left))
+		return due;
+	return left > 1e6 ? 1000000 : left > 0 ? (int)left + 1 : 0;
+}
+
 /*
- * Waits for the end. TOOL_OK: the run ended by itself, or the status that the signals
- * ask for. *ended is false when even dead children did not end it.
+ * Waits for the end. TOOL_OK: the run ended by itself; else why it was ended.
+ * *ended is false when even dead children did not end it.
  */
 static int fly(struct session *session, struct flight *flight, bool *ended)
 {
 	struct progress progress;
-	double limit = 0;		/* end of the patience after a signal */
+	double began = tool_now();
+	double limit = 0;		/* end of the patience, once the run was cancelled */
 	double heard = 0;
 	int status = TOOL_OK;
 
 	progress_begin(&progress, session->options.progress);
 	*ended = false;
 	while (!*ended) {
-		double left = limit - tool_now();
-		int due = progress_due(&progress), signal;
+		int signal, reason;
 
-		if (limit && (due < 0 || left * 1000 < due))
-			due = left > 0 ? (int)(left * 1000) + 1 : 0;
-		*ended = wait_a_while(session, flight, due);
+		*ended = wait_a_while(session, flight,
+				      next_due(session, &progress, began, limit));
 		signal = next_signal(session);
 		if (status && tool_now() - heard < AGAIN_SECONDS)
 			signal = 0;
 		if (*ended)
 			break;
-		if (!status && signal) {
+		reason = stop_reason(session, signal, began);
+		if (!status && reason) {
 			progress_clear(&progress);
-			fprintf(stderr, "cancelled: waiting %.0f s for the tasks that have started; "
-				"once more kills them\n", session->options.drain_seconds);
-			status = signal == SIGTERM ? TOOL_TERMINATED : TOOL_INTERRUPTED;
+			status = reason;
 			heard = tool_now();
 			limit = heard + session->options.drain_seconds;
-			dw_worker_cancel(session->plan->worker);
+			cancel(session, reason);
 		} else if (status && status != TOOL_KILLED && (signal || tool_now() >= limit)) {
 			progress_clear(&progress);
 			fprintf(stderr, "killing all children\n");

@@ -204,7 +204,8 @@ void summary_text(const struct summary *summary, FILE *out)
 		tool_thousands(summary->busy.voluntary + summary->busy.involuntary, count),
 		summary->busy.processes, summary->busy.threads);
 	if (summary->engine.deaths || totals.dead)
-		fprintf(out, "  %-14s %llu died, %llu were replaced\n", "children",
+		fprintf(out, "  %-14s %u of %zu are dead; of the root's own %llu died, %llu were "
+			"replaced\n", "children", totals.dead, summary->child_count,
 			(unsigned long long)summary->engine.deaths,
 			(unsigned long long)summary->engine.restarts);
 	if (summary->idle_seconds > 0)

@@ -12,7 +12,6 @@
  *
  * Every walk is a process of its own: the module allocates on an address space's first call. TAP on stdout.
  */
-#define _GNU_SOURCE
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>

@@ -3,7 +3,7 @@
  * Hunting lost wake-ups: two sides hand over to each other as the library does,
  * with pauses of random length before each look at the other's "asleep" word,
  * so that the moments of publishing and of falling asleep meet in every order.
- * A wake-up that is lost is a wait that ends with ETIMEDOUT.
+ * A wake-up that is lost is a wait that ends by its deadline.
  *
  * DISTWORKER_HANDOVERS: how many in each hunt. The default fits into an emulated
  * machine, where a wake-up across CPUs takes milliseconds when its host is busy.

@@ -307,6 +307,35 @@ TEST(both_sides_see_the_same_memory)
 	EXPECT_EQ(0, peer_join(&peer));
 }
 
+static void peer_drops_its_pages(struct endpoint *endpoint)
+{
+	endpoint->box->done = 5;
+	madvise(endpoint->box, endpoint->attach.mailbox_bytes, MADV_DONTNEED);
+	madvise(endpoint->hub_line, getpagesize(), MADV_DONTNEED);
+	/* The same memory comes back: this mailbox's, and the hub's line. */
+	CHECK_EQ(5, endpoint->box->done);
+	CHECK_EQ(6, endpoint->box->post);
+	CHECK_EQ(7, endpoint->hub_line->driving);
+	CHECK_EQ(8, ((char *)endpoint->box)[endpoint->attach.mailbox_bytes - 1]);
+}
+
+TEST(pages_dropped_by_madvise_come_back_as_they_were)
+{
+	struct peer peer;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 3, 2 * BOX_BYTES));
+	hub_mailbox(&hub, 1)->post = 6;
+	((char *)hub_mailbox(&hub, 1))[2 * BOX_BYTES - 1] = 8;
+	hub.line->driving = 7;
+	madvise(hub.map, hub.setup.mapping_bytes, MADV_DONTNEED);
+	EXPECT_EQ(7, hub.line->driving);
+	EXPECT_EQ(6, hub_mailbox(&hub, 1)->post);
+	ASSERT_EQ(0, peer_start(&peer, &hub, 1, peer_drops_its_pages, NULL));
+	EXPECT_EQ(0, peer_join(&peer));
+	EXPECT_EQ(5, hub_mailbox(&hub, 1)->done);
+}
+
 /* ---------------------------------------------------------------- a peer that goes mad */
 
 static void peer_scribbles(struct endpoint *endpoint)

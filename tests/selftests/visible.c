@@ -168,6 +168,89 @@ TEST(wakes_for_nobody_are_not_counted)
 	EXPECT_EQ(0, peer_join(&peer));
 }
 
+/* ---------------------------------------------------------------- spinning */
+
+static long long hub_spins(struct hub *hub)
+{
+	return read_fdinfo(getpid(), hub->fd) ?
+	       number("hub:", "spins_won") + number("hub:", "spins_lost") : -1;
+}
+
+TEST(a_wait_never_spins_for_a_peer_that_sleeps)
+{
+	struct peer peer;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_waits_for_post, NULL));
+	hub_drain_state(&hub);
+	ASSERT_TRUE(WAIT_UNTIL(peer_sleeps(&hub, 0, peer.pid)));
+	for (int i = 0; i < 20; i++) {
+		struct hub_wait wait = { .watch = 1, .deadline = now_ns() + NSEC_PER_MSEC };
+
+		ASSERT_EQ(-ETIMEDOUT, dw_hub_wait(hub.fd, &wait));
+	}
+	EXPECT_EQ(0, hub_spins(&hub));
+	EXPECT_EQ(1, hub_post(&hub, 0));
+	EXPECT_EQ(0, peer_join(&peer));
+}
+
+static void peer_runs_until_stopped(struct endpoint *endpoint)
+{
+	/* From here on it is known as the thread to wait for. */
+	CHECK_EQ(0, dw_endpoint_wake(endpoint->fd));
+	CHECK(sync_send(endpoint->sync));
+	while (!load(endpoint->box->stop))
+		;
+}
+
+TEST(a_wait_never_spins_on_one_cpu_nor_when_asked_not_to)
+{
+	bool one_cpu = sysconf(_SC_NPROCESSORS_ONLN) == 1;
+	struct peer peer;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_runs_until_stopped, NULL));
+	ASSERT_TRUE(sync_receive(peer.sync));
+	hub_drain_state(&hub);
+	for (int i = 0; i < 20; i++) {
+		struct hub_wait wait = { .flags = one_cpu ? 0 : DISTWORKER_WAIT_NOSPIN, .watch = 1,
+					 .deadline = now_ns() + NSEC_PER_MSEC };
+
+		ASSERT_EQ(-ETIMEDOUT, dw_hub_wait(hub.fd, &wait));
+	}
+	EXPECT_EQ(0, hub_spins(&hub));
+	store(hub_mailbox(&hub, 0)->stop, 1);
+	EXPECT_EQ(0, peer_join(&peer));
+}
+
+TEST(a_wait_spins_for_a_peer_that_runs_on_another_cpu)
+{
+	struct distworker_query query;
+	struct peer peer;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, dw_query(hub.fd, &query));
+	if (sysconf(_SC_NPROCESSORS_ONLN) == 1 || !(query.features & DISTWORKER_FEATURE_ADAPTIVE_SPIN))
+		SKIP(return, "visible: spinning takes two CPUs");
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_runs_until_stopped, NULL));
+	ASSERT_TRUE(sync_receive(peer.sync));
+	hub_drain_state(&hub);
+	/* In vain at first: that is counted, and the budget shrinks. */
+	EXPECT_TRUE(WAIT_UNTIL(({
+		struct hub_wait wait = { .watch = 1, .deadline = now_ns() + NSEC_PER_MSEC };
+
+		dw_hub_wait(hub.fd, &wait);
+		hub_spins(&hub) > 0;
+	})));
+	store(hub_mailbox(&hub, 0)->stop, 1);
+	EXPECT_EQ(0, peer_join(&peer));
+}
+
+/* ---------------------------------------------------------------- elsewhere */
+
 TEST(fdinfo_is_readable_while_the_hub_is_in_full_use)
 {
 	struct waiter waiter;

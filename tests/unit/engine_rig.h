@@ -37,7 +37,7 @@ struct rig {
 	struct arena *arena;
 	struct engine *engine;
 	uint32_t count;
-	pid_t pids[RIG_WORKERS];
+	_Atomic pid_t pids[RIG_WORKERS];
 	pthread_t threads[RIG_WORKERS];
 	char paths[RIG_WORKERS][32];
 	pthread_t reaper;
@@ -69,6 +69,9 @@ __attribute__((unused)) static void rig_spin(uint64_t ns)
 	while (rig_now() < end)
 		;
 }
+
+/* The child's own, for callables that misbehave. */
+static struct endpoint *rig_endpoint;
 
 static void rig_frame(struct endpoint *endpoint, struct frame *frame, uint32_t number,
 		      uint64_t started)
@@ -114,6 +117,8 @@ static void rig_serve(struct hub *hub, uint32_t i, _Atomic uint32_t *go)
 		return;
 	}
 	atomic_store(&go[i], 2);
+	if ((uint32_t)getpid() != atomic_load(&go[RIG_WORKERS]))
+		rig_endpoint = endpoint;
 	started = rig_now();
 	for (;;) {
 		while ((frame = endpoint_next(endpoint, &number))) {
@@ -267,6 +272,7 @@ __attribute__((unused)) static struct rig *rig_open(struct rig_options options)
 	rig->options = options;
 	rig->count = options.subs + options.nested;
 	rig->go = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	atomic_store(&rig->go[RIG_WORKERS], (uint32_t)getpid());
 	if (arena_create(options.heap_ring_bytes ? options.heap_ring_bytes : 64 << 20, 256 << 20,
 			 NULL, &rig->arena) < 0 || hub_create(&hub, &rig->hub) < 0)
 		goto fail;

@@ -109,7 +109,7 @@ TEST(contains_knows_own_outer_and_registered_memory_to_the_byte)
 TEST(only_shared_memory_can_be_registered)
 {
 	struct arena *arena = make(MIB, MIB, NULL);
-	void *private = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *private = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	CHECK_EQ(arena_register(arena, private, PAGE), -EINVAL);
 	CHECK_STR(error_text(), "private");

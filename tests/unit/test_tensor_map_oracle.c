@@ -2,7 +2,8 @@
 /*
  * The tensor map against two oracles: one keeps writer, readers and earlier writers of
  * every single byte and must agree exactly; the other knows only which live tasks conflict, and
- * wants a path of edges between them. Memory runs out now and then. --seed N runs one seed, --seeds N that many.
+ * wants a path of edges between them. Memory runs out now and then. --seed N runs one seed,
+ * --seeds N that many.
  */
 #include <errno.h>
 #include "engine/tensor_map.h"
@@ -268,7 +269,7 @@ static void model_submit(struct model *model)
 	/* Those that read first. */
 	for (int i = 1; i < task->access_count; i++) {
 		for (int k = i; k > 0; k--) {
-			struct access *a = &task->accesses[k - 1], *b = &task->accesses[k], swap = *a;
+			struct access *a = &task->accesses[k - 1], *b = a + 1, swap = *a;
 			bool a_reads = a->tag == DW_INPUT || a->tag == DW_INOUT;
 			bool b_reads = b->tag == DW_INPUT || b->tag == DW_INOUT;
 

@@ -26,13 +26,13 @@
 
 /* Feature bits of struct distworker_query.features. */
 /* DISTWORKER_WAIT_WAKE: wake peers and wait in one call. */
-#define DISTWORKER_FEATURE_WAKE_AND_WAIT	(1ULL << 0)
+#define DISTWORKER_FEATURE_WAKE_AND_WAIT	0x1ULL
 /* A waiter may spin in the kernel while its peer runs on another CPU. */
-#define DISTWORKER_FEATURE_ADAPTIVE_SPIN	(1ULL << 1)
+#define DISTWORKER_FEATURE_ADAPTIVE_SPIN	0x2ULL
 /* Death of a peer is reported with its exit status, without polling. */
-#define DISTWORKER_FEATURE_DEATH		(1ULL << 2)
+#define DISTWORKER_FEATURE_DEATH		0x4ULL
 /* poll, epoll and io_uring's poll work on hubs and endpoints. */
-#define DISTWORKER_FEATURE_POLL			(1ULL << 3)
+#define DISTWORKER_FEATURE_POLL			0x8ULL
 
 /*
  * Layout of the shared memory
@@ -58,8 +58,8 @@
 #define DISTWORKER_HUB_LINE_OFFSET	0x10000000ULL
 
 /* Bits of distworker_hub_line.asleep and distworker_mailbox.asleep. */
-#define DISTWORKER_ASLEEP_WAITER	(1u << 0)	/* a thread sleeps in HUB_WAIT or ENDPOINT_WAIT */
-#define DISTWORKER_ASLEEP_POLLER	(1u << 1)	/* somebody polls the fd */
+#define DISTWORKER_ASLEEP_WAITER	0x1U	/* a thread sleeps in HUB_WAIT or ENDPOINT_WAIT */
+#define DISTWORKER_ASLEEP_POLLER	0x2U	/* somebody polls the fd */
 
 struct distworker_hub_line {
 	/* Written by the kernel alone. */
@@ -176,15 +176,15 @@ struct distworker_mailbox_query {
 };
 
 /* Flags of distworker_hub_wait and distworker_endpoint_wait. */
-#define DISTWORKER_WAIT_WAKE	(1u << 0)	/* wake first: wake_mask, or the hub */
-#define DISTWORKER_WAIT_NOSPIN	(1u << 1)	/* sleep at once */
+#define DISTWORKER_WAIT_WAKE	0x1U	/* wake first: wake_mask, or the hub */
+#define DISTWORKER_WAIT_NOSPIN	0x2U	/* sleep at once */
 
 /* Bits of the events that a wait returns. */
-#define DISTWORKER_EVENT_DONE	(1u << 0)	/* hub: done words differ: ready_mask */
-#define DISTWORKER_EVENT_STATE	(1u << 1)	/* hub: peers attached or died: state_mask */
-#define DISTWORKER_EVENT_KICK	(1u << 2)	/* hub: the kick word differs */
-#define DISTWORKER_EVENT_POST	(1u << 3)	/* endpoint: the post word differs */
-#define DISTWORKER_EVENT_STOP	(1u << 4)	/* endpoint: the stop word is not 0 */
+#define DISTWORKER_EVENT_DONE	0x1U	/* hub: done words differ: ready_mask */
+#define DISTWORKER_EVENT_STATE	0x2U	/* hub: peers attached or died: state_mask */
+#define DISTWORKER_EVENT_KICK	0x4U	/* hub: the kick word differs */
+#define DISTWORKER_EVENT_POST	0x8U	/* endpoint: the post word differs */
+#define DISTWORKER_EVENT_STOP	0x10U	/* endpoint: the stop word is not 0 */
 
 #define DISTWORKER_NO_DEADLINE	(~0ULL)
 
@@ -209,7 +209,7 @@ struct distworker_hub_wait {
 };
 
 /* Flags of distworker_hub_wake. */
-#define DISTWORKER_WAKE_SELF	(1u << 0)	/* wake the hub's own waiter: a kick */
+#define DISTWORKER_WAKE_SELF	0x1U	/* wake the hub's own waiter: a kick */
 
 /* DISTWORKER_HUB_WAKE: wake the peers in wake_mask that sleep, in one call. */
 struct distworker_hub_wake {
@@ -248,16 +248,26 @@ struct distworker_endpoint_wait {
  * this header; the kernel goes by the `size` member and ignores it.
  */
 #define DISTWORKER_IOC_MAGIC		0xDC
-#define DISTWORKER_QUERY		_IOWR(DISTWORKER_IOC_MAGIC, 0x10, struct distworker_query)
-#define DISTWORKER_HUB_SETUP		_IOWR(DISTWORKER_IOC_MAGIC, 0x11, struct distworker_hub_setup)
-#define DISTWORKER_MAILBOX_CREATE	_IOWR(DISTWORKER_IOC_MAGIC, 0x12, struct distworker_mailbox_create)
-#define DISTWORKER_MAILBOX_BIND		_IOWR(DISTWORKER_IOC_MAGIC, 0x13, struct distworker_mailbox_bind)
-#define DISTWORKER_MAILBOX_REARM	_IOWR(DISTWORKER_IOC_MAGIC, 0x14, struct distworker_mailbox_bind)
-#define DISTWORKER_MAILBOX_QUERY	_IOWR(DISTWORKER_IOC_MAGIC, 0x15, struct distworker_mailbox_query)
-#define DISTWORKER_HUB_WAIT		_IOWR(DISTWORKER_IOC_MAGIC, 0x16, struct distworker_hub_wait)
-#define DISTWORKER_HUB_WAKE		_IOWR(DISTWORKER_IOC_MAGIC, 0x17, struct distworker_hub_wake)
-#define DISTWORKER_ENDPOINT_ATTACH	_IOWR(DISTWORKER_IOC_MAGIC, 0x20, struct distworker_endpoint_attach)
-#define DISTWORKER_ENDPOINT_WAIT	_IOWR(DISTWORKER_IOC_MAGIC, 0x21, struct distworker_endpoint_wait)
+#define DISTWORKER_QUERY \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x10, struct distworker_query)
+#define DISTWORKER_HUB_SETUP \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x11, struct distworker_hub_setup)
+#define DISTWORKER_MAILBOX_CREATE \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x12, struct distworker_mailbox_create)
+#define DISTWORKER_MAILBOX_BIND \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x13, struct distworker_mailbox_bind)
+#define DISTWORKER_MAILBOX_REARM \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x14, struct distworker_mailbox_bind)
+#define DISTWORKER_MAILBOX_QUERY \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x15, struct distworker_mailbox_query)
+#define DISTWORKER_HUB_WAIT \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x16, struct distworker_hub_wait)
+#define DISTWORKER_HUB_WAKE \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x17, struct distworker_hub_wake)
+#define DISTWORKER_ENDPOINT_ATTACH \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x20, struct distworker_endpoint_attach)
+#define DISTWORKER_ENDPOINT_WAIT \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x21, struct distworker_endpoint_wait)
 #define DISTWORKER_ENDPOINT_WAKE	_IO(DISTWORKER_IOC_MAGIC, 0x22)
 #define DISTWORKER_ENDPOINT_DETACH	_IO(DISTWORKER_IOC_MAGIC, 0x23)
 

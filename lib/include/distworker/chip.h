@@ -45,7 +45,7 @@ struct dw_chip_image;	/* the driver's own: an image, loaded on a device */
 
 /* The text of an error, filled by the driver; NUL-terminated. */
 struct dw_chip_error {
-	char text[256];
+	char text[512];
 };
 
 /* Capabilities, struct dw_chip_properties.capabilities. */

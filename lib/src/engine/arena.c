@@ -22,7 +22,7 @@
 
 #define RINGS 4
 #define GRAIN 64ull
-#define GIVE_BACK (64ull << 10)		/* free memory that was touched returns to the system from here on */
+#define GIVE_BACK (64ull << 10)		/* that much touched memory returns to the system */
 #define BIN_BITS 3
 #define BIN_STEPS (1u << BIN_BITS)
 #define BINS ((64 - BIN_BITS) * BIN_STEPS)
@@ -494,7 +494,7 @@ int arena_alloc(struct arena *arena, uint64_t bytes, void **address)
 	if (error)
 		return error;
 	if (!bytes)
-		return error_set(-EINVAL, "a block of 0 bytes of the arena; 1 or more would be right");
+		return error_set(-EINVAL, "a block of 0 bytes; 1 or more would be right");
 	if (bytes > arena->buffer_bytes)
 		return full(arena, bytes);
 	bytes = round_up(bytes, align);

@@ -258,7 +258,7 @@ static void entry_publish(struct entry *entry, struct callable *copy, dw_callabl
 	struct entry **bucket = bucket_of(copy->name);
 
 	callable_clear(callable);
-	/* `uses`, `waiters` and `idle` stay: a late callable_hold() may just be counting up and down. */
+	/* `uses`, `waiters` and `idle` stay: a late callable_hold() may just count up and down. */
 	callable->handle = handle;
 	callable->kind = copy->kind;
 	callable->name = copy->name;

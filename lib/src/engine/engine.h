@@ -87,7 +87,7 @@ struct callable {
 	uint64_t bytes;
 	int32_t *signature;
 	uint32_t signature_count;
-	const void *owner;		/* the Worker that it was registered on: names are unique per owner */
+	const void *owner;		/* Worker it was registered on: names are unique there */
 	_Atomic uint64_t uses;		/* tasks that hold it; unregister waits for 0 */
 	_Atomic uint32_t waiters;	/* callable_wait() */
 	_Atomic uint32_t idle;		/* its futex */
@@ -95,7 +95,7 @@ struct callable {
 
 /*
  * -ENOENT, -ESTALE with a text that names it. The pointer is good while nobody can
- * retire the callable (in a child: until the next control frame); who cannot be sure of that holds it.
+ * retire the callable (in a child: until the next control frame); who is not sure of that holds it.
  */
 int callable_get(dw_callable handle, struct callable **callable);
 /* The same, and counts a use, which callable_put() drops: as a task does from submit to its end. */
@@ -109,7 +109,7 @@ int callable_wait(struct callable *callable, uint64_t deadline_ns);
  * a fresh one. -EEXIST: the owner has a callable of that name.
  */
 int callable_add(struct callable *callable, dw_callable *handle);
-/* Nobody gets it any more; it stays readable for whoever has it, and its place is not reused before its uses are 0. */
+/* Nobody gets it any more; who holds it may read it: its place is not reused before its uses are 0. */
 int callable_retire(dw_callable handle);
 /* The one that was registered first, of any owner or of that one. -ENOENT. */
 int callable_by_name(const char *name, dw_callable *handle);

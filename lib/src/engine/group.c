@@ -340,6 +340,17 @@ static int make_payloads(const struct group_submission *submission, struct slot 
 	return result;
 }
 
+static void link_members(struct linking *linking, const struct group_submission *submission,
+			 bool reading)
+{
+	const struct range *ranges = submission->ranges;
+
+	for (size_t i = 0; i < submission->members; i++) {
+		link_tensors(linking, submission->args[i], ranges, reading);
+		ranges += submission->args[i]->tensor_count;
+	}
+}
+
 static int group_submit_locked(struct group_submission *submission, dw_task *task)
 {
 	struct dw_orch *orch = submission->orch;
@@ -386,11 +397,8 @@ static int group_submit_locked(struct group_submission *submission, dw_task *tas
 	submission->group = NULL;
 	slot_enter(slot);
 	link_begin(&linking, engine, slot);
-	ranges = submission->ranges;
-	for (size_t i = 0; i < submission->members; i++) {
-		link_tensors(&linking, submission->args[i], ranges);
-		ranges += submission->args[i]->tensor_count;
-	}
+	link_members(&linking, submission, true);
+	link_members(&linking, submission, false);
 	link_after(&linking, submission->options);
 	if (task)
 		*task = slot_id(slot);

@@ -38,15 +38,21 @@ void heap_destroy(struct heap *heap);
 
 int scope_create(struct scope *outer, struct dw_run *run, struct scope **scope);
 static inline void scope_get(struct scope *scope) { scope->alive++; }
-/* Drops one count; at 0 releases the blocks (calling heap's forget callback for each), frees the scope, drops the outer's. True if memory came back. */
+/*
+ * Drops one count; at 0 releases the blocks (calling the heap's release callback), frees the
+ * scope, drops the outer's. True if memory came back: older blocks of the ring may still hold it up.
+ */
 bool scope_put(struct heap *heap, struct scope *scope);
 
 /*
- * `bytes` (> 0) from the ring of `scope`: 0; -EAGAIN when it is full now; -ENOSPC when it could never fit
- * (text says ring size and request).
+ * `bytes` (> 0) from the ring of `scope`: 0; -EAGAIN when it is full now; -ENOSPC when it could
+ * never fit (text says ring size and request); -ENOMEM.
  */
 int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t *address);
-/* Called for every block whose memory is given back, so that maps forget it. */
+/*
+ * Called for the blocks of a scope at its end, before their memory can be given out again, so that
+ * maps forget it. Neighbours of one scope are one range.
+ */
 void heap_on_release(struct heap *heap, void (*release)(struct dw_run *run, uint64_t begin,
 							uint64_t end, void *context), void *context);
 /* Who holds the tail of the ring that `scope` allocates from, for a diagnosis. */

@@ -52,6 +52,8 @@
 #define TAKE_AWAKE_NS	10000
 #define TAKE_ASLEEP_NS	60000
 #define STRAGGLER_NS	2000000
+/* A submitter that has not called in for this long does something else. */
+#define ATTENDED_NS	500000
 
 #define ESTIMATES	256
 
@@ -140,6 +142,24 @@ static inline void queue_push(struct slot_queue_list *list, struct slot *slot, e
 	else
 		list->first = slot;
 	list->last = slot;
+}
+
+/* In front of `before`; NULL: at the end. */
+static inline void queue_insert(struct slot_queue_list *list, struct slot *slot,
+				struct slot *before)
+{
+	if (!before) {
+		queue_push(list, slot, QUEUE_READY);
+		return;
+	}
+	slot->queue = QUEUE_READY;
+	slot->next = before;
+	slot->previous = before->previous;
+	before->previous = slot;
+	if (slot->previous)
+		slot->previous->next = slot;
+	else
+		list->first = slot;
 }
 
 static inline void queue_remove(struct slot_queue_list *list, struct slot *slot)
@@ -377,6 +397,9 @@ struct engine {
 	struct waiter *foreground;
 	struct waiter *waiters;
 
+	bool attended;			/* a submitter is in and out: rings are not answered meanwhile */
+	bool attended_timer;
+	uint64_t attended_submits;
 	uint64_t timer_at;		/* NEVER: not armed */
 	bool straggler;			/* the timer is armed for stragglers too */
 	uint64_t straggler_ns;
@@ -481,7 +504,8 @@ bool task_try_ahead(struct engine *engine, struct slot *slot, struct slot *produ
 void dispatch_pool(struct engine *engine, struct pool *pool);
 void dispatch_peer(struct engine *engine, struct peer *peer);
 void dispatch_all(struct engine *engine);
-void balance(struct engine *engine, struct pool *pool, bool straggling);
+void balance(struct engine *engine, struct pool *pool);
+void unstick(struct engine *engine, struct peer *peer, uint64_t busy_ns);
 /* Everything there is to do now: harvest, consequences, dispatch, publication. */
 void engine_work(struct engine *engine);
 /* A bounded share of it, by a submitter. */
@@ -539,7 +563,8 @@ struct linking {
 	bool out_of_memory;
 };
 void link_begin(struct linking *linking, struct engine *engine, struct slot *consumer);
-void link_tensors(struct linking *linking, const struct dw_args *args, const struct range *ranges);
+void link_tensors(struct linking *linking, const struct dw_args *args, const struct range *ranges,
+		  bool reading);
 void link_after(struct linking *linking, const struct dw_submit_options *options);
 void link_end(struct linking *linking);
 int orch_usable(const struct dw_orch *orch);
@@ -555,6 +580,7 @@ void waiters_settle(struct engine *engine);
 
 /* timer.c */
 void timer_at_most(struct engine *engine, uint64_t at_ns);
+void attend(struct engine *engine);
 void timer_expired(struct engine *engine);
 void straggler_watch(struct engine *engine, struct pool *pool);
 void peer_head_changed(struct engine *engine, struct peer *peer, uint64_t since_ns);

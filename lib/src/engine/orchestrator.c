@@ -382,18 +382,30 @@ static void link_edge(struct slot *producer, enum edge_reason reason, void *cont
 		linking->running[linking->running_count++] = producer;
 }
 
-void link_tensors(struct linking *linking, const struct dw_args *args, const struct range *ranges)
+static bool is_reading(uint8_t tag)
+{
+	return tag == DW_INPUT || tag == DW_INOUT;
+}
+
+/*
+ * Either the tensors that are read or those that are only written. A task's reads come
+ * first: where its own tensors overlap, it reads what was there before it.
+ */
+void link_tensors(struct linking *linking, const struct dw_args *args, const struct range *ranges,
+		  bool reading)
 {
 	struct slot *slot = linking->consumer;
 	struct task_ref ref = { slot, slot->head.generation };
 	uint64_t poison = 0;
 
 	for (uint32_t i = 0; i < args->tensor_count; i++) {
-		if (args->tags[i] == DW_NO_DEP || ranges[i].begin == ranges[i].end)
+		uint8_t tag = args->tags[i];
+
+		if (is_reading(tag) != reading || tag == DW_NO_DEP ||
+		    ranges[i].begin == ranges[i].end)
 			continue;
 		if (tensor_map_access(slot->run->map, ranges[i].begin, ranges[i].end,
-				      (enum dw_tag)args->tags[i], ref, link_edge, linking,
-				      &poison) < 0)
+				      (enum dw_tag)tag, ref, link_edge, linking, &poison) < 0)
 			linking->out_of_memory = true;
 	}
 	if (UNLIKELY(poison)) {
@@ -539,7 +551,8 @@ static int submit_locked(const struct submission *submission, dw_task *task)
 	if (task)
 		*task = slot_id(slot);
 	link_begin(&linking, engine, slot);
-	link_tensors(&linking, submission->args, submission->ranges);
+	link_tensors(&linking, submission->args, submission->ranges, true);
+	link_tensors(&linking, submission->args, submission->ranges, false);
 	if (options->after_count)
 		link_after(&linking, options);
 	link_end(&linking);

@@ -251,6 +251,10 @@ void dispatch_all(struct engine *engine)
 	for (uint32_t i = 0; i < engine->pool_count; i++)
 		if (UNLIKELY(engine->pools[i].groups.first != NULL))
 			group_admit(engine, &engine->pools[i]);
+	for (uint32_t i = 0; i < engine->pool_count; i++)
+		if (engine->pools[i].any.first)
+			dispatch_pool(engine, &engine->pools[i]);
+	/* After the pools: what was posted there may have brought followers into ahead queues. */
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = engine->wanting[word];
 
@@ -258,9 +262,6 @@ void dispatch_all(struct engine *engine)
 			dispatch_peer(engine, &engine->peers[word * 64 +
 							     (uint32_t)__builtin_ctzll(bits)]);
 	}
-	for (uint32_t i = 0; i < engine->pool_count; i++)
-		if (engine->pools[i].any.first)
-			dispatch_pool(engine, &engine->pools[i]);
 }
 
 /*
@@ -306,7 +307,8 @@ static struct slot *take_from(struct engine *engine, struct peer *peer, uint32_t
 		struct entry *entry = peer_entry(engine, peer, number - 1);
 		struct slot *slot = entry->slot;
 
-		if (!(entry->flags & ENTRY_ANY) || !slot || slot->waiting ||
+		/* One whose producer failed comes back by itself, and must not run elsewhere. */
+		if (!(entry->flags & ENTRY_ANY) || !slot || slot->waiting || slot_skips(slot) ||
 		    is_followed(slot, peer))
 			continue;
 		if (!peer_take_back(engine, peer, number - 1))
@@ -319,7 +321,7 @@ static struct slot *take_from(struct engine *engine, struct peer *peer, uint32_t
 }
 
 /* The worker of the pool with the most work that others could do. */
-static struct peer *most_loaded(struct engine *engine, struct pool *pool, bool straggling)
+static struct peer *most_loaded(struct engine *engine, struct pool *pool)
 {
 	struct peer *most = NULL;
 
@@ -330,10 +332,7 @@ static struct peer *most_loaded(struct engine *engine, struct pool *pool, bool s
 			struct peer *peer = &engine->peers[word * 64 +
 							   (uint32_t)__builtin_ctzll(bits)];
 
-			if (!peer->any_waiting || peer->mad || peer->state != PEER_UP ||
-			    (straggling && peer->straggler_head != peer->head))
-				continue;
-			if (!most || peer->load_ns > most->load_ns)
+			if (peer->any_waiting && (!most || peer->load_ns > most->load_ns))
 				most = peer;
 		}
 	}
@@ -342,13 +341,13 @@ static struct peer *most_loaded(struct engine *engine, struct pool *pool, bool s
 
 /*
  * Gives half of what the most loaded worker has not started to one that has nothing
- * to do, again and again. `straggling`: from workers that have not moved, whatever the estimates say.
+ * to do, again and again, while that is worth the trouble.
  */
-void balance(struct engine *engine, struct pool *pool, bool straggling)
+void balance(struct engine *engine, struct pool *pool)
 {
 	while (pool->any_waiting && !pool->any.first) {
 		uint32_t i = pick_idle_awake(engine, pool);
-		uint64_t worth = TAKE_AWAKE_NS, excess;
+		uint64_t worth = TAKE_AWAKE_NS;
 		struct slot *slot, *next;
 		struct peer *from;
 
@@ -356,11 +355,9 @@ void balance(struct engine *engine, struct pool *pool, bool straggling)
 			i = pick_idle(engine, pool);
 			worth = TAKE_ASLEEP_NS;
 		}
-		from = i == NO_WORKER ? NULL : most_loaded(engine, pool, straggling);
-		if (!from)
-			return;
-		excess = from->load_ns - peer_entry(engine, from, from->head)->estimate_ns;
-		if (!straggling && excess < worth)
+		from = i == NO_WORKER ? NULL : most_loaded(engine, pool);
+		if (!from ||
+		    from->load_ns - peer_entry(engine, from, from->head)->estimate_ns < worth)
 			return;
 		slot = take_from(engine, from, (from->any_waiting + 1) / 2);
 		if (!slot)
@@ -372,6 +369,29 @@ void balance(struct engine *engine, struct pool *pool, bool straggling)
 		}
 		pool->current = i;
 	}
+}
+
+/*
+ * What this worker does takes longer than was thought, and others have nothing to do:
+ * all that may go elsewhere goes back to the head of the queue, and the worker counts as busy.
+ */
+void unstick(struct engine *engine, struct peer *peer, uint64_t busy_ns)
+{
+	struct pool *pool = &engine->pools[peer->pool];
+	struct entry *entry = peer_entry(engine, peer, peer->head);
+	struct slot *slot = take_from(engine, peer, peer->any_waiting), *next;
+	struct slot *before = pool->any.first;
+
+	for (; slot; slot = next) {
+		next = slot->next;
+		slot->head.state = TASK_READY;
+		queue_insert(&pool->any, slot, before);
+	}
+	if (entry->estimate_ns < busy_ns) {
+		peer->load_ns += busy_ns - entry->estimate_ns;
+		entry->estimate_ns = (uint32_t)busy_ns;
+	}
+	pool->saturated = false;
 }
 
 /* -------------------------------------------------------------------- work */
@@ -418,7 +438,7 @@ void engine_work(struct engine *engine)
 		dispatch_all(engine);
 		for (uint32_t i = 0; i < engine->pool_count; i++)
 			if (engine->pools[i].any_waiting)
-				balance(engine, &engine->pools[i], false);
+				balance(engine, &engine->pools[i]);
 	} while (engine->any_news || engine->finished);
 	peers_publish(engine);
 	waiters_settle(engine);
@@ -447,6 +467,9 @@ void engine_work_some(struct engine *engine)
 	dispatch_all(engine);
 	if (engine->waiters || engine->foreground)
 		waiters_settle(engine);
+	if (UNLIKELY(!engine->attended && !engine->foreground) && engine->hub &&
+	    engine->timer_fd >= 0)
+		attend(engine);
 }
 
 void engine_unlock_and_wake(struct engine *engine)

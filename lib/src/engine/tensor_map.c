@@ -295,7 +295,7 @@ static void segment_remove(struct tensor_map *map, struct segment *segment)
 	segment_put(map, segment);
 }
 
-/* Cuts a segment in two that say the same; returns the upper one. NULL: no memory, nothing changed. */
+/* Cuts a segment in two that say the same; returns the upper one. NULL: no memory. */
 static struct segment *segment_split(struct tensor_map *map, struct segment *lower, uint64_t at)
 {
 	struct segment *upper = segment_add(map, at, lower->end, lower);
@@ -422,7 +422,7 @@ static inline void note(struct segment *segment, const struct access *access)
 			access->edge(segment->writer.slot, EDGE_RAW, access->context);
 		if (segment->poison)
 			*access->poison = segment->poison;
-		/* The accesses of one task come in a row: if it is a reader here, it is the last. */
+		/* The accesses of one task come in a row: if it is a reader, it is the last. */
 		if (!segment->reader_count ||
 		    !same_task(segment->readers[segment->reader_count - 1], task))
 			segment->readers[segment->reader_count++] = task;
@@ -590,7 +590,7 @@ void tensor_map_forget(struct tensor_map *map, uint64_t begin, uint64_t end)
 		return;
 	for (segment = segment_from(map, begin); segment && segment->begin < end; segment = after) {
 		after = segment->after;
-		/* Tensors lie in one block each; a cut is needed only if one reached over its end. */
+		/* Tensors lie in one block each; only one that reaches over it needs a cut. */
 		if (segment->begin < begin) {
 			if (segment->end > end && !segment_split(map, segment, end))
 				return;

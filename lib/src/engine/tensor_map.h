@@ -49,7 +49,8 @@ enum edge_reason { EDGE_RAW = 1, EDGE_WAR = 2, EDGE_WAW = 4, EDGE_EXPLICIT = 8 }
 
 /*
  * Called for each live task that the new one must wait for; may name one task
- * several times with different reasons (the caller merges). EDGE_RAW skips the consumer if the producer fails.
+ * several times with different reasons (the caller merges). EDGE_RAW skips the consumer if the
+ * producer fails.
  */
 typedef void tensor_map_edge(struct slot *producer, enum edge_reason reason, void *context);
 
@@ -57,12 +58,13 @@ int tensor_map_create(struct tensor_map **map);
 void tensor_map_destroy(struct tensor_map *map);
 /*
  * Registers the access of `task` to [begin, end) and reports edges. *poison becomes the
- * number of the failed task whose bytes are read, if any (else unchanged). -ENOMEM: nothing changed.
+ * number of the failed task whose bytes are read, if any (else unchanged). -ENOMEM: no edge was
+ * reported, nothing changed.
  */
 int tensor_map_access(struct tensor_map *map, uint64_t begin, uint64_t end, enum dw_tag tag,
 		      struct task_ref task, tensor_map_edge *edge, void *context,
 		      uint64_t *poison);
-/* `task` (number `number`) failed or was skipped: the bytes of [begin, end) that it was last to write. */
+/* `task` failed or was skipped (for `number`): the bytes of [begin, end) that it was last to write. */
 void tensor_map_poison(struct tensor_map *map, uint64_t begin, uint64_t end,
 		       struct task_ref task, uint64_t number);
 /* The bytes are no longer anybody's: their memory was given back. */

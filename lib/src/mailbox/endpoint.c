@@ -71,6 +71,13 @@ static bool look_at_post(struct endpoint *endpoint)
 	return endpoint->posted != endpoint->next;
 }
 
+static void look_at_stop(struct endpoint *endpoint)
+{
+	/* Acquire: partner is the release in hub_stop(). What was posted before it is seen after this. */
+	if (load_acquire(&endpoint->mailbox->stop))
+		endpoint->stopping = true;
+}
+
 static bool has_frames(struct endpoint *endpoint)
 {
 	return endpoint->next != endpoint->posted || look_at_post(endpoint);
@@ -242,9 +249,7 @@ int endpoint_wait(struct endpoint *endpoint)
 {
 	bool wake;
 
-	/* Acquire: partner is the release in hub_stop(). What was posted before it is seen below. */
-	if (load_acquire(&endpoint->mailbox->stop))
-		endpoint->stopping = true;
+	look_at_stop(endpoint);
 	if (look_at_post(endpoint))
 		return 0;
 	/* See look_at_notify(). */
@@ -275,6 +280,11 @@ int endpoint_bell_fd(const struct endpoint *endpoint)
 
 bool endpoint_bell_arm(struct endpoint *endpoint)
 {
+	bool told = endpoint->stopping;
+
+	look_at_stop(endpoint);
+	if (endpoint->stopping && !told)
+		return true;
 	/* A frame that is held back is none: what is in flight comes first. */
 	if (look_at_post(endpoint) && !endpoint->held)
 		return true;

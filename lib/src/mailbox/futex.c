@@ -320,7 +320,8 @@ static bool futex_peer_bell_arm(struct endpoint *endpoint, uint32_t seen)
 	__atomic_exchange_n(&mailbox->asleep, ASLEEP_POLLER, __ATOMIC_SEQ_CST);
 	/* As in futex_peer_wait(). */
 	full_barrier_after_rmw();
-	if (load_relaxed(&mailbox->post) == seen)
+	if (load_relaxed(&mailbox->post) == seen &&
+	    (endpoint->stopping || !load_relaxed(&mailbox->stop)))
 		return false;
 	store_relaxed(&mailbox->asleep, 0);
 	return true;

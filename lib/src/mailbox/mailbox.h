@@ -228,7 +228,10 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
  * -ESHUTDOWN when the parent asked to stop and the ring is empty, -EOWNERDEAD.
  */
 int endpoint_wait(struct endpoint *endpoint);
-/* The same for a process that waits for more: see hub_bell_*. */
+/*
+ * The same for a process that waits for more: see hub_bell_*. A stop is news once; leave the
+ * bell out of the poll when endpoint_stopping(), it may ring all the time then.
+ */
 int endpoint_bell_fd(const struct endpoint *endpoint);
 bool endpoint_bell_arm(struct endpoint *endpoint);
 void endpoint_bell_clear(struct endpoint *endpoint);

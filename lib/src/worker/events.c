@@ -6,16 +6,12 @@
  * background thread.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include "worker/spawner.h"
-
-#define CRASH_WINDOW_NS 60000000000ULL
 
 /* Hub calls that need the engine's lock. */
 struct hub_call {
@@ -45,17 +41,51 @@ static void child_failed(struct child *child, int error, const char *text)
 	snprintf(child->error_text, sizeof(child->error_text), "%s", text);
 }
 
+/* The socket is full for a moment when a crowd is asked for at once: worker_events() goes on. */
+static int ask_for(struct child *child)
+{
+	int result = spawner_send(child->owner, SPAWNER_SPAWN, child->index, child->generation);
+
+	child->spawn_wanted = result == -EAGAIN;
+	if (result == 0 || result == -EAGAIN)
+		return 0;
+	return error_set(result, "%s: its spawner does not answer: %s", child->path,
+			 error_name(-result));
+}
+
 int worker_spawn_locked(struct dw_worker *worker, struct child *child)
 {
-	int result;
-
+	(void)worker;
 	child->state = CHILD_SPAWNING;
 	child->generation++;
-	result = spawner_send(worker, SPAWNER_SPAWN, child->index, child->generation);
-	if (result < 0)
-		error_set(result, "%s: its spawner does not answer: %s", child->path,
-			  error_name(-result));
-	return result;
+	child->error = 0;
+	return ask_for(child);
+}
+
+/* What the spawner's socket did not take before it reported; it has room now. */
+static void send_wanted(struct dw_worker *worker)
+{
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		struct child *child = &worker->children[i];
+
+		if (child->spawn_wanted && child->state == CHILD_SPAWNING && ask_for(child) < 0)
+			child_failed(child, -EPIPE, error_text());
+		if (child->spawn_wanted)
+			return;
+	}
+}
+
+static void kill_wanted_call(void *context)
+{
+	struct dw_worker *worker = context;
+
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		struct child *child = &worker->children[i];
+
+		if (child->kill_wanted)
+			child->kill_wanted = spawner_send(worker, SPAWNER_KILL, i,
+							  child->generation) == -EAGAIN;
+	}
 }
 
 static void on_spawned(struct child *child, pid_t pid)
@@ -65,6 +95,9 @@ static void on_spawned(struct child *child, pid_t pid)
 	child->pid = pid;
 	child->state = CHILD_BOUND;
 	engine_locked(child->owner->engine, bind_call, &call);
+	/* It has died already: the next report says of what. */
+	if (call.result == -ESRCH)
+		return;
 	if (call.result == 0)
 		call.result = link_send(child->link_parent, LINK_GO, child->generation, 0, NULL);
 	if (call.result < 0) {
@@ -74,33 +107,16 @@ static void on_spawned(struct child *child, pid_t pid)
 }
 
 /* Whether the child that died shall have a successor; recognises a crash loop. */
-static bool wants_restart(struct child *child)
+static bool wants_restart(struct child *child, const char *cause)
 {
 	struct dw_worker *worker = child->owner;
-	uint32_t limit = worker->options.restart_limit, kept = 8, recent = 0;
-	uint64_t now = worker_now();
+	bool loop = death_is_loop(child, cause);
 
-	child->death_times[child->deaths++ % kept] = now;
 	if (worker->state != WORKER_UP || worker->options.restart != DW_RESTART_ON_DEATH ||
-	    worker->spawner_gone || child->given_up)
+	    worker->spawner_gone)
 		return false;
-	for (uint32_t i = 0; i < kept; i++)
-		if (child->death_times[i] && now - child->death_times[i] < CRASH_WINDOW_NS)
-			recent++;
-	if (recent < (limit < kept ? limit : kept))
-		return true;
-	child->given_up = true;
-	return false;
-}
-
-static void describe_death(struct child *child, int status)
-{
-	if (WIFSIGNALED(status))
-		snprintf(child->cause, sizeof(child->cause), "killed by %s, pid %d",
-			 error_signal_name(WTERMSIG(status)), (int)child->pid);
-	else
-		snprintf(child->cause, sizeof(child->cause), "exited with status %d, pid %d",
-			 WEXITSTATUS(status), (int)child->pid);
+	child->given_up = child->given_up || loop;
+	return !child->given_up;
 }
 
 static void on_dead(struct child *child, const char *cause)
@@ -113,20 +129,18 @@ static void on_dead(struct child *child, const char *cause)
 	if (child->state == CHILD_DEAD || child->state == CHILD_GONE)
 		return;
 	child->state = CHILD_DEAD;
-	returns = wants_restart(child);
+	returns = wants_restart(child, cause);
+	snprintf(text, sizeof(text), "%s", cause);
 	if (child->given_up)
-		snprintf(text, sizeof(text), "%s; given up after %u deaths within 60 s", cause,
-			 child->deaths);
-	else
-		snprintf(text, sizeof(text), "%s", cause);
-	if (!was_ready) {
+		death_history(child, text, sizeof(text));
+	if (worker->state == WORKER_STARTING) {
 		char full[ERROR_TEXT_BYTES];
 
-		snprintf(full, sizeof(full), "%s: %.300s before it was ready", child->path, cause);
+		snprintf(full, sizeof(full), "%s: %.300s during init", child->path, cause);
 		child_failed(child, -EOWNERDEAD, full);
 	}
 	worker->stats[child->index].alive = 0;
-	log_at(LOG_INFO, "%s: %s", child->path, text);
+	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
 	engine_worker_dead(worker->engine, child->index, returns, text);
 }
 
@@ -135,89 +149,33 @@ static void on_gone(struct child *child)
 	struct dw_worker *worker = child->owner;
 	struct hub_call call = { .child = child };
 
+	if (child->state == CHILD_GONE)
+		return;
 	child->state = CHILD_GONE;
 	child->pid = 0;
 	engine_worker_gone(worker->engine, child->index);
 	if (worker->state != WORKER_UP || worker->options.restart != DW_RESTART_ON_DEATH ||
-	    child->given_up)
+	    child->given_up || worker->spawner_gone)
 		return;
 	engine_locked(worker->engine, rearm_call, &call);
 	if (call.result == 0)
 		call.result = worker_spawn_locked(worker, child);
-	if (call.result < 0)
-		log_at(LOG_ERROR, "%s: cannot be replaced: %s", child->path, error_text());
+	if (call.result < 0) {
+		char text[ERROR_TEXT_BYTES];
+
+		/* Not to be replaced after all: what waits for it has to hear of it. */
+		snprintf(text, sizeof(text), "cannot be replaced: %.400s", error_text());
+		log_at(LOG_ERROR, "%s: %s", child->path, text);
+		child->given_up = true;
+		child->state = CHILD_GONE;
+		engine_worker_dead(worker->engine, child->index, false, text);
+	}
 }
 
 static void add_usage(struct rusage *sum, const struct rusage *usage)
 {
 	timeradd(&sum->ru_utime, &usage->ru_utime, &sum->ru_utime);
 	timeradd(&sum->ru_stime, &usage->ru_stime, &sum->ru_stime);
-}
-
-static void on_spawner_report(struct dw_worker *worker, const struct spawner_report *report)
-{
-	struct child *child;
-	char text[ERROR_TEXT_BYTES];
-
-	if (report->index >= worker->child_count)
-		return;
-	child = &worker->children[report->index];
-	if (report->generation != child->generation)
-		return;
-	switch (report->kind) {
-	case SPAWNER_SPAWNED:
-		on_spawned(child, report->pid);
-		break;
-	case SPAWNER_FAILED:
-		snprintf(text, sizeof(text), "%s: fork: %s", child->path, error_name(report->value));
-		child_failed(child, -report->value, text);
-		on_dead(child, text);
-		on_gone(child);
-		break;
-	case SPAWNER_DEAD:
-		add_usage(&child->usage, &report->usage);
-		describe_death(child, report->value);
-		on_dead(child, child->cause);
-		break;
-	case SPAWNER_GONE:
-		on_gone(child);
-		break;
-	}
-}
-
-/* Its children die with it (PDEATHSIG), and nobody is left to tell when. */
-static void on_spawner_gone(struct dw_worker *worker)
-{
-	if (worker->spawner_gone)
-		return;
-	epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->spawner_fd, NULL);
-	worker->spawner_gone = true;
-	for (uint32_t i = 0; i < worker->child_count; i++) {
-		struct child *child = &worker->children[i];
-
-		if (child->state == CHILD_NONE || child->state == CHILD_GONE)
-			continue;
-		on_dead(child, "its spawner died, and it was killed with it");
-		on_gone(child);
-	}
-}
-
-static void read_spawner(struct dw_worker *worker)
-{
-	struct spawner_report report;
-	ssize_t n;
-
-	while ((n = recv(worker->spawner_fd, &report, sizeof(report), MSG_DONTWAIT)) != 0) {
-		if (n == sizeof(report)) {
-			on_spawner_report(worker, &report);
-		} else if (n < 0 && errno != EINTR) {
-			if (errno != EAGAIN)
-				break;
-			return;
-		}
-	}
-	if (worker->state != WORKER_CLOSED)
-		on_spawner_gone(worker);
 }
 
 static void on_ready(struct child *child)
@@ -246,6 +204,89 @@ static void read_link(struct child *child)
 	}
 }
 
+static void describe_failure(const struct spawner_report *report, char *text, size_t space)
+{
+	int error = report->value;
+
+	snprintf(text, space, "cannot be started: %s: %s%s", report->pid ? "fork" : "pipe",
+		 error_name(error),
+		 error == EAGAIN ? " (the limit of processes: ulimit -u, or the cgroup's pids.max)" :
+		 error == EMFILE ? " (the limit of descriptors: ulimit -n)" : "");
+}
+
+static void on_spawner_report(struct dw_worker *worker, const struct spawner_report *report)
+{
+	struct child *child;
+	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2], full[ERROR_TEXT_BYTES];
+
+	if (report->index >= worker->child_count)
+		return;
+	child = &worker->children[report->index];
+	if (report->generation != child->generation)
+		return;
+	switch (report->kind) {
+	case SPAWNER_SPAWNED:
+		on_spawned(child, report->pid);
+		break;
+	case SPAWNER_FAILED:
+		describe_failure(report, text, sizeof(text));
+		snprintf(full, sizeof(full), "%s: %s", child->path, text);
+		child_failed(child, -report->value, full);
+		on_dead(child, text);
+		on_gone(child);
+		break;
+	case SPAWNER_DEAD:
+		/* What it said before it died. */
+		read_link(child);
+		add_usage(&child->usage, &report->usage);
+		death_describe(child, report->value, text, sizeof(text));
+		on_dead(child, text);
+		break;
+	case SPAWNER_GONE:
+		on_gone(child);
+		break;
+	}
+}
+
+/* Its children die with it (PDEATHSIG); the end of tree_fd tells when the last of all is gone. */
+static void on_spawner_gone(struct dw_worker *worker)
+{
+	if (worker->spawner_gone)
+		return;
+	epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->spawner_fd, NULL);
+	worker->spawner_gone = true;
+	for (uint32_t i = 0; i < worker->child_count; i++)
+		if (worker->children[i].state != CHILD_NONE)
+			on_dead(&worker->children[i], "its spawner died, and it was killed with it");
+}
+
+static void on_tree_gone(struct dw_worker *worker)
+{
+	epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->tree_fd, NULL);
+	on_spawner_gone(worker);
+	for (uint32_t i = 0; i < worker->child_count; i++)
+		if (worker->children[i].state != CHILD_NONE)
+			on_gone(&worker->children[i]);
+}
+
+static void read_spawner(struct dw_worker *worker)
+{
+	struct spawner_report report;
+	ssize_t n;
+
+	while ((n = recv(worker->spawner_fd, &report, sizeof(report), MSG_DONTWAIT)) != 0) {
+		if (n == sizeof(report)) {
+			on_spawner_report(worker, &report);
+		} else if (n < 0 && errno != EINTR) {
+			if (errno != EAGAIN)
+				break;
+			return;
+		}
+	}
+	if (worker->state != WORKER_CLOSED)
+		on_spawner_gone(worker);
+}
+
 static void read_up_link(struct dw_worker *worker)
 {
 	struct link_message message;
@@ -266,16 +307,36 @@ void worker_events(void *context)
 	for (int i = 0; i < count; i++) {
 		if (events[i].data.u64 == EVENT_SPAWNER)
 			read_spawner(worker);
+		else if (events[i].data.u64 == EVENT_TREE)
+			on_tree_gone(worker);
 		else if (events[i].data.u64 == EVENT_UP)
 			read_up_link(worker);
 		else
 			read_link(&worker->children[events[i].data.u64]);
 	}
+	send_wanted(worker);
+	engine_locked(worker->engine, kill_wanted_call, worker);
 	pthread_cond_broadcast(&worker->changed);
 	pthread_mutex_unlock(&worker->lock);
 }
 
 /* ------------------------------------------ called with the engine's lock */
+
+/*
+ * A thread cannot be killed. A nested Worker that is one can be left without children,
+ * which ends what it waits for.
+ */
+static void kill_below(struct dw_worker *nested)
+{
+	for (uint32_t i = 0; nested->children && i < nested->child_count; i++) {
+		struct child *child = &nested->children[i];
+
+		if (nested->options.mode == DW_PROCESS)
+			spawner_send(nested, SPAWNER_KILL, i, child->generation);
+		else if (child->kind == DW_CHILD_WORKER)
+			kill_below(child->nested);
+	}
+}
 
 static void op_kill(void *context, uint32_t index, const char *why)
 {
@@ -283,8 +344,13 @@ static void op_kill(void *context, uint32_t index, const char *why)
 	struct child *child = &worker->children[index];
 
 	log_at(LOG_WARN, "%s: killed: %s", child->path, why);
-	if (worker->options.mode == DW_PROCESS)
-		spawner_send(worker, SPAWNER_KILL, index, child->generation);
+	if (worker->options.mode == DW_PROCESS) {
+		snprintf(child->why, sizeof(child->why), "%s", why);
+		child->kill_wanted = spawner_send(worker, SPAWNER_KILL, index,
+						  child->generation) == -EAGAIN;
+	} else if (child->kind == DW_CHILD_WORKER) {
+		kill_below(child->nested);
+	}
 }
 
 static void op_cancelled(void *context, uint32_t index)

@@ -37,3 +37,11 @@ int link_receive(int fd, struct link_message *message, bool wait)
 	message->text[sizeof(message->text) - 1] = '\0';
 	return 1;
 }
+
+void link_drain(int fd)
+{
+	struct link_message message;
+
+	while (recv(fd, &message, sizeof(message), MSG_DONTWAIT) > 0)
+		;
+}

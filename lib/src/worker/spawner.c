@@ -2,14 +2,16 @@
 /*
  * The spawner: a single-threaded process, forked at init, that is the parent
  * and reaper of all children of one Worker. It forks them on command, kills them
- * on command, and reports. It sleeps in one poll() without a timeout.
+ * on command, and reports. It sleeps in one poll() without a timeout, and nowhere else: what
+ * the socket does not take now is kept with the child that it is about.
  *
- * Invariant: a pid is not reaped before its death was reported with its index,
- * so KILL by index and generation never reaches a stranger.
+ * Invariant: spawned.pid is a process that was not reaped, so KILL by index and
+ * generation never reaches a stranger.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdio_ext.h>
@@ -27,7 +29,9 @@ struct spawned {
 	pid_t pid;		/* 0: none */
 	uint32_t generation;
 	int lifeline;		/* read end; its end comes when the whole subtree is gone; -1 */
-	bool death_reported;
+	uint64_t lifeline_pipe;	/* its inode */
+	uint32_t due;		/* events to be reported: bit 1 << enum spawner_event */
+	struct spawner_report report;	/* their details */
 };
 
 struct spawner {
@@ -35,28 +39,56 @@ struct spawner {
 	int socket;
 	int parent_pidfd;
 	int signal_fd;
+	bool full;		/* the socket; due reports wait for POLLOUT */
+	bool alone;		/* the parent is gone: only the end of the subtrees is waited for */
 	sigset_t application_mask;
 	struct spawned *children;
 	struct pollfd *polls;
+	uint64_t *pipes;
 };
 
-static int report(struct spawner *spawner, enum spawner_event kind, uint32_t index, int value,
-		  const struct rusage *usage)
-{
-	struct spawner_report message = {
-		.kind = kind, .index = index, .value = value,
-		.generation = spawner->children[index].generation,
-		.pid = spawner->children[index].pid,
-	};
+/* Between the making of descriptors and the fork that passes them on no other tree may fork. */
+static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 
-	if (usage)
-		message.usage = *usage;
-	/* May block while the parent is slow; its death ends the wait with EPIPE. */
-	while (send(spawner->socket, &message, sizeof(message), MSG_NOSIGNAL) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return 0;
+/* ----------------------------------------------------------------- reports */
+
+static bool send_report(struct spawner *spawner, struct spawned *child, enum spawner_event kind)
+{
+	child->report.kind = kind;
+	child->report.index = (uint32_t)(child - spawner->children);
+	child->report.generation = child->generation;
+	while (send(spawner->socket, &child->report, sizeof(child->report),
+		    MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+		if (errno == EINTR)
+			continue;
+		/* Any other error: the parent is gone, and poll() will say so. */
+		spawner->full = errno == EAGAIN;
+		return false;
+	}
+	child->due &= ~(1u << kind);
+	return true;
 }
+
+static void send_due(struct spawner *spawner)
+{
+	spawner->full = false;
+	for (uint32_t i = 0; i < spawner->worker->child_count; i++) {
+		struct spawned *child = &spawner->children[i];
+
+		for (enum spawner_event kind = SPAWNER_SPAWNED; kind <= SPAWNER_GONE; kind++)
+			if (child->due & 1u << kind && !send_report(spawner, child, kind))
+				return;
+	}
+}
+
+static void report(struct spawner *spawner, struct spawned *child, enum spawner_event kind)
+{
+	child->due |= 1u << kind;
+	if (!spawner->full)
+		send_due(spawner);
+}
+
+/* ------------------------------------------------------------------- spawn */
 
 /* In the new child: nothing of the spawner's, and none of its siblings', stays open. */
 static void become_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid)
@@ -78,86 +110,135 @@ static void become_child(struct spawner *spawner, uint32_t index, pid_t spawner_
 	sigprocmask(SIG_SETMASK, &spawner->application_mask, NULL);
 }
 
+static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid)
+	__attribute__((noreturn));
+static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid)
+{
+	int code;
+
+	become_child(spawner, index, spawner_pid);
+	code = child_main(&spawner->worker->children[index], spawner->children[index].generation, true);
+	/* What the callables printed; what the parent had not flushed was purged. */
+	fflush(stdout);
+	fflush(stderr);
+	_exit(code);
+}
+
+static void spawn_failed(struct spawner *spawner, struct spawned *child, int error, bool fork_failed)
+{
+	child->report.value = error;
+	child->report.pid = fork_failed;
+	report(spawner, child, SPAWNER_FAILED);
+}
+
 static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 {
 	struct spawned *child = &spawner->children[index];
 	pid_t self = getpid();
 	int lifeline[2];
-	int error;
 
 	child->generation = generation;
+	child->due = 0;
+	link_drain(spawner->worker->children[index].link_child);
 	if (pipe(lifeline) < 0) {
-		report(spawner, SPAWNER_FAILED, index, errno, NULL);
+		spawn_failed(spawner, child, errno, false);
 		return;
 	}
 	fcntl(lifeline[0], F_SETFD, FD_CLOEXEC);
 	child->pid = fork();
-	if (child->pid < 0) {
-		error = errno;
-		child->pid = 0;
-		close(lifeline[0]);
-		close(lifeline[1]);
-		report(spawner, SPAWNER_FAILED, index, error, NULL);
-		return;
-	}
 	if (child->pid == 0) {
-		int code;
-
 		/* The write end stays open, over exec too: it stands for the life of the subtree. */
 		close(lifeline[0]);
-		become_child(spawner, index, self);
-		code = child_main(&spawner->worker->children[index], generation, true);
-		/* What the callables printed; what the parent had not flushed was purged. */
-		fflush(stdout);
-		fflush(stderr);
-		_exit(code);
+		live_as_child(spawner, index, self);
 	}
 	close(lifeline[1]);
+	if (child->pid < 0) {
+		int error = errno;
+
+		child->pid = 0;
+		close(lifeline[0]);
+		spawn_failed(spawner, child, error, true);
+		return;
+	}
 	child->lifeline = lifeline[0];
-	child->death_reported = false;
-	report(spawner, SPAWNER_SPAWNED, index, 0, NULL);
+	child->lifeline_pipe = orphans_pipe(lifeline[0]);
+	child->report.pid = child->pid;
+	report(spawner, child, SPAWNER_SPAWNED);
+}
+
+/* ------------------------------------------------------------------- death */
+
+static struct spawned *find_child(struct spawner *spawner, pid_t pid)
+{
+	for (uint32_t i = 0; i < spawner->worker->child_count; i++)
+		if (spawner->children[i].pid == pid)
+			return &spawner->children[i];
+	return NULL;
+}
+
+static bool is_own(void *context, pid_t pid)
+{
+	return find_child(context, pid);
+}
+
+static bool is_held(int lifeline)
+{
+	struct pollfd end = { .fd = lifeline };
+
+	return poll(&end, 1, 0) == 0;
+}
+
+/* What dead children have left: the next SIGCHLD, an orphan's own or its child's, brings us back. */
+static void kill_left(struct spawner *spawner)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < spawner->worker->child_count; i++) {
+		const struct spawned *child = &spawner->children[i];
+
+		if (child->lifeline >= 0 && !child->pid && is_held(child->lifeline))
+			spawner->pipes[count++] = child->lifeline_pipe;
+	}
+	if (count)
+		orphans_kill(spawner->pipes, count, is_own, spawner);
 }
 
 static void reap(struct spawner *spawner)
 {
 	struct signalfd_siginfo info;
+	struct spawned *child;
 	struct rusage usage;
+	bool any = false;
 	int status;
 	pid_t pid;
 
 	while (read(spawner->signal_fd, &info, sizeof(info)) > 0)
 		;
-	/* Looks before it reaps: the pid stays ours until its death was reported. */
-	for (;;) {
-		siginfo_t dead = { 0 };
-		uint32_t i;
-
-		if (waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) < 0 || !dead.si_pid)
-			return;
-		for (i = 0; i < spawner->worker->child_count; i++)
-			if (spawner->children[i].pid == dead.si_pid)
-				break;
-		pid = wait4(dead.si_pid, &status, 0, &usage);
-		if (pid > 0 && i < spawner->worker->child_count) {
-			report(spawner, SPAWNER_DEAD, i, status, &usage);
-			spawner->children[i].pid = 0;
-			spawner->children[i].death_reported = true;
-		}
+	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+		any = true;
+		child = find_child(spawner, pid);
+		if (!child)
+			continue;
+		child->pid = 0;
+		child->report.value = status;
+		child->report.usage = usage;
+		report(spawner, child, SPAWNER_DEAD);
 	}
+	if (any)
+		kill_left(spawner);
 }
 
 /* The end of a lifeline: the subtree is gone. Its root's death is reported first. */
-static void subtree_gone(struct spawner *spawner, uint32_t index)
+static void subtree_gone(struct spawner *spawner, struct spawned *child)
 {
-	struct spawned *child = &spawner->children[index];
-
-	if (!child->death_reported)
+	/* It closes its descriptors before it can be reaped; or a callable has closed them all. */
+	if (child->pid)
 		reap(spawner);
-	if (!child->death_reported)
+	if (child->pid)
 		return;
 	close(child->lifeline);
 	child->lifeline = -1;
-	report(spawner, SPAWNER_GONE, index, 0, NULL);
+	report(spawner, child, SPAWNER_GONE);
 }
 
 static void kill_all(struct spawner *spawner)
@@ -167,25 +248,46 @@ static void kill_all(struct spawner *spawner)
 			kill(spawner->children[i].pid, SIGKILL);
 }
 
-/* One command; false when it was the last. */
-static bool command(struct spawner *spawner)
+/* -------------------------------------------------------------------- loop */
+
+static void obey(struct spawner *spawner, const struct spawner_command *message)
+{
+	struct spawned *child = &spawner->children[message->index];
+
+	if (message->kind == SPAWNER_SPAWN)
+		spawn(spawner, message->index, message->generation);
+	else if (message->kind == SPAWNER_KILL && child->pid > 0 &&
+		 child->generation == message->generation)
+		kill(child->pid, SIGKILL);
+}
+
+/* All commands that are there; false when nobody is left to give any. */
+static bool obey_all(struct spawner *spawner)
 {
 	struct spawner_command message;
-	struct spawned *child;
 	ssize_t n;
 
-	n = recv(spawner->socket, &message, sizeof(message), MSG_DONTWAIT);
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
-	if (n != sizeof(message) || message.kind == SPAWNER_EXIT)
-		return false;
-	child = &spawner->children[message.index];
-	if (message.kind == SPAWNER_SPAWN)
-		spawn(spawner, message.index, message.generation);
-	else if (message.kind == SPAWNER_KILL && child->pid > 0 &&
-		 child->generation == message.generation)
-		kill(child->pid, SIGKILL);
-	return true;
+	while ((n = recv(spawner->socket, &message, sizeof(message), MSG_DONTWAIT)) != 0) {
+		if (n == sizeof(message))
+			obey(spawner, &message);
+		else if (n < 0 && errno != EINTR)
+			return errno == EAGAIN;
+	}
+	return false;
+}
+
+static bool any_subtree(const struct spawner *spawner)
+{
+	for (uint32_t i = 0; i < spawner->worker->child_count; i++)
+		if (spawner->children[i].lifeline >= 0)
+			return true;
+	return false;
+}
+
+static void parent_gone(struct spawner *spawner)
+{
+	spawner->alone = true;
+	kill_all(spawner);
 }
 
 static void loop(struct spawner *spawner)
@@ -193,23 +295,25 @@ static void loop(struct spawner *spawner)
 	uint32_t count = spawner->worker->child_count;
 	struct pollfd *polls = spawner->polls;
 
-	for (;;) {
-		polls[0] = (struct pollfd){ .fd = spawner->socket, .events = POLLIN };
-		polls[1] = (struct pollfd){ .fd = spawner->parent_pidfd, .events = POLLIN };
+	while (!spawner->alone || any_subtree(spawner)) {
+		polls[0] = (struct pollfd){ .fd = spawner->alone ? -1 : spawner->socket,
+					    .events = POLLIN | (spawner->full ? POLLOUT : 0) };
+		polls[1] = (struct pollfd){ .fd = spawner->alone ? -1 : spawner->parent_pidfd,
+					    .events = POLLIN };
 		polls[2] = (struct pollfd){ .fd = spawner->signal_fd, .events = POLLIN };
 		for (uint32_t i = 0; i < count; i++)
 			polls[3 + i] = (struct pollfd){ .fd = spawner->children[i].lifeline };
 		if (poll(polls, 3 + count, -1) < 0)
 			continue;
-		if (polls[1].revents)
-			return;
 		if (polls[2].revents)
 			reap(spawner);
 		for (uint32_t i = 0; i < count; i++)
 			if (polls[3 + i].revents && spawner->children[i].lifeline >= 0)
-				subtree_gone(spawner, i);
-		if (polls[0].revents && !command(spawner))
-			return;
+				subtree_gone(spawner, &spawner->children[i]);
+		if (polls[0].revents & POLLOUT)
+			send_due(spawner);
+		if (polls[1].revents || (polls[0].revents & ~POLLOUT && !obey_all(spawner)))
+			parent_gone(spawner);
 	}
 }
 
@@ -224,25 +328,12 @@ static void reset_signals(void)
 	signal(SIGCHLD, SIG_DFL);
 }
 
-static void spawner_main(struct spawner *spawner, pid_t parent) __attribute__((noreturn));
-static void spawner_main(struct spawner *spawner, pid_t parent)
+static void close_parents(struct spawner *spawner)
 {
 	struct dw_worker *worker = spawner->worker;
-	sigset_t all, child_only;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	reset_signals();
-	prctl(PR_SET_NAME, "dw-spawner");
-	/* Descendants that lose their parent come to us, so that a subtree ends below its Worker. */
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	/* A terminal's Ctrl-C is for the application, which cancels and closes. */
-	setpgid(0, 0);
-	/* What the application has not flushed yet is for it to write. */
-	__fpurge(stdout);
-	__fpurge(stderr);
 
 	close(worker->spawner_fd);
+	close(worker->tree_fd);
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		close(worker->children[i].link_parent);
 		worker->children[i].link_parent = -1;
@@ -251,6 +342,28 @@ static void spawner_main(struct spawner *spawner, pid_t parent)
 	close(worker->events_fd);
 	if (worker->up_link >= 0)
 		close(worker->up_link);
+}
+
+static void spawner_main(struct spawner *spawner, pid_t parent) __attribute__((noreturn));
+static void spawner_main(struct spawner *spawner, pid_t parent)
+{
+	sigset_t all, child_only;
+
+	pthread_mutex_unlock(&fork_lock);
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	reset_signals();
+	prctl(PR_SET_NAME, "dw-spawner");
+	/* Descendants that lose their parent come to us, so that a subtree ends below its Worker. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	/* A spawner that was stopped has to see that its parent is gone. */
+	prctl(PR_SET_PDEATHSIG, SIGCONT);
+	/* A terminal's Ctrl-C is for the application, which cancels and closes. */
+	setpgid(0, 0);
+	/* What the application has not flushed yet is for it to write. */
+	__fpurge(stdout);
+	__fpurge(stderr);
+	close_parents(spawner);
 
 	sigemptyset(&child_only);
 	sigaddset(&child_only, SIGCHLD);
@@ -258,50 +371,110 @@ static void spawner_main(struct spawner *spawner, pid_t parent)
 	spawner->parent_pidfd = (int)syscall(SYS_pidfd_open, parent, 0);
 	if (spawner->signal_fd >= 0 && spawner->parent_pidfd >= 0 && getppid() == parent)
 		loop(spawner);
-	kill_all(spawner);
 	_exit(0);
+}
+
+/* ------------------------------------------------------------- the parent's */
+
+static int make_descriptors(struct dw_worker *worker, int sockets[2], int tree[2])
+{
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+		return error_set(-errno, "%s: cannot make the spawner's socket: %s", worker->path,
+				 error_name(errno));
+	if (pipe(tree) < 0) {
+		int error = errno;
+
+		close(sockets[0]);
+		close(sockets[1]);
+		return error_set(-error, "%s: cannot make the spawner's pipe: %s", worker->path,
+				 error_name(error));
+	}
+	/* The other end stays open over exec too, as that of a lifeline does. */
+	fcntl(tree[0], F_SETFD, FD_CLOEXEC);
+	return 0;
+}
+
+static int fork_spawner(struct dw_worker *worker, struct spawner *spawner)
+{
+	pid_t parent = getpid();
+	int error;
+
+	worker->spawner_pid = fork();
+	if (worker->spawner_pid == 0)
+		spawner_main(spawner, parent);
+	if (worker->spawner_pid < 0) {
+		error = errno;
+		worker->spawner_pid = 0;
+		return error_set(-error, "%s: cannot fork the spawner: %s", worker->path,
+				 error_name(error));
+	}
+	worker->spawner_pidfd = (int)syscall(SYS_pidfd_open, worker->spawner_pid, 0);
+	if (worker->spawner_pidfd < 0)
+		return error_set(-errno, "%s: cannot watch the spawner: pidfd_open: %s", worker->path,
+				 error_name(errno));
+	return 0;
 }
 
 int spawner_fork(struct dw_worker *worker)
 {
 	struct spawner spawner = { .worker = worker };
-	int ends[2];
-	int result = 0;
-	pid_t parent = getpid();
+	int sockets[2], tree[2];
+	int result;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return error_set(-errno, "%s: cannot make the spawner's socket: %s", worker->path,
-				 error_name(errno));
-	spawner.socket = ends[1];
 	spawner.children = calloc(worker->child_count + 1, sizeof(*spawner.children));
 	spawner.polls = calloc(worker->child_count + 3, sizeof(*spawner.polls));
-	if (!spawner.children || !spawner.polls) {
+	spawner.pipes = calloc(worker->child_count + 1, sizeof(*spawner.pipes));
+	if (!spawner.children || !spawner.polls || !spawner.pipes) {
 		result = error_set(-ENOMEM, "%s: no memory for the spawner", worker->path);
 		goto out;
 	}
-	worker->spawner_fd = ends[0];
-	sigprocmask(SIG_SETMASK, NULL, &spawner.application_mask);
-	worker->spawner_pid = fork();
-	if (worker->spawner_pid == 0)
-		spawner_main(&spawner, parent);
-	if (worker->spawner_pid < 0) {
-		result = error_set(-errno, "%s: cannot fork the spawner: %s", worker->path,
-				   error_name(errno));
-		worker->spawner_pid = 0;
-		worker->spawner_fd = -1;
-		goto out;
+	pthread_mutex_lock(&fork_lock);
+	result = make_descriptors(worker, sockets, tree);
+	if (result == 0) {
+		worker->spawner_fd = sockets[0];
+		worker->tree_fd = tree[0];
+		spawner.socket = sockets[1];
+		sigprocmask(SIG_SETMASK, NULL, &spawner.application_mask);
+		result = fork_spawner(worker, &spawner);
+		close(sockets[1]);
+		close(tree[1]);
 	}
-	for (uint32_t i = 0; i < worker->child_count; i++) {
+	pthread_mutex_unlock(&fork_lock);
+	for (uint32_t i = 0; result == 0 && i < worker->child_count; i++) {
 		close(worker->children[i].link_child);
 		worker->children[i].link_child = -1;
 	}
 out:
 	free(spawner.children);
 	free(spawner.polls);
-	close(ends[1]);
-	if (result < 0)
-		close(ends[0]);
+	free(spawner.pipes);
 	return result;
+}
+
+void spawner_end(struct dw_worker *worker)
+{
+	siginfo_t info;
+
+	if (worker->spawner_pidfd >= 0) {
+		syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0);
+		/* ECHILD: the application reaps by itself, or ignores SIGCHLD. */
+		while (waitid(P_PIDFD, (id_t)worker->spawner_pidfd, &info, WEXITED) < 0 &&
+		       errno == EINTR)
+			;
+		close(worker->spawner_pidfd);
+	} else if (worker->spawner_pid > 0) {
+		/* It sees the end of the socket, below, and leaves. */
+		close(worker->spawner_fd);
+		worker->spawner_fd = -1;
+		waitpid(worker->spawner_pid, NULL, 0);
+	}
+	worker->spawner_pid = 0;
+	worker->spawner_pidfd = -1;
+	if (worker->spawner_fd >= 0)
+		close(worker->spawner_fd);
+	if (worker->tree_fd >= 0)
+		close(worker->tree_fd);
+	worker->spawner_fd = worker->tree_fd = -1;
 }
 
 int spawner_send(struct dw_worker *worker, uint32_t kind, uint32_t index, uint32_t generation)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * What a Worker and its spawner say to each other: whole structs over one
- * SEQPACKET socket.
+ * SEQPACKET socket. Neither blocks: the spawner keeps a report until there is room for it.
  */
 #ifndef DW_WORKER_SPAWNER_H
 #define DW_WORKER_SPAWNER_H
 
 #include "worker/worker.h"
 
-enum spawner_command_kind { SPAWNER_SPAWN = 1, SPAWNER_KILL = 2, SPAWNER_EXIT = 3 };
+enum spawner_command_kind { SPAWNER_SPAWN = 1, SPAWNER_KILL = 2 };
 
 struct spawner_command {
 	uint32_t kind;
@@ -16,9 +16,10 @@ struct spawner_command {
 	uint32_t generation;
 };
 
+/* Of one generation of a child in this order, each at most once. */
 enum spawner_event {
 	SPAWNER_SPAWNED = 1,	/* pid */
-	SPAWNER_FAILED = 2,	/* value: errno of fork */
+	SPAWNER_FAILED = 2,	/* value: errno; pid 0: of pipe(), 1: of fork() */
 	SPAWNER_DEAD = 3,	/* value: status of wait(2); usage */
 	SPAWNER_GONE = 4,	/* the whole subtree */
 };
@@ -31,5 +32,11 @@ struct spawner_report {
 	int32_t value;
 	struct rusage usage;
 };
+
+/* orphans.c: SIGKILL to children of this process that are not its own and hold one of `count` pipes. */
+void orphans_kill(const uint64_t *pipes, uint32_t count, bool (*is_own)(void *context, pid_t pid),
+		  void *context);
+/* The inode of a pipe. */
+uint64_t orphans_pipe(int fd);
 
 #endif

@@ -6,15 +6,18 @@
  * returns the first cause.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include "worker/spawner.h"
+
+#define KILL_NS 2000000000ULL
 
 /* ----------------------------------------------------------------- prepare */
 
@@ -191,7 +194,7 @@ int worker_prepare(struct dw_worker *worker, struct arena *outer)
 	result = prepare(worker, outer);
 	if (result < 0) {
 		snprintf(text, sizeof(text), "%s", error_text());
-		worker_stop(worker, worker_now() + worker->options.close_timeout_ns);
+		worker_stop(worker, worker_now() + worker_close_budget(worker));
 		worker_release(worker);
 		error_set(result, "%s", text);
 	}
@@ -218,6 +221,8 @@ static int watch_all(struct dw_worker *worker)
 		result = watch(worker, worker->children[i].link_parent, i);
 	if (result == 0 && worker->spawner_fd >= 0)
 		result = watch(worker, worker->spawner_fd, EVENT_SPAWNER);
+	if (result == 0 && worker->tree_fd >= 0)
+		result = watch(worker, worker->tree_fd, EVENT_TREE);
 	if (result == 0 && worker->up_link >= 0)
 		result = watch(worker, worker->up_link, EVENT_UP);
 	return result;
@@ -231,8 +236,21 @@ static void *thread_main(void *argument)
 	return NULL;
 }
 
+/* The library's threads take none of the application's signals, but what a fault raises is their own. */
+static void block_signals(sigset_t *before)
+{
+	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT };
+	sigset_t mask;
+
+	sigfillset(&mask);
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(&mask, own[i]);
+	pthread_sigmask(SIG_SETMASK, &mask, before);
+}
+
 static int start_thread(struct child *child)
 {
+	sigset_t before;
 	int error;
 
 	child->state = CHILD_BOUND;
@@ -241,7 +259,9 @@ static int start_thread(struct child *child)
 	error = hub_bind(child->owner->hub, child->index, child->pid);
 	if (error < 0)
 		return error;
+	block_signals(&before);
 	error = pthread_create(&child->thread, NULL, thread_main, child);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (error)
 		return error_set(-error, "%s: cannot start its thread: %s", child->path,
 				 error_name(error));
@@ -279,9 +299,31 @@ static int wait_change(struct dw_worker *worker, uint64_t deadline_ns)
 	return -pthread_cond_timedwait(&worker->changed, &worker->lock, &deadline);
 }
 
+uint64_t worker_init_budget(const struct dw_worker *worker)
+{
+	uint64_t own = worker->options.init_timeout_ns, above;
+
+	if (!worker->parent)
+		return own;
+	above = worker_init_budget(worker->parent);
+	above -= above / 4;
+	return own < above ? own : above;
+}
+
+uint64_t worker_close_budget(const struct dw_worker *worker)
+{
+	uint64_t own = worker->options.close_timeout_ns, above;
+
+	if (!worker->parent)
+		return own;
+	above = worker_close_budget(worker->parent) / 2;
+	return own < above ? own : above;
+}
+
+/* UP comes with the last one's READY, so that a death after it is one of a Worker that is up. */
 static int wait_ready(struct dw_worker *worker)
 {
-	uint64_t deadline = worker_now() + worker->options.init_timeout_ns;
+	uint64_t deadline = worker_now() + worker_init_budget(worker);
 	int result = 0;
 
 	pthread_mutex_lock(&worker->lock);
@@ -298,15 +340,17 @@ static int wait_ready(struct dw_worker *worker)
 			if (child->state != CHILD_READY && !waiting)
 				waiting = child;
 		}
-		if (!waiting)
+		if (!waiting) {
+			worker->state = WORKER_UP;
 			break;
+		}
 		if (worker->spawner_gone) {
 			result = error_set(-EOWNERDEAD, "%s: its spawner died during init", worker->path);
 			break;
 		}
 		if (result == -ETIMEDOUT) {
 			error_set(result, "%s: not ready after %llu ms (init_timeout_ns)", waiting->path,
-				  (unsigned long long)worker->options.init_timeout_ns / 1000000);
+				  (unsigned long long)worker_init_budget(worker) / 1000000);
 			break;
 		}
 		result = wait_change(worker, deadline);
@@ -330,15 +374,12 @@ int worker_start(struct dw_worker *worker)
 		result = wait_ready(worker);
 	if (result < 0) {
 		snprintf(text, sizeof(text), "%s", error_text());
-		worker_stop(worker, worker_now() + worker->options.close_timeout_ns);
+		worker_stop(worker, worker_now() + worker_close_budget(worker));
 		worker_release(worker);
 		return error_set(result, "%s", text);
 	}
 	arena_seal(worker->arena);
 	hub_forks_done(worker->hub);
-	pthread_mutex_lock(&worker->lock);
-	worker->state = WORKER_UP;
-	pthread_mutex_unlock(&worker->lock);
 	return 0;
 }
 
@@ -354,26 +395,36 @@ static void stop_rings(void *context)
 	struct dw_worker *worker = context;
 
 	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (worker->children[i].state == CHILD_READY)
+		if (worker->children[i].state == CHILD_READY || worker->children[i].thread_started)
 			hub_stop(worker->hub, i);
 }
 
 /* Children that never became READY have nothing to lose; worker->lock is held. */
-static void kill_where(struct dw_worker *worker, bool ready_too, char *names, size_t bytes)
+static void kill_where(struct dw_worker *worker, bool ready_too)
 {
-	size_t used = 0;
-
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		struct child *child = &worker->children[i];
 
 		if (child_over(child) || child->state == CHILD_DEAD ||
 		    (child->state == CHILD_READY && !ready_too))
 			continue;
+		/* Nobody has started it, and nobody will. */
+		if (child->spawn_wanted)
+			child->state = CHILD_NONE;
+		child->spawn_wanted = false;
 		spawner_send(worker, SPAWNER_KILL, i, child->generation);
-		if (names && used < bytes)
-			used += (size_t)snprintf(names + used, bytes - used, "%s%s", used ? ", " : "",
-						 child->path);
 	}
+}
+
+/* Names of those that are not over; worker->lock is held. */
+static void name_left(struct dw_worker *worker, char *names, size_t bytes)
+{
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < worker->child_count && used < bytes; i++)
+		if (!child_over(&worker->children[i]))
+			used += (size_t)snprintf(names + used, bytes - used, "%s%s", used ? ", " : "",
+						 worker->children[i].path);
 }
 
 static bool wait_over(struct dw_worker *worker, uint64_t deadline)
@@ -383,7 +434,7 @@ static bool wait_over(struct dw_worker *worker, uint64_t deadline)
 
 		for (uint32_t i = 0; i < worker->child_count; i++)
 			over = over && child_over(&worker->children[i]);
-		if (over || worker->spawner_gone)
+		if (over)
 			return true;
 		if (wait_change(worker, deadline) == -ETIMEDOUT)
 			return false;
@@ -396,16 +447,36 @@ static int stop_processes(struct dw_worker *worker, uint64_t deadline)
 	int result = 0;
 
 	pthread_mutex_lock(&worker->lock);
-	kill_where(worker, false, NULL, 0);
-	if (!wait_over(worker, deadline)) {
-		kill_where(worker, true, names, sizeof(names));
-		/* SIGKILL needs no deadline but that of a kernel in trouble. */
-		if (!wait_over(worker, worker_now() + 2 * worker->options.close_timeout_ns) || names[0])
-			result = error_set(-ETIMEDOUT, "%s: killed, or left behind, because they did not "
-					   "end before close_timeout_ns: %s", worker->path, names);
-	}
+	kill_where(worker, false);
+	if (wait_over(worker, deadline))
+		goto out;
+	name_left(worker, names, sizeof(names));
+	result = error_set(-ETIMEDOUT, "%s: killed, because they did not end before close_timeout_ns: %s",
+			   worker->path, names);
+	kill_where(worker, true);
+	/* SIGKILL needs no deadline but that of a kernel in trouble, or of a spawner that was stopped. */
+	if (wait_over(worker, worker_now() + KILL_NS))
+		goto out;
+	if (worker->spawner_pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0);
+	if (wait_over(worker, worker_now() + KILL_NS))
+		goto out;
+	name_left(worker, names, sizeof(names));
+	result = error_set(-ETIMEDOUT, "%s: left behind, because something below them holds on in spite "
+			   "of SIGKILL: %s", worker->path, names);
+out:
 	pthread_mutex_unlock(&worker->lock);
 	return result;
+}
+
+/* Those that are not READY yet may still wait for GO. */
+static void end_links(struct dw_worker *worker)
+{
+	pthread_mutex_lock(&worker->lock);
+	for (uint32_t i = 0; i < worker->child_count; i++)
+		if (worker->children[i].thread_started && worker->children[i].state != CHILD_READY)
+			shutdown(worker->children[i].link_parent, SHUT_WR);
+	pthread_mutex_unlock(&worker->lock);
 }
 
 static int stop_threads(struct dw_worker *worker, uint64_t deadline_ns)
@@ -413,6 +484,7 @@ static int stop_threads(struct dw_worker *worker, uint64_t deadline_ns)
 	struct timespec deadline;
 	int result = 0;
 
+	end_links(worker);
 	to_timespec(deadline_ns, &deadline);
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		struct child *child = &worker->children[i];
@@ -430,19 +502,13 @@ static int stop_threads(struct dw_worker *worker, uint64_t deadline_ns)
 	return result;
 }
 
-static void stop_spawner(struct dw_worker *worker)
+/* Threads' Workers that were prepared, and never started. */
+static void stop_nested(struct dw_worker *worker)
 {
-	int status;
-
-	if (worker->spawner_pid <= 0)
-		return;
-	spawner_send(worker, SPAWNER_EXIT, 0, 0);
-	/* ECHILD: the application reaps by itself, or ignores SIGCHLD. */
-	while (waitpid(worker->spawner_pid, &status, 0) < 0 && errno == EINTR)
-		;
-	worker->spawner_pid = 0;
-	close(worker->spawner_fd);
-	worker->spawner_fd = -1;
+	for (uint32_t i = 0; worker->options.mode == DW_THREAD && worker->children &&
+	     i < worker->child_count; i++)
+		if (worker->children[i].nested && !worker->children[i].thread_started)
+			worker_stop(worker->children[i].nested, worker_now());
 }
 
 int worker_stop(struct dw_worker *worker, uint64_t deadline)
@@ -468,7 +534,9 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 		result = stop_processes(worker, deadline);
 	if (worker->engine)
 		engine_stop(worker->engine);
-	stop_spawner(worker);
+	if (worker->spawner_pid > 0)
+		spawner_end(worker);
+	stop_nested(worker);
 	pthread_mutex_lock(&worker->lock);
 	worker->state = WORKER_CLOSED;
 	pthread_mutex_unlock(&worker->lock);

@@ -170,7 +170,8 @@ DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *opti
 	snprintf(worker->name, sizeof(worker->name), "%s", options->name ? options->name : "");
 	worker->options.name = NULL;
 	worker->owner_pid = getpid();
-	worker->spawner_fd = worker->up_link = worker->events_fd = -1;
+	worker->spawner_fd = worker->spawner_pidfd = worker->tree_fd = -1;
+	worker->up_link = worker->events_fd = -1;
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -17,11 +17,11 @@
  *                    └─────── nested Worker ── spawner ── …
  *
  * Who notices which death. The spawner is single-threaded, parent and reaper of all
- * children; it reports each death with its status, and when the last process of a
- * child's subtree is gone (a pipe that the subtree inherits reaches its end). The kernel
- * provider reports a death earlier. If the spawner's parent dies (pidfd), it kills its
- * children and leaves; if the spawner dies, PDEATHSIG kills its children and
- * their mailboxes' owner sees the end of the socket.
+ * children; it reports each death with its status, kills what the dead one has left
+ * behind, and reports when the last process of its subtree is gone (a pipe that the subtree
+ * inherits reaches its end: the lifeline). If the spawner's parent dies (pidfd), it kills
+ * all and leaves; if the spawner dies, PDEATHSIG kills its children, their mailboxes' owner sees
+ * the end of the socket, and then that of a pipe which all of them inherited (tree_fd).
  *
  * Messages. Spawner: one SEQPACKET socket. Each child: one SEQPACKET pair made
  * before the fork ("link"): GO and CANCEL down, READY and ERROR up. All are read by
@@ -51,6 +51,13 @@ enum worker_state { WORKER_NEW, WORKER_STARTING, WORKER_UP, WORKER_CLOSING, WORK
  */
 enum child_state { CHILD_NONE, CHILD_SPAWNING, CHILD_BOUND, CHILD_READY, CHILD_DEAD, CHILD_GONE };
 
+#define HISTORY 8
+
+struct death {
+	uint64_t at;			/* CLOCK_MONOTONIC, ns */
+	char cause[48];
+};
+
 struct child {
 	struct dw_worker *owner;
 	uint32_t index;			/* mailbox and engine worker */
@@ -62,15 +69,21 @@ struct child {
 
 	/* Guarded by owner->lock. */
 	enum child_state state;
-	uint32_t generation;		/* of the process: counts spawns */
+	_Atomic uint32_t generation;	/* of the process: counts spawns */
 	pid_t pid;
-	int error;			/* of init: -errno, with its text */
+	bool spawn_wanted;		/* SPAWNING, but its spawner was not told yet */
+	int error;			/* of getting ready: -errno, with its text */
 	char error_text[ERROR_TEXT_BYTES];
-	char cause[160];		/* of the last death */
 	bool given_up;
-	uint32_t deaths;
-	uint64_t death_times[8];	/* the last ones, for the crash loop; ns */
+	uint32_t deaths;		/* ever */
+	struct death history[HISTORY];	/* the last ones: deaths % HISTORY comes next */
+	uint32_t window[60];		/* deaths in each of the last 60 s, for the crash loop */
+	uint64_t window_second;		/* the last one that `window` has */
 	struct rusage usage;		/* of its dead generations, summed: user and system time */
+
+	/* Guarded by the engine's lock. */
+	char why[192];			/* it is being killed by us; "": it is not */
+	bool kill_wanted;		/* … but its spawner was not told yet */
 
 	pthread_t thread;		/* THREAD mode */
 	bool thread_started;
@@ -97,6 +110,8 @@ struct dw_worker {
 	struct engine *engine;
 	struct dw_child_stats *stats;	/* shared: this Worker's children, then their subtrees */
 	int spawner_fd;			/* socket, -1 in THREAD mode */
+	int spawner_pidfd;
+	int tree_fd;			/* at its end when spawner and all descendants are gone */
 	pid_t spawner_pid;
 	int up_link;			/* nested in a process: our end of the link to our parent; -1 */
 	uint32_t up_generation;
@@ -104,7 +119,7 @@ struct dw_worker {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* CLOCK_MONOTONIC; state of a child or of the spawner */
-	enum worker_state state;
+	_Atomic enum worker_state state;	/* written with the lock */
 	bool spawner_gone;
 };
 
@@ -119,21 +134,36 @@ int worker_make_arena(struct dw_worker *worker, struct arena *outer);
 int worker_prepare(struct dw_worker *worker, struct arena *outer);
 int worker_start(struct dw_worker *worker);
 int worker_stop(struct dw_worker *worker, uint64_t deadline_ns);
+/* How long init and close may take here: less than above, so that the cause comes from where it is. */
+uint64_t worker_init_budget(const struct dw_worker *worker);
+uint64_t worker_close_budget(const struct dw_worker *worker);
 void worker_release(struct dw_worker *worker);
 
 /* events.c. What the background thread was woken for: a child's index, or one of these. */
 #define EVENT_SPAWNER	(1ULL << 32)
 #define EVENT_UP	(2ULL << 32)
+#define EVENT_TREE	(3ULL << 32)
 extern const struct engine_ops worker_ops;
 void worker_events(void *context);
-/* Asks for child i (SPAWNING); worker->lock. */
+/* Asks for child i (SPAWNING), now or when its spawner has room for the message; worker->lock. */
 int worker_spawn_locked(struct dw_worker *worker, struct child *child);
 
 /* child.c: what a child does, from GO to its end. Returns its exit code. */
 int child_main(struct child *child, uint32_t generation, bool process);
 
+/* death.c: the words for a death, and whether somebody dies too often. worker->lock. */
+/* Of a wait(2) status, and what is known beside it; the result is what callers are told. */
+void death_describe(struct child *child, int status, char *text, size_t space);
+/* Counts a death; whether it was one too many within 60 s. */
+bool death_is_loop(struct child *child, const char *cause);
+/* Appends "; given up after …" with the deaths before. */
+void death_history(const struct child *child, char *text, size_t space);
+
 /* spawner.c */
 int spawner_fork(struct dw_worker *worker);
+/* Ends the spawner and reaps it; its children have ended, or go with it. */
+void spawner_end(struct dw_worker *worker);
+/* -EAGAIN: the socket is full, which ends with the spawner's next report. Never blocks. */
 int spawner_send(struct dw_worker *worker, uint32_t kind, uint32_t index, uint32_t generation);
 
 /* register.c */
@@ -167,5 +197,7 @@ struct link_message {
 int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const char *text);
 /* 1, 0 (would block, or the end), -errno. */
 int link_receive(int fd, struct link_message *message, bool wait);
+/* Throws away what a dead child has not read. By its end's holder, before the next one starts. */
+void link_drain(int fd);
 
 #endif

@@ -42,8 +42,8 @@
  *
  * Copyright (C) 2026 distworker authors
  */
-#ifndef _DISTWORKER_H
-#define _DISTWORKER_H
+#ifndef _DISTWORKER_INTERNAL_H
+#define _DISTWORKER_INTERNAL_H
 
 #include <linux/atomic.h>
 #include <linux/kref.h>
@@ -75,6 +75,8 @@ struct dw_side {
 
 	/* Tuned without a lock: a lost update costs one wrong guess. */
 	u32 spin_ns;			/* what a wait may spin before it sleeps */
+	u32 offer_losses;		/* offers of the CPU in a row that were futile */
+	u32 offer_skip;			/* waits that make none before the next */
 
 	atomic64_t sleeps;
 	atomic64_t sleep_ns;
@@ -82,9 +84,22 @@ struct dw_side {
 	atomic64_t spins_lost;
 };
 
+struct dw_sleeper {
+	struct wait_queue_entry entry;
+	struct dw_side *side;
+	bool queued;			/* side->waiters.lock to set, unlocked to look */
+};
+
+/* What the thread that may end a wait is doing. */
+enum dw_place {
+	DW_PEER_AWAY,		/* asleep, or somewhere else */
+	DW_PEER_QUEUED_HERE,	/* it wants to run on this CPU */
+	DW_PEER_RUNS,		/* on another CPU, right now */
+};
+
 struct dw_process {
 	struct mmu_notifier notifier;
-	spinlock_t lock;
+	spinlock_t lock;		/* innermost but for waiters.lock: the lists */
 	struct list_head hubs;		/* lock: dw_hub.owned */
 	struct list_head mailboxes;	/* lock: dw_mailbox.attached */
 };
@@ -113,6 +128,7 @@ struct dw_hub {
 	u32 id;				/* for tracing and debugfs */
 	u32 mailboxes;
 	u32 mailbox_bytes;
+	u64 last_word;			/* of a mask: the bits that have a mailbox */
 	size_t bytes;			/* of the whole mapping */
 	size_t mailbox_offset;
 	void *memory;			/* the mapping, in order: */
@@ -127,8 +143,8 @@ struct dw_hub {
 	struct dw_user *user;		/* counted: whose limits this hub uses up */
 	struct list_head all;		/* dw_list_lock */
 
-	struct mutex mutex;
-	spinlock_t lock;
+	struct mutex mutex;		/* outside of lock: one bind or re-arm at a time */
+	spinlock_t lock;		/* what the mailboxes and the fields below say */
 	u32 kick_seen;			/* by the last wait; for poll, unlocked */
 	bool orphaned;			/* lock; also read once without it */
 	bool changed_any;		/* lock; also read once without it */
@@ -163,15 +179,24 @@ static inline u32 dw_mailbox_index(const struct dw_mailbox *mailbox)
 int dw_endpoint_create(struct dw_mailbox *mailbox, struct distworker_mailbox_create *arg,
 		       void __user *uarg);
 
-/* wait.c: sleeping, spinning, waking */
-extern unsigned int dw_spin_max_ns;
+/* side.c: sleeping at one end, and being woken */
+#define DW_SPIN_START_NS	10000
 void dw_side_init(struct dw_side *side, __u32 *asleep);
+void dw_side_reset(struct dw_side *side);
 void dw_side_note_task(struct dw_side *side);
 void dw_side_forget_task(struct dw_side *side);
-void dw_side_reset(struct dw_side *side);
-void dw_side_arm_poll(struct dw_side *side);
-void dw_side_wake_all(struct dw_side *side);
+enum dw_place dw_side_locate(struct dw_side *side, struct task_struct **peer);
+u64 dw_side_wakes(struct dw_side *side);
 void dw_side_show(struct dw_side *side, struct seq_file *m);
+void dw_side_arm_poll(struct dw_side *side);
+bool dw_side_wake(struct dw_side *side, bool sync);
+void dw_side_wake_all(struct dw_side *side);
+void dw_sleeper_init(struct dw_sleeper *sleeper, struct dw_side *side);
+void dw_sleeper_enqueue(struct dw_sleeper *sleeper);
+void dw_sleeper_dequeue(struct dw_sleeper *sleeper);
+
+/* wait.c: the calls that wait and wake */
+extern unsigned int dw_spin_max_ns;
 long dw_hub_wait(struct dw_hub *hub, void __user *uarg);
 long dw_hub_wake(struct dw_hub *hub, void __user *uarg);
 u32 dw_hub_events(struct dw_hub *hub, u32 kick_seen, const u64 *watch, u64 *ready, u32 words);
@@ -193,4 +218,4 @@ void dw_debugfs_remove(struct dw_hub *hub);
 void dw_hub_show(struct dw_hub *hub, struct seq_file *m);
 void dw_mailbox_show(struct dw_mailbox *mailbox, struct seq_file *m);
 
-#endif /* _DISTWORKER_H */
+#endif /* _DISTWORKER_INTERNAL_H */

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Calls: writes, kernel and reads go into the in-order queue without waiting; the last
+ * of them has a callback, which ends the call.
+ *
+ * Slot n % DEPTH belongs to call n. call_ended() is made by a thread of OpenCL's; it
+ * touches the fields under queue.lock only.
+ */
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "internal.h"
+
+int queue_init(struct dw_chip_device *device, struct dw_chip_error *error)
+{
+	struct queue *queue = &device->queue;
+
+	queue->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (queue->fd < 0) {
+		int code = -errno;
+
+		return kit_fail(error, code, "opencl device %u: no eventfd: %s", device->id,
+				strerror(-code));
+	}
+	pthread_mutex_init(&queue->lock, NULL);
+	pthread_cond_init(&queue->ended, NULL);
+	for (unsigned int i = 0; i < DEPTH; i++)
+		queue->slots[i].device = device;
+	return 0;
+}
+
+void queue_drain(struct dw_chip_device *device)
+{
+	struct queue *queue = &device->queue;
+
+	pthread_mutex_lock(&queue->lock);
+	while (queue->ran < queue->submitted)
+		pthread_cond_wait(&queue->ended, &queue->lock);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+static void slot_release(struct dw_chip_device *device, struct slot *slot)
+{
+	for (size_t i = 0; i < slot->count; i++)
+		buffer_give(device, &slot->places[i]);
+	slot->count = 0;
+}
+
+void queue_fini(struct dw_chip_device *device)
+{
+	struct queue *queue = &device->queue;
+
+	queue_drain(device);
+	for (unsigned int i = 0; i < DEPTH; i++) {
+		slot_release(device, &queue->slots[i]);
+		free(queue->slots[i].places);
+	}
+	close(queue->fd);
+	pthread_cond_destroy(&queue->ended);
+	pthread_mutex_destroy(&queue->lock);
+}
+
+static void CL_CALLBACK call_ended(cl_event event, cl_int status, void *context)
+{
+	struct slot *slot = context;
+	struct queue *queue = &slot->device->queue;
+
+	(void)event;
+	pthread_mutex_lock(&queue->lock);
+	slot->status = status;
+	slot->ended = opencl_now_ns();
+	slot->done = true;
+	queue->ran++;
+	if (!queue->signalled) {
+		queue->signalled = true;
+		eventfd_write(queue->fd, 1);
+	}
+	pthread_cond_signal(&queue->ended);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+/* --------------------------------------------------------------- arguments */
+
+static int shape_check(const struct dw_chip_call *call, struct dw_chip_error *error)
+{
+	const struct dw_chip_image *image = call->image;
+	uint32_t scalars = image->signature_count - image->tensor_count;
+
+	if (call->tensor_count != image->tensor_count || call->scalar_count != scalars)
+		return kit_fail(error, -EINVAL, "\"%s\" takes %u tensors and %u scalars, the call has %zu and %zu",
+				image->entry, image->tensor_count, scalars, call->tensor_count,
+				call->scalar_count);
+	for (size_t i = 0; i < call->tensor_count; i++) {
+		uint64_t address = call->tensors[i].data, bytes = call->tensor_bytes[i];
+
+		if (bytes && (address == 0 || address + bytes < address))
+			return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" has address %#llx and %llu bytes: host memory or a device-resident range is wanted",
+					i, image->entry, (unsigned long long)address,
+					(unsigned long long)bytes);
+		for (size_t j = 0; j < i; j++) {
+			uint64_t other = call->tensors[j].data, length = call->tensor_bytes[j];
+			bool same = address == other && bytes == length;
+
+			if (!same && address < other + length && other < address + bytes &&
+			    (image->signature[i] != DW_DIR_IN || image->signature[j] != DW_DIR_IN))
+				return kit_fail(error, -EINVAL, "tensors %zu and %zu of \"%s\" overlap in part and one is written: an OpenCL device cannot do that, give the same range or apart",
+						j, i, image->entry);
+		}
+	}
+	return 0;
+}
+
+/* The whole range, or a part of it where the device allows one to begin. */
+static int place_resident(struct dw_chip_device *device, const struct dw_chip_call *call, size_t i,
+			  const struct resident *resident, struct place *place,
+			  struct dw_chip_error *error)
+{
+	uint64_t offset = call->tensors[i].data - resident->handle, bytes = call->tensor_bytes[i];
+	cl_buffer_region part = { offset, bytes };
+	cl_int code;
+
+	if (bytes > resident->bytes - offset)
+		return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" goes %llu bytes beyond the device-resident range %#llx",
+				i, call->image->entry,
+				(unsigned long long)(offset + bytes - resident->bytes),
+				(unsigned long long)resident->handle);
+	place->resident = true;
+	if (offset == 0) {
+		clRetainMemObject(resident->buffer);
+		place->buffer = resident->buffer;
+		return 0;
+	}
+	if (offset % device->base_align)
+		return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" begins %llu bytes into a device-resident range: a multiple of %llu is wanted on this device",
+				i, call->image->entry, (unsigned long long)offset,
+				(unsigned long long)device->base_align);
+	place->buffer = clCreateSubBuffer(resident->buffer, CL_MEM_READ_WRITE,
+					  CL_BUFFER_CREATE_TYPE_REGION, &part, &code);
+	if (!code)
+		return 0;
+	place->buffer = NULL;
+	return opencl_fail(error, code, "clCreateSubBuffer", call->image->entry);
+}
+
+static int place_find(struct dw_chip_device *device, const struct dw_chip_call *call, size_t i,
+		      struct place *places, struct dw_chip_error *error)
+{
+	uint64_t address = call->tensors[i].data, bytes = call->tensor_bytes[i];
+	const struct resident *resident = bytes ? resident_find(device, address) : NULL;
+	struct place *place = &places[i];
+
+	memset(place, 0, sizeof(*place));
+	for (size_t j = 0; j < i && bytes; j++)
+		if (call->tensors[j].data == address && call->tensor_bytes[j] == bytes) {
+			*place = places[j];
+			place->shared = true;
+			return 0;
+		}
+	if (resident)
+		return place_resident(device, call, i, resident, place, error);
+	if (bytes && resident_find(device, address + bytes - 1))
+		return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" begins before the device-resident range that it ends in",
+				i, call->image->entry);
+	return buffer_take(device, bytes, place, error);
+}
+
+static int places_find(struct dw_chip_device *device, const struct dw_chip_call *call,
+		       struct slot *slot, struct dw_chip_error *error)
+{
+	int status = 0;
+
+	if (call->tensor_count > slot->space) {
+		struct place *grown = realloc(slot->places, call->tensor_count * sizeof(*grown));
+
+		if (!grown)
+			return kit_fail(error, -ENOMEM, "\"%s\": no memory for %zu tensors",
+					call->image->entry, call->tensor_count);
+		slot->places = grown;
+		slot->space = call->tensor_count;
+	}
+	for (slot->count = 0; slot->count < call->tensor_count && status == 0; slot->count++)
+		status = place_find(device, call, slot->count, slot->places, error);
+	return status;
+}
+
+static cl_int scalar_set(const struct dw_chip_call *call, cl_uint index, size_t i)
+{
+	struct parameter *parameter = &call->image->parameters[i];
+	uint64_t bits = call->scalars[i];
+	double value;
+	float narrow;
+	cl_int code;
+
+	if (parameter->kind == SCALAR_FLOAT) {
+		memcpy(&value, &bits, sizeof(value));
+		narrow = (float)value;
+		return clSetKernelArg(call->image->kernel, index, sizeof(narrow), &narrow);
+	}
+	if (parameter->bytes)
+		return clSetKernelArg(call->image->kernel, index, parameter->bytes, &bits);
+	/* Not told: 8 bytes or, low ones first, 4. */
+	code = clSetKernelArg(call->image->kernel, index, 8, &bits);
+	if (code == CL_INVALID_ARG_SIZE)
+		code = clSetKernelArg(call->image->kernel, index, 4, &bits);
+	return code;
+}
+
+static int parameters_set(const struct dw_chip_call *call, const struct slot *slot,
+			  struct dw_chip_error *error)
+{
+	const struct dw_chip_image *image = call->image;
+	cl_uint index = 0;
+	cl_int code = 0;
+
+	for (size_t i = 0; i < call->tensor_count && !code; i++)
+		code = clSetKernelArg(image->kernel, index++, sizeof(cl_mem), &slot->places[i].buffer);
+	for (size_t i = 0; i < call->scalar_count && !code; i++)
+		code = scalar_set(call, index++, i);
+	if (code)
+		return kit_fail(error, opencl_errno(code), "\"%s\": parameter %u: clSetKernelArg failed with %s",
+				image->entry, index - 1, opencl_name(code));
+	return 0;
+}
+
+/* ------------------------------------------------------------------ submit */
+
+/* Whether tensor i has to be moved: `unless` is the direction that does not need it. */
+static bool moves(const struct dw_chip_call *call, const struct slot *slot, size_t i, int32_t unless)
+{
+	if (slot->places[i].resident || call->tensor_bytes[i] == 0 ||
+	    call->image->signature[i] == unless)
+		return false;
+	for (size_t j = 0; j < i && slot->places[i].shared; j++)
+		if (slot->places[j].buffer == slot->places[i].buffer &&
+		    call->image->signature[j] != unless)
+			return false;
+	return true;
+}
+
+/* `last` is replaced by the event of the last command. */
+static void event_keep(cl_event *last, cl_event event)
+{
+	if (*last)
+		clReleaseEvent(*last);
+	*last = event;
+}
+
+static int commands_enqueue(struct dw_chip_device *device, const struct dw_chip_call *call,
+			    const struct slot *slot, cl_event *last, struct dw_chip_error *error)
+{
+	const struct dw_chip_image *image = call->image;
+	size_t local = image->local, global = local * (size_t)call->config.block_dim;
+	cl_event event;
+	cl_int code;
+
+	for (size_t i = 0; i < call->tensor_count; i++) {
+		if (!moves(call, slot, i, DW_DIR_OUT))
+			continue;
+		code = clEnqueueWriteBuffer(device->commands, slot->places[i].buffer, CL_FALSE, 0,
+					    call->tensor_bytes[i],
+					    (const void *)(uintptr_t)call->tensors[i].data, 0, NULL,
+					    &event);
+		if (code)
+			return opencl_fail(error, code, "clEnqueueWriteBuffer", image->entry);
+		event_keep(last, event);
+		device->counters.copies_in++;
+		device->counters.bytes_in += call->tensor_bytes[i];
+	}
+	code = clEnqueueNDRangeKernel(device->commands, image->kernel, 1, NULL, &global, &local, 0, NULL,
+				      &event);
+	if (code)
+		return kit_fail(error, opencl_errno(code), "\"%s\": clEnqueueNDRangeKernel with %d work-groups of %zu failed with %s",
+				image->entry, call->config.block_dim, local, opencl_name(code));
+	event_keep(last, event);
+	for (size_t i = 0; i < call->tensor_count; i++) {
+		if (!moves(call, slot, i, DW_DIR_IN))
+			continue;
+		code = clEnqueueReadBuffer(device->commands, slot->places[i].buffer, CL_FALSE, 0,
+					   call->tensor_bytes[i],
+					   (void *)(uintptr_t)call->tensors[i].data, 0, NULL, &event);
+		if (code)
+			return opencl_fail(error, code, "clEnqueueReadBuffer", image->entry);
+		event_keep(last, event);
+		device->counters.copies_out++;
+		device->counters.bytes_out += call->tensor_bytes[i];
+	}
+	return 0;
+}
+
+/*
+ * Some commands went out and the rest did not: what is out must end before the
+ * arguments may go. Blocks, in an error that leaves nothing else.
+ */
+static void commands_abandon(struct dw_chip_device *device, cl_event last)
+{
+	if (last) {
+		clFlush(device->commands);
+		clWaitForEvents(1, &last);
+		clReleaseEvent(last);
+	}
+}
+
+int call_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
+		struct dw_chip_error *error)
+{
+	struct queue *queue = &device->queue;
+	struct slot *slot = &queue->slots[queue->submitted % DEPTH];
+	cl_event last = NULL;
+	cl_int code;
+	int status;
+
+	if (queue->submitted - queue->collected == DEPTH)
+		return kit_fail(error, -EBUSY, "opencl device %u has %d calls in flight already",
+				device->id, DEPTH);
+	status = shape_check(call, error);
+	if (status < 0)
+		return status;
+	status = places_find(device, call, slot, error);
+	if (status == 0)
+		status = parameters_set(call, slot, error);
+	if (status == 0)
+		status = commands_enqueue(device, call, slot, &last, error);
+	if (status < 0)
+		goto abandon;
+	slot->cookie = call->cookie;
+	slot->done = false;
+	slot->started = opencl_now_ns();
+	memcpy(slot->entry, call->image->entry, sizeof(slot->entry));
+	pthread_mutex_lock(&queue->lock);
+	queue->submitted++;
+	pthread_mutex_unlock(&queue->lock);
+	code = clSetEventCallback(last, CL_COMPLETE, call_ended, slot);
+	if (code) {
+		pthread_mutex_lock(&queue->lock);
+		queue->submitted--;
+		pthread_mutex_unlock(&queue->lock);
+		status = opencl_fail(error, code, "clSetEventCallback", call->image->entry);
+		goto abandon;
+	}
+	clReleaseEvent(last);
+	clFlush(device->commands);
+	return 0;
+abandon:
+	commands_abandon(device, last);
+	slot_release(device, slot);
+	return status;
+}
+
+int call_collect(struct dw_chip_device *device, struct dw_chip_completion *completion)
+{
+	struct dw_chip_completion full = { .size = sizeof(full) };
+	struct queue *queue = &device->queue;
+	struct slot *slot;
+	eventfd_t count;
+	bool found = false;
+
+	pthread_mutex_lock(&queue->lock);
+	slot = &queue->slots[queue->collected % DEPTH];
+	if (queue->collected < queue->submitted && slot->done) {
+		slot->done = false;
+		queue->collected++;
+		found = true;
+	} else if (queue->signalled) {
+		/* Under the lock, so that no completion comes between the look and the read. */
+		eventfd_read(queue->fd, &count);
+		queue->signalled = false;
+	}
+	pthread_mutex_unlock(&queue->lock);
+	if (!found)
+		return 0;
+	slot_release(device, slot);
+	device->counters.calls++;
+	full.cookie = slot->cookie;
+	full.started_ns = slot->started;
+	full.ended_ns = slot->ended;
+	if (slot->status < 0) {
+		full.status = opencl_errno(slot->status);
+		kit_fail(&full.error, 0, "kernel \"%s\" on opencl device %u ended with %s (%d)",
+			 slot->entry, device->id, opencl_name(slot->status), slot->status);
+	}
+	KIT_GIVE(completion, &full);
+	return 1;
+}

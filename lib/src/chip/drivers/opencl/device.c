@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * OpenCL's platforms and devices, the driver's options, and errors by OpenCL's
+ * names. No state, any thread.
+ */
+#include <time.h>
+#include "internal.h"
+
+#define DEVICES_MAX 64
+#define PLATFORMS_MAX 16
+#define NAME(code) { code, #code }
+
+static const struct {
+	cl_int code;
+	const char *name;
+} names[] = {
+	NAME(CL_SUCCESS), NAME(CL_DEVICE_NOT_FOUND), NAME(CL_DEVICE_NOT_AVAILABLE),
+	NAME(CL_COMPILER_NOT_AVAILABLE), NAME(CL_MEM_OBJECT_ALLOCATION_FAILURE),
+	NAME(CL_OUT_OF_RESOURCES), NAME(CL_OUT_OF_HOST_MEMORY),
+	NAME(CL_PROFILING_INFO_NOT_AVAILABLE), NAME(CL_MEM_COPY_OVERLAP),
+	NAME(CL_IMAGE_FORMAT_MISMATCH), NAME(CL_IMAGE_FORMAT_NOT_SUPPORTED),
+	NAME(CL_BUILD_PROGRAM_FAILURE), NAME(CL_MAP_FAILURE),
+	NAME(CL_MISALIGNED_SUB_BUFFER_OFFSET), NAME(CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST),
+	NAME(CL_COMPILE_PROGRAM_FAILURE), NAME(CL_LINKER_NOT_AVAILABLE),
+	NAME(CL_LINK_PROGRAM_FAILURE), NAME(CL_DEVICE_PARTITION_FAILED),
+	NAME(CL_KERNEL_ARG_INFO_NOT_AVAILABLE), NAME(CL_INVALID_VALUE),
+	NAME(CL_INVALID_DEVICE_TYPE), NAME(CL_INVALID_PLATFORM), NAME(CL_INVALID_DEVICE),
+	NAME(CL_INVALID_CONTEXT), NAME(CL_INVALID_QUEUE_PROPERTIES), NAME(CL_INVALID_COMMAND_QUEUE),
+	NAME(CL_INVALID_HOST_PTR), NAME(CL_INVALID_MEM_OBJECT), NAME(CL_INVALID_BINARY),
+	NAME(CL_INVALID_BUILD_OPTIONS), NAME(CL_INVALID_PROGRAM),
+	NAME(CL_INVALID_PROGRAM_EXECUTABLE), NAME(CL_INVALID_KERNEL_NAME),
+	NAME(CL_INVALID_KERNEL_DEFINITION), NAME(CL_INVALID_KERNEL), NAME(CL_INVALID_ARG_INDEX),
+	NAME(CL_INVALID_ARG_VALUE), NAME(CL_INVALID_ARG_SIZE), NAME(CL_INVALID_KERNEL_ARGS),
+	NAME(CL_INVALID_WORK_DIMENSION), NAME(CL_INVALID_WORK_GROUP_SIZE),
+	NAME(CL_INVALID_WORK_ITEM_SIZE), NAME(CL_INVALID_GLOBAL_OFFSET),
+	NAME(CL_INVALID_EVENT_WAIT_LIST), NAME(CL_INVALID_EVENT), NAME(CL_INVALID_OPERATION),
+	NAME(CL_INVALID_BUFFER_SIZE), NAME(CL_INVALID_GLOBAL_WORK_SIZE), NAME(CL_INVALID_PROPERTY),
+	/* of cl_khr_icd: no platform is installed */
+	{ -1001, "CL_PLATFORM_NOT_FOUND_KHR" },
+};
+
+const char *opencl_name(cl_int code)
+{
+	static __thread char unknown[32];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i].code == code)
+			return names[i].name;
+	snprintf(unknown, sizeof(unknown), "OpenCL error %d", code);
+	return unknown;
+}
+
+int opencl_errno(cl_int code)
+{
+	switch (code) {
+	case CL_DEVICE_NOT_FOUND: case CL_DEVICE_NOT_AVAILABLE: case -1001:
+		return -ENODEV;
+	case CL_MEM_OBJECT_ALLOCATION_FAILURE: case CL_OUT_OF_HOST_MEMORY: case CL_INVALID_BUFFER_SIZE:
+		return -ENOMEM;
+	case CL_INVALID_WORK_GROUP_SIZE: case CL_INVALID_WORK_ITEM_SIZE:
+	case CL_INVALID_GLOBAL_WORK_SIZE: case CL_INVALID_ARG_SIZE: case CL_INVALID_VALUE:
+		return -EINVAL;
+	default:
+		return -EIO;
+	}
+}
+
+int opencl_fail(struct dw_chip_error *error, cl_int code, const char *call, const char *object)
+{
+	return kit_fail(error, opencl_errno(code), "%s: %s failed with %s (%d)", object, call,
+			opencl_name(code), code);
+}
+
+uint64_t opencl_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int type_read(const struct kit_option *option, cl_device_type *type,
+		     struct dw_chip_error *error)
+{
+	static const struct { const char *name; cl_device_type type; } types[] = {
+		{ "all", CL_DEVICE_TYPE_ALL }, { "cpu", CL_DEVICE_TYPE_CPU },
+		{ "gpu", CL_DEVICE_TYPE_GPU }, { "accelerator", CL_DEVICE_TYPE_ACCELERATOR },
+	};
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (strcmp(option->value, types[i].name) == 0) {
+			*type = types[i].type;
+			return 0;
+		}
+	return kit_fail(error, -EINVAL, "driver option type=%.64s: all, cpu, gpu or accelerator is wanted",
+			option->value);
+}
+
+int opencl_options_read(const char *text, struct opencl_options *options, struct dw_chip_error *error)
+{
+	struct kit_option option;
+	int status;
+
+	memset(options, 0, sizeof(*options));
+	options->type = CL_DEVICE_TYPE_ALL;
+	while ((status = kit_option_next(&text, &option, error)) == 1) {
+		if (strcmp(option.key, "platform") == 0)
+			snprintf(options->platform, sizeof(options->platform), "%.127s", option.value);
+		else if (strcmp(option.key, "flags") == 0)
+			strcpy(options->flags, option.value);
+		else if (strcmp(option.key, "type") == 0)
+			status = type_read(&option, &options->type, error);
+		else if (strcmp(option.key, "local") == 0)
+			status = kit_number(&option, 1, 65536, &options->local, error);
+		else
+			status = kit_fail(error, -EINVAL, "driver option \"%s\" is unknown to opencl: platform, type, flags and local are known",
+					  option.key);
+		if (status < 0)
+			return status;
+	}
+	return status;
+}
+
+static bool platform_fits(cl_platform_id platform, const struct opencl_options *options)
+{
+	char name[256] = "";
+
+	clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof(name) - 1, name, NULL);
+	return strstr(name, options->platform) != NULL;
+}
+
+int opencl_devices(const struct opencl_options *options, cl_device_id *devices, cl_platform_id *platforms,
+	       size_t space, size_t *count, struct dw_chip_error *error)
+{
+	cl_platform_id all[PLATFORMS_MAX];
+	cl_uint platform_count = 0;
+	cl_int code = clGetPlatformIDs(PLATFORMS_MAX, all, &platform_count);
+
+	*count = 0;
+	if (code == -1001)
+		return 0;
+	if (code)
+		return opencl_fail(error, code, "clGetPlatformIDs", "opencl");
+	if (platform_count > PLATFORMS_MAX)
+		platform_count = PLATFORMS_MAX;
+	for (cl_uint i = 0; i < platform_count; i++) {
+		cl_device_id found[DEVICES_MAX];
+		cl_uint found_count = 0;
+
+		/* A platform without a fitting device says so with an error. */
+		if (!platform_fits(all[i], options) ||
+		    clGetDeviceIDs(all[i], options->type, DEVICES_MAX, found, &found_count))
+			continue;
+		for (cl_uint j = 0; j < found_count && j < DEVICES_MAX; j++, (*count)++)
+			if (*count < space) {
+				devices[*count] = found[j];
+				platforms[*count] = all[i];
+			}
+	}
+	return 0;
+}
+
+void opencl_device_properties(cl_device_id device, struct dw_chip_properties *properties)
+{
+	struct dw_chip_properties full = {
+		.capabilities = DW_CHIP_CAP_ASYNC | DW_CHIP_CAP_MEMORY,
+		.queue_depth = DEPTH,
+	};
+	char name[256] = "", vendor[64] = "", version[128] = "";
+	cl_device_fp_config doubles = 0;
+	cl_ulong memory = 0;
+	cl_uint units = 0;
+
+	clGetDeviceInfo(device, CL_DEVICE_NAME, sizeof(name) - 1, name, NULL);
+	clGetDeviceInfo(device, CL_DEVICE_VENDOR, sizeof(vendor) - 1, vendor, NULL);
+	clGetDeviceInfo(device, CL_DEVICE_VERSION, sizeof(version) - 1, version, NULL);
+	clGetDeviceInfo(device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(memory), &memory, NULL);
+	clGetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(units), &units, NULL);
+	clGetDeviceInfo(device, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(doubles), &doubles, NULL);
+	if (doubles)
+		full.capabilities |= DW_CHIP_CAP_FLOAT64;
+	full.cores = units;
+	full.memory_bytes = memory;
+	snprintf(full.name, sizeof(full.name), "%.63s", name);
+	snprintf(full.description, sizeof(full.description), "%.50s, %.70s", vendor, version);
+	KIT_GIVE(properties, &full);
+}

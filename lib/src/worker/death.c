@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What is said of a child's death, and the memory of the deaths before it: a
+ * child that dies restart_limit times within 60 s is in a crash loop. With worker->lock.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include "worker/worker.h"
+
+#define SECOND 1000000000ULL
+#define WINDOW (sizeof(((struct child *)0)->window) / sizeof(uint32_t))
+
+struct why_call {
+	struct child *child;
+	char why[sizeof(((struct child *)0)->why)];
+};
+
+static void take_why(void *context)
+{
+	struct why_call *call = context;
+
+	memcpy(call->why, call->child->why, sizeof(call->why));
+	call->child->why[0] = '\0';
+	call->child->kill_wanted = false;
+}
+
+void death_describe(struct child *child, int status, char *text, size_t space)
+{
+	struct why_call call = { .child = child };
+
+	engine_locked(child->owner->engine, take_why, &call);
+	if (WIFSIGNALED(status))
+		snprintf(text, space, "killed by %s, pid %d%s%s%s",
+			 error_signal_name(WTERMSIG(status)), (int)child->pid,
+			 call.why[0] ? " (" : "", call.why, call.why[0] ? ")" : "");
+	else if (child->error)
+		snprintf(text, space, "%.300s", child->error_text);
+	else
+		snprintf(text, space, "exited with status %d, pid %d", WEXITSTATUS(status),
+			 (int)child->pid);
+}
+
+/* Moves the window of 60 s so that `second` is its last one. */
+static void move_window(struct child *child, uint64_t second)
+{
+	uint64_t gone = second - child->window_second;
+
+	if (gone >= WINDOW)
+		memset(child->window, 0, sizeof(child->window));
+	else
+		for (uint64_t s = child->window_second + 1; s <= second; s++)
+			child->window[s % WINDOW] = 0;
+	child->window_second = second;
+}
+
+bool death_is_loop(struct child *child, const char *cause)
+{
+	struct death *death = &child->history[child->deaths++ % HISTORY];
+	uint64_t recent = 0;
+
+	death->at = worker_now();
+	snprintf(death->cause, sizeof(death->cause), "%s", cause);
+	move_window(child, death->at / SECOND);
+	child->window[child->window_second % WINDOW]++;
+	for (size_t i = 0; i < WINDOW; i++)
+		recent += child->window[i];
+	return recent >= child->owner->options.restart_limit;
+}
+
+void death_history(const struct child *child, char *text, size_t space)
+{
+	uint32_t known = child->deaths < HISTORY ? child->deaths : HISTORY;
+	size_t used = strlen(text);
+	uint64_t now = worker_now();
+
+	used += (size_t)snprintf(text + used, space - used, "; given up after %u deaths within 60 s",
+				 child->owner->options.restart_limit);
+	/* The newest is what the text began with. */
+	for (uint32_t back = 2; back <= known && used < space; back++) {
+		const struct death *death = &child->history[(child->deaths - back) % HISTORY];
+
+		used += (size_t)snprintf(text + used, space - used, "%s%s %.1f s ago",
+					 back == 2 ? ": before it " : ", ", death->cause,
+					 (double)(now - death->at) / SECOND);
+	}
+}

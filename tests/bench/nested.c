@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * Directed chains and trees: nested chips|workers --children N: a chain of
+ * no-ops, each sent to the next child; nested tree --levels N: a task that every level
+ * hands on to the one below, down to a sub worker; nested idle: what a tree costs that has nothing to do.
+ */
+#include <distworker/distworker.h>
+#include "bench.h"
+
+struct bench {
+	struct dw_worker *root;
+	dw_callable nothing, pass;
+	void *cell;
+	uint64_t tasks;
+	uint32_t children;
+	bool directed, by_sub;
+	double *samples;
+};
+
+static int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	(void)orch, (void)args, (void)config, (void)context;
+	return 0;
+}
+
+/* Dependent tasks, all submitted at once. */
+static int chain(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		 void *context)
+{
+	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct bench *bench = context;
+	struct dw_tensor tensor = bytes_tensor(bench->cell, 8);
+	struct dw_args *args;
+
+	(void)in, (void)config;
+	if (dw_args_create(&args) || dw_args_add_tensor(args, &tensor, DW_INOUT))
+		fail("dw_args");
+	for (uint64_t i = 0; i < bench->tasks; i++) {
+		options.worker = (uint32_t)(i % bench->children);
+		if (dw_submit(orch, bench->nothing, args, &options, NULL))
+			fail("dw_submit");
+	}
+	dw_args_destroy(args);
+	return 0;
+}
+
+/* Scalar 0: levels that are still below this one. */
+static int pass_on(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		   void *context)
+{
+	struct bench *bench = context;
+	uint64_t below = dw_args_scalar(in, 0);
+	struct dw_args *args;
+	int err;
+
+	(void)config;
+	if (dw_args_create(&args))
+		return -ENOMEM;
+	if (below)
+		dw_args_add_scalar(args, below - 1);
+	err = dw_submit(orch, below ? bench->pass : bench->nothing, args, NULL, NULL);
+	dw_args_destroy(args);
+	return err;
+}
+
+static int trips(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		 void *context)
+{
+	struct bench *bench = context;
+
+	for (uint64_t i = 0; i < bench->tasks; i++) {
+		uint64_t start = now_ns();
+
+		if (pass_on(orch, in, config, context) || dw_orch_wait(orch))
+			fail("trip");
+		bench->samples[i] = (double)(now_ns() - start);
+	}
+	return 0;
+}
+
+static void open_directed(struct bench *bench, bool chips)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_image_options image = DW_OPTIONS(dw_image_options);
+	struct dw_chip_options chip[64];
+	const char *driver = getenv("BENCH_NULL_DRIVER");
+	static const int32_t signature[] = { DW_DIR_INOUT };
+	uint32_t id;
+
+	for (uint32_t i = 0; i < bench->children; i++)
+		chip[i] = (struct dw_chip_options){ .driver = driver, .device = i };
+	if (chips) {
+		options.chip_count = bench->children;
+		options.chips = chip;
+	}
+	if (dw_worker_create(DW_LEVEL_POD, &options, &bench->root))
+		fail("dw_worker_create");
+	for (uint32_t i = 0; !chips && i < bench->children; i++)
+		if (dw_worker_add_child(bench->root, new_worker(DW_LEVEL_NODE, 1), &id))
+			fail("dw_worker_add_child");
+	image.driver = driver;
+	image.entry = "nothing";
+	image.data = "nothing";
+	image.bytes = 8;
+	image.signature = signature;
+	image.signature_count = 1;
+	if ((!chips && dw_callable_register_orch(bench->root, "nothing", orch_nothing, NULL,
+						 &bench->nothing)) ||
+	    dw_buffer_create(bench->root, 4096, &bench->cell) || dw_worker_init(bench->root) ||
+	    (chips && dw_callable_register_image(bench->root, &image, &bench->nothing)))
+		fail("open");
+}
+
+static void directed(struct bench *bench, const char *kind)
+{
+	uint64_t tasks = bench->tasks, start;
+
+	open_directed(bench, !strcmp(kind, "chip"));
+	bench->tasks = tasks / 10 + 1;
+	if (dw_worker_run(bench->root, chain, NULL, NULL, bench))
+		fail("dw_worker_run");
+	bench->tasks = tasks;
+	start = now_ns();
+	if (dw_worker_run(bench->root, chain, NULL, NULL, bench))
+		fail("dw_worker_run");
+	print("us_per_task", (double)(now_ns() - start) / 1e3 / (double)tasks);
+}
+
+/* From level 3 + levels - 1 down to level 3, one child each, and a sub worker at the end. */
+static void tree(struct bench *bench, uint32_t levels)
+{
+	struct dw_worker *below = NULL;
+	uint64_t tasks = bench->tasks;
+	struct dw_args *args;
+	uint32_t id;
+
+	for (uint32_t i = 0; i < levels; i++) {
+		struct dw_worker *worker = new_worker(DW_LEVEL_NODE + i, i == 0);
+
+		if (below && dw_worker_add_child(worker, below, &id))
+			fail("dw_worker_add_child");
+		below = worker;
+	}
+	bench->root = below;
+	bench->samples = calloc(tasks, sizeof(double));
+	if (dw_callable_register_sub(bench->root, "nothing", sub_nothing, NULL, &bench->nothing) ||
+	    dw_callable_register_orch(bench->root, "pass", pass_on, bench, &bench->pass) ||
+	    dw_worker_init(bench->root) || dw_args_create(&args) ||
+	    dw_args_add_scalar(args, levels - 1))
+		fail("open");
+	bench->tasks = tasks / 4 + 1;
+	if (dw_worker_run(bench->root, trips, args, NULL, bench))
+		fail("dw_worker_run");
+	bench->tasks = tasks;
+	if (dw_worker_run(bench->root, trips, args, NULL, bench))
+		fail("dw_worker_run");
+	print("median_us", percentile(bench->samples, tasks, 0.5) / 1e3);
+	print("us_per_level", percentile(bench->samples, tasks, 0.5) / 1e3 / levels);
+	dw_args_destroy(args);
+}
+
+/* --------------------------------------------------------------------- idle */
+
+/* L4 → 2 × L3 → 4 chips and 4 sub workers each. It has worked, then it waits. */
+static void idle_tree(int ready)
+{
+	struct bench bench = { .tasks = 1000, .samples = calloc(1000, sizeof(double)) };
+	struct dw_chip_options chips[4];
+	struct dw_args *args;
+	uint32_t id;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	bench.root = new_worker(DW_LEVEL_POD, 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+		struct dw_worker *node;
+
+		for (uint32_t c = 0; c < 4; c++)
+			chips[c] = (struct dw_chip_options){ .driver = "sim", .device = i * 4 + c };
+		options.subs = 4;
+		options.chip_count = 4;
+		options.chips = chips;
+		if (dw_worker_create(DW_LEVEL_NODE, &options, &node) ||
+		    dw_worker_add_child(bench.root, node, &id))
+			fail("node");
+	}
+	if (dw_callable_register_sub(bench.root, "nothing", sub_nothing, NULL, &bench.nothing) ||
+	    dw_callable_register_orch(bench.root, "pass", pass_on, &bench, &bench.pass) ||
+	    dw_worker_init(bench.root) || dw_args_create(&args) || dw_args_add_scalar(args, 1) ||
+	    dw_worker_run(bench.root, trips, args, NULL, &bench))
+		fail("idle tree");
+	if (write(ready, "r", 1) != 1)
+		exit(1);
+	for (;;)
+		pause();
+}
+
+/* Context switches of every thread of these processes. */
+static uint64_t switches(const pid_t *pids, unsigned count)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		struct dirent *entry;
+		char path[512];
+		DIR *tasks;
+
+		snprintf(path, sizeof(path), "/proc/%d/task", (int)pids[i]);
+		tasks = opendir(path);
+		while (tasks && (entry = readdir(tasks))) {
+			if (entry->d_name[0] == '.')
+				continue;
+			snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)pids[i], entry->d_name);
+			sum += status_field(path, "voluntary_ctxt_switches") +
+			       status_field(path, "nonvoluntary_ctxt_switches");
+		}
+		if (tasks)
+			closedir(tasks);
+	}
+	return sum;
+}
+
+static void idle(uint64_t seconds)
+{
+	uint64_t before, cpu_before;
+	pid_t owner, pids[MAX_PROCESSES];
+	unsigned count;
+	int ready[2];
+	char byte;
+
+	if (pipe(ready))
+		exit(1);
+	owner = fork();
+	if (owner == 0)
+		idle_tree(ready[1]);
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		exit(1);
+	sleep_ns(NS_PER_S);
+	count = process_tree(owner, pids, MAX_PROCESSES);
+	before = switches(pids, count);
+	cpu_before = cpu_ns(pids, count);
+	sleep_ns(seconds * NS_PER_S);
+	print("switches", (double)(switches(pids, count) - before));
+	print("cpu_percent", (double)(cpu_ns(pids, count) - cpu_before) / 1e7 / (double)seconds);
+	print("processes", count);
+	end_process(owner);
+}
+
+int main(int argc, char **argv)
+{
+	struct bench bench = { .children = (uint32_t)argument(argc, argv, "children", 4) };
+	const char *mode = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(mode, "chips") || !strcmp(mode, "workers")) {
+		bench.tasks = argument(argc, argv, "tasks", 20000);
+		directed(&bench, !strcmp(mode, "chips") ? "chip" : "worker");
+	} else if (!strcmp(mode, "tree")) {
+		bench.tasks = argument(argc, argv, "tasks", 2000);
+		tree(&bench, (uint32_t)argument(argc, argv, "levels", 4));
+	} else if (!strcmp(mode, "idle")) {
+		idle(argument(argc, argv, "seconds", 10));
+		return 0;
+	} else {
+		fprintf(stderr, "usage: nested chips|workers|tree|idle [--children N] [--tasks N] [--levels N] [--seconds N]\n");
+		return 2;
+	}
+	dw_worker_destroy(bench.root);
+	return 0;
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * The library end to end with tasks that do nothing: bursts, chains, round trips,
+ * the submit call, growth. pipeline MODE [--children N] [--tasks N] [--busy N] [--cpus N].
+ * --busy: so many other processes that never stop, one per CPU in turn; --cpus 1: all on one CPU.
+ */
+#include <distworker/distworker.h>
+#include "bench.h"
+
+#define BLOCKS 1024
+#define BLOCK_BYTES 1024
+
+struct bench {
+	struct dw_worker *root;
+	dw_callable nothing;
+	unsigned char *blocks;		/* [BLOCKS][BLOCK_BYTES] */
+	uint64_t tasks;
+	uint32_t children;
+	double *samples;		/* ns */
+	uint64_t took_ns;
+	double submit_ns;		/* of one call */
+};
+
+static void run(struct bench *bench, dw_orch_fn *fn)
+{
+	uint64_t start = now_ns();
+
+	if (dw_worker_run(bench->root, fn, NULL, NULL, bench))
+		fail("dw_worker_run");
+	bench->took_ns = now_ns() - start;
+}
+
+static struct dw_args *new_args(void)
+{
+	struct dw_args *args;
+
+	if (dw_args_create(&args))
+		fail("dw_args_create");
+	return args;
+}
+
+static void submit(struct dw_orch *orch, dw_callable callable, struct dw_args *args,
+		   const struct dw_submit_options *options)
+{
+	if (dw_submit(orch, callable, args, options, NULL))
+		fail("dw_submit");
+}
+
+static void add(struct dw_args *args, void *data, uint32_t bytes, enum dw_tag tag)
+{
+	struct dw_tensor tensor = bytes_tensor(data, bytes);
+
+	if (dw_args_add_tensor(args, &tensor, tag))
+		fail("dw_args_add_tensor");
+}
+
+/* ----------------------------------------------------------- orchestrations */
+
+static int burst(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		 void *context)
+{
+	struct bench *bench = context;
+	struct dw_args *args = new_args();
+
+	(void)in, (void)config;
+	for (uint64_t i = 0; i < bench->tasks; i++)
+		submit(orch, bench->nothing, args, NULL);
+	dw_args_destroy(args);
+	return 0;
+}
+
+static int chain(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		 void *context)
+{
+	struct bench *bench = context;
+	struct dw_args *args = new_args();
+
+	(void)in, (void)config;
+	add(args, bench->blocks, 8, DW_INOUT);
+	for (uint64_t i = 0; i < bench->tasks; i++)
+		submit(orch, bench->nothing, args, NULL);
+	dw_args_destroy(args);
+	return 0;
+}
+
+/* One submit and a wait for it, again and again. */
+static int trips(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		 void *context)
+{
+	struct bench *bench = context;
+	struct dw_args *args = new_args();
+
+	(void)in, (void)config;
+	for (uint64_t i = 0; i < bench->tasks; i++) {
+		uint64_t start = now_ns();
+
+		submit(orch, bench->nothing, args, NULL);
+		if (dw_orch_wait(orch))
+			fail("dw_orch_wait");
+		bench->samples[i] = (double)(now_ns() - start);
+	}
+	dw_args_destroy(args);
+	return 0;
+}
+
+/*
+ * Two tensors in, one out, every hazard tracked; arguments made before. Only the
+ * calls are timed, with what they do for the scheduler while they are at it.
+ */
+static int submits(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		   void *context)
+{
+	static struct dw_args *args[BLOCKS];
+	struct bench *bench = context;
+	uint64_t start;
+
+	(void)in, (void)config;
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		args[i] = new_args();
+		add(args[i], bench->blocks + i * 7 % BLOCKS * BLOCK_BYTES, BLOCK_BYTES, DW_INPUT);
+		add(args[i], bench->blocks + (i * 13 + 5) % BLOCKS * BLOCK_BYTES, BLOCK_BYTES, DW_INPUT);
+		add(args[i], bench->blocks + i * BLOCK_BYTES, BLOCK_BYTES, DW_OUTPUT);
+	}
+	start = now_ns();
+	for (uint64_t i = 0; i < bench->tasks; i++)
+		submit(orch, bench->nothing, args[i % BLOCKS], NULL);
+	bench->submit_ns = (double)(now_ns() - start) / (double)bench->tasks;
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		dw_args_destroy(args[i]);
+	return 0;
+}
+
+/* Tasks that each rewrite one of many ranges: the tensor map grows and shrinks with them. */
+static int rewrites(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		    void *context)
+{
+	struct bench *bench = context;
+	struct dw_args *args = new_args();
+
+	(void)in, (void)config;
+	for (uint64_t i = 0; i < bench->tasks; i++) {
+		dw_args_reset(args);
+		add(args, bench->blocks + i % BLOCKS * BLOCK_BYTES, BLOCK_BYTES, DW_INOUT);
+		submit(orch, bench->nothing, args, NULL);
+	}
+	dw_args_destroy(args);
+	return 0;
+}
+
+/* -------------------------------------------------------------------- modes */
+
+static void open_tree(struct bench *bench)
+{
+	bench->root = new_worker(DW_LEVEL_NODE, bench->children);
+	if (dw_callable_register_sub(bench->root, "nothing", sub_nothing, NULL, &bench->nothing) ||
+	    dw_buffer_create(bench->root, BLOCKS * BLOCK_BYTES, (void **)&bench->blocks) ||
+	    dw_worker_init(bench->root))
+		fail("dw_worker_init");
+	memset(bench->blocks, 1, BLOCKS * BLOCK_BYTES);
+}
+
+struct counters {
+	uint64_t parent, children, cpu;
+};
+
+/* Sleeps and wake-ups: each is a system call, and nothing else is one per task. */
+static struct counters count(struct bench *bench)
+{
+	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+	struct dw_child_stats children[512];
+	pid_t pids[MAX_PROCESSES];
+	struct counters counters = { 0 };
+	size_t n = 512;
+
+	if (dw_worker_engine_stats(bench->root, &stats) ||
+	    dw_worker_stats(bench->root, children, &n))
+		fail("dw_worker_stats");
+	counters.parent = stats.parent_sleeps + stats.parent_wakes;
+	for (size_t i = 0; i < n && i < 512; i++)
+		counters.children += children[i].sleeps;
+	counters.cpu = cpu_ns(pids, process_tree(getpid(), pids, MAX_PROCESSES));
+	return counters;
+}
+
+static void print_rate(struct bench *bench, const struct counters *before)
+{
+	struct counters after = count(bench);
+	double tasks = (double)bench->tasks;
+
+	print("tasks_per_s", tasks * 1e9 / (double)bench->took_ns);
+	print("us_per_task", (double)bench->took_ns / 1e3 / tasks);
+	print("parent_calls_per_task", (double)(after.parent - before->parent) / tasks);
+	print("child_sleeps_per_task", (double)(after.children - before->children) / tasks);
+	print("cpu_us_per_task", (double)(after.cpu - before->cpu) / 1e3 / tasks);
+}
+
+static void warm_run(struct bench *bench, dw_orch_fn *fn, uint64_t warm)
+{
+	uint64_t tasks = bench->tasks;
+	struct counters before;
+
+	bench->tasks = warm;
+	run(bench, fn);
+	bench->tasks = tasks;
+	before = count(bench);
+	run(bench, fn);
+	print_rate(bench, &before);
+}
+
+static void measure_trips(struct bench *bench)
+{
+	uint64_t tasks = bench->tasks;
+
+	bench->samples = calloc(tasks, sizeof(double));
+	bench->tasks = tasks / 4;
+	run(bench, trips);
+	bench->tasks = tasks;
+	run(bench, trips);
+	print("median_us", percentile(bench->samples, tasks, 0.5) / 1e3);
+	print("p99_us", percentile(bench->samples, tasks, 0.99) / 1e3);
+	print("mean_us", (double)bench->took_ns / 1e3 / (double)tasks);
+}
+
+static void measure_submit(struct bench *bench)
+{
+	for (int i = 0; i < 3; i++)
+		run(bench, submits);
+	print("us_per_call", bench->submit_ns / 1e3);
+	print("us_per_task", (double)bench->took_ns / 1e3 / (double)bench->tasks);
+}
+
+static void measure_growth(struct bench *bench)
+{
+	uint64_t tasks = bench->tasks;
+
+	bench->tasks = 100000;
+	run(bench, rewrites);
+	bench->tasks = tasks;
+	run(bench, rewrites);
+	print("us_per_task", (double)bench->took_ns / 1e3 / (double)tasks);
+	print("rss_mib", (double)status_field("/proc/self/status", "VmHWM") / 1024.0);
+}
+
+/* Runs of one task each. */
+static void measure_runs(struct bench *bench)
+{
+	uint64_t runs = bench->tasks, start, before;
+
+	bench->tasks = 1;
+	for (int i = 0; i < 1000; i++)
+		run(bench, burst);
+	before = status_field("/proc/self/status", "VmRSS");
+	start = now_ns();
+	for (uint64_t i = 0; i < runs; i++)
+		run(bench, burst);
+	print("us_per_run", (double)(now_ns() - start) / 1e3 / (double)runs);
+	print("grown_kib", (double)status_field("/proc/self/status", "VmRSS") - (double)before);
+}
+
+static const struct {
+	const char *name;
+	uint64_t tasks;
+} modes[] = {
+	{ "burst", 1000000 }, { "chain", 500000 }, { "trip", 20000 }, { "submit", 60000 },
+	{ "growth", 100000 }, { "runs", 10000 },
+};
+
+int main(int argc, char **argv)
+{
+	struct bench bench = { .children = (uint32_t)argument(argc, argv, "children", 1) };
+	uint64_t busy = argument(argc, argv, "busy", 0), cpus = argument(argc, argv, "cpus", 0);
+	int cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	pid_t burners[64];
+	size_t mode;
+
+	for (mode = 0; mode < sizeof(modes) / sizeof(modes[0]); mode++)
+		if (argc > 1 && !strcmp(argv[1], modes[mode].name))
+			break;
+	if (mode == sizeof(modes) / sizeof(modes[0]) || busy > 64) {
+		fprintf(stderr, "usage: pipeline burst|chain|trip|submit|growth|runs [--children N] [--tasks N] [--busy N] [--cpus N]\n");
+		return 2;
+	}
+	bench.tasks = argument(argc, argv, "tasks", modes[mode].tasks);
+	if (cpus == 1)
+		pin(0);
+	for (uint64_t i = 0; i < busy; i++)
+		burners[i] = start_burner((int)(i % (uint64_t)cores));
+	open_tree(&bench);
+	switch (mode) {
+	case 0: warm_run(&bench, burst, argument(argc, argv, "warm", 100000)); break;
+	case 1: warm_run(&bench, chain, argument(argc, argv, "warm", 50000)); break;
+	case 2: measure_trips(&bench); break;
+	case 3: measure_submit(&bench); break;
+	case 4: measure_growth(&bench); break;
+	case 5: measure_runs(&bench); break;
+	}
+	for (uint64_t i = 0; i < busy; i++)
+		end_process(burners[i]);
+	dw_worker_destroy(bench.root);
+	return 0;
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The opencl driver on whatever device there is: PoCL on the CPU from Debian's
+ * pocl-opencl-icd. Skipped, each test by name, where the driver or a device is missing.
+ */
+#include <time.h>
+#include "unit.h"
+#include "chip_test.h"
+
+#define COUNT 16384
+
+static const char program[] =
+	"kernel void vector_add(global const float *a, global const float *b, global float *c, uint n)\n"
+	"{\n"
+	"	for (size_t i = get_global_id(0); i < n; i += get_global_size(0))\n"
+	"		c[i] = a[i] + b[i];\n"
+	"}\n"
+	"kernel void triple_add(global ulong *x, ulong s)\n"
+	"{\n"
+	"	if (get_global_id(0) == 0)\n"
+	"		x[0] = x[0] * 3 + s;\n"
+	"}\n"
+	"kernel void scale(global float *x, float f, int n)\n"
+	"{\n"
+	"	for (int i = get_global_id(0); i < n; i += get_global_size(0))\n"
+	"		x[i] *= f;\n"
+	"}\n"
+	"kernel void who(global uint *out)\n"
+	"{\n"
+	"	if (get_local_id(0) == 0)\n"
+	"		out[get_group_id(0)] = get_num_groups(0) * 1000 + get_group_id(0);\n"
+	"}\n";
+
+static const int32_t add_signature[] = { DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT, DW_DIR_SCALAR };
+static const int32_t inout_scalars[] = { DW_DIR_INOUT, DW_DIR_SCALAR, DW_DIR_SCALAR };
+static const int32_t out_only[] = { DW_DIR_OUT };
+
+static float a[COUNT], b[COUNT], c[COUNT];
+
+static int load(struct chip *chip, uint64_t key, const char *source, const char *entry,
+		const int32_t *signature, size_t count)
+{
+	return image_load_bytes(chip, key, source, strlen(source), entry, signature, count);
+}
+
+/* NULL, with the test skipped, where there is no OpenCL. */
+static struct chip *opencl(const char *options)
+{
+	struct chip *chip = NULL;
+	int status = chip_open("opencl", 0, options, &chip);
+
+	if (status == -ENODEV || status == -ENOENT) {
+		static char reason[600];
+
+		snprintf(reason, sizeof(reason), "%.599s", error_text());
+		unit_skipped = reason;
+		return NULL;
+	}
+	if (!CHECK_EQ(status, 0))
+		printf("# %s\n", error_text());
+	return chip;
+}
+
+static void add_tensors(struct dw_tensor t[3])
+{
+	for (int i = 0; i < COUNT; i++) {
+		a[i] = (float)i * 0.25f;
+		b[i] = (float)(COUNT - i);
+		c[i] = -1;
+	}
+	t[0] = tensor1(a, DW_FLOAT32, COUNT);
+	t[1] = tensor1(b, DW_FLOAT32, COUNT);
+	t[2] = tensor1(c, DW_FLOAT32, COUNT);
+}
+
+TEST(opencl_vector_add_is_right_and_counted)
+{
+	struct chip *chip = opencl(NULL);
+	struct dw_chip_counters counters;
+	uint64_t n = COUNT, wrong = 0;
+	struct dw_tensor t[3];
+
+	if (!chip)
+		return;
+	printf("# device: %s\n", chip_properties(chip)->name);
+	CHECK_EQ(load(chip, 1, program, "vector_add", add_signature, 4), 0);
+	CHECK(chip_depth(chip) == 2 && chip_completion_fd(chip) >= 0);
+	for (int dim = 1; dim <= 24; dim += 23) {
+		add_tensors(t);
+		if (!CHECK_EQ(chip_call(chip, 1, t, 3, &n, 1, dim), 0))
+			printf("# %s\n", error_text());
+		for (int i = 0; i < COUNT; i++)
+			wrong += c[i] != a[i] + b[i];
+		CHECK_EQ(wrong, 0);
+	}
+	CHECK_EQ(chip_counters(chip, &counters), 0);
+	CHECK(counters.calls == 2 && counters.copies_in == 4 && counters.copies_out == 2);
+	CHECK(counters.bytes_in == 4 * COUNT * 4 && counters.bytes_out == 2 * COUNT * 4);
+	chip_close(chip);
+}
+
+TEST(block_dim_is_the_number_of_work_groups)
+{
+	struct chip *chip = opencl("local=4");
+	uint32_t out[5] = { 0 };
+	struct dw_tensor t = tensor1(out, DW_UINT32, 5);
+
+	if (!chip)
+		return;
+	CHECK_EQ(load(chip, 1, program, "who", out_only, 1), 0);
+	CHECK_EQ(chip_call(chip, 1, &t, 1, NULL, 0, 5), 0);
+	CHECK(out[0] == 5000 && out[4] == 5004);
+	chip_close(chip);
+}
+
+TEST(scalars_become_what_the_kernel_declares)
+{
+	struct chip *chip = opencl(NULL);
+	float x[3] = { 1, 2, 3 };
+	struct dw_tensor t = tensor1(x, DW_FLOAT32, 3);
+	double factor = 2.5;
+	uint64_t scalars[2] = { 0, 3 };
+
+	if (!chip)
+		return;
+	memcpy(&scalars[0], &factor, sizeof(factor));
+	CHECK_EQ(load(chip, 1, program, "scale", inout_scalars, 3), 0);
+	CHECK_EQ(chip_call(chip, 1, &t, 1, scalars, 2, 1), 0);
+	CHECK(x[0] == 2.5f && x[2] == 7.5f);
+	chip_close(chip);
+}
+
+TEST(program_that_does_not_compile_gives_its_build_log)
+{
+	struct chip *chip = opencl(NULL);
+
+	if (!chip)
+		return;
+	CHECK_EQ(load(chip, 1, "kernel void f(global int *x) { x[0] = nonsense; }", "f", out_only, 1),
+		 -ELIBBAD);
+	CHECK_STR(error_text(), "CL_BUILD_PROGRAM_FAILURE");
+	CHECK_STR(error_text(), "nonsense");
+	CHECK_EQ(load(chip, 1, program, "nosuch", out_only, 1), -ESRCH);
+	CHECK_STR(error_text(), "vector_add");
+	CHECK_EQ(load(chip, 1, program, "who", NULL, 0), -EINVAL);
+	CHECK_EQ(load(chip, 1, program, "who", add_signature, 4), -EINVAL);
+	CHECK_STR(error_text(), "1 parameters");
+	CHECK_EQ(load(chip, 1, program, "triple_add", add_signature, 2), -EINVAL);
+	CHECK_STR(error_text(), "parameter 1 is no pointer");
+	CHECK_EQ(image_load_bytes(chip, 1, "\0\1\2\3\4", 5, "f", out_only, 1), -ELIBBAD);
+	CHECK_EQ(image_load_bytes(chip, 1, "\3\2\43\7nothing", 11, "f", out_only, 1), -ELIBBAD);
+	chip_close(chip);
+}
+
+TEST(opencl_calls_in_flight_keep_their_order)
+{
+	struct chip *chip = opencl(NULL);
+	uint64_t x[1] = { 0 }, expected = 0, scalars[100];
+	struct dw_tensor t = tensor1(x, DW_UINT64, 1);
+	struct dw_args args[100];
+	struct chip_completion done;
+	unsigned int submitted = 0, collected = 0;
+
+	if (!chip)
+		return;
+	CHECK_EQ(load(chip, 1, program, "triple_add", inout_scalars, 2), 0);
+	while (collected < 100) {
+		while (submitted < 100 && chip_in_flight(chip) < chip_depth(chip)) {
+			scalars[submitted] = submitted;
+			args[submitted] = view(&t, 1, &scalars[submitted], 1);
+			CHECK_EQ(chip_submit(chip, 1, &args[submitted], NULL, submitted, NULL), 0);
+			submitted++;
+		}
+		REQUIRE(chip_finish(chip, &done) == 1);
+		CHECK(done.cookie == collected && done.status == 0 && done.ended >= done.started);
+		expected = expected * 3 + collected++;
+	}
+	CHECK(x[0] == expected);
+	chip_close(chip);
+}
+
+TEST(opencl_resident_memory_stays_and_is_not_copied)
+{
+	struct chip *chip = opencl(NULL);
+	uint64_t handle = 0x7000000000, x[2] = { 7, 8 }, out[2], s = 5;
+	struct dw_tensor t = { .data = handle, .shape = { 1 }, .ndims = 1, .dtype = DW_UINT64 };
+	struct dw_chip_counters before, after;
+
+	if (!chip)
+		return;
+	CHECK_EQ(load(chip, 1, program, "triple_add", inout_scalars, 2), 0);
+	CHECK_EQ(chip_alloc(chip, handle, 1 << 20), 0);
+	CHECK_EQ(chip_copy_out(chip, out, handle + 1024, 16), 0);
+	CHECK(out[0] == 0 && out[1] == 0);
+	CHECK_EQ(chip_copy_in(chip, handle, x, 16), 0);
+	chip_counters(chip, &before);
+	CHECK_EQ(chip_call(chip, 1, &t, 1, &s, 1, 1), 0);
+	CHECK_EQ(chip_call(chip, 1, &t, 1, &s, 1, 1), 0);
+	t.data = handle + 65536;	/* a part of it */
+	CHECK_EQ(chip_call(chip, 1, &t, 1, &s, 1, 1), 0);
+	t.data = handle + 8;
+	CHECK_EQ(chip_call(chip, 1, &t, 1, &s, 1, 1), -EFAULT);
+	t.data = handle + (1 << 20) - 4;
+	CHECK_EQ(chip_call(chip, 1, &t, 1, &s, 1, 1), -EFAULT);
+	chip_counters(chip, &after);
+	CHECK(after.copies_in == before.copies_in && after.copies_out == before.copies_out);
+	CHECK_EQ(chip_copy_out(chip, out, handle, 16), 0);
+	CHECK(out[0] == 3 * (3 * 7 + 5) + 5 && out[1] == 8);
+	CHECK_EQ(chip_copy_out(chip, out, handle + 65536, 8), 0);
+	CHECK(out[0] == 5);
+	CHECK_EQ(chip_alloc(chip, handle + 16, 64), -EEXIST);
+	CHECK_EQ(chip_copy_out(chip, out, handle + (1 << 20) - 8, 16), -ERANGE);
+	CHECK_EQ(chip_free(chip, handle + 8), -ENOENT);
+	CHECK_EQ(chip_free(chip, handle), 0);
+	CHECK_EQ(chip_copy_in(chip, handle, x, 8), -ENOENT);
+	chip_close(chip);
+}
+
+TEST(opencl_arguments_that_make_no_sense_are_named)
+{
+	struct chip *chip = opencl(NULL);
+	struct dw_tensor t[3];
+	uint64_t n = 16;
+
+	if (!chip)
+		return;
+	CHECK_EQ(load(chip, 1, program, "vector_add", add_signature, 4), 0);
+	add_tensors(t);
+	t[2].data = t[0].data + 64;
+	CHECK_EQ(chip_call(chip, 1, t, 3, &n, 1, 1), -EINVAL);
+	CHECK_STR(error_text(), "tensors 0 and 2");
+	t[2].data = 0;
+	CHECK_EQ(chip_call(chip, 1, t, 3, &n, 1, 1), -EFAULT);
+	CHECK_EQ(chip_call(chip, 1, t, 2, &n, 1, 1), -EINVAL);
+	add_tensors(t);
+	t[1] = t[0];	/* the same range twice is fine */
+	CHECK_EQ(chip_call(chip, 1, t, 3, &n, 1, 1), 0);
+	CHECK(c[3] == a[3] + a[3]);
+	t[2] = t[0];	/* in place */
+	CHECK_EQ(chip_call(chip, 1, t, 3, &n, 1, 1), 0);
+	CHECK(a[3] == 1.5f);
+	chip_close(chip);
+}
+
+TEST(opencl_options_are_checked)
+{
+	struct chip *chip = opencl(NULL);
+
+	if (!chip)
+		return;
+	chip_close(chip);
+	CHECK_EQ(chip_open("opencl", 0, "colour=red", &chip), -EINVAL);
+	CHECK_STR(error_text(), "colour");
+	CHECK_EQ(chip_open("opencl", 0, "type=quantum", &chip), -EINVAL);
+	CHECK_EQ(chip_open("opencl", 4711, NULL, &chip), -ENODEV);
+	CHECK_STR(error_text(), "no device 4711");
+	CHECK_EQ(chip_open("opencl", 0, "platform=No Such Platform", &chip), -ENODEV);
+}
+
+TEST(opencl_waits_without_using_the_cpu)
+{
+	struct chip *chip = opencl(NULL);
+	struct timespec cpu[2], moment = { 0, 300000000 };
+
+	if (!chip)
+		return;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[0]);
+	nanosleep(&moment, NULL);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[1]);
+	CHECK((cpu[1].tv_sec - cpu[0].tv_sec) * 1000000000L + cpu[1].tv_nsec - cpu[0].tv_nsec < 30000000L);
+	chip_close(chip);
+}

@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/* Where tasks go: take-back, push-ahead, kinds, groups, placement, workers that misbehave. */
+#include "unit.h"
+#include "engine_rig.h"
+#include "mailbox/provider.h"
+
+struct board {
+	_Atomic int64_t ran;
+	_Atomic int64_t worker[1024];
+	_Atomic uint64_t ended[1024];
+	_Atomic int64_t members;
+	_Atomic int64_t told;
+};
+
+/* Scalars: board, index, ns to sleep. */
+static int timed(const struct dw_args *args, void *context)
+{
+	struct board *board = (struct board *)dw_args_scalar(args, 0);
+	uint64_t i = dw_args_scalar(args, 1);
+
+	(void)context;
+	if (dw_args_scalar(args, 2))
+		rig_sleep(dw_args_scalar(args, 2));
+	board->worker[i] = getpid();
+	board->ended[i] = rig_now();
+	atomic_fetch_add(&board->ran, 1);
+	return 0;
+}
+
+static int timed_node(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	(void)orch;
+	(void)config;
+	return timed(args, context);
+}
+
+static int fails(const struct dw_args *args, void *context)
+{
+	(void)context;
+	rig_sleep(dw_args_scalar(args, 2));
+	return -EIO;
+}
+
+/* Member `index`: the last one does what scalar 2 says, the others wait to be told. */
+static int member(const struct dw_args *args, void *context)
+{
+	struct board *board = (struct board *)dw_args_scalar(args, 0);
+
+	(void)context;
+	atomic_fetch_add(&board->members, 1);
+	if (dw_args_scalar(args, 1) == 2) {
+		while (atomic_load(&board->members) < 3)
+			rig_sleep(100000);
+		if (dw_args_scalar(args, 2) == 1)
+			raise(SIGKILL);
+		return dw_args_scalar(args, 2) == 2 ? dw_task_fail(EPROTO, "no agreement") : 0;
+	}
+	for (int i = 0; i < 20000 && dw_args_scalar(args, 2); i++) {
+		if (dw_task_cancelled()) {
+			atomic_fetch_add(&board->told, 1);
+			return -ECANCELED;
+		}
+		rig_sleep(500000);
+	}
+	return 0;
+}
+
+static int scribbles(const struct dw_args *args, void *context)
+{
+	(void)args;
+	(void)context;
+	__atomic_store_n(&rig_endpoint->mailbox->done, rig_endpoint->mailbox->done + 1000,
+			 __ATOMIC_RELEASE);
+	rig_sleep(5000000000);
+	return 0;
+}
+
+static dw_callable timed_handle, node_handle, fails_handle, member_handle, scribbles_handle;
+
+static void handles(void)
+{
+	if (timed_handle)
+		return;
+	timed_handle = rig_sub("timed", timed);
+	node_handle = rig_node("timed_node", timed_node);
+	fails_handle = rig_sub("fails", fails);
+	member_handle = rig_sub("member", member);
+	scribbles_handle = rig_sub("scribbles", scribbles);
+}
+
+struct job {
+	struct board *board;
+	struct dw_args *args;
+	uint64_t begin;
+	int variant;
+};
+
+static int submit(struct dw_orch *orch, struct job *job, dw_callable callable, uint64_t index,
+		  uint64_t ns, void *data, enum dw_tag tag, uint32_t worker)
+{
+	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+
+	options.worker = worker;
+	dw_args_reset(job->args);
+	if (data)
+		rig_add(job->args, data, 1, tag);
+	dw_args_add_scalar(job->args, (uint64_t)(uintptr_t)job->board);
+	dw_args_add_scalar(job->args, index);
+	dw_args_add_scalar(job->args, ns);
+	return dw_submit(orch, callable, job->args, &options, NULL);
+}
+
+static struct rig *open_with(struct rig_options options, struct job *job)
+{
+	struct rig *rig;
+
+	handles();
+	rig = rig_open(options);
+	if (!rig)
+		return NULL;
+	job->board = rig_buffer(rig, sizeof(*job->board));
+	dw_args_create(&job->args);
+	return rig;
+}
+
+static void done_with(struct rig *rig, struct job *job)
+{
+	dw_args_destroy(job->args);
+	rig_close(rig);
+}
+
+/* --------------------------------------------------------------- take-back */
+
+static int long_then_short(struct dw_orch *orch, const struct dw_args *args,
+			   const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	/* The estimate of these is: nothing. */
+	for (uint64_t i = 0; i < 200; i++)
+		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
+	dw_orch_wait(orch);
+	job->begin = rig_now();
+	submit(orch, job, timed_handle, 300, 400000000, NULL, 0, DW_ANY);
+	for (uint64_t i = 0; i < 40; i++)
+		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
+	if (job->variant)
+		rig_sleep(300000000);
+	return 0;
+}
+
+static void no_task_sticks(int variant)
+{
+	struct job job = { .variant = variant };
+	struct rig *rig = open_with((struct rig_options){ .subs = 2 }, &job);
+	uint64_t latest = 0;
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, long_then_short, &job), 0);
+	CHECK_EQ(job.board->ran, 241);
+	for (int i = 0; i < 40; i++)
+		if (job.board->ended[i] > latest)
+			latest = job.board->ended[i];
+	if (!CHECK(latest - job.begin < 200000000))
+		printf("# after %llu ms\n", (unsigned long long)(latest - job.begin) / 1000000);
+	done_with(rig, &job);
+}
+
+TEST(nothing_sticks_behind_a_long_task_while_the_function_has_returned)
+{
+	no_task_sticks(0);
+}
+
+TEST(nothing_sticks_behind_a_long_task_while_the_function_computes)
+{
+	no_task_sticks(1);
+}
+
+static int many_equal(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	job->begin = rig_now();
+	for (uint64_t i = 0; i < 40; i++)
+		submit(orch, job, timed_handle, i, 10000000, NULL, 0, DW_ANY);
+	return 0;
+}
+
+TEST(equal_tasks_spread_over_all_workers)
+{
+	struct job job = { 0 };
+	struct rig *rig = open_with((struct rig_options){ .subs = 8 }, &job);
+	int64_t seen[8] = { 0 };
+	int count = 0;
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, many_equal, &job), 0);
+	/* 40 × 10 ms over 8: 50 ms. */
+	CHECK(rig_now() - job.begin < 150000000);
+	for (int i = 0; i < 40; i++) {
+		int k;
+
+		for (k = 0; k < count && seen[k] != job.board->worker[i]; k++)
+			;
+		if (k == count && count < 8)
+			seen[count++] = job.board->worker[i];
+	}
+	CHECK_EQ(count, 8);
+	done_with(rig, &job);
+}
+
+/* ------------------------------------------------------------- push-ahead */
+
+static int chain_with_failure(struct dw_orch *orch, const struct dw_args *args,
+			      const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+	_Atomic int64_t *cell = &job->board->worker[1000];
+
+	(void)args;
+	(void)config;
+	submit(orch, job, fails_handle, 0, 20000000, (void *)cell, DW_INOUT, DW_ANY);
+	/* Behind it in the ring: these have to be skipped … */
+	for (uint64_t i = 1; i < 10; i++)
+		submit(orch, job, timed_handle, i, 0, (void *)cell, DW_INOUT, DW_ANY);
+	/* … this one only comes after them, and everybody after it reads what it wrote. */
+	for (uint64_t i = 10; i < 20; i++)
+		submit(orch, job, timed_handle, i, 0, (void *)cell, i == 10 ? DW_OUTPUT : DW_INOUT,
+		       DW_ANY);
+	return 0;
+}
+
+TEST(tasks_pushed_behind_a_failing_one_come_back)
+{
+	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+
+	for (uint32_t subs = 1; subs < 4; subs++) {
+		struct job job = { 0 };
+		struct rig *rig = open_with((struct rig_options){ .subs = subs }, &job);
+
+		REQUIRE(rig);
+		for (int round = 1; round < 4; round++) {
+			CHECK_EQ(rig_run(rig, chain_with_failure, &job), -EIO);
+			engine_stats(rig->engine, &stats);
+			CHECK_EQ(stats.failed, round);
+			CHECK_EQ(stats.skipped, 9 * round);
+			CHECK_EQ(stats.done, 10 * round);
+			CHECK_EQ(job.board->ran, 10 * round);
+		}
+		done_with(rig, &job);
+	}
+}
+
+/* -------------------------------------------------------- kinds, placement */
+
+static int directed(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	for (uint64_t i = 0; i < 300; i++)
+		submit(orch, job, node_handle, i, 0, NULL, 0, (uint32_t)(i % 3));
+	CHECK_EQ(submit(orch, job, node_handle, 0, 0, NULL, 0, 3), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "ids are 0 … 2");
+	CHECK_EQ(dw_orch_worker_count(orch), 3);
+	CHECK_EQ(dw_orch_sub_count(orch), 1);
+	return 0;
+}
+
+TEST(directed_tasks_run_where_they_are_sent)
+{
+	struct job job = { 0 };
+	struct rig *rig = open_with((struct rig_options){ .subs = 1, .nested = 3 }, &job);
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, directed, &job), 0);
+	for (int i = 0; i < 300; i++)
+		CHECK_EQ(job.board->worker[i], rig->pids[1 + i % 3]);
+	done_with(rig, &job);
+}
+
+static int full_pool(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	job->begin = rig_now();
+	for (uint64_t i = 0; i < 10; i++)
+		submit(orch, job, node_handle, 500 + i, 30000000, NULL, 0, DW_ANY);
+	for (uint64_t i = 0; i < 10; i++)
+		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
+	return 0;
+}
+
+TEST(full_pool_of_one_kind_does_not_hold_up_the_other)
+{
+	struct job job = { 0 };
+	struct rig *rig = open_with((struct rig_options){ .subs = 1, .nested = 1, .depth = 2 }, &job);
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, full_pool, &job), 0);
+	for (int i = 0; i < 10; i++)
+		CHECK(job.board->ended[i] - job.begin < 150000000);
+	done_with(rig, &job);
+}
+
+/* ------------------------------------------------------------------ groups */
+
+static int submit_group(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+	struct dw_args *members[3];
+	int result;
+
+	(void)args;
+	(void)config;
+	for (uint64_t i = 0; i < 3; i++) {
+		dw_args_create(&members[i]);
+		dw_args_add_scalar(members[i], (uint64_t)(uintptr_t)job->board);
+		dw_args_add_scalar(members[i], i);
+		dw_args_add_scalar(members[i], (uint64_t)job->variant);
+	}
+	result = dw_submit_group(orch, member_handle, members, 3, NULL, NULL, NULL);
+	for (int i = 0; i < 3; i++)
+		dw_args_destroy(members[i]);
+	return result;
+}
+
+TEST(dead_member_fails_its_group_and_tells_the_others)
+{
+	struct job job = { .variant = 1 };
+	struct rig *rig = open_with((struct rig_options){ .subs = 4 }, &job);
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, submit_group, &job), -EOWNERDEAD);
+	CHECK_STR(dw_strerror_last(), "task 1: EOWNERDEAD: killed by SIGKILL");
+	CHECK_STR(dw_strerror_last(), "(member 2 of 3)");
+	CHECK_EQ(job.board->told, 2);
+	CHECK(rig->cancels >= 2);
+	job.variant = 2;
+	job.board->members = 0;
+	CHECK_EQ(rig_run(rig, submit_group, &job), -EPROTO);
+	CHECK_STR(dw_strerror_last(), "no agreement (member 2 of 3)");
+	CHECK_EQ(job.board->told, 4);
+	job.variant = 1;
+	job.board->members = 0;
+	CHECK_EQ(rig_run(rig, submit_group, &job), -EOWNERDEAD);
+	/* Two are left. */
+	CHECK_EQ(rig_run(rig, submit_group, &job), -ENODEV);
+	CHECK_STR(dw_strerror_last(), "a group of 3 members");
+	done_with(rig, &job);
+}
+
+static int many_groups(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+	int result = 0;
+
+	for (int i = 0; i < 300 && result == 0; i++) {
+		result = submit_group(orch, args, config, context);
+		if (result == 0 && i % 3 == 0)
+			result = submit(orch, job, timed_handle, (uint64_t)i, 0, NULL, 0, DW_ANY);
+	}
+	return result;
+}
+
+TEST(groups_of_all_workers_among_other_tasks_end)
+{
+	struct job job = { 0 };
+	struct rig *rig = open_with((struct rig_options){ .subs = 3, .depth = 4 }, &job);
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, many_groups, &job), 0);
+	CHECK_EQ(job.board->members, 900);
+	done_with(rig, &job);
+}
+
+/* ------------------------------------------------------------ a mad worker */
+
+static int scribble_among_others(struct dw_orch *orch, const struct dw_args *args,
+				 const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	submit(orch, job, scribbles_handle, 0, 0, NULL, 0, DW_ANY);
+	for (uint64_t i = 0; i < 100; i++)
+		submit(orch, job, timed_handle, i, 100000, NULL, 0, DW_ANY);
+	return 0;
+}
+
+TEST(worker_that_writes_nonsense_is_killed_and_nothing_else_is_harmed)
+{
+	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+	struct job job = { 0 };
+	struct rig *rig = open_with((struct rig_options){ .subs = 3 }, &job);
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, scribble_among_others, &job), -EOWNERDEAD);
+	engine_stats(rig->engine, &stats);
+	CHECK_EQ(rig->kills, 1);
+	CHECK_EQ(stats.done + stats.failed, 101);
+	CHECK(stats.failed < 64);
+	CHECK_EQ(rig_run(rig, many_equal, &job), 0);
+	done_with(rig, &job);
+}
