@@ -109,7 +109,7 @@ $(B)/jobs/%.so: tools/jobs/%.c $(LIB)
 $(B)/jobs/kernels/%.so: tools/jobs/kernels/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -Wl,-Bsymbolic -shared $< -o $@
 $(B)/jobs/%.gz: tools/jobs/%.gz
 	@mkdir -p $(@D)
 	@cp $< $@
@@ -131,11 +131,11 @@ $(B)/tests/runtime/%: tests/runtime/%.c $(LIB)
 $(B)/tests/runtime/fixtures/%.so: tests/runtime/fixtures/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -Wl,-Bsymbolic -shared $< -o $@
 $(B)/tests/unit/fixtures/%.so: tests/unit/fixtures/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -shared $< -o $@
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -Wl,-Bsymbolic -shared $< -o $@
 $(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)
@@ -212,9 +212,10 @@ install-user: all
 # For DKMS: dkms add distworker/$(VERSION) && dkms install distworker/$(VERSION)
 install-module-source:
 	$(INSTALL) -d $(DKMS_SOURCE) $(DESTDIR)$(UDEVDIR)
-	cp -r dkms.conf VERSION $(DKMS_SOURCE)
-	cd kmod && cp -r --parents Kbuild Makefile *.c *.h uapi $(abspath $(DKMS_SOURCE))
-	rm -f $(DKMS_SOURCE)/*.mod.c
+	$(INSTALL) -m 644 dkms.conf VERSION $(DKMS_SOURCE)
+	rm -rf $(DKMS_SOURCE)/kmod && mkdir $(DKMS_SOURCE)/kmod
+	cd kmod && cp -r Kbuild Makefile $(filter-out %.mod.c,$(notdir $(wildcard kmod/*.c))) *.h uapi \
+		$(abspath $(DKMS_SOURCE))/kmod
 	$(INSTALL) -m 644 kmod/*.rules $(DESTDIR)$(UDEVDIR)
 
 uninstall:

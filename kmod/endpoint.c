@@ -33,6 +33,20 @@ static int mailbox_check_peer(struct dw_mailbox *mailbox)
 	return mm ? -EPERM : -ENOTCONN;
 }
 
+static int mailbox_check_attach(struct dw_mailbox *mailbox)
+{
+	lockdep_assert_held(&mailbox->hub->lock);
+	if (mailbox->hub->orphaned)
+		return -EOWNERDEAD;
+	if (!mailbox->pid || mailbox->state == DISTWORKER_MAILBOX_DEAD)
+		return -ENOTCONN;
+	if (mailbox->pid != task_tgid(current))
+		return -EPERM;
+	if (mailbox->state == DISTWORKER_MAILBOX_ATTACHED)
+		return -EBUSY;
+	return 0;
+}
+
 static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 {
 	struct distworker_endpoint_attach arg;
@@ -45,44 +59,48 @@ static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 		return ret;
 	if (arg.flags)
 		return -EINVAL;
-	/* Takes mmap_lock, so it comes before hub->lock. */
+
+	/* The answer first, since it cannot fail after the attachment. */
+	spin_lock(&hub->lock);
+	ret = mailbox_check_attach(mailbox);
+	arg.generation = mailbox->generation;
+	spin_unlock(&hub->lock);
+	if (ret)
+		return ret;
+	arg.index = dw_mailbox_index(mailbox);
+	arg.mailbox_bytes = hub->mailbox_bytes;
+	arg.owner_pid = pid_vnr(hub->pid);
+	ret = dw_copy_out(uarg, &arg, sizeof(arg));
+	if (ret)
+		return ret;
 	process = dw_process_get();
 	if (IS_ERR(process))
 		return PTR_ERR(process);
 
 	spin_lock(&hub->lock);
-	if (hub->orphaned)
-		ret = -EOWNERDEAD;
-	else if (!mailbox->pid || mailbox->state == DISTWORKER_MAILBOX_DEAD)
+	ret = mailbox_check_attach(mailbox);
+	if (!ret && mailbox->generation != arg.generation)
 		ret = -ENOTCONN;
-	else if (mailbox->pid != task_tgid(current))
-		ret = -EPERM;
-	else if (mailbox->state == DISTWORKER_MAILBOX_ATTACHED)
-		ret = -EBUSY;
 	if (ret) {
 		spin_unlock(&hub->lock);
 		dw_process_put(process);
 		return ret;
 	}
-	WRITE_ONCE(mailbox->process, process);
 	mailbox->task = get_task_struct(current);
 	spin_lock(&process->lock);
 	list_add_tail(&mailbox->attached, &process->mailboxes);
 	spin_unlock(&process->lock);
+	WRITE_ONCE(mailbox->process, process);
 	WRITE_ONCE(mailbox->tgid, mailbox->pid);
 	WRITE_ONCE(mailbox->mm, current->mm);
 	WRITE_ONCE(mailbox->state, DISTWORKER_MAILBOX_ATTACHED);
 	dw_hub_note_change(hub, mailbox);
-	arg.generation = mailbox->generation;
 	spin_unlock(&hub->lock);
 
 	trace_distworker_attach(hub, mailbox, task_tgid_nr(current), arg.generation);
 	dw_side_note_task(&mailbox->side);
 	dw_side_wake_all(&hub->side);
-	arg.index = dw_mailbox_index(mailbox);
-	arg.mailbox_bytes = hub->mailbox_bytes;
-	arg.owner_pid = pid_vnr(hub->pid);
-	return dw_copy_out(uarg, &arg, sizeof(arg));
+	return 0;
 }
 
 static long endpoint_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -96,10 +114,16 @@ static long endpoint_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	if (_IOC_TYPE(cmd) != DISTWORKER_IOC_MAGIC)
 		return -ENOTTY;
 	switch (_IOC_NR(cmd)) {
-	case _IOC_NR(DISTWORKER_QUERY):
-		return dw_query(uarg);
+	case _IOC_NR(DISTWORKER_ENDPOINT_WAIT):
+	case _IOC_NR(DISTWORKER_ENDPOINT_WAKE):
+	case _IOC_NR(DISTWORKER_ENDPOINT_DETACH):
+		break;
 	case _IOC_NR(DISTWORKER_ENDPOINT_ATTACH):
 		return endpoint_attach(mailbox, uarg);
+	case _IOC_NR(DISTWORKER_QUERY):
+		return dw_query(uarg);
+	default:
+		return -ENOTTY;
 	}
 
 	/* Before the check, so that it is the generation that the check is about. */
@@ -112,11 +136,9 @@ static long endpoint_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 		return dw_endpoint_wait(mailbox, generation, uarg);
 	case _IOC_NR(DISTWORKER_ENDPOINT_WAKE):
 		return dw_endpoint_wake(mailbox);
-	case _IOC_NR(DISTWORKER_ENDPOINT_DETACH):
+	default:
 		return dw_mailbox_end(mailbox, READ_ONCE(mailbox->process),
 				      DISTWORKER_DEATH_DETACH);
-	default:
-		return -ENOTTY;
 	}
 }
 

@@ -121,6 +121,19 @@ static struct dw_hub *hub_alloc(u32 mailboxes, u32 mailbox_bytes)
 	return hub;
 }
 
+/* The file's hub if the caller is its owner. */
+static struct dw_hub *hub_of(struct file *file)
+{
+	/* Pairs with hub_setup(). */
+	struct dw_hub *hub = smp_load_acquire(&file->private_data);
+
+	if (!hub)
+		return ERR_PTR(-EBADFD);
+	if (hub->mm != current->mm || hub->pid != task_tgid(current))
+		return ERR_PTR(-EPERM);
+	return hub;
+}
+
 static int hub_setup(struct file *file, void __user *uarg)
 {
 	struct distworker_hub_setup arg;
@@ -135,8 +148,9 @@ static int hub_setup(struct file *file, void __user *uarg)
 	    arg.mailbox_bytes < sizeof(struct distworker_mailbox) ||
 	    arg.mailbox_bytes > dw_mailbox_bytes_limit())
 		return -EINVAL;
-	if (READ_ONCE(file->private_data))
-		return -EBUSY;
+	hub = hub_of(file);
+	if (hub != ERR_PTR(-EBADFD))
+		return hub == ERR_PTR(-EPERM) ? -EPERM : -EBUSY;
 
 	hub = hub_alloc(arg.mailboxes, PAGE_ALIGN(arg.mailbox_bytes));
 	if (IS_ERR(hub))
@@ -163,19 +177,6 @@ static int hub_setup(struct file *file, void __user *uarg)
 	if (ret)
 		dw_hub_put(hub);
 	return ret;
-}
-
-/* The file's hub if the caller is its owner. */
-static struct dw_hub *hub_of(struct file *file)
-{
-	/* Pairs with hub_setup(). */
-	struct dw_hub *hub = smp_load_acquire(&file->private_data);
-
-	if (!hub)
-		return ERR_PTR(-EBADFD);
-	if (hub->mm != current->mm || hub->pid != task_tgid(current))
-		return ERR_PTR(-EPERM);
-	return hub;
 }
 
 /* The owner is gone, or has closed the hub: nobody will ever post again. */
@@ -357,33 +358,38 @@ static long hub_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	/* By number alone: the encoded size is the one of the caller's header. */
 	if (_IOC_TYPE(cmd) != DISTWORKER_IOC_MAGIC)
 		return -ENOTTY;
-	hub = hub_of(file);
-	if (IS_ERR(hub)) {
-		if (_IOC_NR(cmd) == _IOC_NR(DISTWORKER_QUERY))
-			return dw_query(uarg);
-		if (_IOC_NR(cmd) == _IOC_NR(DISTWORKER_HUB_SETUP) && hub == ERR_PTR(-EBADFD))
-			return hub_setup(file, uarg);
-		return PTR_ERR(hub);
+	switch (_IOC_NR(cmd)) {
+	case _IOC_NR(DISTWORKER_HUB_WAIT):
+	case _IOC_NR(DISTWORKER_HUB_WAKE):
+	case _IOC_NR(DISTWORKER_MAILBOX_CREATE):
+	case _IOC_NR(DISTWORKER_MAILBOX_BIND):
+	case _IOC_NR(DISTWORKER_MAILBOX_REARM):
+	case _IOC_NR(DISTWORKER_MAILBOX_QUERY):
+		break;
+	case _IOC_NR(DISTWORKER_HUB_SETUP):
+		return hub_setup(file, uarg);
+	case _IOC_NR(DISTWORKER_QUERY):
+		return dw_query(uarg);
+	default:
+		return -ENOTTY;
 	}
+
+	hub = hub_of(file);
+	if (IS_ERR(hub))
+		return PTR_ERR(hub);
 	switch (_IOC_NR(cmd)) {
 	case _IOC_NR(DISTWORKER_HUB_WAIT):
 		return dw_hub_wait(hub, uarg);
 	case _IOC_NR(DISTWORKER_HUB_WAKE):
 		return dw_hub_wake(hub, uarg);
-	case _IOC_NR(DISTWORKER_QUERY):
-		return dw_query(uarg);
-	case _IOC_NR(DISTWORKER_HUB_SETUP):
-		return -EBUSY;
 	case _IOC_NR(DISTWORKER_MAILBOX_CREATE):
 		return mailbox_create(hub, uarg);
 	case _IOC_NR(DISTWORKER_MAILBOX_BIND):
 		return mailbox_bind(hub, uarg);
 	case _IOC_NR(DISTWORKER_MAILBOX_REARM):
 		return mailbox_rearm(hub, uarg);
-	case _IOC_NR(DISTWORKER_MAILBOX_QUERY):
-		return mailbox_query(hub, uarg);
 	default:
-		return -ENOTTY;
+		return mailbox_query(hub, uarg);
 	}
 }
 

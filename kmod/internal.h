@@ -190,6 +190,7 @@ u64 dw_side_wakes(struct dw_side *side);
 void dw_side_show(struct dw_side *side, struct seq_file *m);
 void dw_side_arm_poll(struct dw_side *side);
 bool dw_side_wake(struct dw_side *side, bool sync);
+void dw_side_pass_on(struct dw_side *side);
 void dw_side_wake_all(struct dw_side *side);
 void dw_sleeper_init(struct dw_sleeper *sleeper, struct dw_side *side);
 void dw_sleeper_enqueue(struct dw_sleeper *sleeper);

@@ -172,16 +172,29 @@ static bool side_wake_waiters(struct dw_side *side, bool sync)
 
 static bool side_wake_pollers(struct dw_side *side, __poll_t events)
 {
-	/* As above, with dw_side_arm_poll(). */
-	if (!waitqueue_active(&side->pollers))
+	unsigned long flags;
+	bool woken;
+
+	/* Behind the caller's barrier, which pairs with dw_side_arm_poll(). */
+	if (!waitqueue_active(&side->pollers) &&
+	    !(atomic_read(side->asleep) & DISTWORKER_ASLEEP_POLLER))
 		return false;
 	/*
-	 * Before the wake-up: who arms it after this is either on the queue and
-	 * woken below, or has yet to compare the words.
+	 * Who arms it after this was not on the queue yet and has yet to compare the
+	 * words, or is on it and woken now; so nobody stays armed who is gone.
 	 */
+	spin_lock_irqsave(&side->pollers.lock, flags);
 	atomic_andnot(DISTWORKER_ASLEEP_POLLER, side->asleep);
-	wake_up_interruptible_poll(&side->pollers, events);
-	return true;
+	woken = waitqueue_active(&side->pollers);
+	__wake_up_locked_key(&side->pollers, TASK_INTERRUPTIBLE, poll_to_key(events));
+	spin_unlock_irqrestore(&side->pollers.lock, flags);
+	return woken;
+}
+
+/* A waiter was woken by what does not concern it: it may concern the pollers. */
+void dw_side_pass_on(struct dw_side *side)
+{
+	side_wake_pollers(side, EPOLLIN | EPOLLRDNORM);
 }
 
 /* News in the words: those who wait come first, mere pollers only without them. */

@@ -304,6 +304,8 @@ static int wait_sleep(struct dw_wait *wait, u64 deadline)
 		ret = wait_ready(wait);
 		if (ret)
 			break;
+		if (woken)
+			dw_side_pass_on(side);
 		if (signal_pending(current)) {
 			ret = -EINTR;
 			break;

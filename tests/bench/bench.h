@@ -240,12 +240,14 @@ static inline UNUSED struct dw_tensor bytes_tensor(void *data, uint32_t bytes)
 	return tensor;
 }
 
+/* DW_THREAD with BENCH_THREADS=1 in the environment, for tools that do not follow processes. */
 static inline UNUSED struct dw_worker *new_worker(uint32_t level, uint32_t subs)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 	struct dw_worker *worker;
 
 	options.subs = subs;
+	options.mode = getenv("BENCH_THREADS") ? DW_THREAD : DW_PROCESS;
 	if (dw_worker_create(level, &options, &worker))
 		fail("dw_worker_create");
 	return worker;

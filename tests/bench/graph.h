@@ -23,8 +23,32 @@ struct graph {
 
 typedef void run_graph(const struct graph *graph, void *context);
 
-/* Part of the time of `cores` cores that was useful. */
-static inline double efficiency(double ns, double rate, unsigned cores, bool stencil,
+/*
+ * Work per ns of `cores` processes that do nothing else: the machine's peak, with its
+ * neighbours of the moment.
+ */
+static inline double peak_rate(unsigned cores, double rate)
+{
+	uint64_t units = (uint64_t)(rate * WORK_NS), start;
+	double rates[3];
+
+	for (int k = 0; k < 3; k++) {
+		start = now_ns();
+		for (unsigned i = 0; i < cores; i++) {
+			if (fork() == 0) {
+				work_units(units);
+				_exit(0);
+			}
+		}
+		for (unsigned i = 0; i < cores; i++)
+			wait(NULL);
+		rates[k] = (double)units * cores / (double)(now_ns() - start);
+	}
+	return percentile(rates, 3, 0.5);
+}
+
+/* Part of the peak that was useful. */
+static inline double efficiency(double ns, double rate, double peak, bool stencil,
 				run_graph *run, void *context)
 {
 	struct graph graph = { .units = (uint64_t)(ns * rate) + 1, .stencil = stencil };
@@ -35,13 +59,13 @@ static inline double efficiency(double ns, double rate, unsigned cores, bool ste
 		graph.steps = LEAST_STEPS;
 	if (graph.steps > MOST_STEPS)
 		graph.steps = MOST_STEPS;
-	useful = (double)(graph.steps * WIDTH * graph.units) / rate;
+	useful = (double)(graph.steps * WIDTH * graph.units) / peak;
 	for (int i = 0; i < 2; i++) {
 		uint64_t start = now_ns();
 		double part;
 
 		run(&graph, context);
-		part = useful / (double)(now_ns() - start) / cores;
+		part = useful / (double)(now_ns() - start);
 		if (part > best)
 			best = part;
 	}
@@ -49,16 +73,17 @@ static inline double efficiency(double ns, double rate, unsigned cores, bool ste
 }
 
 /* µs. Bisects the logarithm; -1 when even long tasks do not reach one half. */
-static inline UNUSED double metg_us(unsigned cores, bool stencil, run_graph *run, void *context)
+static inline UNUSED double metg_us(double rate, double peak, bool stencil, run_graph *run,
+				    void *context)
 {
-	double rate = units_per_ns(), low = 100, high = 2000000;
+	double low = 100, high = 2000000;
 
-	if (efficiency(high, rate, cores, stencil, run, context) < 0.5)
+	if (efficiency(high, rate, peak, stencil, run, context) < 0.5)
 		return -1;
 	while (high / low > 1.15) {
 		double middle = __builtin_sqrt(low * high);
 
-		if (efficiency(middle, rate, cores, stencil, run, context) >= 0.5)
+		if (efficiency(middle, rate, peak, stencil, run, context) >= 0.5)
 			high = middle;
 		else
 			low = middle;

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * Blocked hand-overs on one CPU, counted in guest instructions (-icount: 1 ns of guest
+ * time is one instruction): round trips by the module's calls and by bare ways,
+ * and waking 32 sleepers. Runs in the guest: guest [--repeats N].
+ */
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <linux/distworker.h>
+#include "bench.h"
+
+#define TRIPS 400
+#define SLEEPERS 32
+#define MAX_REPEATS 101
+
+struct shared {
+	struct {
+		_Alignas(64) _Atomic uint32_t word;
+	} ping[SLEEPERS], pong;
+	_Alignas(64) _Atomic uint32_t go;
+};
+static struct shared *shared;
+
+static _Noreturn void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void check(long result, const char *what)
+{
+	if (result < 0)
+		die(what);
+}
+
+/* ------------------------------------------------------------------- module */
+
+static int hub_fd, endpoint_fds[SLEEPERS];
+static unsigned char *hub_map;
+static struct distworker_hub_setup setup;
+
+static struct distworker_mailbox *mailbox(unsigned i)
+{
+	return (void *)(hub_map + setup.mailbox_offset + (size_t)i * setup.mailbox_bytes);
+}
+
+static uint32_t *seen(unsigned i)
+{
+	return (uint32_t *)(hub_map + setup.state_offset + offsetof(struct distworker_hub_state, seen)) + i;
+}
+
+static void open_hub(unsigned mailboxes)
+{
+	hub_fd = open("/dev/distworker", O_RDWR | O_CLOEXEC);
+	check(hub_fd, "/dev/distworker");
+	setup = (struct distworker_hub_setup){
+		.size = sizeof(setup), .mailboxes = mailboxes, .mailbox_bytes = 4096,
+	};
+	check(ioctl(hub_fd, DISTWORKER_HUB_SETUP, &setup), "HUB_SETUP");
+	hub_map = mmap(NULL, setup.mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, hub_fd, 0);
+	if (hub_map == MAP_FAILED)
+		die("mmap");
+	for (unsigned i = 0; i < mailboxes; i++) {
+		struct distworker_mailbox_create create = { .size = sizeof(create), .index = i };
+
+		check(ioctl(hub_fd, DISTWORKER_MAILBOX_CREATE, &create), "MAILBOX_CREATE");
+		endpoint_fds[i] = create.fd;
+	}
+}
+
+static void close_hub(unsigned mailboxes)
+{
+	munmap(hub_map, setup.mapping_bytes);
+	for (unsigned i = 0; i < mailboxes; i++)
+		close(endpoint_fds[i]);
+	close(hub_fd);
+}
+
+/* Answers each frame; `answers` false: only sleeps again. */
+static void module_child(unsigned i, bool answers)
+{
+	struct distworker_endpoint_attach attach = { .size = sizeof(attach) };
+	struct distworker_endpoint_wait wait = {
+		.size = sizeof(wait), .deadline_ns = DISTWORKER_NO_DEADLINE,
+		.flags = answers ? DISTWORKER_WAIT_WAKE : 0,
+	};
+	struct distworker_mailbox *box;
+
+	while (!atomic_load(&shared->go))
+		usleep(1000);
+	check(ioctl(endpoint_fds[i], DISTWORKER_ENDPOINT_ATTACH, &attach), "ATTACH");
+	box = mmap(NULL, attach.mailbox_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, endpoint_fds[i], 0);
+	if (box == MAP_FAILED)
+		die("mmap");
+	for (;;) {
+		uint32_t post = __atomic_load_n(&box->post, __ATOMIC_ACQUIRE);
+
+		if (post != wait.seen && answers)
+			__atomic_store_n(&box->done, post, __ATOMIC_SEQ_CST);
+		wait.seen = post;
+		if (ioctl(endpoint_fds[i], DISTWORKER_ENDPOINT_WAIT, &wait) < 0)
+			_exit(0);
+	}
+}
+
+static void post(unsigned i)
+{
+	__atomic_fetch_add(&mailbox(i)->post, 1, __ATOMIC_SEQ_CST);
+}
+
+static void module_trip(void)
+{
+	uint64_t mask = 1;
+	struct distworker_hub_wait wait = {
+		.size = sizeof(wait), .flags = DISTWORKER_WAIT_WAKE,
+		.deadline_ns = DISTWORKER_NO_DEADLINE, .wake_mask = (uintptr_t)&mask,
+		.watch_mask = (uintptr_t)&mask, .mask_words = 1,
+	};
+
+	post(0);
+	while (__atomic_load_n(&mailbox(0)->done, __ATOMIC_ACQUIRE) != mailbox(0)->post)
+		check(ioctl(hub_fd, DISTWORKER_HUB_WAIT, &wait), "HUB_WAIT");
+	*seen(0) = mailbox(0)->done;
+}
+
+static void bind_peer(unsigned i, pid_t pid)
+{
+	struct distworker_mailbox_bind bind = { .size = sizeof(bind), .index = i, .pid = pid };
+
+	check(ioctl(hub_fd, DISTWORKER_MAILBOX_BIND, &bind), "BIND");
+}
+
+/* --------------------------------------------------------------- bare ways */
+
+static void futex_until_not(_Atomic uint32_t *word, uint32_t value)
+{
+	while (atomic_load(word) == value)
+		syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);
+}
+
+static void futex_add(_Atomic uint32_t *word)
+{
+	atomic_fetch_add(word, 1);
+	syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+static void futex_child(unsigned i, bool answers)
+{
+	for (uint32_t seen_value = 0;; seen_value++) {
+		futex_until_not(&shared->ping[i].word, seen_value);
+		if (answers)
+			futex_add(&shared->pong.word);
+	}
+}
+
+static void futex_trip(void)
+{
+	uint32_t before = atomic_load(&shared->pong.word);
+
+	futex_add(&shared->ping[0].word);
+	futex_until_not(&shared->pong.word, before);
+}
+
+static int fds[2][2];
+
+static void fd_child(unsigned i, bool answers)
+{
+	uint64_t value;
+
+	(void)i, (void)answers;
+	while (read(fds[0][0], &value, 8) == 8)
+		if (write(fds[1][1], &value, 8) != 8)
+			break;
+	_exit(0);
+}
+
+static void fd_trip(void)
+{
+	uint64_t value = 1;
+
+	if (write(fds[0][1], &value, 8) != 8 || read(fds[1][0], &value, 8) != 8)
+		die("descriptor");
+}
+
+static void open_eventfds(void)
+{
+	for (int i = 0; i < 2; i++)
+		fds[i][0] = fds[i][1] = eventfd(0, 0);
+}
+
+static void open_pipes(void)
+{
+	if (pipe(fds[0]) || pipe(fds[1]))
+		die("pipe");
+}
+
+static void open_sockets(void)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		die("socketpair");
+	fds[0][1] = fds[1][0] = pair[0];
+	fds[0][0] = fds[1][1] = pair[1];
+}
+
+/* The floor: two context switches and nothing else; FIFO, so that each yield is one. */
+static void be_fifo(void)
+{
+	struct sched_param fifo = { .sched_priority = 1 };
+
+	check(sched_setscheduler(0, SCHED_FIFO, &fifo), "SCHED_FIFO");
+}
+
+static void yield_child(unsigned i, bool answers)
+{
+	(void)i, (void)answers;
+	be_fifo();
+	for (;;)
+		sched_yield();
+}
+
+static void yield_trip(void)
+{
+	sched_yield();
+}
+
+/* ---------------------------------------------------------------- measuring */
+
+static const struct way {
+	const char *name;
+	void (*open)(void);
+	void (*child)(unsigned i, bool answers);
+	void (*trip)(void);
+	bool module;
+} ways[] = {
+	{ "yield", NULL, yield_child, yield_trip, false },
+	{ "module", NULL, module_child, module_trip, true },
+	{ "futex", NULL, futex_child, futex_trip, false },
+	{ "eventfd", open_eventfds, fd_child, fd_trip, false },
+	{ "pipe", open_pipes, fd_child, fd_trip, false },
+	{ "socket", open_sockets, fd_child, fd_trip, false },
+};
+
+static pid_t start(const struct way *way, unsigned i, bool answers)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		way->child(i, answers);
+		_exit(0);
+	}
+	if (way->module)
+		bind_peer(i, pid);
+	return pid;
+}
+
+static double trip_instructions(const struct way *way)
+{
+	struct sched_param normal = { 0 };
+	uint64_t begin;
+	double result;
+	pid_t pid;
+
+	memset(shared, 0, sizeof(*shared));
+	if (way->open)
+		way->open();
+	if (way->module)
+		open_hub(1);
+	pid = start(way, 0, true);
+	atomic_store(&shared->go, 1);
+	usleep(20000);
+	if (way->trip == yield_trip)
+		be_fifo();
+	for (int i = 0; i < TRIPS; i++)
+		way->trip();
+	begin = now_ns();
+	for (int i = 0; i < TRIPS; i++)
+		way->trip();
+	result = (double)(now_ns() - begin) / TRIPS;
+	check(sched_setscheduler(0, SCHED_OTHER, &normal), "SCHED_OTHER");
+	end_process(pid);
+	if (way->module)
+		close_hub(1);
+	for (int i = 0; way->open && i < 2; i++) {
+		close(fds[i][0]);
+		close(fds[i][1]);
+	}
+	return result;
+}
+
+/* The waker's side alone: nobody runs before it sleeps. */
+static double wake_instructions(const struct way *way)
+{
+	struct sched_param fifo = { .sched_priority = 50 }, normal = { 0 };
+	pid_t pids[SLEEPERS];
+	double samples[20];
+	uint64_t begin, mask = (1ULL << SLEEPERS) - 1;
+	struct distworker_hub_wake wake = {
+		.size = sizeof(wake), .wake_mask = (uintptr_t)&mask, .mask_words = 1,
+	};
+
+	memset(shared, 0, sizeof(*shared));
+	if (way->module)
+		open_hub(SLEEPERS);
+	for (unsigned i = 0; i < SLEEPERS; i++)
+		pids[i] = start(way, i, false);
+	atomic_store(&shared->go, 1);
+	check(sched_setscheduler(0, SCHED_FIFO, &fifo), "SCHED_FIFO");
+	for (int k = 0; k < 20; k++) {
+		usleep(50000);
+		begin = now_ns();
+		if (way->module) {
+			for (unsigned i = 0; i < SLEEPERS; i++)
+				post(i);
+			check(ioctl(hub_fd, DISTWORKER_HUB_WAKE, &wake), "HUB_WAKE");
+		} else {
+			for (unsigned i = 0; i < SLEEPERS; i++)
+				futex_add(&shared->ping[i].word);
+		}
+		samples[k] = (double)(now_ns() - begin);
+		if (way->module && wake.woken != SLEEPERS) {
+			fprintf(stderr, "guest: %u of %d slept\n", wake.woken, SLEEPERS);
+			exit(1);
+		}
+	}
+	check(sched_setscheduler(0, SCHED_OTHER, &normal), "SCHED_OTHER");
+	for (unsigned i = 0; i < SLEEPERS; i++)
+		end_process(pids[i]);
+	if (way->module)
+		close_hub(SLEEPERS);
+	return percentile(samples, 20, 0.5);
+}
+
+static void print_samples(const char *kind, const char *name, double *samples, size_t count)
+{
+	double middle = percentile(samples, count, 0.5);
+
+	printf("%s_%s %.9g %.9g %.9g\n", kind, name, middle, samples[0], samples[count - 1]);
+}
+
+int main(int argc, char **argv)
+{
+	static double trips[sizeof(ways) / sizeof(ways[0])][MAX_REPEATS];
+	static double wakes[sizeof(ways) / sizeof(ways[0])][MAX_REPEATS];
+	size_t repeats = argument(argc, argv, "repeats", 5), count = sizeof(ways) / sizeof(ways[0]);
+
+	if (repeats < 1 || repeats > MAX_REPEATS)
+		return 2;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		die("mmap");
+	usleep(500000);
+	for (size_t k = 0; k < repeats; k++)
+		for (size_t i = 0; i < count; i++)
+			trips[i][k] = trip_instructions(&ways[i]);
+	for (size_t k = 0; k < repeats; k++)
+		for (size_t i = 1; i < 3; i++)
+			wakes[i][k] = wake_instructions(&ways[i]);
+	for (size_t i = 0; i < count; i++)
+		print_samples("trip", ways[i].name, trips[i], repeats);
+	for (size_t i = 1; i < 3; i++)
+		print_samples("wake32", ways[i].name, wakes[i], repeats);
+	return 0;
+}

@@ -68,14 +68,16 @@ int main(int argc, char **argv)
 {
 	uint32_t children = (uint32_t)argument(argc, argv, "children", 1);
 	unsigned cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-	struct bench bench = { .root = new_worker(DW_LEVEL_NODE, children) };
+	struct bench bench = { .root = NULL };
+	double rate = units_per_ns(), peak = peak_rate(children < cores ? children : cores, rate);
+
+	bench.root = new_worker(DW_LEVEL_NODE, children);
 
 	if (dw_callable_register_sub(bench.root, "work", sub_work, NULL, &bench.work) ||
 	    dw_buffer_create(bench.root, 2 * WIDTH * CELL_BYTES, (void **)&bench.cells) ||
 	    dw_worker_init(bench.root))
 		fail("dw_worker_init");
-	print("metg_us", metg_us(children < cores ? children : cores,
-				 argument(argc, argv, "stencil", 1), run, &bench));
+	print("metg_us", metg_us(rate, peak, argument(argc, argv, "stencil", 1), run, &bench));
 	dw_worker_destroy(bench.root);
 	return 0;
 }

@@ -41,6 +41,8 @@ static void run(const struct graph *graph, void *context)
 int main(int argc, char **argv)
 {
 	static char memory[2][WIDTH][CELL_BYTES];
+	unsigned workers = (unsigned)atoi(getenv("STARPU_NCPU") ? getenv("STARPU_NCPU") : "1");
+	double rate = units_per_ns(), peak = peak_rate(workers, rate);
 
 	if (starpu_init(NULL))
 		return 1;
@@ -54,8 +56,7 @@ int main(int argc, char **argv)
 		for (int i = 0; i < WIDTH; i++)
 			starpu_vector_data_register(&cells[row][i], STARPU_MAIN_RAM,
 						    (uintptr_t)memory[row][i], CELL_BYTES, 1);
-	print("metg_us", metg_us(starpu_cpu_worker_get_count(), argument(argc, argv, "stencil", 1),
-				 run, NULL));
+	print("metg_us", metg_us(rate, peak, argument(argc, argv, "stencil", 1), run, NULL));
 	for (int row = 0; row < 2; row++)
 		for (int i = 0; i < WIDTH; i++)
 			starpu_data_unregister(cells[row][i]);

@@ -39,7 +39,6 @@ TEST(wake_reaches_a_peer_that_sleeps_without_deadline)
 	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
 	EXPECT_LE(1, query.wakes);
 	EXPECT_LE(1, query.sleeps);
-	EXPECT_LT(0, query.sleep_ns);
 }
 
 TEST(wake_without_news_does_not_end_the_wait)

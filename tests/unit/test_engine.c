@@ -729,15 +729,73 @@ TEST(dispatch_goes_on_while_the_function_computes)
 	rig_close(rig);
 }
 
+/* Tensor 0 is the sum of the first elements of the others and of all scalars. */
+static int sum_all(const struct dw_args *args, void *context)
+{
+	int64_t sum = 0;
+
+	(void)context;
+	for (size_t i = 1; i < dw_args_tensor_count(args); i++)
+		sum += *(int64_t *)dw_args_data(args, i);
+	for (size_t i = 0; i < dw_args_scalar_count(args); i++)
+		sum += dw_args_int(args, i);
+	if (dw_args_tensor_count(args))
+		*(int64_t *)dw_args_data(args, 0) = sum;
+	return 0;
+}
+
+static dw_callable sum_handle;
+
+static int submit_sizes(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	/* 11 tensors fill the 448 bytes of a frame exactly. */
+	static const uint32_t sizes[][2] = {
+		{ 0, 0 }, { 1, 0 }, { 0, 5 }, { 6, 0 }, { 7, 3 }, { 11, 0 }, { 11, 1 }, { 3000, 2000 },
+	};
+	struct job *job = context;
+	struct dw_args *own;
+
+	(void)args;
+	(void)config;
+	dw_args_create(&own);
+	for (int k = 0; k < 8; k++) {
+		for (int repeat = 0; repeat < 3; repeat++) {
+			int64_t expected = sizes[k][1] * 2;
+
+			dw_args_reset(own);
+			for (uint32_t i = 0; i < sizes[k][0]; i++) {
+				rig_add(own, job->x + i, 1, i ? DW_INPUT : DW_OUTPUT);
+				expected += i;
+			}
+			for (uint32_t i = 0; i < sizes[k][1]; i++)
+				dw_args_add_int(own, 2);
+			CHECK_EQ(dw_submit(orch, sum_handle, own, NULL, NULL), 0);
+			CHECK_EQ(dw_orch_wait(orch), 0);
+			if (sizes[k][0])
+				CHECK_EQ(job->x[0], expected);
+		}
+	}
+	dw_args_destroy(own);
+	return 0;
+}
+
 TEST(arguments_of_any_size)
 {
 	struct job job = { 0 };
 	struct rig *rig;
+	uint64_t used;
 
-	(void)job;
 	handles();
+	sum_handle = rig_sub("sum_all", sum_all);
 	rig = rig_open((struct rig_options){ .subs = 1 });
 	REQUIRE(rig);
+	job.x = rig_buffer(rig, 3000 * 8);
+	for (int i = 0; i < 3000; i++)
+		job.x[i] = i;
+	used = arena_used(rig->arena);
+	CHECK_EQ(rig_run(rig, submit_sizes, &job), 0);
+	CHECK_EQ(arena_used(rig->arena), used);
 	rig_close(rig);
 }
 

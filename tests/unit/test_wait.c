@@ -3,7 +3,7 @@
  * Hunts for lost wake-ups: hand-overs between processes at random moments, on one
  * CPU and on two, with spinning and without. A wake-up that is lost makes the test hang,
  * also one that was due to `notify`: the child is held at a gate that the parent
- * opens only when it has been told. UNIT_ROUNDS=n multiplies the rounds.
+ * opens only when it has been told. UNIT_PERCENT=n scales the rounds.
  * And the wait policy by itself.
  */
 #include <errno.h>
@@ -255,14 +255,14 @@ static void hunt_rounds(const struct hunt *hunt)
 static void hunt_lost_wakeups(struct hunt hunt)
 {
 	struct hub_options options = { .mailboxes = hunt.children, .depth = DEPTH, .frame_bytes = 64 };
-	const char *factor = getenv("UNIT_ROUNDS");
+	const char *percent = getenv("UNIT_PERCENT");
 	pid_t pids[CHILDREN_MAX];
 	struct hub_counters counters;
 	pthread_t background;
 	uint32_t frames = 0;
 
-	if (factor)
-		hunt.rounds *= (uint32_t)atoi(factor);
+	if (percent)
+		hunt.rounds = (uint32_t)((uint64_t)hunt.rounds * (uint32_t)atoi(percent) / 100);
 	if (hunt.cpus > (int)sysconf(_SC_NPROCESSORS_ONLN))
 		SKIP("not so many CPUs");
 	use_cpus(hunt.cpus);

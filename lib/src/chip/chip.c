@@ -49,6 +49,11 @@ struct chip {
 	uint32_t in_flight;
 	uint64_t last_ended;		/* a queued call starts when the one before it ends */
 	struct dw_chip_completion completion;
+	/* What chip_alloc() made and chip_free() did not take back; few. */
+	struct resident {
+		uint64_t handle, bytes;
+	} *residents;
+	size_t resident_count, resident_space;
 };
 
 static uint64_t now_ns(void)
@@ -145,6 +150,7 @@ void chip_close(struct chip *chip)
 	for (unsigned int i = 0; i < CHIP_DEPTH_MAX; i++)
 		if (chip->calls[i].tensor_bytes != chip->calls[i].inline_bytes)
 			free(chip->calls[i].tensor_bytes);
+	free(chip->residents);
 	free(chip->images);
 	free(chip);
 }
@@ -462,8 +468,21 @@ int chip_alloc(struct chip *chip, uint64_t handle, uint64_t bytes)
 	if (handle == 0 || bytes == 0 || handle + bytes < handle)
 		return error_set(-EINVAL, "device memory of %llu bytes at handle %#llx makes no sense",
 				 (unsigned long long)bytes, (unsigned long long)handle);
+	if (chip->resident_count == chip->resident_space) {
+		size_t space = chip->resident_space ? chip->resident_space * 2 : 16;
+		struct resident *grown = realloc(chip->residents, space * sizeof(*grown));
+
+		if (!grown)
+			return error_set(-ENOMEM, "no memory to note device memory on chip %s:%u",
+					 chip->driver.table.name, chip->id);
+		chip->residents = grown;
+		chip->resident_space = space;
+	}
 	status = chip->driver.table.alloc(chip->device, handle, bytes, &text);
-	return status < 0 ? driver_error(chip, status, &text, "alloc") : 0;
+	if (status < 0)
+		return driver_error(chip, status, &text, "alloc");
+	chip->residents[chip->resident_count++] = (struct resident){ handle, bytes };
+	return 0;
 }
 
 int chip_free(struct chip *chip, uint64_t handle)
@@ -474,7 +493,22 @@ int chip_free(struct chip *chip, uint64_t handle)
 	if (status < 0)
 		return status;
 	status = chip->driver.table.free(chip->device, handle, &text);
-	return status < 0 ? driver_error(chip, status, &text, "free") : 0;
+	if (status < 0)
+		return driver_error(chip, status, &text, "free");
+	for (size_t i = 0; i < chip->resident_count; i++)
+		if (chip->residents[i].handle == handle) {
+			chip->residents[i] = chip->residents[--chip->resident_count];
+			break;
+		}
+	return 0;
+}
+
+bool chip_owns(const struct chip *chip, uint64_t address)
+{
+	for (size_t i = 0; i < chip->resident_count; i++)
+		if (address - chip->residents[i].handle < chip->residents[i].bytes)
+			return true;
+	return false;
 }
 
 int chip_copy_in(struct chip *chip, uint64_t handle, const void *host, uint64_t bytes)

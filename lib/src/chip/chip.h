@@ -89,6 +89,8 @@ int chip_collect(struct chip *chip, struct chip_completion *completion);
  */
 int chip_alloc(struct chip *chip, uint64_t handle, uint64_t bytes);
 int chip_free(struct chip *chip, uint64_t handle);
+/* Whether the address lies in memory that chip_alloc() made here. */
+bool chip_owns(const struct chip *chip, uint64_t address);
 int chip_copy_in(struct chip *chip, uint64_t handle, const void *host, uint64_t bytes);
 int chip_copy_out(struct chip *chip, void *host, uint64_t handle, uint64_t bytes);
 

@@ -130,10 +130,13 @@ static void consume(struct engine *engine, struct slot *slot)
 {
 	struct dw_run *run = slot->run;
 
+	if (UNLIKELY(chip_memory_is_control(slot->callable)))
+		chip_memory_freed(engine, slot);
 	callable_put(slot->callable);
-	payload_free(engine, &slot->payload);
-	if (slot->group)
+	if (UNLIKELY(slot->flags & SLOT_GROUP))
 		group_free(engine, slot->group);
+	else
+		payload_free(engine, &slot->payload);
 	free(slot->times);
 	if (scope_put(engine->heap, slot->scope))
 		engine->heap_serial++;

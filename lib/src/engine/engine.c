@@ -206,6 +206,7 @@ void engine_destroy(struct engine *engine)
 	if (engine->heap)
 		heap_destroy(engine->heap);
 	slots_destroy(engine);
+	chip_memory_destroy(engine);
 	free(engine->active);
 	free(engine->unpublished);
 	free(engine->news);
@@ -397,6 +398,7 @@ void engine_worker_up(struct engine *engine, uint32_t worker)
 		pool->saturated = false;
 		bit_set(pool->awake, worker);
 		peer_update(engine, peer);
+		engine->queued = true;
 		if (peer->controls)
 			bit_set(engine->wanting, worker);
 	}
@@ -475,6 +477,7 @@ static void control_queue(struct engine *engine, struct peer *peer, struct contr
 		peer->controls = control;
 	peer->last_control = control;
 	bit_set(engine->wanting, peer->index);
+	engine->queued = true;
 	peer_post_controls(engine, peer);
 }
 

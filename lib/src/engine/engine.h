@@ -197,6 +197,16 @@ int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, c
 			uint32_t bytes);
 
 /*
+ * Codes of the engine's own control frames, to chips: dw_chip_alloc() and dw_chip_free(). Their blob is
+ * laid out as arguments on the wire: no tensors, two scalars.
+ */
+enum engine_control_code { ENGINE_CONTROL_CHIP_ALLOC = 0x100, ENGINE_CONTROL_CHIP_FREE = 0x101 };
+struct engine_chip_memory {
+	uint32_t tensors, scalars;	/* 0, 2 */
+	uint64_t handle, bytes;		/* as for chip_alloc() and chip_free() */
+};
+
+/*
  * As dw_worker_run/start/…. A nested run has a `cancel` word (in its frame, may be NULL) and, with
  * check_declared, `declared`: what it may touch. The orchestration function is called
  * between running_push() and running_pop() (task/running.h), so that it can

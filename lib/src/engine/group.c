@@ -346,7 +346,10 @@ static void link_members(struct linking *linking, const struct group_submission 
 	const struct range *ranges = submission->ranges;
 
 	for (size_t i = 0; i < submission->members; i++) {
-		link_tensors(linking, submission->args[i], ranges, reading);
+		if (reading)
+			link_reads(linking, submission->args[i], ranges);
+		else
+			link_writes(linking, submission->args[i], ranges, UINT32_MAX);
 		ranges += submission->args[i]->tensor_count;
 	}
 }
@@ -411,6 +414,7 @@ static int group_prepare(struct group_submission *submission)
 	struct dw_orch *orch = submission->orch;
 	uint64_t tensors = 0;
 	struct range *ranges;
+	uint32_t worker;
 	int result;
 
 	result = orch_find_pool(orch->run->engine, submission->callable, &submission->pool);
@@ -429,7 +433,9 @@ static int group_prepare(struct group_submission *submission)
 		return result;
 	submission->ranges = ranges;
 	for (size_t i = 0; i < submission->members; i++) {
-		result = orch_check_args(orch, submission->args[i], ranges,
+		worker = submission->workers && submission->workers[i] != DW_ANY ?
+			 orch->run->engine->sub_count + submission->workers[i] : DW_ANY;
+		result = orch_check_args(orch, submission->args[i], worker, ranges,
 					 &submission->output_bytes);
 		if (result < 0)
 			return error_prefix(result, "member %zu: ", i);

@@ -12,6 +12,7 @@
  *   run.c           runs: start, drain, cancel, errors
  *   wait.c          threads that wait: one drives in the foreground, others sleep
  *   timer.c         deadlines and stragglers, one timerfd, armed while needed
+ *   chip_memory.c   tensors that stay on a chip
  *   engine.c        create, start, stop, background thread, statistics, control
  */
 #ifndef DW_ENGINE_INTERNAL_H
@@ -111,8 +112,10 @@ struct slot {
 	struct callable *callable;
 	uint64_t order;			/* counts entries into queues: FIFO between queues */
 
-	struct payload payload;
-	struct group *group;
+	union {
+		struct payload payload;
+		struct group *group;	/* SLOT_GROUP: each member has its own payload */
+	};
 	const char *name;		/* in the payload's copy; NULL: none */
 	uint64_t timeout_ns;
 	uint64_t blame;			/* number of the failed task that SKIP comes from */
@@ -124,7 +127,21 @@ struct slot {
 	uint32_t config_flags;
 
 	unsigned char storage[SLOT_INLINE_BYTES] __attribute__((aligned(8)));
-};
+} __attribute__((aligned(64)));
+
+_Static_assert(sizeof(struct slot) == 448, "seven cache lines");
+
+/*
+ * With a long backlog slots have left the caches when their turn comes: the one
+ * after the next is fetched while this one is worked on. The lines before the storage, and its first.
+ */
+static inline void slot_prefetch(const struct slot *slot)
+{
+	const char *line = (const char *)slot;
+
+	for (size_t i = 0; slot && i <= offsetof(struct slot, storage); i += 64)
+		__builtin_prefetch(line + i, 1);
+}
 
 #define SLOTS_PER_CHUNK 128
 
@@ -370,6 +387,7 @@ struct engine {
 	struct peer *peers;
 	struct pool *pools;
 	uint32_t pool_count;
+	bool queued;			/* something may be in a queue of a pool or a peer */
 	uint64_t *active;		/* peers with frames that were not harvested */
 	uint64_t *unpublished;		/* peers with frames that were not published */
 	uint64_t *news;			/* peers of which hub_notify_at() said: complete already */
@@ -400,6 +418,8 @@ struct engine {
 	bool attended;			/* a submitter is in and out: rings are not answered meanwhile */
 	bool attended_timer;
 	uint64_t attended_submits;
+	uint64_t chip_window;		/* addresses of device memory; 0: none so far */
+	struct chip_block *chip_blocks;
 	uint64_t timer_at;		/* NEVER: not armed */
 	bool straggler;			/* the timer is armed for stragglers too */
 	uint64_t straggler_ns;
@@ -540,8 +560,8 @@ void group_cancel_members(struct engine *engine, struct slot *slot);
 void group_free(struct engine *engine, struct group *group);
 
 /* orchestrator.c */
-int orch_check_args(struct dw_orch *orch, const struct dw_args *args, struct range *ranges,
-		    uint64_t *output_bytes);
+int orch_check_args(struct dw_orch *orch, const struct dw_args *args, uint32_t worker,
+		    struct range *ranges, uint64_t *output_bytes);
 int orch_check_options(const struct dw_submit_options *options);
 int orch_ranges(struct dw_orch *orch, uint64_t count, struct range **ranges);
 int orch_find_pool(struct engine *engine, const struct callable *callable, struct pool **pool);
@@ -563,8 +583,11 @@ struct linking {
 	bool out_of_memory;
 };
 void link_begin(struct linking *linking, struct engine *engine, struct slot *consumer);
-void link_tensors(struct linking *linking, const struct dw_args *args, const struct range *ranges,
-		  bool reading);
+uint32_t link_reads(struct linking *linking, const struct dw_args *args,
+		    const struct range *ranges);
+void link_writes(struct linking *linking, const struct dw_args *args, const struct range *ranges,
+		 uint32_t seen);
+void link_range(struct linking *linking, uint64_t begin, uint64_t end, enum dw_tag tag);
 void link_after(struct linking *linking, const struct dw_submit_options *options);
 void link_end(struct linking *linking);
 int orch_usable(const struct dw_orch *orch);
@@ -584,6 +607,14 @@ void attend(struct engine *engine);
 void timer_expired(struct engine *engine);
 void straggler_watch(struct engine *engine, struct pool *pool);
 void peer_head_changed(struct engine *engine, struct peer *peer, uint64_t since_ns);
+
+/* chip_memory.c */
+bool chip_memory_is_control(const struct callable *callable);
+int chip_memory_check(struct dw_orch *orch, uint64_t begin, uint64_t bytes, uint32_t worker,
+		      size_t index);
+void chip_memory_freed(struct engine *engine, const struct slot *slot);
+void chip_memory_run_ended(struct engine *engine, const struct dw_run *run);
+void chip_memory_destroy(struct engine *engine);
 
 /* engine.c */
 uint32_t process_serial(void);

@@ -104,8 +104,8 @@ static int check_no_address(const struct dw_args *args, uint32_t i, struct range
 }
 
 /* Checks all tensors, fills one range each, adds up what OUTPUT tensors without address need. */
-int orch_check_args(struct dw_orch *orch, const struct dw_args *args, struct range *ranges,
-		    uint64_t *output_bytes)
+int orch_check_args(struct dw_orch *orch, const struct dw_args *args, uint32_t worker,
+		    struct range *ranges, uint64_t *output_bytes)
 {
 	const struct dw_run *run = orch->run;
 	int result;
@@ -129,11 +129,17 @@ int orch_check_args(struct dw_orch *orch, const struct dw_args *args, struct ran
 		}
 		if (!bytes)
 			continue;
-		if (UNLIKELY(!arena_contains(run->engine->arena, tensor->data, bytes)))
+		if (UNLIKELY(!arena_contains(run->engine->arena, tensor->data, bytes))) {
+			result = chip_memory_check(orch, tensor->data, bytes, worker, i);
+			if (result == 0)
+				continue;
+			if (result != -ENOENT)
+				return result;
 			return error_set(-EFAULT, "tensor %u (%s), %#llx + %llu bytes, lies outside the arena: "
 					 "use dw_buffer_create, dw_buffer_register or dw_alloc", i,
 					 tag_names[args->tags[i]], (unsigned long long)tensor->data,
 					 (unsigned long long)bytes);
+		}
 		if (UNLIKELY(run->declared != NULL)) {
 			result = check_declared(run, i, tensor->data, bytes);
 			if (result < 0)
@@ -382,36 +388,64 @@ static void link_edge(struct slot *producer, enum edge_reason reason, void *cont
 		linking->running[linking->running_count++] = producer;
 }
 
-static bool is_reading(uint8_t tag)
-{
-	return tag == DW_INPUT || tag == DW_INOUT;
-}
+/* Bit per tag: which tensors one pass of link_pass() takes. */
+#define TAGS_READING	(1u << DW_INPUT | 1u << DW_INOUT)
+#define TAGS_WRITING	(1u << DW_OUTPUT | 1u << DW_OUTPUT_EXISTING)
 
 /*
  * Either the tensors that are read or those that are only written. A task's reads come
- * first: where its own tensors overlap, it reads what was there before it.
+ * first: where its own tensors overlap, it reads what was there before it. Returns the
+ * tags that there are.
  */
-void link_tensors(struct linking *linking, const struct dw_args *args, const struct range *ranges,
-		  bool reading)
+static uint32_t link_pass(struct linking *linking, const struct dw_args *args,
+			  const struct range *ranges, uint32_t wanted)
 {
 	struct slot *slot = linking->consumer;
+	struct tensor_map *map = slot->run->map;
 	struct task_ref ref = { slot, slot->head.generation };
+	const uint8_t *tags = args->tags;
+	uint32_t count = args->tensor_count, seen = 0;
 	uint64_t poison = 0;
 
-	for (uint32_t i = 0; i < args->tensor_count; i++) {
-		uint8_t tag = args->tags[i];
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t tag = 1u << tags[i];
 
-		if (is_reading(tag) != reading || tag == DW_NO_DEP ||
-		    ranges[i].begin == ranges[i].end)
+		seen |= tag;
+		if (!(tag & wanted) || ranges[i].begin == ranges[i].end)
 			continue;
-		if (tensor_map_access(slot->run->map, ranges[i].begin, ranges[i].end,
-				      (enum dw_tag)tag, ref, link_edge, linking, &poison) < 0)
+		if (tensor_map_access(map, ranges[i].begin, ranges[i].end, (enum dw_tag)tags[i], ref,
+				      link_edge, linking, &poison) < 0)
 			linking->out_of_memory = true;
 	}
 	if (UNLIKELY(poison)) {
 		slot->flags |= SLOT_SKIP;
 		slot->blame = poison;
 	}
+	return seen;
+}
+
+uint32_t link_reads(struct linking *linking, const struct dw_args *args,
+		    const struct range *ranges)
+{
+	return link_pass(linking, args, ranges, TAGS_READING);
+}
+
+/* `seen`: what link_reads() returned. */
+void link_writes(struct linking *linking, const struct dw_args *args, const struct range *ranges,
+		 uint32_t seen)
+{
+	if (seen & TAGS_WRITING)
+		link_pass(linking, args, ranges, TAGS_WRITING);
+}
+
+void link_range(struct linking *linking, uint64_t begin, uint64_t end, enum dw_tag tag)
+{
+	struct slot *slot = linking->consumer;
+	struct task_ref ref = { slot, slot->head.generation };
+	uint64_t poison = 0;
+
+	if (tensor_map_access(slot->run->map, begin, end, tag, ref, link_edge, linking, &poison) < 0)
+		linking->out_of_memory = true;
 }
 
 void link_after(struct linking *linking, const struct dw_submit_options *options)
@@ -551,8 +585,8 @@ static int submit_locked(const struct submission *submission, dw_task *task)
 	if (task)
 		*task = slot_id(slot);
 	link_begin(&linking, engine, slot);
-	link_tensors(&linking, submission->args, submission->ranges, true);
-	link_tensors(&linking, submission->args, submission->ranges, false);
+	link_writes(&linking, submission->args, submission->ranges,
+		    link_reads(&linking, submission->args, submission->ranges));
 	if (options->after_count)
 		link_after(&linking, options);
 	link_end(&linking);
@@ -572,8 +606,8 @@ static int submit_prepare(struct submission *submission)
 		result = orch_ranges(submission->orch, submission->args->tensor_count,
 				     &submission->ranges);
 	if (result == 0)
-		result = orch_check_args(submission->orch, submission->args, submission->ranges,
-					 &submission->output_bytes);
+		result = orch_check_args(submission->orch, submission->args, submission->worker,
+					 submission->ranges, &submission->output_bytes);
 	return result;
 }
 

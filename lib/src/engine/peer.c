@@ -171,7 +171,8 @@ void peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 	frame = acquire(engine, peer, &number);
 	entry = peer_entry(engine, peer, number);
 	fill_frame(engine, frame, slot, payload);
-	frame->kind = FRAME_TASK;
+	frame->kind = UNLIKELY(chip_memory_is_control(slot->callable)) ? FRAME_CONTROL :
+		      FRAME_TASK;
 	frame->flags = slot->waiting ? FRAME_AHEAD : 0;
 	frame->reserved = 0;
 	frame->fail_epoch = hub_fail_epoch(engine->hub, peer->index);
@@ -420,6 +421,7 @@ uint32_t peer_harvest(struct engine *engine, struct peer *peer, uint32_t limit)
 	}
 	if (count) {
 		engine->pools[peer->pool].saturated = false;
+		engine->queued = true;
 		peer_update(engine, peer);
 		if (engine->finished)
 			finish_all(engine);
@@ -544,4 +546,5 @@ void engine_worker_lost_locked(struct engine *engine, struct peer *peer, bool re
 	bit_clear(pool->awake, peer->index);
 	peer_update(engine, peer);
 	pool->saturated = false;
+	engine->queued = true;
 }

@@ -164,6 +164,11 @@ static void run_execute(struct dw_run *run)
 		run_error(run, result, "%s: %s: %.400s", engine->path, error_name(-result), text);
 	end_scopes(engine, run);
 	run_drain_locked(engine, run);
+	if (UNLIKELY(engine->chip_blocks != NULL)) {
+		lock_give(&engine->lock);
+		chip_memory_run_ended(engine, run);
+		lock_take(&engine->lock);
+	}
 	if (run->previous)
 		run->previous->next = run->next;
 	else

@@ -61,6 +61,7 @@ void task_ready(struct engine *engine, struct slot *slot)
 		return;
 	}
 	queue_push(ready_queue(engine, slot), slot, QUEUE_READY);
+	engine->queued = true;
 	if (peer)
 		bit_set(engine->wanting, peer->index);
 }
@@ -107,6 +108,7 @@ bool task_try_ahead(struct engine *engine, struct slot *slot, struct slot *produ
 	producer->flags |= SLOT_FOLLOWED;
 	slot->order = ++engine->order;
 	queue_push(&peer->ahead, slot, QUEUE_AHEAD);
+	engine->queued = true;
 	bit_set(engine->wanting, peer->index);
 	return true;
 }
@@ -203,6 +205,8 @@ void dispatch_pool(struct engine *engine, struct pool *pool)
 		pool->current = i;
 		peer = &engine->peers[i];
 		queue_remove(&pool->any, slot);
+		if (pool->any.first)
+			slot_prefetch(pool->any.first->next);
 		if (peer_outstanding(peer))
 			straggler_watch(engine, pool);
 		peer_post(engine, peer, slot, 0);
@@ -246,8 +250,12 @@ void dispatch_peer(struct engine *engine, struct peer *peer)
 	}
 }
 
+/* What cannot go anywhere now is looked at again when a ring has got room. */
 void dispatch_all(struct engine *engine)
 {
+	if (!engine->queued)
+		return;
+	engine->queued = false;
 	for (uint32_t i = 0; i < engine->pool_count; i++)
 		if (UNLIKELY(engine->pools[i].groups.first != NULL))
 			group_admit(engine, &engine->pools[i]);
@@ -392,6 +400,7 @@ void unstick(struct engine *engine, struct peer *peer, uint64_t busy_ns)
 		entry->estimate_ns = (uint32_t)busy_ns;
 	}
 	pool->saturated = false;
+	engine->queued = true;
 }
 
 /* -------------------------------------------------------------------- work */
@@ -439,7 +448,7 @@ void engine_work(struct engine *engine)
 		for (uint32_t i = 0; i < engine->pool_count; i++)
 			if (engine->pools[i].any_waiting)
 				balance(engine, &engine->pools[i]);
-	} while (engine->any_news || engine->finished);
+	} while (engine->any_news || engine->finished || engine->queued);
 	peers_publish(engine);
 	waiters_settle(engine);
 }
@@ -464,7 +473,8 @@ void engine_work_some(struct engine *engine)
 	}
 	if (engine->finished)
 		finish_all(engine);
-	dispatch_all(engine);
+	while (engine->queued)
+		dispatch_all(engine);
 	if (engine->waiters || engine->foreground)
 		waiters_settle(engine);
 	if (UNLIKELY(!engine->attended && !engine->foreground) && engine->hub &&

@@ -50,6 +50,8 @@ struct slot *slot_new(struct engine *engine)
 		return NULL;
 	slot = engine->free_slots;
 	engine->free_slots = slot->next;
+	if (LIKELY(slot->next != NULL))
+		slot_prefetch(slot->next->next);
 	engine->live_slots++;
 	slot->waiting = 0;
 	slot->in_lane = 0;
@@ -60,7 +62,6 @@ struct slot *slot_new(struct engine *engine)
 	slot->placed = NO_WORKER;
 	slot->first = NULL;
 	slot->last = NULL;
-	slot->group = NULL;
 	slot->blame = 0;
 	slot->times = NULL;
 	slot->attempts = 0;

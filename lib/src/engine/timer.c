@@ -12,7 +12,7 @@
 #include <sys/timerfd.h>
 #include "engine/internal.h"
 
-#define STRAGGLER_MAX_NS 64000000
+#define STRAGGLER_MAX_NS 16000000
 
 void timer_at_most(struct engine *engine, uint64_t at_ns)
 {

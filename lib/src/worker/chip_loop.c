@@ -3,13 +3,21 @@
  * Calls on the chip are in flight in the order of their frames and complete in
  * that order, so a ring of frame numbers is all the state there is. A control
  * frame waits until the chip is idle.
+ *
+ * A device that is lost, or a driver that broke, ends the chip's process: what the chip had
+ * fails with the cause, what it had not claimed goes to other chips, and a restart policy
+ * opens the device anew. A thread cannot leave; it fails whatever comes, with the same cause.
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "chip/chip.h"
 #include "worker/child.h"
 #include "worker/chip_loop.h"
+
+#define FLIGHT_MAX 16		/* as struct dw_chip_properties.queue_depth */
 
 struct chip_loop {
 	struct child *child;
@@ -18,6 +26,10 @@ struct chip_loop {
 	uint32_t depth;
 	struct frame *held;		/* claimed, waits until the chip is idle */
 	uint32_t held_number;
+	uint32_t flight[FLIGHT_MAX];	/* frames that the chip has, from flight[first] on */
+	uint32_t first, flying;
+	int broken;			/* -errno: the device can do nothing more; 0: it can */
+	char why[TEXT_BYTES];		/* broken: the cause */
 };
 
 /* Whether an image is for this chip: of its driver, registered on its Worker or one above. */
@@ -35,6 +47,7 @@ int chip_add_callable(struct child *child, struct chip *chip, const struct calla
 {
 	struct dw_chip_image_spec spec = {
 		.size = sizeof(spec),
+		.name = callable->name,
 		.data = callable->data,
 		.bytes = callable->bytes,
 		.entry = callable->entry,
@@ -87,10 +100,39 @@ void chip_stop(struct chip *chip)
 	chip_close(chip);
 }
 
+static void note_broken(struct chip_loop *loop, int error)
+{
+	if (loop->broken)
+		return;
+	loop->broken = error;
+	snprintf(loop->why, sizeof(loop->why), "%s", error_text());
+}
+
 static void hold(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
 	loop->held = frame;
 	loop->held_number = number;
+}
+
+/*
+ * A tensor is shared memory, or lies on this device. Device memory of the process that had
+ * the device before is neither, and the driver would take it for host memory.
+ */
+static int check_places(const struct chip_loop *loop, const struct dw_args *args)
+{
+	for (uint32_t i = 0; i < args->tensor_count; i++) {
+		const struct dw_tensor *tensor = &args->tensors[i];
+		uint64_t bytes;
+
+		if (dw_tensor_bytes(tensor, &bytes) < 0 || !bytes ||
+		    arena_contains(loop->child->owner->arena, tensor->data, bytes) ||
+		    chip_owns(loop->chip, tensor->data))
+			continue;
+		return error_set(-EFAULT, "tensor %u at %#llx is neither shared memory nor memory of this device: "
+				 "what dw_chip_alloc() gave is lost with the chip's process; allocate it again",
+				 i, (unsigned long long)tensor->data);
+	}
+	return 0;
 }
 
 /* A call that cannot be submitted fails in its turn: when those before it have completed. */
@@ -103,8 +145,14 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 
 	result = wire_decode(blob, frame->args_bytes, &args);
 	if (result == 0)
+		result = check_places(loop, &args);
+	if (result == 0)
 		result = chip_submit(loop->chip, frame->callable, &args, &frame->config, number,
 				     (const volatile uint32_t *)&frame->cancel);
+	if (result == 0)
+		loop->flight[(loop->first + loop->flying++) % FLIGHT_MAX] = number;
+	else if (chip_lost(loop->chip))
+		note_broken(loop, result);
 	if (result < 0 && chip_in_flight(loop->chip))
 		hold(loop, frame, number);
 	else if (result < 0)
@@ -141,7 +189,7 @@ static bool submit_frames(struct chip_loop *loop)
 		serve_alone(loop, frame, loop->held_number);
 		any = true;
 	}
-	while (!loop->held && chip_in_flight(loop->chip) < loop->depth &&
+	while (!loop->held && !loop->broken && chip_in_flight(loop->chip) < loop->depth &&
 	       (frame = endpoint_next(loop->endpoint, &number))) {
 		any = true;
 		if (frame->kind != FRAME_TASK && chip_in_flight(loop->chip))
@@ -152,19 +200,28 @@ static bool submit_frames(struct chip_loop *loop)
 	return any;
 }
 
-/* 1: something was completed, 0: nothing, negative: the driver broke. */
-static int collect(struct chip_loop *loop)
+/* Whether something was completed. */
+static bool collect(struct chip_loop *loop)
 {
 	struct chip_completion completion;
-	int result, any = 0;
+	bool any = false;
+	int result;
 
 	while ((result = chip_collect(loop->chip, &completion)) == 1) {
 		endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
 				  completion.status ? completion.text : NULL, completion.started,
 				  completion.ended);
-		any = 1;
+		loop->first = (loop->first + 1) % FLIGHT_MAX;
+		loop->flying--;
+		any = true;
+		if (chip_lost(loop->chip)) {
+			note_broken(loop, completion.status);
+			break;
+		}
 	}
-	return result < 0 ? result : any;
+	if (result < 0)
+		note_broken(loop, result);
+	return any;
 }
 
 static void wait_for_both(struct chip_loop *loop)
@@ -173,12 +230,64 @@ static void wait_for_both(struct chip_loop *loop)
 		{ .fd = chip_completion_fd(loop->chip), .events = POLLIN },
 		{ .fd = endpoint_bell_fd(loop->endpoint), .events = POLLIN },
 	};
-	bool room = !loop->held && chip_in_flight(loop->chip) < loop->depth;
+	/* Once it was told to stop, the bell may ring all the time. */
+	bool room = !loop->held && chip_in_flight(loop->chip) < loop->depth &&
+		    !endpoint_stopping(loop->endpoint);
 
 	if (room && endpoint_bell_arm(loop->endpoint))
 		return;
 	if (poll(polls, room ? 2 : 1, -1) > 0 && room)
 		endpoint_bell_clear(loop->endpoint);
+}
+
+/* Everything that this chip has claimed fails with the cause; no completion will come. */
+static void fail_claimed(struct chip_loop *loop)
+{
+	uint64_t now = worker_now();
+
+	for (; loop->flying; loop->flying--) {
+		endpoint_complete(loop->endpoint, loop->flight[loop->first], loop->broken, loop->why,
+				  now, now);
+		loop->first = (loop->first + 1) % FLIGHT_MAX;
+	}
+	if (loop->held)
+		endpoint_complete(loop->endpoint, loop->held_number, loop->broken, loop->why, now, now);
+	loop->held = NULL;
+}
+
+/* A thread whose device is gone: its parent would not notice if it left. */
+static void refuse_all(struct chip_loop *loop)
+{
+	struct frame *frame;
+	uint32_t number;
+	int result;
+
+	do {
+		while ((frame = endpoint_next(loop->endpoint, &number))) {
+			uint64_t now = worker_now();
+			/* Nothing of a lost device has to be taken back. */
+			bool task = frame->kind == FRAME_TASK;
+
+			endpoint_complete(loop->endpoint, number, task ? loop->broken : 0,
+					  task ? loop->why : NULL, now, now);
+		}
+		result = endpoint_wait(loop->endpoint);
+	} while (result != -ESHUTDOWN && result != -EOWNERDEAD);
+}
+
+static void leave_broken(struct chip_loop *loop)
+{
+	struct child *child = loop->child;
+
+	fail_claimed(loop);
+	error_set(loop->broken, "%s", loop->why);
+	error_prefix(loop->broken, "%s: the device is out of order: ", child->path);
+	if (child->owner->options.mode == DW_THREAD) {
+		refuse_all(loop);
+		return;
+	}
+	/* The death of this process, which its parent hears of next, has this for a cause. */
+	link_send(child->link_child, LINK_ERROR, child->generation, loop->broken, error_text());
 }
 
 void chip_serve(struct child *child, struct endpoint *endpoint, struct chip *chip)
@@ -191,10 +300,12 @@ void chip_serve(struct child *child, struct endpoint *endpoint, struct chip *chi
 	for (;;) {
 		bool any = submit_frames(&loop);
 
-		result = collect(&loop);
-		if (result < 0)
-			return;		/* the child ends; its parent reports it */
-		if (any || result)
+		any = collect(&loop) || any;
+		if (loop.broken) {
+			leave_broken(&loop);
+			return;
+		}
+		if (any)
 			continue;
 		if (chip_in_flight(chip)) {
 			wait_for_both(&loop);

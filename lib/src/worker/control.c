@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "chip/chip.h"
 #include "worker/chip_loop.h"
 
 /* A callable as bytes: this, then five strings with their NULs, then the signature (from `signature_at`). */
@@ -128,6 +129,24 @@ static int on_unregister(struct child *child, struct chip *chip, const void *blo
 	return result;
 }
 
+/* dw_chip_alloc(), dw_chip_free(): the engine's own frames. */
+static int on_chip_memory(struct child *child, struct chip *chip, uint64_t code, const void *blob,
+			  uint32_t bytes)
+{
+	struct engine_chip_memory message;
+
+	if (!chip || bytes != sizeof(message))
+		return error_set(-EINVAL, "%s: a message about device memory of %u bytes; a chip and %zu "
+				 "bytes would be right", child->path, bytes, sizeof(message));
+	memcpy(&message, blob, sizeof(message));
+	if (code == ENGINE_CONTROL_CHIP_ALLOC)
+		return chip_alloc(chip, message.handle, message.bytes);
+	/* A successor of the process that had it: it is gone already. */
+	if (!chip_owns(chip, message.handle))
+		return 0;
+	return chip_free(chip, message.handle);
+}
+
 int control_handle(struct child *child, struct chip *chip, uint64_t code, const void *blob,
 		   uint32_t bytes)
 {
@@ -136,6 +155,9 @@ int control_handle(struct child *child, struct chip *chip, uint64_t code, const 
 		return on_register(child, chip, blob, bytes);
 	case CONTROL_UNREGISTER:
 		return on_unregister(child, chip, blob, bytes);
+	case ENGINE_CONTROL_CHIP_ALLOC:
+	case ENGINE_CONTROL_CHIP_FREE:
+		return on_chip_memory(child, chip, code, blob, bytes);
 	}
 	return error_set(-EINVAL, "control frame with the unknown code %llu",
 			 (unsigned long long)code);

@@ -85,7 +85,12 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name, 
 
 /* -------------------------------------------------------- symbols and images */
 
-/* Adds it here, then tells the children; what a child refuses is nowhere. */
+#define IMAGE_KEPT ((void *)1)	/* callable.context of an image whose bytes outlive it */
+
+/*
+ * Adds it here, then tells the children; what a child refuses is nowhere. An
+ * image's bytes are given back with it.
+ */
 static int announce(struct dw_worker *worker, struct callable *callable, dw_callable *handle)
 {
 	struct dw_worker *told = worker->state == WORKER_UP ? worker : NULL;
@@ -96,8 +101,11 @@ static int announce(struct dw_worker *worker, struct callable *callable, dw_call
 	int result;
 
 	result = callable_add(callable, &given);
-	if (result < 0)
+	if (result < 0) {
+		if (callable->data)
+			arena_free(worker_root(worker)->arena, callable->data);
 		return result;
+	}
 	callable->handle = given;
 	if (told) {
 		result = control_encode(callable, &blob, &bytes);
@@ -120,6 +128,13 @@ struct same {
 	dw_callable found;
 };
 
+static bool same_signature(const struct callable *a, const struct callable *b)
+{
+	return a->signature_count == b->signature_count &&
+	       (!a->signature_count ||
+		memcmp(a->signature, b->signature, a->signature_count * sizeof(int32_t)) == 0);
+}
+
 static int is_same(struct callable *callable, void *context)
 {
 	struct same *same = context;
@@ -132,6 +147,33 @@ static int is_same(struct callable *callable, void *context)
 		return 1;
 	}
 	return 0;
+}
+
+static int is_same_image(struct callable *callable, void *context)
+{
+	struct same *same = context;
+	const struct callable *wanted = same->wanted;
+
+	if (callable->owner != wanted->owner || callable->kind != CALLABLE_IMAGE ||
+	    memcmp(callable->identity, wanted->identity, sizeof(wanted->identity)) != 0 ||
+	    strcmp(callable->driver, wanted->driver) != 0 ||
+	    strcmp(callable->entry, wanted->entry) != 0 || !same_signature(callable, wanted))
+		return 0;
+	/* The identity is a length and a checksum. */
+	if (memcmp(callable->data, wanted->data, wanted->bytes) != 0)
+		return 0;
+	same->found = callable->handle;
+	return 1;
+}
+
+static bool known_image(const struct callable *callable, dw_callable *handle)
+{
+	struct same same = { .wanted = callable };
+
+	callable_each(is_same_image, &same);
+	if (same.found)
+		*handle = same.found;
+	return same.found;
 }
 
 /* The same content under the same name is the same callable. */
@@ -239,39 +281,59 @@ static int check_image(const struct dw_image_options *o)
 	return 0;
 }
 
+/*
+ * "driver:entry", by which dw_callable_find() finds it; what comes later under the same
+ * name with other content, or another signature, has the next free number behind it.
+ */
+static void name_image(const struct callable *callable, char *name, size_t space)
+{
+	dw_callable taken;
+
+	snprintf(name, space, "%s:%s", callable->driver, callable->entry);
+	for (unsigned int number = 2; callable_by_owner(callable->owner, name, &taken) == 0; number++)
+		snprintf(name, space, "%s:%s#%u", callable->driver, callable->entry, number);
+}
+
+/* The bytes are in the arena; an error gives them back. */
+static int register_placed(struct callable *callable, const struct dw_image_options *options,
+			   dw_callable *handle)
+{
+	struct dw_worker *worker = (struct dw_worker *)callable->owner;
+	uint32_t crc = (uint32_t)crc32_z(crc32(0, NULL, 0), callable->data, callable->bytes);
+	char name[512];
+
+	memcpy(callable->identity, &callable->bytes, sizeof(callable->bytes));
+	memcpy(callable->identity + sizeof(callable->bytes), &crc, sizeof(crc));
+	callable->driver = (char *)options->driver;
+	callable->entry = (char *)options->entry;
+	callable->signature = (int32_t *)options->signature;
+	callable->signature_count = (uint32_t)options->signature_count;
+	if (known_image(callable, handle)) {
+		arena_free(worker_root(worker)->arena, callable->data);
+		return 0;
+	}
+	name_image(callable, name, sizeof(name));
+	callable->name = name;
+	return announce(worker, callable, handle);
+}
+
 DW_API int dw_callable_register_image(struct dw_worker *worker,
 				      const struct dw_image_options *options, dw_callable *handle)
 {
 	struct callable callable = { .owner = worker, .kind = CALLABLE_IMAGE };
-	struct dw_worker *root;
-	char name[512];
-	uint32_t crc;
 	int result = worker_check(worker, "dw_callable_register_image");
 
 	if (result == 0)
 		result = check_image(options);
+	if (result == 0 && !handle)
+		result = error_set(-EINVAL, "image %s: `callable` is NULL", options->entry);
+	if (result == 0)
+		result = place_image(worker_root(worker), options, &callable);
 	if (result < 0)
 		return result;
-	root = worker_root(worker);
-	result = place_image(root, options, &callable);
-	if (result < 0)
-		return result;
-	snprintf(name, sizeof(name), "%s:%s", options->driver, options->entry);
-	crc = (uint32_t)crc32_z(crc32(0, NULL, 0), callable.data, callable.bytes);
-	memcpy(callable.identity, &callable.bytes, sizeof(callable.bytes));
-	memcpy(callable.identity + sizeof(callable.bytes), &crc, sizeof(crc));
-	callable.name = name;
-	callable.driver = (char *)options->driver;
-	callable.entry = (char *)options->entry;
-	callable.signature = (int32_t *)options->signature;
-	callable.signature_count = (uint32_t)options->signature_count;
-	if (!known(&callable, handle))
-		result = announce(worker, &callable, handle);
-	else
-		arena_free(root->arena, callable.data);
-	if (result < 0)
-		arena_free(root->arena, callable.data);
-	return result;
+	/* The spawners' copies of what is registered before init refer to the bytes for good. */
+	callable.context = worker_root(worker)->state == WORKER_NEW ? IMAGE_KEPT : NULL;
+	return register_placed(&callable, options, handle);
 }
 
 /* -------------------------------------------------------------- unregister */
@@ -289,7 +351,7 @@ DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
 	if (callable->owner != worker)
 		return error_set(-ENOENT, "callable %s was not registered on Worker %s", callable->name,
 				 worker->name);
-	data = callable->data;
+	data = callable->context == IMAGE_KEPT ? NULL : callable->data;
 	result = callable_retire(handle);
 	if (result == 0)
 		result = callable_wait(callable, 0);

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: LGPL-2.1-only OR MIT
+"""What tests/bench/run runs: one program per measure, and the special ones.
+
+MEASURES: name → command; each run prints or yields metrics, once per repeat.
+SPECIAL: name → function(B, quick) that yields metrics: guests, strace, callgrind.
+"""
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from typing import Callable, Optional
+
+
+@dataclass
+class Measure:
+    command: list
+    repeats: int = 0                # 0: as many as all
+    environment: dict = field(default_factory=dict)
+    parse: Optional[Callable] = None
+
+
+def program(text, **more):
+    words = text.split()
+    return Measure([f"@B@/bench/{words[0]}", *words[1:]], **more)
+
+
+def starpu(text, workers, **more):
+    return program(text, environment={"STARPU_NCPU": str(workers)}, **more)
+
+
+def omp(text, threads):
+    return program(text, environment={"OMP_NUM_THREADS": str(threads)})
+
+
+def parse_raw(text):
+    found = re.search(r"^\S+\s+([\d.]+)", text, re.M)
+    return {"value": float(found.group(1))}
+
+
+def raw(name):
+    return Measure(["@B@/bench/raw", "-r", "1", "-p", "futex", name], parse=parse_raw)
+
+
+def parse_job(text):
+    return {"seconds": json.loads(text)["seconds"]}
+
+
+def digits(chips):
+    return Measure(["@B@/distworker", "run", "digits", "--nodes", "1", "--chips", str(chips), "--subs", "2",
+                    "--driver", "sim", "--json", "-q"], parse=parse_job)
+
+
+def death(ways, **more):
+    return {f"death_{way}_{label}": program(f"death {way} {options}", **more)
+            for way in ("task", "pidfd") for label, options in ways.items()}
+
+
+MEASURES = {
+    # Throughput and latency.
+    "burst1": program("pipeline burst"),
+    "burst8": program("pipeline burst --children 8"),
+    "burst16": program("pipeline burst --children 16"),
+    "burst256": program("pipeline burst --children 256"),
+    "chain1": program("pipeline chain --tasks 300000"),
+    "chain4": program("pipeline chain --tasks 100000 --children 4"),
+    "chips4": program("nested chips --children 4 --tasks 5000"),
+    "workers4": program("nested workers --children 4 --tasks 5000"),
+    "trip": program("pipeline trip"),
+    "trip1cpu": program("pipeline trip --cpus 1"),
+    "submit": program("pipeline submit"),
+    "chip1": program("chip --block-dim 1"),
+    "chip3": program("chip --block-dim 3"),
+    # Peers.
+    "starpu_burst1": starpu("starpu burst", 1),
+    "starpu_burst2": starpu("starpu burst", 2),
+    "starpu_burst8": starpu("starpu burst --tasks 50000", 8, repeats=3),
+    "starpu_chain1": starpu("starpu chain", 1),
+    "starpu_trip1": starpu("starpu trip --tasks 5000", 1),
+    "starpu_submit1": starpu("starpu submit --tasks 30000", 1),
+    "omp_burst2": omp("omp burst", 2),
+    "omp_chain1": omp("omp chain", 1),
+    "omp_chain2": omp("omp chain", 2),
+    "raw_spin": raw("spin"),
+    "raw_futex": raw("futex"),
+    "raw_eventfd": raw("eventfd"),
+    "raw_pipe": raw("pipe"),
+    "raw_futex_1cpu": raw("futex-1cpu"),
+    "raw_mailbox": raw("mailbox"),
+    "raw_chain4": raw("chain4"),
+    "raw_burst1": raw("burst1"),
+    # Beside others, and when there is little to do.
+    "busy1": program("pipeline burst --busy 2 --tasks 500000", repeats=20),
+    "idle": program("nested idle --seconds 10", repeats=2),
+    "sparse_task": program("sparse task"),
+    "sparse_futex": program("sparse futex"),
+    # Growth.
+    "grow5": program("pipeline growth --tasks 100000"),
+    "grow7": program("pipeline growth --tasks 10000000", repeats=5),
+    "runs": program("pipeline runs --tasks 10000"),
+    "tree2": program("nested tree --levels 2"),
+    "tree4": program("nested tree --levels 4"),
+    # Work.
+    "metg1": program("metg --children 1", repeats=3),
+    "metg2": program("metg --children 2", repeats=3),
+    "metg8": program("metg --children 8", repeats=3),
+    "metg_starpu1": starpu("metg_starpu", 1, repeats=3),
+    "metg_starpu2": starpu("metg_starpu", 2, repeats=3),
+    "cholesky64": program("cholesky --side 64"),
+    "cholesky128": program("cholesky --side 128"),
+    "cholesky_starpu64": starpu("cholesky_starpu --side 64", 2),
+    "cholesky_starpu128": starpu("cholesky_starpu --side 128", 2),
+    "digits1": digits(1),
+    "digits2": digits(2),
+    "digits4": digits(4),
+    # Death. One run has many; the last two groups are slow.
+    **death({"plain": "--deaths 20"}),
+    **death({"8": "--deaths 8 --siblings 8", "16": "--deaths 8 --siblings 16"}, repeats=5),
+    **death({"shared": "--deaths 4 --mib 1024 --shared 1", "own": "--deaths 4 --mib 1024"}, repeats=3),
+}
+
+# ------------------------------------------------------------------ guests
+
+GUEST_SCRIPT = """
+# Medians of programs that print "name value" once per run: as "label.name value".
+repeat() {{ label=$1; shift; for k in $(seq {repeats}); do "$@" | sed "s/^/$label./"; done; }}
+bench={B}/bench
+$bench/guest --repeats {repeats} | awk '{{ print "guest." $1, $2 }}'
+for provider in kernel futex; do
+	export DW_PROVIDER=$provider
+	echo "mailbox.$provider" $($bench/raw -r 1 -p $provider mailbox-1cpu | awk '{{ print $2 * 1000 }}')
+	repeat trip_$provider $bench/pipeline trip --tasks 500
+	repeat burst_$provider $bench/pipeline burst --tasks 20000 --warm 5000
+done
+"""
+
+
+def tree_build(kernel):
+    done = subprocess.run(["tests/vm/kernel", kernel, "build"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["no kernel headers"])[-1])
+    return done.stdout.strip()
+
+
+def build_module(B, kernel="6.1"):
+    """A copy is built, so that other builds of kmod/ are left alone."""
+    copy = os.path.abspath(f"{B}/bench/kmod")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree("kmod", copy, ignore=shutil.ignore_patterns("*.o", "*.ko", "*.cmd", "*.mod*", "modules.order",
+                                                               "Module.symvers"))
+    done = subprocess.run(["make", "-C", copy, f"KDIR={tree_build(kernel)}"], capture_output=True, text=True,
+                          check=False)
+    if done.returncode:
+        raise RuntimeError("the module does not build: " + done.stderr.strip()[-300:])
+    return f"{copy}/distworker.ko"
+
+
+def guest(B, quick):
+    module = build_module(B)
+    script = os.path.abspath(f"{B}/bench/guest.sh")
+    with open(script, "w") as file:
+        file.write(GUEST_SCRIPT.format(B=B, repeats=2 if quick else 5))
+    adds = [f"{B}/bench/guest", f"{B}/bench/raw", f"{B}/bench/pipeline", f"{B}/libdistworker.so.0", script]
+    command = ["tests/vm/run", "--icount", "--memory", "2048", "--timeout", "600", "--module", module]
+    for path in adds:
+        command += ["--add", path]
+    command += ["--", "env", f"LD_LIBRARY_PATH={os.path.abspath(B)}", "sh", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False,
+                          env=dict(os.environ, LD_LIBRARY_PATH=os.path.abspath(B)))
+    if done.returncode:
+        raise RuntimeError("the guest failed: " + (done.stdout + done.stderr).strip()[-300:])
+    yield from samples_of(done.stdout)
+
+
+def samples_of(text):
+    """The k-th yield has the k-th sample of every name."""
+    samples = {}
+    for line in text.splitlines():
+        parts = line.split()
+        if len(parts) == 2 and "." in parts[0]:
+            samples.setdefault(parts[0].replace(".", "_"), []).append(float(parts[1]))
+    for k in range(max(map(len, samples.values()), default=0)):
+        yield {name: values[k] for name, values in samples.items() if k < len(values)}
+
+
+# ------------------------------------------------------------------ counting
+
+def strace_calls(B, tasks, folder):
+    path = f"{folder}/strace"
+    subprocess.run(["strace", "-c", "-f", "-o", path, f"{B}/bench/pipeline", "burst", "--tasks", str(tasks)],
+                   check=True, capture_output=True)
+    with open(path) as file:
+        for line in file:
+            parts = line.split()
+            if parts and parts[-1] == "total":
+                return int(parts[3]) if len(parts) >= 5 else int(parts[2])
+    raise RuntimeError("strace printed no total")
+
+
+def system_calls(B, quick):
+    """Of all processes, per task: what a longer burst has more than a shorter one."""
+    if not shutil.which("strace"):
+        raise RuntimeError("strace is not installed")
+    few, many = 200000, 700000 if quick else 1200000
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(1 if quick else 3):
+            more = strace_calls(B, many, folder) - strace_calls(B, few, folder)
+            yield {"per_task": more / (many - few)}
+
+
+# Which step of a task's life a function belongs to.
+STEPS = {
+    "submit": r"^(dw_submit|submit_|orch_|link_|payload_make|slot_new|slot_enter|tensor_|tmap|callable_hold|"
+              r"dw_args|args_|wire_|task_released|arena_contains|process_serial|scope_|map_|range_|edge_)",
+    "dispatch": r"^(task_ready|dispatch_|peer_post|peer_publish|peers_publish|peer_update|peer_urgent|engine_work|"
+                r"hub_acquire|hub_publish|hub_fail_epoch|hub_wake|hub_mark|hub_notify|estimate_of|balance|pick|"
+                r"take_|task_try|straggler|attend|ask_for|want_|any_waiting|lock_|engine_unlock|waiters_|memcpy|"
+                r"__memcpy|memset|__memset)",
+    "completion": r"^(peer_harvest|hub_harvest|hub_next|handle_|finish_|task_completed|task_finish|consume|slot_free|"
+                  r"payload_free|callable_put|release_|estimate_learn|group_)",
+    "child": r"^(serve|run_task|call_|endpoint_|resolve|frame_args|callable_get|running_|sub_nothing|worker_now|"
+             r"child_|publish_done|publish_|look_at)",
+    "wait": r"^(spin|hub_wait|hub_news|foreground|look_for|passed|classify|moment|wait_|futex|syscall|event_|"
+            r"news_came|drive|run_drain|spin_)",
+}
+
+
+def self_costs(path):
+    """Instructions by function of one callgrind file, callees not included."""
+    costs, names, current, skip = {}, {}, None, False
+    with open(path, errors="replace") as file:
+        for line in file:
+            if line.startswith("fn="):
+                found = re.match(r"fn=\((\d+)\)(?: (.*))?", line)
+                if found.group(2):
+                    names[found.group(1)] = found.group(2).strip()
+                current = names.get(found.group(1), "?")
+            elif line.startswith("cfn="):
+                found = re.match(r"cfn=\((\d+)\)(?: (.*))?", line)
+                if found.group(2):
+                    names[found.group(1)] = found.group(2).strip()
+            elif line.startswith("calls="):
+                skip = True
+            elif line[:1] in "0123456789+-*" and current:
+                if not skip:
+                    costs[current] = costs.get(current, 0) + int(line.split()[1])
+                skip = False
+    return costs
+
+
+def callgrind_run(mode, B, tasks, folder):
+    for old in glob.glob(f"{folder}/out*"):
+        os.unlink(old)
+    subprocess.run(["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={folder}/out",
+                    "--fair-sched=yes", f"{B}/bench/pipeline", mode, "--tasks", str(tasks), "--warm", "2000"],
+                   check=True, capture_output=True, env=dict(os.environ, BENCH_THREADS="1", DW_PROVIDER="futex"))
+    total = {}
+    for path in glob.glob(f"{folder}/out*"):
+        for name, cost in self_costs(path).items():
+            total[name] = total.get(name, 0) + cost
+    return total
+
+
+def callgrind(mode):
+    def measure(B, _quick):
+        """Per task, by step. Children are threads: valgrind does not know pidfd_open."""
+        if not shutil.which("valgrind"):
+            raise RuntimeError("valgrind is not installed")
+        few, many = 10000, 30000
+        with tempfile.TemporaryDirectory() as folder:
+            before = callgrind_run(mode, B, few, folder)
+            after = callgrind_run(mode, B, many, folder)
+        per_task = {name: (cost - before.get(name, 0)) / (many - few) for name, cost in after.items()}
+        # The warm-up of `submit` mode is three equal runs.
+        scale = 3 if mode == "submit" else 1
+        steps = dict.fromkeys([*STEPS, "rest"], 0.0)
+        for name, cost in per_task.items():
+            step = next((s for s, pattern in STEPS.items() if re.match(pattern, name)), "rest")
+            steps[step] += cost / scale
+        steps["without_wait"] = sum(cost for step, cost in steps.items() if step != "wait")
+        if os.environ.get("BENCH_FUNCTIONS"):
+            for name, cost in sorted(per_task.items(), key=lambda item: -item[1])[:45]:
+                step = next((s for s, pattern in STEPS.items() if re.match(pattern, name)), "rest")
+                print(f"# {mode}: {cost / scale:9.1f} {step:<10} {name}")
+        yield steps
+    return measure
+
+
+SPECIAL = {
+    "calls": system_calls,
+    "instructions_burst": callgrind("burst"),
+    "instructions_submit": callgrind("submit"),
+    "guest": guest,
+}

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: LGPL-2.1-only OR MIT
+"""The rows of the table: which measure is the value, what stands beside it, what the target is.
+
+Keys are "measure.metric" (measures.py). A ratio is made of medians of one run.
+"""
+from dataclasses import dataclass, field
+from typing import Callable, Optional
+
+
+@dataclass
+class Row:
+    name: str
+    value: str
+    unit: str
+    target: str = ""
+    peers: dict = field(default_factory=dict)
+    ratio: Optional[Callable] = None    # of Results
+    met: Optional[Callable] = None      # of Results and the ratio
+    uses: list = field(default_factory=list)
+
+
+def over(value, *others, best=None):
+    """value / other; of several others the best one (max or min) that was measured."""
+    def ratio(results):
+        known = [results.median(o) for o in others if results.median(o)]
+        return results.median(value) / (best or max)(known) if known else None
+    return ratio
+
+
+def versus(name, value, unit, other, limit, peers=None, at_least=False, text=None):
+    """A row whose target is a ratio to one other measure."""
+    target = text or f"{'≥' if at_least else '≤'} {limit:g} x"
+    return Row(name, value, unit, target, peers or {}, over(value, other),
+               (lambda _, r: r >= limit) if at_least else (lambda _, r: r <= limit), [other])
+
+
+def at_most(name, value, unit, limit, peers=None, ratio=None):
+    return Row(name, value, unit, f"≤ {limit:g} {unit}", peers or {}, ratio,
+               lambda results, _: results.median(value) <= limit)
+
+
+def plain(name, value, unit, peers=None, ratio=None):
+    return Row(name, value, unit, "", peers or {}, ratio)
+
+
+def worst_of_20(results, _):
+    return min(results.samples["busy1.tasks_per_s"]) >= 0.2 * results.median("burst1.tasks_per_s")
+
+
+STARPU_BURST = {"starpu 1": "starpu_burst1.tasks_per_s", "starpu 2": "starpu_burst2.tasks_per_s"}
+GUEST_WAYS = {way: f"guest.guest_trip_{way}" for way in ("yield", "futex", "eventfd", "pipe", "socket")}
+GUEST_WAYS["library"] = "guest.mailbox_kernel"
+
+
+def death_rows():
+    made = []
+    for label, name in (("plain", "death"), ("shared", "death, 1 GiB shared"), ("own", "death, 1 GiB own")):
+        key, bare = f"death_task_{label}", f"death_pidfd_{label}"
+        made.append(at_most(f"{name}, median", f"{key}.median_ms", "ms", 1, {"pidfd": f"{bare}.median_ms"},
+                            over(f"{key}.median_ms", f"{bare}.median_ms")))
+        made.append(at_most(f"{name}, p99", f"{key}.p99_ms", "ms", 5, {"pidfd": f"{bare}.p99_ms"},
+                            over(f"{key}.p99_ms", f"{bare}.p99_ms")))
+    for n in (8, 16):
+        made.append(versus(f"death, {n} busy siblings", f"death_task_{n}.median_ms", "ms",
+                           f"death_pidfd_{n}.median_ms", 1.2, {"pidfd": f"death_pidfd_{n}.median_ms"}))
+    return made
+
+
+ROWS = [
+    Row("burst, 1 child", "burst1.tasks_per_s", "tasks/s", "≥ 5 x StarPU",
+        {**STARPU_BURST, "libgomp 2": "omp_burst2.tasks_per_s", "mailbox M/s": "raw_burst1.value"},
+        over("burst1.tasks_per_s", "starpu_burst1.tasks_per_s", "starpu_burst2.tasks_per_s"),
+        lambda _, r: r >= 5, ["starpu_burst1.tasks_per_s"]),
+    versus("burst, 8 children", "burst8.tasks_per_s", "tasks/s", "burst1.tasks_per_s", 0.7,
+           {"starpu 8": "starpu_burst8.tasks_per_s"}, True, "≥ 0.7 x 1 child"),
+    versus("burst, 16 children", "burst16.tasks_per_s", "tasks/s", "burst1.tasks_per_s", 0.7, None, True,
+           "≥ 0.7 x 1 child"),
+    plain("burst, CPU per task", "burst1.cpu_us_per_task", "µs"),
+    plain("burst, CPU per task, 16 children", "burst16.cpu_us_per_task", "µs"),
+    Row("chain, 1 child", "chain1.us_per_task", "µs/task", "≤ 1.5 x libgomp, ≤ 0.6 µs",
+        {"libgomp 1": "omp_chain1.us_per_task", "libgomp 2": "omp_chain2.us_per_task",
+         "starpu 1": "starpu_chain1.us_per_task"},
+        over("chain1.us_per_task", "omp_chain2.us_per_task"),
+        lambda results, r: r <= 1.5 and results.median("chain1.us_per_task") <= 0.6, ["omp_chain2.us_per_task"]),
+    plain("chain, 4 children, any", "chain4.us_per_task", "µs/task"),
+    versus("chain over 4 chips, directed", "chips4.us_per_task", "µs/task", "raw_chain4.value", 1.3,
+           {"mailbox": "raw_chain4.value"}, text="≤ 1.3 x the mailbox"),
+    versus("chain over 4 Workers, directed", "workers4.us_per_task", "µs/task", "raw_chain4.value", 1.3,
+           {"mailbox": "raw_chain4.value"}, text="≤ 1.3 x the mailbox"),
+    at_most("round trip", "trip.median_us", "µs", 2,
+            {"starpu": "starpu_trip1.median_us", "spin": "raw_spin.value", "mailbox": "raw_mailbox.value",
+             "futex": "raw_futex.value", "eventfd": "raw_eventfd.value", "pipe": "raw_pipe.value"},
+            over("trip.median_us", "raw_mailbox.value")),
+    plain("round trip, p99", "trip.p99_us", "µs", {"starpu": "starpu_trip1.p99_us"}),
+    versus("round trip, one CPU", "trip1cpu.median_us", "µs", "raw_futex_1cpu.value", 1.3,
+           {"futex": "raw_futex_1cpu.value"}, text="≤ 1.3 x futex"),
+    at_most("submit call, 2 in 1 out", "submit.us_per_call", "µs", 0.25, {"starpu": "starpu_submit1.us_per_call"}),
+    at_most("system calls per task (strace)", "calls.per_task", "calls", 0.05),
+    plain("system calls per task, parent's counters", "burst1.parent_calls_per_task", "calls"),
+    plain("system calls per task, child's sleeps", "burst1.child_sleeps_per_task", "calls"),
+    *[plain(f"instructions per task, {step}", f"instructions_burst.{step}", "instructions")
+      for step in ("submit", "dispatch", "child", "completion", "without_wait")],
+    *[plain(f"instructions, 2 in 1 out, {step}", f"instructions_submit.{step}", "instructions")
+      for step in ("submit", "dispatch", "completion", "without_wait")],
+    at_most("sim vector add, block_dim 1", "chip1.median_us", "µs", 100),
+    plain("sim vector add, block_dim 1, streamed", "chip1.streamed_us", "µs/task"),
+    plain("sim vector add, block_dim 3", "chip3.median_us", "µs"),
+    plain("sim vector add, block_dim 3, streamed", "chip3.streamed_us", "µs/task"),
+    Row("idle tree, context switches in 10 s", "idle.switches", "switches", "0", {}, None,
+        lambda results, _: max(results.samples["idle.switches"]) == 0),
+    Row("idle tree, CPU", "idle.cpu_percent", "%", "0.0", {}, None,
+        lambda results, _: max(results.samples["idle.cpu_percent"]) < 0.05),
+    versus("sparse load, CPU per task", "sparse_task.cpu_us", "µs", "sparse_futex.cpu_us", 1.5,
+           {"futex": "sparse_futex.cpu_us"}, text="≤ 1.5 x futex"),
+    versus("sparse load, latency", "sparse_task.latency_us", "µs", "sparse_futex.latency_us", 1.2,
+           {"futex": "sparse_futex.latency_us"}, text="≤ 1.2 x futex"),
+    Row("beside busy processes, median", "busy1.tasks_per_s", "tasks/s", "≥ 0.4 x quiet", {},
+        over("busy1.tasks_per_s", "burst1.tasks_per_s"), lambda _, r: r >= 0.4, ["burst1.tasks_per_s"]),
+    Row("beside busy processes, worst of 20", "busy1.tasks_per_s", "tasks/s", "min ≥ 0.2 x quiet", {},
+        lambda results: min(results.samples["busy1.tasks_per_s"]) / results.median("burst1.tasks_per_s"),
+        worst_of_20, ["burst1.tasks_per_s"]),
+    *death_rows(),
+    versus("growth, 10^7 tasks", "grow7.us_per_task", "µs/task", "grow5.us_per_task", 1.1,
+           {"10^5": "grow5.us_per_task"}, text="≤ 1.1 x 10^5 tasks"),
+    Row("growth, memory after 10^7", "grow7.rss_mib", "MiB", "flat", {"10^5": "grow5.rss_mib"},
+        over("grow7.rss_mib", "grow5.rss_mib"), lambda _, r: r <= 1.05, ["grow5.rss_mib"]),
+    Row("growth, memory over 10^4 runs", "runs.grown_kib", "KiB", "flat", {}, None,
+        lambda results, _: results.median("runs.grown_kib") <= 64),
+    Row("growth, 256 children", "burst256.us_per_task", "µs/task", "≤ 1.5 x 8 children",
+        {"8": "burst8.us_per_task"}, over("burst256.us_per_task", "burst8.us_per_task"), lambda _, r: r <= 1.5,
+        ["burst8.us_per_task"]),
+    plain("growth, 4 levels, per level", "tree4.us_per_level", "µs", {"2 levels": "tree2.us_per_level"},
+          over("tree4.us_per_level", "tree2.us_per_level")),
+    plain("a run of one task", "runs.us_per_run", "µs"),
+    *[plain(f"METG, {n} {'child' if n == 1 else 'children'}", f"metg{n}.metg_us", "µs",
+            {"starpu": f"metg_starpu{min(n, 2)}.metg_us"}, over(f"metg{n}.metg_us", f"metg_starpu{min(n, 2)}.metg_us"))
+      for n in (1, 2, 8)],
+    *[plain(f"Cholesky 2048, tile {n}", f"cholesky{n}.ms", "ms", {"starpu 2": f"cholesky_starpu{n}.ms"},
+            over(f"cholesky{n}.ms", f"cholesky_starpu{n}.ms")) for n in (64, 128)],
+    *[plain(f"digits, {n} chips", f"digits{n}.seconds", "s") for n in (1, 2, 4)],
+    # The module, in the guest, by instructions.
+    versus("guest: blocked trip to futex", "guest.guest_trip_module", "instructions", "guest.guest_trip_futex", 0.70,
+           GUEST_WAYS, text="≤ 0.70 x futex"),
+    versus("guest: blocked trip to eventfd", "guest.guest_trip_module", "instructions", "guest.guest_trip_eventfd",
+           0.85, text="≤ 0.85 x eventfd"),
+    versus("guest: blocked trip to sched_yield", "guest.guest_trip_module", "instructions", "guest.guest_trip_yield",
+           1.9, text="≤ 1.9 x the floor"),
+    versus("guest: wake 32 sleepers", "guest.guest_wake32_module", "instructions", "guest.guest_wake32_futex", 0.5,
+           {"32 futex wakes": "guest.guest_wake32_futex"}, text="≤ 0.5 x futex"),
+    versus("guest: burst, kernel provider", "guest.burst_kernel_us_per_task", "k instr/task",
+           "guest.burst_futex_us_per_task", 1.1, {"futex provider": "guest.burst_futex_us_per_task"},
+           text="≤ 1.1 x futex provider"),
+    at_most("guest: burst, calls per task, parent", "guest.burst_kernel_parent_calls_per_task", "calls", 0.05,
+            {"futex provider": "guest.burst_futex_parent_calls_per_task"}),
+    at_most("guest: burst, calls per task, child", "guest.burst_kernel_child_sleeps_per_task", "calls", 0.05,
+            {"futex provider": "guest.burst_futex_child_sleeps_per_task"}),
+    plain("guest: wait policy, mailbox trip", "guest.mailbox_kernel", "instructions",
+          {"without module": "guest.mailbox_futex"}, over("guest.mailbox_kernel", "guest.mailbox_futex")),
+    plain("guest: wait policy, task trip", "guest.trip_kernel_median_us", "k instr",
+          {"without module": "guest.trip_futex_median_us"},
+          over("guest.trip_kernel_median_us", "guest.trip_futex_median_us")),
+]

@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Chips through Workers: which chip, which driver, images that come and go, what is refused by name. */
+#include "chips.h"
+
+static const struct dw_chip_options one_sim[] = { { .driver = "sim" } };
+
+/* ---------------------------------------------------------------- vector add */
+
+static void add_in(enum dw_mode mode)
+{
+	struct rig rig;
+	struct call calls[3];
+
+	rig_create(&rig, mode, DW_RESTART_NEVER, one_sim, 1);
+	dw_callable add = sim_image(&rig, "vector_add"), who = sim_image(&rig, "who");
+
+	REQUIRE(rig_init(&rig) == 0);
+	calls[0] = add_call(&rig, add, 0);
+	calls[1] = add_call(&rig, add, 1);
+	calls[1].options.config.block_dim = 3;
+	calls[2] = out_call(&rig, who, 2);
+	calls[2].options.config.block_dim = 3;
+	CHECK_EQ(run_calls(&rig, calls, 3), 0);
+	CHECK_EQ(wrong(&rig, 0, 2), 0);
+	for (int block = 0; block < 3; block++)
+		CHECK_EQ(((uint32_t *)(rig.c + 2 * COUNT))[block], 3);
+	rig_destroy(&rig);
+}
+
+TEST(sim_adds_vectors_with_one_block_and_with_three)
+{
+	add_in(DW_PROCESS);
+}
+
+TEST(sim_adds_vectors_in_threads)
+{
+	add_in(DW_THREAD);
+}
+
+/* A chain through one tensor over asynchronous chips: staging early must not break the order. */
+static void chain_in(enum dw_mode mode, const char *options)
+{
+	struct dw_chip_options chips[2] = {
+		{ .driver = "sim", .options = options },
+		{ .driver = "sim", .device = 1, .options = options },
+	};
+	struct call calls[40];
+	struct rig rig;
+	uint64_t *x, wanted = 1;
+
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 2);
+	dw_callable triple = sim_image(&rig, "triple_add");
+
+	REQUIRE(rig_init(&rig) == 0);
+	x = (uint64_t *)rig.c;
+	*x = 1;
+	for (unsigned i = 0; i < 40; i++) {
+		calls[i] = (struct call){ .callable = triple, .options = DW_SUBMIT_OPTIONS };
+		call_tensor(&calls[i], x, DW_UINT64, 1, DW_INOUT);
+		calls[i].scalar[0] = i;
+		calls[i].scalars = 1;
+		wanted = wanted * 3 + i;
+	}
+	CHECK_EQ(run_calls(&rig, calls, 40), 0);
+	CHECK(*x == wanted);
+	rig_destroy(&rig);
+}
+
+TEST(chain_over_two_chips_is_ordered)
+{
+	chain_in(DW_PROCESS, NULL);
+	chain_in(DW_THREAD, NULL);
+}
+
+TEST(chain_over_two_asynchronous_chips_is_ordered)
+{
+	chain_in(DW_PROCESS, "async=1,depth=4");
+	chain_in(DW_THREAD, "async=1,depth=4");
+}
+
+/* ---------------------------------------------------------------- which chip */
+
+TEST(several_chips_share_what_may_go_anywhere)
+{
+	struct dw_chip_options chips[3];
+	struct call calls[30];
+	struct rig rig;
+	unsigned busy = 0, done = 0;
+
+	for (uint32_t i = 0; i < 3; i++)
+		chips[i] = (struct dw_chip_options){ .driver = "sim", .device = i, .options = "delay_us=2000" };
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 3);
+	dw_callable add = sim_image(&rig, "vector_add");
+
+	REQUIRE(rig_init(&rig) == 0);
+	for (unsigned i = 0; i < 30; i++)
+		calls[i] = add_call(&rig, add, i);
+	CHECK_EQ(run_calls(&rig, calls, 30), 0);
+	CHECK_EQ(wrong(&rig, 0, 30), 0);
+	for (int i = 0; i < 3; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "node0/chip%d", i);
+		busy += chip_stats(&rig, path).tasks_done > 0;
+		done += (unsigned)chip_stats(&rig, path).tasks_done;
+	}
+	CHECK_EQ(busy, 3);
+	CHECK_EQ(done, 30);
+	rig_destroy(&rig);
+}
+
+static void by_id_in(enum dw_mode mode)
+{
+	struct dw_chip_options chips[3];
+	struct call calls[12];
+	struct rig rig;
+	uint32_t ids[3];
+
+	for (uint32_t i = 0; i < 3; i++)
+		chips[i] = (struct dw_chip_options){ .driver = "sim", .device = 10 + i };
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 3);
+	dw_callable add = sim_image(&rig, "vector_add");
+
+	for (uint32_t i = 0; i < 3; i++)
+		CHECK_EQ(dw_worker_chip_id(rig.node, i, &ids[i]), 0);
+	CHECK_EQ(dw_worker_chip_id(rig.node, 3, &ids[0]), -ERANGE);
+	REQUIRE(rig_init(&rig) == 0);
+	/* 1, 0, 2, 2 of every four. */
+	for (unsigned i = 0; i < 12; i++) {
+		static const int which[4] = { 1, 0, 2, 2 };
+
+		calls[i] = add_call(&rig, add, i);
+		calls[i].options.worker = ids[which[i % 4]];
+	}
+	CHECK_EQ(run_calls(&rig, calls, 12), 0);
+	CHECK_EQ(wrong(&rig, 0, 12), 0);
+	CHECK_EQ(chip_stats(&rig, "node0/chip0").tasks_done, 3);
+	CHECK_EQ(chip_stats(&rig, "node0/chip1").tasks_done, 3);
+	CHECK_EQ(chip_stats(&rig, "node0/chip2").tasks_done, 6);
+	calls[0].options.worker = 3;
+	CHECK_EQ(run_calls(&rig, calls, 1), -EINVAL);
+	check_text("options.worker is 3; ids are 0 … 2");
+	rig_destroy(&rig);
+}
+
+TEST(chips_are_chosen_by_id)
+{
+	by_id_in(DW_PROCESS);
+	by_id_in(DW_THREAD);
+}
+
+/* Two drivers in one node: each image goes to its own. */
+static void two_drivers(enum dw_mode mode, const char *driver, const char *image, const char *entry)
+{
+	struct dw_chip_options chips[3] = { { .driver = "sim" }, { .driver = driver }, { .driver = "sim", .device = 1 } };
+	struct call calls[24];
+	struct rig rig;
+	uint32_t id;
+
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 3);
+	dw_callable sim = sim_image(&rig, "vector_add");
+	dw_callable other = image_of(&rig, driver, NULL, image, entry, signature_add, 3);
+
+	REQUIRE(rig_init(&rig) == 0);
+	for (unsigned i = 0; i < 24; i++)
+		calls[i] = add_call(&rig, i % 2 ? other : sim, i);
+	CHECK_EQ(dw_worker_chip_id(rig.node, 1, &id), 0);
+	calls[1].options.worker = id;
+	if (!CHECK_EQ(run_calls(&rig, calls, 24), 0))
+		printf("# %s\n", dw_strerror_last());
+	CHECK_EQ(wrong(&rig, 0, 24), 0);
+	CHECK_EQ(chip_stats(&rig, "node0/chip1").tasks_done, 12);
+	/* Nothing was queued: the image is for the other driver. */
+	calls[0].options.worker = id;
+	CHECK_EQ(run_calls(&rig, calls, 1), -EINVAL);
+	check_text("node0/chip1 and cannot run \"sim:vector_add\"");
+	rig_destroy(&rig);
+}
+
+TEST(sim_and_the_example_driver_in_one_node)
+{
+	two_drivers(DW_PROCESS, fixture("chip_calc"), "0 1 +", "sum");
+	two_drivers(DW_THREAD, fixture("chip_calc"), "0 1 +", "sum");
+}
+
+TEST(sim_and_opencl_in_one_node)
+{
+	if (opencl_missing())
+		SKIP(opencl_missing());
+	two_drivers(DW_PROCESS, "opencl", opencl_add, "vector_add");
+}
+
+/* -------------------------------------------------------------------- images */
+
+static void images_in(enum dw_mode mode)
+{
+	static const int32_t in_out[] = { DW_DIR_IN, DW_DIR_OUT }, out_in[] = { DW_DIR_OUT, DW_DIR_IN };
+	struct dw_chip_options chips[2] = { { .driver = "sim" }, { .driver = "sim", .device = 1 } };
+	dw_callable early, add, same, other, found, copy, swapped;
+	struct call calls[6];
+	struct rig rig;
+
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 2);
+	early = sim_image(&rig, "who");
+	REQUIRE(rig_init(&rig) == 0);
+	add = sim_image(&rig, "vector_add");
+	same = sim_image(&rig, "vector_add");
+	other = image_of(&rig, "sim", fixture("chip_kernels_other"), NULL, "vector_add", NULL, 0);
+	CHECK(add == same && add != other && other != early);
+	CHECK_EQ(dw_callable_find(rig.node, "sim:vector_add", &found), 0);
+	CHECK(found == add);
+	CHECK_EQ(dw_callable_find(rig.node, "sim:vector_add#2", &found), 0);
+	CHECK(found == other);
+	/* The same bytes with other directions are another callable. */
+	copy = image_of(&rig, "sim", fixture("chip_kernels"), NULL, "copy_bytes", in_out, 2);
+	swapped = image_of(&rig, "sim", fixture("chip_kernels"), NULL, "copy_bytes", out_in, 2);
+	CHECK(copy != swapped);
+
+	for (unsigned i = 0; i < 4; i++) {
+		calls[i] = add_call(&rig, i < 2 ? add : other, i);
+		calls[i].options.worker = i % 2;
+	}
+	CHECK_EQ(run_calls(&rig, calls, 4), 0);
+	CHECK_EQ(wrong(&rig, 0, 2), 0);
+	for (int i = 0; i < COUNT; i++)
+		REQUIRE(rig.c[2 * COUNT + i] == rig.a[i] - rig.b[i] &&
+			rig.c[3 * COUNT + i] == rig.a[i] - rig.b[i]);
+
+	CHECK_EQ(dw_callable_unregister(rig.node, add), 0);
+	CHECK_EQ(run_calls(&rig, calls, 1), -ESTALE);
+	check_text("sim:vector_add");
+	CHECK_EQ(dw_callable_unregister(rig.node, add), -ESTALE);
+	memset(rig.c, 0, sizeof(float) * COUNT * 2);
+	add = sim_image(&rig, "vector_add");
+	CHECK(add != same);
+	for (unsigned i = 0; i < 2; i++)
+		calls[i].callable = add;
+	CHECK_EQ(run_calls(&rig, calls, 2), 0);
+	CHECK_EQ(wrong(&rig, 0, 2), 0);
+	/* What was there before init goes too, and the chips go on. */
+	CHECK_EQ(dw_callable_unregister(rig.node, early), 0);
+	CHECK_EQ(run_calls(&rig, calls, 2), 0);
+	rig_destroy(&rig);
+}
+
+TEST(images_come_and_go_after_init)
+{
+	images_in(DW_PROCESS);
+	images_in(DW_THREAD);
+}
+
+TEST(image_that_a_chip_refuses_is_registered_nowhere)
+{
+	struct dw_image_options options = DW_OPTIONS(dw_image_options);
+	dw_callable callable = 77;
+	struct call call;
+	struct rig rig;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	REQUIRE(rig_init(&rig) == 0);
+	options.driver = "sim";
+	options.entry = "no_such_kernel";
+	options.path = fixture("chip_kernels");
+	CHECK_EQ(dw_callable_register_image(rig.node, &options, &callable), -ESRCH);
+	check_text("no_such_kernel");
+	check_text("vector_add");
+	CHECK_EQ(dw_callable_find(rig.node, "sim:no_such_kernel", &callable), -ENOENT);
+	options.entry = "vector_add";
+	options.path = NULL;
+	options.data = "no ELF object at all";
+	options.bytes = 20;
+	CHECK_EQ(dw_callable_register_image(rig.node, &options, &callable), -ELIBBAD);
+	options.data = NULL;
+	options.path = "/nowhere/image.so";
+	CHECK_EQ(dw_callable_register_image(rig.node, &options, &callable), -ENOENT);
+	check_text("/nowhere/image.so");
+	CHECK_EQ(callable, 77);
+	/* The chip is none the worse for it. */
+	call = add_call(&rig, sim_image(&rig, "vector_add"), 0);
+	CHECK_EQ(run_calls(&rig, &call, 1), 0);
+	CHECK_EQ(wrong(&rig, 0, 1), 0);
+	rig_destroy(&rig);
+}
+
+TEST(image_that_a_chip_refuses_before_init_fails_init_with_the_chips_path)
+{
+	struct rig rig;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	sim_image(&rig, "no_such_kernel");
+	CHECK_EQ(dw_worker_init(rig.node), -ESRCH);
+	check_text("node0/chip0");
+	check_text("no_such_kernel");
+	rig_destroy(&rig);
+}
+
+/* ------------------------------------------------------------ what is refused */
+
+static int sub_nothing_here(const struct dw_args *args, void *context)
+{
+	(void)args;
+	(void)context;
+	return 0;
+}
+
+TEST(wrong_kind_and_wrong_driver_are_refused_at_submit_by_name)
+{
+	dw_callable sub, foreign, gone;
+	struct call call;
+	struct rig rig;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	CHECK_EQ(dw_callable_register_sub(rig.node, "host_work", sub_nothing_here, NULL, &sub), 0);
+	foreign = image_of(&rig, "opencl", NULL, opencl_add, "vector_add", signature_add, 3);
+	gone = sim_image(&rig, "who");
+	REQUIRE(rig_init(&rig) == 0);
+	call = add_call(&rig, foreign, 0);
+	CHECK_EQ(run_calls(&rig, &call, 1), -ENODEV);
+	check_text("node0 has no chip of driver \"opencl\", which \"opencl:vector_add\" needs");
+	/* A sub function does not go to a chip. */
+	call = add_call(&rig, sub, 0);
+	call.options.worker = 0;
+	CHECK_EQ(run_calls(&rig, &call, 1), -EINVAL);
+	check_text("\"host_work\" goes to any sub worker");
+	call = add_call(&rig, gone + 1000, 0);
+	CHECK_EQ(run_calls(&rig, &call, 1), -ENOENT);
+	CHECK_EQ(chip_stats(&rig, "node0/chip0").tasks_done, 0);
+	rig_destroy(&rig);
+}
+
+static void refused(struct rig *rig, struct call *call, int error, const char *text)
+{
+	CHECK_EQ(run_calls(rig, call, 1), error);
+	check_text("node0/chip");
+	check_text(": task 1");
+	check_text(text);
+}
+
+TEST(arguments_that_a_chip_cannot_take_are_refused_by_name)
+{
+	const char *calc = fixture("chip_calc");
+	struct dw_chip_options chips[2] = { { .driver = "sim", .options = "cores=4" }, { .driver = calc } };
+	dw_callable add, sum, scale;
+	struct call call;
+	struct rig rig;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 2);
+	add = sim_image(&rig, "vector_add");
+	scale = sim_image(&rig, "scale");
+	sum = image_of(&rig, calc, NULL, "0 1 +", "sum", signature_add, 3);
+	REQUIRE(rig_init(&rig) == 0);
+
+	/* float64: calc does not have it, sim does. */
+	call = add_call(&rig, sum, 0);
+	call.tensor[1].dtype = DW_FLOAT64;
+	call.tensor[1].shape[0] = COUNT / 2;
+	refused(&rig, &call, -ENOTSUP, "tensor 1 is float64, which chip calc:0 cannot take");
+	call.tensor[1].dtype = DW_INT32;
+	call.tensor[1].shape[0] = COUNT;
+	refused(&rig, &call, -ENOTSUP, "tensor 1 has element type 2: calc takes float32");
+	((double *)rig.c)[0] = 1.5;
+	call = (struct call){ .callable = scale, .options = DW_SUBMIT_OPTIONS, .scalars = 1 };
+	call_tensor(&call, rig.c, DW_FLOAT64, 1, DW_INOUT);
+	call.scalar[0] = 0x4004000000000000;	/* 2.5 */
+	CHECK_EQ(run_calls(&rig, &call, 1), 0);
+	CHECK(((double *)rig.c)[0] == 3.75);
+
+	/* Too many. */
+	call = add_call(&rig, sum, 0);
+	while (call.tensors < 10)
+		call_tensor(&call, rig.a, DW_FLOAT32, COUNT, DW_INPUT);
+	refused(&rig, &call, -E2BIG, "10 tensors are more than the 9 that chip calc:0 takes per call");
+
+	/* The numbers that the image's signature says; the cores that there are. */
+	call = add_call(&rig, add, 0);
+	call.tensors = 2;
+	refused(&rig, &call, -EINVAL, "\"vector_add\" takes 3 tensors and 0 scalars, the call has 2 and 0");
+	call = add_call(&rig, add, 0);
+	call.options.config.block_dim = 5;
+	refused(&rig, &call, -EINVAL, "config.block_dim is 5: sim device 0 has 4 cores");
+	call = add_call(&rig, add, 0);
+	CHECK_EQ(run_calls(&rig, &call, 1), 0);
+	CHECK_EQ(wrong(&rig, 0, 1), 0);
+	rig_destroy(&rig);
+}
+
+/* Arguments that do not fit into a frame go through the arena, to a chip too. */
+TEST(large_arguments_reach_a_chip)
+{
+	struct dw_chip_options chips[1] = { { .driver = "sim" } };
+	static const int32_t signature[20] = {
+		DW_DIR_IN, DW_DIR_OUT, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
+		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
+		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
+	};
+	struct call call = { .options = DW_SUBMIT_OPTIONS };
+	struct rig rig;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 1);
+	call.callable = image_of(&rig, "sim", fixture("chip_kernels"), NULL, "copy_bytes", signature, 20);
+	REQUIRE(rig_init(&rig) == 0);
+	call_tensor(&call, rig.a, DW_UINT8, COUNT, DW_INPUT);
+	call_tensor(&call, rig.c, DW_UINT8, COUNT, DW_OUTPUT);
+	while (call.tensors < 20)
+		call_tensor(&call, rig.b, DW_UINT8, COUNT, DW_INPUT);
+	CHECK_EQ(run_calls(&rig, &call, 1), 0);
+	CHECK(memcmp(rig.a, rig.c, COUNT) == 0);
+	rig_destroy(&rig);
+}
+
+/* ------------------------------------------------------------- device memory */
+
+struct resident {
+	struct rig *rig;
+	dw_callable add, copy;
+	bool give_back;
+	int elsewhere;			/* what a task on the other chip gets */
+	char text[256];
+	struct dw_tensor kept;
+};
+
+/* c[0] = (a + b) + b, with the sum on the device between the two. */
+static int orch_resident(struct dw_orch *orch, const struct dw_args *args,
+			 const struct dw_config *config, void *context)
+{
+	struct resident *work = context;
+	struct call first = add_call(work->rig, work->add, 0), second = first;
+	uint32_t count = COUNT;
+	struct dw_tensor tensor;
+	int result;
+
+	(void)args;
+	(void)config;
+	result = dw_chip_alloc(orch, 1, DW_FLOAT32, &count, 1, &tensor);
+	if (result < 0)
+		return result;
+	work->kept = tensor;
+	first.tensor[2] = tensor;
+	second.tensor[0] = tensor;
+	first.options.worker = second.options.worker = 1;
+	result = submit_call(orch, &first, NULL);
+	if (!result)
+		result = submit_call(orch, &second, NULL);
+	second.options.worker = 0;
+	work->elsewhere = submit_call(orch, &second, NULL);
+	snprintf(work->text, sizeof(work->text), "%.255s", dw_strerror_last());
+	return result || !work->give_back ? result : dw_chip_free(orch, &tensor);
+}
+
+static void resident_in(enum dw_mode mode)
+{
+	struct dw_chip_options chips[2] = {
+		{ .driver = "sim", .options = "memory=64K" }, { .driver = "sim", .options = "memory=64K" },
+	};
+	struct rig rig;
+
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 2);
+	struct resident work = { .rig = &rig, .add = sim_image(&rig, "vector_add") };
+
+	REQUIRE(rig_init(&rig) == 0);
+	/* The device has room for 4 such blocks beside the arguments: each run's has to go with it. */
+	for (int round = 0; round < 40; round++) {
+		work.give_back = round & 1;
+		if (!CHECK_EQ(dw_worker_run(rig.node, orch_resident, NULL, NULL, &work), 0)) {
+			printf("# round %d: %s\n", round, dw_strerror_last());
+			break;
+		}
+	}
+	for (int i = 0; i < COUNT; i++)
+		REQUIRE(rig.c[i] == rig.a[i] + rig.b[i] + rig.b[i]);
+	CHECK_EQ(work.elsewhere, -EINVAL);
+	CHECK_STR(work.text, "node0/chip1: direct the task there (options.worker = 1)");
+	rig_destroy(&rig);
+}
+
+TEST(tensors_stay_on_a_chip_until_the_run_ends)
+{
+	resident_in(DW_PROCESS);
+	resident_in(DW_THREAD);
+}
+
+static int orch_alloc_too_much(struct dw_orch *orch, const struct dw_args *args,
+			       const struct dw_config *config, void *context)
+{
+	struct dw_tensor tensor;
+	uint32_t count = 1 << 20;
+
+	(void)args;
+	(void)config;
+	return dw_chip_alloc(orch, *(uint32_t *)context, DW_FLOAT32, &count, 1, &tensor);
+}
+
+TEST(device_memory_that_there_is_not_is_an_error_by_name)
+{
+	struct dw_chip_options chips[2] = {
+		{ .driver = "sim", .options = "memory=64K" }, { .driver = fixture("chip_calc") },
+	};
+	struct rig rig;
+	uint32_t id = 0;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 2);
+	REQUIRE(rig_init(&rig) == 0);
+	CHECK_EQ(dw_worker_run(rig.node, orch_alloc_too_much, NULL, NULL, &id), -ENOMEM);
+	check_text("sim device 0");
+	id = 1;
+	CHECK_EQ(dw_worker_run(rig.node, orch_alloc_too_much, NULL, NULL, &id), -EOPNOTSUPP);
+	check_text("chip calc:0 has no device-resident memory");
+	id = 2;
+	CHECK_EQ(dw_worker_run(rig.node, orch_alloc_too_much, NULL, NULL, &id), -EINVAL);
+	check_text("worker 2 is no chip of node0");
+	rig_destroy(&rig);
+}
+
+static int orch_opencl_resident(struct dw_orch *orch, const struct dw_args *args,
+				const struct dw_config *config, void *context)
+{
+	struct resident *work = context;
+	struct call first = add_call(work->rig, work->add, 0), second = first;
+	uint32_t count = COUNT;
+	struct dw_tensor tensor;
+	int result;
+
+	(void)args;
+	(void)config;
+	result = dw_chip_alloc(orch, 0, DW_FLOAT32, &count, 1, &tensor);
+	if (result < 0)
+		return result;
+	first.tensor[2] = tensor;
+	second.tensor[0] = tensor;
+	first.options.worker = second.options.worker = 0;
+	result = submit_call(orch, &first, NULL);
+	return result ? result : submit_call(orch, &second, NULL);
+}
+
+TEST(tensors_stay_on_an_opencl_device)
+{
+	struct dw_chip_options chips[1] = { { .driver = "opencl" } };
+	struct rig rig;
+
+	if (opencl_missing())
+		SKIP(opencl_missing());
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 1);
+	struct resident work = {
+		.rig = &rig,
+		.add = image_of(&rig, "opencl", NULL, opencl_add, "vector_add", signature_add, 3),
+	};
+
+	REQUIRE(rig_init(&rig) == 0);
+	if (!CHECK_EQ(dw_worker_run(rig.node, orch_opencl_resident, NULL, NULL, &work), 0))
+		printf("# %s\n", dw_strerror_last());
+	for (int i = 0; i < COUNT; i++)
+		REQUIRE(rig.c[i] == rig.a[i] + rig.b[i] + rig.b[i]);
+	rig_destroy(&rig);
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Deadlines of tasks, runs, init and close: what hangs or was stopped is found by them, killed, and named. */
+#include "failure.h"
+
+static struct dw_submit_options within(uint64_t ns)
+{
+	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+
+	options.timeout_ns = ns;
+	return options;
+}
+
+static int timed_run(struct order order, uint64_t least, uint64_t most)
+{
+	uint64_t start = now_ns(), took;
+	int result = chain_run(order);
+
+	took = now_ns() - start;
+	if (!CHECK(took >= least && took < most))
+		printf("# it took %llu ms\n", (unsigned long long)(took / MS));
+	return result;
+}
+
+/* -------------------------------------------------------------------- tasks */
+
+TEST(hung_sub_ends_at_its_deadline_and_is_named)
+{
+	chain_init(1, 1, 0, NULL);
+	CHECK_EQ(timed_run((struct order){ .how = BREAK_HANG, .options = within(50 * MS) }, 50 * MS,
+			   SECOND_NS), -ETIMEDOUT);
+	check_text("node0/sub0: task 1 \"deep\": ETIMEDOUT: ran longer than its deadline of 50 ms");
+	CHECK(!lives(heard()));
+	chain_destroy();
+}
+
+TEST(deadline_of_the_worker_holds_on_every_level)
+{
+	for (unsigned depth = 0; depth < 4; depth++) {
+		struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+		pid_t bottom;
+
+		options.timeout_ns = 100 * MS;
+		chain_init(4, 1, 0, &options);
+		CHECK_EQ(timed_run((struct order){ .depth = depth, .how = BREAK_HANG }, 100 * MS,
+				   2 * SECOND_NS), -ETIMEDOUT);
+		check_text("ETIMEDOUT: ran longer than its deadline of 100 ms");
+		bottom = heard();
+		CHECK(bottom > 0 && gone_within(bottom, SECOND_NS));
+		chain_destroy();
+	}
+}
+
+TEST(deadline_of_a_nested_task_kills_its_whole_subtree)
+{
+	pid_t bottom;
+
+	chain_init(4, 1, 0, NULL);
+	CHECK_EQ(timed_run((struct order){ .depth = 3, .how = BREAK_HANG, .options = within(100 * MS),
+					   .options_on_the_way = true }, 100 * MS, 2 * SECOND_NS),
+		 -ETIMEDOUT);
+	check_text("cluster0/supernode0: task 1 \"deep\": ETIMEDOUT");
+	bottom = heard();
+	CHECK(bottom > 0 && gone_within(bottom, SECOND_NS));
+	chain_destroy();
+}
+
+/* The nested Worker is a thread and cannot be killed; what it waits for can. */
+TEST(deadline_of_a_nested_thread_kills_the_processes_below)
+{
+	pid_t bottom;
+
+	chain_init(3, 1, 1, NULL);
+	CHECK_EQ(timed_run((struct order){ .depth = 2, .how = BREAK_HANG, .options = within(100 * MS),
+					   .options_on_the_way = true }, 100 * MS, 2 * SECOND_NS),
+		 -ETIMEDOUT);
+	bottom = heard();
+	CHECK(bottom > 0 && gone_within(bottom, SECOND_NS));
+	chain_destroy();
+}
+
+/* Threads are told: a callable that asks ends its task with the deadline's error. */
+TEST(deadline_of_a_thread_is_told_to_its_callable)
+{
+	chain_init(1, 1, 1, NULL);
+	CHECK_EQ(timed_run((struct order){ .how = BREAK_ASK, .options = within(50 * MS) }, 50 * MS,
+			   SECOND_NS), -ETIMEDOUT);
+	check_text("node0/sub0: task 1 \"deep\": ETIMEDOUT");
+	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
+	chain_destroy();
+}
+
+TEST(stopped_child_is_found_by_the_deadline)
+{
+	for (unsigned stopped = 0; stopped < 3; stopped++) {
+		struct order order = { .depth = 2, .how = BREAK_HANG, .options = within(200 * MS),
+				       .options_on_the_way = true };
+		struct dw_run *run;
+		pid_t bottom;
+
+		chain_init(3, 1, 0, NULL);
+		run = chain_start(&order, 0);
+		bottom = heard();
+		kill(stopped ? pid_of(chain_path(stopped)) : bottom, SIGSTOP);
+		CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);
+		CHECK(gone_within(bottom, SECOND_NS));
+		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+		chain_destroy();
+	}
+}
+
+/* It never starts what it was given: at the deadline that goes to the other. */
+TEST(child_that_was_stopped_while_idle_loses_its_task_at_the_deadline)
+{
+	uint64_t start = now_ns();
+	char path[128];
+
+	chain_init(1, 2, 0, NULL);
+	snprintf(path, sizeof(path), "%s/sub0", chain_path(0));
+	kill(pid_of(path), SIGSTOP);
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT, .options = within(100 * MS) }), 0);
+	CHECK_EQ(chain.cells[0], 10);
+	CHECK(now_ns() - start < 5 * SECOND_NS);
+	chain_destroy();
+}
+
+TEST(task_that_ran_too_long_is_retried)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_submit_options submit = within(50 * MS);
+
+	options.restart = DW_RESTART_ON_DEATH;
+	submit.retries = 1;
+	chain_init(1, 1, 0, &options);
+	CHECK_EQ(timed_run((struct order){ .how = BREAK_HANG, .options = submit }, 100 * MS,
+			   2 * SECOND_NS), -ETIMEDOUT);
+	check_text("(attempt 2)");
+	CHECK(heard() != heard());
+	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
+	chain_destroy();
+}
+
+/* --------------------------------------------------------------------- runs */
+
+TEST(deadline_of_a_run_ends_what_asks)
+{
+	struct order order = { .depth = 0, .how = BREAK_ASK };
+	uint64_t start;
+	struct dw_run *run;
+
+	for (unsigned threads = 0; threads < 2; threads++) {
+		chain_init(1, 1, threads, NULL);
+		start = now_ns();
+		run = chain_start(&order, 100 * MS);
+		CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);
+		CHECK(now_ns() - start >= 100 * MS && now_ns() - start < SECOND_NS);
+		check_text("deadline");
+		CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
+		chain_destroy();
+	}
+}
+
+TEST(deadline_of_a_run_reaches_down_four_levels)
+{
+	struct order order = { .depth = 3, .how = BREAK_ASK };
+	uint64_t start;
+	struct dw_run *run;
+
+	chain_init(4, 1, 0, NULL);
+	start = now_ns();
+	run = chain_start(&order, 200 * MS);
+	CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);
+	CHECK(now_ns() - start >= 200 * MS && now_ns() - start < 2 * SECOND_NS);
+	CHECK_EQ(chain_run((struct order){ .depth = 3, .how = BREAK_NOT }), 0);
+	chain_destroy();
+}
+
+/* ---------------------------------------------------------------------- init */
+
+static struct dw_worker *with_chip(struct dw_worker *below, const char *options, uint64_t init,
+				   uint64_t close_ns)
+{
+	static struct dw_chip_options chip;
+	struct dw_worker_options o = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *worker = NULL;
+
+	chip = (struct dw_chip_options){ .driver = beside("fixtures/bad_chip.so"), .options = options };
+	set_small(&o);
+	o.subs = 1;
+	o.init_timeout_ns = init;
+	o.close_timeout_ns = close_ns;
+	o.chips = below ? NULL : &chip;
+	o.chip_count = !below;
+	CHECK_EQ(dw_worker_create(below ? DW_LEVEL_POD : DW_LEVEL_NODE, &o, &worker), 0);
+	if (below)
+		CHECK_EQ(dw_worker_add_child(worker, below, NULL), 0);
+	return worker;
+}
+
+TEST(hung_init_ends_at_its_deadline_and_names_who_was_not_ready)
+{
+	for (unsigned levels = 1; levels <= 2; levels++) {
+		struct dw_worker *root = with_chip(NULL, "open=hang", 300 * MS, 0);
+		unsigned fds = count_fds();
+		uint64_t start;
+
+		if (levels == 2)
+			root = with_chip(root, NULL, 400 * MS, 0);
+		start = now_ns();
+		CHECK_EQ(dw_worker_init(root), -ETIMEDOUT);
+		CHECK(now_ns() - start >= 200 * MS && now_ns() - start < 2 * SECOND_NS);
+		check_text(levels == 2 ? "pod0/node0/chip0: not ready after 300 ms" :
+			   "node0/chip0: not ready after 300 ms");
+		CHECK_EQ(descendants(NULL, 0), 0);
+		CHECK_EQ(count_fds(), fds);
+		dw_worker_destroy(root);
+	}
+}
+
+/* --------------------------------------------------------------------- close */
+
+TEST(close_names_what_it_had_to_kill_and_is_bounded)
+{
+	for (unsigned depth = 0; depth < 4; depth++) {
+		struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+		struct order order = { .depth = depth, .how = BREAK_HANG };
+		struct dw_run *run;
+		uint64_t start;
+		pid_t bottom;
+
+		options.close_timeout_ns = 400 * MS;
+		chain_init(4, 1, 0, &options);
+		run = chain_start(&order, 0);
+		bottom = heard();
+		start = now_ns();
+		CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
+		CHECK(now_ns() - start < 1500 * MS);
+		check_text(chain_path(depth ? 1 : 0));
+		CHECK(!lives(bottom));
+		CHECK(dw_run_wait(run) < 0);
+		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+		chain_destroy();
+	}
+}
+
+TEST(close_of_a_stopped_tree_is_bounded)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	pid_t pids[64];
+	unsigned count;
+	uint64_t start;
+
+	options.close_timeout_ns = 300 * MS;
+	chain_init(3, 2, 0, &options);
+	count = descendants(pids, 64);
+	for (unsigned i = 0; i < count; i++)
+		kill(pids[i], SIGSTOP);
+	start = now_ns();
+	CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
+	CHECK(now_ns() - start < 6 * SECOND_NS);
+	for (unsigned i = 0; i < count; i++)
+		CHECK(!lives(pids[i]));
+	chain_destroy();
+}
+
+TEST(close_of_a_thread_that_hangs_says_that_it_cannot_be_killed)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct order order = { .how = BREAK_SLOW };
+	struct dw_run *run;
+
+	options.close_timeout_ns = 20 * MS;
+	chain_init(1, 1, 1, &options);
+	run = chain_start(&order, 0);
+	heard();
+	CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
+	check_text("node0/sub0");
+	/* It was only slow. The object stays, since the thread uses it. */
+	dw_run_wait(run);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * A child that writes nonsense over everything that it shares but the arena: its
+ * parent finds it and kills it, and goes on; its siblings notice nothing.
+ */
+#include "failure.h"
+
+enum madness { MAD_RANDOM, MAD_ONES, MAD_ZEROES, MAD_ONE_WORD, MAD_KINDS };
+
+static uint64_t state;
+
+static uint32_t next_random(void)
+{
+	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (uint32_t)(state >> 33);
+}
+
+/* Shared mappings that are small are the mailbox and the hub's line; the arena is large. */
+static void scribble(enum madness madness)
+{
+	unsigned long begin, end;
+	char line[512];
+	FILE *maps = fopen("/proc/self/maps", "re");
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		uint32_t *words;
+		size_t count;
+
+		if (!strstr(line, "rw-s") || sscanf(line, "%lx-%lx", &begin, &end) != 2 ||
+		    end - begin >= 1 << 20)
+			continue;
+		words = (uint32_t *)begin;
+		count = (end - begin) / sizeof(*words);
+		if (madness == MAD_ONE_WORD) {
+			words[next_random() % (count < 512 ? count : 512)] = next_random();
+			continue;
+		}
+		for (size_t i = 0; i < count; i++)
+			words[i] = madness == MAD_RANDOM ? next_random() :
+				   madness == MAD_ONES ? 0xffffffff : 0;
+	}
+	if (maps)
+		fclose(maps);
+}
+
+static int sub_mad(const struct dw_args *args, void *context)
+{
+	int64_t *cell = dw_args_data(args, 0);
+	enum madness madness = (enum madness)(dw_args_int(args, 0) % MAD_KINDS);
+
+	(void)context;
+	state = (uint64_t)dw_args_int(args, 0) * 77 + 13;
+	*cell = 1;
+	for (int i = 0; i < 10; i++)
+		scribble(madness);
+	return 0;
+}
+
+static dw_callable mad, add;
+static int64_t seed;
+
+static int orch_mad(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
+{
+	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	int result;
+
+	(void)args;
+	(void)config;
+	(void)context;
+	/* What lost its mind may also never come back. */
+	options.timeout_ns = 300 * MS;
+	result = submit_one(orch, mad, &chain.cells[0], DW_INOUT, seed, &options, NULL);
+	for (int i = 0; i < 60 && result == 0; i++)
+		result = submit_one(orch, add, &chain.cells[1 + i % 20], DW_INOUT, 1, &options, NULL);
+	return result;
+}
+
+static int orch_sane(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	(void)context;
+	for (int i = 0; i < 60 && result == 0; i++)
+		result = submit_one(orch, add, &chain.cells[30 + i % 20], DW_INOUT, 1, NULL, NULL);
+	return result;
+}
+
+TEST(mad_child_is_killed_and_replaced_and_nobody_else_notices)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	unsigned bad = 0;
+
+	options.restart = DW_RESTART_ON_DEATH;
+	options.restart_limit = 1000;
+	for (int round = 0; round < 40; round++) {
+		int64_t sum = 0;
+		int result;
+
+		seed = round;
+		chain_create(1, 2, 0, &options);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "mad", sub_mad, NULL, &mad), 0);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "add", sub_add, NULL, &add), 0);
+		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+		result = dw_worker_run(chain.worker[0], orch_mad, NULL, NULL, NULL);
+		/* An error that it has made up and that makes sense is its own. */
+		CHECK(result <= 0);
+		if (result)
+			CHECK_STR(dw_strerror_last(), "node0/sub");
+		bad += result != 0;
+		/* It may have missed a frame for good: what the mad one was given is lost with it, no more. */
+		if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_sane, NULL, NULL, NULL), 0))
+			printf("# seed %d: %s\n", round, dw_strerror_last());
+		for (int i = 0; i < 20; i++)
+			sum += chain.cells[30 + i];
+		CHECK_EQ(sum, 60);
+		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+		chain_destroy();
+	}
+	printf("# %u of 40 mad children were found out\n", bad);
+	CHECK(bad > 10);
+}
+
+static int orch_only_mad(struct dw_orch *orch, const struct dw_args *args,
+			 const struct dw_config *config, void *context)
+{
+	(void)args;
+	(void)config;
+	(void)context;
+	return submit_one(orch, mad, &chain.cells[0], DW_INOUT, MAD_ONES, NULL, NULL);
+}
+
+TEST(mad_child_is_reported_as_such)
+{
+	int result;
+
+	chain_create(1, 1, 0, NULL);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "mad", sub_mad, NULL, &mad), 0);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+	result = dw_worker_run(chain.worker[0], orch_only_mad, NULL, NULL, NULL);
+	CHECK_EQ(result, -EOWNERDEAD);
+	check_text("node0/sub0: task 1: EOWNERDEAD: killed by SIGKILL, pid ");
+	check_text("(mailbox 0: ");
+	chain_destroy();
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The job: on each level a chain of tasks, cell k = cell k-1 + 1, on sub workers,
+ * and one task for each nested Worker, which does the same below with cells of
+ * its own. Repeating a task changes nothing, so a run that returns 0 has exactly one right result;
+ * one that does not has cells that are right or were never written.
+ */
+#include "../runtime/runtime.h"
+#include "job.h"
+
+#define MS 1000000ULL
+#define CELLS 512			/* per Worker */
+
+static int64_t *cells;
+static dw_callable step, below;
+static struct shape shape;
+
+uint32_t random_below(uint64_t *state, uint32_t limit)
+{
+	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (uint32_t)((*state >> 33) % limit);
+}
+
+void shape_choose(struct shape *s, uint64_t seed)
+{
+	uint64_t state = seed;
+
+	for (int i = 0; i < 4; i++)
+		random_below(&state, 2);
+	memset(s, 0, sizeof(*s));
+	s->seed = seed;
+	s->crowd = random_below(&state, 8) == 0;
+	s->levels = s->crowd ? 1 : 1 + random_below(&state, LEVELS_MOST);
+	s->subs = s->crowd ? 64 : 1 + random_below(&state, 4);
+	s->threads = random_below(&state, 3) ? 0 : random_below(&state, 1u << s->levels);
+	s->restart = random_below(&state, 3) != 0;
+	s->retries = random_below(&state, 2) ? random_below(&state, 8) : 0;
+	s->runs = 1 + random_below(&state, 20);
+	s->tasks = 1 + random_below(&state, CELLS - 2);
+}
+
+void shape_print(const struct shape *s, char *text, unsigned space)
+{
+	snprintf(text, space, "seed %llu: %u levels, %u subs each, threads %#x, %s, retries %u, "
+		 "%u runs of %u tasks", (unsigned long long)s->seed, s->levels, s->subs, s->threads,
+		 s->restart ? "restart" : "no restart", s->retries, s->runs, s->tasks);
+}
+
+static void wrong(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+static void wrong(const char *format, ...)
+{
+	char text[1200];
+	va_list list;
+
+	shape_print(&shape, text, sizeof(text));
+	va_start(list, format);
+	fprintf(stderr, "# %s: ", text);
+	vfprintf(stderr, format, list);
+	fprintf(stderr, "\n");
+	va_end(list);
+	_exit(OUTCOME_WRONG);
+}
+
+/* tensor 1 = tensor 0 + 1, and some work */
+static int sub_step(const struct dw_args *args, void *context)
+{
+	const int64_t *from = dw_args_data(args, 0);
+	int64_t *to = dw_args_data(args, 1);
+	uint64_t end = now_ns() + (uint64_t)dw_args_int(args, 0);
+
+	(void)context;
+	while (now_ns() < end)
+		;
+	*to = *from + 1;
+	return 0;
+}
+
+static void set_options(struct dw_submit_options *options, unsigned level)
+{
+	*options = DW_SUBMIT_OPTIONS;
+	options->retries = shape.retries;
+	/* A stopped child is found by this; who is above leaves time for it. */
+	options->timeout_ns = 250 * MS << (2 * (shape.levels - level));
+}
+
+static int submit_step(struct dw_orch *orch, unsigned level, unsigned k)
+{
+	struct dw_tensor from = scalar_tensor(&cells[level * CELLS + k]);
+	struct dw_tensor to = scalar_tensor(&cells[level * CELLS + k + 1]);
+	struct dw_submit_options options;
+	struct dw_args *args;
+	int result;
+
+	set_options(&options, shape.levels);
+	dw_args_create(&args);
+	dw_args_add_tensor(args, &from, DW_INPUT);
+	dw_args_add_tensor(args, &to, DW_INOUT);
+	dw_args_add_int(args, (int64_t)(shape.seed + k) % 20000);
+	result = dw_submit(orch, step, args, &options, NULL);
+	dw_args_destroy(args);
+	return result;
+}
+
+static int submit_below(struct dw_orch *orch, unsigned level)
+{
+	struct dw_submit_options options;
+	struct dw_tensor tensor;
+	uint32_t count = (shape.levels - level - 1) * CELLS;
+	struct dw_args *args;
+	int result;
+
+	set_options(&options, level + 1);
+	dw_tensor_init(&tensor, &cells[(level + 1) * CELLS], DW_INT64, &count, 1);
+	dw_args_create(&args);
+	dw_args_add_tensor(args, &tensor, DW_INOUT);
+	dw_args_add_int(args, level + 1);
+	result = dw_submit(orch, below, args, &options, NULL);
+	dw_args_destroy(args);
+	return result;
+}
+
+static int orch_level(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	unsigned level = args && dw_args_scalar_count(args) ? (unsigned)dw_args_int(args, 0) : 0;
+	int result = 0;
+
+	(void)config;
+	(void)context;
+	if (level + 1 < shape.levels)
+		result = submit_below(orch, level);
+	/* Chains of eight, side by side. */
+	for (unsigned k = 0; k < shape.tasks && result == 0; k++)
+		if (k % 8 != 7)
+			result = submit_step(orch, level, k);
+	return result;
+}
+
+static struct dw_worker *build(void)
+{
+	struct dw_worker *worker = NULL, *child;
+	void *memory;
+
+	for (unsigned i = shape.levels; i-- > 0; ) {
+		struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+
+		options.subs = shape.subs;
+		options.mode = shape.threads >> i & 1 ? DW_THREAD : DW_PROCESS;
+		options.heap_ring_bytes = 1 << 20;
+		options.arena_bytes = 8 << 20;
+		options.restart = shape.restart ? DW_RESTART_ON_DEATH : DW_RESTART_NEVER;
+		options.restart_limit = 1000;
+		options.init_timeout_ns = 10000 * MS;
+		options.close_timeout_ns = 2000 * MS;
+		child = worker;
+		if (dw_worker_create(DW_LEVEL_NODE + shape.levels - 1 - i, &options, &worker) < 0 ||
+		    (child && dw_worker_add_child(worker, child, NULL) < 0))
+			wrong("create: %s", dw_strerror_last());
+	}
+	if (dw_callable_register_sub(worker, "step", sub_step, NULL, &step) < 0 ||
+	    dw_callable_register_orch(worker, "below", orch_level, NULL, &below) < 0 ||
+	    dw_buffer_create(worker, LEVELS_MOST * CELLS * sizeof(*cells), &memory) < 0)
+		wrong("register: %s", dw_strerror_last());
+	cells = memory;
+	return worker;
+}
+
+static bool is_true(int error, const char *text)
+{
+	switch (error) {
+	case -EOWNERDEAD:
+		return strstr(text, "killed by SIG") || strstr(text, "its spawner died") ||
+		       strstr(text, "exited with status");
+	case -ETIMEDOUT:
+		return strstr(text, "deadline") || strstr(text, "timeout");
+	case -ENODEV:
+		return strstr(text, "no worker") || strstr(text, "must run there") ||
+		       strstr(text, "can take");
+	}
+	return false;
+}
+
+static void check_cells(bool complete, unsigned run)
+{
+	for (unsigned level = 0; level < shape.levels; level++) {
+		for (unsigned k = 0; k < shape.tasks; k++) {
+			int64_t cell = cells[level * CELLS + k + 1], expected = k % 8 + 1;
+
+			if (k % 8 == 7)
+				continue;
+			if (cell != expected && (complete || cell != 0))
+				wrong("run %u: cell %u of level %u is %lld, not %lld", run, k, level,
+				      (long long)cell, (long long)expected);
+		}
+	}
+}
+
+/* The ends of chains belong to nobody: the next chain begins with 0. */
+static enum outcome run_all(struct dw_worker *root)
+{
+	enum outcome outcome = OUTCOME_RIGHT;
+
+	for (unsigned run = 0; run < shape.runs; run++) {
+		int result;
+
+		memset(cells, 0, LEVELS_MOST * CELLS * sizeof(*cells));
+		result = dw_worker_run(root, orch_level, NULL, NULL, NULL);
+		if (result && !is_true(result, dw_strerror_last()))
+			wrong("run %u: %s: %s", run, strerror(-result), dw_strerror_last());
+		check_cells(result == 0, run);
+		if (result)
+			outcome = OUTCOME_ERRORS;
+	}
+	return outcome;
+}
+
+void job_main(const struct shape *chosen, int ready)
+{
+	enum outcome outcome = OUTCOME_ERRORS;
+	unsigned fds, left;
+	struct dw_worker *root;
+	int result;
+
+	shape = *chosen;
+	fds = count_dir("/proc/self/fd");
+	root = build();
+	result = dw_worker_init(root);
+	if (result < 0 && !is_true(result, dw_strerror_last()))
+		wrong("init: %s: %s", strerror(-result), dw_strerror_last());
+	if (write(ready, "r", 1) != 1)
+		wrong("nobody listens");
+	if (result == 0)
+		outcome = run_all(root);
+	result = dw_worker_close(root);
+	if (result < 0 && result != -ETIMEDOUT)
+		wrong("close: %s", dw_strerror_last());
+	dw_worker_destroy(root);
+	left = descendants(NULL, 0);
+	if (left)
+		wrong("%u processes are left after close", left);
+	if (count_dir("/proc/self/fd") != fds)
+		wrong("%u descriptors instead of %u after close", count_dir("/proc/self/fd"), fds);
+	_exit(outcome);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Rounds of random trees and random signals: stress SECONDS [SEED [ROUNDS]]. Each round is a
+ * process of its own (job.c). This one kills, stops and continues what is below it, in some
+ * rounds the round's process itself, and knows by a pipe that all inherit when the last is gone.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include "../runtime/runtime.h"
+#include "job.h"
+
+#define MS 1000000ULL
+#define ROUND_NS 40000000000ULL		/* longer is a hang */
+#define GONE_NS 3000000000ULL		/* this machine may be overloaded by others, too */
+#define STOPPED_MOST 16
+
+static struct {
+	unsigned right, errors, wrong, hangs, parents_killed, left;
+	unsigned kills, stops;
+	uint64_t slowest_end;
+} total;
+
+static struct { int pidfd; uint64_t until; } stopped[STOPPED_MOST];
+static unsigned stopped_count;
+
+static void send_to(int pidfd, int signal_number)
+{
+	syscall(SYS_pidfd_send_signal, pidfd, signal_number, NULL, 0);
+}
+
+static void continue_stopped(bool all)
+{
+	for (unsigned i = 0; i < stopped_count; ) {
+		if (!all && now_ns() < stopped[i].until) {
+			i++;
+			continue;
+		}
+		send_to(stopped[i].pidfd, SIGCONT);
+		close(stopped[i].pidfd);
+		stopped[i] = stopped[--stopped_count];
+	}
+}
+
+/* One signal to one descendant of `parent`. The pidfd is of the process that is looked at. */
+static void disturb(pid_t parent, uint64_t *state)
+{
+	pid_t pids[256];
+	unsigned count = 0, stop = random_below(state, 100) < 40;
+	int pidfd;
+
+	count = descendants(pids, 256);
+	if (count > 256)
+		count = 256;
+	if (!count)
+		return;
+	pids[0] = pids[random_below(state, count)];
+	pidfd = (int)syscall(SYS_pidfd_open, pids[0], 0);
+	if (pidfd < 0)
+		return;
+	if (pids[0] == parent || !descends(pids[0], parent)) {
+		close(pidfd);
+		return;
+	}
+	if (stop && stopped_count < STOPPED_MOST) {
+		send_to(pidfd, SIGSTOP);
+		stopped[stopped_count].pidfd = pidfd;
+		stopped[stopped_count++].until = now_ns() + random_below(state, 400) * MS;
+		total.stops++;
+		return;
+	}
+	send_to(pidfd, random_below(state, 5) ? SIGKILL : SIGSEGV);
+	total.kills++;
+	close(pidfd);
+}
+
+/* Touches a lot of memory and goes. */
+static pid_t start_hog(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		size_t bytes = 256 << 20;
+		char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		for (size_t i = 0; memory != MAP_FAILED && i < bytes; i += 4096)
+			memory[i] = 1;
+		_exit(0);
+	}
+	return pid;
+}
+
+/* Whether all ends of the pipe are closed within the time. */
+static bool all_gone(int end)
+{
+	struct pollfd fd = { .fd = end };
+	uint64_t start = now_ns();
+
+	if (poll(&fd, 1, (int)(GONE_NS / MS)) != 1)
+		return false;
+	if (now_ns() - start > total.slowest_end)
+		total.slowest_end = now_ns() - start;
+	return true;
+}
+
+static bool readable(int fd, unsigned ms)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, (int)ms) == 1;
+}
+
+static void judge(const struct shape *shape, int status, bool killed)
+{
+	char text[256];
+
+	if (killed && WIFSIGNALED(status))
+		total.parents_killed++;
+	else if (WIFEXITED(status) && WEXITSTATUS(status) == OUTCOME_RIGHT)
+		total.right++;
+	else if (WIFEXITED(status) && WEXITSTATUS(status) == OUTCOME_ERRORS)
+		total.errors++;
+	else {
+		shape_print(shape, text, sizeof(text));
+		printf("not ok - %s: status %#x\n", text, status);
+		total.wrong++;
+	}
+}
+
+static void one_round(uint64_t seed)
+{
+	uint64_t state = seed ^ 0x9e3779b97f4a7c15ULL, start = now_ns(), kill_at;
+	int lifeline[2], ready[2], status = 0;
+	struct shape shape;
+	bool killed, done = false;
+	pid_t parent, hog = 0;
+	char text[256];
+
+	shape_choose(&shape, seed);
+	shape_print(&shape, text, sizeof(text));
+	if (pipe(lifeline) < 0 || pipe2(ready, O_CLOEXEC) < 0)
+		exit(1);
+	fcntl(lifeline[0], F_SETFD, FD_CLOEXEC);
+	parent = fork();
+	if (parent == 0) {
+		close(lifeline[0]);
+		close(ready[0]);
+		job_main(&shape, ready[1]);
+	}
+	close(lifeline[1]);
+	close(ready[1]);
+	/* Half of the time init goes undisturbed. */
+	if (random_below(&state, 2))
+		readable(ready[0], 10000);
+	killed = random_below(&state, 4) == 0;
+	kill_at = now_ns() + random_below(&state, 300000) * 1000ULL;
+	if (random_below(&state, 10) == 0)
+		hog = start_hog();
+	while (!done) {
+		nanosleep(&(struct timespec){ 0, (long)(random_below(&state, 20000) + 100) * 1000 }, NULL);
+		continue_stopped(false);
+		if (killed && now_ns() >= kill_at)
+			kill(parent, SIGKILL);
+		done = waitpid(parent, &status, WNOHANG) == parent;
+		if (!done && random_below(&state, 3) == 0)
+			disturb(parent, &state);
+		if (!done && now_ns() - start > ROUND_NS) {
+			printf("not ok - %s: hangs\n", text);
+			total.hangs++;
+			kill(parent, SIGKILL);
+			waitpid(parent, &status, 0);
+			break;
+		}
+	}
+	if (done)
+		judge(&shape, status, killed);
+	/* While some are still stopped: they have to go, too. */
+	if (!all_gone(lifeline[0])) {
+		printf("not ok - %s: processes are left %llu ms after the end\n", text,
+		       (unsigned long long)(GONE_NS / MS));
+		total.left++;
+	}
+	continue_stopped(true);
+	close(lifeline[0]);
+	close(ready[0]);
+	if (hog > 0)
+		waitpid(hog, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : 60;
+	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : now_ns() % 1000000;
+	unsigned rounds = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : UINT32_MAX, round;
+	uint64_t end = now_ns() + seconds * 1000000000ULL;
+	unsigned failed, fds;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("# seed %llu\n", (unsigned long long)seed);
+	fds = count_dir("/proc/self/fd");
+	for (round = 0; round < rounds && now_ns() < end; round++)
+		one_round(seed + round);
+	if (count_dir("/proc/self/fd") != fds)
+		printf("# descriptors of the test itself: %u, before: %u\n",
+		       count_dir("/proc/self/fd"), fds);
+	printf("# %u rounds, %u children killed, %u stopped, %u parents killed; the last process was gone "
+	       "%.1f ms after its parent at the latest\n", round, total.kills, total.stops,
+	       total.parents_killed, (double)total.slowest_end / 1e6);
+	printf("# %u rounds had right results only, %u had errors that were true\n", total.right,
+	       total.errors);
+	failed = total.wrong + total.hangs + total.left;
+	printf("%u passed, %u failed\n", round - (failed > round ? round : failed), failed);
+	return failed != 0;
+}
