@@ -54,6 +54,7 @@ TOOL := $(B)/distworker
 TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tools/*.c))
 JOB_SO := $(patsubst tools/jobs/%.c,$(B)/jobs/%.so,$(wildcard tools/jobs/*.c))
 KERNEL_SO := $(patsubst tools/jobs/kernels/%.c,$(B)/jobs/kernels/%.so,$(wildcard tools/jobs/kernels/*.c))
+KERNEL_CL := $(patsubst tools/jobs/kernels/%.cl,$(B)/jobs/kernels/%.cl,$(wildcard tools/jobs/kernels/*.cl))
 JOB_DATA := $(B)/jobs/digits.csv.gz
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(wildcard docs/examples/*.c))
 
@@ -66,7 +67,7 @@ EXAMPLE_DRIVER_SO := $(patsubst docs/examples/chip-driver/%.c,$(B)/examples/libd
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all module tests drivers clean
-all: $(LIB) $(DRIVER_SO) $(TOOL) $(JOB_SO) $(KERNEL_SO) $(JOB_DATA) $(EXAMPLES)
+all: $(LIB) $(DRIVER_SO) $(TOOL) $(JOB_SO) $(KERNEL_SO) $(KERNEL_CL) $(JOB_DATA) $(EXAMPLES)
 drivers: $(DRIVER_SO)
 tests: $(UNIT) $(RUNTIME) $(FIXTURE_SO) $(EXAMPLE_DRIVER_SO)
 
@@ -110,6 +111,9 @@ $(B)/jobs/kernels/%.so: tools/jobs/kernels/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -Wl,-Bsymbolic -shared $< -o $@
+$(B)/jobs/kernels/%.cl: tools/jobs/kernels/%.cl
+	@mkdir -p $(@D)
+	@cp $< $@
 $(B)/jobs/%.gz: tools/jobs/%.gz
 	@mkdir -p $(@D)
 	@cp $< $@
@@ -199,6 +203,7 @@ install-user: all
 	$(INSTALL) -m 755 $(DRIVER_SO) $(DESTDIR)$(DRIVERDIR)
 	$(INSTALL) -m 755 $(JOB_SO) $(DESTDIR)$(DRIVERDIR)/jobs
 	$(INSTALL) -m 755 $(KERNEL_SO) $(DESTDIR)$(DRIVERDIR)/jobs/kernels
+	$(INSTALL) -m 644 $(KERNEL_CL) $(DESTDIR)$(DRIVERDIR)/jobs/kernels
 	$(INSTALL) -m 644 $(JOB_DATA) tools/jobs/digits.README $(DESTDIR)$(DRIVERDIR)/jobs
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(INSTALL) -m 644 tools/completion.bash \

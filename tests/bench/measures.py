@@ -254,7 +254,7 @@ def self_costs(path):
 def callgrind_run(mode, B, tasks, folder):
     for old in glob.glob(f"{folder}/out*"):
         os.unlink(old)
-    subprocess.run(["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={folder}/out",
+    subprocess.run(["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={folder}/out.%p",
                     "--fair-sched=yes", f"{B}/bench/pipeline", mode, "--tasks", str(tasks), "--warm", "2000"],
                    check=True, capture_output=True, env=dict(os.environ, BENCH_THREADS="1", DW_PROVIDER="futex"))
     total = {}

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -172,11 +173,9 @@ static double fd_trip(uint64_t count)
 		move(shared->fds[1][0], shared->fds[0][1], false);
 	start = spin_clock() - start;
 	waitpid(pid, NULL, 0);
-	for (int i = 0; i < 2; i++) {
-		close(shared->fds[i][0]);
-		if (shared->fds[i][1] != shared->fds[i][0])
-			close(shared->fds[i][1]);
-	}
+	/* Some of the four are the same. */
+	for (int i = 0; i < 4; i++)
+		close(shared->fds[i / 2][i % 2]);
 	return us(start, count);
 }
 
@@ -191,6 +190,18 @@ static double eventfd_trip(uint64_t count)
 {
 	for (int i = 0; i < 2; i++)
 		shared->fds[i][0] = shared->fds[i][1] = eventfd(0, 0);
+	return fd_trip(count);
+}
+
+static double socket_trip(uint64_t count)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		die("socketpair");
+	/* The child reads from and writes to one end, the parent the other. */
+	shared->fds[0][0] = shared->fds[1][1] = pair[0];
+	shared->fds[1][0] = shared->fds[0][1] = pair[1];
 	return fd_trip(count);
 }
 
@@ -463,11 +474,13 @@ static const struct row rows[] = {
 	{ "futex", futex_trip, 20000, QUIET, "µs/trip" },
 	{ "eventfd", eventfd_trip, 20000, QUIET, "µs/trip" },
 	{ "pipe", pipe_trip, 20000, QUIET, "µs/trip" },
+	{ "socket", socket_trip, 20000, QUIET, "µs/trip" },
 	{ "mailbox", mailbox_trip, 500000, QUIET, "µs/trip" },
 	{ "chain4", mailbox_chain4, 20000, QUIET, "µs/trip" },
 	{ "futex-1cpu", futex_trip, 50000, ONE_CPU, "µs/trip" },
 	{ "eventfd-1cpu", eventfd_trip, 50000, ONE_CPU, "µs/trip" },
 	{ "pipe-1cpu", pipe_trip, 50000, ONE_CPU, "µs/trip" },
+	{ "socket-1cpu", socket_trip, 50000, ONE_CPU, "µs/trip" },
 	{ "mailbox-1cpu", mailbox_trip, 50000, ONE_CPU, "µs/trip" },
 	{ "burst1", burst1, 4000000, QUIET, "M/s" },
 	{ "burst1-1cpu", burst1, 2000000, ONE_CPU, "M/s" },

@@ -95,6 +95,7 @@ ROWS = [
     versus("round trip, one CPU", "trip1cpu.median_us", "µs", "raw_futex_1cpu.value", 1.3,
            {"futex": "raw_futex_1cpu.value"}, text="≤ 1.3 x futex"),
     at_most("submit call, 2 in 1 out", "submit.us_per_call", "µs", 0.25, {"starpu": "starpu_submit1.us_per_call"}),
+    plain("submit call, CPU time", "submit.cpu_us_per_call", "µs"),
     at_most("system calls per task (strace)", "calls.per_task", "calls", 0.05),
     plain("system calls per task, parent's counters", "burst1.parent_calls_per_task", "calls"),
     plain("system calls per task, child's sleeps", "burst1.child_sleeps_per_task", "calls"),

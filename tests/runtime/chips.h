@@ -102,7 +102,7 @@ static inline struct dw_child_stats chip_stats(struct rig *rig, const char *path
 			return stats[i];
 	memset(&none, 0, sizeof(none));
 	printf("# no child %s\n", path);
-	CHECK(false);
+	unit_failures++;
 	return none;
 }
 

@@ -18,15 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 #include <distworker/distworker.h>
+#include "process.h"
 #include "../unit/unit.h"
-
-static inline uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
-}
 
 /* tensor[0] += scalar[0], int64 */
 static inline int sub_add(const struct dw_args *args, void *context)
@@ -95,14 +88,6 @@ static inline struct dw_worker *make_worker(uint32_t level, uint32_t subs, enum 
 	return worker;
 }
 
-static inline struct dw_tensor scalar_tensor(void *data)
-{
-	struct dw_tensor tensor;
-
-	dw_tensor_init(&tensor, data, DW_INT64, NULL, 0);
-	return tensor;
-}
-
 /* Submits callable(tensor INOUT, value). */
 static inline int submit_one(struct dw_orch *orch, dw_callable callable, void *data, enum dw_tag tag,
 			     int64_t value, const struct dw_submit_options *options, dw_task *task)
@@ -117,78 +102,6 @@ static inline int submit_one(struct dw_orch *orch, dw_callable callable, void *d
 	result = dw_submit(orch, callable, args, options, task);
 	dw_args_destroy(args);
 	return result;
-}
-
-static inline unsigned count_dir(const char *path)
-{
-	DIR *dir = opendir(path);
-	unsigned n = 0;
-
-	while (dir && readdir(dir))
-		n++;
-	if (dir)
-		closedir(dir);
-	return n;
-}
-
-static inline unsigned count_mappings(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "r");
-	unsigned n = 0;
-	int c;
-
-	while (maps && (c = getc(maps)) != EOF)
-		n += c == '\n';
-	if (maps)
-		fclose(maps);
-	return n;
-}
-
-/* Direct and indirect children of this process, by /proc/PID/stat; calls visit with each pid. */
-static inline int parent_of(pid_t pid)
-{
-	char path[64], line[512], *end;
-	FILE *file;
-	int ppid = -1;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "r");
-	if (!file)
-		return -1;
-	if (fgets(line, sizeof(line), file) && (end = strrchr(line, ')')))
-		sscanf(end + 1, " %*c %d", &ppid);
-	fclose(file);
-	return ppid;
-}
-
-static inline bool descends(pid_t pid, pid_t ancestor)
-{
-	while (pid > 1) {
-		pid = parent_of(pid);
-		if (pid == ancestor)
-			return true;
-	}
-	return false;
-}
-
-static inline unsigned descendants(pid_t *pids, unsigned space)
-{
-	DIR *dir = opendir("/proc");
-	struct dirent *entry;
-	unsigned n = 0;
-
-	while (dir && (entry = readdir(dir))) {
-		pid_t pid = atoi(entry->d_name);
-
-		if (pid > 0 && pid != getpid() && descends(pid, getpid())) {
-			if (n < space)
-				pids[n] = pid;
-			n++;
-		}
-	}
-	if (dir)
-		closedir(dir);
-	return n;
 }
 
 #endif

@@ -5,7 +5,9 @@
  * its own. Repeating a task changes nothing, so a run that returns 0 has exactly one right result;
  * one that does not has cells that are right or were never written.
  */
-#include "../runtime/runtime.h"
+#include <errno.h>
+#include <stdarg.h>
+#include "../runtime/process.h"
 #include "job.h"
 
 #define MS 1000000ULL
@@ -35,7 +37,7 @@ void shape_choose(struct shape *s, uint64_t seed)
 	s->threads = random_below(&state, 3) ? 0 : random_below(&state, 1u << s->levels);
 	s->restart = random_below(&state, 3) != 0;
 	s->retries = random_below(&state, 2) ? random_below(&state, 8) : 0;
-	s->runs = 1 + random_below(&state, 20);
+	s->runs = 1 + random_below(&state, 60);
 	s->tasks = 1 + random_below(&state, CELLS - 2);
 }
 

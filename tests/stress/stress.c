@@ -6,8 +6,11 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
-#include "../runtime/runtime.h"
+#include <sys/wait.h>
+#include "../runtime/process.h"
 #include "job.h"
 
 #define MS 1000000ULL
@@ -158,12 +161,12 @@ static void one_round(uint64_t seed)
 	if (random_below(&state, 10) == 0)
 		hog = start_hog();
 	while (!done) {
-		nanosleep(&(struct timespec){ 0, (long)(random_below(&state, 20000) + 100) * 1000 }, NULL);
+		nanosleep(&(struct timespec){ 0, (long)(random_below(&state, 6000) + 100) * 1000 }, NULL);
 		continue_stopped(false);
 		if (killed && now_ns() >= kill_at)
 			kill(parent, SIGKILL);
 		done = waitpid(parent, &status, WNOHANG) == parent;
-		if (!done && random_below(&state, 3) == 0)
+		if (!done && random_below(&state, 2))
 			disturb(parent, &state);
 		if (!done && now_ns() - start > ROUND_NS) {
 			printf("not ok - %s: hangs\n", text);

@@ -630,7 +630,7 @@ static void *kill_at_random(void *argument)
 		uint32_t i;
 
 		state = mix(state + 1);
-		rig_sleep(200000 + state % 3000000);
+		rig_sleep(1000000 + state % 10000000);
 		i = (uint32_t)(state >> 32) % killer->rig->count;
 		if (killer->rig->pids[i] > 0 && atomic_load(&killer->rig->go[i]) == 2) {
 			kill(killer->rig->pids[i], SIGKILL);

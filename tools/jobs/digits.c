@@ -48,7 +48,7 @@ static int pass_compute(struct pass *pass, uint32_t shard, struct dw_tensor *gra
 	struct dw_tensor label = tensor_of(NULL, DW_UINT8, rows, 0);
 	struct dw_tensor activation = tensor_of(NULL, DW_FLOAT32, rows, hidden);
 	struct dw_tensor delta = tensor_of(NULL, DW_FLOAT32, rows, MODEL_CLASSES + 1);
-	uint64_t first = pass->batch + shard * rows;
+	uint64_t first = pass->batch + shard * rows, shape[] = { rows, hidden };
 	struct operand gather[] = {
 		{ &pass->train_x, DW_INPUT }, { &pass->train_y, DW_INPUT },
 		{ &pass->order, DW_INPUT }, { &x, DW_OUTPUT }, { &label, DW_OUTPUT },
@@ -64,9 +64,9 @@ static int pass_compute(struct pass *pass, uint32_t shard, struct dw_tensor *gra
 	struct submission steps[] = {
 		{ job->gather, "gather", DW_ANY, 0, gather, COUNT_OF(gather), &first, 1 },
 		{ job->forward, "forward", DW_ANY, (uint32_t)job->block_dim,
-		  forward, COUNT_OF(forward), NULL, 0 },
+		  forward, COUNT_OF(forward), shape, COUNT_OF(shape) },
 		{ job->backward, "backward", DW_ANY, (uint32_t)job->block_dim,
-		  backward, COUNT_OF(backward), NULL, 0 },
+		  backward, COUNT_OF(backward), shape, COUNT_OF(shape) },
 	};
 	int err = 0;
 
@@ -105,10 +105,11 @@ static int pass_gradient(struct pass *pass, uint32_t shard, uint32_t count, uint
 	const struct digits *job = pass->job;
 	struct dw_tensor other = gradient_tensor(job);
 	struct operand operands[] = { { gradient, DW_INOUT }, { &other, DW_INPUT } };
+	uint64_t length = model_gradient((uint32_t)job->hidden);
 	struct submission add = {
 		pass->node->chip_count ? job->accumulate : job->add, "accumulate", DW_ANY,
 		pass->node->chip_count ? (uint32_t)job->block_dim : 0,
-		operands, COUNT_OF(operands), NULL, 0,
+		operands, COUNT_OF(operands), &length, pass->node->chip_count ? 1 : 0,
 	};
 	uint32_t half = count / 2;
 	int err;
@@ -374,29 +375,38 @@ static int register_kernel(const struct distworker_job_environment *environment,
 static int register_kernels(const struct distworker_job_environment *environment,
 			    struct digits *job)
 {
-	static const int32_t signatures[] = {
+	/* Scalars: rows, hidden; of accumulate: the length. Not every driver shows kernels a shape. */
+	static const int32_t forward[] = {
 		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT, DW_DIR_OUT,
-		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT,
-		DW_DIR_INOUT, DW_DIR_IN,
+		DW_DIR_SCALAR, DW_DIR_SCALAR,
 	};
+	static const int32_t backward[] = {
+		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT,
+		DW_DIR_SCALAR, DW_DIR_SCALAR,
+	};
+	static const int32_t accumulate[] = { DW_DIR_INOUT, DW_DIR_IN, DW_DIR_SCALAR };
 	int err;
 
 	if (!job->kernels) {
-		if (strcmp(environment->driver, "sim"))
+		const char *suffix = !strcmp(environment->driver, "sim") ? "so" :
+				     !strcmp(environment->driver, "opencl") ? "cl" : NULL;
+
+		if (!suffix)
 			return environment->fail(environment, ENOENT,
-				"digits has chip kernels for the driver sim only; for %s give an image "
-				"with -- --kernels FILE", environment->driver);
-		snprintf(job->kernel_path, sizeof(job->kernel_path), "%s/kernels/digits.so",
-			 environment->folder);
+				"digits has chip kernels for the drivers sim and opencl only; for %s "
+				"give an image with -- --kernels FILE", environment->driver);
+		snprintf(job->kernel_path, sizeof(job->kernel_path), "%s/kernels/digits.%s",
+			 environment->folder, suffix);
 		job->kernels = job->kernel_path;
 	}
-	err = register_kernel(environment, job, "digits_forward", signatures, 5, &job->forward);
+	err = register_kernel(environment, job, "digits_forward", forward, COUNT_OF(forward),
+			      &job->forward);
 	if (!err)
-		err = register_kernel(environment, job, "digits_backward", signatures + 5, 5,
-				      &job->backward);
+		err = register_kernel(environment, job, "digits_backward", backward,
+				      COUNT_OF(backward), &job->backward);
 	if (!err)
-		err = register_kernel(environment, job, "digits_accumulate", signatures + 10, 2,
-				      &job->accumulate);
+		err = register_kernel(environment, job, "digits_accumulate", accumulate,
+				      COUNT_OF(accumulate), &job->accumulate);
 	return err;
 }
 

@@ -132,7 +132,7 @@ struct distworker_mailbox_create {
 /*
  * DISTWORKER_MAILBOX_BIND: only the process `pid` (thread group, in the
  * caller's pid namespace) may attach to the mailbox.
- * DISTWORKER_MAILBOX_REARM: DEAD → FREE with the next generation; the memory
+ * DISTWORKER_MAILBOX_REARM: DEAD, or FREE and bound → FREE with the next generation, unbound; the memory
  * of the mailbox is zeroed; `pid` must be 0.
  */
 struct distworker_mailbox_bind {
@@ -172,7 +172,7 @@ struct distworker_mailbox_query {
 	__u64 sleeps;		/* out: times that the peer slept */
 	__u64 spins_won;	/* out: waits of the peer that ended while spinning */
 	__u64 spins_lost;	/* out: spins of the peer that ended in sleep */
-	__u64 sleep_ns;		/* out: time that the peer was asleep */
+	__u64 sleep_ns;		/* out: time that the peer was asleep, in steps of a jiffy */
 };
 
 /* Flags of distworker_hub_wait and distworker_endpoint_wait. */

@@ -364,9 +364,12 @@ void balance(struct engine *engine, struct pool *pool)
 			worth = TAKE_ASLEEP_NS;
 		}
 		from = i == NO_WORKER ? NULL : most_loaded(engine, pool);
-		if (!from ||
-		    from->load_ns - peer_entry(engine, from, from->head)->estimate_ns < worth)
+		if (!from)
 			return;
+		if (from->load_ns - peer_entry(engine, from, from->head)->estimate_ns < worth) {
+			straggler_watch(engine, pool);
+			return;
+		}
 		slot = take_from(engine, from, (from->any_waiting + 1) / 2);
 		if (!slot)
 			return;

@@ -46,12 +46,12 @@ void spin_init(struct spin *spin, uint32_t limit_ns)
 	spin->history[SPIN_AWAKE].window_ns = limit_ns;
 }
 
-uint32_t spin_window(struct spin *spin, enum spin_case which, bool crowded, bool invited)
+uint32_t spin_choose(struct spin *spin, enum spin_case which, bool crowded, bool invited)
 {
 	struct spin_history *history = &spin->history[which];
 	uint32_t window = history->window_ns;
 
-	if (spin->waits-- == 0) {
+	if (spin->waits == 0) {
 		spin->waits = COUNT_CPUS_EVERY;
 		spin->cpus = spin_cpus();
 	}

@@ -38,16 +38,32 @@ struct spin {
 };
 
 void spin_init(struct spin *spin, uint32_t limit_ns);
-/*
- * How long to spin now, in ns; 0: not at all. `crowded`: there is other work for
- * this CPU. `invited`: the other side spins as well, see WAKING_ATTEMPT_NS in spin.c.
- */
-uint32_t spin_window(struct spin *spin, enum spin_case which, bool crowded, bool invited);
+/* The part of spin_window() for those who have more than one CPU, or have to count again. */
+uint32_t spin_choose(struct spin *spin, enum spin_case which, bool crowded, bool invited);
 /* What became of it: the wait ended after `ns`, or did not end within the window. */
 void spin_won(struct spin *spin, enum spin_case which, uint32_t ns);
 void spin_lost(struct spin *spin, enum spin_case which);
 /* CPUs that the calling thread may run on. */
 uint32_t spin_cpus(void);
+
+/* Whether spinning makes any sense; counts the waits until the CPUs are counted again. */
+static inline bool spin_possible(struct spin *spin)
+{
+	if (spin->waits == 0)
+		return true;
+	spin->waits--;
+	return spin->cpus > 1;
+}
+
+/*
+ * How long to spin now, in ns; 0: not at all. `crowded`: there is other work for
+ * this CPU. `invited`: the other side spins as well, see WAKING_ATTEMPT_NS in spin.c.
+ */
+static inline uint32_t spin_window(struct spin *spin, enum spin_case which, bool crowded,
+				   bool invited)
+{
+	return spin_possible(spin) ? spin_choose(spin, which, crowded, invited) : 0;
+}
 
 static inline uint64_t spin_clock(void)
 {

@@ -119,8 +119,9 @@ static uint32_t moment(struct hub *hub, enum spin_case *which)
 	uint32_t window = 0, inviting;
 
 	/* A module does better than this case: it knows whether the peer runs. */
-	if (classify(hub, which) && !(*which == SPIN_WAKING && hub->ops->wake_and_wait))
-		window = spin_window(&hub->spin, *which, load_relaxed(&hub->line->crowded) != 0, false);
+	if (spin_possible(&hub->spin) && classify(hub, which) &&
+	    !(*which == SPIN_WAKING && hub->ops->wake_and_wait))
+		window = spin_choose(&hub->spin, *which, load_relaxed(&hub->line->crowded) != 0, false);
 	/* Stays until the next wait: the peer reads it after what ends this one. */
 	inviting = window && *which == SPIN_WAKING;
 	if (inviting != load_relaxed(&hub->line->inviting))

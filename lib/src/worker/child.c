@@ -186,7 +186,7 @@ int child_main(struct child *child, uint32_t generation, bool process)
 	}
 	link_send(child->link_child, LINK_READY, generation, 0, NULL);
 	if (child->kind == DW_CHILD_CHIP)
-		chip_serve(child, endpoint, chip);
+		chip_serve(child, generation, endpoint, chip);
 	else
 		serve(child, endpoint);
 	if (child->kind == DW_CHILD_WORKER) {

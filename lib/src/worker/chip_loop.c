@@ -275,22 +275,22 @@ static void refuse_all(struct chip_loop *loop)
 	} while (result != -ESHUTDOWN && result != -EOWNERDEAD);
 }
 
-static void leave_broken(struct chip_loop *loop)
+static void leave_broken(struct chip_loop *loop, uint32_t generation)
 {
 	struct child *child = loop->child;
 
 	fail_claimed(loop);
-	error_set(loop->broken, "%s", loop->why);
-	error_prefix(loop->broken, "%s: the device is out of order: ", child->path);
 	if (child->owner->options.mode == DW_THREAD) {
 		refuse_all(loop);
 		return;
 	}
 	/* The death of this process, which its parent hears of next, has this for a cause. */
-	link_send(child->link_child, LINK_ERROR, child->generation, loop->broken, error_text());
+	error_set(loop->broken, "the device is out of order: %s", loop->why);
+	link_send(child->link_child, LINK_ERROR, generation, loop->broken, error_text());
 }
 
-void chip_serve(struct child *child, struct endpoint *endpoint, struct chip *chip)
+void chip_serve(struct child *child, uint32_t generation, struct endpoint *endpoint,
+		struct chip *chip)
 {
 	struct chip_loop loop = {
 		.child = child, .endpoint = endpoint, .chip = chip, .depth = chip_depth(chip),
@@ -302,7 +302,7 @@ void chip_serve(struct child *child, struct endpoint *endpoint, struct chip *chi
 
 		any = collect(&loop) || any;
 		if (loop.broken) {
-			leave_broken(&loop);
+			leave_broken(&loop, generation);
 			return;
 		}
 		if (any)

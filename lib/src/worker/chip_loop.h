@@ -12,7 +12,8 @@ struct chip;
 
 /* Opens the device and loads the images that are registered for its driver. */
 int chip_start(struct child *child, struct chip **chip);
-void chip_serve(struct child *child, struct endpoint *endpoint, struct chip *chip);
+void chip_serve(struct child *child, uint32_t generation, struct endpoint *endpoint,
+		struct chip *chip);
 void chip_stop(struct chip *chip);
 /* A callable that is registered or unregistered later; those of other drivers are none of this chip's business. */
 int chip_add_callable(struct child *child, struct chip *chip, const struct callable *callable);

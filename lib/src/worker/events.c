@@ -49,8 +49,7 @@ static int ask_for(struct child *child)
 	child->spawn_wanted = result == -EAGAIN;
 	if (result == 0 || result == -EAGAIN)
 		return 0;
-	return error_set(result, "%s: its spawner does not answer: %s", child->path,
-			 error_name(-result));
+	return error_set(-EOWNERDEAD, "%s: its spawner died (%s)", child->path, error_name(-result));
 }
 
 int worker_spawn_locked(struct dw_worker *worker, struct child *child)
@@ -69,7 +68,7 @@ static void send_wanted(struct dw_worker *worker)
 		struct child *child = &worker->children[i];
 
 		if (child->spawn_wanted && child->state == CHILD_SPAWNING && ask_for(child) < 0)
-			child_failed(child, -EPIPE, error_text());
+			child_failed(child, -EOWNERDEAD, error_text());
 		if (child->spawn_wanted)
 			return;
 	}

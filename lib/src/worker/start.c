@@ -534,8 +534,7 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 		result = stop_processes(worker, deadline);
 	if (worker->engine)
 		engine_stop(worker->engine);
-	if (worker->spawner_pid > 0)
-		spawner_end(worker);
+	spawner_end(worker);
 	stop_nested(worker);
 	pthread_mutex_lock(&worker->lock);
 	worker->state = WORKER_CLOSED;

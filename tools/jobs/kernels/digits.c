@@ -2,7 +2,7 @@
 /*
  * Chip kernels of the digits job, as an image for the `sim` driver. Blocks share the
  * work by rows (forward) or by hidden units (backward), never a sum: the
- * result has the same bits for every block_dim.
+ * result has the same bits for every block_dim. digits.cl is the same for OpenCL.
  */
 #include <errno.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static void *data(const struct dw_tensor *tensor)
 }
 
 /*
- * in:  x [rows, 64], label [rows], parameters
+ * in:  x [rows, 64], label [rows], parameters; scalars: rows, hidden
  * out: activation [rows, hidden], delta [rows, 11]: probabilities minus target, loss
  */
 int digits_forward(const struct dw_sim_block *block, const struct dw_tensor *tensors,
@@ -98,7 +98,7 @@ static void backward_strip(const struct dw_tensor *tensors, uint32_t hidden, uin
 }
 
 /*
- * in:  x [rows, 64], activation [rows, hidden], delta [rows, 11], parameters
+ * in:  x [rows, 64], activation [rows, hidden], delta [rows, 11], parameters; scalars: rows, hidden
  * out: gradient, with the sum of the losses behind it
  */
 int digits_backward(const struct dw_sim_block *block, const struct dw_tensor *tensors,
@@ -125,7 +125,7 @@ int digits_backward(const struct dw_sim_block *block, const struct dw_tensor *te
 	return 0;
 }
 
-/* inout: sum; in: addend; both a gradient */
+/* inout: sum; in: addend; both a gradient; scalar: length */
 int digits_accumulate(const struct dw_sim_block *block, const struct dw_tensor *tensors,
 		      const uint64_t *scalars)
 {

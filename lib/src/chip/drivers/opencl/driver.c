@@ -53,6 +53,7 @@ static int device_setup(struct dw_chip_device *device, struct dw_chip_error *err
 	const cl_context_properties properties[] = {
 		CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform, 0
 	};
+	cl_device_fp_config floats = 0;
 	cl_ulong memory = 0;
 	cl_uint bits = 0;
 	char object[32];
@@ -71,6 +72,8 @@ static int device_setup(struct dw_chip_device *device, struct dw_chip_error *err
 	device->base_align = bits >= 8 ? bits / 8 : 1;
 	clGetDeviceInfo(device->device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(memory), &memory, NULL);
 	device->spare_limit = memory / 4;
+	clGetDeviceInfo(device->device, CL_DEVICE_SINGLE_FP_CONFIG, sizeof(floats), &floats, NULL);
+	device->exact_division = floats & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT;
 	return 0;
 }
 

@@ -96,6 +96,7 @@ struct dw_chip_device {
 	cl_command_queue commands;
 	uint64_t base_align;		/* of a part of a buffer, bytes */
 	bool float64;
+	bool exact_division;		/* can divide as IEEE says, if the compiler is told */
 	struct spare *spares[SIZE_CLASSES];
 	uint64_t spare_bytes, spare_limit;
 	struct resident *residents;	/* sorted by handle */

@@ -60,7 +60,7 @@ static int program_build(struct dw_chip_device *device, const struct dw_chip_ima
 			 cl_program *result, struct dw_chip_error *error)
 {
 	const char *source = spec->data;
-	char flags[KIT_VALUE_BYTES + 32];
+	char flags[KIT_VALUE_BYTES + 96];
 	cl_program program;
 	cl_int code;
 
@@ -75,7 +75,9 @@ static int program_build(struct dw_chip_device *device, const struct dw_chip_ima
 		return kit_fail(error, -ELIBBAD, "%.80s: %s failed with %s", image_name(spec),
 				is_spirv(spec) ? "clCreateProgramWithIL (does the device take SPIR-V?)" :
 						 "clCreateProgramWithSource", opencl_name(code));
-	snprintf(flags, sizeof(flags), "-cl-kernel-arg-info %s", device->options.flags);
+	snprintf(flags, sizeof(flags), "-cl-kernel-arg-info %s%s",
+		 device->exact_division ? "-cl-fp32-correctly-rounded-divide-sqrt " : "",
+		 device->options.flags);
 	code = clBuildProgram(program, 1, &device->device, flags, NULL, NULL);
 	if (code) {
 		code = build_fail(device, program, code, spec, error);

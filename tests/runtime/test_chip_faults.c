@@ -1,0 +1,639 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Chips that fail, hang, crash, are lost or killed: what the caller is told, and what goes on. */
+#include "chips.h"
+
+static const struct dw_chip_options one_sim[] = { { .driver = "sim" } };
+
+static bool mentions(const char *part)
+{
+	return strstr(dw_strerror_last(), part);
+}
+
+/* ------------------------------------------------------- faults on demand */
+
+/* Task 1 fails; task 2, which reads its result, is skipped; task 3 goes on. */
+static void fault_in(enum dw_mode mode, const char *options, int error, const char *text)
+{
+	struct dw_chip_options chips[1] = { { .driver = "sim", .options = options } };
+	struct call calls[3];
+	struct rig rig;
+
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
+	dw_callable add = sim_image(&rig, "vector_add");
+
+	REQUIRE(rig_init(&rig) == 0);
+	calls[0] = add_call(&rig, add, 0);
+	calls[0].options.name = "first";
+	calls[1] = add_call(&rig, add, 1);
+	dw_tensor_init(&calls[1].tensor[0], rig.c, DW_FLOAT32, &calls[0].tensor[0].shape[0], 1);
+	calls[2] = add_call(&rig, add, 2);
+	CHECK_EQ(run_calls(&rig, calls, 3), error);
+	check_text("node0/chip0: task 1 \"first\": ");
+	check_text(text);
+	CHECK(rig.c[COUNT] == 0);
+	CHECK_EQ(wrong(&rig, 2, 1), 0);
+	CHECK_EQ(chip_stats(&rig, "node0/chip0").tasks_failed, 1);
+	/* The device is as good as before. */
+	CHECK_EQ(run_calls(&rig, calls, 1), 0);
+	CHECK_EQ(wrong(&rig, 0, 1), 0);
+	rig_destroy(&rig);
+}
+
+TEST(a_kernel_that_fails_fails_its_task_alone)
+{
+	for (int mode = DW_PROCESS; mode <= DW_THREAD; mode++) {
+		fault_in((enum dw_mode)mode, "fail=1", -EIO, "EIO: kernel \"vector_add\" failed on demand");
+		fault_in((enum dw_mode)mode, "fail=1,async=1,depth=4", -EIO,
+			 "EIO: kernel \"vector_add\" failed on demand");
+	}
+}
+
+TEST(a_copy_that_fails_fails_its_task_alone)
+{
+	fault_in(DW_PROCESS, "copy_fail=2", -EIO, "EIO: ");
+	fault_in(DW_THREAD, "copy_fail=3", -EIO, "EIO: ");
+}
+
+TEST(the_text_of_a_kernel_arrives_with_path_and_task)
+{
+	struct call call;
+	struct rig rig;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	dw_callable fails = sim_image(&rig, "fails");
+
+	REQUIRE(rig_init(&rig) == 0);
+	call = out_call(&rig, fails, 0);
+	call.options.config.block_dim = 3;
+	CHECK_EQ(run_calls(&rig, &call, 1), -EDOM);
+	check_text("node0/chip0: task 1: EDOM: block 0 has no inverse");
+	rig_destroy(&rig);
+}
+
+/* Chip 0 breaks at its first call; what it had not started is done by chip 1. */
+static void taken_over(const char *options, int error, const char *text, uint64_t timeout_ns)
+{
+	struct dw_chip_options chips[2] = {
+		{ .driver = "sim", .options = options }, { .driver = "sim", .device = 1 },
+	};
+	struct call calls[30];
+	struct rig rig;
+	unsigned bad = 0;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 2);
+	dw_callable add = sim_image(&rig, "vector_add");
+
+	REQUIRE(rig_init(&rig) == 0);
+	for (unsigned i = 0; i < 30; i++)
+		calls[i] = add_call(&rig, add, i);
+	calls[0].options.worker = 0;
+	calls[0].options.timeout_ns = timeout_ns;
+	CHECK_EQ(run_calls(&rig, calls, 30), error);
+	check_text("node0/chip0: task 1: ");
+	check_text(text);
+	for (unsigned i = 0; i < 30; i++)
+		bad += wrong(&rig, i, 1) != 0;
+	/* An asynchronous device may have had two. */
+	CHECK(bad >= 1 && bad <= (strstr(options, "async") ? 2 : 1));
+	CHECK_EQ(chip_stats(&rig, "node0/chip0").alive, 0);
+	/* It is gone for good, and named when a task asks for it. */
+	CHECK_EQ(run_calls(&rig, calls, 1), -ENODEV);
+	check_text("node0/chip0 is gone: ");
+	CHECK_EQ(run_calls(&rig, calls + 1, 29), 0);
+	rig_destroy(&rig);
+}
+
+TEST(a_kernel_that_crashes_takes_its_chip_alone)
+{
+	taken_over("crash=1", -EOWNERDEAD, "EOWNERDEAD: killed by SIGSEGV, pid ", 0);
+	taken_over("crash=1,async=1", -EOWNERDEAD, "EOWNERDEAD: killed by SIGSEGV, pid ", 0);
+}
+
+TEST(a_kernel_that_hangs_ends_at_its_deadline_with_its_chip)
+{
+	taken_over("hang=1", -ETIMEDOUT, "ETIMEDOUT: ", 100 * MS);
+	taken_over("hang=1,async=1", -ETIMEDOUT, "ETIMEDOUT: ", 100 * MS);
+}
+
+TEST(a_lost_device_fails_what_it_had_and_leaves_the_rest_to_others)
+{
+	for (int async = 0; async < 2; async++) {
+		struct dw_chip_options chips[2] = {
+			{ .driver = "sim", .options = async ? "lost_after=3,delay_us=1000,async=1,depth=2" :
+							      "lost_after=3,delay_us=1000" },
+			{ .driver = "sim", .device = 1, .options = "delay_us=1000" },
+		};
+		struct call calls[40];
+		struct rig rig;
+		unsigned bad = 0;
+
+		rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 2);
+		dw_callable add = sim_image(&rig, "vector_add");
+
+		REQUIRE(rig_init(&rig) == 0);
+		for (unsigned i = 0; i < 40; i++)
+			calls[i] = add_call(&rig, add, i);
+		CHECK_EQ(run_calls(&rig, calls, 40), -ENODEV);
+		check_text("node0/chip0: task ");
+		check_text("ENODEV: sim device 0 is lost");
+		for (unsigned i = 0; i < 40; i++)
+			bad += wrong(&rig, i, 1) != 0;
+		/* Those that the device had; with two in flight that is at most two. */
+		CHECK(bad >= 1 && bad <= (async ? 2 : 1));
+		CHECK_EQ(run_calls(&rig, calls, 40), 0);
+		CHECK_EQ(wrong(&rig, 0, 40), 0);
+		calls[0].options.worker = 0;
+		CHECK_EQ(run_calls(&rig, calls, 1), -ENODEV);
+		check_text("node0/chip0 is gone: the device is out of order: sim device 0 is lost");
+		rig_destroy(&rig);
+	}
+}
+
+static void last_device_lost(enum dw_mode mode)
+{
+	struct dw_chip_options chips[1] = { { .driver = "sim", .options = "lost_after=3,delay_us=1000" } };
+	struct call calls[20];
+	struct rig rig;
+	unsigned good = 0;
+
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
+	dw_callable add = sim_image(&rig, "vector_add");
+
+	REQUIRE(rig_init(&rig) == 0);
+	for (unsigned i = 0; i < 20; i++)
+		calls[i] = add_call(&rig, add, i);
+	CHECK_EQ(run_calls(&rig, calls, 20), -ENODEV);
+	check_text("ENODEV: sim device 0 is lost");
+	for (unsigned i = 0; i < 20; i++)
+		good += wrong(&rig, i, 1) == 0;
+	CHECK_EQ(good, 3);
+	CHECK_EQ(run_calls(&rig, calls, 20), -ENODEV);
+	printf("# afterwards: %s\n", dw_strerror_last());
+	rig_destroy(&rig);
+}
+
+TEST(the_last_device_that_is_lost_leaves_nobody_waiting)
+{
+	last_device_lost(DW_PROCESS);
+	last_device_lost(DW_THREAD);
+}
+
+TEST(a_cancelled_run_reaches_a_kernel)
+{
+	struct call call;
+	struct rig rig;
+
+	say_prepare();
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	call = out_call(&rig, sim_image(&rig, "say_and_ask"), 0);
+	call.scalar[0] = (uint64_t)said[1];
+	call.scalars = 1;
+	struct batch batch = { .calls = &call, .count = 1 };
+	struct dw_run *run;
+
+	REQUIRE(rig_init(&rig) == 0);
+	REQUIRE(dw_worker_start(rig.node, orch_batch, NULL, NULL, &batch, NULL, &run) == 0);
+	CHECK(heard() > 0);
+	CHECK_EQ(dw_run_cancel(run), 0);
+	CHECK_EQ(dw_run_wait(run), -ECANCELED);
+	CHECK_EQ(chip_stats(&rig, "node0/chip0").alive, 1);
+	rig_destroy(&rig);
+}
+
+/* -------------------------------------------------------------------- killed */
+
+/* The chip's process is killed while it works; `wait` returns its pid when it does. */
+static void killed(struct rig *rig, struct call *call, pid_t (*wait)(struct rig *rig))
+{
+	struct batch batch = { .calls = call, .count = 1 };
+	uint64_t killed_at, took;
+	struct dw_run *run;
+	char pid_text[32];
+	pid_t pid;
+
+	REQUIRE(dw_worker_start(rig->node, orch_batch, NULL, NULL, &batch, NULL, &run) == 0);
+	pid = wait(rig);
+	REQUIRE(pid > 0);
+	killed_at = now_ns();
+	kill(pid, SIGKILL);
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	took = now_ns() - killed_at;
+	snprintf(pid_text, sizeof(pid_text), "pid %d", (int)pid);
+	check_text("node0/chip0: task 1 \"victim\": EOWNERDEAD: killed by SIGKILL, ");
+	check_text(pid_text);
+	printf("# %s, %llu us after the kill\n", dw_strerror_last(), (unsigned long long)took / 1000);
+	CHECK(took < 2000 * MS);
+	/* The sub worker and a run that needs no such chip are as before. */
+	CHECK_EQ(run_calls(rig, call, 1), -ENODEV);
+	check_text("node0");
+}
+
+static pid_t wait_said(struct rig *rig)
+{
+	(void)rig;
+	return heard();
+}
+
+TEST(a_killed_sim_chip_is_reported_with_path_signal_and_pid)
+{
+	struct call call;
+	struct rig rig;
+
+	say_prepare();
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	call = out_call(&rig, sim_image(&rig, "say_and_hang"), 0);
+	call.scalar[0] = (uint64_t)said[1];
+	call.scalars = 1;
+	call.options.name = "victim";
+	REQUIRE(rig_init(&rig) == 0);
+	killed(&rig, &call, wait_said);
+	rig_destroy(&rig);
+}
+
+/* User time of a process in clock ticks. */
+static unsigned long ticks_of(pid_t pid)
+{
+	char path[64], line[1024], *end;
+	unsigned long ticks = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (file && fgets(line, sizeof(line), file) && (end = strrchr(line, ')')))
+		sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu", &ticks);
+	if (file)
+		fclose(file);
+	return ticks;
+}
+
+/* A kernel that spins is seen by the time it takes; before that, the chip sleeps. */
+static pid_t wait_busy(struct rig *rig)
+{
+	pid_t pid = chip_stats(rig, "node0/chip0").pid;
+	unsigned long before = ticks_of(pid);
+
+	for (int i = 0; i < 10000 && ticks_of(pid) < before + 20; i++)
+		pause_ms(2);
+	return ticks_of(pid) >= before + 20 ? pid : 0;
+}
+
+TEST(a_killed_opencl_chip_is_reported_with_path_signal_and_pid)
+{
+	static const int32_t inout[] = { DW_DIR_INOUT };
+	struct dw_chip_options chips[1] = { { .driver = "opencl" } };
+	struct call call = { .options = DW_SUBMIT_OPTIONS };
+	struct rig rig;
+
+	if (opencl_missing())
+		SKIP(opencl_missing());
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 1);
+	call.callable = image_of(&rig, "opencl", NULL, opencl_add, "spin", inout, 1);
+	call.options.name = "victim";
+	call_tensor(&call, rig.c, DW_INT32, 2, DW_INOUT);
+	REQUIRE(rig_init(&rig) == 0);
+	/* Its compiler worked before; a first call that ends makes that sure. */
+	((int *)rig.c)[0] = 12345;
+	CHECK_EQ(run_calls(&rig, &call, 1), 0);
+	((int *)rig.c)[0] = 0;
+	killed(&rig, &call, wait_busy);
+	rig_destroy(&rig);
+}
+
+TEST(a_hung_opencl_kernel_ends_at_its_deadline)
+{
+	static const int32_t inout[] = { DW_DIR_INOUT };
+	struct dw_chip_options chips[2] = { { .driver = "opencl" }, { .driver = "sim" } };
+	struct call calls[2] = { { .options = DW_SUBMIT_OPTIONS } };
+	struct rig rig;
+
+	if (opencl_missing())
+		SKIP(opencl_missing());
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 2);
+	calls[0].callable = image_of(&rig, "opencl", NULL, opencl_add, "spin", inout, 1);
+	calls[0].options.timeout_ns = 300 * MS;
+	call_tensor(&calls[0], rig.c + COUNT, DW_INT32, 2, DW_INOUT);
+	calls[1] = add_call(&rig, sim_image(&rig, "vector_add"), 0);
+	REQUIRE(rig_init(&rig) == 0);
+	CHECK_EQ(run_calls(&rig, calls, 2), -ETIMEDOUT);
+	check_text("node0/chip0: task 1: ETIMEDOUT");
+	CHECK_EQ(wrong(&rig, 0, 1), 0);
+	rig_destroy(&rig);
+}
+
+/* ----------------------------------------------------------------------- pto */
+
+static char pto_folder[] = "/tmp/distworker-pto-XXXXXX", pto_options[4 * PATH_MAX], pto_log[64];
+
+static void pto_file(const char *name, const char *text)
+{
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", pto_folder, name);
+	file = fopen(path, "we");
+	if (!CHECK(file && fputs(text, file) >= 0))
+		exit(1);
+	fclose(file);
+}
+
+/* What the stand-in runtime expects (fixtures/pto_runtime.c); `mode` says how it misbehaves. */
+static void pto_prepare(const char *mode)
+{
+	if (strstr(pto_folder, "XXXXXX") && !mkdtemp(pto_folder))
+		abort();
+	pto_file("aicpu", "the aicpu binary");
+	pto_file("aicore", "the aicore binary, longer");
+	snprintf(pto_log, sizeof(pto_log), "%s/log", pto_folder);
+	unlink(pto_log);
+	setenv("PTO_LOG", pto_log, 1);
+	setenv("PTO_MODE", mode, 1);
+	snprintf(pto_options, sizeof(pto_options), "host=%s,aicpu=%s/aicpu,aicore=%s/aicore,sim_context=%s",
+		 fixture("pto_runtime"), pto_folder, pto_folder, fixture("pto_context"));
+}
+
+static void pto_clean(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "%s/aicpu", pto_folder);
+	unlink(command);
+	snprintf(command, sizeof(command), "%s/aicore", pto_folder);
+	unlink(command);
+	unlink(pto_log);
+	rmdir(pto_folder);
+	strcpy(strrchr(pto_folder, '-'), "-XXXXXX");
+}
+
+static dw_callable pto_image(struct rig *rig)
+{
+	static const int32_t signature[9] = { DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT };
+	struct dw_pto_image_options build = DW_OPTIONS(dw_pto_image_options);
+	struct dw_image_options options = DW_OPTIONS(dw_image_options);
+	static const unsigned char orchestration[] = { 0, 1, 2, 3, 4, 5, 6 };
+	dw_callable callable = 0;
+	void *image = NULL;
+
+	build.data = orchestration;
+	build.bytes = sizeof(orchestration);
+	build.entry = "orchestrate";
+	build.config_entry = "configure";
+	build.signature = signature;
+	build.signature_count = 9;
+	CHECK_EQ(dw_pto_image_build(&build, &image, &options.bytes), 0);
+	options.driver = "pto";
+	options.entry = "orchestrate";
+	options.data = image;
+	if (!CHECK_EQ(dw_callable_register_image(rig->node, &options, &callable), 0))
+		printf("# %s\n", dw_strerror_last());
+	free(image);
+	return callable;
+}
+
+static struct call pto_call(const struct rig *rig, dw_callable callable)
+{
+	struct call call = add_call(rig, callable, 0);
+	const uint64_t scalars[6] = { 3, 3, 0, 7, 0, 0xabcd0005 };
+
+	memcpy(call.scalar, scalars, sizeof(scalars));
+	call.scalars = 6;
+	call.options.config.block_dim = 3;
+	return call;
+}
+
+static void pto_rig(struct rig *rig, const char *mode, enum dw_mode children)
+{
+	struct dw_chip_options chips[2] = { { .driver = "pto", .device = 2 }, { .driver = "sim" } };
+
+	pto_prepare(mode);
+	chips[0].options = pto_options;
+	rig_create(rig, children, DW_RESTART_NEVER, chips, 2);
+}
+
+TEST(pto_adds_vectors_beside_sim)
+{
+	for (int mode = DW_PROCESS; mode <= DW_THREAD; mode++) {
+		struct call calls[2];
+		struct rig rig;
+
+		pto_rig(&rig, "", (enum dw_mode)mode);
+		calls[0] = pto_call(&rig, pto_image(&rig));
+		calls[1] = add_call(&rig, sim_image(&rig, "vector_add"), 1);
+		REQUIRE(rig_init(&rig) == 0);
+		if (!CHECK_EQ(run_calls(&rig, calls, 2), 0))
+			printf("# %s\n", dw_strerror_last());
+		CHECK_EQ(wrong(&rig, 0, 2), 0);
+		/* What it cannot take, by name. */
+		calls[0].tensor[0].dtype = DW_FLOAT64;
+		calls[0].tensor[0].shape[0] = COUNT / 2;
+		CHECK_EQ(run_calls(&rig, calls, 1), -ENOTSUP);
+		check_text("tensor 0 is float64, which chip pto:2 cannot take");
+		calls[0] = pto_call(&rig, calls[0].callable);
+		while (calls[0].tensors < 17)
+			call_tensor(&calls[0], rig.a, DW_FLOAT32, COUNT, DW_INPUT);
+		CHECK_EQ(run_calls(&rig, calls, 1), -E2BIG);
+		check_text("17 tensors are more than the 16 that chip pto:2 takes per call");
+		calls[0] = pto_call(&rig, calls[0].callable);
+		calls[0].options.config.aicpu_thread_num = 2;
+		calls[0].scalar[1] = 2;
+		CHECK_EQ(run_calls(&rig, calls, 1), -EIO);
+		check_text("run_runtime() returned -1");
+		rig_destroy(&rig);
+		pto_clean();
+	}
+}
+
+static pid_t wait_pto(struct rig *rig)
+{
+	char text[512];
+
+	for (int i = 0; i < 10000; i++) {
+		FILE *file = fopen(pto_log, "re");
+		size_t n = file ? fread(text, 1, sizeof(text) - 1, file) : 0;
+
+		if (file)
+			fclose(file);
+		text[n] = '\0';
+		if (strstr(text, "run 3"))
+			return chip_stats(rig, "node0/chip0").pid;
+		pause_ms(1);
+	}
+	return 0;
+}
+
+TEST(a_killed_pto_chip_is_reported_with_path_signal_and_pid)
+{
+	struct call call;
+	struct rig rig;
+
+	pto_rig(&rig, "hang", DW_PROCESS);
+	call = pto_call(&rig, pto_image(&rig));
+	call.options.name = "victim";
+	REQUIRE(rig_init(&rig) == 0);
+	killed(&rig, &call, wait_pto);
+	rig_destroy(&rig);
+	pto_clean();
+}
+
+TEST(a_hung_pto_run_ends_at_its_deadline_and_sim_goes_on)
+{
+	struct call calls[2];
+	struct rig rig;
+
+	pto_rig(&rig, "hang", DW_PROCESS);
+	calls[0] = pto_call(&rig, pto_image(&rig));
+	calls[0].options.timeout_ns = 100 * MS;
+	calls[1] = add_call(&rig, sim_image(&rig, "vector_add"), 1);
+	REQUIRE(rig_init(&rig) == 0);
+	CHECK_EQ(run_calls(&rig, calls, 2), -ETIMEDOUT);
+	check_text("node0/chip0: task 1: ETIMEDOUT");
+	CHECK_EQ(wrong(&rig, 1, 1), 0);
+	rig_destroy(&rig);
+	pto_clean();
+}
+
+TEST(a_pto_runtime_that_crashes_takes_its_chip_alone)
+{
+	struct call calls[2];
+	struct rig rig;
+
+	pto_rig(&rig, "crash", DW_PROCESS);
+	calls[0] = pto_call(&rig, pto_image(&rig));
+	calls[1] = add_call(&rig, sim_image(&rig, "vector_add"), 1);
+	REQUIRE(rig_init(&rig) == 0);
+	CHECK_EQ(run_calls(&rig, calls, 2), -EOWNERDEAD);
+	check_text("node0/chip0: task 1: EOWNERDEAD: killed by SIGSEGV, pid ");
+	CHECK_EQ(wrong(&rig, 1, 1), 0);
+	rig_destroy(&rig);
+	pto_clean();
+}
+
+TEST(a_pto_device_that_does_not_open_fails_init_by_name)
+{
+	struct rig rig;
+
+	pto_rig(&rig, "set", DW_PROCESS);
+	CHECK_EQ(dw_worker_init(rig.node), -ENODEV);
+	check_text("node0/chip0: pto device 2: set_device() returned -7");
+	rig_destroy(&rig);
+	pto_clean();
+}
+
+/* ------------------------------------------------------------------- restart */
+
+/* A chip that dies comes back with its images, those from after init too, and without those that went. */
+TEST(a_restarted_chip_has_the_images_that_there_are)
+{
+	dw_callable early, gone, late;
+	struct call calls[3];
+	struct rig rig;
+	pid_t before;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_ON_DEATH, one_sim, 1);
+	early = sim_image(&rig, "vector_add");
+	gone = image_of(&rig, "sim", fixture("chip_kernels_other"), NULL, "vector_add", NULL, 0);
+	REQUIRE(rig_init(&rig) == 0);
+	late = sim_image(&rig, "who");
+	CHECK_EQ(dw_callable_unregister(rig.node, gone), 0);
+	/* What lay there is overwritten, if it was given back. */
+	for (int i = 0; i < 8; i++) {
+		void *memory;
+
+		CHECK_EQ(dw_buffer_create(rig.node, 1 << 16, &memory), 0);
+		memset(memory, 0xee, 1 << 16);
+	}
+	for (int round = 0; round < 3; round++) {
+		before = chip_stats(&rig, "node0/chip0").pid;
+		calls[0] = out_call(&rig, sim_image(&rig, "wild"), 3);
+		CHECK_EQ(run_calls(&rig, calls, 1), -EOWNERDEAD);
+		check_text("killed by SIGSEGV");
+		calls[0] = add_call(&rig, early, 0);
+		calls[1] = out_call(&rig, late, 1);
+		calls[1].options.config.block_dim = 2;
+		if (!CHECK_EQ(run_calls(&rig, calls, 2), 0))
+			printf("# round %d: %s\n", round, dw_strerror_last());
+		CHECK_EQ(wrong(&rig, 0, 1), 0);
+		CHECK_EQ(((uint32_t *)(rig.c + COUNT))[1], 2);
+		CHECK(chip_stats(&rig, "node0/chip0").pid != before);
+		memset(rig.c, 0, sizeof(float) * 2 * COUNT);
+	}
+	calls[0] = add_call(&rig, gone, 0);
+	CHECK_EQ(run_calls(&rig, calls, 1), -ESTALE);
+	rig_destroy(&rig);
+}
+
+TEST(a_lost_device_is_opened_anew_by_the_restart_policy)
+{
+	struct dw_chip_options chips[1] = { { .driver = "sim", .options = "lost_after=5" } };
+	struct call calls[6];
+	struct rig rig;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_ON_DEATH, chips, 1);
+	dw_callable add = sim_image(&rig, "vector_add");
+
+	REQUIRE(rig_init(&rig) == 0);
+	for (unsigned i = 0; i < 6; i++) {
+		calls[i] = add_call(&rig, add, i);
+		/* A vector add may be repeated. */
+		calls[i].options.retries = 2;
+	}
+	for (int round = 0; round < 3; round++) {
+		memset(rig.c, 0, sizeof(float) * 6 * COUNT);
+		if (!CHECK_EQ(run_calls(&rig, calls, 6), 0))
+			printf("# round %d: %s\n", round, dw_strerror_last());
+		CHECK_EQ(wrong(&rig, 0, 6), 0);
+	}
+	rig_destroy(&rig);
+}
+
+/* Memory that stayed on a device dies with the chip's process: a later task is told so. */
+struct stale {
+	struct rig *rig;
+	dw_callable add, wild;
+	int result;
+};
+
+static int orch_stale(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	struct stale *stale = context;
+	struct call wild = out_call(stale->rig, stale->wild, 1), add = add_call(stale->rig, stale->add, 0);
+	uint32_t count = COUNT;
+	struct dw_tensor tensor;
+	int result = dw_chip_alloc(orch, 0, DW_FLOAT32, &count, 1, &tensor);
+
+	(void)args;
+	(void)config;
+	if (result < 0)
+		return result;
+	submit_call(orch, &wild, NULL);
+	dw_orch_wait(orch);
+	add.tensor[0] = tensor;
+	add.options.worker = 0;
+	add.options.name = "reads it";
+	stale->result = submit_call(orch, &add, NULL);
+	return 0;
+}
+
+TEST(device_memory_of_a_dead_chip_is_not_read_from_its_successor)
+{
+	struct rig rig;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_ON_DEATH, one_sim, 1);
+	struct stale stale = {
+		.rig = &rig, .add = sim_image(&rig, "vector_add"), .wild = sim_image(&rig, "wild"),
+	};
+	struct dw_child_stats stats;
+
+	REQUIRE(rig_init(&rig) == 0);
+	CHECK(dw_worker_run(rig.node, orch_stale, NULL, NULL, &stale) < 0);
+	check_text("killed by SIGSEGV");
+	stats = chip_stats(&rig, "node0/chip0");
+	/* Refused at submit, or by the chip; not a second crash. */
+	CHECK(stale.result < 0 || stats.tasks_failed == 2);
+	CHECK(!mentions("task 2 \"reads it\": EOWNERDEAD"));
+	struct dw_engine_stats engine = DW_OPTIONS(dw_engine_stats);
+
+	CHECK_EQ(dw_worker_engine_stats(rig.node, &engine), 0);
+	CHECK_EQ(engine.deaths, 1);
+	rig_destroy(&rig);
+}
