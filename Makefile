@@ -28,6 +28,8 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$@')
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+# Instrumented code confuses these two analyses.
+WARNINGS += $(if $(SANITIZE),-Wno-format-truncation -Wno-maybe-uninitialized)
 CFLAGS ?= -O2 -g
 # -ffp-contract=off: a result has the same bits on every machine.
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -fPIC -pthread -ffp-contract=off -fvisibility=hidden \

@@ -57,17 +57,35 @@ _distworker_run()
 	esac
 }
 
+_distworker_image()
+{
+	local current=$1 previous=$2
+
+	if ((COMP_CWORD == 2)); then
+		_distworker_words "$current" 'sim pto --help'
+		return
+	fi
+	case ${COMP_WORDS[2]}:$current in
+	sim:-*) _distworker_words "$current" '--output --compiler --compiler-option --help --usage' ;;
+	pto:-*) _distworker_words "$current" '--orchestration --entry --config-entry --signature
+			--core --output --help --usage' ;;
+	*) [[ $previous == --*entry || $previous == --signature ]] || _distworker_files "$current" ;;
+	esac
+}
+
 _distworker()
 {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		_distworker_words "$current" 'run info doctor --help --version'
+		_distworker_words "$current" 'run info chips image doctor --help --version'
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	run) _distworker_run "$current" "$previous" ;;
+	chips) _distworker_words "$current" 'sim opencl pto --json --chip-options --help --usage' ;;
+	image) _distworker_image "$current" "$previous" ;;
 	info|doctor) _distworker_words "$current" '--json --help --usage' ;;
 	esac
 }

@@ -313,7 +313,7 @@ static void check_drivers(struct visit *visit)
 		char subject[80];
 
 		snprintf(subject, sizeof(subject), "%.63s", drivers[i].name);
-		sim |= drivers[i].table && !strcmp(drivers[i].name, "sim");
+		sim |= !drivers[i].error[0] && !strcmp(drivers[i].name, "sim");
 		if (drivers[i].error[0])
 			say(visit, VERDICT_WARN, subject, "", "%.400s", drivers[i].error);
 		else
@@ -323,6 +323,7 @@ static void check_drivers(struct visit *visit)
 	if (!sim)
 		say(visit, VERDICT_WARN, "drivers", "install distworker whole, or set DW_CHIP_PATH",
 		    "the driver sim is not found: no simulated chips");
+	drivers_release(drivers, count);
 	free(drivers);
 }
 

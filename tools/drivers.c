@@ -1,98 +1,199 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * Finds chip drivers, and asks each for its devices.
+ * Asks chip drivers for their devices, each in a child process: the answer comes
+ * over a pipe as one struct answer and the properties behind it.
  */
-#include <dirent.h>
-#include <dlfcn.h>
-#include <stdbool.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "drivers.h"
 #include "tool.h"
 
-static void ask(struct driver *driver)
-{
-	struct dw_chip_error error = { "" };
-	dw_chip_driver_entry *entry;
-	void *handle = dlopen(driver->path, RTLD_NOW | RTLD_LOCAL);
-	void *symbol = handle ? dlsym(handle, DW_CHIP_DRIVER_SYMBOL) : NULL;
-	int err;
+#define PROPERTIES_MAX 4096
+#define REMEMBERED 8
 
-	if (!handle) {
-		snprintf(driver->error, sizeof(driver->error), "%s", dlerror());
-		return;
+struct answer {
+	bool loaded;
+	int code;
+	struct dw_chip_driver_info info;
+	size_t devices, known;
+	char error[512];
+};
+
+static void write_all(int fd, const void *data, size_t bytes)
+{
+	while (bytes) {
+		ssize_t n = write(fd, data, bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			_exit(1);
+		data = (const char *)data + n;
+		bytes -= (size_t)n;
 	}
-	if (!symbol) {
-		snprintf(driver->error, sizeof(driver->error), "it does not export %s",
-			 DW_CHIP_DRIVER_SYMBOL);
-		return;
-	}
-	memcpy(&entry, &symbol, sizeof(entry));
-	driver->table = entry();
-	if (!driver->table || driver->table->abi_version != DW_CHIP_ABI_VERSION) {
-		snprintf(driver->error, sizeof(driver->error),
-			 "it was built for version %u of distworker/chip.h, wanted is %d",
-			 driver->table ? driver->table->abi_version : 0, DW_CHIP_ABI_VERSION);
-		driver->table = NULL;
-		return;
-	}
-	err = driver->table->enumerate(NULL, NULL, &driver->devices, &error);
-	if (err)
-		snprintf(driver->error, sizeof(driver->error), "no devices: %s",
-			 error.text[0] ? error.text : strerror(-err));
 }
 
-static size_t find_in(const char *folder, struct driver *drivers, size_t count)
+/* In the child. Does not return: what the driver left running ends with it. */
+static void answer(int fd, const char *name, const char *options)
 {
-	const size_t prefix = strlen(DW_CHIP_DRIVER_PREFIX);
-	DIR *dir = opendir(folder);
-	struct dirent *entry;
+	struct dw_chip_properties *properties = calloc(PROPERTIES_MAX, sizeof(*properties));
+	struct answer answer = { .info = DW_OPTIONS(dw_chip_driver_info), .known = PROPERTIES_MAX };
+	int result;
 
-	while (dir && (entry = readdir(dir))) {
-		size_t length = strlen(entry->d_name);
-		struct driver *driver = &drivers[count];
-		bool known = false;
-
-		if (length <= prefix + 3 || length - prefix - 3 >= sizeof(driver->name) ||
-		    strncmp(entry->d_name, DW_CHIP_DRIVER_PREFIX, prefix) ||
-		    strcmp(entry->d_name + length - 3, ".so") || count == DRIVERS_MAX)
-			continue;
-		memset(driver, 0, sizeof(*driver));
-		memcpy(driver->name, entry->d_name + prefix, length - prefix - 3);
-		for (size_t i = 0; i < count && !known; i++)
-			known = !strcmp(drivers[i].name, driver->name);
-		if (known || snprintf(driver->path, sizeof(driver->path), "%s/%s", folder,
-				      entry->d_name) >= (int)sizeof(driver->path))
-			continue;
-		ask(driver);
-		count++;
+	alarm(DRIVER_SECONDS);
+	result = properties ? dw_chip_driver_query(name, &answer.info) : -ENOMEM;
+	answer.loaded = result == 0;
+	answer.devices = PROPERTIES_MAX;
+	if (result == 0)
+		result = dw_chip_enumerate(name, options, properties, &answer.devices);
+	if (result < 0) {
+		answer.code = result;
+		answer.devices = 0;
+		snprintf(answer.error, sizeof(answer.error), "%s", dw_strerror_last());
 	}
-	if (dir)
-		closedir(dir);
-	return count;
+	if (answer.known > answer.devices)
+		answer.known = answer.devices;
+	write_all(fd, &answer, sizeof(answer));
+	write_all(fd, properties, answer.known * sizeof(*properties));
+	_exit(0);
+}
+
+/* Bytes that were read before the end. */
+static size_t read_all(int fd, void *data, size_t bytes)
+{
+	size_t got = 0;
+
+	while (got < bytes) {
+		ssize_t n = read(fd, (char *)data + got, bytes - got);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		got += (size_t)n;
+	}
+	return got;
+}
+
+static int fail(struct driver *driver, int code, const char *what)
+{
+	driver->code = code;
+	snprintf(driver->error, sizeof(driver->error), "%s: %s", what, strerror(-code));
+	return code;
+}
+
+static void take_answer(int fd, struct driver *driver)
+{
+	struct answer answer;
+
+	if (read_all(fd, &answer, sizeof(answer)) != sizeof(answer))
+		return;
+	driver->properties = calloc(answer.known ? answer.known : 1, sizeof(*driver->properties));
+	if (!driver->properties ||
+	    read_all(fd, driver->properties, answer.known * sizeof(*driver->properties)) !=
+	    answer.known * sizeof(*driver->properties))
+		return;
+	driver->loaded = answer.loaded;
+	driver->devices = answer.devices;
+	driver->known = answer.known;
+	driver->code = answer.code;
+	snprintf(driver->path, sizeof(driver->path), "%s", answer.info.path);
+	snprintf(driver->version, sizeof(driver->version), "%s", answer.info.version);
+	snprintf(driver->error, sizeof(driver->error), "%s", answer.error);
+}
+
+void driver_ask(const char *name, const char *options, struct driver *driver)
+{
+	int ends[2], status = 0;
+	pid_t pid;
+
+	memset(driver, 0, sizeof(*driver));
+	snprintf(driver->name, sizeof(driver->name), "%s", name);
+	if (pipe(ends) < 0) {
+		fail(driver, -errno, "cannot make a pipe to ask the driver");
+		return;
+	}
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		answer(ends[1], name, options);
+	}
+	close(ends[1]);
+	if (pid < 0) {
+		fail(driver, -errno, "cannot start a process to ask the driver");
+	} else {
+		driver->code = -EOWNERDEAD;
+		take_answer(ends[0], driver);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+	}
+	close(ends[0]);
+	if (driver->code != -EOWNERDEAD || driver->error[0])
+		return;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		snprintf(driver->error, sizeof(driver->error), "it did not answer within %d s",
+			 DRIVER_SECONDS);
+	else if (WIFSIGNALED(status))
+		snprintf(driver->error, sizeof(driver->error), "it was killed by SIG%s when it was asked",
+			 sigabbrev_np(WTERMSIG(status)));
+	else
+		snprintf(driver->error, sizeof(driver->error),
+			 "it ended its process with status %d when it was asked", WEXITSTATUS(status));
+}
+
+void driver_release(struct driver *driver)
+{
+	free(driver->properties);
+	driver->properties = NULL;
 }
 
 size_t drivers_find(struct driver drivers[DRIVERS_MAX])
 {
-	const char *path = getenv("DW_CHIP_PATH");
-	char folder[PATH_MAX];
+	char names[DRIVERS_MAX * 64], *save = NULL;
 	size_t count = 0;
-	Dl_info library;
 
-	while (path && *path) {
-		size_t length = strcspn(path, ":");
+	if (dw_chip_driver_list(names, sizeof(names)) < 0)
+		return 0;
+	for (char *name = strtok_r(names, ",", &save); name && count < DRIVERS_MAX;
+	     name = strtok_r(NULL, ",", &save))
+		driver_ask(name, NULL, &drivers[count++]);
+	return count;
+}
 
-		snprintf(folder, sizeof(folder), "%.*s", (int)length, path);
-		if (length)
-			count = find_in(folder, drivers, count);
-		path += length + (path[length] == ':');
+void drivers_release(struct driver *drivers, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		driver_release(&drivers[i]);
+}
+
+size_t driver_devices(const char *name, const char *options)
+{
+	static struct remembered {
+		char name[128], options[512];
+		size_t devices;
+	} known[REMEMBERED];
+	static size_t next;
+	struct remembered *slot = &known[next % REMEMBERED];
+	struct driver driver;
+
+	if (!options)
+		options = "";
+	for (size_t i = 0; i < REMEMBERED; i++)
+		if (!strcmp(known[i].name, name) && !strcmp(known[i].options, options))
+			return known[i].devices;
+	driver_ask(name, options[0] ? options : NULL, &driver);
+	driver_release(&driver);
+	if (strlen(name) < sizeof(slot->name) && strlen(options) < sizeof(slot->options)) {
+		strcpy(slot->name, name);
+		strcpy(slot->options, options);
+		slot->devices = driver.devices;
+		next++;
 	}
-	if (dladdr((const void *)(uintptr_t)dw_version, &library) &&
-	    strchr(library.dli_fname, '/')) {
-		snprintf(folder, sizeof(folder), "%s", library.dli_fname);
-		*strrchr(folder, '/') = '\0';
-		count = find_in(folder, drivers, count);
-	}
-	return find_in(DW_DRIVER_DIR, drivers, count);
+	return driver.devices;
 }

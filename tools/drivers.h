@@ -1,26 +1,36 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The chip drivers that can be found on this machine (distworker/chip.h): in
- * DW_CHIP_PATH, beside the library, and where they are installed. Main thread only; drivers are
- * loaded into this process, so no Worker may be forked from it afterwards.
+ * The chip drivers that can be found on this machine, and their devices. Each is
+ * asked in a process of its own: this one can still fork Workers afterwards, and a
+ * vendor's library that crashes or hangs is a line of text. Main thread only.
  */
 #ifndef TOOLS_DRIVERS_H
 #define TOOLS_DRIVERS_H
 
+#include <stdbool.h>
 #include <distworker/chip.h>
-#include <limits.h>
 
 #define DRIVERS_MAX 32
+#define DRIVER_SECONDS 30		/* a driver that does not answer by then hangs */
 
 struct driver {
-	char name[64];			/* of the file: libdistworker-chip-NAME.so */
-	char path[PATH_MAX];
-	const struct dw_chip_driver *table;	/* NULL: see error */
+	char name[64];			/* as it was asked for */
+	bool loaded;			/* path and version are known */
+	char path[256], version[32];
 	size_t devices;
-	char error[320];		/* why it or its devices cannot be used; "": nothing */
+	struct dw_chip_properties *properties;	/* of the first `known` devices */
+	size_t known;
+	int code;			/* 0, or -errno of what follows */
+	char error[512];		/* why it or its devices cannot be used; "": nothing */
 };
 
-/* Fills up to DRIVERS_MAX, each name once, the first that was found; returns how many. */
+/* Asks one driver, a name or a path. `options` may be NULL. Release it with driver_release(). */
+void driver_ask(const char *name, const char *options, struct driver *driver);
+void driver_release(struct driver *driver);
+/* All that are found, asked; up to DRIVERS_MAX. Returns how many. */
 size_t drivers_find(struct driver drivers[DRIVERS_MAX]);
+void drivers_release(struct driver *drivers, size_t count);
+/* How many devices a driver has with these options; 0: it cannot tell. Remembers the last answers. */
+size_t driver_devices(const char *name, const char *options);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "drivers.h"
 #include "hierarchy.h"
 
 static const char *const level_names[] = {
@@ -54,6 +55,18 @@ int plan_add_child(struct plan *plan, struct plan *child)
 	return 0;
 }
 
+/* The next device of a driver for a Worker. One is there, or the chip says what is wrong. */
+static uint32_t next_device(const struct plan *plan, const char *driver, const char *options)
+{
+	uint32_t taken = 0;
+	size_t devices;
+
+	for (uint32_t i = 0; i < plan->options.chip_count; i++)
+		taken += !strcmp(plan->chips[i].driver, driver);
+	devices = taken ? driver_devices(driver, options) : 1;
+	return devices ? taken % (uint32_t)devices : taken;
+}
+
 int plan_add_chips(struct plan *plan, uint32_t count, const char *driver, uint32_t device,
 		   const char *options)
 {
@@ -67,7 +80,8 @@ int plan_add_chips(struct plan *plan, uint32_t count, const char *driver, uint32
 	for (uint32_t i = 0; i < count; i++) {
 		struct dw_chip_options *chip = &chips[before + i];
 
-		chip->device = device + i;
+		chip->device = device == PLAN_ANY_DEVICE ? next_device(plan, driver, options) :
+			       device + i;
 		chip->driver = strdup(driver);
 		chip->options = options ? strdup(options) : NULL;
 		plan->options.chip_count++;
@@ -136,7 +150,7 @@ static struct plan *plan_level(const struct plan_options *options, uint32_t leve
 	if (!err)
 		plan->options.subs = options->subs;
 	if (!err && level == DW_LEVEL_NODE)
-		err = plan_add_chips(plan, options->chips, options->driver, 0,
+		err = plan_add_chips(plan, options->chips, options->driver, PLAN_ANY_DEVICE,
 				     options->chip_options);
 	for (uint32_t i = 0; i < children && !err; i++) {
 		struct plan *child = plan_level(options, level - 1);

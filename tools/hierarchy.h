@@ -42,7 +42,11 @@ void plan_destroy(struct plan *plan);
 /* A plan without children; names and chips come later. NULL: no memory. */
 struct plan *plan_create(uint32_t level, const struct dw_worker_options *options);
 int plan_add_child(struct plan *plan, struct plan *child);
-/* `count` chips of one driver, device ids from `device` on. */
+/*
+ * `count` chips of one driver, device ids from `device` on; PLAN_ANY_DEVICE: those that this Worker
+ * has no chip on yet, and when there are no more, from the first again.
+ */
+#define PLAN_ANY_DEVICE UINT32_MAX
 int plan_add_chips(struct plan *plan, uint32_t count, const char *driver, uint32_t device,
 		   const char *options);
 /* "pod0", "node3": names all Workers that have none, by level and place. 0 or -ENOMEM. */

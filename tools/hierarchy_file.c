@@ -183,7 +183,7 @@ static int read_chip(struct reader *reader, struct json_object *object,
 {
 	static const char *const keys[] = { "driver", "device", "options", "count" };
 	const char *driver = inherited->driver, *options = inherited->chip_options;
-	uint32_t device = plan->options.chip_count, count = 1;
+	uint32_t device = PLAN_ANY_DEVICE, count = 1;
 	int err;
 
 	if (!json_object_is_type(object, json_type_object))
@@ -218,7 +218,7 @@ static int read_chips(struct reader *reader, struct json_object *object,
 			return fail(reader, "chips",
 				    "a number or a list of chips is wanted, not %s", describe(chips));
 		err = get_count32(reader, object, "chips", 0, PLAN_CHIPS_MAX, &count);
-		if (!err && plan_add_chips(plan, count, inherited->driver, 0,
+		if (!err && plan_add_chips(plan, count, inherited->driver, PLAN_ANY_DEVICE,
 					   inherited->chip_options))
 			return fail(reader, "chips", "no memory");
 		return err;

@@ -95,12 +95,13 @@ static void print_text(const struct facts *facts)
 	for (size_t i = 0; i < facts->driver_count; i++) {
 		const struct driver *driver = &facts->drivers[i];
 
-		if (driver->table && !driver->error[0])
+		if (!driver->error[0])
 			printf("  %-12s %s, %zu device%s, %s\n", driver->name,
-			       driver->table->version ? driver->table->version : "no version",
+			       driver->version[0] ? driver->version : "no version",
 			       driver->devices, driver->devices == 1 ? "" : "s", driver->path);
 		else
-			printf("  %-12s %s: %s\n", driver->name, driver->path, driver->error);
+			printf("  %-12s %s%s%s\n", driver->name, driver->path,
+			       driver->path[0] ? ": " : "", driver->error);
 	}
 }
 
@@ -138,9 +139,8 @@ static void print_json(const struct facts *facts)
 
 		put_text(driver, "name", facts->drivers[i].name);
 		put_text(driver, "path", facts->drivers[i].path);
-		if (facts->drivers[i].table) {
-			put_text(driver, "version", facts->drivers[i].table->version ?
-				 facts->drivers[i].table->version : "");
+		if (facts->drivers[i].loaded) {
+			put_text(driver, "version", facts->drivers[i].version);
 			put_count(driver, "devices", facts->drivers[i].devices);
 		}
 		if (facts->drivers[i].error[0])
@@ -186,6 +186,7 @@ int verb_info(int argc, char **argv)
 		print_json(&facts);
 	else
 		print_text(&facts);
+	drivers_release(facts.drivers, facts.driver_count);
 	free(facts.drivers);
 	return TOOL_OK;
 }

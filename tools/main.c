@@ -15,6 +15,8 @@ static const struct verb {
 } verbs[] = {
 	{ "run", verb_run, "build a hierarchy and run a job on it" },
 	{ "info", verb_info, "versions, provider, limits, drivers" },
+	{ "chips", verb_chips, "chip drivers, their devices and properties" },
+	{ "image", verb_image, "make an image for a chip driver" },
 	{ "doctor", verb_doctor, "what is missing on this machine, and what to do about it" },
 };
 

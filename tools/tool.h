@@ -21,6 +21,8 @@
 int verb_run(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
+int verb_chips(int argc, char **argv);
+int verb_image(int argc, char **argv);
 
 /* "distworker VERB: text\n" on stderr. Returns `status`. */
 int tool_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -99,6 +99,7 @@ MEASURES = {
     "sparse_futex": program("sparse futex"),
     # Growth.
     "grow5": program("pipeline growth --tasks 100000"),
+    "grow6": program("pipeline growth --tasks 1000000"),
     "grow7": program("pipeline growth --tasks 10000000", repeats=5),
     "runs": program("pipeline runs --tasks 10000"),
     "tree2": program("nested tree --levels 2"),

@@ -243,13 +243,15 @@ static void measure_submit(struct bench *bench)
 
 static void measure_growth(struct bench *bench)
 {
-	uint64_t tasks = bench->tasks;
+	uint64_t tasks = bench->tasks, cpu;
 
 	bench->tasks = 100000;
 	run(bench, rewrites);
 	bench->tasks = tasks;
+	cpu = thread_cpu_ns();
 	run(bench, rewrites);
 	print("us_per_task", (double)bench->took_ns / 1e3 / (double)tasks);
+	print("submitter_cpu_us", (double)(thread_cpu_ns() - cpu) / 1e3 / (double)tasks);
 	print("rss_mib", (double)status_field("/proc/self/status", "VmHWM") / 1024.0);
 }
 

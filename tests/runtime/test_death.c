@@ -3,6 +3,7 @@
  * Children that die: at init, idle, in a queue, in a task, in a completion, while the
  * Worker is closed; sub workers, chips, nested Workers, spawners; on up to four levels.
  */
+#include <sys/resource.h>
 #include "failure.h"
 
 /* ---------------------------------------------------------------- in a task */
@@ -507,6 +508,13 @@ TEST(close_is_bounded_when_a_spawner_is_stopped)
 /* More children than the sockets to the spawner take messages. */
 TEST(four_hundred_children_come_up_and_go)
 {
+	struct rlimit files;
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	if (files.rlim_max < 2000)
+		SKIP("each child takes up to four descriptors: ulimit -n 2000");
 	chain_init(1, 400, 0, NULL);
 	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
 	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);

@@ -117,7 +117,9 @@ TEST(mad_child_is_killed_and_replaced_and_nobody_else_notices)
 		for (int i = 0; i < 20; i++)
 			sum += chain.cells[30 + i];
 		CHECK_EQ(sum, 60);
-		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+		/* One that was not found out may have lost the way out, too. */
+		result = dw_worker_close(chain.worker[0]);
+		CHECK(result == 0 || result == -ETIMEDOUT);
 		chain_destroy();
 	}
 	printf("# %u of 40 mad children were found out\n", bad);

@@ -4,12 +4,8 @@
  * ahead, notification, and what the parent makes of a peer that writes nonsense.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include "mailbox/provider.h"
 #include "task/error.h"
 #include "unit.h"
@@ -411,17 +407,45 @@ TEST(urgent_with_frames_in_flight_wakes_at_once)
 	close_pair();
 }
 
-TEST(a_full_ring_is_refilled_before_it_runs_dry)
+/* Runs and harvests n frames of `ns` each. */
+static void run_long_frames(int n, uint64_t ns)
+{
+	uint32_t number;
+
+	for (int i = 0; i < n; i++) {
+		post(0, 0);
+		if (CHECK(endpoint_next(endpoint, &number) != NULL))
+			endpoint_complete(endpoint, number, 0, NULL, 1000, 1000 + ns);
+		CHECK_EQ(hub_harvest(hub, 0, &completion, text), 1);
+	}
+}
+
+TEST(a_full_ring_of_long_frames_is_refilled_before_it_runs_dry)
 {
 	uint32_t number;
 
 	REQUIRE(open_counting(16));
+	/* 1 + 50 / 20: the wake-up is due when 3 are left. */
+	run_long_frames(100, 20000);
+	rung = 0;
 	for (uint32_t i = 0; i < 16; i++)
 		post(i, 0);
-	run_frames(12);
+	run_frames(13);
 	CHECK_EQ(rung, 0);
 	CHECK(endpoint_next(endpoint, &number) != NULL);
 	CHECK_EQ(rung, 1);
+	close_pair();
+}
+
+TEST(a_full_ring_of_short_frames_runs_dry)
+{
+	REQUIRE(open_counting(16));
+	run_long_frames(100, 300);
+	rung = 0;
+	for (uint32_t i = 0; i < 16; i++)
+		post(i, 0);
+	run_frames(16);
+	CHECK_EQ(rung, 0);
 	close_pair();
 }
 
@@ -571,7 +595,8 @@ TEST(a_peer_that_scribbles_is_found_and_nothing_else_happens)
 	REQUIRE(open_pair(8));
 	atomic_store(&scribbling, true);
 	REQUIRE(pthread_create(&thread, NULL, scribble, endpoint->mailbox) == 0);
-	for (uint32_t i = 0; i < 200000; i++) {
+	/* Until it was found often; the other thread needs its turns. */
+	for (uint32_t i = 0; i < 50000 || found < 100; i++) {
 		uint32_t number;
 		struct frame *frame = hub_acquire(hub, 0, &number);
 		int result;
@@ -598,7 +623,6 @@ TEST(a_peer_that_scribbles_is_found_and_nothing_else_happens)
 	}
 	atomic_store(&scribbling, false);
 	pthread_join(thread, NULL);
-	CHECK(found > 0);
 	close_pair();
 }
 
@@ -683,115 +707,4 @@ TEST(each_frame_is_run_once_or_taken_back_and_never_both)
 	free(ran);
 	free(taken);
 	hub_destroy(hub);
-}
-
-/* ------------------------------------------------------------------ options */
-
-TEST(options_that_make_no_sense_are_refused_by_name)
-{
-	static const struct { struct hub_options options; const char *text; } bad[] = {
-		{ { .mailboxes = 0, .depth = 8, .frame_bytes = 128 }, "mailboxes is 0" },
-		{ { .mailboxes = 1u << 30, .depth = 8, .frame_bytes = 128 }, "mailboxes is" },
-		{ { .mailboxes = 1, .depth = 0, .frame_bytes = 128 }, "depth is 0" },
-		{ { .mailboxes = 1, .depth = 1, .frame_bytes = 128 }, "depth is 1" },
-		{ { .mailboxes = 1, .depth = 12, .frame_bytes = 128 }, "depth is 12" },
-		{ { .mailboxes = 1, .depth = 1u << 31, .frame_bytes = 128 }, "depth is" },
-		{ { .mailboxes = 1, .depth = 8, .frame_bytes = 0 }, "frame_bytes is 0" },
-		{ { .mailboxes = 1, .depth = 8, .frame_bytes = 100 }, "frame_bytes is 100" },
-		{ { .mailboxes = 1, .depth = 8, .frame_bytes = 1u << 31 }, "frame_bytes is" },
-		{ { .mailboxes = 1, .depth = 32768, .frame_bytes = 1u << 20 }, "more than 1 GiB" },
-		{ { .provider = (enum dw_provider)3, .mailboxes = 1, .depth = 8, .frame_bytes = 128 },
-		  "provider 3" },
-	};
-
-	hub = (void *)4711;
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		CHECK_EQ(hub_create(&bad[i].options, &hub), -EINVAL);
-		CHECK_STR(dw_strerror_last(), bad[i].text);
-		CHECK(hub == (void *)4711);
-	}
-}
-
-TEST(the_environment_chooses_the_provider)
-{
-	struct hub_options options = { .mailboxes = 1, .depth = 2, .frame_bytes = 64 };
-	char *saved = getenv("DW_PROVIDER") ? strdup(getenv("DW_PROVIDER")) : NULL;
-	struct dw_provider_info info = { .size = sizeof(info) };
-
-	setenv("DW_PROVIDER", "futex", 1);
-	if (CHECK_EQ(hub_create(&options, &hub), 0)) {
-		CHECK_EQ(hub_provider(hub), DW_PROVIDER_FUTEX);
-		hub_destroy(hub);
-	}
-	CHECK_EQ(dw_provider_query(&info), 0);
-	CHECK_EQ(info.provider, DW_PROVIDER_FUTEX);
-	setenv("DW_PROVIDER", "sockets", 1);
-	CHECK_EQ(hub_create(&options, &hub), -EINVAL);
-	CHECK_STR(dw_strerror_last(), "\"sockets\"; it can be");
-	/* What the caller wants comes first. */
-	options.provider = DW_PROVIDER_FUTEX;
-	if (CHECK_EQ(hub_create(&options, &hub), 0))
-		hub_destroy(hub);
-	if (access("/dev/distworker", F_OK)) {
-		options.provider = DW_PROVIDER_KERNEL;
-		CHECK_EQ(hub_create(&options, &hub), -ENOSYS);
-		CHECK_STR(dw_strerror_last(), "provider \"kernel\": there is no /dev/distworker");
-		setenv("DW_PROVIDER", "kernel", 1);
-		CHECK_EQ(dw_provider_query(&info), 0);
-		CHECK_EQ(info.provider, DW_PROVIDER_KERNEL);
-		CHECK_STR(info.reason, "cannot be met");
-	}
-	if (saved)
-		setenv("DW_PROVIDER", saved, 1);
-	else
-		unsetenv("DW_PROVIDER");
-	free(saved);
-}
-
-/* Compiled with an older, shorter struct. */
-TEST(provider_query_fits_the_callers_struct)
-{
-	struct dw_provider_info info;
-
-	memset(&info, 0xcc, sizeof(info));
-	info.size = offsetof(struct dw_provider_info, reason) + 10;
-	CHECK_EQ(dw_provider_query(&info), 0);
-	CHECK_EQ(strlen(info.reason), 9);
-	CHECK_EQ((unsigned char)info.reason[10], 0xcc);
-	info.size = 4;
-	CHECK_EQ(dw_provider_query(&info), -EINVAL);
-	CHECK_EQ(dw_provider_query(NULL), -EINVAL);
-}
-
-TEST(why_the_module_is_not_used_is_one_sentence)
-{
-	struct dw_provider_info info = { .size = sizeof(info) };
-	char path[] = "/tmp/distworker-unit-XXXXXX";
-	int fd = mkstemp(path), status = 0;
-	pid_t pid;
-
-	REQUIRE(fd >= 0);
-	close(fd);
-	provider_describe("/nonexistent/distworker", &info);
-	CHECK_EQ(info.provider, getenv("DW_PROVIDER") && *getenv("DW_PROVIDER") == 'k' ?
-				DW_PROVIDER_KERNEL : DW_PROVIDER_FUTEX);
-	CHECK_EQ(info.module_abi, 0);
-	CHECK_STR(info.reason, "/nonexistent/distworker");
-	CHECK_STR(info.reason, access("/sys/module/distworker", F_OK) ? "modprobe" : "container");
-	provider_describe(path, &info);
-	CHECK_STR(info.reason, "is not the device of the distworker module");
-	if (getuid() == 0) {
-		chmod(path, 0640);
-		pid = fork();
-		if (pid == 0) {
-			if (setgid(65534) || setuid(65534))
-				_exit(77);
-			provider_describe(path, &info);
-			_exit(strstr(info.reason, "permission denied") &&
-			      strstr(info.reason, "group root, mode 0640") ? 0 : 1);
-		}
-		waitpid(pid, &status, 0);
-		CHECK_EQ(status, 0);
-	}
-	unlink(path);
 }

@@ -120,11 +120,31 @@ static bool choose(struct engine *engine, struct slot *slot)
 	return false;
 }
 
+/* Members whose worker turned out not to be trusted: as if it had died before it got there. */
+static void some_refused(struct engine *engine, struct slot *slot)
+{
+	struct group *group = slot->group;
+	uint32_t count = group->count;
+	bool refused[count];
+
+	for (uint32_t i = 0; i < count; i++)
+		refused[i] = !group->members[i].in_ring;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t worker = group->members[i].placed;
+
+		/* The last one to leave ends the group. */
+		if (refused[i])
+			group_member_left(engine, slot, i, &engine->peers[worker], -EOWNERDEAD,
+					  "its worker wrote nonsense into its mailbox", true);
+	}
+}
+
 static void enter_rings(struct engine *engine, struct slot *slot)
 {
 	struct group *group = slot->group;
-	uint32_t next_any = group->explicit_count, next_explicit = 0;
+	uint32_t next_any = group->explicit_count, next_explicit = 0, refused = 0;
 
+	slot->head.state = TASK_RUNNING;
 	group->left = group->count;
 	group->restart = false;
 	group->died = false;
@@ -134,14 +154,19 @@ static void enter_rings(struct engine *engine, struct slot *slot)
 		struct peer *peer = &engine->peers[group->chosen[directed ? next_explicit++ :
 								  next_any++]];
 
-		peer_post(engine, peer, slot, i);
-		member->placed = slot->placed;
+		member->placed = peer->index;
+		if (!peer_post(engine, peer, slot, i)) {
+			refused++;
+			continue;
+		}
 		member->position = slot->position;
 		member->in_ring = true;
 		peer_publish(engine, peer);
 	}
 	slot->placed = NO_WORKER;
-	if (slot->first)
+	if (UNLIKELY(refused))
+		some_refused(engine, slot);
+	else if (slot->first)
 		want_completion(engine, slot);
 }
 

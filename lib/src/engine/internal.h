@@ -54,7 +54,6 @@
 #define TAKE_ASLEEP_NS	60000
 #define STRAGGLER_NS	2000000
 /* A submitter that has not called in for this long does something else. */
-#define ATTENDED_NS	500000
 
 #define ESTIMATES	256
 
@@ -415,9 +414,6 @@ struct engine {
 	struct waiter *foreground;
 	struct waiter *waiters;
 
-	bool attended;			/* a submitter is in and out: rings are not answered meanwhile */
-	bool attended_timer;
-	uint64_t attended_submits;
 	uint64_t chip_window;		/* addresses of device memory; 0: none so far */
 	struct chip_block *chip_blocks;
 	uint64_t timer_at;		/* NEVER: not armed */
@@ -487,7 +483,7 @@ int failed_add(struct failed_set *set, dw_task task, uint64_t blame);
 uint64_t failed_find(const struct failed_set *set, dw_task task);
 
 /* peer.c */
-void peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member);
+bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member);
 void peer_post_controls(struct engine *engine, struct peer *peer);
 void peer_publish(struct engine *engine, struct peer *peer);
 void peers_publish(struct engine *engine);
@@ -603,7 +599,6 @@ void waiters_settle(struct engine *engine);
 
 /* timer.c */
 void timer_at_most(struct engine *engine, uint64_t at_ns);
-void attend(struct engine *engine);
 void timer_expired(struct engine *engine);
 void straggler_watch(struct engine *engine, struct pool *pool);
 void peer_head_changed(struct engine *engine, struct peer *peer, uint64_t since_ns);

@@ -158,8 +158,21 @@ static void fill_frame(struct engine *engine, struct frame *frame, const struct 
 		memcpy(frame + 1, payload->copy, payload->bytes);
 }
 
-/* The ring has room. `member` counts within a group. */
-void peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member)
+/* What the peer wrote makes no sense: nothing of it is believed until its death is known. */
+static void peer_distrust(struct engine *engine, struct peer *peer)
+{
+	if (peer->mad)
+		return;
+	peer->mad = true;
+	peer_update(engine, peer);
+	peer_kill(engine, peer, error_text());
+}
+
+/*
+ * The ring has room. `member` counts within a group. False: the hub does not trust the
+ * peer any more; the task, unless it is a group's member, is queued again.
+ */
+bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member)
 {
 	bool group = slot->flags & SLOT_GROUP;
 	struct payload *payload = group ? &slot->group->members[member].payload : &slot->payload;
@@ -169,6 +182,13 @@ void peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 	uint32_t number;
 
 	frame = acquire(engine, peer, &number);
+	if (UNLIKELY(!frame)) {
+		error_set(-EPROTO, "what it wrote into its mailbox makes no sense");
+		peer_distrust(engine, peer);
+		if (!group)
+			task_returned(engine, slot);
+		return false;
+	}
 	entry = peer_entry(engine, peer, number);
 	fill_frame(engine, frame, slot, payload);
 	frame->kind = UNLIKELY(chip_memory_is_control(slot->callable)) ? FRAME_CONTROL :
@@ -205,6 +225,7 @@ void peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 		peer_urgent(engine, peer, number);
 	if (slot->first && !group)
 		consider_consumers(engine, peer, slot);
+	return true;
 }
 
 void peer_post_controls(struct engine *engine, struct peer *peer)
@@ -411,8 +432,7 @@ uint32_t peer_harvest(struct engine *engine, struct peer *peer, uint32_t limit)
 		if (result == 0)
 			break;
 		if (result < 0) {
-			peer_kill(engine, peer, error_text());
-			peer->mad = true;
+			peer_distrust(engine, peer);
 			break;
 		}
 		count++;

@@ -480,9 +480,8 @@ void engine_work_some(struct engine *engine)
 		dispatch_all(engine);
 	if (engine->waiters || engine->foreground)
 		waiters_settle(engine);
-	if (UNLIKELY(!engine->attended && !engine->foreground) && engine->hub &&
-	    engine->timer_fd >= 0)
-		attend(engine);
+	if (engine->hub)
+		hub_came_by(engine->hub);
 }
 
 void engine_unlock_and_wake(struct engine *engine)

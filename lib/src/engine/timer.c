@@ -125,37 +125,6 @@ static void stragglers_expired(struct engine *engine, uint64_t now)
 	straggler_arm(engine, now);
 }
 
-/*
- * A thread that submits looks at the rings each time it comes by. While it does,
- * workers that run dry need not wake the background thread, so the hub counts as driven
- * between its calls too, until it has stayed away for a while.
- */
-void attend(struct engine *engine)
-{
-	engine->attended = true;
-	hub_drive_begin(engine->hub);
-	if (engine->attended_timer)
-		return;
-	engine->attended_timer = true;
-	engine->attended_submits = engine->submits;
-	timer_at_most(engine, now_ns() + ATTENDED_NS);
-}
-
-static void attended_expired(struct engine *engine)
-{
-	engine->attended_timer = false;
-	if (!engine->attended)
-		return;
-	if (engine->attended_submits != engine->submits) {
-		attend(engine);
-		return;
-	}
-	engine->attended = false;
-	if (!engine->foreground)
-		hub_drive_end(engine->hub);
-	ask_for_refill(engine);
-}
-
 /* With the lock, by the background thread. */
 void timer_expired(struct engine *engine)
 {
@@ -178,7 +147,5 @@ void timer_expired(struct engine *engine)
 			expire_head(engine, &engine->peers[i], now);
 	if (engine->straggler)
 		stragglers_expired(engine, now);
-	if (engine->attended_timer)
-		attended_expired(engine);
 	engine_work(engine);
 }

@@ -70,7 +70,6 @@ static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline
 		lock_take(&engine->lock);
 	}
 	waiter->kicked = true;
-	engine->attended = false;
 	hub_drive_end(engine->hub);
 	engine_work(engine);
 	engine->foreground = NULL;

@@ -83,6 +83,20 @@ static bool has_frames(struct endpoint *endpoint)
 	return endpoint->next != endpoint->posted || look_at_post(endpoint);
 }
 
+/* Frames that a thread which submits may stay away for, and still counts as being there. */
+#define VISIT_PATIENCE 8
+
+static bool somebody_comes_by(struct endpoint *endpoint)
+{
+	uint32_t visits = load_relaxed(&endpoint->line->visits);
+
+	if (visits != endpoint->visits) {
+		endpoint->visits = visits;
+		endpoint->unvisited = 0;
+	}
+	return endpoint->unvisited++ < VISIT_PATIENCE;
+}
+
 /*
  * Whether the parent is to be woken, and would sleep on otherwise. The caller has
  * put a full barrier between the store of `done` and this.
@@ -98,6 +112,7 @@ static bool look_at_notify(struct endpoint *endpoint, bool dry)
 {
 	const struct mailbox *mailbox = endpoint->mailbox;
 	uint32_t before = endpoint->checked, done = endpoint->done, asleep;
+	bool urgent = counter_passed(before, done, load_relaxed(&mailbox->notify));
 
 	endpoint->checked = done;
 	if (dry) {
@@ -105,14 +120,23 @@ static bool look_at_notify(struct endpoint *endpoint, bool dry)
 		if (endpoint->dry_checked == done)
 			return false;
 		endpoint->dry_checked = done;
-	} else if (!counter_passed(before, done, load_relaxed(&mailbox->notify)) &&
-		   !counter_passed(before, done, load_relaxed(&mailbox->refill))) {
+	} else if (!urgent && !counter_passed(before, done, load_relaxed(&mailbox->refill))) {
 		return false;
 	}
 	asleep = load_relaxed(&endpoint->line->asleep);
 	if (asleep & DISTWORKER_ASLEEP_WAITER)
 		return true;
-	return (asleep & DISTWORKER_ASLEEP_POLLER) && !load_relaxed(&endpoint->line->driving);
+	if (!(asleep & DISTWORKER_ASLEEP_POLLER) || load_relaxed(&endpoint->line->driving))
+		return false;
+	/*
+	 * It is the background thread that would be woken. For a ring that runs low that need not
+	 * be now, while another thread keeps coming by: looked at again after the next frame.
+	 */
+	if (!urgent && !dry && somebody_comes_by(endpoint)) {
+		endpoint->checked = before;
+		return false;
+	}
+	return true;
 }
 
 static void wake_parent(struct endpoint *endpoint)
@@ -245,8 +269,24 @@ static bool look_for_a_moment(struct endpoint *endpoint)
 	return window && spin_until(&endpoint->spin, SPIN_AWAKE, window, news_came, endpoint);
 }
 
+/*
+ * A dry ring that only the background thread could be told of: who submits may just be
+ * bringing the next frame. True if so; nobody was told then.
+ */
+static bool next_frame_comes(struct endpoint *endpoint, uint32_t checked, uint32_t dry_checked)
+{
+	if (load_relaxed(&endpoint->line->asleep) & DISTWORKER_ASLEEP_WAITER ||
+	    counter_passed(checked, endpoint->done, load_relaxed(&endpoint->mailbox->notify)) ||
+	    !look_for_a_moment(endpoint))
+		return false;
+	endpoint->checked = checked;
+	endpoint->dry_checked = dry_checked;
+	return true;
+}
+
 int endpoint_wait(struct endpoint *endpoint)
 {
+	uint32_t checked = endpoint->checked, dry_checked = endpoint->dry_checked;
 	bool wake;
 
 	look_at_stop(endpoint);
@@ -260,6 +300,8 @@ int endpoint_wait(struct endpoint *endpoint)
 			wake_parent(endpoint);
 		return -ESHUTDOWN;
 	}
+	if (wake && next_frame_comes(endpoint, checked, dry_checked))
+		return 0;
 	/* A parent that has to be woken first does not answer in a moment. */
 	if (!wake && look_for_a_moment(endpoint))
 		return 0;

@@ -17,6 +17,8 @@
 #define DEPTH_LIMIT 32768u
 #define FRAME_BYTES_LIMIT (1u << 20)
 #define MAILBOXES_LIMIT 65536u
+/* From "wake the parent" to "it has posted": the wake-up of an idle CPU in a virtual machine. */
+#define REFILL_LEAD_NS 50000u
 
 static int check_options(const struct hub_options *options)
 {
@@ -191,6 +193,7 @@ static void reset_ring(struct hub *hub, uint32_t i, uint32_t number)
 	ring->harvested = number;
 	ring->done = number;
 	ring->fail_epoch = 0;
+	ring->frame_ns = 0;
 	ring->has_urgent = false;
 	ring->broken = false;
 	store_relaxed(&hub->seen[i], number);
@@ -233,6 +236,22 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint32_t *number)
 	return frame;
 }
 
+/*
+ * A full ring should be refilled before it runs dry: the parent is to be woken when what is left
+ * lasts as long as its wake-up. Of short frames that would be most of the ring, and a
+ * wake-up for each half costs more than it brings; then the dry ring has to do.
+ */
+static void set_refill(struct ring *ring, uint32_t depth)
+{
+	uint32_t left;
+
+	if (ring->frame_ns == 0)
+		return;
+	left = 1 + REFILL_LEAD_NS / ring->frame_ns;
+	if (left <= depth / 2)
+		store_relaxed(&ring->mailbox->refill, ring->published - left);
+}
+
 bool hub_publish(struct hub *hub, uint32_t i)
 {
 	struct ring *ring = &hub->rings[i];
@@ -252,9 +271,9 @@ bool hub_publish(struct hub *hub, uint32_t i)
 	ring->published = number;
 	if (!mask_test(hub->active, i))
 		set_active(hub, i, true);
-	/* A full ring: its parent has probably more, and would like to refill it in time. */
+	/* A full ring: its parent has probably more. */
 	if (number - ring->harvested == hub->layout.depth)
-		store_relaxed(&mailbox->refill, number - hub->layout.depth / 4);
+		set_refill(ring, hub->layout.depth);
 	/*
 	 * Release: the frames, claims and `refill` before the count that shows
 	 * them; partner: the acquire in endpoint's look_at_post().
@@ -369,6 +388,16 @@ static int check_completion(const struct ring *ring, uint32_t i, uint8_t slot,
 	return 0;
 }
 
+/* The duration of a frame, smoothed. Whatever the peer says: it only moves its own wake-ups. */
+static void average_in(struct ring *ring, const struct completion *completion)
+{
+	uint64_t ns = completion->ended - completion->started;
+
+	if (ns > UINT32_MAX / 2)
+		ns = UINT32_MAX / 2;
+	ring->frame_ns = (uint32_t)(((uint64_t)ring->frame_ns * 7 + ns) / 8);
+}
+
 static void copy_text(const struct hub *hub, const struct ring *ring, uint32_t bytes, char *text)
 {
 	/* Whatever it is by now: it is the peer's text, cut at the length that was checked. */
@@ -404,6 +433,7 @@ int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char
 	}
 	if (copy.state == COMPLETION_FAILED)
 		ring->fail_epoch++;
+	average_in(ring, &copy);
 	if (text)
 		copy_text(hub, ring, copy.state == COMPLETION_FAILED ? copy.text_bytes : 0, text);
 	ring->harvested++;

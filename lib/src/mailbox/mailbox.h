@@ -164,6 +164,12 @@ void hub_stop(struct hub *hub, uint32_t i);
 void hub_drive_begin(struct hub *hub);
 int hub_wait(struct hub *hub, uint64_t deadline_ns);
 void hub_drive_end(struct hub *hub);
+/*
+ * [owner] A thread that submits has looked at the rings, and will again: while it keeps
+ * coming, a peer does not wake the background thread because its ring runs low; when it stays
+ * away, and for what hub_notify_at() asked for, it does.
+ */
+void hub_came_by(struct hub *hub);
 /* Makes hub_wait() return; no call if nobody waits. Any thread. */
 void hub_kick(struct hub *hub);
 

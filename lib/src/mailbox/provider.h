@@ -26,6 +26,7 @@ struct ring {
 	uint32_t harvested;
 	uint32_t done;			/* the peer's count, checked; harvested … published */
 	uint32_t fail_epoch;		/* FAILED completions harvested in this generation */
+	uint32_t frame_ns;		/* what a frame takes, about */
 	uint32_t urgent;		/* what `notify` says, if has_urgent */
 	bool has_urgent;
 	bool broken;			/* what the peer wrote made no sense */
@@ -96,6 +97,8 @@ struct endpoint {
 	uint32_t checked;		/* value of done when `notify` was last looked at */
 	uint32_t dry_checked;		/* value of done when the parent was last told of a dry ring */
 	uint32_t failed;		/* completions with FAILED in this generation */
+	uint32_t visits;		/* hub_line.visits at the last look … */
+	uint32_t unvisited;		/* … and looks since it changed */
 	bool stopping;
 	bool held;			/* a FRAME_AHEAD waits for those in flight */
 	uint8_t *resolved;		/* one per slot: completed before an earlier frame was */

@@ -58,7 +58,8 @@ struct hub_line {
 	uint32_t driving;		/* the parent */
 	uint32_t crowded;		/* the parent: more busy peers than CPUs, do not spin for long */
 	uint32_t inviting;		/* the parent spins for a peer that it has woken: spin as well */
-	uint32_t reserved1[13];
+	uint32_t visits;		/* counts hub_came_by(): a thread that submits looked at the rings */
+	uint32_t reserved1[12];
 };
 
 _Static_assert(sizeof(struct hub_line) == sizeof(struct distworker_hub_line) &&

@@ -192,6 +192,11 @@ void hub_drive_end(struct hub *hub)
 	full_barrier();
 }
 
+void hub_came_by(struct hub *hub)
+{
+	store_relaxed(&hub->line->visits, hub->line->visits + 1);
+}
+
 void hub_kick(struct hub *hub)
 {
 	/*

@@ -55,11 +55,12 @@ static int make_children(struct dw_worker *worker)
 	if (!count)
 		return error_set(-EINVAL, "Worker %s has no sub workers, no chips and no child Workers: "
 				 "it could never run a task", worker->path);
-	worker->child_count = count;
 	worker->children = calloc(count, sizeof(*worker->children));
 	worker->engine_workers = calloc(count, sizeof(*worker->engine_workers));
 	if (!worker->children || !worker->engine_workers)
 		return error_set(-ENOMEM, "%s: no memory for %u children", worker->path, count);
+	/* Not before: who tears down believes what the children's fields say. */
+	worker->child_count = count;
 	for (uint32_t n = 0; n < worker->options.subs; n++)
 		set_child(worker, i++, DW_CHILD_SUB, n);
 	for (uint32_t n = 0; n < worker->options.chip_count; n++)

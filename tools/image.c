@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * distworker image DRIVER: the table of drivers whose images are made here, and
+ * the one for `sim`, which calls the C compiler. The image appears whole or not at all.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "image.h"
+#include "tool.h"
+
+#define WORDS_MAX 256
+
+/* --------------------------------------------------------------------- sim */
+
+struct build {
+	const char *compiler, *output;
+	char *words[WORDS_MAX];		/* sources and the compiler's own options */
+	size_t word_count, sources;
+};
+
+static error_t parse_sim(int key, char *text, struct argp_state *state)
+{
+	struct build *build = state->input;
+
+	switch (key) {
+	case 'o':
+		build->output = text;
+		return 0;
+	case 'c':
+		build->compiler = text;
+		return 0;
+	case 'X':
+	case ARGP_KEY_ARG:
+		if (build->word_count == WORDS_MAX)
+			argp_error(state, "at most %d sources and compiler options", WORDS_MAX);
+		build->words[build->word_count++] = text;
+		build->sources += key == ARGP_KEY_ARG;
+		return 0;
+	case ARGP_KEY_END:
+		if (!build->sources)
+			argp_error(state, "no source is named: distworker image sim SOURCE.c -o IMAGE.so");
+		if (!build->output)
+			argp_error(state, "no output is named: -o IMAGE.so");
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+/* The folder of distworker/sim.h, as "-IFOLDER": of the source tree, or where it is installed. */
+static const char *include_option(void)
+{
+	static const char *const places[] = { "/../lib/include", "/../include" };
+	static char option[PATH_MAX + 64];
+
+	for (size_t i = 0; i < COUNT_OF(places); i++) {
+		snprintf(option, sizeof(option), "-I%s%s/distworker/sim.h", tool_folder(), places[i]);
+		if (access(option + 2, R_OK) == 0) {
+			option[strlen(option) - strlen("/distworker/sim.h")] = '\0';
+			return option;
+		}
+	}
+	return "-DDISTWORKER_IMAGE";	/* the compiler's own folders may have it */
+}
+
+/* Runs the compiler; its complaints go to stderr. Its exit status, or -errno. */
+static int compile(const struct build *build, const char *output)
+{
+	/* No contraction: the bits of a result are those of every other machine. */
+	static const char *const options[] = {
+		"-shared", "-fPIC", "-O2", "-g", "-ffp-contract=off", "-Wall",
+		"-Wl,-Bsymbolic", "-Wl,--build-id", "-Wl,-z,defs",
+	};
+	const char *argv[WORDS_MAX + COUNT_OF(options) + 8];
+	size_t count = 0;
+	int status;
+	pid_t pid;
+
+	argv[count++] = build->compiler;
+	for (size_t i = 0; i < COUNT_OF(options); i++)
+		argv[count++] = options[i];
+	argv[count++] = include_option();
+	for (size_t i = 0; i < build->word_count; i++)
+		argv[count++] = build->words[i];
+	argv[count++] = "-o";
+	argv[count++] = output;
+	argv[count++] = "-lm";
+	argv[count] = NULL;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		execvp(argv[0], (char *const *)argv);
+		_exit(errno == ENOENT ? 127 : 126);
+	}
+	if (pid < 0)
+		return -errno;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 125;
+}
+
+int image_sim(int argc, char **argv)
+{
+	static const struct argp_option options[] = {
+		{ "output", 'o', "IMAGE.so", 0, "the image", 0 },
+		{ "compiler", 'c', "COMMAND", 0, "instead of $CC, or cc", 0 },
+		{ "compiler-option", 'X', "OPTION", 0, "for the compiler, after our own; may be repeated", 0 },
+		{ 0 },
+	};
+	static const struct argp argp = {
+		.options = options, .parser = parse_sim, .args_doc = "SOURCE.c...",
+		.doc = "Make an image for the driver sim from C sources that include distworker/sim.h, "
+		       "and tell its entries. Nothing of the library is linked; functions that are "
+		       "not there are an error now rather than when the image is loaded."
+		       "\vExit status: 0; 2 usage; 7 there is no compiler, or the image cannot be "
+		       "written; 9 the sources do not compile.\n\n"
+		       "Examples:\n  distworker image sim kernels.c -o kernels.so\n"
+		       "  distworker image sim kernels.c -X -O3 -X -march=native -o kernels.so\n",
+	};
+	struct build build = { .compiler = getenv("CC") };
+	char output[PATH_MAX];
+	int status;
+
+	if (!build.compiler || !build.compiler[0])
+		build.compiler = "cc";
+	argp_parse(&argp, argc, argv, 0, NULL, &build);
+	if (snprintf(output, sizeof(output), "%s.%d", build.output, (int)getpid()) >=
+	    (int)sizeof(output))
+		return tool_fail(TOOL_USAGE, "the output's path has more than %d characters", PATH_MAX);
+	status = compile(&build, output);
+	if (status == 127 || status == 126 || status < 0)
+		return tool_fail(TOOL_SYSTEM, "the compiler %s cannot be started%s; name another with --compiler",
+				 build.compiler, status == 127 ? ": it is not there" : "");
+	if (status) {
+		unlink(output);
+		return tool_fail(TOOL_NO_IMAGE, "%s ended with status %d, and %s is not made",
+				 build.compiler, status, build.output);
+	}
+	if (rename(output, build.output) < 0) {
+		status = errno;
+		unlink(output);
+		return tool_fail(TOOL_SYSTEM, "%s cannot be written: %s", build.output,
+				 strerror(status));
+	}
+	image_sim_entries(build.output);
+	return TOOL_OK;
+}
+
+/* -------------------------------------------------------------------- verb */
+
+static void usage(FILE *file)
+{
+	fprintf(file, "Usage: distworker image DRIVER ...\n"
+		"Make an image for a chip driver.\n\n"
+		"  sim SOURCE.c... -o IMAGE.so         from C sources, with the C compiler\n"
+		"  pto --orchestration FILE --entry NAME --config-entry NAME [--core ...] -o IMAGE\n"
+		"                                      from the objects of an Ascend tool chain\n\n"
+		"An image of the driver opencl is OpenCL C source, or SPIR-V, as it is.\n\n"
+		"  distworker image DRIVER --help      its options, with an example\n\n"
+		"Exit status: 0; 2 usage; 7 no compiler, no memory, or a file cannot be read or written;\n"
+		"9 the sources do not compile, or an object breaks a limit of the image.\n\n"
+		"Example: distworker image sim kernels.c -o kernels.so\n");
+}
+
+int verb_image(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*make)(int argc, char **argv);
+	} makers[] = { { "sim", image_sim }, { "pto", image_pto } };
+	static char name[64];
+
+	if (argc < 2) {
+		usage(stderr);
+		return TOOL_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-?") || !strcmp(argv[1], "--usage")) {
+		usage(stdout);
+		return TOOL_OK;
+	}
+	for (size_t i = 0; i < COUNT_OF(makers); i++) {
+		if (strcmp(argv[1], makers[i].name))
+			continue;
+		snprintf(name, sizeof(name), "distworker image %s", makers[i].name);
+		argv[1] = name;
+		program_invocation_name = name;
+		return makers[i].make(argc - 1, argv + 1);
+	}
+	return tool_fail(TOOL_USAGE, "\"%s\" is no driver whose images are made here; sim and pto are%s",
+			 argv[1], !strcmp(argv[1], "opencl") ?
+			 " (an image of opencl is its source, as it is)" : "");
+}
