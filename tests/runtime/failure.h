@@ -251,7 +251,7 @@ static inline void chain_init(unsigned levels, uint32_t subs, unsigned threads,
 static inline const char *chain_path(unsigned depth)
 {
 	static const char *const names[] = { "node0", "pod0", "supernode0", "cluster0" };
-	static char path[PATH_MAX];
+	static char path[96];
 
 	path[0] = '\0';
 	for (unsigned i = 0; i <= depth; i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /* Chips that fail, hang, crash, are lost or killed: what the caller is told, and what goes on. */
+#include <sys/stat.h>
 #include "chips.h"
 
 static const struct dw_chip_options one_sim[] = { { .driver = "sim" } };
@@ -149,9 +150,9 @@ TEST(a_lost_device_fails_what_it_had_and_leaves_the_rest_to_others)
 	}
 }
 
-static void last_device_lost(enum dw_mode mode)
+static void last_device_lost(enum dw_mode mode, const char *options)
 {
-	struct dw_chip_options chips[1] = { { .driver = "sim", .options = "lost_after=3,delay_us=1000" } };
+	struct dw_chip_options chips[1] = { { .driver = "sim", .options = options } };
 	struct call calls[20];
 	struct rig rig;
 	unsigned good = 0;
@@ -174,8 +175,15 @@ static void last_device_lost(enum dw_mode mode)
 
 TEST(the_last_device_that_is_lost_leaves_nobody_waiting)
 {
-	last_device_lost(DW_PROCESS);
-	last_device_lost(DW_THREAD);
+	static const char *const options[] = {
+		"lost_after=3,delay_us=1000", "lost_after=3,delay_us=1000,async=1,depth=4",
+	};
+
+	for (int i = 0; i < 2; i++) {
+		last_device_lost(DW_PROCESS, options[i]);
+		/* What the device had is not completed by a death here. */
+		last_device_lost(DW_THREAD, options[i]);
+	}
 }
 
 TEST(a_cancelled_run_reaches_a_kernel)
@@ -525,6 +533,7 @@ TEST(a_restarted_chip_has_the_images_that_there_are)
 {
 	dw_callable early, gone, late;
 	struct call calls[3];
+	struct stat other;
 	struct rig rig;
 	pid_t before;
 
@@ -535,11 +544,12 @@ TEST(a_restarted_chip_has_the_images_that_there_are)
 	late = sim_image(&rig, "who");
 	CHECK_EQ(dw_callable_unregister(rig.node, gone), 0);
 	/* What lay there is overwritten, if it was given back. */
+	REQUIRE(stat(fixture("chip_kernels_other"), &other) == 0);
 	for (int i = 0; i < 8; i++) {
 		void *memory;
 
-		CHECK_EQ(dw_buffer_create(rig.node, 1 << 16, &memory), 0);
-		memset(memory, 0xee, 1 << 16);
+		CHECK_EQ(dw_buffer_create(rig.node, (uint64_t)other.st_size, &memory), 0);
+		memset(memory, 0xee, (size_t)other.st_size);
 	}
 	for (int round = 0; round < 3; round++) {
 		before = chip_stats(&rig, "node0/chip0").pid;

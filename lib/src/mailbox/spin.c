@@ -22,6 +22,15 @@
  * to spin too. If that wins, the waits from then on are of the other case.
  */
 #define WAKING_ATTEMPT_NS 100000
+/*
+ * And when peers take turns, so that each sleeps while the others run, it saves half
+ * of every hand-over to spin through the wake-up of the next: the waiter's own. Worth it only
+ * if that takes no longer than this, and for a waiter that is busy: at one task
+ * per millisecond the CPU time would be all that it brings.
+ */
+#define WAKING_WORTH_NS 40000
+#define WAKING_BUSY_NS 100000
+#define WAKING_STREAK 64
 #define AWAKE_BACKOFF_LIMIT 256
 #define WAKING_BACKOFF_LIMIT 512
 /* Waits between two looks at the affinity mask. */
@@ -57,6 +66,8 @@ uint32_t spin_choose(struct spin *spin, enum spin_case which, bool crowded, bool
 	}
 	if (spin->cpus < 2 || (crowded && which == SPIN_WAKING))
 		return 0;
+	if (window && which == SPIN_WAKING && spin_clock() - spin->last_ns > WAKING_BUSY_NS)
+		return 0;
 	if (window == 0) {
 		if (history->skip > 0 && !invited) {
 			history->skip--;
@@ -82,13 +93,22 @@ void spin_won(struct spin *spin, enum spin_case which, uint32_t ns)
 	struct spin_history *history = &spin->history[which];
 
 	spin->won++;
+	history->average_ns = (history->average_ns * 7 + ns) / 8;
 	if (which == SPIN_WAKING) {
-		/* Worth it only if the other side stays awake now, and then that is the other case. */
-		back_off(history, WAKING_BACKOFF_LIMIT);
+		/* The peer may be awake from now on, and then it is the other case that counts. */
 		spin->history[SPIN_AWAKE].skip = 0;
+		if (history->average_ns > WAKING_WORTH_NS) {
+			back_off(history, WAKING_BACKOFF_LIMIT);
+		} else {
+			history->window_ns = 2 * WAKING_WORTH_NS;
+			/* One in so many may be lost: it costs a multiple of what the others bring. */
+			if (++history->streak >= WAKING_STREAK) {
+				history->streak = 0;
+				history->backoff /= 2;
+			}
+		}
 		return;
 	}
-	history->average_ns = (history->average_ns * 7 + ns) / 8;
 	history->window_ns = history->average_ns * 4;
 	if (history->window_ns < 2 * ns)
 		history->window_ns = 2 * ns;
@@ -108,6 +128,7 @@ void spin_lost(struct spin *spin, enum spin_case which)
 
 	spin->lost++;
 	if (which == SPIN_WAKING) {
+		history->streak = 0;
 		back_off(history, WAKING_BACKOFF_LIMIT);
 		return;
 	}

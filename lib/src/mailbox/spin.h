@@ -26,6 +26,7 @@ struct spin_history {
 	uint32_t average_ns;	/* of the waits that ended within the window */
 	uint32_t backoff;	/* waits without a spin between two attempts */
 	uint32_t skip;		/* of these, still to come */
+	uint32_t streak;	/* won one after the other */
 };
 
 struct spin {
@@ -35,6 +36,7 @@ struct spin {
 	uint32_t waits;		/* until the CPUs are counted again */
 	uint32_t cpus;		/* that this thread may use */
 	uint32_t limit_ns;	/* of the windows in the case SPIN_AWAKE */
+	uint64_t last_ns;	/* when the last wait ended */
 };
 
 void spin_init(struct spin *spin, uint32_t limit_ns);
@@ -73,6 +75,19 @@ static inline uint64_t spin_clock(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+/* Whether the next spin of the case SPIN_WAKING is an attempt, to which the peer is invited. */
+static inline bool spin_is_attempt(const struct spin *spin)
+{
+	return spin->history[SPIN_WAKING].window_ns == 0;
+}
+
+/* A wait has ended in sleep. */
+static inline void spin_slept(struct spin *spin)
+{
+	if (spin->cpus > 1)
+		spin->last_ns = spin_clock();
+}
+
 static inline void spin_pause(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -102,6 +117,7 @@ spin_until(struct spin *spin, enum spin_case which, uint32_t window,
 			spin_pause();
 			if (ready(context)) {
 				now = spin_clock();
+				spin->last_ns = now;
 				/* Later than that: it took a preemption to end the wait. */
 				if (now - start > 2 * (uint64_t)window)
 					spin_lost(spin, which);

@@ -123,7 +123,7 @@ static uint32_t moment(struct hub *hub, enum spin_case *which)
 	    !(*which == SPIN_WAKING && hub->ops->wake_and_wait))
 		window = spin_choose(&hub->spin, *which, load_relaxed(&hub->line->crowded) != 0, false);
 	/* Stays until the next wait: the peer reads it after what ends this one. */
-	inviting = window && *which == SPIN_WAKING;
+	inviting = window && *which == SPIN_WAKING && spin_is_attempt(&hub->spin);
 	if (inviting != load_relaxed(&hub->line->inviting))
 		store_relaxed(&hub->line->inviting, inviting);
 	return window;
@@ -171,6 +171,7 @@ int hub_wait(struct hub *hub, uint64_t deadline_ns)
 	}
 	count(&hub->sleeps, 1);
 	result = hub->ops->wait(hub, marks ? hub->wait_mask : NULL, deadline_ns);
+	spin_slept(&hub->spin);
 out:
 	hub->kick_seen = __atomic_load_n(hub->kick, __ATOMIC_ACQUIRE);
 	return result;
