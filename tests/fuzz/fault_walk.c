@@ -42,6 +42,7 @@ struct state {
 	struct distworker_hub_setup setup;
 	const char *module;
 	unsigned int fault;	/* the number of the fault of this step */
+	int faults;		/* this thread's, armed during the call */
 	int met;		/* by a child, or -1: by this thread */
 };
 
@@ -270,23 +271,6 @@ static int call_debugfs(struct state *s)
 	return ret == -ENOENT ? 0 : ret;
 }
 
-static int call_fork(struct state *s)
-{
-	pid_t child;
-	int status;
-
-	(void)s;
-	fflush(stdout);
-	child = fork();
-	if (child < 0)
-		return -errno;
-	if (!child)
-		_exit(0);
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	return 0;
-}
-
 /* Of a child that is bound to mailbox 1 and does its part with the fault armed. */
 static int with_child(struct state *s, int (*part)(struct state *s, int faults))
 {
@@ -296,9 +280,7 @@ static int with_child(struct state *s, int (*part)(struct state *s, int faults))
 	char byte = 0;
 
 	/* The fault is the child's. */
-	status = faults_open();
-	faults_arm(status, 0);
-	close(status);
+	faults_arm(s->faults, 0);
 	ioctl(s->device, DISTWORKER_MAILBOX_REARM, &bind);
 	if (pipe2(go, O_CLOEXEC))
 		return -errno;
@@ -472,7 +454,6 @@ static const struct walk walks[] = {
 	{ "detach", ATTACHED, call_detach },
 	{ "read_fdinfo", ATTACHED, call_fdinfo },
 	{ "read_debugfs", ATTACHED, call_debugfs },
-	{ "fork_with_all_of_it", MAPPED, call_fork },
 	{ "death_of_a_peer", CREATED, call_death },
 };
 
@@ -492,7 +473,7 @@ static bool expected(int error)
 static int step(const struct walk *walk, const char *module, unsigned int n, int *error)
 {
 	struct state s = { .module = module, .fault = n, .met = -1 };
-	int faults, again;
+	int again;
 	bool met;
 
 	*error = state_build(&s, walk->level);
@@ -500,11 +481,11 @@ static int step(const struct walk *walk, const char *module, unsigned int n, int
 		printf("# fault %u: the state cannot be built: %s\n", n, strerror(-*error));
 		return -1;
 	}
-	faults = faults_open();
-	faults_arm(faults, n);
+	s.faults = faults_open();
+	faults_arm(s.faults, n);
 	*error = walk->call(&s);
-	met = faults_disarm(faults);
-	close(faults);
+	met = faults_disarm(s.faults);
+	close(s.faults);
 	if (s.met >= 0)
 		met = s.met;
 	if (*error && (!met || !expected(*error))) {
@@ -513,7 +494,9 @@ static int step(const struct walk *walk, const char *module, unsigned int n, int
 	}
 	if (*error) {
 		s.fault = 0;
+		s.faults = faults_open();
 		again = walk->call(&s);
+		close(s.faults);
 		if (again) {
 			printf("# after fault %u (%s): the same call fails: %s\n", n, strerror(-*error), strerror(-again));
 			return -1;

@@ -454,3 +454,23 @@ TEST(a_waiter_that_gave_up_finds_out_when_spinning_pays_again)
 	CHECK_EQ(spin_window(&spin, SPIN_AWAKE, false, false), 0);
 	CHECK(spin_window(&spin, SPIN_AWAKE, false, true) > 0);
 }
+
+TEST(taking_turns_is_spun_through_by_a_busy_waiter_only)
+{
+	struct spin spin = two_cpus();
+
+	CHECK(spin_is_attempt(&spin));
+	CHECK(spin_window(&spin, SPIN_WAKING, false, false) > 0);
+	spin_won(&spin, SPIN_WAKING, 16000);
+	CHECK(!spin_is_attempt(&spin));
+	spin_slept(&spin);
+	CHECK(spin_window(&spin, SPIN_WAKING, false, false) > 0);
+	CHECK_EQ(spin_window(&spin, SPIN_WAKING, true, false), 0);
+	/* The last wait was long ago: sparse load sleeps. */
+	spin.last_ns -= 1000000;
+	CHECK_EQ(spin_window(&spin, SPIN_WAKING, false, false), 0);
+	/* Wake-ups that take too long are slept through, too. */
+	for (int i = 0; i < 50; i++)
+		spin_won(&spin, SPIN_WAKING, 90000);
+	CHECK(spin_is_attempt(&spin));
+}

@@ -234,6 +234,10 @@ static void *thread_main(void *argument)
 	struct child *child = argument;
 
 	child_main(child, child->generation, false);
+	pthread_mutex_lock(&child->owner->lock);
+	child->thread_over = true;
+	pthread_cond_broadcast(&child->owner->changed);
+	pthread_mutex_unlock(&child->owner->lock);
 	return NULL;
 }
 
@@ -255,6 +259,7 @@ static int start_thread(struct child *child)
 	int error;
 
 	child->state = CHILD_BOUND;
+	child->thread_over = false;
 	child->pid = getpid();
 	child->generation++;
 	error = hub_bind(child->owner->hub, child->index, child->pid);
@@ -482,21 +487,26 @@ static void end_links(struct dw_worker *worker)
 
 static int stop_threads(struct dw_worker *worker, uint64_t deadline_ns)
 {
-	struct timespec deadline;
 	int result = 0;
 
 	end_links(worker);
-	to_timespec(deadline_ns, &deadline);
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		struct child *child = &worker->children[i];
+		bool over;
 
 		if (!child->thread_started)
 			continue;
-		if (pthread_clockjoin_np(child->thread, NULL, CLOCK_MONOTONIC, &deadline)) {
+		pthread_mutex_lock(&worker->lock);
+		while (!child->thread_over && wait_change(worker, deadline_ns) != -ETIMEDOUT)
+			;
+		over = child->thread_over;
+		pthread_mutex_unlock(&worker->lock);
+		if (!over) {
 			result = error_set(-ETIMEDOUT, "%s: this thread did not end before "
 					   "close_timeout_ns, and a thread cannot be killed", child->path);
 			continue;
 		}
+		pthread_join(child->thread, NULL);
 		child->thread_started = false;
 		child->state = CHILD_GONE;
 	}

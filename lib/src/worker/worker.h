@@ -87,6 +87,7 @@ struct child {
 
 	pthread_t thread;		/* THREAD mode */
 	bool thread_started;
+	bool thread_over;		/* it touches nothing any more */
 };
 
 struct dw_worker {
