@@ -269,7 +269,8 @@ static void close_hub(void)
 	if (show_counters) {
 		hub_counters(hub, &mine);
 		hub_peer_counters(hub, 0, &theirs);
-		printf("#   parent: wakes %llu woken %llu sleeps %llu won %llu lost %llu; child 0: wakes %llu sleeps %llu won %llu lost %llu\n",
+		printf("#   parent: wakes %llu woken %llu sleeps %llu won %llu lost %llu; "
+		       "child 0: wakes %llu sleeps %llu won %llu lost %llu\n",
 		       (unsigned long long)mine.wakes, (unsigned long long)mine.woken,
 		       (unsigned long long)mine.sleeps, (unsigned long long)mine.spins_won,
 		       (unsigned long long)mine.spins_lost, (unsigned long long)theirs.wakes,

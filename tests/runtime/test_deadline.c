@@ -39,11 +39,11 @@ TEST(deadline_of_the_worker_holds_on_every_level)
 		struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 		pid_t bottom;
 
-		options.timeout_ns = 100 * MS;
+		options.timeout_ns = 300 * MS;
 		chain_init(4, 1, 0, &options);
-		CHECK_EQ(timed_run((struct order){ .depth = depth, .how = BREAK_HANG }, 100 * MS,
-				   2 * SECOND_NS), -ETIMEDOUT);
-		check_text("ETIMEDOUT: ran longer than its deadline of 100 ms");
+		CHECK_EQ(timed_run((struct order){ .depth = depth, .how = BREAK_HANG }, 300 * MS,
+				   3 * SECOND_NS), -ETIMEDOUT);
+		check_text("ETIMEDOUT: ran longer than its deadline of 300 ms");
 		bottom = heard();
 		CHECK(bottom > 0 && gone_within(bottom, SECOND_NS));
 		chain_destroy();
@@ -248,7 +248,7 @@ TEST(close_names_what_it_had_to_kill_and_is_bounded)
 		CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
 		CHECK(now_ns() - start < 1500 * MS);
 		check_text(chain_path(depth ? 1 : 0));
-		CHECK(!lives(bottom));
+		CHECK(gone_within(bottom, SECOND_NS));
 		CHECK(dw_run_wait(run) < 0);
 		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
 		chain_destroy();
@@ -270,8 +270,9 @@ TEST(close_of_a_stopped_tree_is_bounded)
 	start = now_ns();
 	CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
 	CHECK(now_ns() - start < 6 * SECOND_NS);
+	/* Their descriptors are closed, which is what close waits for; the rest of dying may take a moment. */
 	for (unsigned i = 0; i < count; i++)
-		CHECK(!lives(pids[i]));
+		CHECK(gone_within(pids[i], SECOND_NS));
 	chain_destroy();
 }
 

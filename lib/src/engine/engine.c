@@ -510,7 +510,7 @@ int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const 
 	if (result < 0)
 		return result;
 	lock_take(&engine->lock);
-	if (peer->state == PEER_DEAD) {
+	if (peer->state == PEER_DEAD || peer->state == PEER_RETURNING) {
 		result = control_refused(peer);
 	} else {
 		control_queue(engine, peer, &control);

@@ -339,6 +339,7 @@ struct dw_run {
 	_Atomic uint32_t cancel_word;	/* what dw_task_cancelled() looks at */
 	const _Atomic uint32_t *cancel;	/* of the task that this run is, or NULL */
 	uint64_t timeout_ns, deadline;
+	bool overdue;			/* cancelled at its deadline; what runs on is killed at the next */
 
 	dw_orch_fn *fn;
 	const struct dw_args *args;
@@ -514,6 +515,8 @@ uint32_t estimate_of(const struct engine *engine, const struct callable *callabl
 
 /* scheduler.c */
 void task_ready(struct engine *engine, struct slot *slot);
+/* Why the last worker of a pool that died did so, or "none was ever there". */
+const char *pool_cause(const struct engine *engine, uint32_t pool);
 void task_unqueue(struct engine *engine, struct slot *slot);
 /* Puts a pending task into the ahead queue of its lane if that is worth it. */
 bool task_try_ahead(struct engine *engine, struct slot *slot, struct slot *producer);

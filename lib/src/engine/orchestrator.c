@@ -196,8 +196,8 @@ static int check_alive(struct engine *engine, const struct pool *pool, uint32_t 
 		return error_set(-ENODEV, "%s is gone: %s", engine->peers[worker].path,
 				 engine->peers[worker].cause ? engine->peers[worker].cause : "dead");
 	if (!pool->usable)
-		return error_set(-ENODEV, "%s: no worker of the kind that this task needs is left",
-				 engine->path);
+		return error_set(-ENODEV, "%s: no worker of the kind that this task needs is left: %s",
+				 engine->path, pool_cause(engine, (uint32_t)(pool - engine->pools)));
 	return 0;
 }
 

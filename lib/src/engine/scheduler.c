@@ -30,6 +30,14 @@ static struct slot_queue_list *ready_queue(struct engine *engine, const struct s
 	return &engine->pools[slot->pool].any;
 }
 
+const char *pool_cause(const struct engine *engine, uint32_t pool)
+{
+	for (uint32_t i = 0; i < engine->worker_count; i++)
+		if (engine->peers[i].pool == pool && engine->peers[i].cause)
+			return engine->peers[i].cause;
+	return "none was ever there";
+}
+
 /* No worker can ever take it. */
 static void task_stranded(struct engine *engine, struct slot *slot)
 {
@@ -41,8 +49,8 @@ static void task_stranded(struct engine *engine, struct slot *slot)
 		run_error(slot->run, -ENODEV, "%s: %s: ENODEV: it must run there: %s",
 			  peer->path, task, peer->cause ? peer->cause : "the worker is gone");
 	else
-		run_error(slot->run, -ENODEV, "%s: %s: ENODEV: no worker of its kind is left",
-			  engine->path, task);
+		run_error(slot->run, -ENODEV, "%s: %s: ENODEV: no worker of its kind is left: %s",
+			  engine->path, task, pool_cause(engine, slot->pool));
 	slot->blame = slot->head.number;
 	task_finish(engine, slot, TASK_FAILED);
 }

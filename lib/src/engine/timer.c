@@ -5,7 +5,8 @@
  * it expires too early, it is armed again for what is next.
  *
  * A task's time begins when its frame comes to the head of the ring, since only
- * then it can start; when the deadline finds it not started, it begins anew.
+ * then it can start. A worker that has not even started it by then hangs as well (it
+ * was stopped, say): it is killed, and the task goes elsewhere.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +14,10 @@
 #include "engine/internal.h"
 
 #define STRAGGLER_MAX_NS 16000000
+/* A worker gets this long to start what is at its head, however short the task's own deadline. */
+#define START_GRACE_NS 300000000ULL
+/* What a run's deadline has cancelled gets this long to notice. */
+#define CANCEL_GRACE_NS 100000000ULL
 
 void timer_at_most(struct engine *engine, uint64_t at_ns)
 {
@@ -69,12 +74,48 @@ static void expire_head(struct engine *engine, struct peer *peer, uint64_t now)
 	deadline = peer->head_since + entry->timeout_ns;
 	if (deadline < peer->head_since)
 		return;
+	if (now >= deadline && hub_started(engine->hub, peer->index, peer->head)) {
+		expire(engine, peer, entry);
+		return;
+	}
+	if (deadline < peer->head_since + START_GRACE_NS && now >= deadline)
+		deadline = peer->head_since + START_GRACE_NS;
 	if (now < deadline)
 		timer_at_most(engine, deadline);
-	else if (hub_started(engine->hub, peer->index, peer->head))
-		expire(engine, peer, entry);
 	else
-		peer_head_changed(engine, peer, now);
+		peer_kill(engine, peer, "it did not start its next task before that one's deadline");
+}
+
+/* Tasks of a run that was cancelled at its deadline, and that run on. */
+static void kill_overdue(struct engine *engine, const struct dw_run *run)
+{
+	for (uint32_t i = 0; i < engine->worker_count; i++) {
+		struct peer *peer = &engine->peers[i];
+		struct entry *entry = peer_entry(engine, peer, peer->head);
+
+		if (peer->head == peer->tail || !entry->slot || entry->slot->run != run ||
+		    !hub_started(engine->hub, i, peer->head))
+			continue;
+		entry->slot->flags |= SLOT_DEADLINE;
+		peer_kill(engine, peer, "it ran on after its run's deadline had passed");
+	}
+}
+
+static void check_run(struct engine *engine, struct dw_run *run, uint64_t now)
+{
+	if (run->deadline == NEVER)
+		return;
+	if (now < run->deadline) {
+		timer_at_most(engine, run->deadline);
+	} else if (run->overdue) {
+		run->deadline = NEVER;
+		kill_overdue(engine, run);
+	} else {
+		run->overdue = true;
+		run->deadline = now + CANCEL_GRACE_NS;
+		timer_at_most(engine, run->deadline);
+		run_cancel_locked(run, -ETIMEDOUT, "the run's deadline has passed");
+	}
 }
 
 static bool has_idle(const struct engine *engine, const struct pool *pool)
@@ -135,12 +176,7 @@ void timer_expired(struct engine *engine)
 	engine_work(engine);
 	for (run = engine->runs; run; run = next) {
 		next = run->next;
-		if (run->cancelled || run->deadline == NEVER)
-			continue;
-		if (now >= run->deadline)
-			run_cancel_locked(run, -ETIMEDOUT, "the run's deadline has passed");
-		else
-			timer_at_most(engine, run->deadline);
+		check_run(engine, run, now);
 	}
 	for (uint32_t i = 0; i < engine->worker_count; i++)
 		if (engine->peers[i].timed)

@@ -383,8 +383,9 @@ static int check_completion(const struct ring *ring, uint32_t i, uint8_t slot,
 				 completion->state);
 	}
 	if (!(slot & SLOT_TAKEN) != (completion->state != COMPLETION_TAKEN))
-		return error_set(-EPROTO, "mailbox %u: completion %u has state %u, but the frame was %s",
-				 i, n, completion->state, slot & SLOT_TAKEN ? "taken back" : "not taken back");
+		return error_set(-EPROTO,
+				 "mailbox %u: completion %u has state %u, but the frame was %staken back",
+				 i, n, completion->state, slot & SLOT_TAKEN ? "" : "not ");
 	return 0;
 }
 

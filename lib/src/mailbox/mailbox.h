@@ -129,7 +129,7 @@ uint32_t hub_fail_epoch(const struct hub *hub, uint32_t i);
  * cheaper than hub_harvest() on every ring when there are many.
  */
 uint32_t hub_next_ready(const struct hub *hub, uint32_t from);
-/* [owner] Marks a peer to be woken by the next hub_wake(), hub_wait(); the latter wakes and waits in one call. */
+/* [owner] Marks a peer to be woken by the next hub_wake() or hub_wait(), which wakes and waits in one call. */
 void hub_mark_wake(struct hub *hub, uint32_t i);
 void hub_wake(struct hub *hub);
 bool hub_peer_asleep(const struct hub *hub, uint32_t i);
@@ -148,7 +148,9 @@ bool hub_started(const struct hub *hub, uint32_t i, uint32_t number);
 void hub_cancel(struct hub *hub, uint32_t i, uint32_t number);
 /*
  * [owner] The parent wants to be woken when frame `number` of ring i is complete.
- * Without it: when the ring runs dry. Returns true when it is complete already.
+ * Without it: when the ring runs dry, or in time to refill a ring that was full of long
+ * frames. Returns true when it is complete already. The earliest of several counts;
+ * once that is complete, say the next.
  */
 bool hub_notify_at(struct hub *hub, uint32_t i, uint32_t number);
 /* [owner] Asks the peer to leave its loop once it has done what is posted. */

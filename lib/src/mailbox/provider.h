@@ -131,7 +131,7 @@ struct provider_ops {
 	/* Fills line, mailbox, the maps and fds of an endpoint; drops what is the siblings'. */
 	int (*attach)(struct hub *hub, struct endpoint *endpoint);
 	void (*detach)(struct endpoint *endpoint);
-	/* Wakes the parent first if `wake`; sleeps until `post` is not `seen` or `stop` is set. 0, -EOWNERDEAD. */
+	/* Wakes the parent if `wake`; sleeps until `post` is not `seen`, or `stop`. 0, -EOWNERDEAD. */
 	int (*peer_wait)(struct endpoint *endpoint, uint32_t seen, bool wake);
 	void (*peer_wake)(struct endpoint *endpoint);
 	bool (*peer_bell_arm)(struct endpoint *endpoint, uint32_t seen);
