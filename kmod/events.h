@@ -74,7 +74,8 @@ TRACE_EVENT(distworker_attach,
 
 /* The cause is an enum distworker_death_cause. */
 TRACE_EVENT(distworker_death,
-	    TP_PROTO(struct dw_hub *hub, struct dw_mailbox *mailbox, pid_t pid, u32 cause, int status),
+	    TP_PROTO(struct dw_hub *hub, struct dw_mailbox *mailbox, pid_t pid, u32 cause,
+		     int status),
 	    TP_ARGS(hub, mailbox, pid, cause, status),
 	    TP_STRUCT__entry(__field(u32, hub)
 			     __field(int, index)

@@ -185,6 +185,7 @@ static bool side_wake_pollers(struct dw_side *side, __poll_t events)
 	 */
 	spin_lock_irqsave(&side->pollers.lock, flags);
 	atomic_andnot(DISTWORKER_ASLEEP_POLLER, side->asleep);
+	/* Exact: the queue is locked. */
 	woken = waitqueue_active(&side->pollers);
 	__wake_up_locked_key(&side->pollers, TASK_INTERRUPTIBLE, poll_to_key(events));
 	spin_unlock_irqrestore(&side->pollers.lock, flags);

@@ -63,7 +63,9 @@ static void expire_head(struct engine *engine, struct peer *peer, uint64_t now)
 	struct entry *entry;
 	uint64_t deadline;
 
-	if (peer->head == peer->tail)
+	/* What it has completed in time counts, also if nobody was told; and nonsense is found. */
+	peer_harvest(engine, peer, UINT32_MAX);
+	if (peer->mad || peer->head == peer->tail)
 		return;
 	entry = peer_entry(engine, peer, peer->head);
 	if (!(entry->flags & ENTRY_TIMED) || !entry->slot)
