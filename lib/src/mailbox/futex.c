@@ -148,7 +148,11 @@ static int futex_bind(struct hub *hub, uint32_t i, int32_t pid)
 
 static int futex_rearm(struct hub *hub, uint32_t i)
 {
-	memset(hub_mailbox(hub, i), 0, hub->layout.bytes);
+	uint32_t *words = (uint32_t *)hub_mailbox(hub, i);
+
+	/* A thread in the foreground may be looking at its words meanwhile. */
+	for (uint32_t n = 0; n < hub->layout.bytes / sizeof(*words); n++)
+		store_relaxed(&words[n], 0);
 	bell_drain(hub->fds[i]);
 	return 0;
 }

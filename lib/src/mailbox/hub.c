@@ -523,15 +523,16 @@ bool hub_notify_at(struct hub *hub, uint32_t i, uint32_t number)
 void hub_stop(struct hub *hub, uint32_t i)
 {
 	struct mailbox *mailbox = hub->rings[i].mailbox;
+	uint64_t mask[hub->words];	/* a bit per mailbox; hub_wake() may be at work beside us */
 
 	/* Release: after the frames; partner: the acquire in endpoint_wait(). */
 	store_release(&mailbox->stop, 1);
 	/* As in hub_publish(): the peer looks at both words before it sleeps. */
 	full_barrier();
 	if (load_relaxed(&mailbox->asleep)) {
-		memset(hub->scratch, 0, hub->words * sizeof(*hub->scratch));
-		hub->scratch[i / 64] = 1ull << (i % 64);
-		hub->ops->wake(hub, hub->scratch);
+		memset(mask, 0, sizeof(mask));
+		mask[i / 64] = 1ull << (i % 64);
+		hub->ops->wake(hub, mask);
 	}
 }
 

@@ -84,7 +84,7 @@ void child_count_sleeps(struct child *child, const struct endpoint *endpoint)
 	struct endpoint_counters counters;
 
 	endpoint_counters(endpoint, &counters);
-	child->owner->stats[child->index].sleeps = counters.sleeps;
+	__atomic_store_n(&child->owner->stats[child->index].sleeps, counters.sleeps, __ATOMIC_RELAXED);
 }
 
 static void serve(struct child *child, struct endpoint *endpoint)

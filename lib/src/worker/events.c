@@ -138,7 +138,7 @@ static void on_dead(struct child *child, const char *cause)
 		snprintf(full, sizeof(full), "%s: %.300s during init", child->path, cause);
 		child_failed(child, -EOWNERDEAD, full);
 	}
-	worker->stats[child->index].alive = 0;
+	__atomic_store_n(&worker->stats[child->index].alive, 0, __ATOMIC_RELAXED);
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
 	engine_worker_dead(worker->engine, child->index, returns, text);
 }
@@ -182,8 +182,8 @@ static void on_ready(struct child *child)
 	struct dw_worker *worker = child->owner;
 
 	child->state = CHILD_READY;
-	worker->stats[child->index].alive = 1;
-	worker->stats[child->index].pid = child->pid;
+	__atomic_store_n(&worker->stats[child->index].pid, child->pid, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->stats[child->index].alive, 1, __ATOMIC_RELAXED);
 	if (child->generation > 1 && control_replay(child) < 0)
 		log_at(LOG_ERROR, "%s: does not know all callables: %s", child->path, error_text());
 	engine_worker_up(worker->engine, child->index);

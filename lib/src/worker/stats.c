@@ -5,6 +5,7 @@
  * values that are at most a moment old and asks nobody.
  */
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 #include "worker/worker.h"
 
@@ -18,6 +19,26 @@ static uint64_t cpu_of(pid_t pid)
 	return (uint64_t)used.tv_sec * 1000000000ULL + (uint64_t)used.tv_nsec;
 }
 
+#define LOAD(to, from, field) \
+	((to)->field = __atomic_load_n(&(from)->field, __ATOMIC_RELAXED))
+
+/* What was written once before the forks, and counters that their owners go on writing. */
+static void copy_one(struct dw_child_stats *to, const struct dw_child_stats *from)
+{
+	memset(to, 0, sizeof(*to));
+	memcpy(to->path, from->path, sizeof(to->path));
+	to->kind = from->kind;
+	to->level = from->level;
+	LOAD(to, from, pid);
+	LOAD(to, from, alive);
+	LOAD(to, from, tasks_done);
+	LOAD(to, from, tasks_failed);
+	LOAD(to, from, tasks_skipped);
+	LOAD(to, from, busy_ns);
+	LOAD(to, from, wakes);
+	LOAD(to, from, sleeps);
+}
+
 static size_t copy_stats(const struct dw_worker *worker, struct dw_child_stats *stats, size_t space,
 			 size_t at)
 {
@@ -26,7 +47,7 @@ static size_t copy_stats(const struct dw_worker *worker, struct dw_child_stats *
 	for (uint32_t i = 0; i < own; i++, at++) {
 		if (at >= space)
 			continue;
-		stats[at] = worker->stats[i];
+		copy_one(&stats[at], &worker->stats[i]);
 		if (stats[at].alive)
 			stats[at].cpu_ns = cpu_of(stats[at].pid);
 	}
