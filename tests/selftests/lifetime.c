@@ -12,6 +12,7 @@
 struct family {
 	int ready;		/* peers that are about to do what they are there for */
 	int owner_ready;
+	int survivors;		/* peers that do not die with the owner any more */
 	pid_t peers[2];
 	int tids[2];
 	int go;
@@ -38,7 +39,10 @@ FIXTURE_TEARDOWN(owner)
 /* Nor hold a copy of the hub's file, which came with the fork. */
 static void survive_the_owner(struct endpoint *endpoint)
 {
+	struct family *family = endpoint->argument;
+
 	prctl(PR_SET_PDEATHSIG, 0);
+	__atomic_fetch_add(&family->survivors, 1, __ATOMIC_SEQ_CST);
 	for (int fd = 3; fd < 100; fd++)
 		if (fd != endpoint->fd && fd != endpoint->sync)
 			close(fd);
@@ -237,6 +241,7 @@ static void peer_spins_for_the_end(struct endpoint *endpoint)
 TEST_F(owner, killed_is_found_by_peers_that_are_never_asleep_for_long)
 {
 	ASSERT_TRUE(owner_start(self->family, &self->pid, peer_spins_for_the_end, owner_waits));
+	ASSERT_TRUE(WAIT_UNTIL(load(self->family->survivors) == 2));
 	kill(self->pid, SIGKILL);
 	EXPECT_EQ(0, status_of(self->family->peers[0]));
 	EXPECT_EQ(0, status_of(self->family->peers[1]));
