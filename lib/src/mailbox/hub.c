@@ -60,7 +60,6 @@ static void free_private(struct hub *hub)
 	if (hub->rings)
 		free(hub->rings[0].slots);
 	free(hub->rings);
-	free(hub->scratch);
 	free(hub->wait_mask);
 	free(hub->active);
 	free(hub->watch);
@@ -81,7 +80,6 @@ static int allocate_private(struct hub *hub)
 		hub->rings[0].slots = slots;
 	else
 		free(slots);
-	hub->scratch = calloc(hub->words, sizeof(*hub->scratch));
 	hub->wait_mask = calloc(hub->words, sizeof(*hub->wait_mask));
 	hub->active = calloc(hub->words, sizeof(*hub->active));
 	hub->watch = calloc(hub->words, sizeof(*hub->watch));
@@ -89,7 +87,7 @@ static int allocate_private(struct hub *hub)
 	hub->waking = calloc(hub->words, sizeof(*hub->waking));
 	hub->changed = calloc(hub->words, sizeof(*hub->changed));
 	hub->fds = malloc(hub->mailboxes * sizeof(*hub->fds));
-	if (!hub->rings || !slots || !hub->scratch || !hub->wait_mask || !hub->active ||
+	if (!hub->rings || !slots || !hub->wait_mask || !hub->active ||
 	    !hub->watch || !hub->marked || !hub->waking || !hub->changed || !hub->fds)
 		return error_set(-ENOMEM, "no memory for a hub with %u mailboxes", hub->mailboxes);
 	for (uint32_t i = 0; i < hub->mailboxes; i++) {

@@ -57,7 +57,6 @@ struct hub {
 	bool forks_done;
 
 	struct ring *rings;		/* [owner] */
-	uint64_t *scratch;		/* [owner] a mask */
 	uint32_t active_count;		/* [owner] */
 
 	peer_mask *active;		/* frames outstanding and not broken; written by [owner] */

@@ -49,8 +49,10 @@ static uint32_t take_marks(struct hub *hub, uint64_t *mask)
 
 void hub_wake(struct hub *hub)
 {
-	if (take_marks(hub, hub->scratch))
-		hub->ops->wake(hub, hub->scratch);
+	uint64_t mask[hub->words];	/* several threads may be here at once */
+
+	if (take_marks(hub, mask))
+		hub->ops->wake(hub, mask);
 }
 
 /* ------------------------------------------------------ the foreground wait */
