@@ -25,6 +25,17 @@
 /* The kernel's spin knows who runs: leave the longer waits to it. */
 #define USER_SPIN_LIMIT_NS 4000
 
+/* The first of these calls in a process registers for its end, which a signal interrupts. */
+static int ioctl_again(int fd, unsigned long request, void *argument)
+{
+	int result;
+
+	do {
+		result = ioctl(fd, request, argument);
+	} while (result < 0 && errno == EINTR);
+	return result;
+}
+
 /* -errno of a call that failed, with `what` in front of the text. */
 static int call_failed(const char *what)
 {
@@ -159,7 +170,7 @@ static int set_up(struct hub *hub, const struct distworker_query *query)
 	if (hub->layout.bytes > query->max_mailbox_bytes)
 		return error_set(-EINVAL, "a mailbox of %u bytes; the distworker module allows %u",
 				 hub->layout.bytes, query->max_mailbox_bytes);
-	if (ioctl(hub->fd, DISTWORKER_HUB_SETUP, &setup))
+	if (ioctl_again(hub->fd, DISTWORKER_HUB_SETUP, &setup))
 		return call_failed("set-up of a hub of the distworker module");
 	memory = mmap(NULL, setup.mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, hub->fd, 0);
 	if (memory == MAP_FAILED)
@@ -377,7 +388,7 @@ static int kernel_attach(struct hub *hub, struct endpoint *endpoint)
 	if (fd < 0)
 		return error_set(-EBUSY, "mailbox %u: this process has attached to another one",
 				 endpoint->index);
-	if (ioctl(fd, DISTWORKER_ENDPOINT_ATTACH, &attach)) {
+	if (ioctl_again(fd, DISTWORKER_ENDPOINT_ATTACH, &attach)) {
 		error = -errno;
 		return error_set(error, "attaching to mailbox %u: %s", endpoint->index,
 				 error == -EPERM ? "it is bound to another process" :
