@@ -77,9 +77,13 @@ static inline bool lives(pid_t pid)
 	return state != 'Z' && state != 'X';
 }
 
-static inline bool gone_within(pid_t pid, uint64_t ns)
+/*
+ * A process whose end was reported: it has no memory and no descriptors any more, and the
+ * kernel may be at the rest of its exit.
+ */
+static inline bool is_over(pid_t pid)
 {
-	uint64_t end = now_ns() + ns;
+	uint64_t end = now_ns() + SECOND_NS / 10;
 
 	while (lives(pid)) {
 		if (now_ns() > end)

@@ -166,6 +166,18 @@ static int sub_scribble(const struct dw_args *args, void *context)
 	return 0;
 }
 
+/* Scribbles as long as it lives. */
+static int sub_scribble_on(const struct dw_args *args, void *context)
+{
+	volatile int64_t *cell = dw_args_data(args, 0);
+
+	(void)context;
+	say();
+	for (;;)
+		cell[0] = -1;
+	return 0;
+}
+
 static int orch_scribble(struct dw_orch *orch, const struct dw_args *args,
 			 const struct dw_config *config, void *context)
 {
@@ -184,6 +196,40 @@ static int orch_scribble_below(struct dw_orch *orch, const struct dw_args *args,
 	(void)config;
 	(void)context;
 	return submit_one(orch, chain.down, chain.cells, DW_INOUT, 0, &options, NULL);
+}
+
+static int orch_down(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	(void)args;
+	(void)config;
+	(void)context;
+	return submit_one(orch, chain.down, chain.cells, DW_INOUT, 0, NULL, NULL);
+}
+
+/* When the run has returned, nobody writes into the caller's memory any more. */
+TEST(memory_of_a_failed_task_is_the_callers_again)
+{
+	for (int round = 0; round < 10; round++) {
+		volatile int64_t *cell;
+		struct dw_run *run;
+
+		chain_create(3, 4, 0, NULL);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "scribble", sub_scribble_on, NULL,
+						  &chain.broken), 0);
+		CHECK_EQ(dw_callable_register_orch(chain.worker[0], "below", orch_scribble, NULL,
+						   &chain.down), 0);
+		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+		CHECK_EQ(dw_worker_start(chain.worker[0], orch_down, NULL, NULL, NULL, NULL, &run), 0);
+		heard();
+		kill(round % 2 ? pid_of(chain_path(1)) : parent_of(pid_of(chain_path(1))), SIGKILL);
+		CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+		cell = chain.cells;
+		cell[0] = 5;
+		pause_ms(10);
+		CHECK_EQ(cell[0], 5);
+		chain_destroy();
+	}
 }
 
 TEST(task_is_retried_only_when_the_old_subtree_is_gone)
@@ -401,8 +447,6 @@ TEST(close_in_the_middle_of_a_restart)
 {
 	struct dw_worker_options options = restarting(1000);
 
-	if (!getenv("DW_OPEN_BUGS"))
-		SKIP("open: one close in five in the middle of a restart reaches its deadline (DW_OPEN_BUGS=1 runs it)");
 	for (unsigned round = 0; round < 30; round++) {
 		char path[128];
 		uint64_t start;
@@ -414,6 +458,32 @@ TEST(close_in_the_middle_of_a_restart)
 		start = now_ns();
 		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
 		CHECK(now_ns() - start < SECOND_NS);
+		chain_destroy();
+	}
+}
+
+/* What waits for a replacement hears that there will be none. */
+TEST(spawner_that_dies_in_the_middle_of_a_restart)
+{
+	struct dw_worker_options options = restarting(1000);
+
+	for (unsigned round = 0; round < 30; round++) {
+		struct order order = { .how = BREAK_HANG, .options = with_retries(1000) };
+		struct dw_run *run;
+		pid_t pid, spawner;
+		int result;
+
+		chain_init(1, 1, 0, &options);
+		run = chain_start(&order, 0);
+		pid = heard();
+		spawner = parent_of(pid);
+		kill(pid, SIGKILL);
+		nanosleep(&(struct timespec){ 0, (long)round * 30000 }, NULL);
+		kill(spawner, SIGKILL);
+		result = dw_run_wait(run);
+		CHECK(result == -EOWNERDEAD || result == -ENODEV);
+		check_text("its spawner died");
+		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
 		chain_destroy();
 	}
 }
@@ -456,8 +526,6 @@ TEST(nothing_of_the_old_generation_reaches_the_new_one)
 	struct dw_worker_options options = restarting(1000);
 	dw_callable late;
 
-	if (!getenv("DW_OPEN_BUGS"))
-		SKIP("open: hangs about once in five runs (DW_OPEN_BUGS=1 runs it)");
 	for (int round = 0; round < 5; round++) {
 		chain_create(1, 1, 0, &options);
 		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "late", sub_late, NULL, &late), 0);

@@ -6,7 +6,7 @@
  * its producers, so that who comes after it comes after them.
  *
  *   RUNNING ─ DONE ───────────────────────────────→ final
- *           ─ FAILED, attempts left ─→ READY
+ *           ─ FAILED, attempts left ─→ READY; after a death: when nothing is left of the worker
  *           ─ FAILED ─────────────────────────────→ final, consumers SKIP
  *           ─ RETURNED, taken back, not started ─→ READY, PENDING, or SKIPPED
  */
@@ -199,36 +199,20 @@ static void format_ns(uint64_t ns, char *text, size_t space)
 		snprintf(text, space, "%.4g s", (double)ns / 1e9);
 }
 
-/* Kept for the time when the dead child's subtree is gone. */
-static bool hold_retry(struct peer *peer, struct slot *slot)
-{
-	struct hold *hold = malloc(sizeof(*hold));
-
-	if (!hold)
-		return false;
-	*hold = (struct hold){ .next = peer->holds, .retry = slot };
-	peer->holds = hold;
-	return true;
-}
-
-static bool task_retry(struct engine *engine, struct slot *slot, struct peer *peer,
-		       bool wait_until_gone)
+static bool task_retry(struct engine *engine, struct slot *slot)
 {
 	if (!slot->retries || slot_skips(slot) || slot->run->cancelled)
 		return false;
 	slot->retries--;
 	slot->attempts++;
 	slot->flags &= (uint8_t)~SLOT_DEADLINE;
+	slot->flags |= SLOT_AGAIN;
 	stat_add(&engine->stats.retried, 1);
-	slot->head.state = TASK_PENDING;
-	slot->placed = NO_WORKER;
-	if (!wait_until_gone || !peer || !hold_retry(peer, slot))
-		task_released(engine, slot);
 	return true;
 }
 
-void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-		 const char *text, bool wait_until_gone)
+void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int error,
+	       const char *text)
 {
 	char what[ERROR_TEXT_BYTES / 2], limit[32], late[128];
 	const char *path = peer ? peer->path : engine->path;
@@ -241,7 +225,7 @@ void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, in
 		error = -ETIMEDOUT;
 		text = late;
 	}
-	if (task_retry(engine, slot, peer, wait_until_gone))
+	if (task_retry(engine, slot))
 		return;
 	if (peer)
 		stat_add(&peer->stats->tasks_failed, 1);
@@ -255,7 +239,25 @@ void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, in
 		run_error(slot->run, error, "%s: %s: %s: %.300s", path, what, error_name(-error),
 			  text);
 	slot->blame = slot->head.number;
-	task_finish(engine, slot, TASK_FAILED);
+}
+
+void task_fail_now(struct engine *engine, struct slot *slot)
+{
+	if (!(slot->flags & SLOT_AGAIN)) {
+		task_finish(engine, slot, TASK_FAILED);
+		return;
+	}
+	slot->flags &= (uint8_t)~SLOT_AGAIN;
+	slot->head.state = TASK_PENDING;
+	slot->placed = NO_WORKER;
+	task_released(engine, slot);
+}
+
+void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, int error,
+		 const char *text)
+{
+	task_fail(engine, slot, peer, error, text);
+	task_fail_now(engine, slot);
 }
 
 void task_completed(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member,
@@ -273,7 +275,7 @@ void task_completed(struct engine *engine, struct peer *peer, struct slot *slot,
 		task_finish(engine, slot, TASK_DONE);
 		break;
 	case COMPLETION_FAILED:
-		task_failed(engine, slot, peer, completion->error, text, false);
+		task_failed(engine, slot, peer, completion->error, text);
 		break;
 	default:
 		slot_leave_ring(engine, slot);

@@ -172,18 +172,8 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	return 0;
 }
 
-static void destroy_peer(struct engine *engine, struct peer *peer)
+static void destroy_peer(struct peer *peer)
 {
-	struct hold *hold;
-
-	while ((hold = peer->holds)) {
-		peer->holds = hold->next;
-		if (hold->scope) {
-			scope_put(engine->heap, hold->scope);
-			run_put(engine, hold->run);
-		}
-		free(hold);
-	}
 	free(peer->path);
 	free(peer->driver);
 	free(peer->cause);
@@ -196,7 +186,7 @@ void engine_destroy(struct engine *engine)
 		return;
 	engine_stop(engine);
 	for (uint32_t i = 0; engine->peers && i < engine->worker_count; i++)
-		destroy_peer(engine, &engine->peers[i]);
+		destroy_peer(&engine->peers[i]);
 	for (uint32_t i = 0; i < engine->pool_count; i++) {
 		free(engine->pools[i].mask);
 		free(engine->pools[i].open);
@@ -399,6 +389,8 @@ void engine_worker_up(struct engine *engine, uint32_t worker)
 		bit_set(pool->awake, worker);
 		peer_update(engine, peer);
 		engine->queued = true;
+		/* Before any task. */
+		peer_post_controls(engine, peer);
 		if (peer->controls)
 			bit_set(engine->wanting, worker);
 	}
@@ -441,21 +433,8 @@ void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, co
 
 void engine_worker_gone(struct engine *engine, uint32_t worker)
 {
-	struct peer *peer = &engine->peers[worker];
-	struct hold *hold;
-
 	lock_take(&engine->lock);
-	while ((hold = peer->holds)) {
-		peer->holds = hold->next;
-		if (hold->retry) {
-			task_released(engine, hold->retry);
-		} else {
-			if (scope_put(engine->heap, hold->scope))
-				engine->heap_serial++;
-			run_put(engine, hold->run);
-		}
-		free(hold);
-	}
+	peer_release_held(engine, &engine->peers[worker]);
 	finish_all(engine);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);

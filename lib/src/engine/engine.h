@@ -169,11 +169,11 @@ void engine_destroy(struct engine *engine);
 /*
  * What the worker layer tells. `worker` counts as in engine_options. Any thread.
  *  up:     attached and READY; tasks may go there.
- *  dead:   tasks that had started fail with EOWNERDEAD ("killed by SIGSEGV, pid 4711") or are
- *          retried; those that had not go elsewhere or wait for a replacement (`returns`:
- *          there will be one). Reads what the peer had completed before it died.
- *          Blocks that its subtree could still write are held until
- *  gone:   nothing of its subtree lives any more.
+ *  dead:   what had not started goes elsewhere or waits for a replacement (`returns`: there
+ *          will be one). Reads what the peer had completed before it died. What had started
+ *          fails with EOWNERDEAD ("killed by SIGSEGV, pid 4711") or is retried; as its subtree may still
+ *          write, the tasks behind it, its memory and the end of its run wait until
+ *  gone:   nothing of its subtree lives any more. Follows each `dead`.
  *  (replacement: hub_rearm and hub_bind, then up again.)
  */
 void engine_worker_up(struct engine *engine, uint32_t worker);

@@ -147,7 +147,6 @@ static void enter_rings(struct engine *engine, struct slot *slot)
 	slot->head.state = TASK_RUNNING;
 	group->left = group->count;
 	group->restart = false;
-	group->died = false;
 	for (uint32_t i = 0; i < group->count; i++) {
 		struct member *member = &group->members[i];
 		bool directed = member->worker != DW_ANY;
@@ -182,7 +181,7 @@ void group_admit(struct engine *engine, struct pool *pool)
 			unreserve(engine, pool);
 			slot->attempts += slot->retries;
 			slot->retries = 0;
-			task_failed(engine, slot, NULL, -ENODEV, why, false);
+			task_failed(engine, slot, NULL, -ENODEV, why);
 			continue;
 		}
 		if (!choose(engine, slot))
@@ -233,7 +232,7 @@ static void set_error(struct group *group, struct slot *slot, uint32_t member, s
 			 group->count);
 }
 
-/* No member is in a ring any more. */
+/* No member is in a ring any more, or held. */
 static void group_ended(struct engine *engine, struct slot *slot)
 {
 	struct group *group = slot->group;
@@ -245,8 +244,7 @@ static void group_ended(struct engine *engine, struct slot *slot)
 		memcpy(text, group->text, sizeof(text));
 		group->error = 0;
 		group->ran = 0;
-		task_failed(engine, slot, &engine->peers[group->failed_at], error, text,
-			    group->died);
+		task_failed(engine, slot, &engine->peers[group->failed_at], error, text);
 		return;
 	}
 	if (group->restart)
@@ -268,8 +266,6 @@ void group_member_left(struct engine *engine, struct slot *slot, uint32_t number
 	group->left--;
 	if (!unstarted)
 		group->ran++;
-	if (error == -EOWNERDEAD && !unstarted)
-		group->died = true;
 	if (error && !unstarted)
 		set_error(group, slot, number, peer, error, text);
 	if ((error || unstarted) && group->left)
@@ -280,6 +276,23 @@ void group_member_left(struct engine *engine, struct slot *slot, uint32_t number
 			set_error(group, slot, number, peer, -EOWNERDEAD, text);
 	}
 	if (!group->left)
+		group_ended(engine, slot);
+}
+
+void group_member_died(struct engine *engine, struct slot *slot, uint32_t number,
+		       struct peer *peer, const char *text)
+{
+	struct group *group = slot->group;
+
+	group->members[number].in_ring = false;
+	group->ran++;
+	set_error(group, slot, number, peer, -EOWNERDEAD, text);
+	group_cancel_members(engine, slot);
+}
+
+void group_member_gone(struct engine *engine, struct slot *slot)
+{
+	if (!--slot->group->left)
 		group_ended(engine, slot);
 }
 

@@ -3,7 +3,7 @@
  * Heap: 4 rings in the arena, from which OUTPUT tensors and dw_alloc() get their
  * memory. A block belongs to the scope in which it was made; it is given
  * back when the scope has ended, the last task that was submitted in the scope (or in
- * one inside it) is final, and no dead child's subtree can still write it (holds).
+ * one inside it) is final; a task under which its worker died is so when nothing is left of it.
  * Reclaim is FIFO per ring; a ring that is empty starts over at its beginning.
  * Ring = min(depth of the scope, 3); depth 0 is the run's outermost scope.
  * Guarded by the engine's lock.
@@ -21,7 +21,7 @@ struct heap;
 
 /*
  * A scope counts what keeps it alive: 1 while it is open, 1 per task in it that is not final,
- * 1 per inner scope that is alive, 1 per hold. At 0 its blocks go.
+ * 1 per inner scope that is alive. At 0 its blocks go.
  */
 struct scope {
 	struct scope *outer;

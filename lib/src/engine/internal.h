@@ -76,6 +76,7 @@ enum slot_flag {
 	SLOT_FOLLOWED	= 1 << 3,	/* somebody was */
 	SLOT_CANCEL	= 1 << 4,	/* its run was cancelled */
 	SLOT_DEADLINE	= 1 << 5,	/* its worker was killed because it took too long */
+	SLOT_AGAIN	= 1 << 6,	/* held, and tried again then */
 };
 
 enum slot_queue { QUEUE_NONE = 0, QUEUE_READY, QUEUE_AHEAD };
@@ -254,17 +255,11 @@ struct peer {
 	uint64_t head_since;		/* when the frame at the head could start; valid when timed */
 	uint32_t straggler_head;	/* head when the straggler timer was armed */
 
-	struct hold *holds;		/* what its dead subtree may still write */
+	/* What its dead subtree may still write: RUNNING, and in no ring, until that is gone. */
+	struct slot *held;		/* by next */
+	struct member *held_members;	/* of groups */
 	char *cause;			/* of its last death */
 	struct dw_child_stats *stats, own_stats;
-};
-
-/* Kept until a dead child's subtree is gone. */
-struct hold {
-	struct hold *next;
-	struct dw_run *run;
-	struct scope *scope;
-	struct slot *retry;		/* to be tried again then; scope is NULL */
 };
 
 /* Workers that can stand in for each other. Bitmaps are indexed by worker. */
@@ -289,19 +284,20 @@ struct member {
 	uint32_t worker;		/* wanted, or DW_ANY */
 	uint32_t placed, position;
 	bool in_ring;
+	struct slot *slot;		/* the group … */
+	struct member *next;		/* … while this is held */
 };
 
 struct group {
 	uint32_t count;
 	uint32_t explicit_count;	/* members that name their worker */
 	uint32_t *chosen;		/* workers: the explicit ones, then the others */
-	uint32_t left;			/* members that are in rings */
+	uint32_t left;			/* members that are in rings, or held */
 	uint32_t ran;			/* members that started and ended */
 	uint32_t failed_at;		/* worker of the first member that failed */
 	int error;			/* its error */
 	char text[ERROR_TEXT_BYTES];
 	bool restart;			/* a member came back unstarted: all start over */
-	bool died;			/* a worker died under a member */
 	struct member members[];
 };
 
@@ -328,7 +324,6 @@ struct dw_run {
 	struct dw_orch orch;
 	struct engine *engine;
 	struct dw_run *next, *previous;	/* engine->runs */
-	uint32_t references;
 	struct tensor_map *map;		/* NULL once the run has ended */
 	uint64_t submitted, finished;
 	struct failed_set failed;
@@ -496,6 +491,8 @@ bool peer_take_back(struct engine *engine, struct peer *peer, uint32_t number);
 /* A task that is in a ring, or all members of a group: its end shall be heard of. */
 void want_completion(struct engine *engine, struct slot *slot);
 void peer_kill(struct engine *engine, struct peer *peer, const char *why);
+/* What its death left is over: nobody can write it any more. */
+void peer_release_held(struct engine *engine, struct peer *peer);
 void peer_update(struct engine *engine, struct peer *peer);
 void slot_leave_ring(struct engine *engine, struct slot *slot);
 static inline uint32_t peer_outstanding(const struct peer *peer)
@@ -509,7 +506,8 @@ static inline struct entry *peer_entry(const struct engine *engine, const struct
 }
 static inline bool peer_has_room(const struct engine *engine, const struct peer *peer)
 {
-	return peer->state == PEER_UP && !peer->mad && peer_outstanding(peer) < engine->depth;
+	return peer->state == PEER_UP && !peer->mad && !peer->controls &&
+	       peer_outstanding(peer) < engine->depth;
 }
 uint32_t estimate_of(const struct engine *engine, const struct callable *callable);
 
@@ -540,7 +538,11 @@ void finish_all(struct engine *engine);
 void task_released(struct engine *engine, struct slot *slot);
 /* It ran and failed: another attempt, or FAILED with the error as the run's. `peer`: where. */
 void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-		 const char *text, bool wait_until_gone);
+		 const char *text);
+/* The same in two steps: the error is the run's at once, the task's state changes later. */
+void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int error,
+	       const char *text);
+void task_fail_now(struct engine *engine, struct slot *slot);
 void task_completed(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member,
 		    const struct completion *completion, const char *text);
 /* It is in no ring any more and has not run. */
@@ -555,6 +557,10 @@ void engine_worker_lost_locked(struct engine *engine, struct peer *peer, bool re
 void group_admit(struct engine *engine, struct pool *pool);
 void group_member_left(struct engine *engine, struct slot *slot, uint32_t member,
 		       struct peer *peer, int error, const char *text, bool unstarted);
+/* In two steps: the worker died under it; later nothing of it is left. */
+void group_member_died(struct engine *engine, struct slot *slot, uint32_t member,
+		       struct peer *peer, const char *text);
+void group_member_gone(struct engine *engine, struct slot *slot);
 void group_cancel_members(struct engine *engine, struct slot *slot);
 void group_free(struct engine *engine, struct group *group);
 
@@ -592,7 +598,6 @@ void link_end(struct linking *linking);
 int orch_usable(const struct dw_orch *orch);
 
 /* run.c */
-void run_put(struct engine *engine, struct dw_run *run);
 void run_cancel_locked(struct dw_run *run, int error, const char *why);
 
 /* wait.c */

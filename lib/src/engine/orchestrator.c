@@ -264,7 +264,7 @@ static int heap_timed_out(const struct engine *engine, uint64_t bytes,
 {
 	return error_set(-ENOBUFS, "heap ring %u (%llu of %llu bytes in use) has no room for %llu bytes, and nothing was given "
 			 "back for %llu ms: its oldest block, %llu bytes, belongs to a scope at depth %u "
-			 "that is %s, with %llu tasks, inner scopes or dead workers' holds alive",
+			 "that is %s, with %llu tasks or inner scopes alive",
 			 tail->ring, (unsigned long long)tail->used_bytes,
 			 (unsigned long long)tail->ring_bytes, (unsigned long long)bytes,
 			 (unsigned long long)(engine->heap_timeout_ns / 1000000),

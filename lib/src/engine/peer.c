@@ -235,7 +235,8 @@ void peer_post_controls(struct engine *engine, struct peer *peer)
 	struct frame *frame;
 	uint32_t number;
 
-	while ((control = peer->controls) && !peer->mad && peer->state != PEER_DEAD &&
+	/* Not before it is up: its ring may still be that of the one before it. */
+	while ((control = peer->controls) && !peer->mad && peer->state == PEER_UP &&
 	       peer_outstanding(peer) < engine->depth) {
 		frame = acquire(engine, peer, &number);
 		if (!frame)
@@ -489,18 +490,42 @@ static void controls_fail(struct engine *engine, struct peer *peer, const char *
 	}
 }
 
-/* The dead child's subtree may still write what the task was writing. */
-static void hold_scope(struct peer *peer, struct slot *slot)
+/*
+ * A task under which its worker died: the error is known now; but what is left of the worker may
+ * still write the task's memory, so nobody who waits for the task, or for its memory, goes on yet.
+ */
+static void hold(struct engine *engine, struct peer *peer, const struct entry *entry,
+		 const char *cause)
 {
-	struct hold *hold = malloc(sizeof(*hold));
+	struct slot *slot = entry->slot;
+	struct member *member;
 
-	/* Without memory for the hold the blocks stay for good, which is the safe side. */
-	scope_get(slot->scope);
-	slot->run->references++;
-	if (!hold)
-		return;
-	*hold = (struct hold){ .next = peer->holds, .run = slot->run, .scope = slot->scope };
-	peer->holds = hold;
+	if (slot->flags & SLOT_GROUP) {
+		member = &slot->group->members[entry->member];
+		member->slot = slot;
+		member->next = peer->held_members;
+		peer->held_members = member;
+		group_member_died(engine, slot, entry->member, peer, cause);
+	} else {
+		slot->next = peer->held;
+		peer->held = slot;
+		task_fail(engine, slot, peer, -EOWNERDEAD, cause);
+	}
+}
+
+void peer_release_held(struct engine *engine, struct peer *peer)
+{
+	struct member *member;
+	struct slot *slot;
+
+	while ((slot = peer->held)) {
+		peer->held = slot->next;
+		task_fail_now(engine, slot);
+	}
+	while ((member = peer->held_members)) {
+		peer->held_members = member->next;
+		group_member_gone(engine, member->slot);
+	}
 }
 
 /* What was in the ring when the worker died. `started` is unknown for a mad one: all count as started. */
@@ -525,12 +550,9 @@ static void fail_entries(struct engine *engine, struct peer *peer, const char *c
 			continue;
 		slot_leave_ring(engine, slot);
 		if (started)
-			hold_scope(peer, slot);
-		if (slot->flags & SLOT_GROUP)
-			group_member_left(engine, slot, entry->member, peer, -EOWNERDEAD, text,
-					  !started);
-		else if (started)
-			task_failed(engine, slot, peer, -EOWNERDEAD, text, true);
+			hold(engine, peer, entry, text);
+		else if (slot->flags & SLOT_GROUP)
+			group_member_left(engine, slot, entry->member, peer, -EOWNERDEAD, text, true);
 		else
 			task_returned(engine, slot);
 	}

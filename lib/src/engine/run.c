@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Runs: an orchestration function with its own Orchestrator, tensor map and
- * outermost scope; then the drain; then the first error as the result. A run's memory is
- * freed when its last reference goes: its own, and one per hold for a dead worker.
+ * outermost scope; then the drain; then the first error as the result.
  */
 #include <errno.h>
 #include <signal.h>
@@ -11,11 +10,8 @@
 #include "engine/internal.h"
 #include "task/running.h"
 
-void run_put(struct engine *engine, struct dw_run *run)
+static void run_free(struct dw_run *run)
 {
-	(void)engine;
-	if (--run->references)
-		return;
 	free(run->failed.entries);
 	free(run->orch.ranges);
 	free(run);
@@ -31,7 +27,6 @@ static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struc
 	if (!run)
 		return NULL;
 	run->engine = engine;
-	run->references = 1;
 	run->deadline = NEVER;
 	run->fn = fn;
 	run->args = args;
@@ -185,17 +180,14 @@ static void run_execute(struct dw_run *run)
 		run->progress(run->submitted, run->finished, run->progress_context);
 }
 
-/* Gives up the caller's reference; returns the run's result and sets its text. */
+/* Frees the run; returns its result and sets its text. */
 static int run_result(struct dw_run *run)
 {
-	struct engine *engine = run->engine;
 	int result = run->error;
 
 	if (result)
 		error_set(result, "%s", run->text);
-	lock_take(&engine->lock);
-	run_put(engine, run);
-	lock_give(&engine->lock);
+	run_free(run);
 	return result;
 }
 

@@ -4,7 +4,8 @@
  * futexes on the "asleep" words, an eventfd per side as its bell.
  *
  * The waiter writes "asleep" itself; the waker takes it away before it calls, so
- * that one waker pays. Peers can write the hub's line here. A peer that is
+ * that one waker pays. Peers can write the hub's line here; what a mad one did to it
+ * is put right when it is gone. A peer that is
  * killed between taking "asleep" away and calling leaves the parent asleep and nobody
  * knowing: whoever learns of the death kicks, and a kick goes by `waiting`.
  */
@@ -155,6 +156,17 @@ static int futex_rearm(struct hub *hub, uint32_t i)
 		store_relaxed(&words[n], 0);
 	bell_drain(hub->fds[i]);
 	return 0;
+}
+
+/*
+ * The hub's line, which every peer can write. A waiter that has lost its bit of "asleep"
+ * is kicked, and the background thread arms its bell again.
+ */
+static void futex_repair(struct hub *hub)
+{
+	take(&hub->line->asleep, ~(ASLEEP_WAITER | ASLEEP_POLLER));
+	store_relaxed(&hub->line->driving, hub->driving);
+	store_relaxed(&hub->line->inviting, 0);
 }
 
 /* -------------------------------------------------------------- the parent */
@@ -346,6 +358,7 @@ const struct provider_ops futex_provider = {
 	.forks_done = futex_forks_done,
 	.bind = futex_bind,
 	.rearm = futex_rearm,
+	.repair = futex_repair,
 	.wait = futex_hub_wait,
 	.wake = futex_wake_peers,
 	.kicked = futex_kicked,

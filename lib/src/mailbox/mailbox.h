@@ -113,6 +113,12 @@ int hub_bind(struct hub *hub, uint32_t i, int32_t pid);
 int hub_rearm(struct hub *hub, uint32_t i);
 
 /*
+ * [owner] A peer and all that it has forked are gone: what they may have done to memory that peers
+ * share is put right. The foreground looks at everything again; the caller arms the bell again.
+ */
+void hub_peer_gone(struct hub *hub);
+
+/*
  * [owner] The next free frame of ring i, to be filled (all but `claim`), or NULL
  * when the ring is full. *number is its frame number. hub_publish() makes all
  * frames of ring i that were acquired since visible with one release store, and
@@ -161,7 +167,7 @@ void hub_stop(struct hub *hub, uint32_t i);
  * promises to look at all rings before it sleeps or leaves, so that nobody pays
  * a wake-up for the background thread. hub_wait() looks in user space for a
  * self-tuning moment, then sleeps. 0, -ETIMEDOUT, -EINTR.
- * Harvest after each hub_wait() and after hub_drive_end().
+ * Harvest after each hub_wait() and after hub_drive_end(). begin and end are [owner].
  */
 void hub_drive_begin(struct hub *hub);
 int hub_wait(struct hub *hub, uint64_t deadline_ns);

@@ -55,6 +55,7 @@ struct hub {
 	int fd;				/* kernel: the hub; futex: the parent's bell */
 	int *fds;			/* kernel: endpoints; futex: the peers' bells */
 	bool forks_done;
+	bool driving;			/* [owner] what the line should say */
 
 	struct ring *rings;		/* [owner] */
 	uint32_t active_count;		/* [owner] */
@@ -118,6 +119,8 @@ struct provider_ops {
 	void (*forks_done)(struct hub *hub);
 	int (*bind)(struct hub *hub, uint32_t i, int32_t pid);
 	int (*rearm)(struct hub *hub, uint32_t i);
+	/* What peers could write besides their mailboxes is put right; NULL: nothing. */
+	void (*repair)(struct hub *hub);
 	/* Wakes `wake` (or NULL), sleeps until hub_news() or a change; no spinning in user space. */
 	int (*wait)(struct hub *hub, const uint64_t *wake, uint64_t deadline_ns);
 	void (*wake)(struct hub *hub, const uint64_t *wake);

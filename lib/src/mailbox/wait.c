@@ -181,11 +181,13 @@ out:
 
 void hub_drive_begin(struct hub *hub)
 {
+	hub->driving = true;
 	store_relaxed(&hub->line->driving, 1);
 }
 
 void hub_drive_end(struct hub *hub)
 {
+	hub->driving = false;
 	store_relaxed(&hub->line->driving, 0);
 	/*
 	 * `driving` before the harvest that follows; partner: the barrier in the
@@ -209,6 +211,14 @@ void hub_kick(struct hub *hub)
 	__atomic_fetch_add(hub->kick, 1, __ATOMIC_SEQ_CST);
 	full_barrier_after_rmw();
 	hub->ops->kicked(hub);
+}
+
+void hub_peer_gone(struct hub *hub)
+{
+	if (!hub->ops->repair)
+		return;
+	hub->ops->repair(hub);
+	hub_kick(hub);
 }
 
 /* ----------------------------------------------------------------- the bell */

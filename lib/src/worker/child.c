@@ -128,8 +128,8 @@ static int wait_for_go(struct child *child, uint32_t generation)
 		result = link_receive(child->link_child, &message, true);
 		if (result <= 0)
 			return -EOWNERDEAD;
-		if (message.generation == generation && message.kind == LINK_GO)
-			return 0;
+		if (message.generation == generation)
+			return message.kind == LINK_GO ? 0 : -ECANCELED;
 	}
 }
 

@@ -22,7 +22,6 @@ static void take_why(void *context)
 
 	memcpy(call->why, call->child->why, sizeof(call->why));
 	call->child->why[0] = '\0';
-	call->child->kill_wanted = false;
 }
 
 void death_describe(struct child *child, int status, char *text, size_t space)

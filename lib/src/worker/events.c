@@ -6,16 +6,20 @@
  * background thread.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <unistd.h>
 #include "worker/spawner.h"
 
-/* Hub calls that need the engine's lock. */
+/* What needs the engine's lock. */
 struct hub_call {
 	struct child *child;
+	int pidfd;
 	int result;
 };
 
@@ -23,7 +27,18 @@ static void bind_call(void *context)
 {
 	struct hub_call *call = context;
 
+	call->child->pidfd = call->pidfd;
 	call->result = hub_bind(call->child->owner->hub, call->child->index, call->child->pid);
+}
+
+static void gone_call(void *context)
+{
+	struct hub_call *call = context;
+
+	if (call->child->pidfd >= 0)
+		close(call->child->pidfd);
+	call->child->pidfd = -1;
+	hub_peer_gone(call->child->owner->hub);
 }
 
 static void rearm_call(void *context)
@@ -44,7 +59,7 @@ static void child_failed(struct child *child, int error, const char *text)
 /* The socket is full for a moment when a crowd is asked for at once: worker_events() goes on. */
 static int ask_for(struct child *child)
 {
-	int result = spawner_send(child->owner, SPAWNER_SPAWN, child->index, child->generation);
+	int result = spawner_ask(child->owner, child->index, child->generation);
 
 	child->spawn_wanted = result == -EAGAIN;
 	if (result == 0 || result == -EAGAIN)
@@ -74,22 +89,22 @@ static void send_wanted(struct dw_worker *worker)
 	}
 }
 
-static void kill_wanted_call(void *context)
+static void send_signal(int pidfd, int signal_number)
 {
-	struct dw_worker *worker = context;
-
-	for (uint32_t i = 0; i < worker->child_count; i++) {
-		struct child *child = &worker->children[i];
-
-		if (child->kill_wanted)
-			child->kill_wanted = spawner_send(worker, SPAWNER_KILL, i,
-							  child->generation) == -EAGAIN;
-	}
+	if (pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, pidfd, signal_number, NULL, 0);
 }
 
-static void on_spawned(struct child *child, pid_t pid)
+void worker_kill_child(struct child *child)
 {
-	struct hub_call call = { .child = child };
+	send_signal(child->pidfd, SIGKILL);
+	/* Who reports the death may have been stopped. */
+	send_signal(child->owner->spawner_pidfd, SIGCONT);
+}
+
+static void on_spawned(struct child *child, pid_t pid, int pidfd)
+{
+	struct hub_call call = { .child = child, .pidfd = pidfd };
 
 	child->pid = pid;
 	child->state = CHILD_BOUND;
@@ -97,12 +112,20 @@ static void on_spawned(struct child *child, pid_t pid)
 	/* It has died already: the next report says of what. */
 	if (call.result == -ESRCH)
 		return;
-	if (call.result == 0)
+	if (pidfd < 0)
+		call.result = error_set(-EMFILE, "%s: no descriptor for its pidfd: EMFILE (the limit of "
+					"descriptors: ulimit -n)", child->path);
+	/* Nobody waits for it any more when the Worker is being closed. */
+	if (call.result == 0 && child->owner->state != WORKER_CLOSING) {
 		call.result = link_send(child->link_parent, LINK_GO, child->generation, 0, NULL);
-	if (call.result < 0) {
-		child_failed(child, call.result, error_text());
-		spawner_send(child->owner, SPAWNER_KILL, child->index, child->generation);
+		if (call.result == 0)
+			return;
 	}
+	if (call.result < 0)
+		child_failed(child, call.result, error_text());
+	/* It waits for GO. */
+	link_send(child->link_parent, LINK_CANCEL, child->generation, 0, NULL);
+	worker_kill_child(child);
 }
 
 /* Whether the child that died shall have a successor; recognises a crash loop. */
@@ -128,7 +151,7 @@ static void on_dead(struct child *child, const char *cause)
 	if (child->state == CHILD_DEAD || child->state == CHILD_GONE)
 		return;
 	child->state = CHILD_DEAD;
-	returns = wants_restart(child, cause);
+	returns = child->promised = wants_restart(child, cause);
 	snprintf(text, sizeof(text), "%s", cause);
 	if (child->given_up)
 		death_history(child, text, sizeof(text));
@@ -143,6 +166,21 @@ static void on_dead(struct child *child, const char *cause)
 	engine_worker_dead(worker->engine, child->index, returns, text);
 }
 
+/* Not to be replaced after all: what waits for it has to hear of it. */
+static void not_replaced(struct child *child)
+{
+	struct dw_worker *worker = child->owner;
+	char text[ERROR_TEXT_BYTES];
+
+	snprintf(text, sizeof(text), "cannot be replaced: %.400s", error_text());
+	log_at(worker->state == WORKER_UP ? LOG_ERROR : LOG_INFO, "%s: %s", child->path, text);
+	child->promised = false;
+	child->given_up = true;
+	child->state = CHILD_GONE;
+	engine_worker_dead(worker->engine, child->index, false, text);
+	engine_worker_gone(worker->engine, child->index);
+}
+
 static void on_gone(struct child *child)
 {
 	struct dw_worker *worker = child->owner;
@@ -152,23 +190,20 @@ static void on_gone(struct child *child)
 		return;
 	child->state = CHILD_GONE;
 	child->pid = 0;
+	engine_locked(worker->engine, gone_call, &call);
 	engine_worker_gone(worker->engine, child->index);
-	if (worker->state != WORKER_UP || worker->options.restart != DW_RESTART_ON_DEATH ||
-	    child->given_up || worker->spawner_gone)
+	if (!child->promised)
 		return;
-	engine_locked(worker->engine, rearm_call, &call);
+	if (worker->spawner_gone)
+		call.result = error_set(-EOWNERDEAD, "its spawner died");
+	else if (worker->state != WORKER_UP)
+		call.result = error_set(-ESHUTDOWN, "%s is being closed", worker->path);
+	else
+		engine_locked(worker->engine, rearm_call, &call);
 	if (call.result == 0)
 		call.result = worker_spawn_locked(worker, child);
-	if (call.result < 0) {
-		char text[ERROR_TEXT_BYTES];
-
-		/* Not to be replaced after all: what waits for it has to hear of it. */
-		snprintf(text, sizeof(text), "cannot be replaced: %.400s", error_text());
-		log_at(LOG_ERROR, "%s: %s", child->path, text);
-		child->given_up = true;
-		child->state = CHILD_GONE;
-		engine_worker_dead(worker->engine, child->index, false, text);
-	}
+	if (call.result < 0)
+		not_replaced(child);
 }
 
 static void add_usage(struct rusage *sum, const struct rusage *usage)
@@ -207,25 +242,27 @@ static void describe_failure(const struct spawner_report *report, char *text, si
 {
 	int error = report->value;
 
-	snprintf(text, space, "cannot be started: %s: %s%s", report->pid ? "fork" : "pipe",
+	snprintf(text, space, "cannot be started: %.*s: %s%s", (int)sizeof(report->what), report->what,
 		 error_name(error),
 		 error == EAGAIN ? " (the limit of processes: ulimit -u, or the cgroup's pids.max)" :
 		 error == EMFILE ? " (the limit of descriptors: ulimit -n)" : "");
 }
 
-static void on_spawner_report(struct dw_worker *worker, const struct spawner_report *report)
+static void on_spawner_report(struct dw_worker *worker, const struct spawner_report *report,
+			      int pidfd)
 {
 	struct child *child;
 	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2], full[ERROR_TEXT_BYTES];
 
-	if (report->index >= worker->child_count)
-		return;
 	child = &worker->children[report->index];
-	if (report->generation != child->generation)
+	if (report->generation != child->generation) {
+		if (pidfd >= 0)
+			close(pidfd);
 		return;
+	}
 	switch (report->kind) {
 	case SPAWNER_SPAWNED:
-		on_spawned(child, report->pid);
+		on_spawned(child, report->pid, pidfd);
 		break;
 	case SPAWNER_FAILED:
 		describe_failure(report, text, sizeof(text));
@@ -247,42 +284,63 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 	}
 }
 
-/* Its children die with it (PDEATHSIG); the end of tree_fd tells when the last of all is gone. */
+#define SPAWNER_DIED "its spawner died, and it was killed with it"
+
+/*
+ * The socket's end comes before PDEATHSIG reaches the children: they still run, and
+ * write, until their pidfds say that they do not.
+ */
 static void on_spawner_gone(struct dw_worker *worker)
 {
 	if (worker->spawner_gone)
 		return;
 	epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->spawner_fd, NULL);
 	worker->spawner_gone = true;
-	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (worker->children[i].state != CHILD_NONE)
-			on_dead(&worker->children[i], "its spawner died, and it was killed with it");
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		struct child *child = &worker->children[i];
+		struct epoll_event event = { .events = EPOLLIN, .data.u64 = EVENT_DIED | i };
+
+		worker_kill_child(child);
+		/* Without a pidfd it was not born, or never got its GO. */
+		if (child->state != CHILD_NONE &&
+		    (child->pidfd < 0 ||
+		     epoll_ctl(worker->events_fd, EPOLL_CTL_ADD, child->pidfd, &event) < 0))
+			on_dead(child, SPAWNER_DIED);
+	}
 }
 
+static void on_died(struct child *child)
+{
+	epoll_ctl(child->owner->events_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
+	on_dead(child, SPAWNER_DIED);
+}
+
+void worker_give_up_locked(struct dw_worker *worker, const char *cause)
+{
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		if (worker->children[i].state == CHILD_NONE)
+			continue;
+		on_dead(&worker->children[i], cause);
+		on_gone(&worker->children[i]);
+	}
+}
+
+/* The end of what the spawner and all descendants have inherited. */
 static void on_tree_gone(struct dw_worker *worker)
 {
 	epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->tree_fd, NULL);
 	on_spawner_gone(worker);
-	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (worker->children[i].state != CHILD_NONE)
-			on_gone(&worker->children[i]);
+	worker_give_up_locked(worker, SPAWNER_DIED);
 }
 
 static void read_spawner(struct dw_worker *worker)
 {
 	struct spawner_report report;
-	ssize_t n;
+	int result, pidfd;
 
-	while ((n = recv(worker->spawner_fd, &report, sizeof(report), MSG_DONTWAIT)) != 0) {
-		if (n == sizeof(report)) {
-			on_spawner_report(worker, &report);
-		} else if (n < 0 && errno != EINTR) {
-			if (errno != EAGAIN)
-				break;
-			return;
-		}
-	}
-	if (worker->state != WORKER_CLOSED)
+	while ((result = spawner_receive(worker, &report, &pidfd)) > 0)
+		on_spawner_report(worker, &report, pidfd);
+	if (result < 0 && worker->state != WORKER_CLOSED)
 		on_spawner_gone(worker);
 }
 
@@ -310,11 +368,12 @@ void worker_events(void *context)
 			on_tree_gone(worker);
 		else if (events[i].data.u64 == EVENT_UP)
 			read_up_link(worker);
+		else if (events[i].data.u64 & EVENT_DIED)
+			on_died(&worker->children[(uint32_t)events[i].data.u64]);
 		else
 			read_link(&worker->children[events[i].data.u64]);
 	}
 	send_wanted(worker);
-	engine_locked(worker->engine, kill_wanted_call, worker);
 	pthread_cond_broadcast(&worker->changed);
 	pthread_mutex_unlock(&worker->lock);
 }
@@ -331,7 +390,7 @@ static void kill_below(struct dw_worker *nested)
 		struct child *child = &nested->children[i];
 
 		if (nested->options.mode == DW_PROCESS)
-			spawner_send(nested, SPAWNER_KILL, i, child->generation);
+			worker_kill_child(child);
 		else if (child->kind == DW_CHILD_WORKER)
 			kill_below(child->nested);
 	}
@@ -345,8 +404,7 @@ static void op_kill(void *context, uint32_t index, const char *why)
 	log_at(LOG_WARN, "%s: killed: %s", child->path, why);
 	if (worker->options.mode == DW_PROCESS) {
 		snprintf(child->why, sizeof(child->why), "%s", why);
-		child->kill_wanted = spawner_send(worker, SPAWNER_KILL, index,
-						  child->generation) == -EAGAIN;
+		worker_kill_child(child);
 	} else if (child->kind == DW_CHILD_WORKER) {
 		kill_below(child->nested);
 	}

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * The spawner: a single-threaded process, forked at init, that is the parent
- * and reaper of all children of one Worker. It forks them on command, kills them
- * on command, and reports. It sleeps in one poll() without a timeout, and nowhere else: what
- * the socket does not take now is kept with the child that it is about.
+ * and reaper of all children of one Worker. It forks them on command, and reports. It
+ * sleeps in one poll() without a timeout, and nowhere else: what the socket does not
+ * take now is kept with the child that it is about.
  *
- * Invariant: spawned.pid is a process that was not reaped, so KILL by index and
- * generation never reaches a stranger.
+ * Invariant: spawned.pid is a process that was not reaped, so that a kill never
+ * reaches a stranger; nor does one by the pidfd that the parent gets.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +27,7 @@
 
 struct spawned {
 	pid_t pid;		/* 0: none */
+	int pidfd;		/* until the parent has it; -1 */
 	uint32_t generation;
 	int lifeline;		/* read end; its end comes when the whole subtree is gone; -1 */
 	uint64_t lifeline_pipe;	/* its inode */
@@ -52,18 +53,46 @@ static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ----------------------------------------------------------------- reports */
 
+/* One descriptor on the way through a socket. */
+union passed_fd {
+	struct cmsghdr header;
+	char space[CMSG_SPACE(sizeof(int))];
+};
+
+static ssize_t send_with_fd(int socket, const struct spawner_report *report, int fd)
+{
+	struct iovec data = { .iov_base = (void *)report, .iov_len = sizeof(*report) };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1 };
+	union passed_fd passed = {
+		.header = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
+			    .cmsg_type = SCM_RIGHTS },
+	};
+
+	if (fd >= 0) {
+		memcpy(CMSG_DATA(&passed.header), &fd, sizeof(fd));
+		message.msg_control = &passed;
+		message.msg_controllen = sizeof(passed);
+	}
+	return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 static bool send_report(struct spawner *spawner, struct spawned *child, enum spawner_event kind)
 {
+	int fd = kind == SPAWNER_SPAWNED ? child->pidfd : -1;
+
 	child->report.kind = kind;
 	child->report.index = (uint32_t)(child - spawner->children);
 	child->report.generation = child->generation;
-	while (send(spawner->socket, &child->report, sizeof(child->report),
-		    MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+	while (send_with_fd(spawner->socket, &child->report, fd) < 0) {
 		if (errno == EINTR)
 			continue;
 		/* Any other error: the parent is gone, and poll() will say so. */
 		spawner->full = errno == EAGAIN;
 		return false;
+	}
+	if (fd >= 0) {
+		close(fd);
+		child->pidfd = -1;
 	}
 	child->due &= ~(1u << kind);
 	return true;
@@ -101,6 +130,8 @@ static void become_child(struct spawner *spawner, uint32_t index, pid_t spawner_
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		if (spawner->children[i].lifeline >= 0)
 			close(spawner->children[i].lifeline);
+		if (spawner->children[i].pidfd >= 0)
+			close(spawner->children[i].pidfd);
 		if (i != index)
 			close(worker->children[i].link_child);
 	}
@@ -124,24 +155,36 @@ static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner
 	_exit(code);
 }
 
-static void spawn_failed(struct spawner *spawner, struct spawned *child, int error, bool fork_failed)
+static void spawn_failed(struct spawner *spawner, struct spawned *child, int error, const char *what)
 {
 	child->report.value = error;
-	child->report.pid = fork_failed;
+	snprintf(child->report.what, sizeof(child->report.what), "%s", what);
 	report(spawner, child, SPAWNER_FAILED);
+}
+
+/* A child that its parent could not kill: it has waited for GO, which will not come. */
+static void unspawn(struct spawned *child)
+{
+	kill(child->pid, SIGKILL);
+	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	child->pid = 0;
 }
 
 static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 {
 	struct spawned *child = &spawner->children[index];
 	pid_t self = getpid();
-	int lifeline[2];
+	int lifeline[2], error;
 
 	child->generation = generation;
 	child->due = 0;
+	if (child->pidfd >= 0)
+		close(child->pidfd);
+	child->pidfd = -1;
 	link_drain(spawner->worker->children[index].link_child);
 	if (pipe(lifeline) < 0) {
-		spawn_failed(spawner, child, errno, false);
+		spawn_failed(spawner, child, errno, "pipe");
 		return;
 	}
 	fcntl(lifeline[0], F_SETFD, FD_CLOEXEC);
@@ -151,13 +194,20 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 		close(lifeline[0]);
 		live_as_child(spawner, index, self);
 	}
+	error = errno;
 	close(lifeline[1]);
 	if (child->pid < 0) {
-		int error = errno;
-
 		child->pid = 0;
 		close(lifeline[0]);
-		spawn_failed(spawner, child, error, true);
+		spawn_failed(spawner, child, error, "fork");
+		return;
+	}
+	child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
+	if (child->pidfd < 0) {
+		error = errno;
+		unspawn(child);
+		close(lifeline[0]);
+		spawn_failed(spawner, child, error, "pidfd_open");
 		return;
 	}
 	child->lifeline = lifeline[0];
@@ -250,17 +300,6 @@ static void kill_all(struct spawner *spawner)
 
 /* -------------------------------------------------------------------- loop */
 
-static void obey(struct spawner *spawner, const struct spawner_command *message)
-{
-	struct spawned *child = &spawner->children[message->index];
-
-	if (message->kind == SPAWNER_SPAWN)
-		spawn(spawner, message->index, message->generation);
-	else if (message->kind == SPAWNER_KILL && child->pid > 0 &&
-		 child->generation == message->generation)
-		kill(child->pid, SIGKILL);
-}
-
 /* All commands that are there; false when nobody is left to give any. */
 static bool obey_all(struct spawner *spawner)
 {
@@ -269,7 +308,7 @@ static bool obey_all(struct spawner *spawner)
 
 	while ((n = recv(spawner->socket, &message, sizeof(message), MSG_DONTWAIT)) != 0) {
 		if (n == sizeof(message))
-			obey(spawner, &message);
+			spawn(spawner, message.index, message.generation);
 		else if (n < 0 && errno != EINTR)
 			return errno == EAGAIN;
 	}
@@ -338,6 +377,7 @@ static void close_parents(struct spawner *spawner)
 		close(worker->children[i].link_parent);
 		worker->children[i].link_parent = -1;
 		spawner->children[i].lifeline = -1;
+		spawner->children[i].pidfd = -1;
 	}
 	close(worker->events_fd);
 	if (worker->up_link >= 0)
@@ -477,13 +517,38 @@ void spawner_end(struct dw_worker *worker)
 	worker->spawner_fd = worker->tree_fd = -1;
 }
 
-int spawner_send(struct dw_worker *worker, uint32_t kind, uint32_t index, uint32_t generation)
+int spawner_ask(struct dw_worker *worker, uint32_t index, uint32_t generation)
 {
-	struct spawner_command message = { .kind = kind, .index = index, .generation = generation };
+	struct spawner_command message = { .index = index, .generation = generation };
 	ssize_t n;
 
 	do {
 		n = send(worker->spawner_fd, &message, sizeof(message), MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
+}
+
+int spawner_receive(struct dw_worker *worker, struct spawner_report *report, int *pidfd)
+{
+	struct iovec data = { .iov_base = report, .iov_len = sizeof(*report) };
+	union passed_fd passed;
+	struct msghdr message = {
+		.msg_iov = &data, .msg_iovlen = 1,
+		.msg_control = &passed, .msg_controllen = sizeof(passed),
+	};
+	struct cmsghdr *header;
+	ssize_t n;
+
+	*pidfd = -1;
+	do {
+		n = recvmsg(worker->spawner_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	if (n != sizeof(*report))
+		return -EPIPE;
+	header = CMSG_FIRSTHDR(&message);
+	if (header && header->cmsg_type == SCM_RIGHTS)
+		memcpy(pidfd, CMSG_DATA(header), sizeof(*pidfd));
+	return 1;
 }

@@ -8,18 +8,16 @@
 
 #include "worker/worker.h"
 
-enum spawner_command_kind { SPAWNER_SPAWN = 1, SPAWNER_KILL = 2 };
-
+/* The one command: fork this generation of this child. */
 struct spawner_command {
-	uint32_t kind;
 	uint32_t index;
 	uint32_t generation;
 };
 
 /* Of one generation of a child in this order, each at most once. */
 enum spawner_event {
-	SPAWNER_SPAWNED = 1,	/* pid */
-	SPAWNER_FAILED = 2,	/* value: errno; pid 0: of pipe(), 1: of fork() */
+	SPAWNER_SPAWNED = 1,	/* pid; a pidfd comes with it (SCM_RIGHTS) */
+	SPAWNER_FAILED = 2,	/* value: errno; what: of which call */
 	SPAWNER_DEAD = 3,	/* value: status of wait(2); usage */
 	SPAWNER_GONE = 4,	/* the whole subtree */
 };
@@ -30,8 +28,12 @@ struct spawner_report {
 	uint32_t generation;
 	int32_t pid;
 	int32_t value;
+	char what[16];
 	struct rusage usage;
 };
+
+/* spawner.c, for the spawner's parent: 1 with a report and, or -1, its pidfd; 0: none now; -errno, -EPIPE: the end. */
+int spawner_receive(struct dw_worker *worker, struct spawner_report *report, int *pidfd);
 
 /* orphans.c: SIGKILL to children of this process that are not its own and hold one of `count` pipes. */
 void orphans_kill(const uint64_t *pipes, uint32_t count, bool (*is_own)(void *context, pid_t pid),

@@ -30,6 +30,7 @@ static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind k
 	child->index = i;
 	child->kind = kind;
 	child->link_parent = child->link_child = -1;
+	child->pidfd = -1;
 	if (kind == DW_CHILD_WORKER) {
 		child->nested = worker->nested[number];
 		snprintf(child->path, sizeof(child->path), "%s", child->nested->path);
@@ -405,21 +406,31 @@ static void stop_rings(void *context)
 			hub_stop(worker->hub, i);
 }
 
-/* Children that never became READY have nothing to lose; worker->lock is held. */
-static void kill_where(struct dw_worker *worker, bool ready_too)
+static void kill_all(struct dw_worker *worker)
 {
-	for (uint32_t i = 0; i < worker->child_count; i++) {
+	for (uint32_t i = 0; i < worker->child_count; i++)
+		worker_kill_child(&worker->children[i]);
+}
+
+/*
+ * Who is READY leaves its loop. Who is not has nothing to lose; one who is on its way is killed
+ * when it is born. Both at once under worker->lock, so that nobody becomes READY in between.
+ */
+static void stop_children(struct dw_worker *worker)
+{
+	pthread_mutex_lock(&worker->lock);
+	engine_locked(worker->engine, stop_rings, worker);
+	for (uint32_t i = 0; worker->options.mode == DW_PROCESS && i < worker->child_count; i++) {
 		struct child *child = &worker->children[i];
 
-		if (child_over(child) || child->state == CHILD_DEAD ||
-		    (child->state == CHILD_READY && !ready_too))
-			continue;
 		/* Nobody has started it, and nobody will. */
 		if (child->spawn_wanted)
 			child->state = CHILD_NONE;
 		child->spawn_wanted = false;
-		spawner_send(worker, SPAWNER_KILL, i, child->generation);
+		if (child->state != CHILD_READY)
+			worker_kill_child(child);
 	}
+	pthread_mutex_unlock(&worker->lock);
 }
 
 /* Names of those that are not over; worker->lock is held. */
@@ -453,13 +464,12 @@ static int stop_processes(struct dw_worker *worker, uint64_t deadline)
 	int result = 0;
 
 	pthread_mutex_lock(&worker->lock);
-	kill_where(worker, false);
 	if (wait_over(worker, deadline))
 		goto out;
 	name_left(worker, names, sizeof(names));
 	result = error_set(-ETIMEDOUT, "%s: killed, because they did not end before close_timeout_ns: %s",
 			   worker->path, names);
-	kill_where(worker, true);
+	kill_all(worker);
 	/* SIGKILL needs no deadline but that of a kernel in trouble, or of a spawner that was stopped. */
 	if (wait_over(worker, worker_now() + KILL_NS))
 		goto out;
@@ -468,6 +478,7 @@ static int stop_processes(struct dw_worker *worker, uint64_t deadline)
 	if (wait_over(worker, worker_now() + KILL_NS))
 		goto out;
 	name_left(worker, names, sizeof(names));
+	worker_give_up_locked(worker, "left behind");
 	result = error_set(-ETIMEDOUT, "%s: left behind, because something below them holds on in spite "
 			   "of SIGKILL: %s", worker->path, names);
 out:
@@ -537,7 +548,7 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 
 	if (worker->engine) {
 		drained = engine_drain(worker->engine, deadline);
-		engine_locked(worker->engine, stop_rings, worker);
+		stop_children(worker);
 	}
 	if (worker->options.mode == DW_THREAD)
 		result = stop_threads(worker, deadline);
@@ -576,6 +587,7 @@ void worker_release(struct dw_worker *worker)
 	if (worker->hub)
 		hub_destroy(worker->hub);
 	for (uint32_t i = 0; worker->children && i < worker->child_count; i++) {
+		close_fd(&worker->children[i].pidfd);
 		close_fd(&worker->children[i].link_parent);
 		close_fd(&worker->children[i].link_child);
 	}

@@ -21,7 +21,11 @@
  * behind, and reports when the last process of its subtree is gone (a pipe that the subtree
  * inherits reaches its end: the lifeline). If the spawner's parent dies (pidfd), it kills
  * all and leaves; if the spawner dies, PDEATHSIG kills its children, their mailboxes' owner sees
- * the end of the socket, and then that of a pipe which all of them inherited (tree_fd).
+ * the end of the socket, each child's pidfd (sent with the report of its birth), and then
+ * the end of a pipe which all of them inherited (tree_fd).
+ *
+ * Who kills. The owner of the mailboxes, by pidfd. The spawner is continued then, in
+ * case that somebody has stopped it: the death comes by its report.
  *
  * Messages. Spawner: one SEQPACKET socket. Each child: one SEQPACKET pair made
  * before the fork ("link"): GO and CANCEL down, READY and ERROR up. All are read by
@@ -71,6 +75,8 @@ struct child {
 	enum child_state state;
 	_Atomic uint32_t generation;	/* of the process: counts spawns */
 	pid_t pid;
+	int pidfd;			/* from SPAWNED to GONE; -1; written with the engine's lock, too */
+	bool promised;			/* DEAD, and the engine was told of a successor */
 	bool spawn_wanted;		/* SPAWNING, but its spawner was not told yet */
 	int error;			/* of getting ready: -errno, with its text */
 	char error_text[ERROR_TEXT_BYTES];
@@ -83,7 +89,6 @@ struct child {
 
 	/* Guarded by the engine's lock. */
 	char why[192];			/* it is being killed by us; "": it is not */
-	bool kill_wanted;		/* … but its spawner was not told yet */
 
 	pthread_t thread;		/* THREAD mode */
 	bool thread_started;
@@ -144,10 +149,15 @@ void worker_release(struct dw_worker *worker);
 #define EVENT_SPAWNER	(1ULL << 32)
 #define EVENT_UP	(2ULL << 32)
 #define EVENT_TREE	(3ULL << 32)
+#define EVENT_DIED	(4ULL << 32)	/* and a child's index: its pidfd, when there is no spawner */
 extern const struct engine_ops worker_ops;
 void worker_events(void *context);
 /* Asks for child i (SPAWNING), now or when its spawner has room for the message; worker->lock. */
 int worker_spawn_locked(struct dw_worker *worker, struct child *child);
+/* SIGKILL, if it has been born; worker->lock or the engine's. */
+void worker_kill_child(struct child *child);
+/* Nothing more will be heard of the children: they count as gone; worker->lock. */
+void worker_give_up_locked(struct dw_worker *worker, const char *cause);
 
 /* child.c: what a child does, from GO to its end. Returns its exit code. */
 int child_main(struct child *child, uint32_t generation, bool process);
@@ -165,7 +175,7 @@ int spawner_fork(struct dw_worker *worker);
 /* Ends the spawner and reaps it; its children have ended, or go with it. */
 void spawner_end(struct dw_worker *worker);
 /* -EAGAIN: the socket is full, which ends with the spawner's next report. Never blocks. */
-int spawner_send(struct dw_worker *worker, uint32_t kind, uint32_t index, uint32_t generation);
+int spawner_ask(struct dw_worker *worker, uint32_t index, uint32_t generation);
 
 /* register.c */
 void registrations_release(struct dw_worker *worker);
