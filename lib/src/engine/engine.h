@@ -130,7 +130,10 @@ struct engine_worker {
 
 /* How the engine reaches the worker layer. Called without the lock unless said otherwise. */
 struct engine_ops {
-	/* Kill child `worker` (SIGKILL), because of `why`. engine_worker_dead() follows. With the lock; must not block. */
+	/*
+	 * Kill child `worker` (SIGKILL), because of `why`. engine_worker_dead() follows. With the lock; must
+	 * not block, but for the locks of engines of nested Workers.
+	 */
 	void (*kill)(void *context, uint32_t worker, const char *why);
 	/* Something in flight there was cancelled: nested Workers look at their frame. With the lock; must not block. */
 	void (*cancelled)(void *context, uint32_t worker);

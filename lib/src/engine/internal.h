@@ -368,7 +368,6 @@ struct waiter {
 
 struct engine {
 	struct engine_lock lock;
-	struct engine_lock wake_lock;	/* around hub_wake(); taken without the other */
 	bool wake;			/* peers are marked: hub_wake() after the lock */
 	bool stopping, closing;
 	uint32_t worker_count, sub_count;

@@ -498,9 +498,6 @@ void engine_unlock_and_wake(struct engine *engine)
 
 	engine->wake = false;
 	lock_give(&engine->lock);
-	if (wake) {
-		lock_take(&engine->wake_lock);
+	if (wake)
 		hub_wake(engine->hub);
-		lock_give(&engine->wake_lock);
-	}
 }

@@ -17,7 +17,7 @@
 /* A worker gets this long to start what is at its head, however short the task's own deadline. */
 #define START_GRACE_NS 300000000ULL
 /* What a run's deadline has cancelled gets this long to notice. */
-#define CANCEL_GRACE_NS 100000000ULL
+#define CANCEL_GRACE_NS 500000000ULL
 
 void timer_at_most(struct engine *engine, uint64_t at_ns)
 {

@@ -380,20 +380,26 @@ void worker_events(void *context)
 
 /* ------------------------------------------ called with the engine's lock */
 
+static void kill_children_call(void *context);
+
 /*
  * A thread cannot be killed. A nested Worker that is one can be left without children,
- * which ends what it waits for.
+ * which ends what it waits for. Locks of engines are taken downwards.
  */
-static void kill_below(struct dw_worker *nested)
+static void kill_child_call(struct dw_worker *worker, struct child *child)
 {
-	for (uint32_t i = 0; nested->children && i < nested->child_count; i++) {
-		struct child *child = &nested->children[i];
+	if (worker->options.mode == DW_PROCESS)
+		worker_kill_child(child);
+	else if (child->kind == DW_CHILD_WORKER && child->nested->engine)
+		engine_locked(child->nested->engine, kill_children_call, child->nested);
+}
 
-		if (nested->options.mode == DW_PROCESS)
-			worker_kill_child(child);
-		else if (child->kind == DW_CHILD_WORKER)
-			kill_below(child->nested);
-	}
+static void kill_children_call(void *context)
+{
+	struct dw_worker *nested = context;
+
+	for (uint32_t i = 0; i < nested->child_count; i++)
+		kill_child_call(nested, &nested->children[i]);
 }
 
 static void op_kill(void *context, uint32_t index, const char *why)
@@ -402,12 +408,9 @@ static void op_kill(void *context, uint32_t index, const char *why)
 	struct child *child = &worker->children[index];
 
 	log_at(LOG_WARN, "%s: killed: %s", child->path, why);
-	if (worker->options.mode == DW_PROCESS) {
+	if (worker->options.mode == DW_PROCESS)
 		snprintf(child->why, sizeof(child->why), "%s", why);
-		worker_kill_child(child);
-	} else if (child->kind == DW_CHILD_WORKER) {
-		kill_below(child->nested);
-	}
+	kill_child_call(worker, child);
 }
 
 static void op_cancelled(void *context, uint32_t index)

@@ -389,6 +389,8 @@ static void spawner_main(struct spawner *spawner, pid_t parent)
 {
 	sigset_t all, child_only;
 
+	/* A spawner that is stopped has to see that its parent is gone. */
+	prctl(PR_SET_PDEATHSIG, SIGCONT);
 	pthread_mutex_unlock(&fork_lock);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
@@ -396,8 +398,6 @@ static void spawner_main(struct spawner *spawner, pid_t parent)
 	prctl(PR_SET_NAME, "dw-spawner");
 	/* Descendants that lose their parent come to us, so that a subtree ends below its Worker. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	/* A spawner that was stopped has to see that its parent is gone. */
-	prctl(PR_SET_PDEATHSIG, SIGCONT);
 	/* A terminal's Ctrl-C is for the application, which cancels and closes. */
 	setpgid(0, 0);
 	/* What the application has not flushed yet is for it to write. */
