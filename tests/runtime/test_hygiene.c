@@ -169,12 +169,9 @@ static void *reap_everything(void *argument)
 
 TEST(application_that_reaps_every_child)
 {
-	const char *provider = getenv("DW_PROVIDER");
 	_Atomic int stop = 0;
 	pthread_t thread;
 
-	if (provider && strcmp(provider, "kernel") == 0)
-		SKIP("open: with the module, one close in five reaches its deadline here");
 	pthread_create(&thread, NULL, reap_everything, &stop);
 	for (int i = 0; i < 10; i++)
 		kill_and_run();
