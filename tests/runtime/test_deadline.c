@@ -108,6 +108,26 @@ TEST(stopped_child_is_found_by_the_deadline)
 	}
 }
 
+/* Who would report the death is continued for it. */
+TEST(stopped_spawner_does_not_hold_up_a_deadline)
+{
+	for (unsigned depth = 0; depth < 3; depth++) {
+		struct order order = { .depth = 2, .how = BREAK_HANG, .options = within(200 * MS),
+				       .options_on_the_way = true };
+		struct dw_run *run;
+		pid_t bottom;
+
+		chain_init(3, 1, 0, NULL);
+		run = chain_start(&order, 0);
+		bottom = heard();
+		kill(parent_of(depth ? pid_of(chain_path(depth)) : bottom), SIGSTOP);
+		CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);
+		CHECK(is_over(bottom));
+		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+		chain_destroy();
+	}
+}
+
 static void *continue_later(void *argument)
 {
 	pause_ms(3000);

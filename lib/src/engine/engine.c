@@ -316,8 +316,8 @@ int engine_start(struct engine *engine)
 		result = pthread_create(&engine->background, NULL, background, engine);
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 		if (result)
-			result = error_set(-result, "%s: no background thread: %s", engine->path,
-					   error_name(result));
+			result = error_set(-result, "%s: no background thread: %s%s", engine->path,
+					   error_name(result), error_hint(result));
 	}
 	if (result < 0)
 		close_descriptors(engine);

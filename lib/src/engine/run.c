@@ -237,7 +237,8 @@ static int start_thread(struct dw_run *run)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	result = pthread_create(&run->thread, NULL, run_thread, run);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return result ? error_set(-result, "no thread for a run: %s", error_name(result)) : 0;
+	return result ? error_set(-result, "no thread for a run: %s%s", error_name(result),
+				  error_hint(result)) : 0;
 }
 
 static void run_abandon(struct engine *engine, struct dw_run *run)

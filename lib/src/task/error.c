@@ -100,6 +100,13 @@ const char *error_name(int error)
 	return unknown_name;
 }
 
+const char *error_hint(int error)
+{
+	if (error == EAGAIN)
+		return " (the limit of processes and threads: ulimit -u, or the cgroup's pids.max)";
+	return error == EMFILE ? " (the limit of descriptors: ulimit -n)" : "";
+}
+
 static const char *const signal_names[] = {
 #define S(name) [name] = #name,
 	S(SIGHUP) S(SIGINT) S(SIGQUIT) S(SIGILL) S(SIGTRAP) S(SIGABRT) S(SIGBUS) S(SIGFPE)

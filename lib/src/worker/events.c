@@ -113,13 +113,16 @@ static void on_spawned(struct child *child, pid_t pid, int pidfd)
 	if (call.result == -ESRCH)
 		return;
 	if (pidfd < 0)
-		call.result = error_set(-EMFILE, "%s: no descriptor for its pidfd: EMFILE (the limit of "
-					"descriptors: ulimit -n)", child->path);
+		call.result = error_set(-EMFILE, "%s: no descriptor for its pidfd: EMFILE%s", child->path,
+					error_hint(EMFILE));
 	/* Nobody waits for it any more when the Worker is being closed. */
 	if (call.result == 0 && child->owner->state != WORKER_CLOSING) {
 		call.result = link_send(child->link_parent, LINK_GO, child->generation, 0, NULL);
-		if (call.result == 0)
+		/* Nobody is there: it has died, and so has its spawner. */
+		if (call.result == 0 || call.result == -EPIPE)
 			return;
+		error_set(call.result, "%s: cannot be told to go: %s", child->path,
+			  error_name(-call.result));
 	}
 	if (call.result < 0)
 		child_failed(child, call.result, error_text());
@@ -243,9 +246,7 @@ static void describe_failure(const struct spawner_report *report, char *text, si
 	int error = report->value;
 
 	snprintf(text, space, "cannot be started: %.*s: %s%s", (int)sizeof(report->what), report->what,
-		 error_name(error),
-		 error == EAGAIN ? " (the limit of processes: ulimit -u, or the cgroup's pids.max)" :
-		 error == EMFILE ? " (the limit of descriptors: ulimit -n)" : "");
+		 error_name(error), error_hint(error));
 }
 
 static void on_spawner_report(struct dw_worker *worker, const struct spawner_report *report,

@@ -445,8 +445,8 @@ static int fork_spawner(struct dw_worker *worker, struct spawner *spawner)
 	if (worker->spawner_pid < 0) {
 		error = errno;
 		worker->spawner_pid = 0;
-		return error_set(-error, "%s: cannot fork the spawner: %s", worker->path,
-				 error_name(error));
+		return error_set(-error, "%s: cannot fork the spawner: %s%s", worker->path,
+				 error_name(error), error_hint(error));
 	}
 	worker->spawner_pidfd = (int)syscall(SYS_pidfd_open, worker->spawner_pid, 0);
 	if (worker->spawner_pidfd < 0)

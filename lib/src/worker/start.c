@@ -270,8 +270,8 @@ static int start_thread(struct child *child)
 	error = pthread_create(&child->thread, NULL, thread_main, child);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (error)
-		return error_set(-error, "%s: cannot start its thread: %s", child->path,
-				 error_name(error));
+		return error_set(-error, "%s: cannot start its thread: %s%s", child->path,
+				 error_name(error), error_hint(error));
 	child->thread_started = true;
 	return link_send(child->link_parent, LINK_GO, child->generation, 0, NULL);
 }

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Limits of a control group: processes (pids.max) and memory. What the kernel refuses or
+ * kills is an error with its cause; nothing is left, and the Worker can be closed. Each test
+ * makes a group of its own, in version 1 or 2 of the interface, and is skipped where it may not.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include "failure.h"
+
+static char group[PATH_MAX];		/* "": none */
+
+static bool write_file(const char *name, const char *text)
+{
+	char path[PATH_MAX + 64];
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", group, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = write(fd, text, strlen(text));
+	close(fd);
+	return n > 0;
+}
+
+static bool is_there(const char *name)
+{
+	char path[PATH_MAX + 64];
+
+	snprintf(path, sizeof(path), "%s/%s", group, name);
+	return access(path, W_OK) == 0;
+}
+
+/* A group below the mount of `controller`, where version 1 has it, or of version 2. */
+static bool make_group(const char *controller, const char *limit_v1, const char *limit_v2)
+{
+	char line[1024], type[64], path[512], options[512], enable[64];
+	FILE *mounts = fopen("/proc/self/mounts", "re");
+
+	group[0] = '\0';
+	while (mounts && !group[0] && fgets(line, sizeof(line), mounts)) {
+		bool v2;
+
+		if (sscanf(line, "%*s %511s %63s %511s", path, type, options) != 3)
+			continue;
+		v2 = strcmp(type, "cgroup2") == 0;
+		if (!v2 && (strcmp(type, "cgroup") || !strstr(options, controller)))
+			continue;
+		if (v2) {
+			snprintf(group, sizeof(group), "%s", path);
+			snprintf(enable, sizeof(enable), "+%s", controller);
+			write_file("cgroup.subtree_control", enable);
+		}
+		snprintf(group, sizeof(group), "%s/distworker-test-%d", path, (int)getpid());
+		if (mkdir(group, 0700) < 0 || !is_there(v2 ? limit_v2 : limit_v1)) {
+			rmdir(group);
+			group[0] = '\0';
+		}
+	}
+	if (mounts)
+		fclose(mounts);
+	return group[0];
+}
+
+/* A process that has ended may count for a moment longer. */
+static void remove_group(void)
+{
+	uint64_t end = now_ns() + 5 * SECOND_NS;
+
+	while (rmdir(group) < 0 && errno == EBUSY && now_ns() < end)
+		pause_ms(10);
+	CHECK(access(group, F_OK) < 0);
+}
+
+/* Runs `body` in a process that is in the group. */
+static void inside(void (*body)(void))
+{
+	int status = -1;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		unit_failures = 0;
+		CHECK(write_file("cgroup.procs", "0"));
+		body();
+		fflush(stdout);
+		_exit(unit_failures);
+	}
+	waitpid(pid, &status, 0);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	remove_group();
+}
+
+/* ---------------------------------------------------------------- processes */
+
+static void no_processes(void)
+{
+	/* This process, spawners and children: 1 + 1 + 4 and 1 + 3 more in the nested Worker. */
+	chain_create(2, 3, 0, NULL);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), -EAGAIN);
+	check_text("EAGAIN");
+	check_text("pids.max");
+	CHECK_EQ(descendants(NULL, 0), 0);
+	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+	dw_worker_destroy(chain.worker[0]);
+
+	/* What fits, works. */
+	chain_init(1, 1, 0, NULL);
+	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
+	chain_destroy();
+}
+
+TEST(limit_of_processes_is_the_error_of_init)
+{
+	if (!make_group("pids", "pids.max", "pids.max"))
+		SKIP("no control group for pids can be made here");
+	CHECK(write_file("pids.max", "8"));
+	inside(no_processes);
+}
+
+/* ------------------------------------------------------------------- memory */
+
+#define LIMIT_TEXT	"100663296"	/* 96 MiB */
+#define EATS_BYTES	(512u << 20)
+
+static int sub_eat(const struct dw_args *args, void *context)
+{
+	char *memory = malloc(EATS_BYTES);
+
+	(void)args;
+	(void)context;
+	for (size_t i = 0; memory && i < EATS_BYTES; i += 4096)
+		((volatile char *)memory)[i] = 1;
+	free(memory);
+	return 0;
+}
+
+static int orch_eat(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
+{
+	(void)args;
+	(void)config;
+	return submit_one(orch, *(dw_callable *)context, chain.cells, DW_INOUT, 0, NULL, NULL);
+}
+
+static void no_memory(void)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	dw_callable eat;
+
+	options.restart = DW_RESTART_ON_DEATH;
+	options.restart_limit = 100;
+	chain_create(1, 2, 0, &options);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "eat", sub_eat, NULL, &eat), 0);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+	for (int i = 1; i <= 3; i++) {
+		CHECK_EQ(dw_worker_run(chain.worker[0], orch_eat, NULL, NULL, &eat), -EOWNERDEAD);
+		check_text("killed by SIGKILL, pid ");
+		CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
+		CHECK_EQ(chain.cells[0], i);
+	}
+	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+	CHECK_EQ(descendants(NULL, 0), 0);
+	dw_worker_destroy(chain.worker[0]);
+}
+
+TEST(memory_limit_kills_the_child_that_eats_and_nothing_else)
+{
+	if (!make_group("memory", "memory.limit_in_bytes", "memory.max"))
+		SKIP("no control group for memory can be made here");
+	CHECK(write_file(is_there("memory.max") ? "memory.max" : "memory.limit_in_bytes", LIMIT_TEXT));
+	/* Where there is swap, it does not help. */
+	if (is_there("memory.swap.max"))
+		write_file("memory.swap.max", "0");
+	else
+		write_file("memory.memsw.limit_in_bytes", LIMIT_TEXT);
+	inside(no_memory);
+}
