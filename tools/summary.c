@@ -159,7 +159,7 @@ static void text_idle(const struct summary *summary, FILE *out)
 	const struct tree_change *idle = &summary->idle;
 
 	fprintf(out, "  %-14s %llu context switches, %.2f %% CPU in %.1f s (%u processes, %u threads)\n",
-		"idle", (unsigned long long)(idle->voluntary + idle->involuntary),
+		"idle", (unsigned long long)idle->voluntary + idle->involuntary,
 		(double)idle->cpu_ns * 1e-7 / summary->idle_seconds, summary->idle_seconds,
 		idle->processes, idle->threads);
 	if (idle->busiest)

@@ -28,10 +28,11 @@ struct folders {
 
 static void folder_add(struct folders *folders, const char *path, size_t length, const char *below)
 {
-	char *slot = folders->path[folders->count];
+	char *slot;
 
 	if (length == 0 || length + strlen(below) >= PATH_MAX || folders->count == FOLDERS_MAX)
 		return;
+	slot = folders->path[folders->count];
 	memcpy(slot, path, length);
 	strcpy(slot + length, below);
 	for (unsigned int i = 0; i < folders->count; i++)

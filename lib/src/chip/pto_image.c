@@ -132,7 +132,7 @@ int dw_pto_image_build(const struct dw_pto_image_options *options, void **image,
 	whole = calloc(1, sizeof(header) + end);
 	if (!whole)
 		return error_set(-ENOMEM, "pto image: no memory for %llu bytes",
-				 (unsigned long long)(sizeof(header) + end));
+				 (unsigned long long)end + sizeof(header));
 	memcpy(whole, &header, sizeof(header));
 	storage = whole + sizeof(header);
 	memcpy(storage, options->data, options->bytes);

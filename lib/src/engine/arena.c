@@ -87,7 +87,7 @@ static void *map_shared(uint64_t bytes)
 	/* ftruncate() beyond RLIMIT_FSIZE would raise a signal. */
 	if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur >= bytes)
 		fd = memfd_create("distworker-arena", MFD_CLOEXEC);
-	if (fd >= 0 && ftruncate(fd, bytes)) {
+	if (fd >= 0 && ftruncate(fd, (off_t)bytes)) {
 		close(fd);
 		fd = -1;
 	}
@@ -267,7 +267,8 @@ static uint32_t bin_of(uint64_t bytes)
 	if (grains < BIN_STEPS)
 		return grains;
 	log = 63 - __builtin_clzll(grains);
-	return (log - BIN_BITS + 1) * BIN_STEPS + ((grains >> (log - BIN_BITS)) & (BIN_STEPS - 1));
+	return (log - BIN_BITS + 1) * BIN_STEPS +
+	       ((uint32_t)(grains >> (log - BIN_BITS)) & (BIN_STEPS - 1));
 }
 
 static void bin_add(struct arena *arena, struct block *block)

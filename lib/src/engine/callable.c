@@ -180,7 +180,8 @@ void callable_put(struct callable *callable)
 int callable_wait(struct callable *callable, uint64_t deadline_ns)
 {
 	struct timespec deadline = {
-		.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000,
+		.tv_sec = (time_t)(deadline_ns / 1000000000),
+		.tv_nsec = (long)(deadline_ns % 1000000000),
 	};
 	int error = 0;
 

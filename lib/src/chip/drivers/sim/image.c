@@ -113,7 +113,7 @@ static int elf_check(Elf *elf, const struct dw_chip_image_spec *spec, struct dw_
 		if (part.p_type == PT_LOAD &&
 		    (part.p_filesz > spec->bytes || part.p_offset > spec->bytes - part.p_filesz))
 			return kit_fail(error, -ELIBBAD, "%s is cut short: segment %zu ends at byte %llu, the image has %zu",
-					name, i, (unsigned long long)(part.p_offset + part.p_filesz),
+					name, i, (unsigned long long)part.p_offset + part.p_filesz,
 					spec->bytes);
 	}
 	return 0;

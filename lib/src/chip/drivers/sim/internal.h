@@ -24,7 +24,7 @@
 /* ------------------------------------------------------------------ memory */
 
 #define SIM_ALIGN 64
-#define SIM_GUARD (1u << 20)	/* no access, before and behind the device's memory */
+#define SIM_GUARD (1ull << 20)	/* no access, before and behind the device's memory */
 
 struct extent {
 	uint64_t offset, bytes;
