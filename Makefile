@@ -191,6 +191,8 @@ module:
 INSTALL ?= install
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 UDEVDIR ?= /lib/udev/rules.d
+SYSUSERSDIR ?= /usr/lib/sysusers.d
+MODULESLOADDIR ?= /usr/lib/modules-load.d
 DKMS_SOURCE := $(DESTDIR)/usr/src/distworker-$(VERSION)
 
 .PHONY: install install-user install-module-source uninstall
@@ -218,19 +220,24 @@ install-user: all
 
 # For DKMS: dkms add distworker/$(VERSION) && dkms install distworker/$(VERSION)
 install-module-source:
-	$(INSTALL) -d $(DKMS_SOURCE) $(DESTDIR)$(UDEVDIR)
+	$(INSTALL) -d $(DKMS_SOURCE) $(DESTDIR)$(UDEVDIR) $(DESTDIR)$(SYSUSERSDIR) \
+		$(DESTDIR)$(MODULESLOADDIR)
 	$(INSTALL) -m 644 dkms.conf VERSION $(DKMS_SOURCE)
 	rm -rf $(DKMS_SOURCE)/kmod && mkdir $(DKMS_SOURCE)/kmod
 	cd kmod && cp -r Kbuild Makefile $(filter-out %.mod.c,$(notdir $(wildcard kmod/*.c))) *.h uapi \
 		$(abspath $(DKMS_SOURCE))/kmod
 	$(INSTALL) -m 644 kmod/*.rules $(DESTDIR)$(UDEVDIR)
+	$(INSTALL) -m 644 kmod/sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/distworker.conf
+	$(INSTALL) -m 644 kmod/modules-load.conf $(DESTDIR)$(MODULESLOADDIR)/distworker.conf
+	$(if $(DESTDIR),,getent group distworker >/dev/null || groupadd --system distworker)
 
 uninstall:
 	rm -rf $(DESTDIR)$(DRIVERDIR) $(DESTDIR)$(PREFIX)/include/distworker $(DKMS_SOURCE)
 	rm -f $(DESTDIR)$(LIBDIR)/libdistworker.so* $(DESTDIR)$(PKGCONFIGDIR)/distworker.pc \
 		$(DESTDIR)$(PREFIX)/bin/distworker $(DESTDIR)$(PREFIX)/include/linux/distworker.h \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/distworker \
-		$(DESTDIR)$(UDEVDIR)/*-distworker.rules
+		$(DESTDIR)$(UDEVDIR)/*-distworker.rules $(DESTDIR)$(SYSUSERSDIR)/distworker.conf \
+		$(DESTDIR)$(MODULESLOADDIR)/distworker.conf
 
 clean:
 	rm -rf $(B)

@@ -25,6 +25,13 @@
  * Fork. Handles belong to the process that created them. After fork() a child
  * that is not one of the library's own gets -EBADFD from every call but
  * dw_strerror_last().
+ *
+ * Children. dw_worker_init() forks them, and later replacements from a copy of the process
+ * as it was then. They have its memory, its descriptors (also those that close on exec),
+ * its signal mask and what it ignores, the default action for every other signal, and
+ * stdout and stderr without what was buffered in them. Flush other streams before init: a child
+ * that writes to one would write again what is in its buffer. Descriptors and mappings
+ * that are made after init reach no child.
  */
 #ifndef DISTWORKER_H
 #define DISTWORKER_H
@@ -256,7 +263,9 @@ DW_API int dw_worker_init(struct dw_worker *root);
 /*
  * Runs `fn` with an Orchestrator of this Worker and returns when every task that
  * it submitted is final: 0 or the first error ("pod0/node1/sub0: task 17
- * "verify": EIO: short read"). May be called again and again, from any thread.
+ * "verify": EIO: short read"). A task under which its worker died is final when nothing
+ * of that worker is left: the memory is the caller's again then, and nobody else writes it.
+ * May be called again and again, from any thread.
  */
 DW_API int dw_worker_run(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
 			 const struct dw_config *config, void *context);
@@ -322,8 +331,9 @@ struct dw_submit_options {
 
 /*
  * Submits one task: an orchestration to a nested Worker, an image to a chip, a
- * sub function to a sub worker. `options` may be NULL, `task` too. May block
- * while the heap is full. Nothing is queued when it fails:
+ * sub function to a sub worker. `options` may be NULL, `task` too. Blocks
+ * while the heap is full, and while 65,536 tasks of the run are not final: what a run
+ * keeps of its tasks is bounded by that. Nothing is queued when it fails:
  *  -EINVAL a field that makes no sense; -ENOENT, -ESTALE the callable is unknown
  *  or was unregistered; -EFAULT a tensor lies outside the arena; -ENODEV no
  *  worker can take it; -EDEADLK, -ENOBUFS heap; -ECANCELED the run is cancelled.
