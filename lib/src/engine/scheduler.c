@@ -181,6 +181,8 @@ static uint32_t pick(struct engine *engine, struct pool *pool)
 {
 	uint32_t i = pool->current, other;
 
+	if (pool->up == 1 && i != NO_WORKER && engine->peers[i].state == PEER_UP)
+		return bit_test(pool->open, i) && fill_allows(&engine->peers[i]) ? i : NO_WORKER;
 	/* The common case of short tasks first: whoever had the last one. */
 	if (i != NO_WORKER && bit_test(pool->open, i) && !bit_test(pool->idle, i) &&
 	    engine->peers[i].load_ns < WAKE_COST_NS &&

@@ -193,8 +193,9 @@ static void on_gone(struct child *child)
 		return;
 	child->state = CHILD_GONE;
 	child->pid = 0;
-	engine_locked(worker->engine, gone_call, &call);
+	/* First who waits for it: repairing wakes the foreground in any case. */
 	engine_worker_gone(worker->engine, child->index);
+	engine_locked(worker->engine, gone_call, &call);
 	if (!child->promised)
 		return;
 	if (worker->spawner_gone)
