@@ -3,6 +3,7 @@
  * The opencl driver on whatever device there is: PoCL on the CPU from Debian's
  * pocl-opencl-icd. Skipped, each test by name, where the driver or a device is missing.
  */
+#include <dlfcn.h>
 #include <time.h>
 #include "unit.h"
 #include "chip_test.h"
@@ -47,7 +48,12 @@ static int load(struct chip *chip, uint64_t key, const char *source, const char 
 static struct chip *opencl(const char *options)
 {
 	struct chip *chip = NULL;
-	int status = chip_open("opencl", 0, options, &chip);
+	int status;
+
+	/* Before the driver, so that it finds these in front of OpenCL's; they do nothing until they are asked to. */
+	if (!CHECK(dlopen(fixture("opencl_faults"), RTLD_NOW | RTLD_GLOBAL)))
+		printf("# %s\n", dlerror());
+	status = chip_open("opencl", 0, options, &chip);
 
 	if (status == -ENODEV || status == -ENOENT) {
 		static char reason[600];
@@ -177,6 +183,94 @@ TEST(opencl_calls_in_flight_keep_their_order)
 	}
 	CHECK(x[0] == expected);
 	chip_close(chip);
+}
+
+/*
+ * Three calls, two of them in flight at a time; the second fails as `fault` says. Before, the read behind a
+ * kernel that failed while it ran was what the call ended with, and the call was taken for done.
+ */
+static void second_fails(const char *fault, const char *text)
+{
+	struct chip *chip = opencl("local=7");
+	struct chip_completion done[3] = { { .status = 77 }, { .status = 77 }, { .status = 77 } };
+	static const float empty[COUNT];
+	static float results[3][COUNT];
+	uint64_t n = COUNT, wrong = 0;
+	struct dw_args args[3];
+	struct dw_tensor t[3][3];
+	int refused = 0;
+
+	if (!chip)
+		return;
+	setenv("OPENCL_FAULT", fault, 1);
+	CHECK_EQ(load(chip, 1, program, "vector_add", add_signature, 4), 0);
+	memset(results, 0, sizeof(results));
+	for (unsigned i = 0; i < 3; i++) {
+		add_tensors(t[i]);
+		t[i][2] = tensor1(results[i], DW_FLOAT32, COUNT);
+		args[i] = view(t[i], 3, &n, 1);
+		if (i == 2)
+			CHECK(chip_finish(chip, &done[0]) == 1);
+		if (chip_submit(chip, 1, &args[i], NULL, i, NULL) < 0) {
+			refused += i == 1;
+			done[i].status = -EIO;
+			CHECK_STR(error_text(), text);
+		}
+	}
+	for (unsigned i = refused ? 2 : 1; i < 3; i++) {
+		CHECK(chip_finish(chip, &done[i]) == 1 && done[i].cookie == i);
+		if (i == 1)
+			CHECK_STR(done[i].text, text);
+	}
+	CHECK(done[0].status == 0 && done[1].status == -EIO && done[2].status == 0);
+	for (int i = 0; i < COUNT; i++)
+		wrong += results[0][i] != a[i] + b[i] || results[2][i] != a[i] + b[i];
+	CHECK_EQ(wrong, 0);
+	CHECK(memcmp(results[1], empty, sizeof(empty)) == 0);
+	unsetenv("OPENCL_FAULT");
+	chip_close(chip);
+}
+
+TEST(opencl_kernel_that_fails_while_it_runs_fails_its_call_alone_by_name)
+{
+	second_fails("event once 1 -5 0", "kernel \"vector_add\" on opencl device 0 ended with CL_OUT_OF_RESOURCES (-5)");
+	/* A code that no header names. */
+	second_fails("event once 1 -9999 0", "ended with OpenCL error -9999");
+}
+
+TEST(opencl_launch_that_is_refused_fails_its_call_alone_by_name)
+{
+	second_fails("call once 1 -5 0", "\"vector_add\": clEnqueueNDRangeKernel with 1 work-groups of 7 failed with CL_OUT_OF_RESOURCES");
+}
+
+static void lost(const char *fault, const char *text)
+{
+	struct chip *chip = opencl("local=7");
+	struct dw_tensor t[3];
+	uint64_t n = COUNT;
+
+	if (!chip)
+		return;
+	setenv("OPENCL_FAULT", fault, 1);
+	CHECK_EQ(load(chip, 1, program, "vector_add", add_signature, 4), 0);
+	add_tensors(t);
+	CHECK_EQ(chip_call(chip, 1, t, 3, &n, 1, 1), 0);
+	CHECK_EQ(chip_call(chip, 1, t, 3, &n, 1, 1), -ENODEV);
+	CHECK_STR(error_text(), text);
+	CHECK(chip_lost(chip));
+	CHECK_EQ(chip_call(chip, 1, t, 3, &n, 1, 1), -ENODEV);
+	CHECK_STR(error_text(), "chip opencl:0 is lost");
+	unsetenv("OPENCL_FAULT");
+	chip_close(chip);
+}
+
+TEST(opencl_device_that_is_gone_is_lost)
+{
+	lost("call from 1 -2 0", "CL_DEVICE_NOT_AVAILABLE");
+	lost("event from 1 -2 0", "CL_DEVICE_NOT_AVAILABLE");
+	/* What was valid and is no more. */
+	lost("call from 1 -36 0", "CL_INVALID_COMMAND_QUEUE");
+	lost("event from 1 -34 0", "CL_INVALID_CONTEXT");
 }
 
 TEST(opencl_resident_memory_stays_and_is_not_copied)

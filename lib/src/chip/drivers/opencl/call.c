@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Calls: writes, kernel and reads go into the in-order queue without waiting; the last
- * of them has a callback, which ends the call.
+ * Calls: writes, kernel and reads go into the in-order queue without waiting, each behind the
+ * one before it; the last of them has a callback, which ends the call.
  *
  * Slot n % DEPTH belongs to call n. call_ended() is made by a thread of OpenCL's; it
  * touches the fields under queue.lock only.
@@ -43,6 +43,9 @@ static void slot_release(struct dw_chip_device *device, struct slot *slot)
 	for (size_t i = 0; i < slot->count; i++)
 		buffer_give(device, &slot->places[i]);
 	slot->count = 0;
+	for (size_t i = 0; i < slot->event_count; i++)
+		clReleaseEvent(slot->events[i]);
+	slot->event_count = 0;
 }
 
 void queue_fini(struct dw_chip_device *device)
@@ -53,6 +56,7 @@ void queue_fini(struct dw_chip_device *device)
 	for (unsigned int i = 0; i < DEPTH; i++) {
 		slot_release(device, &queue->slots[i]);
 		free(queue->slots[i].places);
+		free(queue->slots[i].events);
 	}
 	close(queue->fd);
 	pthread_cond_destroy(&queue->ended);
@@ -168,13 +172,15 @@ static int places_find(struct dw_chip_device *device, const struct dw_chip_call 
 {
 	int status = 0;
 
-	if (call->tensor_count > slot->space) {
+	if (call->tensor_count > slot->space || !slot->events) {
 		struct place *grown = realloc(slot->places, call->tensor_count * sizeof(*grown));
+		cl_event *events = realloc(slot->events, (2 * call->tensor_count + 1) * sizeof(*events));
 
-		if (!grown)
+		slot->places = grown ? grown : slot->places;
+		slot->events = events ? events : slot->events;
+		if (!grown || !events)
 			return kit_fail(error, -ENOMEM, "\"%s\": no memory for %zu tensors",
 					call->image->entry, call->tensor_count);
-		slot->places = grown;
 		slot->space = call->tensor_count;
 	}
 	for (slot->count = 0; slot->count < call->tensor_count && status == 0; slot->count++)
@@ -236,53 +242,48 @@ static bool moves(const struct dw_chip_call *call, const struct slot *slot, size
 	return true;
 }
 
-/* `last` is replaced by the event of the last command. */
-static void event_keep(cl_event *last, cl_event event)
+static cl_event last_event(const struct slot *slot)
 {
-	if (*last)
-		clReleaseEvent(*last);
-	*last = event;
+	return slot->event_count ? slot->events[slot->event_count - 1] : NULL;
 }
 
-static int commands_enqueue(struct dw_chip_device *device, const struct dw_chip_call *call,
-			    const struct slot *slot, cl_event *last, struct dw_chip_error *error)
+static int copies_enqueue(struct dw_chip_device *device, const struct dw_chip_call *call,
+			  struct slot *slot, enum copy_way way, struct dw_chip_error *error)
+{
+	for (size_t i = 0; i < call->tensor_count; i++) {
+		struct copy copy = {
+			.way = way,
+			.buffer = slot->places[i].buffer,
+			.bytes = call->tensor_bytes[i],
+			.host = (void *)(uintptr_t)call->tensors[i].data,
+			.after = last_event(slot),
+		};
+		cl_int code;
+
+		if (!moves(call, slot, i, way == COPY_IN ? DW_DIR_OUT : DW_DIR_IN))
+			continue;
+		code = buffer_copy(device, &copy, &slot->events[slot->event_count]);
+		if (code)
+			return opencl_fail(error, code, copy_call(way), call->image->entry);
+		slot->event_count++;
+	}
+	return 0;
+}
+
+static int kernel_enqueue(struct dw_chip_device *device, const struct dw_chip_call *call,
+			  struct slot *slot, struct dw_chip_error *error)
 {
 	const struct dw_chip_image *image = call->image;
 	size_t local = image->local, global = local * (size_t)call->config.block_dim;
-	cl_event event;
-	cl_int code;
+	cl_event after = last_event(slot);
+	cl_int code = clEnqueueNDRangeKernel(device->commands, image->kernel, 1, NULL, &global, &local,
+					     after != NULL, after ? &after : NULL,
+					     &slot->events[slot->event_count]);
 
-	for (size_t i = 0; i < call->tensor_count; i++) {
-		if (!moves(call, slot, i, DW_DIR_OUT))
-			continue;
-		code = clEnqueueWriteBuffer(device->commands, slot->places[i].buffer, CL_FALSE, 0,
-					    call->tensor_bytes[i],
-					    (const void *)(uintptr_t)call->tensors[i].data, 0, NULL,
-					    &event);
-		if (code)
-			return opencl_fail(error, code, "clEnqueueWriteBuffer", image->entry);
-		event_keep(last, event);
-		device->counters.copies_in++;
-		device->counters.bytes_in += call->tensor_bytes[i];
-	}
-	code = clEnqueueNDRangeKernel(device->commands, image->kernel, 1, NULL, &global, &local, 0, NULL,
-				      &event);
 	if (code)
 		return kit_fail(error, opencl_errno(code), "\"%s\": clEnqueueNDRangeKernel with %d work-groups of %zu failed with %s",
 				image->entry, call->config.block_dim, local, opencl_name(code));
-	event_keep(last, event);
-	for (size_t i = 0; i < call->tensor_count; i++) {
-		if (!moves(call, slot, i, DW_DIR_IN))
-			continue;
-		code = clEnqueueReadBuffer(device->commands, slot->places[i].buffer, CL_FALSE, 0,
-					   call->tensor_bytes[i],
-					   (void *)(uintptr_t)call->tensors[i].data, 0, NULL, &event);
-		if (code)
-			return opencl_fail(error, code, "clEnqueueReadBuffer", image->entry);
-		event_keep(last, event);
-		device->counters.copies_out++;
-		device->counters.bytes_out += call->tensor_bytes[i];
-	}
+	slot->event_count++;
 	return 0;
 }
 
@@ -290,12 +291,13 @@ static int commands_enqueue(struct dw_chip_device *device, const struct dw_chip_
  * Some commands went out and the rest did not: what is out must end before the
  * arguments may go. Blocks, in an error that leaves nothing else.
  */
-static void commands_abandon(struct dw_chip_device *device, cl_event last)
+static void commands_abandon(struct dw_chip_device *device, const struct slot *slot)
 {
+	cl_event last = last_event(slot);
+
 	if (last) {
 		clFlush(device->commands);
 		clWaitForEvents(1, &last);
-		clReleaseEvent(last);
 	}
 }
 
@@ -304,7 +306,6 @@ int call_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
 {
 	struct queue *queue = &device->queue;
 	struct slot *slot = &queue->slots[queue->submitted % DEPTH];
-	cl_event last = NULL;
 	cl_int code;
 	int status;
 
@@ -318,7 +319,11 @@ int call_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
 	if (status == 0)
 		status = parameters_set(call, slot, error);
 	if (status == 0)
-		status = commands_enqueue(device, call, slot, &last, error);
+		status = copies_enqueue(device, call, slot, COPY_IN, error);
+	if (status == 0)
+		status = kernel_enqueue(device, call, slot, error);
+	if (status == 0)
+		status = copies_enqueue(device, call, slot, COPY_OUT, error);
 	if (status < 0)
 		goto abandon;
 	slot->cookie = call->cookie;
@@ -328,7 +333,7 @@ int call_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
 	pthread_mutex_lock(&queue->lock);
 	queue->submitted++;
 	pthread_mutex_unlock(&queue->lock);
-	code = clSetEventCallback(last, CL_COMPLETE, call_ended, slot);
+	code = clSetEventCallback(last_event(slot), CL_COMPLETE, call_ended, slot);
 	if (code) {
 		pthread_mutex_lock(&queue->lock);
 		queue->submitted--;
@@ -336,13 +341,26 @@ int call_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
 		status = opencl_fail(error, code, "clSetEventCallback", call->image->entry);
 		goto abandon;
 	}
-	clReleaseEvent(last);
 	clFlush(device->commands);
 	return 0;
 abandon:
-	commands_abandon(device, last);
+	commands_abandon(device, slot);
 	slot_release(device, slot);
 	return status;
+}
+
+/* What went wrong first; the commands behind it only say that something before them did. */
+static cl_int first_error(const struct slot *slot)
+{
+	for (size_t i = 0; i < slot->event_count; i++) {
+		cl_int status = CL_COMPLETE;
+
+		clGetEventInfo(slot->events[i], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(status),
+			       &status, NULL);
+		if (status < 0)
+			return status;
+	}
+	return slot->status;
 }
 
 int call_collect(struct dw_chip_device *device, struct dw_chip_completion *completion)
@@ -367,16 +385,18 @@ int call_collect(struct dw_chip_device *device, struct dw_chip_completion *compl
 	pthread_mutex_unlock(&queue->lock);
 	if (!found)
 		return 0;
-	slot_release(device, slot);
 	device->counters.calls++;
 	full.cookie = slot->cookie;
 	full.started_ns = slot->started;
 	full.ended_ns = slot->ended;
 	if (slot->status < 0) {
-		full.status = opencl_errno(slot->status);
+		cl_int code = first_error(slot);
+
+		full.status = opencl_errno(code);
 		kit_fail(&full.error, 0, "kernel \"%s\" on opencl device %u ended with %s (%d)",
-			 slot->entry, device->id, opencl_name(slot->status), slot->status);
+			 slot->entry, device->id, opencl_name(code), code);
 	}
+	slot_release(device, slot);
 	KIT_GIVE(completion, &full);
 	return 1;
 }

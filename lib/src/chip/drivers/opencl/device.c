@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * OpenCL's platforms and devices, the driver's options, and errors by OpenCL's
- * names. No state, any thread.
+ * names. Any thread; no state but OpenCL's own.
  */
 #include <time.h>
 #include "internal.h"
@@ -54,6 +54,8 @@ int opencl_errno(cl_int code)
 {
 	switch (code) {
 	case CL_DEVICE_NOT_FOUND: case CL_DEVICE_NOT_AVAILABLE: case -1001:
+	/* Objects of ours that were valid: their device is gone. */
+	case CL_INVALID_DEVICE: case CL_INVALID_CONTEXT: case CL_INVALID_COMMAND_QUEUE:
 		return -ENODEV;
 	case CL_MEM_OBJECT_ALLOCATION_FAILURE: case CL_OUT_OF_HOST_MEMORY: case CL_INVALID_BUFFER_SIZE:
 		return -ENOMEM;
@@ -129,8 +131,9 @@ static bool platform_fits(cl_platform_id platform, const struct opencl_options *
 	return strstr(name, options->platform) != NULL;
 }
 
-int opencl_devices(const struct opencl_options *options, cl_device_id *devices, cl_platform_id *platforms,
-	       size_t space, size_t *count, struct dw_chip_error *error)
+static int devices_find(const struct opencl_options *options, cl_device_id *devices,
+			cl_platform_id *platforms, size_t space, size_t *count,
+			struct dw_chip_error *error)
 {
 	cl_platform_id all[PLATFORMS_MAX];
 	cl_uint platform_count = 0;
@@ -158,6 +161,19 @@ int opencl_devices(const struct opencl_options *options, cl_device_id *devices, 
 			}
 	}
 	return 0;
+}
+
+/* The first who asks sets the platforms up, and those that ask meanwhile may be told that there are none. */
+int opencl_devices(const struct opencl_options *options, cl_device_id *devices, cl_platform_id *platforms,
+		   size_t space, size_t *count, struct dw_chip_error *error)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	int status;
+
+	pthread_mutex_lock(&lock);
+	status = devices_find(options, devices, platforms, space, count, error);
+	pthread_mutex_unlock(&lock);
+	return status;
 }
 
 void opencl_device_properties(cl_device_id device, struct dw_chip_properties *properties)

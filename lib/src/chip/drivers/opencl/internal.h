@@ -8,6 +8,10 @@
  * call that writes it is done. The end of a call is an event callback, which
  * OpenCL makes from a thread of its own; it writes an eventfd, and nobody waits in clFinish.
  *
+ * Faults. The order of a queue carries no failure from one command to the next: each command
+ * of a call also waits for the one before by its event, so that a kernel which failed is not taken
+ * for one that did nothing. The first command's error is the call's.
+ *
  * Threads. All but call_ended() runs on the chip worker's thread; queue.lock guards what both touch.
  */
 #ifndef DW_CHIP_OPENCL_INTERNAL_H
@@ -71,6 +75,8 @@ struct slot {
 	size_t count;
 	size_t space;
 	struct place *places;
+	cl_event *events;		/* of its commands, each behind the one before: 2 for a tensor, 1 */
+	size_t event_count;
 	char entry[128];
 	/* by call_ended(), under queue.lock */
 	bool done;
@@ -126,6 +132,21 @@ void program_unload(struct dw_chip_image *image);
 int buffer_take(struct dw_chip_device *device, uint64_t bytes, struct place *place,
 		struct dw_chip_error *error);
 void buffer_give(struct dw_chip_device *device, struct place *place);
+/* Between a buffer and host memory, behind the command `after`. */
+enum copy_way { COPY_IN, COPY_OUT };
+struct copy {
+	enum copy_way way;
+	cl_mem buffer;
+	uint64_t offset, bytes;
+	void *host;
+	cl_event after;			/* NULL: none */
+};
+/* Enqueues and counts it; with `event` NULL it is done on return. An OpenCL code. */
+cl_int buffer_copy(struct dw_chip_device *device, const struct copy *copy, cl_event *event);
+static inline const char *copy_call(enum copy_way way)
+{
+	return way == COPY_IN ? "clEnqueueWriteBuffer" : "clEnqueueReadBuffer";
+}
 struct resident *resident_find(const struct dw_chip_device *device, uint64_t address);
 int memory_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		 struct dw_chip_error *error);

@@ -193,41 +193,58 @@ static int range_find(struct dw_chip_device *device, uint64_t handle, uint64_t b
 	return 0;
 }
 
-/* The queue is in order: the copies below come after the calls before them. */
-int memory_copy_in(struct dw_chip_device *device, uint64_t handle, const void *host, uint64_t bytes,
-		   struct dw_chip_error *error)
+cl_int buffer_copy(struct dw_chip_device *device, const struct copy *copy, cl_event *event)
 {
-	struct resident *resident;
+	/* Nobody else may see an event of a copy that blocks, and nobody has to wait for it. */
+	cl_bool blocking = !event;
+	const cl_event *after = copy->after ? &copy->after : NULL;
+	cl_int code;
+
+	if (copy->way == COPY_IN)
+		code = clEnqueueWriteBuffer(device->commands, copy->buffer, blocking, copy->offset,
+					    copy->bytes, copy->host, after != NULL, after, event);
+	else
+		code = clEnqueueReadBuffer(device->commands, copy->buffer, blocking, copy->offset,
+					   copy->bytes, copy->host, after != NULL, after, event);
+	if (code)
+		return code;
+	if (copy->way == COPY_IN) {
+		device->counters.copies_in++;
+		device->counters.bytes_in += copy->bytes;
+	} else {
+		device->counters.copies_out++;
+		device->counters.bytes_out += copy->bytes;
+	}
+	return 0;
+}
+
+/* The queue is in order: the copy comes after the calls before it. */
+static int resident_copy(struct dw_chip_device *device, enum copy_way way, uint64_t handle,
+			 void *host, uint64_t bytes, struct dw_chip_error *error)
+{
+	struct copy copy = { .way = way, .host = host, .bytes = bytes };
+	struct resident *resident = NULL;
 	int status = range_find(device, handle, bytes, &resident, error);
 	cl_int code;
 
 	if (status < 0)
 		return status;
-	code = clEnqueueWriteBuffer(device->commands, resident->buffer, CL_TRUE,
-				    handle - resident->handle, bytes, host, 0, NULL, NULL);
-	if (code)
-		return opencl_fail(error, code, "clEnqueueWriteBuffer", "resident tensor");
-	device->counters.copies_in++;
-	device->counters.bytes_in += bytes;
-	return 0;
+	copy.buffer = resident->buffer;
+	copy.offset = handle - resident->handle;
+	code = buffer_copy(device, &copy, NULL);
+	return code ? opencl_fail(error, code, copy_call(way), "resident tensor") : 0;
+}
+
+int memory_copy_in(struct dw_chip_device *device, uint64_t handle, const void *host, uint64_t bytes,
+		   struct dw_chip_error *error)
+{
+	return resident_copy(device, COPY_IN, handle, (void *)(uintptr_t)host, bytes, error);
 }
 
 int memory_copy_out(struct dw_chip_device *device, void *host, uint64_t handle, uint64_t bytes,
 		    struct dw_chip_error *error)
 {
-	struct resident *resident;
-	int status = range_find(device, handle, bytes, &resident, error);
-	cl_int code;
-
-	if (status < 0)
-		return status;
-	code = clEnqueueReadBuffer(device->commands, resident->buffer, CL_TRUE,
-				   handle - resident->handle, bytes, host, 0, NULL, NULL);
-	if (code)
-		return opencl_fail(error, code, "clEnqueueReadBuffer", "resident tensor");
-	device->counters.copies_out++;
-	device->counters.bytes_out += bytes;
-	return 0;
+	return resident_copy(device, COPY_OUT, handle, host, bytes, error);
 }
 
 void memory_fini(struct dw_chip_device *device)
