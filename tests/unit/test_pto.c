@@ -235,6 +235,24 @@ TEST(negative_codes_become_errors_with_the_code)
 	chip_close(chip);
 }
 
+/* The interface has no code for it: the driver asks by set_device(), which the stand-in takes after a failed run only. */
+TEST(device_that_cannot_be_set_after_a_failed_run_is_lost)
+{
+	struct chip *chip = NULL;
+
+	REQUIRE(chip_open("pto", 2, options("lost=2,0,0"), &chip) == 0);
+	CHECK_EQ(image_load(chip, 1, 10, 1), 0);
+	CHECK_EQ(add_call(chip, 1, 3, 3, 0, 10, 1), 0);
+	/* A run that fails on a device that is there. */
+	CHECK_EQ(add_call(chip, 1, 4, 3, 0, 10, 1), -EIO);
+	CHECK(!chip_lost(chip));
+	CHECK_EQ(add_call(chip, 1, 3, 3, 0, 10, 1), -ENODEV);
+	CHECK_STR(error_text(), "pto device 2 is lost: run_runtime() returned -5 for \"orchestrate\", and set_device() -9 after it");
+	CHECK(chip_lost(chip));
+	chip_close(chip);
+	CHECK_STR(log_text(), "finalize 1\ndestroy 0");
+}
+
 TEST(open_that_fails_leaves_nothing_behind)
 {
 	struct chip *chip = NULL;

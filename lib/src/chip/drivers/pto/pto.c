@@ -487,7 +487,7 @@ static int pto_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 {
 	const struct dw_config *config = &call->config;
 	struct pto_args *args = &device->args;
-	int code, status = call_check(call, error);
+	int code, again, status = call_check(call, error);
 
 	if (status < 0)
 		return status;
@@ -508,6 +508,11 @@ static int pto_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 					!!(config->flags & DW_CONFIG_DUMP_TENSOR));
 	if (code == 0)
 		return 0;
+	/* The interface has no code for a lost device; one that cannot be set any more is. */
+	again = device->host.set_device(device->context, (int)device->id);
+	if (again)
+		return kit_fail(error, -ENODEV, "pto device %u is lost: run_runtime() returned %d for \"%s\", and set_device() %d after it",
+				device->id, code, call->image->callable.name, again);
 	return kit_fail(error, code < 0 ? -EIO : -EPROTO, "run_runtime() returned %d for \"%s\" on pto device %u with block_dim %d and aicpu_thread_num %d (block_dim must be divisible by the number of scheduling threads)",
 			code, call->image->callable.name, device->id, config->block_dim,
 			config->aicpu_thread_num);
