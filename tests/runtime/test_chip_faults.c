@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Chips that fail, hang, crash, are lost or killed: what the caller is told, and what goes on. */
+/* Chips that fail, hang, crash or are killed (devices that are lost: test_chip_lost.c): what the caller is told, and what goes on. */
 #include <sys/stat.h>
-#include "chips.h"
+#include "chips_pto.h"
 
 static const struct dw_chip_options one_sim[] = { { .driver = "sim" } };
 
@@ -114,76 +114,6 @@ TEST(a_kernel_that_hangs_ends_at_its_deadline_with_its_chip)
 {
 	taken_over("hang=1", -ETIMEDOUT, "ETIMEDOUT: ", 100 * MS);
 	taken_over("hang=1,async=1", -ETIMEDOUT, "ETIMEDOUT: ", 100 * MS);
-}
-
-TEST(a_lost_device_fails_what_it_had_and_leaves_the_rest_to_others)
-{
-	for (int async = 0; async < 2; async++) {
-		struct dw_chip_options chips[2] = {
-			{ .driver = "sim", .options = async ? "lost_after=3,delay_us=1000,async=1,depth=2" :
-							      "lost_after=3,delay_us=1000" },
-			{ .driver = "sim", .device = 1, .options = "delay_us=1000" },
-		};
-		struct call calls[40];
-		struct rig rig;
-		unsigned bad = 0;
-
-		rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 2);
-		dw_callable add = sim_image(&rig, "vector_add");
-
-		REQUIRE(rig_init(&rig) == 0);
-		for (unsigned i = 0; i < 40; i++)
-			calls[i] = add_call(&rig, add, i);
-		CHECK_EQ(run_calls(&rig, calls, 40), -ENODEV);
-		check_text("node0/chip0: task ");
-		check_text("ENODEV: sim device 0 is lost");
-		for (unsigned i = 0; i < 40; i++)
-			bad += wrong(&rig, i, 1) != 0;
-		/* Those that the device had; with two in flight that is at most two. */
-		CHECK(bad >= 1 && bad <= (async ? 2 : 1));
-		CHECK_EQ(run_calls(&rig, calls, 40), 0);
-		CHECK_EQ(wrong(&rig, 0, 40), 0);
-		calls[0].options.worker = 0;
-		CHECK_EQ(run_calls(&rig, calls, 1), -ENODEV);
-		check_text("node0/chip0 is gone: the device is out of order: sim device 0 is lost");
-		rig_destroy(&rig);
-	}
-}
-
-static void last_device_lost(enum dw_mode mode, const char *options)
-{
-	struct dw_chip_options chips[1] = { { .driver = "sim", .options = options } };
-	struct call calls[20];
-	struct rig rig;
-	unsigned good = 0;
-
-	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
-	dw_callable add = sim_image(&rig, "vector_add");
-
-	REQUIRE(rig_init(&rig) == 0);
-	for (unsigned i = 0; i < 20; i++)
-		calls[i] = add_call(&rig, add, i);
-	CHECK_EQ(run_calls(&rig, calls, 20), -ENODEV);
-	check_text("ENODEV: sim device 0 is lost");
-	for (unsigned i = 0; i < 20; i++)
-		good += wrong(&rig, i, 1) == 0;
-	CHECK_EQ(good, 3);
-	CHECK_EQ(run_calls(&rig, calls, 20), -ENODEV);
-	printf("# afterwards: %s\n", dw_strerror_last());
-	rig_destroy(&rig);
-}
-
-TEST(the_last_device_that_is_lost_leaves_nobody_waiting)
-{
-	static const char *const options[] = {
-		"lost_after=3,delay_us=1000", "lost_after=3,delay_us=1000,async=1,depth=4",
-	};
-
-	for (int i = 0; i < 2; i++) {
-		last_device_lost(DW_PROCESS, options[i]);
-		/* What the device had is not completed by a death here. */
-		last_device_lost(DW_THREAD, options[i]);
-	}
 }
 
 TEST(a_cancelled_run_reaches_a_kernel)
@@ -330,84 +260,6 @@ TEST(a_hung_opencl_kernel_ends_at_its_deadline)
 
 /* ----------------------------------------------------------------------- pto */
 
-static char pto_folder[] = "/tmp/distworker-pto-XXXXXX", pto_options[4 * PATH_MAX], pto_log[64];
-
-static void pto_file(const char *name, const char *text)
-{
-	char path[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", pto_folder, name);
-	file = fopen(path, "we");
-	if (!CHECK(file && fputs(text, file) >= 0))
-		exit(1);
-	fclose(file);
-}
-
-/* What the stand-in runtime expects (fixtures/pto_runtime.c); `mode` says how it misbehaves. */
-static void pto_prepare(const char *mode)
-{
-	if (strstr(pto_folder, "XXXXXX") && !mkdtemp(pto_folder))
-		abort();
-	pto_file("aicpu", "the aicpu binary");
-	pto_file("aicore", "the aicore binary, longer");
-	snprintf(pto_log, sizeof(pto_log), "%s/log", pto_folder);
-	unlink(pto_log);
-	setenv("PTO_LOG", pto_log, 1);
-	setenv("PTO_MODE", mode, 1);
-	snprintf(pto_options, sizeof(pto_options), "host=%s,aicpu=%s/aicpu,aicore=%s/aicore,sim_context=%s",
-		 fixture("pto_runtime"), pto_folder, pto_folder, fixture("pto_context"));
-}
-
-static void pto_clean(void)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "%s/aicpu", pto_folder);
-	unlink(command);
-	snprintf(command, sizeof(command), "%s/aicore", pto_folder);
-	unlink(command);
-	unlink(pto_log);
-	rmdir(pto_folder);
-	strcpy(strrchr(pto_folder, '-'), "-XXXXXX");
-}
-
-static dw_callable pto_image(struct rig *rig)
-{
-	static const int32_t signature[9] = { DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT };
-	struct dw_pto_image_options build = DW_OPTIONS(dw_pto_image_options);
-	struct dw_image_options options = DW_OPTIONS(dw_image_options);
-	static const unsigned char orchestration[] = { 0, 1, 2, 3, 4, 5, 6 };
-	dw_callable callable = 0;
-	void *image = NULL;
-
-	build.data = orchestration;
-	build.bytes = sizeof(orchestration);
-	build.entry = "orchestrate";
-	build.config_entry = "configure";
-	build.signature = signature;
-	build.signature_count = 9;
-	CHECK_EQ(dw_pto_image_build(&build, &image, &options.bytes), 0);
-	options.driver = "pto";
-	options.entry = "orchestrate";
-	options.data = image;
-	if (!CHECK_EQ(dw_callable_register_image(rig->node, &options, &callable), 0))
-		printf("# %s\n", dw_strerror_last());
-	free(image);
-	return callable;
-}
-
-static struct call pto_call(const struct rig *rig, dw_callable callable)
-{
-	struct call call = add_call(rig, callable, 0);
-	const uint64_t scalars[6] = { 3, 3, 0, 7, 0, 0xabcd0005 };
-
-	memcpy(call.scalar, scalars, sizeof(scalars));
-	call.scalars = 6;
-	call.options.config.block_dim = 3;
-	return call;
-}
-
 static void pto_rig(struct rig *rig, const char *mode, enum dw_mode children)
 {
 	struct dw_chip_options chips[2] = { { .driver = "pto", .device = 2 }, { .driver = "sim" } };
@@ -424,7 +276,7 @@ TEST(pto_adds_vectors_beside_sim)
 		struct rig rig;
 
 		pto_rig(&rig, "", (enum dw_mode)mode);
-		calls[0] = pto_call(&rig, pto_image(&rig));
+		calls[0] = pto_call(&rig, pto_image(&rig), 0);
 		calls[1] = add_call(&rig, sim_image(&rig, "vector_add"), 1);
 		REQUIRE(rig_init(&rig) == 0);
 		if (!CHECK_EQ(run_calls(&rig, calls, 2), 0))
@@ -435,12 +287,12 @@ TEST(pto_adds_vectors_beside_sim)
 		calls[0].tensor[0].shape[0] = COUNT / 2;
 		CHECK_EQ(run_calls(&rig, calls, 1), -ENOTSUP);
 		check_text("tensor 0 is float64, which chip pto:2 cannot take");
-		calls[0] = pto_call(&rig, calls[0].callable);
+		calls[0] = pto_call(&rig, calls[0].callable, 0);
 		while (calls[0].tensors < 17)
 			call_tensor(&calls[0], rig.a, DW_FLOAT32, COUNT, DW_INPUT);
 		CHECK_EQ(run_calls(&rig, calls, 1), -E2BIG);
 		check_text("17 tensors are more than the 16 that chip pto:2 takes per call");
-		calls[0] = pto_call(&rig, calls[0].callable);
+		calls[0] = pto_call(&rig, calls[0].callable, 0);
 		calls[0].options.config.aicpu_thread_num = 2;
 		calls[0].scalar[1] = 2;
 		CHECK_EQ(run_calls(&rig, calls, 1), -EIO);
@@ -474,7 +326,7 @@ TEST(a_killed_pto_chip_is_reported_with_path_signal_and_pid)
 	struct rig rig;
 
 	pto_rig(&rig, "hang", DW_PROCESS);
-	call = pto_call(&rig, pto_image(&rig));
+	call = pto_call(&rig, pto_image(&rig), 0);
 	call.options.name = "victim";
 	REQUIRE(rig_init(&rig) == 0);
 	killed(&rig, &call, wait_pto);
@@ -488,7 +340,7 @@ TEST(a_hung_pto_run_ends_at_its_deadline_and_sim_goes_on)
 	struct rig rig;
 
 	pto_rig(&rig, "hang", DW_PROCESS);
-	calls[0] = pto_call(&rig, pto_image(&rig));
+	calls[0] = pto_call(&rig, pto_image(&rig), 0);
 	calls[0].options.timeout_ns = 100 * MS;
 	calls[1] = add_call(&rig, sim_image(&rig, "vector_add"), 1);
 	REQUIRE(rig_init(&rig) == 0);
@@ -505,7 +357,7 @@ TEST(a_pto_runtime_that_crashes_takes_its_chip_alone)
 	struct rig rig;
 
 	pto_rig(&rig, "crash", DW_PROCESS);
-	calls[0] = pto_call(&rig, pto_image(&rig));
+	calls[0] = pto_call(&rig, pto_image(&rig), 0);
 	calls[1] = add_call(&rig, sim_image(&rig, "vector_add"), 1);
 	REQUIRE(rig_init(&rig) == 0);
 	CHECK_EQ(run_calls(&rig, calls, 2), -EOWNERDEAD);
@@ -568,30 +420,6 @@ TEST(a_restarted_chip_has_the_images_that_there_are)
 	}
 	calls[0] = add_call(&rig, gone, 0);
 	CHECK_EQ(run_calls(&rig, calls, 1), -ESTALE);
-	rig_destroy(&rig);
-}
-
-TEST(a_lost_device_is_opened_anew_by_the_restart_policy)
-{
-	struct dw_chip_options chips[1] = { { .driver = "sim", .options = "lost_after=5" } };
-	struct call calls[6];
-	struct rig rig;
-
-	rig_create(&rig, DW_PROCESS, DW_RESTART_ON_DEATH, chips, 1);
-	dw_callable add = sim_image(&rig, "vector_add");
-
-	REQUIRE(rig_init(&rig) == 0);
-	for (unsigned i = 0; i < 6; i++) {
-		calls[i] = add_call(&rig, add, i);
-		/* A vector add may be repeated. */
-		calls[i].options.retries = 2;
-	}
-	for (int round = 0; round < 3; round++) {
-		memset(rig.c, 0, sizeof(float) * 6 * COUNT);
-		if (!CHECK_EQ(run_calls(&rig, calls, 6), 0))
-			printf("# round %d: %s\n", round, dw_strerror_last());
-		CHECK_EQ(wrong(&rig, 0, 6), 0);
-	}
 	rig_destroy(&rig);
 }
 

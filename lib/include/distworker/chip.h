@@ -19,7 +19,7 @@
  * Errors. A call returns 0 or -errno and puts a sentence into `error` (never
  * NULL, empty when called) that names the object, the value and what would be
  * right. -ENODEV means that the device is lost: the library then makes no call on it but
- * unload and close. A driver never prints, never ends the process, and installs
+ * unload and close, and in a process of its own not even these: the process ends. A driver never prints, never ends the process, and installs
  * no signal handler. A driver that crashes takes the chip's process with it and
  * nothing else; a call that never returns is ended by the task's deadline, with the process.
  *

@@ -164,7 +164,7 @@ int child_main(struct child *child, uint32_t generation, bool process)
 	struct endpoint *endpoint;
 	struct chip *chip = NULL;
 	uint64_t deadline;
-	int result;
+	int result, broken = 0;
 
 	if (process)
 		prctl(PR_SET_NAME, worker_child_name(child->kind));
@@ -186,16 +186,17 @@ int child_main(struct child *child, uint32_t generation, bool process)
 	}
 	link_send(child->link_child, LINK_READY, generation, 0, NULL);
 	if (child->kind == DW_CHILD_CHIP)
-		chip_serve(child, generation, endpoint, chip);
+		broken = chip_serve(child, generation, endpoint, chip);
 	else
 		serve(child, endpoint);
 	if (child->kind == DW_CHILD_WORKER) {
 		/* The parent waits for us with its own deadline: leave it a margin. */
 		deadline = worker_now() + worker_close_budget(child->nested);
 		worker_stop(child->nested, deadline);
-	} else if (child->kind == DW_CHILD_CHIP) {
+	} else if (child->kind == DW_CHILD_CHIP && !(broken && process)) {
+		/* The end of a process closes its device too, and does not hang in a lost one's driver. */
 		chip_stop(chip);
 	}
 	endpoint_detach(endpoint);
-	return 0;
+	return broken ? 1 : 0;
 }

@@ -4,9 +4,9 @@
  * that order, so a ring of frame numbers is all the state there is. A control
  * frame waits until the chip is idle.
  *
- * A device that is lost, or a driver that broke, ends the chip's process: what the chip had
- * fails with the cause, what it had not claimed goes to other chips, and a restart policy
- * opens the device anew. A thread cannot leave; it fails whatever comes, with the same cause.
+ * A device that is lost, or a driver that broke, ends the chip's process or thread: what the
+ * chip had fails with the cause, what it had not claimed goes to other chips, and a restart
+ * policy opens the device anew.
  */
 #include <errno.h>
 #include <poll.h>
@@ -255,41 +255,15 @@ static void fail_claimed(struct chip_loop *loop)
 	loop->held = NULL;
 }
 
-/* A thread whose device is gone: its parent would not notice if it left. */
-static void refuse_all(struct chip_loop *loop)
-{
-	struct frame *frame;
-	uint32_t number;
-	int result;
-
-	do {
-		while ((frame = endpoint_next(loop->endpoint, &number))) {
-			uint64_t now = worker_now();
-			/* Nothing of a lost device has to be taken back. */
-			bool task = frame->kind == FRAME_TASK;
-
-			endpoint_complete(loop->endpoint, number, task ? loop->broken : 0,
-					  task ? loop->why : NULL, now, now);
-		}
-		result = endpoint_wait(loop->endpoint);
-	} while (result != -ESHUTDOWN && result != -EOWNERDEAD);
-}
-
+/* The last word on this endpoint: whoever reads it gives what is left in the ring to others. */
 static void leave_broken(struct chip_loop *loop, uint32_t generation)
 {
-	struct child *child = loop->child;
-
 	fail_claimed(loop);
-	if (child->owner->options.mode == DW_THREAD) {
-		refuse_all(loop);
-		return;
-	}
-	/* The death of this process, which its parent hears of next, has this for a cause. */
 	error_set(loop->broken, "the device is out of order: %s", loop->why);
-	link_send(child->link_child, LINK_ERROR, generation, loop->broken, error_text());
+	link_send(loop->child->link_child, LINK_ERROR, generation, loop->broken, error_text());
 }
 
-void chip_serve(struct child *child, uint32_t generation, struct endpoint *endpoint,
+int chip_serve(struct child *child, uint32_t generation, struct endpoint *endpoint,
 		struct chip *chip)
 {
 	struct chip_loop loop = {
@@ -303,7 +277,7 @@ void chip_serve(struct child *child, uint32_t generation, struct endpoint *endpo
 		any = collect(&loop) || any;
 		if (loop.broken) {
 			leave_broken(&loop, generation);
-			return;
+			return loop.broken;
 		}
 		if (any)
 			continue;
@@ -313,7 +287,7 @@ void chip_serve(struct child *child, uint32_t generation, struct endpoint *endpo
 		}
 		result = endpoint_wait(endpoint);
 		if (result == -ESHUTDOWN || result == -EOWNERDEAD)
-			return;
+			return 0;
 		child_count_sleeps(child, endpoint);
 	}
 }

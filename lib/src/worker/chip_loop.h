@@ -12,8 +12,9 @@ struct chip;
 
 /* Opens the device and loads the images that are registered for its driver. */
 int chip_start(struct child *child, struct chip **chip);
-void chip_serve(struct child *child, uint32_t generation, struct endpoint *endpoint,
-		struct chip *chip);
+/* 0 when it was told to stop; the device's error when that is out of order, which the parent knows then. */
+int chip_serve(struct child *child, uint32_t generation, struct endpoint *endpoint,
+	       struct chip *chip);
 void chip_stop(struct chip *chip);
 /* A callable that is registered or unregistered later; those of other drivers are none of this chip's business. */
 int chip_add_callable(struct child *child, struct chip *chip, const struct callable *callable);

@@ -67,13 +67,28 @@ static int ask_for(struct child *child)
 	return error_set(-EOWNERDEAD, "%s: its spawner died (%s)", child->path, error_name(-result));
 }
 
+/* What on_spawned() does for a process, which is not there yet when it is asked for. */
+static int start_thread(struct child *child)
+{
+	struct hub_call call = { .child = child, .pidfd = -1 };
+	int result = worker_start_thread(child);
+
+	if (result < 0)
+		return result;
+	child->pid = getpid();
+	child->state = CHILD_BOUND;
+	engine_locked(child->owner->engine, bind_call, &call);
+	if (call.result < 0)
+		return call.result;
+	return link_send(child->link_parent, LINK_GO, child->generation, 0, NULL);
+}
+
 int worker_spawn_locked(struct dw_worker *worker, struct child *child)
 {
-	(void)worker;
 	child->state = CHILD_SPAWNING;
 	child->generation++;
 	child->error = 0;
-	return ask_for(child);
+	return worker->options.mode == DW_THREAD ? start_thread(child) : ask_for(child);
 }
 
 /* What the spawner's socket did not take before it reported; it has room now. */
@@ -228,6 +243,29 @@ static void on_ready(struct child *child)
 	engine_worker_up(worker->engine, child->index);
 }
 
+/* A thread that left its loop says so before it tidies up; a process is reported by its spawner. */
+static void on_error(struct child *child, int error, const char *text)
+{
+	child_failed(child, error, text);
+	if (child->owner->options.mode == DW_THREAD && child->state == CHILD_READY)
+		on_dead(child, child->error_text);
+}
+
+/* One that was told to leave has no error, and is joined by who told it, as all are once that has begun. */
+static void on_thread_over(struct child *child)
+{
+	enum worker_state state = child->owner->state;
+
+	if (!child->error)
+		return;
+	if (state == WORKER_STARTING || state == WORKER_UP) {
+		pthread_join(child->thread, NULL);
+		child->thread_started = false;
+	}
+	on_dead(child, child->error_text);
+	on_gone(child);
+}
+
 static void read_link(struct child *child)
 {
 	struct link_message message;
@@ -238,7 +276,9 @@ static void read_link(struct child *child)
 		if (message.kind == LINK_READY && child->state == CHILD_BOUND)
 			on_ready(child);
 		else if (message.kind == LINK_ERROR)
-			child_failed(child, message.error, message.text);
+			on_error(child, message.error, message.text);
+		else if (message.kind == LINK_OVER)
+			on_thread_over(child);
 	}
 }
 

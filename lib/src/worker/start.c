@@ -233,11 +233,13 @@ static int watch_all(struct dw_worker *worker)
 static void *thread_main(void *argument)
 {
 	struct child *child = argument;
+	uint32_t generation = child->generation;
 
-	child_main(child, child->generation, false);
+	child_main(child, generation, false);
 	pthread_mutex_lock(&child->owner->lock);
 	child->thread_over = true;
 	pthread_cond_broadcast(&child->owner->changed);
+	link_send(child->link_child, LINK_OVER, generation, 0, NULL);
 	pthread_mutex_unlock(&child->owner->lock);
 	return NULL;
 }
@@ -254,18 +256,12 @@ static void block_signals(sigset_t *before)
 	pthread_sigmask(SIG_SETMASK, &mask, before);
 }
 
-static int start_thread(struct child *child)
+int worker_start_thread(struct child *child)
 {
 	sigset_t before;
 	int error;
 
-	child->state = CHILD_BOUND;
 	child->thread_over = false;
-	child->pid = getpid();
-	child->generation++;
-	error = hub_bind(child->owner->hub, child->index, child->pid);
-	if (error < 0)
-		return error;
 	block_signals(&before);
 	error = pthread_create(&child->thread, NULL, thread_main, child);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -273,7 +269,7 @@ static int start_thread(struct child *child)
 		return error_set(-error, "%s: cannot start its thread: %s%s", child->path,
 				 error_name(error), error_hint(error));
 	child->thread_started = true;
-	return link_send(child->link_parent, LINK_GO, child->generation, 0, NULL);
+	return 0;
 }
 
 static int start_children(struct dw_worker *worker)
@@ -281,12 +277,8 @@ static int start_children(struct dw_worker *worker)
 	int result = 0;
 
 	pthread_mutex_lock(&worker->lock);
-	for (uint32_t i = 0; i < worker->child_count && result == 0; i++) {
-		struct child *child = &worker->children[i];
-
-		result = worker->options.mode == DW_THREAD ? start_thread(child) :
-			 worker_spawn_locked(worker, child);
-	}
+	for (uint32_t i = 0; i < worker->child_count && result == 0; i++)
+		result = worker_spawn_locked(worker, &worker->children[i]);
 	pthread_mutex_unlock(&worker->lock);
 	return result;
 }
@@ -519,7 +511,9 @@ static int stop_threads(struct dw_worker *worker, uint64_t deadline_ns)
 		}
 		pthread_join(child->thread, NULL);
 		child->thread_started = false;
+		pthread_mutex_lock(&worker->lock);
 		child->state = CHILD_GONE;
+		pthread_mutex_unlock(&worker->lock);
 	}
 	return result;
 }

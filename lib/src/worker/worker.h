@@ -28,7 +28,7 @@
  * case that somebody has stopped it: the death comes by its report.
  *
  * Messages. Spawner: one SEQPACKET socket. Each child: one SEQPACKET pair made
- * before the fork ("link"): GO and CANCEL down, READY and ERROR up. All are read by
+ * before the fork ("link"): GO and CANCEL down, READY, ERROR and a thread's OVER up. All are read by
  * the engine's background thread, in worker_events().
  *
  * Locks: worker->lock guards the children's states; it is taken before the engine's lock.
@@ -51,7 +51,7 @@ enum worker_state { WORKER_NEW, WORKER_STARTING, WORKER_UP, WORKER_CLOSING, WORK
 
 /*
  * CHILD_NONE → SPAWNING → BOUND (GO was sent) → READY → DEAD → GONE → (restart) SPAWNING.
- * DEAD: the process has ended. GONE: so has its whole subtree.
+ * DEAD: the process has ended, or the thread has said that it will. GONE: so has its whole subtree.
  */
 enum child_state { CHILD_NONE, CHILD_SPAWNING, CHILD_BOUND, CHILD_READY, CHILD_DEAD, CHILD_GONE };
 
@@ -140,6 +140,8 @@ int worker_make_arena(struct dw_worker *worker, struct arena *outer);
 int worker_prepare(struct dw_worker *worker, struct arena *outer);
 int worker_start(struct dw_worker *worker);
 int worker_stop(struct dw_worker *worker, uint64_t deadline_ns);
+/* THREAD mode: the child's thread, which waits for GO; worker->lock. */
+int worker_start_thread(struct child *child);
 /* How long init and close may take here: less than above, so that the cause comes from where it is. */
 uint64_t worker_init_budget(const struct dw_worker *worker);
 uint64_t worker_close_budget(const struct dw_worker *worker);
@@ -152,7 +154,7 @@ void worker_release(struct dw_worker *worker);
 #define EVENT_DIED	(4ULL << 32)	/* and a child's index: its pidfd, when there is no spawner */
 extern const struct engine_ops worker_ops;
 void worker_events(void *context);
-/* Asks for child i (SPAWNING), now or when its spawner has room for the message; worker->lock. */
+/* Starts a thread, or asks for a process (now, or when its spawner has room for the message); worker->lock. */
 int worker_spawn_locked(struct dw_worker *worker, struct child *child);
 /* SIGKILL, if it has been born; worker->lock or the engine's. */
 void worker_kill_child(struct child *child);
@@ -198,7 +200,13 @@ int symbol_identify(const char *path, const char *symbol, uint8_t identity[32]);
 int symbol_resolve(struct callable *callable, void **address);
 
 /* link.c: messages between a Worker and its child */
-enum link_kind { LINK_GO = 1, LINK_CANCEL = 2, LINK_READY = 3, LINK_ERROR = 4 };
+enum link_kind {
+	LINK_GO = 1,
+	LINK_CANCEL = 2,
+	LINK_READY = 3,
+	LINK_ERROR = 4,			/* its last words */
+	LINK_OVER = 5,			/* of a thread: it touches nothing any more */
+};
 struct link_message {
 	uint32_t kind;
 	uint32_t generation;

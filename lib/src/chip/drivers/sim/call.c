@@ -467,8 +467,10 @@ int call_run(struct dw_chip_device *device, struct call *call, bool staged,
 	const struct faults *faults = &device->options.faults;
 	int status = 0;
 
-	if (faults->lost_after && call->number > faults->lost_after)
+	if (faults->lost_after && call->number > faults->lost_after) {
+		fault_delay(faults);
 		status = sim_lost(device, error);
+	}
 	if (status == 0 && !staged)
 		status = call_copy_in(device, call, error);
 	if (status == 0)

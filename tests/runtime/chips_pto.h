@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* The pto driver in runtime tests: the files and options of the stand-in runtime, its image, its calls. */
+#ifndef TESTS_CHIPS_PTO_H
+#define TESTS_CHIPS_PTO_H
+
+#include "chips.h"
+
+static char pto_folder[] = "/tmp/distworker-pto-XXXXXX", pto_options[4 * PATH_MAX], pto_log[64];
+
+static inline void pto_file(const char *name, const char *text)
+{
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", pto_folder, name);
+	file = fopen(path, "we");
+	if (!CHECK(file && fputs(text, file) >= 0))
+		exit(1);
+	fclose(file);
+}
+
+/* What the stand-in runtime expects (fixtures/pto_runtime.c); `mode` says how it misbehaves. */
+static inline void pto_prepare(const char *mode)
+{
+	if (strstr(pto_folder, "XXXXXX") && !mkdtemp(pto_folder))
+		abort();
+	pto_file("aicpu", "the aicpu binary");
+	pto_file("aicore", "the aicore binary, longer");
+	snprintf(pto_log, sizeof(pto_log), "%s/log", pto_folder);
+	unlink(pto_log);
+	setenv("PTO_LOG", pto_log, 1);
+	setenv("PTO_MODE", mode, 1);
+	snprintf(pto_options, sizeof(pto_options), "host=%s,aicpu=%s/aicpu,aicore=%s/aicore,sim_context=%s",
+		 fixture("pto_runtime"), pto_folder, pto_folder, fixture("pto_context"));
+}
+
+static inline void pto_clean(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "%s/aicpu", pto_folder);
+	unlink(command);
+	snprintf(command, sizeof(command), "%s/aicore", pto_folder);
+	unlink(command);
+	unlink(pto_log);
+	rmdir(pto_folder);
+	strcpy(strrchr(pto_folder, '-'), "-XXXXXX");
+}
+
+static inline dw_callable pto_image(struct rig *rig)
+{
+	static const int32_t signature[9] = { DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT };
+	struct dw_pto_image_options build = DW_OPTIONS(dw_pto_image_options);
+	struct dw_image_options options = DW_OPTIONS(dw_image_options);
+	static const unsigned char orchestration[] = { 0, 1, 2, 3, 4, 5, 6 };
+	dw_callable callable = 0;
+	void *image = NULL;
+
+	build.data = orchestration;
+	build.bytes = sizeof(orchestration);
+	build.entry = "orchestrate";
+	build.config_entry = "configure";
+	build.signature = signature;
+	build.signature_count = 9;
+	CHECK_EQ(dw_pto_image_build(&build, &image, &options.bytes), 0);
+	options.driver = "pto";
+	options.entry = "orchestrate";
+	options.data = image;
+	if (!CHECK_EQ(dw_callable_register_image(rig->node, &options, &callable), 0))
+		printf("# %s\n", dw_strerror_last());
+	free(image);
+	return callable;
+}
+
+static inline struct call pto_call(const struct rig *rig, dw_callable callable, unsigned part)
+{
+	struct call call = add_call(rig, callable, part);
+	const uint64_t scalars[6] = { 3, 3, 0, 7, 0, 0xabcd0005 };
+
+	memcpy(call.scalar, scalars, sizeof(scalars));
+	call.scalars = 6;
+	call.options.config.block_dim = 3;
+	return call;
+}
+
+#endif
