@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Device memory of chips: tensors that stay on a device between tasks. Their
- * addresses come from a window of the address space that nobody can touch (PROT_NONE), so a
- * tensor means the same range in the tensor map as any other, and only the driver of the
- * chip that it lies on knows what is behind it.
+ * addresses are numbers that no process has memory at, so a tensor means the same range in the
+ * tensor map as any other, nobody can touch it, and only the driver of the chip that it
+ * lies on knows what is behind it.
  *
  * Allocation is a control frame that is waited for. Freeing is a task that overwrites
  * the range, directed to the chip: so it comes after everything that uses the memory. What is
@@ -11,10 +11,16 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+#include <unistd.h>
 #include "engine/internal.h"
 
 #define WINDOW_BYTES	(1ULL << 40)
+#define WINDOWS		(1U << 15)
+/*
+ * Bits 63 and 55 and no others above the windows: user space has no such address on x86-64 (not canonical)
+ * nor on arm64 (the kernel's half, whatever the tag), in any process.
+ */
+#define WINDOW_FIRST	0x8080000000000000ULL
 #define BLOCK_ALIGN	4096
 
 /* Sorted by address, over all runs. */
@@ -39,20 +45,17 @@ bool chip_memory_is_control(const struct callable *callable)
 
 /* ---------------------------------------------------------------- addresses */
 
-static int window_open(struct engine *engine)
+/* Each engine has a window of its own, so that a tensor of one is not taken for another's. */
+static void window_open(struct engine *engine)
 {
-	void *window;
+	static _Atomic uint32_t opened;
+	uint64_t number;
 
 	if (engine->chip_window)
-		return 0;
-	window = mmap(NULL, WINDOW_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		      0);
-	if (window == MAP_FAILED)
-		return error_set(-ENOMEM, "%s: no address range for device memory: %s", engine->path,
-				 error_name(errno));
-	madvise(window, WINDOW_BYTES, MADV_DONTFORK);
-	engine->chip_window = (uint64_t)(uintptr_t)window;
-	return 0;
+		return;
+	number = (uint64_t)getpid() * 16 +
+		 atomic_fetch_add_explicit(&opened, 1, memory_order_relaxed) % 16;
+	engine->chip_window = WINDOW_FIRST + number % WINDOWS * WINDOW_BYTES;
 }
 
 void chip_memory_destroy(struct engine *engine)
@@ -63,9 +66,6 @@ void chip_memory_destroy(struct engine *engine)
 		engine->chip_blocks = block->next;
 		free(block);
 	}
-	if (engine->chip_window)
-		munmap((void *)(uintptr_t)engine->chip_window, WINDOW_BYTES);
-	engine->chip_window = 0;
 }
 
 /* First fit; there are few. */
@@ -82,8 +82,8 @@ static int block_place(struct engine *engine, struct chip_block *block)
 		     ~(uint64_t)(BLOCK_ALIGN - 1);
 	}
 	if (end - at < space)
-		return error_set(-ENOMEM, "%s: no address range for %llu bytes of device memory",
-				 engine->path, (unsigned long long)block->bytes);
+		return error_set(-ENOMEM, "%s: no address range for %llu bytes of device memory: %llu are all that "
+				 "there are", engine->path, (unsigned long long)block->bytes, WINDOW_BYTES);
 	block->begin = at;
 	block->next = *link;
 	*link = block;
@@ -121,8 +121,6 @@ int chip_memory_check(struct dw_orch *orch, uint64_t begin, uint64_t bytes, uint
 	struct chip_block *block;
 	int result = -ENOENT;
 
-	if (begin - engine->chip_window >= WINDOW_BYTES || !engine->chip_window)
-		return -ENOENT;
 	lock_take(&engine->lock);
 	block = block_find(engine, begin, bytes);
 	if (block && block->freeing)
@@ -168,9 +166,8 @@ static int block_new(struct dw_orch *orch, uint32_t worker, uint64_t bytes,
 	made->worker = worker;
 	made->bytes = bytes ? bytes : 1;
 	lock_take(&engine->lock);
-	result = window_open(engine);
-	if (result == 0)
-		result = block_place(engine, made);
+	window_open(engine);
+	result = block_place(engine, made);
 	lock_give(&engine->lock);
 	if (result < 0)
 		free(made);
