@@ -7,6 +7,15 @@
 #include <dlfcn.h>
 #include "chips_pto.h"
 
+#ifdef __SANITIZE_ADDRESS__
+/* PoCL's compiler puts a signal stack of its own in the place of the sanitizer's, which then frees that. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "use_sigaltstack=0";
+}
+#endif
+
 struct driver {
 	const char *name;
 	const char *text;		/* of the loss, by the driver */
@@ -264,8 +273,6 @@ static void last_one(struct scene *scene, enum dw_mode mode)
 	CHECK_EQ(run_calls(&scene->rig, scene->calls, 20), -ENODEV);
 	check_text("node0: no worker of the kind that this task needs is left: the device is out of order: ");
 	check_text(scene->driver->text);
-	/* An image for nobody is no error: a chip of another process may come. */
-	scene->driver->image(&scene->rig);
 	scene_end(scene);
 }
 
