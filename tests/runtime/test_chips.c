@@ -5,6 +5,54 @@
 
 static const struct dw_chip_options one_sim[] = { { .driver = "sim" } };
 
+/* ---------------------------------------------------------- driver and process */
+
+/* Mappings of a process, or those with this text. */
+static unsigned mappings_of(pid_t pid, const char *text)
+{
+	char line[PATH_MAX + 100];
+	unsigned n = 0;
+	FILE *maps;
+
+	snprintf(line, sizeof(line), "/proc/%d/maps", (int)pid);
+	maps = fopen(line, "re");
+	while (maps && fgets(line, sizeof(line), maps))
+		n += strstr(line, text) != NULL;
+	if (maps)
+		fclose(maps);
+	return n;
+}
+
+/* The first test: those in threads load drivers here. Vendors' libraries keep state of their process, and do not survive a fork. */
+static void loaded_alone(const char *driver, const char *library)
+{
+	struct dw_chip_options chips[2] = { { .driver = "sim" }, { .driver = driver } };
+	pid_t other, own;
+	struct rig rig;
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 2);
+	sim_image(&rig, "vector_add");
+	REQUIRE(rig_init(&rig) == 0);
+	sim_image(&rig, "who");
+	other = chip_stats(&rig, "node0/chip0").pid;
+	own = chip_stats(&rig, "node0/chip1").pid;
+	CHECK(mappings_of(other, "libdistworker-chip-sim.so") > 0);
+	CHECK(mappings_of(own, library) > 0);
+	CHECK_EQ(mappings_of(other, library), 0);
+	CHECK_EQ(mappings_of(own, "libdistworker-chip-sim.so"), 0);
+	CHECK_EQ(mappings_of(chip_stats(&rig, "node0/sub0").pid, "libdistworker-chip-"), 0);
+	CHECK_EQ(mappings_of(getpid(), "libdistworker-chip-"), 0);
+	CHECK_EQ(mappings_of(getpid(), library), 0);
+	rig_destroy(&rig);
+}
+
+TEST(a_driver_is_loaded_in_its_chips_process_alone)
+{
+	loaded_alone(fixture("chip_calc"), "chip_calc.so");
+	if (!opencl_missing())
+		loaded_alone("opencl", "libOpenCL.so");
+}
+
 /* ---------------------------------------------------------------- vector add */
 
 static void add_in(enum dw_mode mode)
@@ -250,22 +298,6 @@ TEST(images_come_and_go_after_init)
 	images_in(DW_THREAD);
 }
 
-static unsigned mappings_of(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-	FILE *maps;
-	int c;
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
-	maps = fopen(path, "re");
-	while (maps && (c = getc(maps)) != EOF)
-		n += c == '\n';
-	if (maps)
-		fclose(maps);
-	return n;
-}
-
 TEST(an_image_that_went_leaves_nothing_in_the_chips_process)
 {
 	unsigned before = 0;
@@ -279,9 +311,9 @@ TEST(an_image_that_went_leaves_nothing_in_the_chips_process)
 		CHECK_EQ(run_calls(&rig, &call, 1), 0);
 		CHECK_EQ(dw_callable_unregister(rig.node, call.callable), 0);
 		if (round == 4)
-			before = mappings_of(chip_stats(&rig, "node0/chip0").pid);
+			before = mappings_of(chip_stats(&rig, "node0/chip0").pid, "");
 	}
-	CHECK(mappings_of(chip_stats(&rig, "node0/chip0").pid) <= before + 2);
+	CHECK(mappings_of(chip_stats(&rig, "node0/chip0").pid, "") <= before + 2);
 	rig_destroy(&rig);
 }
 

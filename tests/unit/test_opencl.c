@@ -154,6 +154,11 @@ TEST(program_that_does_not_compile_gives_its_build_log)
 	CHECK_EQ(load(chip, 1, program, "triple_add", add_signature, 2), -EINVAL);
 	CHECK_STR(error_text(), "parameter 1 is no pointer");
 	CHECK_EQ(image_load_bytes(chip, 1, "\0\1\2\3\4", 5, "f", out_only, 1), -ELIBBAD);
+	CHECK_STR(error_text(), "test image is neither OpenCL C source nor SPIR-V");
+	/* SPIR-V's first word, and nothing behind it; most devices take no SPIR-V at all. */
+	CHECK_EQ(image_load_bytes(chip, 1, "\x03\x02\x23\x07\0\0\1\0", 8, "f", out_only, 1), -ELIBBAD);
+	CHECK_STR(error_text(), "test image");
+	CHECK_STR(error_text(), "CL_");
 	CHECK_EQ(image_load_bytes(chip, 1, "\3\2\43\7nothing", 11, "f", out_only, 1), -ELIBBAD);
 	chip_close(chip);
 }
