@@ -214,7 +214,7 @@ static void *rig_reap(void *argument)
 			snprintf(cause, sizeof(cause), "killed by %s, pid %d",
 				 WIFSIGNALED(status) ? error_signal_name(WTERMSIG(status)) : "exit",
 				 (int)pid);
-			engine_worker_dead(rig->engine, i, returns, cause);
+			engine_worker_dead(rig->engine, i, returns, -EOWNERDEAD, cause);
 			rig_sleep(1000000);
 			engine_worker_gone(rig->engine, i);
 			if (returns) {

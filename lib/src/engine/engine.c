@@ -410,7 +410,8 @@ static void strand_queue(struct engine *engine, struct slot_queue_list *list)
 	}
 }
 
-void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, const char *cause)
+void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, int error,
+			const char *cause)
 {
 	struct peer *peer = &engine->peers[worker];
 	char *kept = strdup(cause);
@@ -420,6 +421,7 @@ void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, co
 		free(peer->cause);
 		peer->cause = kept;
 	}
+	peer->error = error;
 	engine_worker_lost_locked(engine, peer, returns, cause);
 	if (peer->state == PEER_DEAD) {
 		strand_queue(engine, &peer->directed);

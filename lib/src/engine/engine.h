@@ -174,13 +174,14 @@ void engine_destroy(struct engine *engine);
  *  up:     attached and READY; tasks may go there.
  *  dead:   what had not started goes elsewhere or waits for a replacement (`returns`: there
  *          will be one). Reads what the peer had completed before it died. What had started
- *          fails with EOWNERDEAD ("killed by SIGSEGV, pid 4711") or is retried; as its subtree may still
+ *          fails with `error` (EOWNERDEAD "killed by SIGSEGV, pid 4711") or is retried; as its subtree may still
  *          write, the tasks behind it, its memory and the end of its run wait until
  *  gone:   nothing of its subtree lives any more. Follows each `dead`.
  *  (replacement: hub_rearm and hub_bind, then up again.)
  */
 void engine_worker_up(struct engine *engine, uint32_t worker);
-void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, const char *cause);
+void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, int error,
+			const char *cause);
 void engine_worker_gone(struct engine *engine, uint32_t worker);
 /* Runs `call` with the engine's lock: for hub calls of the worker layer. */
 void engine_locked(struct engine *engine, void (*call)(void *context), void *context);

@@ -286,7 +286,7 @@ void group_member_died(struct engine *engine, struct slot *slot, uint32_t number
 
 	group->members[number].in_ring = false;
 	group->ran++;
-	set_error(group, slot, number, peer, -EOWNERDEAD, text);
+	set_error(group, slot, number, peer, peer->error, text);
 	group_cancel_members(engine, slot);
 }
 

@@ -261,6 +261,7 @@ struct peer {
 	struct slot *held;		/* by next */
 	struct member *held_members;	/* of groups */
 	char *cause;			/* of its last death */
+	int error;			/* of the tasks that it had started then */
 	struct dw_child_stats *stats, own_stats;
 };
 

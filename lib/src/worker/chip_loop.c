@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Calls on the chip are in flight in the order of their frames and complete in
- * that order, so a ring of frame numbers is all the state there is. A control
- * frame waits until the chip is idle.
+ * that order; a call's cookie is its frame's number. A control frame waits until the chip is idle.
  *
- * A device that is lost, or a driver that broke, ends the chip's process or thread: what the
- * chip had fails with the cause, what it had not claimed goes to other chips, and a restart
- * policy opens the device anew.
+ * A device that is lost, or a driver that broke, ends the chip's process or thread. What it
+ * has claimed and not completed stays so: the parent fails it with the cause, once the driver
+ * cannot write into its tensors any more. What was not claimed goes to other chips, and a
+ * restart policy opens the device anew.
  */
 #include <errno.h>
 #include <poll.h>
@@ -17,8 +17,6 @@
 #include "worker/child.h"
 #include "worker/chip_loop.h"
 
-#define FLIGHT_MAX 16		/* as struct dw_chip_properties.queue_depth */
-
 struct chip_loop {
 	struct child *child;
 	struct endpoint *endpoint;
@@ -26,8 +24,6 @@ struct chip_loop {
 	uint32_t depth;
 	struct frame *held;		/* claimed, waits until the chip is idle */
 	uint32_t held_number;
-	uint32_t flight[FLIGHT_MAX];	/* frames that the chip has, from flight[first] on */
-	uint32_t first, flying;
 	int broken;			/* -errno: the device can do nothing more; 0: it can */
 	char why[TEXT_BYTES];		/* broken: the cause */
 };
@@ -149,9 +145,7 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	if (result == 0)
 		result = chip_submit(loop->chip, frame->callable, &args, &frame->config, number,
 				     (const volatile uint32_t *)&frame->cancel);
-	if (result == 0)
-		loop->flight[(loop->first + loop->flying++) % FLIGHT_MAX] = number;
-	else if (chip_lost(loop->chip))
+	if (result < 0 && chip_lost(loop->chip))
 		note_broken(loop, result);
 	if (result < 0 && chip_in_flight(loop->chip))
 		hold(loop, frame, number);
@@ -211,8 +205,6 @@ static bool collect(struct chip_loop *loop)
 		endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
 				  completion.status ? completion.text : NULL, completion.started,
 				  completion.ended);
-		loop->first = (loop->first + 1) % FLIGHT_MAX;
-		loop->flying--;
 		any = true;
 		if (chip_lost(loop->chip)) {
 			note_broken(loop, completion.status);
@@ -240,25 +232,9 @@ static void wait_for_both(struct chip_loop *loop)
 		endpoint_bell_clear(loop->endpoint);
 }
 
-/* Everything that this chip has claimed fails with the cause; no completion will come. */
-static void fail_claimed(struct chip_loop *loop)
-{
-	uint64_t now = worker_now();
-
-	for (; loop->flying; loop->flying--) {
-		endpoint_complete(loop->endpoint, loop->flight[loop->first], loop->broken, loop->why,
-				  now, now);
-		loop->first = (loop->first + 1) % FLIGHT_MAX;
-	}
-	if (loop->held)
-		endpoint_complete(loop->endpoint, loop->held_number, loop->broken, loop->why, now, now);
-	loop->held = NULL;
-}
-
 /* The last word on this endpoint: whoever reads it gives what is left in the ring to others. */
-static void leave_broken(struct chip_loop *loop, uint32_t generation)
+static void leave_broken(const struct chip_loop *loop, uint32_t generation)
 {
-	fail_claimed(loop);
 	error_set(loop->broken, "the device is out of order: %s", loop->why);
 	link_send(loop->child->link_child, LINK_ERROR, generation, loop->broken, error_text());
 }

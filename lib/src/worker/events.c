@@ -181,7 +181,9 @@ static void on_dead(struct child *child, const char *cause)
 	}
 	__atomic_store_n(&worker->stats[child->index].alive, 0, __ATOMIC_RELAXED);
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
-	engine_worker_dead(worker->engine, child->index, returns, text);
+	/* One that served has no error but of its device, and says so before it goes. */
+	engine_worker_dead(worker->engine, child->index, returns,
+			   was_ready && child->error ? child->error : -EOWNERDEAD, text);
 }
 
 /* Not to be replaced after all: what waits for it has to hear of it. */
@@ -195,7 +197,7 @@ static void not_replaced(struct child *child)
 	child->promised = false;
 	child->given_up = true;
 	child->state = CHILD_GONE;
-	engine_worker_dead(worker->engine, child->index, false, text);
+	engine_worker_dead(worker->engine, child->index, false, -EOWNERDEAD, text);
 	engine_worker_gone(worker->engine, child->index);
 }
 
