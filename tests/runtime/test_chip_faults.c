@@ -334,37 +334,31 @@ TEST(a_killed_pto_chip_is_reported_with_path_signal_and_pid)
 	pto_clean();
 }
 
-TEST(a_hung_pto_run_ends_at_its_deadline_and_sim_goes_on)
+static void pto_breaks(const char *mode, uint64_t timeout_ns, int error, const char *text)
 {
 	struct call calls[2];
 	struct rig rig;
 
-	pto_rig(&rig, "hang", DW_PROCESS);
+	pto_rig(&rig, mode, DW_PROCESS);
 	calls[0] = pto_call(&rig, pto_image(&rig), 0);
-	calls[0].options.timeout_ns = 100 * MS;
+	calls[0].options.timeout_ns = timeout_ns;
 	calls[1] = add_call(&rig, sim_image(&rig, "vector_add"), 1);
 	REQUIRE(rig_init(&rig) == 0);
-	CHECK_EQ(run_calls(&rig, calls, 2), -ETIMEDOUT);
-	check_text("node0/chip0: task 1: ETIMEDOUT");
+	CHECK_EQ(run_calls(&rig, calls, 2), error);
+	check_text(text);
 	CHECK_EQ(wrong(&rig, 1, 1), 0);
 	rig_destroy(&rig);
 	pto_clean();
 }
 
+TEST(a_hung_pto_run_ends_at_its_deadline_and_sim_goes_on)
+{
+	pto_breaks("hang", 100 * MS, -ETIMEDOUT, "node0/chip0: task 1: ETIMEDOUT");
+}
+
 TEST(a_pto_runtime_that_crashes_takes_its_chip_alone)
 {
-	struct call calls[2];
-	struct rig rig;
-
-	pto_rig(&rig, "crash", DW_PROCESS);
-	calls[0] = pto_call(&rig, pto_image(&rig), 0);
-	calls[1] = add_call(&rig, sim_image(&rig, "vector_add"), 1);
-	REQUIRE(rig_init(&rig) == 0);
-	CHECK_EQ(run_calls(&rig, calls, 2), -EOWNERDEAD);
-	check_text("node0/chip0: task 1: EOWNERDEAD: killed by SIGSEGV, pid ");
-	CHECK_EQ(wrong(&rig, 1, 1), 0);
-	rig_destroy(&rig);
-	pto_clean();
+	pto_breaks("crash", 0, -EOWNERDEAD, "node0/chip0: task 1: EOWNERDEAD: killed by SIGSEGV, pid ");
 }
 
 TEST(a_pto_device_that_does_not_open_fails_init_by_name)

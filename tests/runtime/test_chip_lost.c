@@ -5,6 +5,7 @@
  * Each case has a process of its own: OpenCL's libraries do not survive the forks of a later one.
  */
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include "chips_pto.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -162,6 +163,28 @@ static void scene_end(struct scene *scene)
 		pto_clean();
 }
 
+static void in_a_process(void (*play)(struct scene *scene, enum dw_mode mode),
+			 const struct driver *driver, enum dw_mode mode)
+{
+	struct scene *scene;
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		alarm(20);
+		unit_failures = 0;
+		scene = calloc(1, sizeof(*scene));
+		scene->driver = driver;
+		play(scene, mode);
+		free(scene);
+		fflush(stdout);
+		_exit(unit_failures != 0);
+	}
+	if (!CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0))
+		printf("# driver %s (%u in flight) in %s: status %#x\n", driver->name, driver->flying,
+		       mode == DW_THREAD ? "a thread" : "a process", (unsigned)status);
+}
+
 /* ------------------------------------------------------------------ taken over */
 
 static void taken_over(struct scene *scene, enum dw_mode mode)
@@ -317,29 +340,44 @@ static void given_up(struct scene *scene, enum dw_mode mode)
 	scene_end(scene);
 }
 
-/* ------------------------------------------------------------------- all of it */
+/* ------------------------------------------------------------------- in flight */
 
-static void in_a_process(void (*play)(struct scene *scene, enum dw_mode mode),
-			 const struct driver *driver, enum dw_mode mode)
+/* Before, the tasks had ended while the driver's thread still wrote what was somebody else's by then. */
+static void in_flight(struct scene *scene, enum dw_mode mode)
 {
-	struct scene *scene;
-	pid_t pid = fork();
-	int status = 0;
+	static const int32_t signature[] = { DW_DIR_INOUT };
+	struct dw_chip_options chips[1] = { { .driver = fixture("late_chip") } };
+	_Atomic int64_t *values;
+	struct rig *rig = &scene->rig;
+	int64_t now[2];
 
-	if (pid == 0) {
-		alarm(20);
-		unit_failures = 0;
-		scene = calloc(1, sizeof(*scene));
-		scene->driver = driver;
-		play(scene, mode);
-		free(scene);
-		fflush(stdout);
-		_exit(unit_failures != 0);
+	rig_create(rig, mode, DW_RESTART_NEVER, chips, 1);
+	scene->add = image_of(rig, chips[0].driver, NULL, "any", "any", signature, 1);
+	values = (_Atomic int64_t *)rig->c;
+	for (int i = 0; i < 2; i++) {
+		scene->calls[i] = (struct call){ .callable = scene->add, .options = DW_SUBMIT_OPTIONS };
+		call_tensor(&scene->calls[i], (void *)&values[i], DW_INT64, 1, DW_INOUT);
 	}
-	if (!CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0))
-		printf("# driver %s (%u in flight) in %s: status %#x\n", driver->name, driver->flying,
-		       mode == DW_THREAD ? "a thread" : "a process", (unsigned)status);
+	REQUIRE(rig_init(rig) == 0);
+	CHECK_EQ(run_calls(rig, scene->calls, 2), -ENODEV);
+	check_text("node0/chip0: task 1: ENODEV: the device was lost");
+	for (int i = 0; i < 2; i++)
+		now[i] = atomic_load(&values[i]);
+	pause_ms(60);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(atomic_load(&values[i]), now[i]);
+	CHECK_EQ(chip_stats(rig, "node0/chip0").tasks_failed, 2);
+	rig_destroy(rig);
 }
+
+TEST(calls_in_flight_on_a_lost_device_end_when_its_driver_writes_no_more)
+{
+	in_a_process(in_flight, &drivers[0], DW_PROCESS);
+	in_a_process(in_flight, &drivers[0], DW_THREAD);
+}
+
+
+/* ------------------------------------------------------------ all drivers, both modes */
 
 /* With all drivers that there are; says which are not. */
 static void with_all(void (*play)(struct scene *scene, enum dw_mode mode), enum dw_mode mode)
