@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /* On-chip orchestration of the simulated chip: dependencies by bytes, scopes, failures. */
+#include <time.h>
 #include "unit.h"
 #include "chip_test.h"
 
@@ -82,6 +83,34 @@ TEST(allocations_end_with_their_scope_and_wait_waits)
 	chip_counters(chip, &counters);
 	CHECK(counters.memory_used == 0 && counters.copies_in == 1 && counters.copies_out == 1);
 	chip_close(chip);
+}
+
+/* Nanoseconds of CPU that the whole process takes for a call which is asleep for 300 ms. */
+static long cpu_of_sleep(const char *options, const char *entry, uint64_t ms, uint64_t times)
+{
+	struct chip *chip = sim_with(options, entry);
+	struct timespec wall[2], cpu[2];
+	uint64_t x = 0;
+	struct dw_tensor t = tensor1(&x, DW_UINT64, 1);
+
+	clock_gettime(CLOCK_MONOTONIC, &wall[0]);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[0]);
+	CHECK_EQ(chip_call(chip, 1, &t, 1, &ms, 1, 8), 0);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[1]);
+	clock_gettime(CLOCK_MONOTONIC, &wall[1]);
+	CHECK_EQ(x, times);
+	CHECK((wall[1].tv_sec - wall[0].tv_sec) * 1000000000L + wall[1].tv_nsec - wall[0].tv_nsec >= 300000000L);
+	chip_close(chip);
+	return (cpu[1].tv_sec - cpu[0].tv_sec) * 1000000000L + cpu[1].tv_nsec - cpu[0].tv_nsec;
+}
+
+/* One that polls takes 300 ms for each thread that waits, as the reference's cores do. */
+TEST(threads_that_wait_for_a_block_or_a_task_take_no_cpu)
+{
+	CHECK(cpu_of_sleep("threads=4", "nap_elsewhere", 300, 1) < 50000000L);
+	CHECK(cpu_of_sleep("threads=4,async=1", "nap_elsewhere", 300, 1) < 50000000L);
+	CHECK(cpu_of_sleep("threads=4", "naps", 150, 2) < 50000000L);
+	CHECK(cpu_of_sleep("threads=4,async=1", "naps", 150, 2) < 50000000L);
 }
 
 TEST(orchestration_works_on_resident_memory)
