@@ -148,6 +148,24 @@ TEST(images_that_are_none_get_their_sentence)
 	free(data);
 }
 
+/* Before, the list of names ended in the middle of one. */
+TEST(entries_that_do_not_fit_into_a_message_are_hinted_at)
+{
+	struct chip *chip = sim(NULL);
+	char path[PATH_MAX + 32];
+	unsigned char *data;
+	size_t bytes;
+
+	snprintf(path, sizeof(path), "%s/../../libdistworker.so", test_folder());
+	data = file_read(path, &bytes);
+	REQUIRE(bytes > 0);
+	CHECK(image_load_bytes(chip, 1, data, bytes, "vector_add", NULL, 0) == -ESRCH);
+	CHECK_STR(error_text(), "exports no function \"vector_add\"; it exports dw_");
+	CHECK_STR(error_text(), ", …");
+	chip_close(chip);
+	free(data);
+}
+
 TEST(reloaded_image_is_the_new_one)
 {
 	/* A descriptor number that is used again once gave the dynamic linker the old object. */

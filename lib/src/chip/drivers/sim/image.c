@@ -119,15 +119,28 @@ static int elf_check(Elf *elf, const struct dw_chip_image_spec *spec, struct dw_
 	return 0;
 }
 
+/* Whole names, as many as there is room for, and a sign that there are more. */
+static void list_add(char *list, size_t bytes, const char *name)
+{
+	static const char more[] = ", …";
+	size_t used = strlen(list);
+
+	if (used >= sizeof(more) - 1 && strcmp(list + used - (sizeof(more) - 1), more) == 0)
+		return;
+	if (used + 2 + strlen(name) + sizeof(more) <= bytes)
+		snprintf(list + used, bytes - used, "%s%s", used ? ", " : "", name);
+	else
+		strcpy(list + used, more);
+}
+
 /*
- * Looks for the function `entry` among those that the object exports, and writes all of
+ * Looks for the function `entry` among those that the object exports, and writes
  * them into `list` for the message. True if it is there.
  */
 static bool elf_exports(Elf *elf, const char *entry, char *list, size_t bytes)
 {
 	Elf_Scn *section = NULL;
 	bool found = false;
-	size_t used = 0;
 
 	list[0] = '\0';
 	while ((section = elf_nextscn(elf, section))) {
@@ -151,9 +164,7 @@ static bool elf_exports(Elf *elf, const char *entry, char *list, size_t bytes)
 			if (!name || name[0] == '_')
 				continue;
 			found |= strcmp(name, entry) == 0;
-			if (used < bytes)
-				used += (size_t)snprintf(list + used, bytes - used, "%s%s",
-							 used ? ", " : "", name);
+			list_add(list, bytes, name);
 		}
 	}
 	return found;
@@ -161,7 +172,7 @@ static bool elf_exports(Elf *elf, const char *entry, char *list, size_t bytes)
 
 static int elf_examine(int fd, const struct dw_chip_image_spec *spec, struct dw_chip_error *error)
 {
-	char list[128];
+	char list[320];
 	int status;
 	Elf *elf;
 
