@@ -33,11 +33,15 @@ static const struct dtype dtypes[] = {
 
 #define DTYPE_COUNT (sizeof(dtypes) / sizeof(dtypes[0]))
 
+/* 0: there is no such type. */
+static inline uint64_t element_bytes(int dtype)
+{
+	return (size_t)dtype < DTYPE_COUNT ? dtypes[dtype].bytes : 0;
+}
+
 size_t dw_dtype_bytes(int dtype)
 {
-	if (dtype < 0 || (size_t)dtype >= DTYPE_COUNT)
-		return 0;
-	return dtypes[dtype].bytes;
+	return element_bytes(dtype);
 }
 
 const char *dw_dtype_name(int dtype)
@@ -64,10 +68,10 @@ static bool count_elements(const uint32_t *shape, uint32_t ndims, uint64_t *elem
 	return !overflow;
 }
 
-static int measure(uint64_t data, int dtype, const uint32_t *shape, uint32_t ndims, size_t index,
-		   uint64_t *bytes)
+/* What is wrong with it. */
+static int refuse(uint64_t data, int dtype, const uint32_t *shape, uint32_t ndims, size_t index)
 {
-	uint64_t element = dw_dtype_bytes(dtype), total, end;
+	uint64_t element = element_bytes(dtype), total;
 
 	if (element == 0)
 		return error_set(-EINVAL, "tensor %zu: element type %d is unknown", index, dtype);
@@ -78,12 +82,20 @@ static int measure(uint64_t data, int dtype, const uint32_t *shape, uint32_t ndi
 	    __builtin_mul_overflow(total, element, &total))
 		return error_set(-EINVAL, "tensor %zu: shape has more bytes than 64 bits can count",
 				 index);
-	if (__builtin_add_overflow(data, total, &end))
-		return error_set(-EINVAL,
-				 "tensor %zu: data %#llx + %llu bytes runs over the end of the address space",
-				 index, (unsigned long long)data, (unsigned long long)total);
-	*bytes = total;
-	return 0;
+	return error_set(-EINVAL,
+			 "tensor %zu: data %#llx + %llu bytes runs over the end of the address space",
+			 index, (unsigned long long)data, (unsigned long long)total);
+}
+
+/* Part of each submit, for each tensor: one path without calls. */
+static inline bool measure(uint64_t data, int dtype, const uint32_t *shape, uint32_t ndims,
+			   uint64_t *bytes)
+{
+	uint64_t element = element_bytes(dtype), end;
+
+	return element && ndims <= DW_TENSOR_MAX_DIMS && count_elements(shape, ndims, bytes) &&
+	       !__builtin_mul_overflow(*bytes, element, bytes) &&
+	       !__builtin_add_overflow(data, *bytes, &end);
 }
 
 int tensor_check(const struct dw_tensor *tensor, size_t index, uint64_t *bytes)
@@ -92,19 +104,19 @@ int tensor_check(const struct dw_tensor *tensor, size_t index, uint64_t *bytes)
 
 	if (memcmp(tensor->reserved, zeros, sizeof(zeros)))
 		return error_set(-EINVAL, "tensor %zu: reserved bytes must be 0", index);
-	return measure(tensor->data, tensor->dtype, tensor->shape, tensor->ndims, index, bytes);
+	if (measure(tensor->data, tensor->dtype, tensor->shape, tensor->ndims, bytes))
+		return 0;
+	return refuse(tensor->data, tensor->dtype, tensor->shape, tensor->ndims, index);
 }
 
 int dw_tensor_bytes(const struct dw_tensor *tensor, uint64_t *bytes)
 {
-	uint64_t total;
-	int error;
+	uint64_t total = 0;
 
 	if (!tensor || !bytes)
 		return error_set(-EINVAL, "dw_tensor_bytes: tensor and bytes must not be NULL");
-	error = measure(tensor->data, tensor->dtype, tensor->shape, tensor->ndims, 0, &total);
-	if (error)
-		return error;
+	if (!measure(tensor->data, tensor->dtype, tensor->shape, tensor->ndims, &total))
+		return refuse(tensor->data, tensor->dtype, tensor->shape, tensor->ndims, 0);
 	*bytes = total;
 	return 0;
 }
@@ -114,13 +126,11 @@ int dw_tensor_init(struct dw_tensor *tensor, void *data, int dtype, const uint32
 {
 	struct dw_tensor made = { .data = (uintptr_t)data, .ndims = ndims };
 	uint64_t bytes;
-	int error;
 
 	if (!tensor || (!shape && ndims > 0))
 		return error_set(-EINVAL, "dw_tensor_init: tensor and shape must not be NULL");
-	error = measure(made.data, dtype, shape, ndims, 0, &bytes);
-	if (error)
-		return error;
+	if (!measure(made.data, dtype, shape, ndims, &bytes))
+		return refuse(made.data, dtype, shape, ndims, 0);
 	made.dtype = (uint8_t)dtype;
 	if (ndims > 0)
 		memcpy(made.shape, shape, ndims * sizeof(*shape));
