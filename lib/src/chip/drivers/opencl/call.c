@@ -167,22 +167,32 @@ static int place_find(struct dw_chip_device *device, const struct dw_chip_call *
 	return buffer_take(device, bytes, place, error);
 }
 
+/* Room for the call's tensors and events; never for none. */
+static bool slot_grow(struct slot *slot, size_t tensors)
+{
+	struct place *places = realloc(slot->places, (tensors + 1) * sizeof(*places));
+	cl_event *events;
+
+	if (!places)
+		return false;
+	slot->places = places;
+	events = realloc(slot->events, (2 * tensors + 1) * sizeof(*events));
+	if (!events)
+		return false;
+	slot->events = events;
+	slot->space = tensors;
+	return true;
+}
+
 static int places_find(struct dw_chip_device *device, const struct dw_chip_call *call,
 		       struct slot *slot, struct dw_chip_error *error)
 {
 	int status = 0;
 
-	if (call->tensor_count > slot->space || !slot->events) {
-		struct place *grown = realloc(slot->places, call->tensor_count * sizeof(*grown));
-		cl_event *events = realloc(slot->events, (2 * call->tensor_count + 1) * sizeof(*events));
-
-		slot->places = grown ? grown : slot->places;
-		slot->events = events ? events : slot->events;
-		if (!grown || !events)
-			return kit_fail(error, -ENOMEM, "\"%s\": no memory for %zu tensors",
-					call->image->entry, call->tensor_count);
-		slot->space = call->tensor_count;
-	}
+	if ((call->tensor_count > slot->space || !slot->events) &&
+	    !slot_grow(slot, call->tensor_count))
+		return kit_fail(error, -ENOMEM, "\"%s\": no memory for %zu tensors", call->image->entry,
+				call->tensor_count);
 	for (slot->count = 0; slot->count < call->tensor_count && status == 0; slot->count++)
 		status = place_find(device, call, slot->count, slot->places, error);
 	return status;
