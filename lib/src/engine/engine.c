@@ -15,6 +15,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include "engine/internal.h"
+#include "engine/trace.h"
 
 enum source { SOURCE_BELL, SOURCE_TIMER, SOURCE_KICK, SOURCE_EXTRA };
 
@@ -85,6 +86,7 @@ static int add_peer(struct engine *engine, uint32_t i, const struct engine_optio
 	peer->driver = worker->driver ? strdup(worker->driver) : NULL;
 	peer->entries = calloc(engine->depth, sizeof(*peer->entries));
 	peer->stats = options->worker_stats ? &options->worker_stats[i] : &peer->own_stats;
+	peer->now = options->worker_now ? &options->worker_now[i] : &peer->own_now;
 	if (!peer->path || !peer->entries || (worker->driver && !peer->driver))
 		return -ENOMEM;
 	if (worker->kind == DW_CHILD_SUB)
@@ -107,6 +109,8 @@ static void forget_block(struct dw_run *run, uint64_t begin, uint64_t end, void 
 	(void)context;
 	if (run->map)
 		tensor_map_forget(run->map, begin, end);
+	if (UNLIKELY(run->graph != NULL))
+		graph_forget(run, begin, end);
 }
 
 static int create_parts(struct engine *engine, const struct engine_options *options)
@@ -163,6 +167,8 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	made->timer_at = NEVER;
 	made->process = process_serial();
 	result = create_parts(made, options);
+	if (result == 0)
+		result = trace_create(made, options);
 	if (result < 0) {
 		engine_destroy(made);
 		return result == -ENOMEM ? error_set(result, "%s: no memory for its engine",
@@ -197,6 +203,7 @@ void engine_destroy(struct engine *engine)
 		heap_destroy(engine->heap);
 	slots_destroy(engine);
 	chip_memory_destroy(engine);
+	trace_destroy(engine);
 	free(engine->active);
 	free(engine->unpublished);
 	free(engine->news);
@@ -336,6 +343,11 @@ void engine_stop(struct engine *engine)
 		lock_give(&engine->lock);
 		if (write(engine->kick_fd, &one, sizeof(one)) == sizeof(one))
 			pthread_join(engine->background, NULL);
+	}
+	if (engine->trace && engine->process == process_serial()) {
+		lock_take(&engine->lock);
+		trace_stop(engine);
+		lock_give(&engine->lock);
 	}
 	engine->background_runs = false;
 	close_descriptors(engine);

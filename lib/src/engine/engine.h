@@ -121,6 +121,28 @@ int callable_each(int (*visit)(struct callable *callable, void *context), void *
 
 struct engine;
 
+/*
+ * What a child does at this moment, in shared memory: the child writes it, anybody may read
+ * values that do not quite belong together.
+ */
+struct child_now {
+	int32_t tid;			/* of the thread that serves the mailbox */
+	uint32_t busy;			/* 1: in a callable */
+	uint64_t since;			/* CLOCK_MONOTONIC, ns: that it works, or that it waits */
+	uint64_t callable;		/* handle of what it runs, or ran last … */
+	char name[48];			/* … and its name */
+};
+
+/* The files of DW_TRACE and DW_GRAPH, one each for a whole tree; NULL where they are not wanted. */
+struct trace_files {
+	struct trace_file *json, *dot;
+};
+
+/* By the root's process, before its first fork. An error names the variable and its value. */
+int trace_files_open(struct trace_files *files);
+/* By the same process, when no other writer is left. */
+void trace_files_close(struct trace_files *files);
+
 struct engine_worker {
 	enum dw_child_kind kind;
 	const char *driver;	/* chips: only images of this driver go there */
@@ -151,6 +173,9 @@ struct engine_options {
 	const struct engine_worker *workers;
 	/* Shared memory, one entry per worker: the engine keeps the counters (tasks_*, busy_ns, wakes) in it. */
 	struct dw_child_stats *worker_stats;
+	struct child_now *worker_now;		/* the same for what they do now; NULL: nobody tells */
+	const struct child_now *self;		/* of this Worker in its parent; NULL: it is the root */
+	const struct trace_files *trace;
 	uint64_t timeout_ns, heap_timeout_ns;
 	bool check_declared;
 	const struct arena *outer_arena;	/* for `declared`: what lies in it must be declared; NULL: unchecked */

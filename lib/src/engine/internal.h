@@ -13,6 +13,7 @@
  *   wait.c          threads that wait: one drives in the foreground, others sleep
  *   timer.c         deadlines and stragglers, one timerfd, armed while needed
  *   chip_memory.c   tensors that stay on a chip
+ *   trace.h         trace.c, graph.c, trace_file.c: what DW_TRACE and DW_GRAPH ask for
  *   engine.c        create, start, stop, background thread, statistics, control
  */
 #ifndef DW_ENGINE_INTERNAL_H
@@ -263,6 +264,8 @@ struct peer {
 	char *cause;			/* of its last death */
 	int error;			/* of the tasks that it had started then */
 	struct dw_child_stats *stats, own_stats;
+	const struct child_now *now;
+	struct child_now own_now;
 };
 
 /* Workers that can stand in for each other. Bitmaps are indexed by worker. */
@@ -348,6 +351,9 @@ struct dw_run {
 	void *progress_context;
 	uint64_t progress_finished, progress_ns;
 	pthread_t thread;
+
+	uint64_t serial, begun;		/* traced: number of the run in its engine, and when */
+	struct graph_run *graph;	/* NULL unless its graph is written */
 };
 
 /* ----------------------------------------------------------------- waiting */
@@ -428,6 +434,7 @@ struct engine {
 	const struct engine_ops *ops;
 	void *ops_context;
 	struct dw_engine_stats stats;
+	struct trace *trace;		/* NULL unless traced */
 };
 
 static inline uint64_t now_ns(void)

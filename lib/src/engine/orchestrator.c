@@ -355,7 +355,6 @@ static void link_edge(struct slot *producer, enum edge_reason reason, void *cont
 	struct slot *consumer = linking->consumer;
 	struct edge *edge = producer->last;
 
-	trace_edge(linking->engine, producer, consumer, reason);
 	if (edge && edge->consumer == consumer) {
 		edge->reasons |= (uint8_t)reason;
 		return;
@@ -452,6 +451,7 @@ void link_after(struct linking *linking, const struct dw_submit_options *options
 {
 	struct slot *slot = linking->consumer;
 
+	trace_after(linking->engine, slot, options);
 	for (size_t i = 0; i < options->after_count; i++) {
 		dw_task task = options->after[i];
 		struct slot *producer = task ? slot_find(linking->engine, task) : NULL;

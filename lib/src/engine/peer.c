@@ -412,7 +412,7 @@ static void handle_completion(struct engine *engine, struct peer *peer, struct e
 			estimate_learn(engine, slot->callable, spent);
 			stat_add(&peer->stats->busy_ns, spent);
 		}
-		trace_span(engine, slot, peer, completion);
+		trace_span(engine, slot, peer, entry.member, completion);
 	}
 	task_completed(engine, peer, slot, entry.member, completion, text);
 }

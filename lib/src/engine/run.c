@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "engine/internal.h"
+#include "engine/trace.h"
 #include "task/running.h"
 
 static void run_free(struct dw_run *run)
@@ -61,6 +62,7 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 			run->next->previous = run;
 		engine->runs = run;
 		engine->run_count++;
+		trace_run(engine, run, true);
 		if (run->timeout_ns) {
 			run->deadline = now_ns() + run->timeout_ns;
 			timer_at_most(engine, run->deadline);
@@ -171,6 +173,7 @@ static void run_execute(struct dw_run *run)
 	if (run->next)
 		run->next->previous = run->previous;
 	engine->run_count--;
+	trace_run(engine, run, false);
 	map = run->map;
 	run->map = NULL;
 	waiters_settle(engine);
@@ -252,6 +255,7 @@ static void run_abandon(struct engine *engine, struct dw_run *run)
 	if (run->next)
 		run->next->previous = run->previous;
 	engine->run_count--;
+	trace_run(engine, run, false);
 	waiters_settle(engine);
 	engine_unlock_and_wake(engine);
 	tensor_map_destroy(run->map);

@@ -1,32 +1,483 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind trace.h. Off for now: the writers of DW_TRACE and DW_GRAPH go here.
+ * Time stamps of tasks, and their way into the file of DW_TRACE: the JSON array format of
+ * Chrome and Perfetto, one event per line. All of a task is written when it is final:
+ * a slice for each attempt in the lane of the worker that ran it, arrows from its producers and
+ * to its consumers. What never ran has a slice of no length in the lane of its Worker.
+ *
+ * submitted ≤ ready ≤ dispatched ≤ started ≤ ended ≤ completed. A task that was pushed behind
+ * its producers into their ring counts as ready when it was.
  */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 #include "engine/trace.h"
 
 int trace_on;
 
-void trace_task_event(struct engine *engine, const struct slot *slot, enum trace_event event)
+/* ------------------------------------------------------------------- files */
+
+int trace_files_open(struct trace_files *files)
 {
-	(void)engine;
-	(void)slot;
-	(void)event;
+	int result;
+
+	result = trace_file_open("DW_TRACE", "[\n",
+				 "{\"ph\":\"M\",\"pid\":0,\"name\":\"trace_end\",\"args\":{}}\n]\n", ',',
+				 &files->json);
+	if (result < 0)
+		return result;
+	result = trace_file_open("DW_GRAPH", "digraph distworker {\n", "}\n", ';', &files->dot);
+	if (result < 0)
+		trace_files_close(files);
+	else if (files->json || files->dot)
+		trace_on = 1;
+	return result;
 }
 
-void trace_edge_event(struct engine *engine, const struct slot *producer,
-		      const struct slot *consumer, enum edge_reason reason)
+void trace_files_close(struct trace_files *files)
 {
-	(void)engine;
-	(void)producer;
-	(void)consumer;
-	(void)reason;
+	trace_file_close(files->json);
+	trace_file_close(files->dot);
+	*files = (struct trace_files){ 0 };
 }
 
-void trace_span_event(struct engine *engine, const struct slot *slot, const struct peer *peer,
-		      const struct completion *completion)
+int trace_create(struct engine *engine, const struct engine_options *options)
 {
-	(void)engine;
-	(void)slot;
-	(void)peer;
-	(void)completion;
+	const struct trace_files *files = options->trace;
+	struct trace *trace;
+
+	if (!files || (!files->json && !files->dot))
+		return 0;
+	trace = calloc(1, sizeof(*trace));
+	if (!trace)
+		return -ENOMEM;
+	trace->lanes = calloc(engine->worker_count + 1, sizeof(*trace->lanes));
+	if (!trace->lanes) {
+		free(trace);
+		return -ENOMEM;
+	}
+	trace->pid = getpid();
+	trace->tid = trace->pid;
+	trace->self = options->self;
+	trace->graphs = files->dot;
+	trace->json.file = files->json;
+	trace->dot.file = files->dot;
+	if (files->json)
+		trace_file_join(files->json);
+	if (files->dot)
+		trace_file_join(files->dot);
+	engine->trace = trace;
+	return 0;
+}
+
+static void stop_lines(struct trace_lines *lines)
+{
+	lines_flush(lines);
+	if (lines->file)
+		trace_file_leave(lines->file);
+	lines->file = NULL;
+}
+
+void trace_stop(struct engine *engine)
+{
+	if (!engine->trace)
+		return;
+	stop_lines(&engine->trace->json);
+	stop_lines(&engine->trace->dot);
+}
+
+void trace_destroy(struct engine *engine)
+{
+	if (engine->trace)
+		free(engine->trace->lanes);
+	free(engine->trace);
+	engine->trace = NULL;
+}
+
+/* ------------------------------------------------------------------- lines */
+
+static uint64_t flow_new(const struct trace *trace)
+{
+	static _Atomic uint32_t flows;
+
+	return (uint64_t)trace->pid << 32 |
+	       atomic_fetch_add_explicit(&flows, 1, memory_order_relaxed);
+}
+
+static void name_lane(struct trace *trace, int32_t pid, int32_t tid, const char *process,
+		      const char *thread)
+{
+	struct trace_lines *lines = &trace->json;
+
+	if (process) {
+		lines_begin(lines);
+		lines_add(lines, "{\"ph\":\"M\",\"pid\":%d,\"name\":\"process_name\",\"args\":{\"name\":",
+			  pid);
+		lines_add_string(lines, process);
+		lines_end(lines, "}},");
+	}
+	lines_begin(lines);
+	lines_add(lines, "{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"thread_name\",\"args\":{\"name\":",
+		  pid, tid);
+	lines_add_string(lines, thread);
+	lines_end(lines, "}},");
+}
+
+/* The lane of a nested Worker is that of its thread in its parent, which names it. */
+static void name_self(struct engine *engine)
+{
+	struct trace *trace = engine->trace;
+
+	if (trace->named)
+		return;
+	trace->named = true;
+	if (trace->self)
+		trace->tid = __atomic_load_n(&trace->self->tid, __ATOMIC_RELAXED);
+	else
+		name_lane(trace, trace->pid, trace->tid, engine->path, engine->path);
+}
+
+/* A replacement has a name of its own. */
+static void name_worker(struct engine *engine, const struct peer *peer, int32_t pid, int32_t tid)
+{
+	struct trace_lane *lane = &engine->trace->lanes[peer->index];
+
+	if (lane->pid == pid && lane->tid == tid)
+		return;
+	lane->pid = pid;
+	lane->tid = tid;
+	lane->last_end = 0;
+	name_lane(engine->trace, pid, tid, pid == engine->trace->pid ? NULL : peer->path, peer->path);
+}
+
+static const char *state_name(const struct slot *slot)
+{
+	return slot->head.state == TASK_DONE ? "done" :
+	       slot->head.state == TASK_FAILED ? "failed" : "skipped";
+}
+
+static void begin_slice(struct trace_lines *lines, const struct slot *slot, int32_t pid, int32_t tid,
+			uint64_t started, uint64_t ended, const char *state)
+{
+	lines_begin(lines);
+	lines_add(lines, "{\"ph\":\"X\",\"name\":");
+	lines_add_string(lines, slot->name ? slot->name : slot->callable->name);
+	lines_add(lines, ",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,", state, pid, tid);
+	lines_add_time(lines, "ts", started);
+	lines_add(lines, ",");
+	lines_add_time(lines, "dur", ended - started);
+	lines_add(lines, ",\"args\":{");
+}
+
+static void add_identity(struct engine *engine, const struct slot *slot, const char *state)
+{
+	struct trace_lines *lines = &engine->trace->json;
+
+	lines_add(lines, "\"task\":%llu,\"run\":%llu,\"state\":\"%s\",\"owner\":",
+		  (unsigned long long)slot->head.number, (unsigned long long)slot->run->serial, state);
+	lines_add_string(lines, engine->path);
+	lines_add(lines, ",\"callable\":");
+	lines_add_string(lines, slot->callable->name);
+	lines_add(lines, ",");
+	lines_add_time(lines, "submitted", slot->times->submitted);
+}
+
+static void write_span(struct engine *engine, const struct slot *slot, const struct trace_span *span,
+		       bool last, uint64_t now)
+{
+	struct trace_lines *lines = &engine->trace->json;
+	const struct peer *peer = &engine->peers[span->worker];
+	const char *state = last ? state_name(slot) : span->failed ? "failed" : "done";
+
+	name_worker(engine, peer, span->pid, span->tid);
+	begin_slice(lines, slot, span->pid, span->tid, span->started, span->ended, state);
+	add_identity(engine, slot, state);
+	lines_add(lines, ",");
+	lines_add_time(lines, "ready", span->ready);
+	lines_add(lines, ",");
+	lines_add_time(lines, "dispatched", span->dispatched);
+	lines_add(lines, ",");
+	lines_add_time(lines, "started", span->started);
+	lines_add(lines, ",");
+	lines_add_time(lines, "ended", span->ended);
+	lines_add(lines, ",");
+	lines_add_time(lines, "completed", now);
+	lines_add(lines, ",\"worker\":");
+	lines_add_string(lines, peer->path);
+	if (slot->flags & SLOT_GROUP)
+		lines_add(lines, ",\"member\":%u", span->member);
+	if (slot->attempts)
+		lines_add(lines, ",\"attempt\":%u", span->attempt + 1);
+	lines_end(lines, "}},");
+}
+
+static void write_unrun(struct engine *engine, const struct slot *slot, uint64_t now)
+{
+	struct trace_lines *lines = &engine->trace->json;
+	const char *state = state_name(slot);
+
+	begin_slice(lines, slot, engine->trace->pid, engine->trace->tid, now, now, state);
+	add_identity(engine, slot, state);
+	lines_add(lines, ",");
+	lines_add_time(lines, "completed", now);
+	if (slot->blame && slot->blame != slot->head.number)
+		lines_add(lines, ",\"because_of\":%llu", (unsigned long long)slot->blame);
+	lines_end(lines, "}},");
+}
+
+static const char *reason_names(uint8_t reasons, char names[32])
+{
+	static const struct { uint8_t reason; const char *name; } all[] = {
+		{ EDGE_RAW, "RAW" }, { EDGE_WAR, "WAR" }, { EDGE_WAW, "WAW" },
+		{ EDGE_EXPLICIT, "explicit" },
+	};
+	size_t used = 0;
+
+	names[0] = '\0';
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (reasons & all[i].reason)
+			used += (size_t)snprintf(names + used, 32 - used, "%s%s", used ? "+" : "",
+						 all[i].name);
+	return names;
+}
+
+static void write_flow(struct engine *engine, const struct trace_flow *flow, bool begins, int32_t pid,
+		       int32_t tid, uint64_t at)
+{
+	struct trace_lines *lines = &engine->trace->json;
+	char names[32];
+
+	lines_begin(lines);
+	lines_add(lines, "{\"ph\":\"%s\",\"cat\":\"dependency\",\"name\":\"%s\",\"id\":\"0x%llx\","
+		  "\"pid\":%d,\"tid\":%d,", begins ? "s" : "f\",\"bp\":\"e",
+		  reason_names(flow->reasons, names), (unsigned long long)flow->id, pid, tid);
+	lines_add_time(lines, "ts", at);
+	lines_end(lines, "},");
+}
+
+/* ------------------------------------------------------------------ events */
+
+static void add_span(struct trace_times *times, const struct trace_span *span)
+{
+	if (times->span_count == times->span_space) {
+		uint32_t space = times->span_space ? 2 * times->span_space : 1;
+		struct trace_span *grown = realloc(times->spans, space * sizeof(*grown));
+
+		if (!grown)
+			return;
+		times->spans = grown;
+		times->span_space = space;
+	}
+	times->spans[times->span_count++] = *span;
+}
+
+static void add_flow(struct trace_times *times, const struct trace_flow *flow)
+{
+	if (times->flow_count == times->flow_space) {
+		uint32_t space = times->flow_space ? 2 * times->flow_space : 4;
+		struct trace_flow *grown = realloc(times->flows, space * sizeof(*grown));
+
+		if (!grown)
+			return;
+		times->flows = grown;
+		times->flow_space = space;
+	}
+	times->flows[times->flow_count++] = *flow;
+}
+
+/* It was started, or may have been, by somebody who died: until now, at most. */
+static void add_lost_span(struct engine *engine, struct slot *slot, uint64_t now)
+{
+	struct trace_times *times = slot->times;
+	uint64_t before = engine->trace->lanes[times->worker].last_end;
+	struct trace_span span = {
+		.ready = times->ready, .dispatched = times->dispatched, .ended = now,
+		.started = before > times->dispatched ? before : times->dispatched,
+		.worker = times->worker, .attempt = slot->attempts, .failed = true,
+		.pid = times->pid, .tid = times->tid,
+	};
+
+	if (slot->head.state == TASK_FAILED && times->dispatched &&
+	    (!times->span_count || times->spans[times->span_count - 1].attempt != slot->attempts))
+		add_span(times, &span);
+}
+
+/* Arrows to what waits for it begin in its last slice; theirs end when they are written. */
+static void write_arrows(struct engine *engine, struct slot *slot, const struct trace_span *first,
+			 const struct trace_span *last, uint64_t now)
+{
+	struct trace *trace = engine->trace;
+	struct trace_times *times = slot->times;
+	struct trace_flow flow;
+
+	for (uint32_t i = 0; i < times->flow_count; i++)
+		write_flow(engine, &times->flows[i], false, first ? first->pid : trace->pid,
+			   first ? first->tid : trace->tid, first ? first->started : now);
+	for (struct edge *edge = slot->first; edge; edge = edge->next) {
+		if (!edge->consumer->times)
+			continue;
+		flow = (struct trace_flow){ .id = flow_new(trace), .reasons = edge->reasons };
+		add_flow(edge->consumer->times, &flow);
+		/* The end itself is not in the slice any more. */
+		write_flow(engine, &flow, true, last ? last->pid : trace->pid,
+			   last ? last->tid : trace->tid,
+			   !last ? now : last->ended - (last->ended > last->started));
+	}
+}
+
+static void write_task(struct engine *engine, struct slot *slot)
+{
+	const struct trace_span *first = NULL, *last = NULL;
+	struct trace_times *times = slot->times;
+	uint64_t now = now_ns();
+
+	name_self(engine);
+	add_lost_span(engine, slot, now);
+	for (uint32_t i = 0; i < times->span_count; i++) {
+		const struct trace_span *span = &times->spans[i];
+		bool final = span->attempt == slot->attempts;
+
+		write_span(engine, slot, span, final && !(slot->flags & SLOT_GROUP), now);
+		if (final && !first)
+			first = span;
+		if (final && (!last || span->ended > last->ended))
+			last = span;
+	}
+	if (!first)
+		write_unrun(engine, slot, now);
+	write_arrows(engine, slot, first, last, now);
+}
+
+static void task_submitted(struct engine *engine, struct slot *slot)
+{
+	if (!slot->times)
+		slot->times = calloc(1, sizeof(*slot->times));
+	if (!slot->times)
+		return;
+	slot->times->submitted = now_ns();
+	if (engine->trace->graphs)
+		slot->times->node = graph_submitted(engine, slot);
+}
+
+static void task_final(struct engine *engine, struct slot *slot)
+{
+	if (engine->trace->json.file)
+		write_task(engine, slot);
+	if (slot->times->node)
+		graph_final(engine, slot, slot->times->node);
+	free(slot->times->spans);
+	free(slot->times->flows);
+	free(slot->times);
+	slot->times = NULL;
+}
+
+void trace_task_event(struct engine *engine, struct slot *slot, enum trace_event event)
+{
+	struct trace_times *times = slot->times;
+	const struct peer *peer;
+
+	if (!engine->trace || (event != TRACE_SUBMITTED && !times))
+		return;
+	switch (event) {
+	case TRACE_SUBMITTED:
+		task_submitted(engine, slot);
+		break;
+	case TRACE_READY:
+		times->ready = now_ns();
+		times->dispatched = 0;
+		break;
+	case TRACE_DISPATCHED:
+		peer = &engine->peers[slot->placed];
+		times->worker = slot->placed;
+		times->pid = __atomic_load_n(&peer->stats->pid, __ATOMIC_RELAXED);
+		times->tid = __atomic_load_n(&peer->now->tid, __ATOMIC_RELAXED);
+		/* The members of a group enter one after the other: the first counts. */
+		if (times->dispatched)
+			break;
+		times->dispatched = now_ns();
+		if (!times->ready)
+			times->ready = times->dispatched;
+		break;
+	case TRACE_RETURNED:
+		times->ready = 0;
+		times->dispatched = 0;
+		break;
+	case TRACE_FINAL:
+		task_final(engine, slot);
+		break;
+	}
+}
+
+void trace_after_event(struct engine *engine, struct slot *slot,
+		       const struct dw_submit_options *options)
+{
+	if (engine->trace && engine->trace->graphs)
+		graph_after(engine, slot, options);
+}
+
+/* A child reads the clock before it looks for a frame: it may have read it just before the dispatch. */
+void trace_span_event(struct engine *engine, struct slot *slot, const struct peer *peer,
+		      uint32_t member, const struct completion *completion)
+{
+	struct trace_times *times = slot->times;
+	struct trace_span span = {
+		.started = completion->started, .ended = completion->ended, .worker = peer->index,
+		.member = member, .attempt = slot->attempts,
+		.failed = completion->state != COMPLETION_DONE,
+	};
+
+	if (!engine->trace || !times)
+		return;
+	span.ready = times->ready;
+	span.dispatched = times->dispatched;
+	span.pid = __atomic_load_n(&peer->stats->pid, __ATOMIC_RELAXED);
+	span.tid = __atomic_load_n(&peer->now->tid, __ATOMIC_RELAXED);
+	if (span.started < span.dispatched)
+		span.started = span.dispatched;
+	if (span.ended < span.started)
+		span.ended = span.started;
+	engine->trace->lanes[peer->index].last_end = span.ended;
+	add_span(times, &span);
+}
+
+static void write_run(struct engine *engine, const struct dw_run *run)
+{
+	struct trace_lines *lines = &engine->trace->json;
+	uint64_t now = now_ns();
+
+	name_self(engine);
+	for (int end = 0; end < 2; end++) {
+		lines_begin(lines);
+		lines_add(lines, "{\"ph\":\"%s\",\"cat\":\"run\",\"name\":\"run %llu\",\"id\":\"0x%llx\","
+			  "\"pid\":%d,\"tid\":%d,", end ? "e" : "b", (unsigned long long)run->serial,
+			  (unsigned long long)run->serial, engine->trace->pid, engine->trace->tid);
+		lines_add_time(lines, "ts", end ? now : run->begun);
+		lines_add(lines, ",\"args\":{\"owner\":");
+		lines_add_string(lines, engine->path);
+		lines_add(lines, ",\"tasks\":%llu,\"error\":%d", (unsigned long long)run->submitted,
+			  -run->error);
+		lines_end(lines, "}},");
+	}
+}
+
+/* What was written lies in the file when nothing runs: a process that is killed then loses nothing. */
+void trace_run_event(struct engine *engine, struct dw_run *run, bool begins)
+{
+	struct trace *trace = engine->trace;
+
+	if (!trace)
+		return;
+	if (begins) {
+		run->serial = ++trace->runs;
+		run->begun = now_ns();
+		return;
+	}
+	graph_run_ended(run);
+	if (trace->json.file)
+		write_run(engine, run);
+	if (!engine->run_count) {
+		lines_flush(&trace->json);
+		lines_flush(&trace->dot);
+	}
 }

@@ -94,26 +94,34 @@ static size_t count_stats(const struct dw_worker *worker)
 	return count;
 }
 
-static void assign_stats(struct dw_worker *worker, struct dw_child_stats **next)
+static void assign_stats(struct dw_worker *worker, struct dw_child_stats **stats,
+			 struct child_now **now)
 {
-	worker->stats = *next;
-	*next += worker->options.subs + worker->options.chip_count + worker->nested_count;
+	uint32_t own = worker->options.subs + worker->options.chip_count + worker->nested_count;
+
+	worker->stats = *stats;
+	worker->now = *now;
+	*stats += own;
+	*now += own;
 	for (uint32_t i = 0; i < worker->nested_count; i++)
-		assign_stats(worker->nested[i], next);
+		assign_stats(worker->nested[i], stats, now);
 }
 
 /* One shared block for the whole tree, so that counters can be read without asking anybody. */
 static int make_stats(struct dw_worker *root)
 {
+	size_t count = count_stats(root);
 	struct dw_child_stats *stats;
+	struct child_now *now;
 	void *memory;
 	int result;
 
-	result = arena_alloc(root->arena, count_stats(root) * sizeof(*stats), &memory);
+	result = arena_alloc(root->arena, count * (sizeof(*stats) + sizeof(*now)), &memory);
 	if (result < 0)
 		return result;
 	stats = memory;
-	assign_stats(root, &stats);
+	now = (struct child_now *)(stats + count);
+	assign_stats(root, &stats, &now);
 	return 0;
 }
 
@@ -145,6 +153,10 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 		.worker_count = worker->child_count,
 		.workers = worker->engine_workers,
 		.worker_stats = worker->stats,
+		.worker_now = worker->now,
+		.self = worker->parent ? &worker->parent->now[worker->parent->options.subs +
+							     worker->id] : NULL,
+		.trace = &worker_root(worker)->trace,
 		.timeout_ns = worker->options.timeout_ns,
 		.heap_timeout_ns = worker->options.heap_timeout_ns,
 		.check_declared = worker->parent && worker->parent->options.check_declared,
@@ -172,6 +184,8 @@ static int prepare(struct dw_worker *worker, struct arena *outer)
 		result = make_children(worker);
 	if (result == 0 && !worker->parent)
 		result = make_stats(worker);
+	if (result == 0 && !worker->parent)
+		result = trace_files_open(&worker->trace);
 	if (result == 0)
 		result = make_links(worker);
 	if (result < 0)
@@ -527,6 +541,14 @@ static void stop_nested(struct dw_worker *worker)
 			worker_stop(worker->children[i].nested, worker_now());
 }
 
+static bool has_threads(const struct dw_worker *worker)
+{
+	for (uint32_t i = 0; worker->children && i < worker->child_count; i++)
+		if (worker->children[i].thread_started)
+			return true;
+	return false;
+}
+
 int worker_stop(struct dw_worker *worker, uint64_t deadline)
 {
 	enum worker_state before;
@@ -552,6 +574,8 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 		engine_stop(worker->engine);
 	spawner_end(worker);
 	stop_nested(worker);
+	if (!worker->parent && !has_threads(worker))
+		trace_files_close(&worker->trace);
 	pthread_mutex_lock(&worker->lock);
 	worker->state = WORKER_CLOSED;
 	pthread_mutex_unlock(&worker->lock);
@@ -568,11 +592,7 @@ static void close_fd(int *fd)
 /* A thread that could not be joined still uses all this: then it stays. */
 void worker_release(struct dw_worker *worker)
 {
-	bool threads = false;
-
-	for (uint32_t i = 0; worker->children && i < worker->child_count; i++)
-		threads = threads || worker->children[i].thread_started;
-	if (threads)
+	if (has_threads(worker))
 		return;
 	for (uint32_t i = 0; worker->options.mode == DW_THREAD && i < worker->nested_count; i++)
 		worker_release(worker->nested[i]);
@@ -598,4 +618,5 @@ void worker_release(struct dw_worker *worker)
 	worker->child_count = 0;
 	worker->arena = NULL;
 	worker->stats = NULL;
+	worker->now = NULL;
 }

@@ -115,6 +115,8 @@ struct dw_worker {
 	struct hub *hub;
 	struct engine *engine;
 	struct dw_child_stats *stats;	/* shared: this Worker's children, then their subtrees */
+	struct child_now *now;		/* shared, the same order: what they do */
+	struct trace_files trace;	/* of the root: DW_TRACE, DW_GRAPH */
 	int spawner_fd;			/* socket, -1 in THREAD mode */
 	int spawner_pidfd;
 	int tree_fd;			/* at its end when spawner and all descendants are gone */

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * DW_GRAPH: what each task depends on, in the language of Graphviz. The engine itself forgets a
+ * task when it ends, and so never sees a dependency on one that was quick; here each run has
+ * a second tensor map whose tasks never end, so that the graph is the same whatever the
+ * timing. Its memory grows with the tasks of a run. One statement per line.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "engine/trace.h"
+
+#define RANGES_SHOWN 4
+
+struct node_range {
+	uint64_t begin, end;
+	uint32_t tensor;
+	uint8_t tag;
+};
+
+struct graph_node {
+	struct slot_head head;		/* first: the map takes it for a slot; always PENDING */
+	struct graph_node *next;
+	dw_task task;
+	struct node_range *ranges;
+	uint32_t range_count;
+	uint64_t consumer;		/* number of the last one that it got an edge to, … */
+	uint32_t at;			/* … among whose edges it has this place */
+	/* While it is being submitted: what it waits for, and why. */
+	struct { struct graph_node *producer; uint8_t reasons; } *edges;
+	uint32_t edge_count, edge_space;
+};
+
+struct graph_run {
+	struct tensor_map *map;
+	struct graph_node *nodes;
+	struct graph_node **by_task;	/* open addressing */
+	uint32_t space, count;
+	dw_task *after;			/* explicit edges of the task that is being submitted */
+	size_t after_count;
+};
+
+/* ------------------------------------------------------------------- nodes */
+
+static struct graph_run *graph_of(struct dw_run *run)
+{
+	struct graph_run *graph = run->graph;
+
+	if (graph)
+		return graph;
+	graph = calloc(1, sizeof(*graph));
+	if (!graph)
+		return NULL;
+	if (tensor_map_create(&graph->map) < 0) {
+		free(graph);
+		return NULL;
+	}
+	run->graph = graph;
+	return graph;
+}
+
+static uint32_t hash(dw_task task, uint32_t space)
+{
+	return (uint32_t)((task * 0x9E3779B97F4A7C15ULL) >> 32) & (space - 1);
+}
+
+static void insert(struct graph_node **table, uint32_t space, struct graph_node *node)
+{
+	uint32_t i = hash(node->task, space);
+
+	while (table[i])
+		i = (i + 1) & (space - 1);
+	table[i] = node;
+}
+
+static bool remember(struct graph_run *graph, struct graph_node *node)
+{
+	if (2 * (graph->count + 1) > graph->space) {
+		uint32_t space = graph->space ? 2 * graph->space : 256;
+		struct graph_node **table = calloc(space, sizeof(*table));
+
+		if (!table)
+			return false;
+		for (struct graph_node *old = graph->nodes; old; old = old->next)
+			insert(table, space, old);
+		free(graph->by_task);
+		graph->by_task = table;
+		graph->space = space;
+	}
+	insert(graph->by_task, graph->space, node);
+	node->next = graph->nodes;
+	graph->nodes = node;
+	graph->count++;
+	return true;
+}
+
+static struct graph_node *find(const struct graph_run *graph, dw_task task)
+{
+	uint32_t i;
+
+	if (!graph->space)
+		return NULL;
+	for (i = hash(task, graph->space); graph->by_task[i]; i = (i + 1) & (graph->space - 1))
+		if (graph->by_task[i]->task == task)
+			return graph->by_task[i];
+	return NULL;
+}
+
+static bool add_ranges(struct graph_node *node, const struct payload *payload)
+{
+	const unsigned char *blob = payload->copy;
+	const struct dw_tensor *tensors = (const struct dw_tensor *)(blob + WIRE_HEADER_BYTES);
+	const uint8_t *tags = payload_tags(payload);
+	struct node_range *grown;
+	uint64_t bytes;
+	int32_t count;
+
+	memcpy(&count, blob, sizeof(count));
+	if (!count)
+		return true;
+	grown = realloc(node->ranges, (node->range_count + (uint32_t)count) * sizeof(*grown));
+	if (!grown)
+		return false;
+	node->ranges = grown;
+	for (int32_t i = 0; i < count; i++)
+		if (tags[i] != DW_NO_DEP && dw_tensor_bytes(&tensors[i], &bytes) == 0 && bytes)
+			grown[node->range_count++] = (struct node_range){
+				tensors[i].data, tensors[i].data + bytes, (uint32_t)i, tags[i] };
+	return true;
+}
+
+static bool find_ranges(struct graph_node *node, const struct slot *slot)
+{
+	if (chip_memory_is_control(slot->callable)) {
+		const struct engine_chip_memory *message = (const void *)slot->storage;
+
+		node->ranges = malloc(sizeof(*node->ranges));
+		if (!node->ranges)
+			return false;
+		node->ranges[node->range_count++] = (struct node_range){
+			message->handle, message->handle + message->bytes, 0, DW_OUTPUT };
+		return true;
+	}
+	if (!(slot->flags & SLOT_GROUP))
+		return add_ranges(node, &slot->payload);
+	for (uint32_t i = 0; i < slot->group->count; i++)
+		if (!add_ranges(node, &slot->group->members[i].payload))
+			return false;
+	return true;
+}
+
+/* ------------------------------------------------------------------- edges */
+
+static void add_edge(struct slot *producer, enum edge_reason reason, void *context)
+{
+	struct graph_node *node = context, *from = (struct graph_node *)producer;
+
+	if (from == node)
+		return;
+	if (from->consumer == node->head.number) {
+		node->edges[from->at].reasons |= (uint8_t)reason;
+		return;
+	}
+	if (node->edge_count == node->edge_space) {
+		uint32_t space = node->edge_space ? 2 * node->edge_space : 4;
+		void *grown = realloc(node->edges, space * sizeof(*node->edges));
+
+		if (!grown)
+			return;
+		node->edges = grown;
+		node->edge_space = space;
+	}
+	from->consumer = node->head.number;
+	from->at = node->edge_count;
+	node->edges[node->edge_count].producer = from;
+	node->edges[node->edge_count++].reasons = (uint8_t)reason;
+}
+
+static bool reads(uint8_t tag)
+{
+	return tag == DW_INPUT || tag == DW_INOUT;
+}
+
+static bool writes(uint8_t tag)
+{
+	return tag != DW_INPUT;
+}
+
+static void access_all(struct graph_run *graph, struct graph_node *node, bool reading)
+{
+	struct task_ref ref = { (struct slot *)node, 0 };
+	uint64_t poison = 0;
+
+	for (uint32_t i = 0; i < node->range_count; i++)
+		if (reads(node->ranges[i].tag) == reading)
+			tensor_map_access(graph->map, node->ranges[i].begin, node->ranges[i].end,
+					  (enum dw_tag)node->ranges[i].tag, ref, add_edge, node,
+					  &poison);
+}
+
+static bool explains(enum edge_reason reason, uint8_t producer, uint8_t consumer)
+{
+	switch (reason) {
+	case EDGE_RAW: return writes(producer) && reads(consumer);
+	case EDGE_WAR: return reads(producer) && writes(consumer);
+	case EDGE_WAW: return writes(producer) && writes(consumer);
+	case EDGE_EXPLICIT: break;
+	}
+	return false;
+}
+
+/* "RAW tensor 1 [0x7f…, 0x7f…)" for each place where the two meet. */
+static void add_reason(struct trace_lines *lines, const struct graph_node *from,
+		       const struct graph_node *to, enum edge_reason reason, const char *name)
+{
+	uint32_t shown = 0;
+
+	lines_add(lines, "%s", name);
+	for (uint32_t i = 0; i < to->range_count; i++) {
+		for (uint32_t j = 0; j < from->range_count; j++) {
+			const struct node_range *a = &from->ranges[j], *b = &to->ranges[i];
+			uint64_t begin = a->begin > b->begin ? a->begin : b->begin;
+			uint64_t end = a->end < b->end ? a->end : b->end;
+
+			if (begin >= end || !explains(reason, a->tag, b->tag))
+				continue;
+			if (shown++ == RANGES_SHOWN) {
+				lines_add(lines, " ...");
+				return;
+			}
+			lines_add(lines, "%s tensor %u [%#llx, %#llx)", shown > 1 ? "," : "",
+				  b->tensor, (unsigned long long)begin, (unsigned long long)end);
+		}
+	}
+}
+
+static void add_name(struct trace_lines *lines, const struct trace *trace, const struct dw_run *run,
+		     const struct graph_node *node)
+{
+	lines_add(lines, "\"%d.%llu.%llu\"", trace->pid, (unsigned long long)run->serial,
+		  (unsigned long long)node->head.number);
+}
+
+static void write_edge(struct engine *engine, struct slot *slot, const struct graph_node *from,
+		       const struct graph_node *to, uint8_t reasons)
+{
+	static const struct { enum edge_reason reason; const char *name; } all[] = {
+		{ EDGE_RAW, "RAW" }, { EDGE_WAR, "WAR" }, { EDGE_WAW, "WAW" },
+		{ EDGE_EXPLICIT, "explicit" },
+	};
+	struct trace_lines *lines = &engine->trace->dot;
+	bool any = false;
+
+	lines_begin(lines);
+	add_name(lines, engine->trace, slot->run, from);
+	lines_add(lines, " -> ");
+	add_name(lines, engine->trace, slot->run, to);
+	lines_add(lines, " [label=\"");
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (!(reasons & all[i].reason))
+			continue;
+		lines_add(lines, "%s", any ? "\\n" : "");
+		add_reason(lines, from, to, all[i].reason, all[i].name);
+		any = true;
+	}
+	lines_add(lines, "\"%s", reasons & (EDGE_RAW | EDGE_EXPLICIT) ? "" : ", style=dashed");
+	lines_end(lines, "];");
+}
+
+/* ----------------------------------------------------------------- interface */
+
+void graph_after(struct engine *engine, struct slot *slot, const struct dw_submit_options *options)
+{
+	struct graph_run *graph = graph_of(slot->run);
+	dw_task *after;
+
+	(void)engine;
+	if (!graph)
+		return;
+	after = realloc(graph->after, options->after_count * sizeof(*after));
+	if (!after)
+		return;
+	memcpy(after, options->after, options->after_count * sizeof(*after));
+	graph->after = after;
+	graph->after_count = options->after_count;
+}
+
+struct graph_node *graph_submitted(struct engine *engine, struct slot *slot)
+{
+	struct graph_run *graph = graph_of(slot->run);
+	struct graph_node *node = graph ? calloc(1, sizeof(*node)) : NULL;
+
+	if (!node)
+		return NULL;
+	node->head.state = TASK_PENDING;
+	node->head.number = slot->head.number;
+	node->task = slot_id(slot);
+	if (!find_ranges(node, slot) || !remember(graph, node)) {
+		free(node->ranges);
+		free(node);
+		return NULL;
+	}
+	access_all(graph, node, true);
+	access_all(graph, node, false);
+	for (size_t i = 0; i < graph->after_count; i++) {
+		struct graph_node *producer = find(graph, graph->after[i]);
+
+		if (producer)
+			add_edge((struct slot *)producer, EDGE_EXPLICIT, node);
+	}
+	graph->after_count = 0;
+	for (uint32_t i = 0; i < node->edge_count; i++)
+		write_edge(engine, slot, node->edges[i].producer, node, node->edges[i].reasons);
+	free(node->edges);
+	node->edges = NULL;
+	return node;
+}
+
+void graph_final(struct engine *engine, const struct slot *slot, struct graph_node *node)
+{
+	static const struct { const char *name, *colour; } states[] = {
+		[TASK_DONE] = { "done", "palegreen" }, [TASK_FAILED] = { "failed", "tomato" },
+		[TASK_SKIPPED] = { "skipped", "lightgrey" },
+	};
+	struct trace_lines *lines = &engine->trace->dot;
+	unsigned long long run = (unsigned long long)slot->run->serial;
+
+	lines_begin(lines);
+	lines_add(lines, "subgraph \"cluster_%d.%llu\" { label=\"", engine->trace->pid, run);
+	lines_add_text(lines, engine->path);
+	lines_add(lines, " run %llu\"; ", run);
+	add_name(lines, engine->trace, slot->run, node);
+	lines_add(lines, " [label=\"%llu ", (unsigned long long)slot->head.number);
+	lines_add_text(lines, slot->name ? slot->name : slot->callable->name);
+	if (slot->flags & SLOT_GROUP)
+		lines_add(lines, "\\ngroup of %u", slot->group->count);
+	lines_add(lines, "\\n%s\", style=filled, fillcolor=%s", states[slot->head.state].name,
+		  states[slot->head.state].colour);
+	lines_end(lines, "]; };");
+}
+
+void graph_run_ended(struct dw_run *run)
+{
+	struct graph_run *graph = run->graph;
+	struct graph_node *node;
+
+	if (!graph)
+		return;
+	while ((node = graph->nodes)) {
+		graph->nodes = node->next;
+		free(node->ranges);
+		free(node);
+	}
+	tensor_map_destroy(graph->map);
+	free(graph->by_task);
+	free(graph->after);
+	free(graph);
+	run->graph = NULL;
+}
+
+void graph_forget(struct dw_run *run, uint64_t begin, uint64_t end)
+{
+	tensor_map_forget(run->graph->map, begin, end);
+}

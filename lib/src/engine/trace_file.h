@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * A file of whole lines into which all processes of a tree write: that of DW_TRACE
+ * or of DW_GRAPH. The root opens it before its first fork and closes it when nobody else is
+ * left; who writes appends whole lines with one write().
+ *
+ * Invariant: after the close every line but the first and the last ends with `end` and is
+ * balanced. A process that was killed in the middle of a write leaves a torn line; the owner
+ * sees that a writer has not said goodbye, looks for such lines, and makes blanks of them.
+ */
+#ifndef DW_ENGINE_TRACE_FILE_H
+#define DW_ENGINE_TRACE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct trace_file;
+
+/*
+ * `variable` says which file: its value is the path. 0 with *file NULL when it is not
+ * set. A path that another tree is writing to gets ".PID" before its last dot, that of this
+ * process's tree number N from the second on ".N".
+ */
+int trace_file_open(const char *variable, const char *first_line, const char *last_line, char end,
+		    struct trace_file **file);
+/* By the process that opened it. NULL is fine. */
+void trace_file_close(struct trace_file *file);
+
+/* Around a writer's life: a Worker's engine, in whatever process. */
+void trace_file_join(struct trace_file *file);
+void trace_file_leave(struct trace_file *file);
+
+/*
+ * What one writer has not written yet; the engine's lock guards it. A line is made of
+ * lines_begin(), any of the others, lines_end(); a line has at most LINE_BYTES, what is more is cut.
+ */
+#define LINE_BYTES 8192
+#define LINES_BYTES (8 * LINE_BYTES)
+
+struct trace_lines {
+	struct trace_file *file;	/* NULL: nothing is kept */
+	size_t used, stop;		/* stop: where this line has to end */
+	char text[LINES_BYTES];
+};
+
+void lines_begin(struct trace_lines *lines);
+void lines_add(struct trace_lines *lines, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* A name, as a JSON string (DOT takes it too), quotes included; cut after 200 bytes. */
+void lines_add_string(struct trace_lines *lines, const char *text);
+/* Its inside only. */
+void lines_add_text(struct trace_lines *lines, const char *text);
+/* Nanoseconds as microseconds with three decimals. */
+void lines_add_time(struct trace_lines *lines, const char *key, uint64_t ns);
+void lines_end(struct trace_lines *lines, const char *end);
+void lines_flush(struct trace_lines *lines);
+
+#endif
