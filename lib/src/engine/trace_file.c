@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -37,13 +38,20 @@ struct trace_file {
 
 /* ------------------------------------------------------------------ names */
 
-/* Trees of this process that wrote to this variable's file. */
-static uint32_t tree_number(const char *variable)
+/* Trees of this process that wrote to this path, this one included. */
+static uint32_t tree_number(const char *variable, const char *wanted)
 {
-	static _Atomic uint32_t traces, graphs;
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct { char path[PATH_MAX]; uint32_t trees; } last[2];
+	uint32_t i = strcmp(variable, "DW_TRACE") != 0, number;
 
-	return 1 + atomic_fetch_add_explicit(strcmp(variable, "DW_TRACE") ? &graphs : &traces, 1,
-					     memory_order_relaxed);
+	pthread_mutex_lock(&lock);
+	if (strcmp(last[i].path, wanted) != 0)
+		last[i].trees = 0;
+	snprintf(last[i].path, sizeof(last[i].path), "%s", wanted);
+	number = ++last[i].trees;
+	pthread_mutex_unlock(&lock);
+	return number;
 }
 
 /* "a/b.json" with ".2" or ".4711.2" before the last dot of its last part. */
@@ -82,7 +90,7 @@ static int open_path(struct trace_file *file)
 
 static int open_some_path(struct trace_file *file, const char *wanted)
 {
-	uint32_t number = tree_number(file->variable);
+	uint32_t number = tree_number(file->variable, wanted);
 	int result = make_path(file->path, wanted, number, false);
 
 	if (result == 0)
