@@ -14,6 +14,8 @@ static const struct verb {
 	const char *summary;
 } verbs[] = {
 	{ "run", verb_run, "build a hierarchy and run a job on it" },
+	{ "list", verb_list, "the trees on this machine" },
+	{ "top", verb_top, "what they do, and what is stuck" },
 	{ "info", verb_info, "versions, provider, limits, drivers" },
 	{ "chips", verb_chips, "chip drivers, their devices and properties" },
 	{ "image", verb_image, "make an image for a chip driver" },

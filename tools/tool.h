@@ -22,6 +22,8 @@ int verb_run(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
 int verb_chips(int argc, char **argv);
+int verb_list(int argc, char **argv);
+int verb_top(int argc, char **argv);
 int verb_image(int argc, char **argv);
 
 /* "distworker VERB: text\n" on stderr. Returns `status`. */

@@ -20,6 +20,7 @@
  *   dw_submit*, dw_alloc, dw_scope_*                     the thread that runs the orchestration
  *                                                        function to which the dw_orch was given
  *   dw_buffer_*, dw_callable_*, dw_worker_stats          any thread
+ *   dw_worker_report, dw_tree_*                          any thread, one dw_tree at a time
  *   dw_task_cancelled, dw_task_fail                      the thread that runs the callable
  *
  * Fork. Handles belong to the process that created them. After fork() a child
@@ -409,6 +410,66 @@ struct dw_engine_stats {
 	uint32_t provider;		/* enum dw_provider that is in use */
 };
 DW_API int dw_worker_engine_stats(struct dw_worker *worker, struct dw_engine_stats *stats);
+
+/*
+ * A tree of this machine, seen from any process that the kernel lets look into the root's
+ * /proc/PID/fd: one's own, and root. Nobody in the tree is asked, stopped, or woken; numbers
+ * that belong together may be a moment apart. Times are CLOCK_MONOTONIC, ns.
+ */
+struct dw_tree;
+
+/* Tree `index` (from 0) of process `pid`. -ENOENT: there is none; -EACCES; -EPROTO: of another version. */
+DW_API int dw_tree_open(int32_t pid, uint32_t index, struct dw_tree **tree);
+DW_API void dw_tree_close(struct dw_tree *tree);
+
+struct dw_tree_info {
+	size_t size;
+	int32_t pid;			/* of the root */
+	uint32_t worker_count;		/* Workers: the root, and those below it */
+	uint32_t child_count;		/* all children: sub workers, chips, nested Workers */
+	uint64_t started_ns;
+};
+DW_API int dw_tree_info(const struct dw_tree *tree, struct dw_tree_info *info);
+
+enum dw_blocked { DW_BLOCKED_NOT = 0, DW_BLOCKED_WINDOW = 1, DW_BLOCKED_HEAP = 2 };
+
+/* A Worker of a tree; 0 is the root. */
+struct dw_tree_worker {
+	size_t size;
+	char path[96];
+	uint32_t level;
+	int32_t pid;			/* of the process that its Orchestrators run in */
+	uint32_t up;			/* 1: initialised, not closed, and alive */
+	uint32_t first_child, child_count;	/* its children: numbers for dw_tree_child() */
+	uint32_t runs;			/* in flight */
+	uint32_t blocked;		/* enum dw_blocked: what an orchestration function waits for */
+	uint64_t blocked_since_ns;
+	uint64_t heap_bytes;		/* all rings; in use: engine.heap_used */
+	struct dw_engine_stats engine;	/* the wake-ups are those of its children */
+};
+DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker);
+
+/* A child of a Worker of a tree. */
+struct dw_tree_child {
+	size_t size;
+	struct dw_child_stats stats;
+	int32_t tid;			/* of the thread that serves its mailbox */
+	uint32_t queued;		/* tasks in its ring, the one that runs included */
+	uint32_t busy;			/* 1: in a callable */
+	uint64_t since_ns;		/* when that began, or when it began to wait */
+	char callable[40];		/* what it runs, or ran last */
+	char cause[96];			/* of its last death; "": it never died */
+};
+DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child);
+
+/*
+ * The state of the tree for people: a line for each Worker and each child, and what is stuck:
+ * tasks that run for longer than `stuck_ns` (0: 10 s), submitters that wait, tasks for which nobody works.
+ * *bytes in: space of `text`; out: what the whole text needs, its end included (more than there was: it is cut).
+ */
+DW_API int dw_tree_report(const struct dw_tree *tree, uint64_t stuck_ns, char *text, size_t *bytes);
+/* The same of one's own tree, at any time after init and from any thread, also while it hangs. */
+DW_API int dw_worker_report(struct dw_worker *worker, uint64_t stuck_ns, char *text, size_t *bytes);
 
 /* What `distworker info` and `doctor` print: why the module is or is not used. */
 struct dw_provider_info {

@@ -135,6 +135,9 @@ static int create_parts(struct engine *engine, const struct engine_options *opti
 	}
 	result = heap_create(engine->arena, &engine->heap);
 	if (result == 0)
+		heap_show(engine->heap, &engine->now->stats.heap_used,
+			  &engine->now->stats.heap_peak);
+	if (result == 0)
 		heap_on_release(engine->heap, forget_block, engine);
 	return result;
 }
@@ -148,12 +151,16 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	if (!made)
 		return error_set(-ENOMEM, "%s: no memory for its engine", options->path);
 	memset(made, 0, sizeof(*made));
+	made->now = options->now ? options->now : &made->own_now;
+	/* One that takes a dead one's place counts from the beginning. */
+	memset(made->now, 0, sizeof(*made->now));
 	made->hub = options->worker_count ? options->hub : NULL;
 	made->arena = options->arena;
 	made->outer_arena = options->outer_arena;
 	made->worker_count = options->worker_count;
 	made->words = (options->worker_count + 63) / 64;
 	made->depth = made->hub ? hub_depth(made->hub) : 1;
+	made->now->stats.provider = made->hub ? hub_provider(made->hub) : DW_PROVIDER_AUTO;
 	made->payload = made->hub ? hub_frame_payload(made->hub) : 0;
 	made->timeout_ns = options->timeout_ns;
 	made->heap_timeout_ns = options->heap_timeout_ns ? options->heap_timeout_ns : 10000000000ULL;
@@ -393,7 +400,7 @@ void engine_worker_up(struct engine *engine, uint32_t worker)
 		if (peer->state == PEER_DEAD)
 			pool->usable++;
 		if (peer->state == PEER_RETURNING || peer->state == PEER_DEAD)
-			stat_add(&engine->stats.restarts, 1);
+			stat_add(&engine->now->stats.restarts, 1);
 		pool->up++;
 		peer->state = PEER_UP;
 		peer->mad = false;
@@ -558,9 +565,7 @@ void engine_stats(struct engine *engine, struct dw_engine_stats *stats)
 	struct hub_counters counters = { 0 };
 
 	lock_take(&engine->lock);
-	now = engine->stats;
-	now.heap_used = heap_used(engine->heap);
-	now.heap_peak = heap_peak(engine->heap);
+	now = engine->now->stats;
 	if (engine->hub)
 		hub_counters(engine->hub, &counters);
 	lock_give(&engine->lock);

@@ -122,15 +122,27 @@ int callable_each(int (*visit)(struct callable *callable, void *context), void *
 struct engine;
 
 /*
- * What a child does at this moment, in shared memory: the child writes it, anybody may read
- * values that do not quite belong together.
+ * What a child and a Worker do at this moment, in shared memory: anybody may read values that do not
+ * quite belong together. Times are CLOCK_MONOTONIC, ns.
  */
 struct child_now {
-	int32_t tid;			/* of the thread that serves the mailbox */
-	uint32_t busy;			/* 1: in a callable */
-	uint64_t since;			/* CLOCK_MONOTONIC, ns: that it works, or that it waits */
+	/* Written by the child. */
+	uint64_t since;			/* that it works, or that it waits */
 	uint64_t callable;		/* handle of what it runs, or ran last … */
-	char name[48];			/* … and its name */
+	char name[40];			/* … and its name */
+	uint32_t busy;			/* 1: in a callable */
+	int32_t tid;			/* of the thread that serves the mailbox */
+	/* Written by its parent's engine. */
+	uint32_t in_ring __attribute__((aligned(64)));	/* frames that were not harvested */
+} __attribute__((aligned(64)));
+
+enum blocked { BLOCKED_NOT = 0, BLOCKED_WINDOW = 1, BLOCKED_HEAP = 2 };
+
+struct engine_now {
+	struct dw_engine_stats stats;
+	uint64_t blocked_since;
+	uint32_t blocked;		/* enum blocked: what a submitter waits for */
+	uint32_t runs;			/* in flight */
 };
 
 /* The files of DW_TRACE and DW_GRAPH, one each for a whole tree; NULL where they are not wanted. */
@@ -174,6 +186,7 @@ struct engine_options {
 	/* Shared memory, one entry per worker: the engine keeps the counters (tasks_*, busy_ns, wakes) in it. */
 	struct dw_child_stats *worker_stats;
 	struct child_now *worker_now;		/* the same for what they do now; NULL: nobody tells */
+	struct engine_now *now;			/* this Worker's own; NULL: nobody looks */
 	const struct child_now *self;		/* of this Worker in its parent; NULL: it is the root */
 	const struct trace_files *trace;
 	uint64_t timeout_ns, heap_timeout_ns;

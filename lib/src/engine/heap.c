@@ -36,7 +36,8 @@ struct slab {
 
 struct heap {
 	struct ring rings[HEAP_RINGS];
-	uint64_t used, peak;
+	uint64_t own_used, own_peak;
+	uint64_t *used, *peak;		/* where others may look at them */
 	struct heap_block *unused;
 	struct slab *slabs;
 	void (*release)(struct dw_run *run, uint64_t begin, uint64_t end, void *context);
@@ -49,6 +50,8 @@ int heap_create(struct arena *arena, struct heap **heap)
 
 	if (!made)
 		return error_set(-ENOMEM, "no memory for a heap");
+	made->used = &made->own_used;
+	made->peak = &made->own_peak;
 	for (uint32_t i = 0; i < HEAP_RINGS; i++) {
 		struct ring *ring = &made->rings[i];
 
@@ -70,6 +73,12 @@ void heap_destroy(struct heap *heap)
 		free(slab);
 	}
 	free(heap);
+}
+
+void heap_show(struct heap *heap, uint64_t *used, uint64_t *peak)
+{
+	heap->used = used;
+	heap->peak = peak;
 }
 
 void heap_on_release(struct heap *heap, void (*release)(struct dw_run *run, uint64_t begin,
@@ -128,7 +137,7 @@ static bool ring_reclaim(struct heap *heap, struct ring *ring)
 		ring->first->skipped = 0;
 		ring->tail = ring->first->begin;
 	}
-	heap->used -= used - ring->used;
+	__atomic_store_n(heap->used, *heap->used - (used - ring->used), __ATOMIC_RELAXED);
 	return ring->used != used;
 }
 
@@ -237,9 +246,9 @@ int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t 
 	}
 	ring->head = begin + bytes;
 	ring->used += skipped + bytes;
-	heap->used += skipped + bytes;
-	if (heap->used > heap->peak)
-		heap->peak = heap->used;
+	__atomic_store_n(heap->used, *heap->used + skipped + bytes, __ATOMIC_RELAXED);
+	if (*heap->used > *heap->peak)
+		__atomic_store_n(heap->peak, *heap->used, __ATOMIC_RELAXED);
 	scope->blocks++;
 	scope->bytes += bytes;
 	*address = ring->base + begin;
@@ -263,10 +272,10 @@ void heap_tail(const struct heap *heap, const struct scope *scope, struct heap_t
 
 uint64_t heap_used(const struct heap *heap)
 {
-	return heap->used;
+	return *heap->used;
 }
 
 uint64_t heap_peak(const struct heap *heap)
 {
-	return heap->peak;
+	return *heap->peak;
 }

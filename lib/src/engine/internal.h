@@ -264,7 +264,7 @@ struct peer {
 	char *cause;			/* of its last death */
 	int error;			/* of the tasks that it had started then */
 	struct dw_child_stats *stats, own_stats;
-	const struct child_now *now;
+	struct child_now *now;
 	struct child_now own_now;
 };
 
@@ -433,7 +433,7 @@ struct engine {
 	bool check_declared;
 	const struct engine_ops *ops;
 	void *ops_context;
-	struct dw_engine_stats stats;
+	struct engine_now *now, own_now;
 	struct trace *trace;		/* NULL unless traced */
 };
 

@@ -231,6 +231,19 @@ static int cancelled(const struct dw_run *run)
 	return error_set(-ECANCELED, "the run was cancelled: %s", run->text);
 }
 
+/* A submitter that waits says so, to whoever looks. */
+static int wait_blocked(struct engine *engine, struct waiter *waiter, enum blocked why,
+			uint64_t deadline_ns)
+{
+	int result;
+
+	__atomic_store_n(&engine->now->blocked_since, now_ns(), __ATOMIC_RELAXED);
+	__atomic_store_n(&engine->now->blocked, why, __ATOMIC_RELAXED);
+	result = wait_locked(engine, waiter, deadline_ns);
+	__atomic_store_n(&engine->now->blocked, BLOCKED_NOT, __ATOMIC_RELAXED);
+	return result;
+}
+
 int orch_wait_for_window_locked(struct dw_orch *orch)
 {
 	struct dw_run *run = orch->run;
@@ -238,7 +251,7 @@ int orch_wait_for_window_locked(struct dw_orch *orch)
 	if (UNLIKELY(run->submitted - run->finished >= WINDOW_TASKS)) {
 		struct waiter waiter = { .ready = window_open, .engine = run->engine, .run = run };
 
-		wait_locked(run->engine, &waiter, NEVER);
+		wait_blocked(run->engine, &waiter, BLOCKED_WINDOW, NEVER);
 	}
 	return UNLIKELY(run->cancelled) ? cancelled(run) : 0;
 }
@@ -307,7 +320,8 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 			return heap_deadlock(bytes, &tail);
 		if (tail.scope)
 			want_scope(engine, tail.scope);
-		if (wait_locked(engine, &waiter, now_ns() + engine->heap_timeout_ns) < 0) {
+		if (wait_blocked(engine, &waiter, BLOCKED_HEAP,
+				 now_ns() + engine->heap_timeout_ns) < 0) {
 			heap_tail(engine->heap, orch->scope, &tail);
 			return heap_timed_out(engine, bytes, &tail);
 		}
@@ -531,7 +545,7 @@ void slot_enter(struct slot *slot)
 	__atomic_store_n(&run->submitted, run->submitted + 1, __ATOMIC_RELAXED);
 	slot->head.number = run->submitted;
 	scope_get(slot->scope);
-	stat_add(&run->engine->stats.submitted, 1);
+	stat_add(&run->engine->now->stats.submitted, 1);
 }
 
 struct submission {

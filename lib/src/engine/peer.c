@@ -51,6 +51,7 @@ void peer_update(struct engine *engine, struct peer *peer)
 	struct pool *pool = &engine->pools[peer->pool];
 	uint32_t outstanding = peer_outstanding(peer);
 
+	__atomic_store_n(&peer->now->in_ring, outstanding, __ATOMIC_RELAXED);
 	if (peer_has_room(engine, peer) && !peer->reserved)
 		bit_set(pool->open, peer->index);
 	else
@@ -574,7 +575,7 @@ void engine_worker_lost_locked(struct engine *engine, struct peer *peer, bool re
 	if (was_usable && !returns)
 		pool->usable--;
 	if (was_up)
-		stat_add(&engine->stats.deaths, 1);
+		stat_add(&engine->now->stats.deaths, 1);
 	fail_entries(engine, peer, cause);
 	controls_fail(engine, peer, cause);
 	peer->unpublished = 0;

@@ -38,6 +38,12 @@ static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struc
 	return run;
 }
 
+static void runs_count(struct engine *engine, int change)
+{
+	engine->run_count += (uint32_t)change;
+	__atomic_store_n(&engine->now->runs, engine->run_count, __ATOMIC_RELAXED);
+}
+
 /* Enters it into the engine. On an error the caller frees it. */
 static int run_begin(struct engine *engine, struct dw_run *run)
 {
@@ -61,7 +67,7 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 		if (run->next)
 			run->next->previous = run;
 		engine->runs = run;
-		engine->run_count++;
+		runs_count(engine, 1);
 		trace_run(engine, run, true);
 		if (run->timeout_ns) {
 			run->deadline = now_ns() + run->timeout_ns;
@@ -172,7 +178,7 @@ static void run_execute(struct dw_run *run)
 		engine->runs = run->next;
 	if (run->next)
 		run->next->previous = run->previous;
-	engine->run_count--;
+	runs_count(engine, -1);
 	trace_run(engine, run, false);
 	map = run->map;
 	run->map = NULL;
@@ -254,7 +260,7 @@ static void run_abandon(struct engine *engine, struct dw_run *run)
 		engine->runs = run->next;
 	if (run->next)
 		run->next->previous = run->previous;
-	engine->run_count--;
+	runs_count(engine, -1);
 	trace_run(engine, run, false);
 	waiters_settle(engine);
 	engine_unlock_and_wake(engine);

@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 #include "task/running.h"
+#include "worker/board.h"
 #include "worker/chip_loop.h"
 #include "worker/child.h"
 #include "worker/placement.h"
@@ -72,6 +73,8 @@ static void run_task(struct child *child, struct endpoint *endpoint, struct fram
 	if (result == 0)
 		result = callable_get(frame->callable, &callable);
 	if (result == 0)
+		child_works(child, callable, started);
+	if (result == 0)
 		result = child->kind == DW_CHILD_WORKER ?
 			 call_orchestration(child->nested, callable, &args, frame) :
 			 call_function(callable, &args, &frame->cancel);
@@ -110,6 +113,7 @@ static void serve(struct child *child, struct endpoint *endpoint)
 			}
 			started = worker_now();
 		}
+		child_waits(child, started);
 		result = endpoint_wait(endpoint);
 		if (result == -ESHUTDOWN || result == -EOWNERDEAD)
 			return;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "chip/chip.h"
+#include "worker/board.h"
 #include "worker/child.h"
 #include "worker/chip_loop.h"
 
@@ -136,12 +137,16 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 {
 	void *blob = frame->args ? (void *)(uintptr_t)frame->args : (void *)(frame + 1);
 	uint64_t now = worker_now();
+	struct callable *callable;
 	struct dw_args args;
 	int result;
 
 	result = wire_decode(blob, frame->args_bytes, &args);
 	if (result == 0)
 		result = check_places(loop, &args);
+	if (result == 0 && !chip_in_flight(loop->chip) &&
+	    callable_get(frame->callable, &callable) == 0)
+		child_works(loop->child, callable, now);
 	if (result == 0)
 		result = chip_submit(loop->chip, frame->callable, &args, &frame->config, number,
 				     (const volatile uint32_t *)&frame->cancel);
@@ -151,6 +156,8 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 		hold(loop, frame, number);
 	else if (result < 0)
 		endpoint_complete(loop->endpoint, number, result, error_text(), now, worker_now());
+	if (result < 0 && !chip_in_flight(loop->chip))
+		child_waits(loop->child, now);
 }
 
 /* What does not overlap with calls in flight: control frames, and calls that were refused. */
@@ -199,12 +206,14 @@ static bool collect(struct chip_loop *loop)
 {
 	struct chip_completion completion;
 	bool any = false;
+	uint64_t ended = 0;
 	int result;
 
 	while ((result = chip_collect(loop->chip, &completion)) == 1) {
 		endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
 				  completion.status ? completion.text : NULL, completion.started,
 				  completion.ended);
+		ended = completion.ended;
 		any = true;
 		if (chip_lost(loop->chip)) {
 			note_broken(loop, completion.status);
@@ -213,6 +222,11 @@ static bool collect(struct chip_loop *loop)
 	}
 	if (result < 0)
 		note_broken(loop, result);
+	if (any && !chip_in_flight(loop->chip))
+		child_waits(loop->child, ended);
+	else if (any)
+		__atomic_store_n(&loop->child->owner->now[loop->child->index].since, ended,
+				 __ATOMIC_RELAXED);
 	return any;
 }
 

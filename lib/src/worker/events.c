@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
+#include "worker/board.h"
 #include "worker/spawner.h"
 
 /* What needs the engine's lock. */
@@ -180,6 +181,7 @@ static void on_dead(struct child *child, const char *cause)
 		child_failed(child, -EOWNERDEAD, full);
 	}
 	__atomic_store_n(&worker->stats[child->index].alive, 0, __ATOMIC_RELAXED);
+	board_death(worker, child->index, text);
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
 	/* One that served has no error but of its device, and says so before it goes. */
 	engine_worker_dead(worker->engine, child->index, returns,

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include "worker/board.h"
 #include "worker/spawner.h"
 
 #define KILL_NS 2000000000ULL
@@ -85,46 +86,6 @@ static int make_links(struct dw_worker *worker)
 	return 0;
 }
 
-static size_t count_stats(const struct dw_worker *worker)
-{
-	size_t count = worker->options.subs + worker->options.chip_count + worker->nested_count;
-
-	for (uint32_t i = 0; i < worker->nested_count; i++)
-		count += count_stats(worker->nested[i]);
-	return count;
-}
-
-static void assign_stats(struct dw_worker *worker, struct dw_child_stats **stats,
-			 struct child_now **now)
-{
-	uint32_t own = worker->options.subs + worker->options.chip_count + worker->nested_count;
-
-	worker->stats = *stats;
-	worker->now = *now;
-	*stats += own;
-	*now += own;
-	for (uint32_t i = 0; i < worker->nested_count; i++)
-		assign_stats(worker->nested[i], stats, now);
-}
-
-/* One shared block for the whole tree, so that counters can be read without asking anybody. */
-static int make_stats(struct dw_worker *root)
-{
-	size_t count = count_stats(root);
-	struct dw_child_stats *stats;
-	struct child_now *now;
-	void *memory;
-	int result;
-
-	result = arena_alloc(root->arena, count * (sizeof(*stats) + sizeof(*now)), &memory);
-	if (result < 0)
-		return result;
-	stats = memory;
-	now = (struct child_now *)(stats + count);
-	assign_stats(root, &stats, &now);
-	return 0;
-}
-
 static void fill_stats(struct dw_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->child_count; i++) {
@@ -154,6 +115,7 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 		.workers = worker->engine_workers,
 		.worker_stats = worker->stats,
 		.worker_now = worker->now,
+		.now = &worker->board->now,
 		.self = worker->parent ? &worker->parent->now[worker->parent->options.subs +
 							     worker->id] : NULL,
 		.trace = &worker_root(worker)->trace,
@@ -183,7 +145,7 @@ static int prepare(struct dw_worker *worker, struct arena *outer)
 	if (result == 0)
 		result = make_children(worker);
 	if (result == 0 && !worker->parent)
-		result = make_stats(worker);
+		result = board_create(worker);
 	if (result == 0 && !worker->parent)
 		result = trace_files_open(&worker->trace);
 	if (result == 0)
@@ -391,6 +353,7 @@ int worker_start(struct dw_worker *worker)
 		worker_release(worker);
 		return error_set(result, "%s", text);
 	}
+	board_up(worker, true);
 	arena_seal(worker->arena);
 	hub_forks_done(worker->hub);
 	return 0;
@@ -561,6 +524,7 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 	pthread_mutex_unlock(&worker->lock);
 	if (before != WORKER_STARTING && before != WORKER_UP)
 		return 0;
+	board_up(worker, false);
 
 	if (worker->engine) {
 		drained = engine_drain(worker->engine, deadline);
@@ -617,6 +581,6 @@ void worker_release(struct dw_worker *worker)
 	worker->engine_workers = NULL;
 	worker->child_count = 0;
 	worker->arena = NULL;
-	worker->stats = NULL;
-	worker->now = NULL;
+	if (!worker->parent)
+		board_destroy(worker);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Reading the tree's counters. They lie in one block of the root's arena; each
+ * Reading the tree's counters. They lie on the tree's board; each
  * Worker's engine writes the entries of its own children with plain stores, so a reader sees
  * values that are at most a moment old and asks nobody.
  */
@@ -23,7 +23,7 @@ static uint64_t cpu_of(pid_t pid)
 	((to)->field = __atomic_load_n(&(from)->field, __ATOMIC_RELAXED))
 
 /* What was written once before the forks, and counters that their owners go on writing. */
-static void copy_one(struct dw_child_stats *to, const struct dw_child_stats *from)
+void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from)
 {
 	memset(to, 0, sizeof(*to));
 	memcpy(to->path, from->path, sizeof(to->path));
@@ -37,6 +37,8 @@ static void copy_one(struct dw_child_stats *to, const struct dw_child_stats *fro
 	LOAD(to, from, busy_ns);
 	LOAD(to, from, wakes);
 	LOAD(to, from, sleeps);
+	if (to->alive)
+		to->cpu_ns = cpu_of(to->pid);
 }
 
 static size_t copy_stats(const struct dw_worker *worker, struct dw_child_stats *stats, size_t space,
@@ -47,9 +49,7 @@ static size_t copy_stats(const struct dw_worker *worker, struct dw_child_stats *
 	for (uint32_t i = 0; i < own; i++, at++) {
 		if (at >= space)
 			continue;
-		copy_one(&stats[at], &worker->stats[i]);
-		if (stats[at].alive)
-			stats[at].cpu_ns = cpu_of(stats[at].pid);
+		stats_copy(&stats[at], &worker->stats[i]);
 	}
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		at = copy_stats(worker->nested[i], stats, space, at);

@@ -114,8 +114,13 @@ struct dw_worker {
 	struct arena *arena;
 	struct hub *hub;
 	struct engine *engine;
-	struct dw_child_stats *stats;	/* shared: this Worker's children, then their subtrees */
-	struct child_now *now;		/* shared, the same order: what they do */
+	/* Places on the board: this Worker's own, and those of its children. */
+	struct board_worker *board;
+	struct board_child *board_children;
+	struct dw_child_stats *stats;
+	struct child_now *now;
+	struct board *board_memory;	/* of the root: all of it */
+	int board_fd;			/* of the root: -1: nobody sees it from outside */
 	struct trace_files trace;	/* of the root: DW_TRACE, DW_GRAPH */
 	int spawner_fd;			/* socket, -1 in THREAD mode */
 	int spawner_pidfd;
@@ -173,6 +178,9 @@ void death_describe(struct child *child, int status, char *text, size_t space);
 bool death_is_loop(struct child *child, const char *cause);
 /* Appends "; given up after …" with the deaths before. */
 void death_history(const struct child *child, char *text, size_t space);
+
+/* stats.c: a copy of counters that others write, and the processor time of who is alive. */
+void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from);
 
 /* spawner.c */
 int spawner_fork(struct dw_worker *worker);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Behind board.h: the writers' side. Without memfd_create() (a sandbox) the
+ * memory is anonymous: everything works, but nobody sees the tree from outside.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "worker/board.h"
+
+static void count(const struct dw_worker *worker, uint32_t *workers, uint32_t *children)
+{
+	*workers += 1;
+	*children += worker->options.subs + worker->options.chip_count + worker->nested_count;
+	for (uint32_t i = 0; i < worker->nested_count; i++)
+		count(worker->nested[i], workers, children);
+}
+
+static int make_memory(size_t bytes, int *fd, void **memory)
+{
+	*fd = memfd_create(BOARD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd >= 0 && (ftruncate(*fd, (off_t)bytes) < 0 ||
+			 fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)) {
+		close(*fd);
+		*fd = -1;
+	}
+	if (*fd < 0)
+		log_at(LOG_WARN, "this tree cannot be seen from outside: memfd: %s", error_name(errno));
+	*memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | (*fd < 0 ? MAP_ANONYMOUS : 0),
+		       *fd, 0);
+	if (*memory != MAP_FAILED)
+		return 0;
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+	return error_set(-ENOMEM, "no memory for %zu bytes of counters", bytes);
+}
+
+static uint64_t place(uint64_t *at, uint64_t bytes)
+{
+	uint64_t offset = *at;
+
+	*at = (offset + bytes + 63) / 64 * 64;
+	return offset;
+}
+
+/* Depth first: a Worker, its children, then their subtrees. */
+static void assign(struct board *board, struct dw_worker *worker, uint32_t self, uint32_t *next_worker,
+		   uint32_t *next_child)
+{
+	uint32_t own = worker->options.subs + worker->options.chip_count + worker->nested_count;
+	struct board_worker *entry = &board_workers(board)[(*next_worker)++];
+	uint32_t first = *next_child;
+
+	snprintf(entry->path, sizeof(entry->path), "%s", worker->path);
+	entry->level = worker->level;
+	entry->first_child = first;
+	entry->child_count = own;
+	entry->self = self;
+	entry->heap_bytes = 4 * worker->options.heap_ring_bytes;
+	worker->board = entry;
+	worker->board_children = board_children(board) + first;
+	worker->stats = (struct dw_child_stats *)((char *)board + board->stats) + first;
+	worker->now = (struct child_now *)((char *)board + board->now) + first;
+	*next_child += own;
+	for (uint32_t i = 0; i < worker->nested_count; i++)
+		assign(board, worker->nested[i], first + own - worker->nested_count + i, next_worker,
+		       next_child);
+}
+
+int board_create(struct dw_worker *root)
+{
+	uint32_t workers = 0, children = 0, next_worker = 0, next_child = 0;
+	struct board layout = { .layout = BOARD_LAYOUT, .pid = getpid(), .started = worker_now() };
+	uint64_t bytes = 0;
+	void *memory;
+	int result;
+
+	count(root, &workers, &children);
+	layout.worker_count = workers;
+	layout.child_count = children;
+	place(&bytes, sizeof(layout));
+	layout.workers = place(&bytes, workers * sizeof(struct board_worker));
+	layout.children = place(&bytes, children * sizeof(struct board_child));
+	layout.stats = place(&bytes, children * sizeof(struct dw_child_stats));
+	layout.now = place(&bytes, children * sizeof(struct child_now));
+	layout.bytes = bytes;
+	result = make_memory(bytes, &root->board_fd, &memory);
+	if (result < 0)
+		return result;
+	memcpy(memory, &layout, sizeof(layout));
+	root->board_memory = memory;
+	assign(memory, root, UINT32_MAX, &next_worker, &next_child);
+	/* Who finds it by its name sees it from here on. */
+	__atomic_store_n(&root->board_memory->magic, BOARD_MAGIC, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static void forget(struct dw_worker *worker)
+{
+	worker->board = NULL;
+	worker->board_children = NULL;
+	worker->stats = NULL;
+	worker->now = NULL;
+	for (uint32_t i = 0; i < worker->nested_count; i++)
+		forget(worker->nested[i]);
+}
+
+void board_destroy(struct dw_worker *root)
+{
+	if (root->board_memory)
+		munmap(root->board_memory, root->board_memory->bytes);
+	root->board_memory = NULL;
+	if (root->board_fd >= 0)
+		close(root->board_fd);
+	root->board_fd = -1;
+	forget(root);
+}
+
+void board_up(struct dw_worker *worker, bool up)
+{
+	if (!worker->board)
+		return;
+	__atomic_store_n(&worker->board->pid, getpid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->board->up, up, __ATOMIC_RELAXED);
+}
+
+/* A reader may see half of it; its end is always there. */
+static void copy_text(char *to, size_t space, const char *text)
+{
+	size_t length = strnlen(text, space - 1);
+
+	memcpy(to, text, length);
+	memset(to + length, 0, space - length);
+}
+
+void board_death(struct dw_worker *worker, uint32_t child, const char *cause)
+{
+	copy_text(worker->board_children[child].cause, sizeof(worker->board_children[child].cause),
+		  cause);
+	__atomic_store_n(&worker->now[child].busy, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->now[child].since, worker_now(), __ATOMIC_RELAXED);
+}
+
+void child_works(struct child *child, const struct callable *callable, uint64_t since)
+{
+	struct child_now *now = &child->owner->now[child->index];
+
+	if (now->callable != callable->handle) {
+		__atomic_store_n(&now->callable, callable->handle, __ATOMIC_RELAXED);
+		copy_text(now->name, sizeof(now->name), callable->name);
+	}
+	__atomic_store_n(&now->since, since, __ATOMIC_RELAXED);
+	__atomic_store_n(&now->busy, 1, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * board: what a tree shows of itself, to its own process and to others. One memfd
+ * that the root makes before its first fork and every process of the tree maps;
+ * whoever owns a counter writes it there with a plain store and tells nobody. The root keeps the
+ * descriptor open, so that /proc/PID/fd leads there: who may look is whom the kernel lets open it.
+ *
+ * Invariant: the size is sealed and `bytes` is that size; offsets and counts never change
+ * after the root's init. All else may change while it is read.
+ */
+#ifndef DW_WORKER_BOARD_H
+#define DW_WORKER_BOARD_H
+
+#include "worker/worker.h"
+
+#define BOARD_NAME	"distworker-tree"
+#define BOARD_MAGIC	0x314452414f425744ULL	/* "DWBOARD1" */
+
+/* A Worker of the tree, in the order of board_visit(). */
+struct board_worker {
+	char path[96];
+	uint32_t level, first_child, child_count;
+	uint32_t self;			/* its index among the children; UINT32_MAX: the root */
+	int32_t pid;			/* of the process that its engine is in */
+	uint32_t up;			/* 1: between init and close */
+	uint64_t heap_bytes;		/* all rings */
+	struct engine_now now;
+};
+
+struct board_child {
+	char cause[96];			/* of its last death; "": none */
+};
+
+struct board {
+	uint64_t magic, bytes;
+	uint64_t layout;		/* changes with any of these structs */
+	int32_t pid;			/* the root's process */
+	uint32_t worker_count, child_count, reserved;
+	uint64_t started;		/* CLOCK_MONOTONIC, ns */
+	uint64_t workers, children, stats, now;	/* offsets of the arrays */
+};
+
+#define BOARD_LAYOUT ((uint64_t)sizeof(struct board_worker) << 40 | \
+		      (uint64_t)sizeof(struct dw_child_stats) << 24 | \
+		      (uint64_t)sizeof(struct child_now) << 8 | sizeof(struct board_child))
+
+static inline struct board_worker *board_workers(const struct board *board)
+{
+	return (struct board_worker *)((char *)(uintptr_t)board + board->workers);
+}
+
+static inline struct board_child *board_children(const struct board *board)
+{
+	return (struct board_child *)((char *)(uintptr_t)board + board->children);
+}
+
+/* By the root, before its first fork: hands every Worker below its place. */
+int board_create(struct dw_worker *root);
+void board_destroy(struct dw_worker *root);
+/* By the process that the Worker's engine is in, when it comes up and when it goes. */
+void board_up(struct dw_worker *worker, bool up);
+/* A child has died, of this. */
+void board_death(struct dw_worker *worker, uint32_t child, const char *cause);
+
+/* What a child does now; by itself. */
+void child_works(struct child *child, const struct callable *callable, uint64_t since);
+
+static inline void child_waits(struct child *child, uint64_t since)
+{
+	struct child_now *now = &child->owner->now[child->index];
+
+	__atomic_store_n(&now->since, since, __ATOMIC_RELAXED);
+	__atomic_store_n(&now->busy, 0, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Trees seen from outside: the readers' side of board.h. What is there was written by
+ * another process and is believed no further than its sizes, which its seals keep; texts
+ * are ended here.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "worker/board.h"
+
+#define LINK_NAME	"/memfd:" BOARD_NAME
+#define SEALS		(F_SEAL_SHRINK | F_SEAL_GROW)
+#define STUCK_NS	10000000000ULL
+
+struct dw_tree {
+	const struct board *board;
+	struct board layout;		/* a checked copy */
+};
+
+/* -------------------------------------------------------------------- open */
+
+static bool fits(const struct board *board, uint64_t offset, uint64_t count, uint64_t size)
+{
+	return offset % 64 == 0 && offset <= board->bytes && count <= (board->bytes - offset) / size;
+}
+
+static int check_layout(const struct board *board, uint64_t bytes)
+{
+	if (board->layout != BOARD_LAYOUT)
+		return error_set(-EPROTO, "the tree of process %d belongs to another version of the library",
+				 board->pid);
+	if (board->bytes != bytes || !board->worker_count ||
+	    !fits(board, board->workers, board->worker_count, sizeof(struct board_worker)) ||
+	    !fits(board, board->children, board->child_count, sizeof(struct board_child)) ||
+	    !fits(board, board->stats, board->child_count, sizeof(struct dw_child_stats)) ||
+	    !fits(board, board->now, board->child_count, sizeof(struct child_now)))
+		return error_set(-EPROTO, "what the tree of process %d shows of itself makes no sense",
+				 board->pid);
+	return 0;
+}
+
+/* 1: it is one of this process's trees; 0: not (yet, any more, or of whom it was forked from). */
+static int map_tree(int fd, int32_t pid, struct dw_tree *tree)
+{
+	struct stat status;
+	void *memory;
+	int result;
+
+	if (fstat(fd, &status) < 0 || (uint64_t)status.st_size < sizeof(struct board) ||
+	    (fcntl(fd, F_GET_SEALS) & SEALS) != SEALS)
+		return 0;
+	memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		return error_set(-errno, "cannot map the tree of process %d: %s", pid, error_name(errno));
+	tree->board = memory;
+	if (__atomic_load_n(&tree->board->magic, __ATOMIC_ACQUIRE) != BOARD_MAGIC ||
+	    tree->board->pid != pid) {
+		munmap(memory, (size_t)status.st_size);
+		return 0;
+	}
+	tree->layout = *tree->board;
+	result = check_layout(&tree->layout, (uint64_t)status.st_size);
+	if (result < 0)
+		munmap(memory, (size_t)status.st_size);
+	return result < 0 ? result : 1;
+}
+
+static int open_fd(int32_t pid, const char *name, struct dw_tree *tree)
+{
+	char path[64], target[64];
+	ssize_t length;
+	int fd, result;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%.16s", pid, name);
+	length = readlink(path, target, sizeof(target) - 1);
+	if (length < (ssize_t)strlen(LINK_NAME) || strncmp(target, LINK_NAME, strlen(LINK_NAME)) != 0)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : error_set(-errno, "%s: %s", path, error_name(errno));
+	result = map_tree(fd, pid, tree);
+	close(fd);
+	return result;
+}
+
+DW_API int dw_tree_open(int32_t pid, uint32_t index, struct dw_tree **tree)
+{
+	struct dw_tree found = { 0 };
+	struct dirent *entry;
+	char path[32];
+	int result = 0;
+	DIR *dir;
+
+	if (!tree || pid <= 0)
+		return error_set(-EINVAL, "dw_tree_open: pid is %d; it should be that of a process", pid);
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	if (!dir)
+		return error_set(errno == ENOENT ? -ENOENT : -errno, "%s: %s", path, error_name(errno));
+	while ((entry = readdir(dir))) {
+		result = open_fd(pid, entry->d_name, &found);
+		if (result != 1 && result != 0)
+			break;
+		if (result == 1 && index-- == 0)
+			break;
+		if (result == 1)
+			munmap((void *)(uintptr_t)found.board, found.layout.bytes);
+		result = 0;
+	}
+	closedir(dir);
+	if (result < 0)
+		return result;
+	if (!result)
+		return error_set(-ENOENT, "process %d has no %stree", pid, index == UINT32_MAX ? "further " : "");
+	*tree = malloc(sizeof(found));
+	if (!*tree) {
+		munmap((void *)(uintptr_t)found.board, found.layout.bytes);
+		return error_set(-ENOMEM, "no memory for a tree");
+	}
+	**tree = found;
+	return 0;
+}
+
+DW_API void dw_tree_close(struct dw_tree *tree)
+{
+	if (!tree)
+		return;
+	munmap((void *)(uintptr_t)tree->board, tree->layout.bytes);
+	free(tree);
+}
+
+/* -------------------------------------------------------------------- read */
+
+static const struct board_worker *worker_at(const struct dw_tree *tree, uint32_t number)
+{
+	const char *base = (const char *)tree->board + tree->layout.workers;
+
+	return (const struct board_worker *)base + number;
+}
+
+static const struct dw_child_stats *stats_at(const struct dw_tree *tree, uint32_t number)
+{
+	const char *base = (const char *)tree->board + tree->layout.stats;
+
+	return (const struct dw_child_stats *)base + number;
+}
+
+#define LOAD(place) __atomic_load_n(&(place), __ATOMIC_RELAXED)
+#define COPY(to, from, field) ((to)->field = LOAD((from)->field))
+
+static void copy_text(char *to, const char *from, size_t space)
+{
+	memcpy(to, from, space);
+	to[space - 1] = '\0';
+}
+
+static int check_output(const void *output, size_t size, size_t wanted, const char *call)
+{
+	if (!output || size != wanted)
+		return error_set(-EINVAL, "%s: size is %zu; it should be %zu (initialise with DW_OPTIONS)", call,
+				 size, wanted);
+	return 0;
+}
+
+DW_API int dw_tree_info(const struct dw_tree *tree, struct dw_tree_info *info)
+{
+	int result = check_output(info, info ? info->size : 0, sizeof(*info), "dw_tree_info");
+
+	if (result < 0)
+		return result;
+	info->pid = tree->layout.pid;
+	info->worker_count = tree->layout.worker_count;
+	info->child_count = tree->layout.child_count;
+	info->started_ns = tree->layout.started;
+	return 0;
+}
+
+static void copy_engine(struct dw_engine_stats *to, const struct dw_engine_stats *from)
+{
+	to->size = sizeof(*to);
+	COPY(to, from, submitted);
+	COPY(to, from, done);
+	COPY(to, from, failed);
+	COPY(to, from, skipped);
+	COPY(to, from, retried);
+	COPY(to, from, heap_used);
+	COPY(to, from, heap_peak);
+	COPY(to, from, deaths);
+	COPY(to, from, restarts);
+	COPY(to, from, provider);
+}
+
+DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker)
+{
+	int result = check_output(worker, worker ? worker->size : 0, sizeof(*worker), "dw_tree_worker");
+	const struct board_worker *from;
+	uint32_t self;
+
+	if (result < 0)
+		return result;
+	if (number >= tree->layout.worker_count)
+		return error_set(-ERANGE, "Worker %u of a tree that has %u", number,
+				 tree->layout.worker_count);
+	from = worker_at(tree, number);
+	memset(worker, 0, sizeof(*worker));
+	worker->size = sizeof(*worker);
+	copy_text(worker->path, from->path, sizeof(worker->path));
+	COPY(worker, from, level);
+	COPY(worker, from, pid);
+	COPY(worker, from, up);
+	COPY(worker, from, first_child);
+	COPY(worker, from, child_count);
+	COPY(worker, from, heap_bytes);
+	worker->runs = LOAD(from->now.runs);
+	worker->blocked = LOAD(from->now.blocked);
+	worker->blocked_since_ns = LOAD(from->now.blocked_since);
+	copy_engine(&worker->engine, &from->now.stats);
+	if (worker->first_child > tree->layout.child_count)
+		worker->first_child = tree->layout.child_count;
+	if (worker->child_count > tree->layout.child_count - worker->first_child)
+		worker->child_count = tree->layout.child_count - worker->first_child;
+	for (uint32_t i = 0; i < worker->child_count; i++)
+		worker->engine.parent_wakes += LOAD(stats_at(tree, worker->first_child + i)->wakes);
+	self = LOAD(from->self);
+	if (self < tree->layout.child_count && !LOAD(stats_at(tree, self)->alive))
+		worker->up = 0;
+	return 0;
+}
+
+DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child)
+{
+	int result = check_output(child, child ? child->size : 0, sizeof(*child), "dw_tree_child");
+	const struct dw_child_stats *stats;
+	const struct child_now *now;
+	const struct board_child *rest;
+
+	if (result < 0)
+		return result;
+	if (number >= tree->layout.child_count)
+		return error_set(-ERANGE, "child %u of a tree that has %u", number,
+				 tree->layout.child_count);
+	stats = stats_at(tree, number);
+	now = (const struct child_now *)((const char *)tree->board + tree->layout.now) + number;
+	rest = (const struct board_child *)((const char *)tree->board + tree->layout.children) + number;
+	memset(child, 0, sizeof(*child));
+	child->size = sizeof(*child);
+	stats_copy(&child->stats, stats);
+	child->stats.path[sizeof(child->stats.path) - 1] = '\0';
+	COPY(child, now, tid);
+	child->queued = LOAD(now->in_ring);
+	COPY(child, now, busy);
+	child->since_ns = LOAD(now->since);
+	copy_text(child->callable, now->name, sizeof(child->callable));
+	copy_text(child->cause, rest->cause, sizeof(child->cause));
+	return 0;
+}
+
+/* ------------------------------------------------------------------ report */
+
+struct report {
+	char *text;
+	size_t space, used;
+	uint64_t now, stuck_ns;
+	uint32_t stuck;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(struct report *report, const char *format, ...)
+{
+	size_t left = report->used < report->space ? report->space - report->used : 0;
+	va_list list;
+	int length;
+
+	va_start(list, format);
+	length = vsnprintf(left ? report->text + report->used : NULL, left, format, list);
+	va_end(list);
+	if (length > 0)
+		report->used += (size_t)length;
+}
+
+static void say_time(struct report *report, uint64_t since)
+{
+	uint64_t ns = since && report->now > since ? report->now - since : 0;
+
+	if (ns < 1000000000)
+		say(report, "%.1f ms", (double)ns / 1e6);
+	else
+		say(report, "%.1f s", (double)ns / 1e9);
+}
+
+static uint64_t live_tasks(const struct dw_tree_worker *worker)
+{
+	const struct dw_engine_stats *engine = &worker->engine;
+	uint64_t final = engine->done + engine->failed + engine->skipped;
+
+	return engine->submitted > final ? engine->submitted - final : 0;
+}
+
+static bool is_long(const struct report *report, uint64_t since)
+{
+	return since && report->now > since && report->now - since >= report->stuck_ns;
+}
+
+static void say_child(struct report *report, const struct dw_tree_child *child)
+{
+	say(report, "  %-28s pid %-8d ", child->stats.path, child->stats.pid);
+	if (!child->stats.alive)
+		say(report, "dead%s%s", child->cause[0] ? ": " : "", child->cause);
+	else if (child->busy)
+		say(report, "runs \"%s\" for ", child->callable);
+	else
+		say(report, "waits for work since ");
+	if (child->stats.alive)
+		say_time(report, child->since_ns);
+	say(report, ", %u in its ring, %llu done, %llu failed\n", child->queued,
+	    (unsigned long long)child->stats.tasks_done, (unsigned long long)child->stats.tasks_failed);
+}
+
+static void say_worker(struct report *report, const struct dw_tree_worker *worker)
+{
+	static const char *const blocked[] = {
+		[DW_BLOCKED_WINDOW] = "until fewer of its tasks are unfinished",
+		[DW_BLOCKED_HEAP] = "for room in the heap",
+	};
+	const struct dw_engine_stats *engine = &worker->engine;
+
+	say(report, "%s (L%u, pid %d)%s: %u runs, %llu tasks: %llu done, %llu failed, %llu skipped, %llu alive; "
+	    "heap %llu of %llu MiB; %llu wake-ups\n", worker->path, worker->level, worker->pid,
+	    worker->up ? "" : " is not up", worker->runs, (unsigned long long)engine->submitted,
+	    (unsigned long long)engine->done, (unsigned long long)engine->failed,
+	    (unsigned long long)engine->skipped, (unsigned long long)live_tasks(worker),
+	    (unsigned long long)(engine->heap_used >> 20), (unsigned long long)(worker->heap_bytes >> 20),
+	    (unsigned long long)engine->parent_wakes);
+	if (worker->blocked == DW_BLOCKED_WINDOW || worker->blocked == DW_BLOCKED_HEAP) {
+		say(report, "  its orchestration waits %s since ", blocked[worker->blocked]);
+		say_time(report, worker->blocked_since_ns);
+		say(report, "\n");
+	}
+}
+
+/* What of one Worker is stuck, and on whom it waits. */
+static void say_stuck(struct report *report, const struct dw_tree *tree,
+		      const struct dw_tree_worker *worker)
+{
+	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+	uint64_t idle_since = 0;
+	bool works = false, first = true;
+
+	if (!worker->up || !live_tasks(worker))
+		return;
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		dw_tree_child(tree, worker->first_child + i, &child);
+		if (child.since_ns > idle_since)
+			idle_since = child.since_ns;
+		works = works || (child.stats.alive && child.busy);
+		if (!child.stats.alive || !child.busy || !is_long(report, child.since_ns))
+			continue;
+		if (first)
+			say(report, "%s waits for:\n", worker->path);
+		first = false;
+		report->stuck++;
+		say(report, "  %s (pid %d): runs \"%s\" since ", child.stats.path, child.stats.pid,
+		    child.callable);
+		say_time(report, child.since_ns);
+		say(report, "\n");
+	}
+	if (works || !is_long(report, idle_since))
+		return;
+	report->stuck++;
+	say(report, "%s: %llu tasks are not finished, and no child works since ", worker->path,
+	    (unsigned long long)live_tasks(worker));
+	say_time(report, idle_since);
+	say(report, "\n");
+}
+
+static int make_report(const struct dw_tree *tree, struct report *report)
+{
+	struct dw_tree_worker worker = DW_OPTIONS(dw_tree_worker);
+	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+
+	say(report, "tree of process %d, up for ", tree->layout.pid);
+	say_time(report, tree->layout.started);
+	say(report, "\n");
+	for (uint32_t i = 0; i < tree->layout.worker_count; i++) {
+		dw_tree_worker(tree, i, &worker);
+		say_worker(report, &worker);
+		for (uint32_t k = 0; k < worker.child_count; k++) {
+			dw_tree_child(tree, worker.first_child + k, &child);
+			say_child(report, &child);
+		}
+	}
+	say(report, "stuck for %.3g s or longer:\n", (double)report->stuck_ns / 1e9);
+	for (uint32_t i = 0; i < tree->layout.worker_count; i++) {
+		dw_tree_worker(tree, i, &worker);
+		say_stuck(report, tree, &worker);
+	}
+	if (!report->stuck)
+		say(report, "nothing\n");
+	return 0;
+}
+
+DW_API int dw_tree_report(const struct dw_tree *tree, uint64_t stuck_ns, char *text, size_t *bytes)
+{
+	struct report report = { .text = text, .now = worker_now(),
+				 .stuck_ns = stuck_ns ? stuck_ns : STUCK_NS };
+
+	if (!bytes || (*bytes && !text))
+		return error_set(-EINVAL, "the report: `bytes` or `text` is NULL");
+	report.space = *bytes;
+	make_report(tree, &report);
+	*bytes = report.used + 1;
+	return 0;
+}
+
+DW_API int dw_worker_report(struct dw_worker *worker, uint64_t stuck_ns, char *text, size_t *bytes)
+{
+	struct dw_tree tree = { 0 };
+	int result = worker_check(worker, "dw_worker_report");
+
+	if (result < 0)
+		return result;
+	worker = worker_root(worker);
+	if (!worker->board_memory)
+		return error_set(-ENOTCONN, "dw_worker_report: Worker %s was never initialised",
+				 worker->name);
+	tree.board = worker->board_memory;
+	tree.layout = *tree.board;
+	return dw_tree_report(&tree, stuck_ns, text, bytes);
+}

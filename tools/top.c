@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * distworker list, distworker top: the trees of this machine from outside. Nobody in
+ * them is asked or stopped.
+ */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "tool.h"
+#include "trees.h"
+
+struct looking {
+	bool json, once;
+	int32_t pid;
+	double interval, stuck;
+	struct json_object *array;
+	int status;
+};
+
+/* -------------------------------------------------------------------- JSON */
+
+static void put(struct json_object *object, const char *key, uint64_t value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+static void put_text(struct json_object *object, const char *key, const char *value)
+{
+	json_object_object_add(object, key, json_object_new_string(value));
+}
+
+static double age(uint64_t since)
+{
+	double now = tool_now();
+
+	return since && now > (double)since / 1e9 ? now - (double)since / 1e9 : 0;
+}
+
+static void put_age(struct json_object *object, const char *key, uint64_t since)
+{
+	json_object_object_add(object, key, json_object_new_double(age(since)));
+}
+
+static struct json_object *child_json(const struct dw_tree *tree, uint32_t number)
+{
+	static const char *const kinds[] = { "sub", "chip", "worker" };
+	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+	struct json_object *object = json_object_new_object();
+
+	dw_tree_child(tree, number, &child);
+	put_text(object, "path", child.stats.path);
+	put_text(object, "kind", child.stats.kind < COUNT_OF(kinds) ? kinds[child.stats.kind] : "?");
+	put(object, "pid", (uint64_t)child.stats.pid);
+	put(object, "tid", (uint64_t)child.tid);
+	json_object_object_add(object, "alive", json_object_new_boolean(child.stats.alive != 0));
+	json_object_object_add(object, "busy", json_object_new_boolean(child.busy != 0));
+	put_age(object, "seconds", child.since_ns);
+	put_text(object, "callable", child.callable);
+	put_text(object, "cause", child.cause);
+	put(object, "queued", child.queued);
+	put(object, "done", child.stats.tasks_done);
+	put(object, "failed", child.stats.tasks_failed);
+	put(object, "busy_ns", child.stats.busy_ns);
+	put(object, "cpu_ns", child.stats.cpu_ns);
+	put(object, "wakes", child.stats.wakes);
+	put(object, "sleeps", child.stats.sleeps);
+	return object;
+}
+
+static struct json_object *worker_json(const struct dw_tree *tree, uint32_t number)
+{
+	static const char *const blocked[] = { "", "window", "heap" };
+	struct dw_tree_worker worker = DW_OPTIONS(dw_tree_worker);
+	struct json_object *object = json_object_new_object(), *children = json_object_new_array();
+
+	dw_tree_worker(tree, number, &worker);
+	put_text(object, "path", worker.path);
+	put(object, "level", worker.level);
+	put(object, "pid", (uint64_t)worker.pid);
+	json_object_object_add(object, "up", json_object_new_boolean(worker.up != 0));
+	put(object, "runs", worker.runs);
+	put(object, "submitted", worker.engine.submitted);
+	put(object, "done", worker.engine.done);
+	put(object, "failed", worker.engine.failed);
+	put(object, "skipped", worker.engine.skipped);
+	put(object, "retried", worker.engine.retried);
+	put(object, "deaths", worker.engine.deaths);
+	put(object, "restarts", worker.engine.restarts);
+	put(object, "heap_used", worker.engine.heap_used);
+	put(object, "heap_peak", worker.engine.heap_peak);
+	put(object, "heap_bytes", worker.heap_bytes);
+	put_text(object, "blocked", worker.blocked < COUNT_OF(blocked) ? blocked[worker.blocked] : "?");
+	if (worker.blocked)
+		put_age(object, "blocked_seconds", worker.blocked_since_ns);
+	for (uint32_t i = 0; i < worker.child_count; i++)
+		json_object_array_add(children, child_json(tree, worker.first_child + i));
+	json_object_object_add(object, "children", children);
+	return object;
+}
+
+static struct json_object *tree_json(const struct dw_tree *tree, bool all)
+{
+	struct json_object *object = json_object_new_object(), *workers = json_object_new_array();
+	struct dw_tree_info info = DW_OPTIONS(dw_tree_info);
+	char command[32];
+
+	dw_tree_info(tree, &info);
+	trees_command(info.pid, command, sizeof(command));
+	put(object, "pid", (uint64_t)info.pid);
+	put_text(object, "command", command);
+	put_age(object, "seconds", info.started_ns);
+	put(object, "worker_count", info.worker_count);
+	put(object, "child_count", info.child_count);
+	for (uint32_t i = 0; all && i < info.worker_count; i++)
+		json_object_array_add(workers, worker_json(tree, i));
+	if (all)
+		json_object_object_add(object, "workers", workers);
+	else
+		json_object_put(workers);
+	return object;
+}
+
+/* -------------------------------------------------------------------- list */
+
+static int list_one(const struct dw_tree *tree, void *context)
+{
+	struct dw_tree_worker root = DW_OPTIONS(dw_tree_worker);
+	struct dw_tree_info info = DW_OPTIONS(dw_tree_info);
+	struct looking *looking = context;
+	char command[32];
+
+	if (looking->json) {
+		json_object_array_add(looking->array, tree_json(tree, false));
+		return 0;
+	}
+	dw_tree_info(tree, &info);
+	dw_tree_worker(tree, 0, &root);
+	trees_command(info.pid, command, sizeof(command));
+	printf("%8d  %-16s %-24s L%u  %7u %8u %10.0f  %s\n", info.pid, command, root.path, root.level,
+	       info.worker_count, info.child_count, age(info.started_ns),
+	       !root.up ? "not up" : root.runs ? "runs" : "idle");
+	return 0;
+}
+
+static error_t parse_list(int key, char *text, struct argp_state *state)
+{
+	struct looking *looking = state->input;
+
+	if (key == 'j')
+		looking->json = true;
+	else if (key == ARGP_KEY_ARG)
+		argp_error(state, "list takes no argument, \"%s\" is one", text);
+	else
+		return ARGP_ERR_UNKNOWN;
+	return 0;
+}
+
+static void print_array(struct looking *looking)
+{
+	printf("%s\n", json_object_to_json_string_ext(looking->array, JSON_STYLE));
+	json_object_put(looking->array);
+	looking->array = NULL;
+}
+
+int verb_list(int argc, char **argv)
+{
+	static const struct argp_option options[] = {
+		{ "json", 'j', NULL, 0, "as one JSON array", 0 },
+		{ 0 },
+	};
+	static const struct argp argp = {
+		.options = options, .parser = parse_list,
+		.doc = "List the trees on this machine that this user may see.\v"
+		       "Exit status: 0, also when there is none; 2 usage.\n\nExample:\n  distworker list\n",
+	};
+	struct looking looking = { 0 };
+	unsigned int found;
+	int result;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &looking);
+	if (looking.json)
+		looking.array = json_object_new_array();
+	else
+		printf("%8s  %-16s %-24s %s  %7s %8s %10s  %s\n", "PID", "COMMAND", "ROOT", "LV", "WORKERS",
+		       "CHILDREN", "SECONDS", "STATE");
+	result = trees_each(0, list_one, &looking, &found);
+	if (looking.json)
+		print_array(&looking);
+	if (result < 0)
+		return tool_fail(TOOL_SYSTEM, "/proc cannot be read: %s", strerror(-result));
+	return TOOL_OK;
+}
+
+/* --------------------------------------------------------------------- top */
+
+static int top_one(const struct dw_tree *tree, void *context)
+{
+	struct dw_tree_info info = DW_OPTIONS(dw_tree_info);
+	struct looking *looking = context;
+	uint64_t stuck = (uint64_t)(looking->stuck * 1e9);
+	char command[32], *text;
+	size_t bytes = 0;
+
+	if (looking->json) {
+		json_object_array_add(looking->array, tree_json(tree, true));
+		return 0;
+	}
+	dw_tree_info(tree, &info);
+	trees_command(info.pid, command, sizeof(command));
+	dw_tree_report(tree, stuck, NULL, &bytes);
+	/* It may say more the next time. */
+	bytes += 4096;
+	text = malloc(bytes);
+	if (!text) {
+		looking->status = tool_fail(TOOL_SYSTEM, "no memory");
+		return 1;
+	}
+	dw_tree_report(tree, stuck, text, &bytes);
+	printf("%s: %s\n", command, text);
+	free(text);
+	return 0;
+}
+
+static int top_once(struct looking *looking)
+{
+	unsigned int found;
+	int result;
+
+	if (looking->json)
+		looking->array = json_object_new_array();
+	result = trees_each(looking->pid, top_one, looking, &found);
+	if (looking->json)
+		print_array(looking);
+	if (looking->status)
+		return looking->status;
+	if (result < 0)
+		return tool_fail(TOOL_NOT_SEEN, "%s", dw_strerror_last());
+	if (!found)
+		return tool_fail(TOOL_NOT_SEEN, "there is no tree that this user may see");
+	return TOOL_OK;
+}
+
+static error_t parse_top(int key, char *text, struct argp_state *state)
+{
+	struct looking *looking = state->input;
+	uint64_t pid;
+
+	switch (key) {
+	case 'j':
+		looking->json = true;
+		break;
+	case '1':
+		looking->once = true;
+		break;
+	case 'i':
+		if (tool_seconds(text, &looking->interval) || looking->interval < 0.1)
+			argp_error(state, "--interval is \"%s\"; it should be 0.1 seconds or more", text);
+		break;
+	case 's':
+		if (tool_seconds(text, &looking->stuck) || looking->stuck < 0.001)
+			argp_error(state, "--stuck is \"%s\"; it should be 0.001 seconds or more", text);
+		break;
+	case ARGP_KEY_ARG:
+		if (looking->pid || tool_count(text, 1, INT32_MAX, &pid))
+			argp_error(state, "\"%s\": one process id is wanted", text);
+		looking->pid = (int32_t)pid;
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+int verb_top(int argc, char **argv)
+{
+	static const struct argp_option options[] = {
+		{ "once", '1', NULL, 0, "one report and the end (the default where stdout is no terminal)", 0 },
+		{ "interval", 'i', "SECONDS", 0, "between two reports on a terminal (2)", 0 },
+		{ "stuck", 's', "SECONDS", 0, "what takes longer than this counts as stuck (10)", 0 },
+		{ "json", 'j', NULL, 0, "one report as a JSON array, a tree each", 0 },
+		{ 0 },
+	};
+	static const struct argp argp = {
+		.options = options, .parser = parse_top, .args_doc = "[PID]",
+		.doc = "Show what the trees on this machine do: tasks by state, queues, heap, wake-ups of every "
+		       "Worker and child, and what is stuck, since when, and on whom it waits. Nobody in a tree "
+		       "is asked or stopped.\vPID is the process of a tree's root (`distworker list`); without it "
+		       "all are shown that this user may see.\n\nExit status: 0; 2 usage; 10 there is no such "
+		       "tree.\n\nExample:\n  distworker top --once --stuck 2\n",
+	};
+	struct looking looking = { .interval = 2, .stuck = 10 };
+	struct timespec pause;
+	int status;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &looking);
+	if (looking.once || looking.json || !isatty(STDOUT_FILENO))
+		return top_once(&looking);
+	pause = (struct timespec){ .tv_sec = (time_t)looking.interval,
+		.tv_nsec = (long)((looking.interval - (double)(time_t)looking.interval) * 1e9) };
+	for (;;) {
+		printf("\033[H\033[2J");
+		status = top_once(&looking);
+		if (status || fflush(stdout))
+			return status;
+		/* Nobody waits for this program but its reader. */
+		nanosleep(&pause, NULL);
+	}
+}
