@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Trees seen from outside, and the report on what is stuck; in both modes. */
+#include <fcntl.h>
+#include <pthread.h>
+#include "runtime.h"
+
+static struct callables calls;
+static dw_callable call_stay, call_nested, call_die;
+static int began[2], gate[2];
+
+/* Says that it has begun, and stays until it is let go. */
+static int sub_stay(const struct dw_args *args, void *context)
+{
+	char byte;
+
+	(void)args;
+	(void)context;
+	return write(began[1], "b", 1) == 1 && read(gate[0], &byte, 1) == 1 ? 0 : -EIO;
+}
+
+static int sub_die(const struct dw_args *args, void *context)
+{
+	(void)args;
+	(void)context;
+	raise(SIGKILL);
+	return 0;
+}
+
+static int orch_one(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
+{
+	struct dw_tensor tensor;
+
+	(void)config;
+	tensor = args && dw_args_tensor_count(args) ? *dw_args_tensor(args, 0) : scalar_tensor(context);
+	return submit_one(orch, call_stay, (void *)(uintptr_t)tensor.data, DW_INOUT, 0, NULL, NULL);
+}
+
+static int orch_deep(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	(void)args;
+	(void)config;
+	return submit_one(orch, call_nested, context, DW_INOUT, 0, NULL, NULL);
+}
+
+static int orch_adds(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	for (int i = 0; i < 500 && result == 0; i++)
+		result = submit_one(orch, calls.add, context, DW_INOUT, 1, NULL, NULL);
+	if (result == 0)
+		result = submit_one(orch, calls.fail, context, DW_INOUT, 1, NULL, NULL);
+	return result ? result : submit_one(orch, calls.add, context, DW_INOUT, 1, NULL, NULL);
+}
+
+static int orch_die(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
+{
+	(void)args;
+	(void)config;
+	return submit_one(orch, call_die, context, DW_INOUT, 1, NULL, NULL);
+}
+
+static struct dw_worker *make_tree(unsigned nodes, enum dw_mode mode, void **cell)
+{
+	struct dw_worker *root = make_worker(nodes ? 4 : 3, 1, mode);
+
+	CHECK_EQ(pipe(began), 0);
+	CHECK_EQ(pipe(gate), 0);
+	for (unsigned i = 0; i < nodes; i++)
+		CHECK_EQ(dw_worker_add_child(root, make_worker(3, 1, mode), NULL), 0);
+	CHECK_EQ(register_all(root, &calls), 0);
+	CHECK_EQ(dw_callable_register_sub(root, "stay", sub_stay, NULL, &call_stay), 0);
+	CHECK_EQ(dw_callable_register_sub(root, "die", sub_die, NULL, &call_die), 0);
+	CHECK_EQ(dw_callable_register_orch(root, "nested", orch_one, NULL, &call_nested), 0);
+	CHECK_EQ(dw_buffer_create(root, 64, cell), 0);
+	CHECK_EQ(dw_worker_init(root), 0);
+	return root;
+}
+
+static void end_tree(struct dw_worker *root)
+{
+	CHECK_EQ(dw_worker_close(root), 0);
+	dw_worker_destroy(root);
+	for (int i = 0; i < 2; i++) {
+		close(began[i]);
+		close(gate[i]);
+	}
+}
+
+static void wait_begun(void)
+{
+	char byte;
+
+	CHECK_EQ(read(began[0], &byte, 1), 1);
+}
+
+/* What another process sees of us. */
+static void report_from_outside(uint64_t stuck_ns, char *text, size_t space)
+{
+	int back[2], status;
+	ssize_t length;
+	pid_t child;
+
+	CHECK_EQ(pipe(back), 0);
+	child = fork();
+	if (child == 0) {
+		struct dw_tree *tree;
+		size_t bytes = space;
+
+		if (dw_tree_open(getppid(), 0, &tree) < 0 || dw_tree_report(tree, stuck_ns, text, &bytes) < 0)
+			snprintf(text, space, "%s", dw_strerror_last());
+		_exit(write(back[1], text, strlen(text)) != (ssize_t)strlen(text));
+	}
+	close(back[1]);
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_EQ(status, 0);
+	length = read(back[0], text, space - 1);
+	text[length > 0 ? length : 0] = '\0';
+	close(back[0]);
+}
+
+static void sleep_ms(long ms)
+{
+	struct timespec pause = { .tv_nsec = ms * 1000000 };
+
+	nanosleep(&pause, NULL);
+}
+
+static void stuck_in(enum dw_mode mode)
+{
+	char inside[8192], outside[8192], line[128];
+	struct dw_worker *root;
+	size_t bytes = sizeof(inside);
+	struct dw_run *run;
+	void *cell;
+
+	root = make_tree(1, mode, &cell);
+	CHECK_EQ(dw_worker_start(root, orch_deep, NULL, NULL, cell, NULL, &run), 0);
+	wait_begun();
+	sleep_ms(60);
+	CHECK_EQ(dw_worker_report(root, 50000000, inside, &bytes), 0);
+	CHECK_EQ(bytes, strlen(inside) + 1);
+	report_from_outside(50000000, outside, sizeof(outside));
+	for (int i = 0; i < 2; i++) {
+		const char *text = i ? outside : inside, *stuck = strstr(text, "stuck for 0.05 s");
+
+		REQUIRE(stuck);
+		snprintf(line, sizeof(line), "tree of process %d", getpid());
+		CHECK_STR(text, line);
+		CHECK_STR(text, "1 tasks: 0 done, 0 failed, 0 skipped, 1 alive");
+		CHECK_STR(stuck, "pod0 waits for:\n  pod0/node0 (pid ");
+		CHECK_STR(stuck, "): runs \"nested\" since ");
+		CHECK_STR(stuck, "pod0/node0 waits for:\n  pod0/node0/sub0 (pid ");
+		CHECK_STR(stuck, "): runs \"stay\" since ");
+		CHECK(!strstr(stuck, "pod0/sub0"));
+		CHECK(!strstr(stuck, "nothing"));
+	}
+	/* What has not lasted long enough is not stuck. */
+	bytes = sizeof(inside);
+	CHECK_EQ(dw_worker_report(root, 60000000000, inside, &bytes), 0);
+	CHECK_STR(inside, "stuck for 60 s or longer:\nnothing");
+	CHECK_STR(inside, "runs \"stay\" for ");
+	CHECK_EQ(write(gate[1], "g", 1), 1);
+	CHECK_EQ(dw_run_wait(run), 0);
+	end_tree(root);
+}
+
+TEST(report_says_what_is_stuck_and_on_whom_it_waits_over_processes)
+{
+	stuck_in(DW_PROCESS);
+}
+
+TEST(report_says_what_is_stuck_and_on_whom_it_waits_over_threads)
+{
+	stuck_in(DW_THREAD);
+}
+
+static void counters_in(enum dw_mode mode)
+{
+	struct dw_engine_stats engine = DW_OPTIONS(dw_engine_stats);
+	struct dw_tree_worker worker = DW_OPTIONS(dw_tree_worker);
+	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+	struct dw_tree_info info = DW_OPTIONS(dw_tree_info);
+	struct dw_child_stats stats[1];
+	struct dw_worker *root;
+	struct dw_tree *tree;
+	size_t count = 1;
+	void *cell;
+
+	root = make_tree(0, mode, &cell);
+	CHECK_EQ(dw_worker_run(root, orch_adds, NULL, NULL, cell), -EIO);
+	CHECK_EQ(dw_worker_engine_stats(root, &engine), 0);
+	CHECK_EQ(dw_worker_stats(root, stats, &count), 0);
+	REQUIRE(dw_tree_open(getpid(), 0, &tree) == 0);
+	CHECK_EQ(dw_tree_info(tree, &info), 0);
+	CHECK_EQ(info.pid, getpid());
+	CHECK_EQ(info.worker_count, 1);
+	CHECK_EQ(info.child_count, 1);
+	CHECK_EQ(dw_tree_worker(tree, 0, &worker), 0);
+	CHECK_EQ(dw_tree_worker(tree, 1, &worker), -ERANGE);
+	CHECK_EQ(worker.up, 1);
+	CHECK_EQ(worker.runs, 0);
+	CHECK_EQ(worker.engine.submitted, 502);
+	CHECK_EQ(worker.engine.done, engine.done);
+	CHECK_EQ(worker.engine.done, 500);
+	CHECK_EQ(worker.engine.failed, 1);
+	CHECK_EQ(worker.engine.skipped, 1);
+	CHECK_EQ(worker.engine.provider, engine.provider);
+	CHECK_EQ(dw_tree_child(tree, 0, &child), 0);
+	CHECK_EQ(dw_tree_child(tree, 1, &child), -ERANGE);
+	CHECK_EQ(child.stats.tasks_done, stats[0].tasks_done);
+	CHECK_EQ(child.stats.wakes, stats[0].wakes);
+	CHECK_EQ(child.stats.pid, stats[0].pid);
+	CHECK_STR(child.stats.path, "node0/sub0");
+	CHECK_EQ(child.queued, 0);
+	CHECK_STR(child.callable, "fail");
+	CHECK_EQ(child.tid == child.stats.pid, mode == DW_PROCESS);
+	dw_tree_close(tree);
+	end_tree(root);
+	CHECK_EQ(dw_tree_open(getpid(), 0, &tree), -ENOENT);
+}
+
+TEST(counters_from_outside_are_those_from_inside)
+{
+	counters_in(DW_PROCESS);
+	counters_in(DW_THREAD);
+}
+
+TEST(a_dead_child_is_shown_with_its_cause)
+{
+	char text[8192];
+	struct dw_worker *root;
+	size_t bytes = sizeof(text);
+	void *cell;
+
+	root = make_tree(0, DW_PROCESS, &cell);
+	CHECK_EQ(dw_worker_run(root, orch_die, NULL, NULL, cell), -EOWNERDEAD);
+	CHECK_EQ(dw_worker_report(root, 0, text, &bytes), 0);
+	CHECK_STR(text, "dead: killed by SIGKILL");
+	CHECK_STR(text, "1 failed");
+	end_tree(root);
+}
+
+/* Work for a child that does not come: it was stopped while it waited. */
+TEST(tasks_for_which_nobody_works_are_stuck)
+{
+	struct dw_child_stats stats[1];
+	struct dw_worker *root;
+	char text[8192];
+	size_t bytes = sizeof(text), count = 1;
+	struct dw_run *run;
+	void *cell;
+
+	root = make_tree(0, DW_PROCESS, &cell);
+	CHECK_EQ(dw_worker_stats(root, stats, &count), 0);
+	CHECK_EQ(kill(stats[0].pid, SIGSTOP), 0);
+	CHECK_EQ(dw_worker_start(root, orch_one, NULL, NULL, cell, NULL, &run), 0);
+	sleep_ms(60);
+	CHECK_EQ(dw_worker_report(root, 50000000, text, &bytes), 0);
+	CHECK_STR(text, "node0: 1 tasks are not finished, and no child works since ");
+	CHECK_STR(text, "1 in its ring");
+	CHECK_EQ(kill(stats[0].pid, SIGCONT), 0);
+	wait_begun();
+	CHECK_EQ(write(gate[1], "g", 1), 1);
+	CHECK_EQ(dw_run_wait(run), 0);
+	end_tree(root);
+}
+
+/* The second block has room only when the first one's user is done. */
+static int orch_heap(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	uint32_t elements = 5 << 20;
+	struct dw_tensor tensor;
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	(void)context;
+	for (int i = 0; i < 2 && result == 0; i++) {
+		dw_scope_begin(orch);
+		result = dw_alloc(orch, DW_INT64, &elements, 1, &tensor);
+		if (result == 0 && i == 0)
+			result = submit_one(orch, call_stay, (void *)(uintptr_t)tensor.data, DW_INOUT, 0,
+					    NULL, NULL);
+		dw_scope_end(orch);
+	}
+	return result;
+}
+
+TEST(a_submitter_that_waits_for_the_heap_is_shown)
+{
+	struct dw_tree_worker worker = DW_OPTIONS(dw_tree_worker);
+	struct dw_worker *root;
+	struct dw_tree *tree;
+	char text[8192];
+	size_t bytes = sizeof(text);
+	struct dw_run *run;
+	void *cell;
+
+	root = make_tree(0, DW_PROCESS, &cell);
+	REQUIRE(dw_tree_open(getpid(), 0, &tree) == 0);
+	CHECK_EQ(dw_worker_start(root, orch_heap, NULL, NULL, cell, NULL, &run), 0);
+	wait_begun();
+	for (int i = 0; i < 1000 && worker.blocked == DW_BLOCKED_NOT; i++) {
+		sleep_ms(1);
+		CHECK_EQ(dw_tree_worker(tree, 0, &worker), 0);
+	}
+	CHECK_EQ(worker.blocked, DW_BLOCKED_HEAP);
+	CHECK(worker.engine.heap_used >= 40 << 20);
+	CHECK_EQ(worker.heap_bytes, 256 << 20);
+	CHECK_EQ(worker.runs, 1);
+	CHECK_EQ(dw_worker_report(root, 0, text, &bytes), 0);
+	CHECK_STR(text, "its orchestration waits for room in the heap since ");
+	CHECK_EQ(write(gate[1], "g", 1), 1);
+	CHECK_EQ(dw_run_wait(run), 0);
+	CHECK_EQ(dw_tree_worker(tree, 0, &worker), 0);
+	CHECK_EQ(worker.blocked, DW_BLOCKED_NOT);
+	CHECK_EQ(worker.engine.heap_used, 0);
+	dw_tree_close(tree);
+	end_tree(root);
+}
+
+/* ------------------------------------------------------------- bad boards */
+
+static int open_forged(const void *content, size_t bytes, size_t size, bool sealed)
+{
+	struct dw_tree *tree = NULL;
+	int fd, result;
+
+	fd = memfd_create("distworker-tree", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	CHECK_EQ(ftruncate(fd, (off_t)size), 0);
+	CHECK_EQ(pwrite(fd, content, bytes, 0), (ssize_t)bytes);
+	if (sealed)
+		CHECK_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+	result = dw_tree_open(getpid(), 0, &tree);
+	close(fd);
+	CHECK(result < 0 && !tree);
+	return result;
+}
+
+TEST(forged_boards_are_refused)
+{
+	/* As in board.h: magic, bytes, layout, pid and counts, started, four offsets. */
+	struct { uint64_t magic, bytes, layout; uint32_t pid, workers, children, reserved;
+		 uint64_t started, offsets[4]; } board = { .magic = 0x314452414f425744ULL, .bytes = 4096 };
+	struct dw_worker *root;
+	void *cell;
+	char path[64], target[64];
+	ssize_t length;
+	int fd = -1;
+
+	/* The layout of a real one. */
+	root = make_tree(0, DW_PROCESS, &cell);
+	for (int i = 3; i < 200 && fd < 0; i++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", i);
+		length = readlink(path, target, sizeof(target) - 1);
+		if (length > 0 && !strncmp(target, "/memfd:distworker-tree", 22))
+			fd = i;
+	}
+	REQUIRE(fd >= 0);
+	CHECK_EQ(pread(fd, &board, sizeof(board), 0), sizeof(board));
+	CHECK_EQ(board.pid, getpid());
+	end_tree(root);
+
+	/* As it was it is good, but for its size. */
+	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes + 4096, true), -EPROTO);
+	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, false), -ENOENT);
+	for (int i = 0; i < 4; i++) {
+		uint64_t kept = board.offsets[i];
+
+		board.offsets[i] = board.bytes - 64;
+		CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -EPROTO);
+		board.offsets[i] = UINT64_MAX - 63;
+		CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -EPROTO);
+		board.offsets[i] = kept;
+	}
+	board.children = UINT32_MAX;
+	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -EPROTO);
+	board.children = 1;
+	board.layout++;
+	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -EPROTO);
+	board.layout--;
+	board.magic++;
+	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -ENOENT);
+	board.magic--;
+	board.pid = 1;
+	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -ENOENT);
+	CHECK_EQ(open_forged(&board, 8, 8, true), -ENOENT);
+}
+
+TEST(calls_refuse_what_makes_no_sense)
+{
+	struct dw_tree_worker worker = { .size = 3 };
+	struct dw_worker *root;
+	struct dw_tree *tree;
+	void *cell;
+
+	CHECK_EQ(dw_tree_open(0, 0, &tree), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "pid is 0");
+	CHECK_EQ(dw_tree_open(getpid(), 0, &tree), -ENOENT);
+	CHECK_EQ(dw_tree_open(INT32_MAX, 0, &tree), -ENOENT);
+	root = make_tree(0, DW_PROCESS, &cell);
+	CHECK_EQ(dw_tree_open(getpid(), 1, &tree), -ENOENT);
+	REQUIRE(dw_tree_open(getpid(), 0, &tree) == 0);
+	CHECK_EQ(dw_tree_worker(tree, 0, &worker), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "size is 3");
+	CHECK_EQ(dw_tree_report(tree, 0, NULL, NULL), -EINVAL);
+	dw_tree_close(tree);
+	dw_tree_close(NULL);
+	end_tree(root);
+}
