@@ -18,6 +18,7 @@ enum tool_exit {
 	TOOL_NO_DRIVER = 8,	/* chips: a driver that was named is not there, or cannot tell its devices */
 	TOOL_NO_IMAGE = 9,	/* image: the sources do not compile, or an object breaks a limit */
 	TOOL_NOT_SEEN = 10,	/* top: there is no such tree, or this user may not see it */
+	TOOL_NO_TRACE = 11,	/* trace, graph: the file is not there, or is no trace */
 	TOOL_INTERRUPTED = 130,	/* run: SIGINT; cancelled, drained and closed (SIGTERM: 143) */
 	TOOL_KILLED = 137,	/* run: a second signal, or no drain in time: all were killed */
 	TOOL_TERMINATED = 143,

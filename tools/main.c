@@ -16,6 +16,8 @@ static const struct verb {
 	{ "run", verb_run, "build a hierarchy and run a job on it" },
 	{ "list", verb_list, "the trees on this machine" },
 	{ "top", verb_top, "what they do, and what is stuck" },
+	{ "trace", verb_trace, "run a job, and tell where its tasks' time went" },
+	{ "graph", verb_graph, "run a job, and write the graph of its tasks" },
 	{ "info", verb_info, "versions, provider, limits, drivers" },
 	{ "chips", verb_chips, "chip drivers, their devices and properties" },
 	{ "image", verb_image, "make an image for a chip driver" },

@@ -24,6 +24,7 @@
 #include "tool.h"
 
 #define KILL_SECONDS 5.0	/* for the library to see that all its children are dead */
+#define STUCK_NS 1000000000ULL	/* for the report on SIGQUIT */
 #define AGAIN_SECONDS 0.2	/* earlier it is still the first signal: timeout(1) sends two */
 
 struct session {
@@ -183,6 +184,7 @@ static int block_signals(struct session *session)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGQUIT);
 	if (pthread_sigmask(SIG_BLOCK, &set, NULL))
 		return tool_fail(TOOL_SYSTEM, "signals cannot be blocked");
 	session->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -191,13 +193,33 @@ static int block_signals(struct session *session)
 	return TOOL_OK;
 }
 
-/* The signal that came, or 0. */
+/* What the tree does, and what is stuck: for who pressed Ctrl-\ because nothing moved. */
+static void report_tree(const struct session *session)
+{
+	size_t bytes = 0;
+	char *text;
+
+	if (dw_worker_report(session->plan->worker, STUCK_NS, NULL, &bytes))
+		return;
+	/* It may say more the next time. */
+	bytes += 4096;
+	text = malloc(bytes);
+	if (text && !dw_worker_report(session->plan->worker, STUCK_NS, text, &bytes))
+		fprintf(stderr, "\n%s", text);
+	free(text);
+}
+
+/* The signal that came, or 0; SIGQUIT is answered here. */
 static int next_signal(const struct session *session)
 {
 	struct signalfd_siginfo info;
 
-	return read(session->signals, &info, sizeof(info)) == sizeof(info) ?
-	       (int)info.ssi_signo : 0;
+	if (read(session->signals, &info, sizeof(info)) != sizeof(info))
+		return 0;
+	if (info.ssi_signo != SIGQUIT)
+		return (int)info.ssi_signo;
+	report_tree(session);
+	return 0;
 }
 
 static int bring_up(struct session *session)
@@ -378,13 +400,15 @@ static void measure_idle(struct session *session)
 	struct tree_sample before = { 0 }, after = { 0 };
 	struct pollfd fd = { .fd = session->signals, .events = POLLIN };
 	struct timespec settle = { .tv_nsec = 200000000 };
-	double began;
+	double began, left;
 
 	/* The last wake-ups of the run belong to the run. */
 	nanosleep(&settle, NULL);
 	if (!tree_sample_take(&before)) {
 		began = tool_now();
-		poll(&fd, 1, (int)(session->options.idle_seconds * 1000));
+		while ((left = began + session->options.idle_seconds - tool_now()) > 0 &&
+		       poll(&fd, 1, (int)(left * 1000) + 1) > 0 && !next_signal(session))
+			;
 		if (!tree_sample_take(&after)) {
 			session->summary.idle_seconds = tool_now() - began;
 			tree_sample_compare(&before, &after, &session->summary.idle);

@@ -24,6 +24,8 @@ int verb_doctor(int argc, char **argv);
 int verb_chips(int argc, char **argv);
 int verb_list(int argc, char **argv);
 int verb_top(int argc, char **argv);
+int verb_trace(int argc, char **argv);
+int verb_graph(int argc, char **argv);
 int verb_image(int argc, char **argv);
 
 /* "distworker VERB: text\n" on stderr. Returns `status`. */

@@ -242,9 +242,11 @@ static const char *reason_names(uint8_t reasons, char names[32])
 	return names;
 }
 
-static void write_flow(struct engine *engine, const struct trace_flow *flow, bool begins, int32_t pid,
-		       int32_t tid, uint64_t at)
+/* Begins at `slot` and leads to `to`, or ends there (NULL). */
+static void write_flow(struct engine *engine, const struct slot *slot, const struct slot *to,
+		       const struct trace_flow *flow, int32_t pid, int32_t tid, uint64_t at)
 {
+	bool begins = to != NULL;
 	struct trace_lines *lines = &engine->trace->json;
 	char names[32];
 
@@ -253,6 +255,13 @@ static void write_flow(struct engine *engine, const struct trace_flow *flow, boo
 		  "\"pid\":%d,\"tid\":%d,", begins ? "s" : "f\",\"bp\":\"e",
 		  reason_names(flow->reasons, names), (unsigned long long)flow->id, pid, tid);
 	lines_add_time(lines, "ts", at);
+	if (begins) {
+		lines_add(lines, ",\"args\":{\"from\":%llu,\"to\":%llu,\"run\":%llu,\"owner\":",
+			  (unsigned long long)slot->head.number, (unsigned long long)to->head.number,
+			  (unsigned long long)slot->run->serial);
+		lines_add_string(lines, engine->path);
+		lines_add(lines, "}");
+	}
 	lines_end(lines, "},");
 }
 
@@ -312,7 +321,7 @@ static void write_arrows(struct engine *engine, struct slot *slot, const struct 
 	struct trace_flow flow;
 
 	for (uint32_t i = 0; i < times->flow_count; i++)
-		write_flow(engine, &times->flows[i], false, first ? first->pid : trace->pid,
+		write_flow(engine, slot, NULL, &times->flows[i], first ? first->pid : trace->pid,
 			   first ? first->tid : trace->tid, first ? first->started : now);
 	for (struct edge *edge = slot->first; edge; edge = edge->next) {
 		if (!edge->consumer->times)
@@ -320,7 +329,7 @@ static void write_arrows(struct engine *engine, struct slot *slot, const struct 
 		flow = (struct trace_flow){ .id = flow_new(trace), .reasons = edge->reasons };
 		add_flow(edge->consumer->times, &flow);
 		/* The end itself is not in the slice any more. */
-		write_flow(engine, &flow, true, last ? last->pid : trace->pid,
+		write_flow(engine, slot, edge->consumer, &flow, last ? last->pid : trace->pid,
 			   last ? last->tid : trace->tid,
 			   !last ? now : last->ended - (last->ended > last->started));
 	}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* A file of DW_TRACE, read back: tasks and what they waited for. Also one whose end is missing. */
+#ifndef TOOLS_TRACE_FILE_H
+#define TOOLS_TRACE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Between two stamps each; a task that never ran has only `submitted` and `completed`. */
+enum stamp { STAMP_SUBMITTED, STAMP_READY, STAMP_DISPATCHED, STAMP_STARTED, STAMP_ENDED,
+	     STAMP_COMPLETED, STAMPS };
+
+enum traced_state { TRACED_DONE, TRACED_FAILED, TRACED_SKIPPED, TRACED_STATES };
+
+struct traced_task {
+	const char *name, *callable, *owner, *worker;	/* interned; worker "": it never ran */
+	uint64_t run, task;
+	uint64_t stamps[STAMPS];	/* ns */
+	enum traced_state state;
+};
+
+struct traced_edge {
+	const char *owner;
+	uint64_t run, from, to;
+};
+
+struct traced {
+	struct traced_task *tasks;
+	size_t task_count, task_space;
+	struct traced_edge *edges;
+	size_t edge_count, edge_space;
+	char **names;			/* interned, open addressing */
+	size_t name_count, name_space;
+};
+
+/* A tool_exit, having said why. */
+int traced_read(const char *path, struct traced *traced);
+void traced_release(struct traced *traced);
+/* What was measured, as text or as one JSON object; `owner` (NULL: the root): whose critical path. */
+void traced_print(const struct traced *traced, const char *owner, size_t longest);
+void traced_print_json(const struct traced *traced, const char *owner, size_t longest);
+
+#endif
