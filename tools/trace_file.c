@@ -76,10 +76,12 @@ static uint64_t count_of(struct json_object *object, const char *key)
 static uint64_t time_of(struct json_object *object, const char *key)
 {
 	struct json_object *value;
+	double ns;
 
 	if (!json_object_object_get_ex(object, key, &value))
 		return 0;
-	return (uint64_t)(json_object_get_double(value) * 1000 + 0.5);
+	ns = json_object_get_double(value) * 1000 + 0.5;
+	return ns > 0 && ns < 9e18 ? (uint64_t)ns : 0;
 }
 
 /* Room for one more of what has `size` bytes. */

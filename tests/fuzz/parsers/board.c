@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* What another process shows of its tree: `distworker top` believes none of it. */
+#include "input.h"
+#include <distworker/distworker.h>
+#include "worker/board.h"
+
+#define BOARD_BYTES 8192
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static char content[BOARD_BYTES], text[4096];
+	struct board *board = (struct board *)content;
+	struct dw_tree *tree = NULL;
+	size_t bytes = sizeof(text);
+	int fd;
+
+	memset(content, 'x', sizeof(content));
+	memcpy(content, data, size < sizeof(content) ? size : sizeof(content));
+	/* What would be refused at once is not worth a try. */
+	board->magic = BOARD_MAGIC;
+	board->layout = BOARD_LAYOUT;
+	board->bytes = BOARD_BYTES;
+	board->pid = getpid();
+	board->worker_count %= 16;
+	board->child_count %= 32;
+	fd = memfd_create(BOARD_NAME, MFD_ALLOW_SEALING);
+	MUST(fd >= 0 && write(fd, content, sizeof(content)) == (ssize_t)sizeof(content));
+	MUST(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
+	if (dw_tree_open(getpid(), 0, &tree) == 0) {
+		MUST(dw_tree_report(tree, 1, text, &bytes) == 0 && memchr(text, 0, sizeof(text)));
+		dw_tree_close(tree);
+	}
+	close(fd);
+	return 0;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* What `distworker image sim` reads from the object that it has made, or that it is given. */
+#include "input.h"
+#include "../../../tools/image.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const char *path;
+	int fd;
+
+	input_quiet();
+	path = input_file(data, size, &fd);
+	image_sim_entries(path);
+	close(fd);
+	return 0;
+}
