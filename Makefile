@@ -11,6 +11,7 @@
 ## make check-kernels the same on every kernel that tests/vm/kernel lists
 ## make check-debug-kernel   everything on kernels with KASAN, lockdep, KCSAN …
 ## make stress        SECONDS=60: random kills under load
+## make fuzz          SECONDS=60: libFuzzer on each parser, so long each
 ## make bench         side by side with StarPU, libgomp, futex, eventfd, pipe
 ## make clean
 
@@ -150,7 +151,7 @@ $(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
 
 # ---------------------------------------------------------------- main jobs
 
-.PHONY: help run check kselftest check-kernels check-debug-kernel bench stress setup-build setup-check
+.PHONY: help run check kselftest check-kernels check-debug-kernel bench stress fuzz setup-build setup-check
 
 setup-build setup-check setup-guest setup-bench: setup-%:
 	@tests/setup $*
@@ -182,6 +183,9 @@ SECONDS ?= 60
 stress: setup-build
 	@$(MAKE) --no-print-directory all tests
 	tests/stress/run $(SECONDS)
+
+fuzz: setup-check
+	tests/fuzz/parsers/run $(SECONDS)
 
 # The module, against the headers of the running kernel or of KDIR.
 module:

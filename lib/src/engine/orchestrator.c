@@ -61,22 +61,29 @@ int orch_ranges(struct dw_orch *orch, uint64_t count, struct range **ranges)
 	return 0;
 }
 
+/* Several declared tensors may cover it together. The wire has no tags: what is done with it is not checked. */
 static int check_declared(const struct dw_run *run, size_t index, uint64_t begin, uint64_t bytes)
 {
 	const struct dw_args *declared = run->declared;
-	uint64_t declared_bytes;
+	uint64_t at = begin, declared_bytes;
+	uint32_t next;
 
 	/* Memory that this Worker has made itself is its own affair. */
 	if (!run->engine->outer_arena || !arena_contains(run->engine->outer_arena, begin, bytes))
 		return 0;
-	for (uint32_t i = 0; i < declared->tensor_count; i++) {
-		const struct dw_tensor *tensor = &declared->tensors[i];
+	do {
+		for (next = 0; next < declared->tensor_count; next++) {
+			const struct dw_tensor *tensor = &declared->tensors[next];
 
-		if (dw_tensor_bytes(tensor, &declared_bytes) == 0 && begin >= tensor->data &&
-		    begin - tensor->data <= declared_bytes &&
-		    bytes <= declared_bytes - (begin - tensor->data))
-			return 0;
-	}
+			if (dw_tensor_bytes(tensor, &declared_bytes) == 0 && at >= tensor->data &&
+			    at - tensor->data < declared_bytes) {
+				at = tensor->data + declared_bytes;
+				break;
+			}
+		}
+	} while (next < declared->tensor_count && at - begin < bytes);
+	if (at - begin >= bytes)
+		return 0;
 	return error_set(-EACCES, "tensor %zu, %#llx + %llu bytes, is not within what the task that runs this "
 			 "orchestration declared", index, (unsigned long long)begin,
 			 (unsigned long long)bytes);
