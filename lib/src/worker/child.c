@@ -174,6 +174,7 @@ int child_main(struct child *child, uint32_t generation, bool process)
 		prctl(PR_SET_NAME, worker_child_name(child->kind));
 	placement_apply(child, process);
 	__atomic_store_n(&child->owner->now[child->index].tid, gettid(), __ATOMIC_RELAXED);
+	child_waits(child, worker_now());
 	if (wait_for_go(child, generation) < 0)
 		return 1;
 	result = endpoint_attach(child->owner->hub, child->index, &endpoint);
