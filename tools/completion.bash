@@ -79,13 +79,22 @@ _distworker()
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		_distworker_words "$current" 'run info chips image doctor --help --version'
+		_distworker_words "$current" 'run list top trace graph info chips image doctor --help --version'
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	run) _distworker_run "$current" "$previous" ;;
 	chips) _distworker_words "$current" 'sim opencl pto --json --chip-options --help --usage' ;;
 	image) _distworker_image "$current" "$previous" ;;
+	list) _distworker_words "$current" '--json --help --usage' ;;
+	top) _distworker_words "$current" '--once --interval --stuck --json --help --usage' ;;
+	trace|graph)
+		case $previous in
+		-o|--output|-r|--read) _distworker_files "$current" ;;
+		*)
+			_distworker_words "$current" '--output --read --worker --longest'
+			_distworker_run "$current" "$previous" ;;
+		esac ;;
 	info|doctor) _distworker_words "$current" '--json --help --usage' ;;
 	esac
 }

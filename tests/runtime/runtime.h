@@ -21,6 +21,22 @@
 #include "process.h"
 #include "../unit/unit.h"
 
+/*
+ * One test, twice: children as processes, and as threads; its body has `mode`. The suite runs
+ * with each provider, so that it is four times in all. MODES.md tells what is only for processes.
+ */
+#define TEST_IN_BOTH_MODES(test_name) \
+	static void test_name(enum dw_mode mode); \
+	TEST(test_name##__processes) { test_name(DW_PROCESS); } \
+	TEST(test_name##__threads) { test_name(DW_THREAD); } \
+	static void test_name(enum dw_mode mode)
+
+/* The same as a mask of levels, for chains. */
+static inline unsigned threads_of(enum dw_mode mode)
+{
+	return mode == DW_THREAD ? ~0u : 0;
+}
+
 /* tensor[0] += scalar[0], int64 */
 static inline int sub_add(const struct dw_args *args, void *context)
 {

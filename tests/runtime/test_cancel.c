@@ -50,11 +50,11 @@ static int orch_many(struct dw_orch *orch, const struct dw_args *args,
 	return result == -ECANCELED ? 0 : result;
 }
 
-TEST(cancelled_run_starts_nothing_more)
+TEST_IN_BOTH_MODES(cancelled_run_starts_nothing_more)
 {
 	struct dw_run *run;
 
-	chain_init(1, 2, 0, NULL);
+	chain_init(1, 2, threads_of(mode), NULL);
 	CHECK_EQ(dw_worker_start(chain.worker[0], orch_many, NULL, NULL, NULL, NULL, &run), 0);
 	heard();
 	CHECK_EQ(dw_worker_cancel(chain.worker[0]), 0);
@@ -91,12 +91,12 @@ static void *cancel_all_the_time(void *argument)
 	return NULL;
 }
 
-TEST(runs_survive_a_thread_that_cancels_all_the_time)
+TEST_IN_BOTH_MODES(runs_survive_a_thread_that_cancels_all_the_time)
 {
 	_Atomic int stop = 0;
 	pthread_t thread;
 
-	chain_init(2, 2, 0, NULL);
+	chain_init(2, 2, threads_of(mode), NULL);
 	pthread_create(&thread, NULL, cancel_all_the_time, &stop);
 	for (int i = 0; i < 300; i++) {
 		int result = chain_run((struct order){ .depth = i % 2, .how = BREAK_NOT });

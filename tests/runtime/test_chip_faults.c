@@ -55,12 +55,12 @@ TEST(a_copy_that_fails_fails_its_task_alone)
 	fault_in(DW_THREAD, "copy_fail=3", -EIO, "EIO: ");
 }
 
-TEST(the_text_of_a_kernel_arrives_with_path_and_task)
+TEST_IN_BOTH_MODES(the_text_of_a_kernel_arrives_with_path_and_task)
 {
 	struct call call;
 	struct rig rig;
 
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	rig_create(&rig, mode, DW_RESTART_NEVER, one_sim, 1);
 	dw_callable fails = sim_image(&rig, "fails");
 
 	REQUIRE(rig_init(&rig) == 0);
@@ -116,13 +116,13 @@ TEST(a_kernel_that_hangs_ends_at_its_deadline_with_its_chip)
 	taken_over("hang=1,async=1", -ETIMEDOUT, "ETIMEDOUT: ", 100 * MS);
 }
 
-TEST(a_cancelled_run_reaches_a_kernel)
+TEST_IN_BOTH_MODES(a_cancelled_run_reaches_a_kernel)
 {
 	struct call call;
 	struct rig rig;
 
 	say_prepare();
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	rig_create(&rig, mode, DW_RESTART_NEVER, one_sim, 1);
 	call = out_call(&rig, sim_image(&rig, "say_and_ask"), 0);
 	call.scalar[0] = (uint64_t)said[1];
 	call.scalars = 1;

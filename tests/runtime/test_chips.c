@@ -129,7 +129,7 @@ TEST(chain_over_two_asynchronous_chips_is_ordered)
 
 /* ---------------------------------------------------------------- which chip */
 
-TEST(several_chips_share_what_may_go_anywhere)
+TEST_IN_BOTH_MODES(several_chips_share_what_may_go_anywhere)
 {
 	struct dw_chip_options chips[3];
 	struct call calls[30];
@@ -138,7 +138,7 @@ TEST(several_chips_share_what_may_go_anywhere)
 
 	for (uint32_t i = 0; i < 3; i++)
 		chips[i] = (struct dw_chip_options){ .driver = "sim", .device = i, .options = "delay_us=2000" };
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 3);
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 3);
 	dw_callable add = sim_image(&rig, "vector_add");
 
 	REQUIRE(rig_init(&rig) == 0);
@@ -292,9 +292,9 @@ static void images_in(enum dw_mode mode)
 	rig_destroy(&rig);
 }
 
-TEST(images_come_and_go_after_init)
+TEST_IN_BOTH_MODES(images_come_and_go_after_init)
 {
-	images_in(DW_PROCESS);
+	images_in(mode);
 	images_in(DW_THREAD);
 }
 
@@ -317,14 +317,14 @@ TEST(an_image_that_went_leaves_nothing_in_the_chips_process)
 	rig_destroy(&rig);
 }
 
-TEST(image_that_a_chip_refuses_is_registered_nowhere)
+TEST_IN_BOTH_MODES(image_that_a_chip_refuses_is_registered_nowhere)
 {
 	struct dw_image_options options = DW_OPTIONS(dw_image_options);
 	dw_callable callable = 77;
 	struct call call;
 	struct rig rig;
 
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	rig_create(&rig, mode, DW_RESTART_NEVER, one_sim, 1);
 	REQUIRE(rig_init(&rig) == 0);
 	options.driver = "sim";
 	options.entry = "no_such_kernel";
@@ -350,11 +350,11 @@ TEST(image_that_a_chip_refuses_is_registered_nowhere)
 	rig_destroy(&rig);
 }
 
-TEST(image_that_a_chip_refuses_before_init_fails_init_with_the_chips_path)
+TEST_IN_BOTH_MODES(image_that_a_chip_refuses_before_init_fails_init_with_the_chips_path)
 {
 	struct rig rig;
 
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	rig_create(&rig, mode, DW_RESTART_NEVER, one_sim, 1);
 	sim_image(&rig, "no_such_kernel");
 	CHECK_EQ(dw_worker_init(rig.node), -ESRCH);
 	check_text("node0/chip0");
@@ -371,13 +371,13 @@ static int sub_nothing_here(const struct dw_args *args, void *context)
 	return 0;
 }
 
-TEST(wrong_kind_and_wrong_driver_are_refused_at_submit_by_name)
+TEST_IN_BOTH_MODES(wrong_kind_and_wrong_driver_are_refused_at_submit_by_name)
 {
 	dw_callable sub, foreign, gone;
 	struct call call;
 	struct rig rig;
 
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, one_sim, 1);
+	rig_create(&rig, mode, DW_RESTART_NEVER, one_sim, 1);
 	CHECK_EQ(dw_callable_register_sub(rig.node, "host_work", sub_nothing_here, NULL, &sub), 0);
 	foreign = image_of(&rig, "opencl", NULL, opencl_add, "vector_add", signature_add, 3);
 	gone = sim_image(&rig, "who");
@@ -404,7 +404,7 @@ static void refused(struct rig *rig, struct call *call, int error, const char *t
 	check_text(text);
 }
 
-TEST(arguments_that_a_chip_cannot_take_are_refused_by_name)
+TEST_IN_BOTH_MODES(arguments_that_a_chip_cannot_take_are_refused_by_name)
 {
 	const char *calc = fixture("chip_calc");
 	struct dw_chip_options chips[2] = { { .driver = "sim", .options = "cores=4" }, { .driver = calc } };
@@ -412,7 +412,7 @@ TEST(arguments_that_a_chip_cannot_take_are_refused_by_name)
 	struct call call;
 	struct rig rig;
 
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 2);
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 2);
 	add = sim_image(&rig, "vector_add");
 	scale = sim_image(&rig, "scale");
 	sum = image_of(&rig, calc, NULL, "0 1 +", "sum", signature_add, 3);
@@ -453,7 +453,7 @@ TEST(arguments_that_a_chip_cannot_take_are_refused_by_name)
 }
 
 /* Arguments that do not fit into a frame go through the arena, to a chip too. */
-TEST(large_arguments_reach_a_chip)
+TEST_IN_BOTH_MODES(large_arguments_reach_a_chip)
 {
 	struct dw_chip_options chips[1] = { { .driver = "sim" } };
 	static const int32_t signature[20] = {
@@ -464,7 +464,7 @@ TEST(large_arguments_reach_a_chip)
 	struct call call = { .options = DW_SUBMIT_OPTIONS };
 	struct rig rig;
 
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 1);
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
 	call.callable = image_of(&rig, "sim", fixture("chip_kernels"), NULL, "copy_bytes", signature, 20);
 	REQUIRE(rig_init(&rig) == 0);
 	call_tensor(&call, rig.a, DW_UINT8, COUNT, DW_INPUT);
@@ -655,7 +655,7 @@ static int orch_alloc_too_much(struct dw_orch *orch, const struct dw_args *args,
 	return dw_chip_alloc(orch, *(uint32_t *)context, DW_FLOAT32, &count, 1, &tensor);
 }
 
-TEST(device_memory_that_there_is_not_is_an_error_by_name)
+TEST_IN_BOTH_MODES(device_memory_that_there_is_not_is_an_error_by_name)
 {
 	struct dw_chip_options chips[2] = {
 		{ .driver = "sim", .options = "memory=64K" }, { .driver = fixture("chip_calc") },
@@ -663,7 +663,7 @@ TEST(device_memory_that_there_is_not_is_an_error_by_name)
 	struct rig rig;
 	uint32_t id = 0;
 
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 2);
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 2);
 	REQUIRE(rig_init(&rig) == 0);
 	CHECK_EQ(dw_worker_run(rig.node, orch_alloc_too_much, NULL, NULL, &id), -ENOMEM);
 	check_text("sim device 0");

@@ -192,13 +192,13 @@ TEST(deadline_of_a_run_ends_what_asks)
 	}
 }
 
-TEST(deadline_of_a_run_reaches_down_four_levels)
+TEST_IN_BOTH_MODES(deadline_of_a_run_reaches_down_four_levels)
 {
 	struct order order = { .depth = 3, .how = BREAK_ASK };
 	uint64_t start;
 	struct dw_run *run;
 
-	chain_init(4, 1, 0, NULL);
+	chain_init(4, 1, threads_of(mode), NULL);
 	start = now_ns();
 	run = chain_start(&order, 200 * MS);
 	CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);

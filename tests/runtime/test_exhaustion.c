@@ -202,9 +202,9 @@ static int orch_full(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-TEST(full_heap_is_an_error_and_the_next_run_has_it_all_again)
+TEST_IN_BOTH_MODES(full_heap_is_an_error_and_the_next_run_has_it_all_again)
 {
-	chain_init(1, 1, 0, NULL);
+	chain_init(1, 1, threads_of(mode), NULL);
 	for (int i = 0; i < 3; i++) {
 		CHECK_EQ(dw_worker_run(chain.worker[0], orch_full, NULL, NULL, NULL), -EDEADLK);
 		check_text("node0");
@@ -249,11 +249,11 @@ TEST(heap_of_tasks_that_died_comes_back)
 	chain_destroy();
 }
 
-TEST(arena_that_is_full_is_an_error)
+TEST_IN_BOTH_MODES(arena_that_is_full_is_an_error)
 {
 	void *buffer = NULL;
 
-	chain_init(1, 1, 0, NULL);
+	chain_init(1, 1, threads_of(mode), NULL);
 	CHECK_EQ(dw_buffer_create(chain.worker[0], 1ULL << 40, &buffer), -ENOMEM);
 	CHECK(!buffer);
 	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);

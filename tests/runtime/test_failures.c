@@ -84,9 +84,9 @@ static int orch_above(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-TEST(the_error_of_a_nested_run_has_its_path)
+TEST_IN_BOTH_MODES(the_error_of_a_nested_run_has_its_path)
 {
-	struct dw_worker *pod = make_worker(4, 1, DW_PROCESS), *node = make_worker(3, 1, DW_PROCESS);
+	struct dw_worker *pod = make_worker(4, 1, mode), *node = make_worker(3, 1, mode);
 	int64_t *cells;
 
 	CHECK_EQ(dw_worker_add_child(pod, node, NULL), 0);
@@ -318,10 +318,10 @@ static int orch_stack(struct dw_orch *orch, const struct dw_args *args,
 	return submit_one(orch, calls.add, &here, DW_INOUT, 1, NULL, NULL);
 }
 
-TEST(a_tensor_outside_the_arena_is_refused_at_submit)
+TEST_IN_BOTH_MODES(a_tensor_outside_the_arena_is_refused_at_submit)
 {
 	void *cell;
-	struct dw_worker *node = node_with(1, &cell, DW_PROCESS);
+	struct dw_worker *node = node_with(1, &cell, mode);
 
 	CHECK_EQ(dw_worker_run(node, orch_stack, NULL, NULL, NULL), -EFAULT);
 	dw_worker_destroy(node);

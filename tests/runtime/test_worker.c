@@ -147,10 +147,10 @@ TEST(processes_and_threads_alternate)
 	tree_in(6, 3, DW_THREAD, DW_PROCESS);
 }
 
-TEST(children_of_different_levels)
+TEST_IN_BOTH_MODES(children_of_different_levels)
 {
-	struct dw_worker *root = make_worker(6, 1, DW_PROCESS), *pod = make_worker(4, 1, DW_PROCESS);
-	struct dw_worker *node = make_worker(3, 1, DW_PROCESS), *leaf = make_worker(3, 1, DW_PROCESS);
+	struct dw_worker *root = make_worker(6, 1, mode), *pod = make_worker(4, 1, mode);
+	struct dw_worker *node = make_worker(3, 1, mode), *leaf = make_worker(3, 1, mode);
 	void *value;
 
 	CHECK_EQ(dw_worker_add_child(root, pod, NULL), 0);
@@ -173,9 +173,9 @@ static int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
 	return submit_one(orch, calls.nothing, context, DW_INPUT, 0, NULL, NULL);
 }
 
-TEST(a_thousand_runs_leave_nothing_behind)
+TEST_IN_BOTH_MODES(a_thousand_runs_leave_nothing_behind)
 {
-	struct dw_worker *node = make_worker(3, 2, DW_PROCESS);
+	struct dw_worker *node = make_worker(3, 2, mode);
 	unsigned fds, mappings;
 	void *value;
 
@@ -192,12 +192,12 @@ TEST(a_thousand_runs_leave_nothing_behind)
 	dw_worker_destroy(node);
 }
 
-TEST(fifty_trees_leave_nothing_behind)
+TEST_IN_BOTH_MODES(fifty_trees_leave_nothing_behind)
 {
 	unsigned fds = count_dir("/proc/self/fd"), mappings = 0;
 
 	for (int i = 0; i < 50; i++) {
-		struct dw_worker *node = make_worker(3, 2, DW_PROCESS);
+		struct dw_worker *node = make_worker(3, 2, mode);
 		void *value;
 
 		CHECK_EQ(register_all(node, &calls), 0);
@@ -234,9 +234,9 @@ static int orch_symbol(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-TEST(symbols_registered_after_init_reach_every_child)
+TEST_IN_BOTH_MODES(symbols_registered_after_init_reach_every_child)
 {
-	struct dw_worker *pod = make_worker(4, 1, DW_PROCESS), *node = make_worker(3, 1, DW_PROCESS);
+	struct dw_worker *pod = make_worker(4, 1, mode), *node = make_worker(3, 1, mode);
 	dw_callable callable = 0, again = 0;
 	void *value;
 
@@ -259,9 +259,9 @@ TEST(symbols_registered_after_init_reach_every_child)
 	dw_worker_destroy(pod);
 }
 
-TEST(functions_are_registered_before_init_and_once)
+TEST_IN_BOTH_MODES(functions_are_registered_before_init_and_once)
 {
-	struct dw_worker *node = make_worker(3, 1, DW_PROCESS);
+	struct dw_worker *node = make_worker(3, 1, mode);
 	dw_callable callable;
 
 	CHECK_EQ(register_all(node, &calls), 0);
