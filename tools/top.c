@@ -60,6 +60,7 @@ static struct json_object *child_json(const struct dw_tree *tree, uint32_t numbe
 	json_object_object_add(object, "alive", json_object_new_boolean(child.stats.alive != 0));
 	json_object_object_add(object, "busy", json_object_new_boolean(child.busy != 0));
 	put_age(object, "seconds", child.since_ns);
+	put(object, "task", child.task);
 	put_text(object, "callable", child.callable);
 	put_text(object, "cause", child.cause);
 	put(object, "queued", child.queued);

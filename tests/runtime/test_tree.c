@@ -155,9 +155,9 @@ static void stuck_in(enum dw_mode mode)
 		CHECK_STR(text, line);
 		CHECK_STR(text, "1 tasks: 0 done, 0 failed, 0 skipped, 1 alive");
 		CHECK_STR(stuck, "pod0 waits for:\n  pod0/node0 (pid ");
-		CHECK_STR(stuck, "): runs \"nested\" since ");
+		CHECK_STR(stuck, "): runs task 1, \"nested\", since ");
 		CHECK_STR(stuck, "pod0/node0 waits for:\n  pod0/node0/sub0 (pid ");
-		CHECK_STR(stuck, "): runs \"stay\" since ");
+		CHECK_STR(stuck, "): runs task 1, \"stay\", since ");
 		CHECK(!strstr(stuck, "pod0/sub0"));
 		CHECK(!strstr(stuck, "nothing"));
 	}
@@ -165,7 +165,7 @@ static void stuck_in(enum dw_mode mode)
 	bytes = sizeof(inside);
 	CHECK_EQ(dw_worker_report(root, 60000000000, inside, &bytes), 0);
 	CHECK_STR(inside, "stuck for 60 s or longer:\nnothing");
-	CHECK_STR(inside, "runs \"stay\" for ");
+	CHECK_STR(inside, "runs task 1, \"stay\", for ");
 	CHECK_EQ(write(gate[1], "g", 1), 1);
 	CHECK_EQ(dw_run_wait(run), 0);
 	end_tree(root);
@@ -220,6 +220,7 @@ static void counters_in(enum dw_mode mode)
 	CHECK_STR(child.stats.path, "node0/sub0");
 	CHECK_EQ(child.queued, 0);
 	CHECK_STR(child.callable, "fail");
+	CHECK_EQ(child.task, 501);
 	CHECK_EQ(child.tid == child.stats.pid, mode == DW_PROCESS);
 	dw_tree_close(tree);
 	end_tree(root);

@@ -457,7 +457,8 @@ struct dw_tree_child {
 	uint32_t queued;		/* tasks in its ring, the one that runs included */
 	uint32_t busy;			/* 1: in a callable */
 	uint64_t since_ns;		/* when that began, or when it began to wait */
-	char callable[40];		/* what it runs, or ran last */
+	uint64_t task;			/* what it runs, or ran last: its number within its run … */
+	char callable[32];		/* … and by which callable (cut) */
 	char cause[96];			/* of its last death; "": it never died */
 };
 DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child);

@@ -128,8 +128,9 @@ struct engine;
 struct child_now {
 	/* Written by the child. */
 	uint64_t since;			/* that it works, or that it waits */
-	uint64_t callable;		/* handle of what it runs, or ran last … */
-	char name[40];			/* … and its name */
+	uint64_t task;			/* number of what it runs, or ran last, within its run, … */
+	uint64_t callable;		/* … by which callable … */
+	char name[32];			/* … of which name */
 	uint32_t busy;			/* 1: in a callable */
 	int32_t tid;			/* of the thread that serves the mailbox */
 	/* Written by its parent's engine. */

@@ -146,7 +146,8 @@ static struct frame *acquire(struct engine *engine, struct peer *peer, uint32_t 
 static void fill_frame(struct engine *engine, struct frame *frame, const struct slot *slot,
 		       const struct payload *payload)
 {
-	frame->task = slot_id(slot);
+	/* For whoever looks at what the child does; we know it from the entry. */
+	frame->task = slot->head.number;
 	frame->callable = slot->callable->handle;
 	frame->config = (struct dw_config){
 		.block_dim = slot->block_dim,

@@ -60,7 +60,7 @@ struct frame {
 	uint16_t reserved;
 	uint32_t fail_epoch;		/* failures of this peer that the parent knew of when it posted */
 	_Atomic uint32_t cancel;	/* parent: 1 when the task was cancelled */
-	uint64_t task;
+	uint64_t task;			/* the parent's, for whoever looks at what the peer does */
 	uint64_t callable;
 	uint64_t args;			/* arena address of the wire blob; 0: it follows the header */
 	uint32_t args_bytes;

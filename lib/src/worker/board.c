@@ -145,7 +145,7 @@ void board_death(struct dw_worker *worker, uint32_t child, const char *cause)
 	__atomic_store_n(&worker->now[child].since, worker_now(), __ATOMIC_RELAXED);
 }
 
-void child_works(struct child *child, const struct callable *callable, uint64_t since)
+void child_works(struct child *child, const struct callable *callable, uint64_t task, uint64_t since)
 {
 	struct child_now *now = &child->owner->now[child->index];
 
@@ -153,6 +153,7 @@ void child_works(struct child *child, const struct callable *callable, uint64_t 
 		__atomic_store_n(&now->callable, callable->handle, __ATOMIC_RELAXED);
 		copy_text(now->name, sizeof(now->name), callable->name);
 	}
+	__atomic_store_n(&now->task, task, __ATOMIC_RELAXED);
 	__atomic_store_n(&now->since, since, __ATOMIC_RELAXED);
 	__atomic_store_n(&now->busy, 1, __ATOMIC_RELAXED);
 }

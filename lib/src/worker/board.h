@@ -63,7 +63,7 @@ void board_up(struct dw_worker *worker, bool up);
 void board_death(struct dw_worker *worker, uint32_t child, const char *cause);
 
 /* What a child does now; by itself. */
-void child_works(struct child *child, const struct callable *callable, uint64_t since);
+void child_works(struct child *child, const struct callable *callable, uint64_t task, uint64_t since);
 
 static inline void child_waits(struct child *child, uint64_t since)
 {

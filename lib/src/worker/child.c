@@ -73,7 +73,7 @@ static void run_task(struct child *child, struct endpoint *endpoint, struct fram
 	if (result == 0)
 		result = callable_get(frame->callable, &callable);
 	if (result == 0)
-		child_works(child, callable, started);
+		child_works(child, callable, frame->task, started);
 	if (result == 0)
 		result = child->kind == DW_CHILD_WORKER ?
 			 call_orchestration(child->nested, callable, &args, frame) :

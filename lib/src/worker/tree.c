@@ -257,6 +257,7 @@ DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_
 	COPY(child, now, tid);
 	child->queued = LOAD(now->in_ring);
 	COPY(child, now, busy);
+	COPY(child, now, task);
 	child->since_ns = LOAD(now->since);
 	copy_text(child->callable, now->name, sizeof(child->callable));
 	copy_text(child->cause, rest->cause, sizeof(child->cause));
@@ -314,7 +315,8 @@ static void say_child(struct report *report, const struct dw_tree_child *child)
 	if (!child->stats.alive)
 		say(report, "dead%s%s", child->cause[0] ? ": " : "", child->cause);
 	else if (child->busy)
-		say(report, "runs \"%s\" for ", child->callable);
+		say(report, "runs task %llu, \"%s\", for ", (unsigned long long)child->task,
+		    child->callable);
 	else
 		say(report, "waits for work since ");
 	if (child->stats.alive)
@@ -366,8 +368,8 @@ static void say_stuck(struct report *report, const struct dw_tree *tree,
 			say(report, "%s waits for:\n", worker->path);
 		first = false;
 		report->stuck++;
-		say(report, "  %s (pid %d): runs \"%s\" since ", child.stats.path, child.stats.pid,
-		    child.callable);
+		say(report, "  %s (pid %d): runs task %llu, \"%s\", since ", child.stats.path,
+		    child.stats.pid, (unsigned long long)child.task, child.callable);
 		say_time(report, child.since_ns);
 		say(report, "\n");
 	}
