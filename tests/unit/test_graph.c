@@ -707,7 +707,7 @@ int main(int argc, char **argv)
 			atomic_store(&killer.stop, true);
 			pthread_join(thread, NULL);
 			printf("# %u kills, %llu retries\n", killer.kills,
-			       (unsigned long long)rig->engine->now->stats.retried);
+			       (unsigned long long)rig->engine->stats.retried);
 			/* What was killed last comes back before the end. */
 			rig_sleep(200000000);
 		}

@@ -150,10 +150,12 @@ static void finish_one(struct engine *engine, struct slot *slot)
 
 	trace_task(engine, slot, TRACE_FINAL);
 	if (LIKELY(slot->head.state == TASK_DONE)) {
-		stat_add(&engine->now->stats.done, 1);
+		engine_count(engine, done);
 	} else {
-		stat_add(slot->head.state == TASK_FAILED ? &engine->now->stats.failed :
-			 &engine->now->stats.skipped, 1);
+		if (slot->head.state == TASK_FAILED)
+			engine_count(engine, failed);
+		else
+			engine_count(engine, skipped);
 		if (slot->head.state == TASK_SKIPPED && slot->worker != DW_ANY &&
 		    !(slot->flags & SLOT_GROUP))
 			stat_add(&engine->peers[slot->worker].stats->tasks_skipped, 1);
@@ -207,7 +209,7 @@ static bool task_retry(struct engine *engine, struct slot *slot)
 	slot->attempts++;
 	slot->flags &= (uint8_t)~SLOT_DEADLINE;
 	slot->flags |= SLOT_AGAIN;
-	stat_add(&engine->now->stats.retried, 1);
+	engine_count(engine, retried);
 	return true;
 }
 

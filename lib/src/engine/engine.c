@@ -400,7 +400,7 @@ void engine_worker_up(struct engine *engine, uint32_t worker)
 		if (peer->state == PEER_DEAD)
 			pool->usable++;
 		if (peer->state == PEER_RETURNING || peer->state == PEER_DEAD)
-			stat_add(&engine->now->stats.restarts, 1);
+			engine_count(engine, restarts);
 		pool->up++;
 		peer->state = PEER_UP;
 		peer->mad = false;
@@ -565,7 +565,9 @@ void engine_stats(struct engine *engine, struct dw_engine_stats *stats)
 	struct hub_counters counters = { 0 };
 
 	lock_take(&engine->lock);
-	now = engine->now->stats;
+	now = engine->stats;
+	now.heap_used = heap_used(engine->heap);
+	now.heap_peak = heap_peak(engine->heap);
 	if (engine->hub)
 		hub_counters(engine->hub, &counters);
 	lock_give(&engine->lock);

@@ -36,8 +36,8 @@ struct slab {
 
 struct heap {
 	struct ring rings[HEAP_RINGS];
-	uint64_t own_used, own_peak;
-	uint64_t *used, *peak;		/* where others may look at them */
+	uint64_t used, peak;
+	uint64_t *shown_used, *shown_peak;	/* copies for others; NULL: nobody looks */
 	struct heap_block *unused;
 	struct slab *slabs;
 	void (*release)(struct dw_run *run, uint64_t begin, uint64_t end, void *context);
@@ -50,8 +50,6 @@ int heap_create(struct arena *arena, struct heap **heap)
 
 	if (!made)
 		return error_set(-ENOMEM, "no memory for a heap");
-	made->used = &made->own_used;
-	made->peak = &made->own_peak;
 	for (uint32_t i = 0; i < HEAP_RINGS; i++) {
 		struct ring *ring = &made->rings[i];
 
@@ -75,10 +73,18 @@ void heap_destroy(struct heap *heap)
 	free(heap);
 }
 
+static void show(struct heap *heap)
+{
+	if (!heap->shown_used)
+		return;
+	__atomic_store_n(heap->shown_used, heap->used, __ATOMIC_RELAXED);
+	__atomic_store_n(heap->shown_peak, heap->peak, __ATOMIC_RELAXED);
+}
+
 void heap_show(struct heap *heap, uint64_t *used, uint64_t *peak)
 {
-	heap->used = used;
-	heap->peak = peak;
+	heap->shown_used = used;
+	heap->shown_peak = peak;
 }
 
 void heap_on_release(struct heap *heap, void (*release)(struct dw_run *run, uint64_t begin,
@@ -137,7 +143,8 @@ static bool ring_reclaim(struct heap *heap, struct ring *ring)
 		ring->first->skipped = 0;
 		ring->tail = ring->first->begin;
 	}
-	__atomic_store_n(heap->used, *heap->used - (used - ring->used), __ATOMIC_RELAXED);
+	heap->used -= used - ring->used;
+	show(heap);
 	return ring->used != used;
 }
 
@@ -246,9 +253,10 @@ int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t 
 	}
 	ring->head = begin + bytes;
 	ring->used += skipped + bytes;
-	__atomic_store_n(heap->used, *heap->used + skipped + bytes, __ATOMIC_RELAXED);
-	if (*heap->used > *heap->peak)
-		__atomic_store_n(heap->peak, *heap->used, __ATOMIC_RELAXED);
+	heap->used += skipped + bytes;
+	if (heap->used > heap->peak)
+		heap->peak = heap->used;
+	show(heap);
 	scope->blocks++;
 	scope->bytes += bytes;
 	*address = ring->base + begin;
@@ -272,10 +280,10 @@ void heap_tail(const struct heap *heap, const struct scope *scope, struct heap_t
 
 uint64_t heap_used(const struct heap *heap)
 {
-	return *heap->used;
+	return heap->used;
 }
 
 uint64_t heap_peak(const struct heap *heap)
 {
-	return *heap->peak;
+	return heap->peak;
 }

@@ -53,7 +53,7 @@ int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t 
  * Called for the blocks of a scope at its end, before their memory can be given out again, so that
  * maps forget it. Neighbours of one scope are one range.
  */
-/* Before the first block: the counters are kept there. */
+/* Copies of the counters go there too. */
 void heap_show(struct heap *heap, uint64_t *used, uint64_t *peak);
 void heap_on_release(struct heap *heap, void (*release)(struct dw_run *run, uint64_t begin,
 							uint64_t end, void *context), void *context);

@@ -433,7 +433,8 @@ struct engine {
 	bool check_declared;
 	const struct engine_ops *ops;
 	void *ops_context;
-	struct engine_now *now, own_now;
+	struct dw_engine_stats stats;
+	struct engine_now *now, own_now;	/* copies, never read here */
 	struct trace *trace;		/* NULL unless traced */
 };
 
@@ -450,6 +451,16 @@ static inline void stat_add(uint64_t *counter, uint64_t value)
 {
 	__atomic_store_n(counter, *counter + value, __ATOMIC_RELAXED);
 }
+
+/*
+ * One of engine->stats, and its copy for whoever looks. The copy lies where a child that has lost its
+ * mind can write, and is not read here.
+ */
+#define engine_count(engine, field) \
+	do { \
+		(engine)->stats.field++; \
+		__atomic_store_n(&(engine)->now->stats.field, (engine)->stats.field, __ATOMIC_RELAXED); \
+	} while (0)
 
 static inline void bit_set(uint64_t *bits, uint32_t i) { bits[i / 64] |= 1ULL << (i % 64); }
 static inline void bit_clear(uint64_t *bits, uint32_t i) { bits[i / 64] &= ~(1ULL << (i % 64)); }

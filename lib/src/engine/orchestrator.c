@@ -552,7 +552,7 @@ void slot_enter(struct slot *slot)
 	__atomic_store_n(&run->submitted, run->submitted + 1, __ATOMIC_RELAXED);
 	slot->head.number = run->submitted;
 	scope_get(slot->scope);
-	stat_add(&run->engine->now->stats.submitted, 1);
+	engine_count(run->engine, submitted);
 }
 
 struct submission {

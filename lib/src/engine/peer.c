@@ -576,7 +576,7 @@ void engine_worker_lost_locked(struct engine *engine, struct peer *peer, bool re
 	if (was_usable && !returns)
 		pool->usable--;
 	if (was_up)
-		stat_add(&engine->now->stats.deaths, 1);
+		engine_count(engine, deaths);
 	fail_entries(engine, peer, cause);
 	controls_fail(engine, peer, cause);
 	peer->unpublished = 0;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -48,11 +49,11 @@ static uint64_t place(uint64_t *at, uint64_t bytes)
 }
 
 /* Depth first: a Worker, its children, then their subtrees. */
-static void assign(struct board *board, struct dw_worker *worker, uint32_t self, uint32_t *next_worker,
+static void assign(const struct board *layout, char *memory, struct dw_worker *worker, uint32_t self, uint32_t *next_worker,
 		   uint32_t *next_child)
 {
 	uint32_t own = worker->options.subs + worker->options.chip_count + worker->nested_count;
-	struct board_worker *entry = &board_workers(board)[(*next_worker)++];
+	struct board_worker *entry = (struct board_worker *)(memory + layout->workers) + (*next_worker)++;
 	uint32_t first = *next_child;
 
 	snprintf(entry->path, sizeof(entry->path), "%s", worker->path);
@@ -62,13 +63,20 @@ static void assign(struct board *board, struct dw_worker *worker, uint32_t self,
 	entry->self = self;
 	entry->heap_bytes = 4 * worker->options.heap_ring_bytes;
 	worker->board = entry;
-	worker->board_children = board_children(board) + first;
-	worker->stats = (struct dw_child_stats *)((char *)board + board->stats) + first;
-	worker->now = (struct child_now *)((char *)board + board->now) + first;
+	worker->board_children = (struct board_child *)(memory + layout->children) + first;
+	worker->stats = (struct dw_child_stats *)(memory + layout->stats) + first;
+	worker->now = (struct child_now *)(memory + layout->now) + first;
 	*next_child += own;
 	for (uint32_t i = 0; i < worker->nested_count; i++)
-		assign(board, worker->nested[i], first + own - worker->nested_count + i, next_worker,
+		assign(layout, memory, worker->nested[i], first + own - worker->nested_count + i, next_worker,
 		       next_child);
+}
+
+static void close_fd(struct dw_worker *root)
+{
+	if (root->board_fd >= 0)
+		close(root->board_fd);
+	root->board_fd = -1;
 }
 
 int board_create(struct dw_worker *root)
@@ -91,9 +99,16 @@ int board_create(struct dw_worker *root)
 	result = make_memory(bytes, &root->board_fd, &memory);
 	if (result < 0)
 		return result;
+	root->board_layout = malloc(sizeof(layout));
+	if (!root->board_layout) {
+		munmap(memory, bytes);
+		close_fd(root);
+		return error_set(-ENOMEM, "no memory for counters");
+	}
+	*root->board_layout = layout;
 	memcpy(memory, &layout, sizeof(layout));
 	root->board_memory = memory;
-	assign(memory, root, UINT32_MAX, &next_worker, &next_child);
+	assign(root->board_layout, memory, root, UINT32_MAX, &next_worker, &next_child);
 	/* Who finds it by its name sees it from here on. */
 	__atomic_store_n(&root->board_memory->magic, BOARD_MAGIC, __ATOMIC_RELEASE);
 	return 0;
@@ -112,11 +127,11 @@ static void forget(struct dw_worker *worker)
 void board_destroy(struct dw_worker *root)
 {
 	if (root->board_memory)
-		munmap(root->board_memory, root->board_memory->bytes);
+		munmap(root->board_memory, root->board_layout->bytes);
 	root->board_memory = NULL;
-	if (root->board_fd >= 0)
-		close(root->board_fd);
-	root->board_fd = -1;
+	free(root->board_layout);
+	root->board_layout = NULL;
+	close_fd(root);
 	forget(root);
 }
 

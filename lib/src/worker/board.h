@@ -6,7 +6,8 @@
  * descriptor open, so that /proc/PID/fd leads there: who may look is whom the kernel lets open it.
  *
  * Invariant: the size is sealed and `bytes` is that size; offsets and counts never change
- * after the root's init. All else may change while it is read.
+ * after the root's init. All else may change while it is read. Any process of the tree can write
+ * any of it, one that has lost its mind too: nobody in the tree depends on what he reads there.
  */
 #ifndef DW_WORKER_BOARD_H
 #define DW_WORKER_BOARD_H
@@ -43,16 +44,6 @@ struct board {
 #define BOARD_LAYOUT ((uint64_t)sizeof(struct board_worker) << 40 | \
 		      (uint64_t)sizeof(struct dw_child_stats) << 24 | \
 		      (uint64_t)sizeof(struct child_now) << 8 | sizeof(struct board_child))
-
-static inline struct board_worker *board_workers(const struct board *board)
-{
-	return (struct board_worker *)((char *)(uintptr_t)board + board->workers);
-}
-
-static inline struct board_child *board_children(const struct board *board)
-{
-	return (struct board_child *)((char *)(uintptr_t)board + board->children);
-}
 
 /* By the root, before its first fork: hands every Worker below its place. */
 int board_create(struct dw_worker *root);

@@ -27,6 +27,7 @@ void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from)
 {
 	memset(to, 0, sizeof(*to));
 	memcpy(to->path, from->path, sizeof(to->path));
+	to->path[sizeof(to->path) - 1] = '\0';
 	to->kind = from->kind;
 	to->level = from->level;
 	LOAD(to, from, pid);

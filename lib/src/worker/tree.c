@@ -253,7 +253,6 @@ DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_
 	memset(child, 0, sizeof(*child));
 	child->size = sizeof(*child);
 	stats_copy(&child->stats, stats);
-	child->stats.path[sizeof(child->stats.path) - 1] = '\0';
 	COPY(child, now, tid);
 	child->queued = LOAD(now->in_ring);
 	COPY(child, now, busy);
@@ -433,6 +432,6 @@ DW_API int dw_worker_report(struct dw_worker *worker, uint64_t stuck_ns, char *t
 		return error_set(-ENOTCONN, "dw_worker_report: Worker %s was never initialised",
 				 worker->name);
 	tree.board = worker->board_memory;
-	tree.layout = *tree.board;
+	tree.layout = *worker->board_layout;
 	return dw_tree_report(&tree, stuck_ns, text, bytes);
 }

@@ -119,7 +119,8 @@ struct dw_worker {
 	struct board_child *board_children;
 	struct dw_child_stats *stats;
 	struct child_now *now;
-	struct board *board_memory;	/* of the root: all of it */
+	struct board *board_memory;	/* of the root: all of it … */
+	struct board *board_layout;	/* … and its first lines in memory of our own */
 	int board_fd;			/* of the root: -1: nobody sees it from outside */
 	struct trace_files trace;	/* of the root: DW_TRACE, DW_GRAPH */
 	int spawner_fd;			/* socket, -1 in THREAD mode */
