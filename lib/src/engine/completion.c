@@ -158,7 +158,7 @@ static void finish_one(struct engine *engine, struct slot *slot)
 			engine_count(engine, skipped);
 		if (slot->head.state == TASK_SKIPPED && slot->worker != DW_ANY &&
 		    !(slot->flags & SLOT_GROUP))
-			stat_add(&engine->peers[slot->worker].stats->tasks_skipped, 1);
+			peer_count(&engine->peers[slot->worker], tasks_skipped, 1);
 		remember_failure(slot);
 	}
 	for (; edge; edge = next) {
@@ -230,7 +230,7 @@ void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int 
 	if (task_retry(engine, slot))
 		return;
 	if (peer)
-		stat_add(&peer->stats->tasks_failed, 1);
+		peer_count(peer, tasks_failed, 1);
 	task_describe(slot, what, sizeof(what));
 	if (peer && peer->nested_text && text[0] && error != -EOWNERDEAD && error != -ETIMEDOUT)
 		run_error(slot->run, error, "%s", text);
@@ -267,13 +267,13 @@ void task_completed(struct engine *engine, struct peer *peer, struct slot *slot,
 {
 	if (UNLIKELY(slot->flags & SLOT_GROUP)) {
 		if (completion->state == COMPLETION_DONE)
-			stat_add(&peer->stats->tasks_done, 1);
+			peer_count(peer, tasks_done, 1);
 		group_member_left(engine, slot, member, peer, completion->error, text, false);
 		return;
 	}
 	switch (completion->state) {
 	case COMPLETION_DONE:
-		stat_add(&peer->stats->tasks_done, 1);
+		peer_count(peer, tasks_done, 1);
 		task_finish(engine, slot, TASK_DONE);
 		break;
 	case COMPLETION_FAILED:

@@ -446,12 +446,6 @@ static inline uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Counters are read without the lock, some from other processes. */
-static inline void stat_add(uint64_t *counter, uint64_t value)
-{
-	__atomic_store_n(counter, *counter + value, __ATOMIC_RELAXED);
-}
-
 /*
  * One of engine->stats, and its copy for whoever looks. The copy lies where a child that has lost its
  * mind can write, and is not read here.
@@ -460,6 +454,13 @@ static inline void stat_add(uint64_t *counter, uint64_t value)
 	do { \
 		(engine)->stats.field++; \
 		__atomic_store_n(&(engine)->now->stats.field, (engine)->stats.field, __ATOMIC_RELAXED); \
+	} while (0)
+
+/* The same for one of a peer's. */
+#define peer_count(peer, field, value) \
+	do { \
+		(peer)->own_stats.field += (value); \
+		__atomic_store_n(&(peer)->stats->field, (peer)->own_stats.field, __ATOMIC_RELAXED); \
 	} while (0)
 
 static inline void bit_set(uint64_t *bits, uint32_t i) { bits[i / 64] |= 1ULL << (i % 64); }

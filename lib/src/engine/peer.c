@@ -74,7 +74,7 @@ void peer_publish(struct engine *engine, struct peer *peer)
 	bit_clear(engine->unpublished, peer->index);
 	if (hub_publish(engine->hub, peer->index)) {
 		hub_mark_wake(engine->hub, peer->index);
-		stat_add(&peer->stats->wakes, 1);
+		peer_count(peer, wakes, 1);
 		engine->wake = true;
 	}
 	bit_set(engine->pools[peer->pool].awake, peer->index);
@@ -412,7 +412,7 @@ static void handle_completion(struct engine *engine, struct peer *peer, struct e
 	if (completion->state == COMPLETION_DONE || completion->state == COMPLETION_FAILED) {
 		if (completion->ended >= completion->started) {
 			estimate_learn(engine, slot->callable, spent);
-			stat_add(&peer->stats->busy_ns, spent);
+			peer_count(peer, busy_ns, spent);
 		}
 		trace_span(engine, slot, peer, entry.member, completion);
 	}
