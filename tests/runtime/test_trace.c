@@ -378,6 +378,123 @@ TEST(graph_has_dependencies_on_tasks_that_have_ended)
 	leave_folder();
 }
 
+/* --------------------------------------------------------- attempts, groups */
+
+/* Fails the first time. */
+static int sub_flaky(const struct dw_args *args, void *context)
+{
+	int64_t *cell = dw_args_data(args, 0);
+
+	(void)context;
+	return ++*cell == 1 ? -EAGAIN : 0;
+}
+
+/* A task that is retried, a group of two behind it, and a task behind the group. */
+static int orch_attempts(struct dw_orch *orch, const struct dw_args *args,
+			 const struct dw_config *config, void *context)
+{
+	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	int64_t *cells = context;
+	struct dw_args *member[2];
+	int result;
+
+	(void)args;
+	(void)config;
+	options.name = "flaky";
+	options.retries = 2;
+	result = submit_one(orch, call_gate, &cells[0], DW_INOUT, 0, &options, NULL);
+	options.retries = 0;
+	for (int i = 0; i < 2; i++) {
+		struct dw_tensor in = scalar_tensor(&cells[0]), out = scalar_tensor(&cells[1 + i]);
+
+		dw_args_create(&member[i]);
+		dw_args_add_tensor(member[i], &in, DW_INPUT);
+		dw_args_add_tensor(member[i], &out, DW_OUTPUT);
+	}
+	options.name = "group";
+	if (result == 0)
+		result = dw_submit_group(orch, calls.nothing, member, 2, NULL, &options, NULL);
+	for (int i = 0; i < 2; i++)
+		dw_args_destroy(member[i]);
+	options.name = "behind";
+	return result ? result : submit_one(orch, calls.nothing, &cells[2], DW_INPUT, 0, &options, NULL);
+}
+
+static void attempts_in(enum dw_mode mode)
+{
+	struct dw_worker *node = make_worker(3, 2, mode);
+	unsigned failed = 0, done = 0, members = 0, arrows = 0;
+	struct trace_read trace;
+	char members_on[2][96];
+	void *cells;
+
+	enter_folder("trace.json", "graph.dot");
+	CHECK_EQ(register_all(node, &calls), 0);
+	CHECK_EQ(dw_callable_register_sub(node, "flaky", sub_flaky, NULL, &call_gate), 0);
+	CHECK_EQ(dw_buffer_create(node, 64, &cells), 0);
+	CHECK_EQ(dw_worker_init(node), 0);
+	CHECK_EQ(dw_worker_run(node, orch_attempts, NULL, NULL, cells), 0);
+	dw_worker_destroy(node);
+	REQUIRE(trace_read(trace_path, &trace));
+	check_stamps(&trace);
+	for (unsigned i = 0; i < trace.count; i++) {
+		struct event *event = &trace.events[i];
+
+		if (event->phase == 'X' && !strcmp(event->name, "flaky")) {
+			failed += !strcmp(event->state, "failed");
+			done += !strcmp(event->state, "done");
+		} else if (event->phase == 'X' && !strcmp(event->name, "group") && members < 2) {
+			CHECK_EQ(event->task, 2);
+			snprintf(members_on[members++], 96, "%s", event->path);
+		} else if (event->phase == 'f') {
+			REQUIRE(trace_bound(&trace, event));
+			arrows++;
+		}
+	}
+	CHECK_EQ(failed, 1);
+	CHECK_EQ(done, 1);
+	CHECK_EQ(members, 2);
+	CHECK(strcmp(members_on[0], members_on[1]) != 0);
+	/* Its last attempt ended before the group was ready; the others may have been too quick for an arrow. */
+	CHECK(arrows <= 2);
+	trace_free(&trace);
+	leave_folder();
+}
+
+TEST(each_attempt_and_each_member_of_a_group_has_a_slice)
+{
+	attempts_in(DW_PROCESS);
+	attempts_in(DW_THREAD);
+}
+
+/* What never ran because its producer failed is there too. */
+TEST(skipped_tasks_are_in_the_trace)
+{
+	unsigned skipped = 0, slices;
+	struct trace_read trace;
+	struct dw_worker *node;
+	struct dw_run *run;
+	int64_t *cells;
+
+	enter_folder("trace.json", NULL);
+	node = known_tree(DW_THREAD, &cells);
+	close(gate_pipe[1]);
+	gate_pipe[1] = -1;
+	CHECK_EQ(dw_worker_start(node, orch_known, NULL, NULL, cells, NULL, &run), 0);
+	CHECK(dw_run_wait(run) < 0);
+	known_tree_end(node);
+	REQUIRE(trace_read(trace_path, &trace));
+	check_stamps(&trace);
+	slices = trace_slices(&trace);
+	for (unsigned i = 0; i < trace.count; i++)
+		skipped += trace.events[i].phase == 'X' && !strcmp(trace.events[i].state, "skipped");
+	CHECK_EQ(slices, TASKS);
+	/* All that reads what the gate should have written, and what follows; `breaks` overwrites it, and fails itself. */
+	CHECK_EQ(skipped, 5);
+	trace_free(&trace);
+	leave_folder();
+}
+
 /* ------------------------------------------------------------------ deaths */
 
 /* Runs in a node: some tasks, and then, if asked, the end of the node's process. */
