@@ -22,9 +22,11 @@ struct file {
 	uint64_t bytes;
 };
 
-static const void *at(const struct file *file, uint64_t offset, uint64_t bytes)
+/* NULL: not in the file, or not where something of this alignment can lie. */
+static const void *at(const struct file *file, uint64_t offset, uint64_t bytes, size_t alignment)
 {
-	return offset <= file->bytes && bytes <= file->bytes - offset ? file->data + offset : NULL;
+	return offset <= file->bytes && bytes <= file->bytes - offset && offset % alignment == 0 ?
+	       file->data + offset : NULL;
 }
 
 static const Elf64_Shdr *section(const struct file *file, unsigned int index)
@@ -33,7 +35,8 @@ static const Elf64_Shdr *section(const struct file *file, unsigned int index)
 
 	if (index >= head->e_shnum || head->e_shentsize != sizeof(Elf64_Shdr))
 		return NULL;
-	return at(file, head->e_shoff + (uint64_t)index * sizeof(Elf64_Shdr), sizeof(Elf64_Shdr));
+	return at(file, head->e_shoff + (uint64_t)index * sizeof(Elf64_Shdr), sizeof(Elf64_Shdr),
+		  _Alignof(Elf64_Shdr));
 }
 
 static void print_entry(const struct file *file, const Elf64_Sym *symbol, const char *name)
@@ -43,7 +46,8 @@ static void print_entry(const struct file *file, const Elf64_Sym *symbol, const 
 
 	if (!home || symbol->st_value < home->sh_addr)
 		return;
-	entry = at(file, home->sh_offset + (symbol->st_value - home->sh_addr), sizeof(*entry));
+	entry = at(file, home->sh_offset + (symbol->st_value - home->sh_addr), sizeof(*entry),
+		   _Alignof(struct dw_sim_entry));
 	if (!entry)
 		return;
 	printf("  %-13s %s, %u argument%s\n",
@@ -56,8 +60,9 @@ static bool print_entries(const struct file *file, const Elf64_Shdr *symbols)
 {
 	const Elf64_Shdr *names = section(file, symbols->sh_link);
 	uint64_t count = symbols->sh_size / sizeof(Elf64_Sym);
-	const Elf64_Sym *table = at(file, symbols->sh_offset, count * sizeof(*table));
-	const char *text = names ? at(file, names->sh_offset, names->sh_size) : NULL;
+	const Elf64_Sym *table = at(file, symbols->sh_offset, count * sizeof(*table),
+				    _Alignof(Elf64_Sym));
+	const char *text = names ? at(file, names->sh_offset, names->sh_size, 1) : NULL;
 	bool any = false;
 
 	if (!table || !text || !names->sh_size || text[names->sh_size - 1])
@@ -91,7 +96,7 @@ int image_sim_entries(const char *path)
 		result = -errno;
 		goto out;
 	}
-	head = at(&file, 0, sizeof(*head));
+	head = at(&file, 0, sizeof(*head), 1);
 	if (head && !memcmp(head->e_ident, ELFMAG, SELFMAG) && head->e_ident[EI_CLASS] == ELFCLASS64) {
 		printf("%s: %llu bytes\n", path, (unsigned long long)file.bytes);
 		for (unsigned int i = 0; i < head->e_shnum; i++) {
