@@ -34,7 +34,7 @@ void trace_file_leave(struct trace_file *file);
  * What one writer has not written yet; the engine's lock guards it. A line is made of
  * lines_begin(), any of the others, lines_end(); a line has at most LINE_BYTES, what is more is cut.
  */
-#define LINE_BYTES 8192
+#define LINE_BYTES ((size_t)8192)
 #define LINES_BYTES (8 * LINE_BYTES)
 
 struct trace_lines {
