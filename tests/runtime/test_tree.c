@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /* Trees seen from outside, and the report on what is stuck; in both modes. */
-#include <fcntl.h>
-#include <pthread.h>
-#include "runtime.h"
+#include "chips.h"
 
 static struct callables calls;
 static dw_callable call_stay, call_nested, call_die;
@@ -246,6 +244,48 @@ TEST(a_dead_child_is_shown_with_its_cause)
 	CHECK_STR(text, "dead: killed by SIGKILL");
 	CHECK_STR(text, "1 failed");
 	end_tree(root);
+}
+
+/* The second call takes a while on the chip; then there is nothing to do. */
+TEST_IN_BOTH_MODES(what_a_chip_does_is_shown)
+{
+	for (int async = 0; async < 2; async++) {
+		struct dw_chip_options chips[1] = { { .driver = "sim",
+			.options = async ? "delay_us=200000,async=1,depth=2" : "delay_us=200000" } };
+		struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+		struct call two[2];
+		struct batch batch = { .calls = two, .count = 2 };
+		struct dw_tree *tree;
+		struct dw_run *run;
+		struct rig rig;
+		dw_callable add;
+
+		rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
+		add = sim_image(&rig, "vector_add");
+		for (unsigned i = 0; i < 2; i++)
+			two[i] = add_call(&rig, add, i);
+		REQUIRE(rig_init(&rig) == 0);
+		REQUIRE(dw_tree_open(getpid(), 0, &tree) == 0);
+		CHECK_EQ(dw_worker_start(rig.node, orch_batch, NULL, NULL, &batch, NULL, &run), 0);
+		sleep_ms(100);
+		CHECK_EQ(dw_tree_child(tree, 1, &child), 0);
+		CHECK_STR(child.stats.path, "node0/chip0");
+		CHECK_EQ(child.busy, 1);
+		CHECK_EQ(child.task, 1);
+		CHECK_STR(child.callable, "vector_add");
+		CHECK_EQ(child.queued, 2);
+		CHECK(child.since_ns && now_ns() - child.since_ns < 2000 * MS);
+		CHECK_EQ(dw_run_wait(run), 0);
+		/* It has told its parent before it waits. */
+		for (int i = 0; i < 1000 && child.busy; i++) {
+			sleep_ms(1);
+			CHECK_EQ(dw_tree_child(tree, 1, &child), 0);
+		}
+		CHECK_EQ(child.busy, 0);
+		CHECK_EQ(child.queued, 0);
+		dw_tree_close(tree);
+		rig_destroy(&rig);
+	}
 }
 
 /* Work for a child that does not come: it was stopped while it waited. */
