@@ -275,7 +275,7 @@ void graph_after(struct engine *engine, struct slot *slot, const struct dw_submi
 	dw_task *after;
 
 	(void)engine;
-	if (!graph)
+	if (!graph || !options->after_count)
 		return;
 	after = realloc(graph->after, options->after_count * sizeof(*after));
 	if (!after)
