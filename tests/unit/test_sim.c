@@ -585,7 +585,7 @@ TEST(cancelled_task_stops_between_blocks)
 	struct chip_completion done;
 
 	CHECK(chip_submit(chip, 1, &args, &config, 1, &cancelled) == 0);
-	cancelled = 1;
+	__atomic_store_n(&cancelled, 1, __ATOMIC_RELAXED);
 	CHECK(chip_finish(chip, &done) == 1 && done.status == -ECANCELED);
 	CHECK(out[0] == 0);
 	chip_close(chip);

@@ -375,7 +375,7 @@ int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
 	if (!chip_image_loaded(chip, key))
 		return error_set(-ENOENT, "chip image %#llx is not loaded on chip %s:%u",
 				 (unsigned long long)key, chip->driver.table.name, chip->id);
-	if (cancelled && *cancelled)
+	if (cancelled && __atomic_load_n(cancelled, __ATOMIC_RELAXED))
 		return error_set(-ECANCELED, "cancelled before it started");
 	slot = &chip->calls[(chip->head + chip->in_flight) % CHIP_DEPTH_MAX];
 	status = call_check_counts(chip, args);

@@ -121,6 +121,12 @@ static inline uint64_t kit_dtype_bytes(int dtype)
 	}
 }
 
+/* dw_chip_call.cancelled: the library sets it while the call runs. */
+static inline bool kit_cancelled(const volatile uint32_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
 /* Copies the part of `source` that a caller's struct with a `size` in front has room for. */
 #define KIT_GIVE(target, source) do { \
 		size_t kit_size = (target)->size; \

@@ -370,7 +370,7 @@ static bool block_run(struct blocks *blocks)
 	if (block.index >= block.dim)
 		return false;
 	block.core = block.index;
-	status = *call->cancelled ? -ECANCELED :
+	status = kit_cancelled(call->cancelled) ? -ECANCELED :
 		 call->image->kernel(&block, call->tensors, call->scalars);
 	if (status) {
 		pthread_mutex_lock(&blocks->lock);
@@ -437,7 +437,7 @@ static int kernel_run(struct dw_chip_device *device, struct call *call, struct d
 	blocks_drive(device, &blocks);
 	if (!blocks.status)
 		return 0;
-	if (blocks.status == -ECANCELED && *call->cancelled)
+	if (blocks.status == -ECANCELED && kit_cancelled(call->cancelled))
 		return kit_fail(error, -ECANCELED, "kernel \"%s\" was cancelled at block %u",
 				call->image->entry, blocks.failed_index);
 	if (blocks.text.text[0] && blocks.text.index == blocks.failed_index)

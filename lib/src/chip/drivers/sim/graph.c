@@ -146,7 +146,7 @@ static int block_run(struct graph *graph, const struct task *task, uint32_t inde
 	};
 	struct dw_chip_error text = { "" };
 
-	if (*block.cancelled)
+	if (kit_cancelled(block.cancelled))
 		return task_fail(&block, -ECANCELED, "cancelled");
 	if (faults->by_kernel && index == 0 && fault_kernel(faults, 0, task_name(task), &text) < 0)
 		return task_fail(&block, -EIO, "%s", text.text);
@@ -411,7 +411,7 @@ static int submit_locked(struct graph *graph, const struct dw_sim_launch *launch
 	struct task *task;
 	int status;
 
-	if (*graph->orch.cancelled)
+	if (kit_cancelled(graph->orch.cancelled))
 		return orch_error(graph, -ECANCELED, "cancelled");
 	if (graph->status)
 		return orch_error(graph, -ECANCELED, "submit: an earlier task of the call has failed");
