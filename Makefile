@@ -170,7 +170,7 @@ kselftest: setup-guest
 	tests/selftests/guest
 
 check-kernels: setup-guest
-	tests/vm/matrix --cpus 2 --add $(B)/selftests -- sh $(B)/selftests/run_all
+	tests/vm/matrix
 
 check-debug-kernel: setup-check
 	tests/vm/debug-check

@@ -376,17 +376,42 @@ static inline char task_state(pid_t tid)
 	return end ? end[2] : 0;
 }
 
+/*
+ * Is the thread off the run queue? On a preemptible kernel its state can be S while it
+ * has yet to go to sleep. Reading the syscall file waits for a thread that sleeps to be
+ * off its CPU, and says "running" of any other; kernels may lack the file.
+ */
+static inline bool task_is_off_cpu(pid_t tid)
+{
+	char path[64], text[8] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return true;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 'r';
+	close(fd);
+	return text[0] != 'r';
+}
+
+static inline bool task_sleeps(pid_t tid)
+{
+	return task_state(tid) == 'S' && task_is_off_cpu(tid);
+}
+
 static inline pid_t current_tid(void)
 {
 	return syscall(SYS_gettid);
 }
 
 /* Both at once: the word says so to the other side, and the scheduler says so. */
-#define ASLEEP(word, tid)	(load(word) && task_state(tid) == 'S')
+#define ASLEEP(word, tid)	(load(word) && task_sleeps(tid))
 
 static inline bool hub_waiter_sleeps(struct hub *hub, pid_t tid)
 {
-	return (load(hub->line->asleep) & DISTWORKER_ASLEEP_WAITER) && task_state(tid) == 'S';
+	return (load(hub->line->asleep) & DISTWORKER_ASLEEP_WAITER) && task_sleeps(tid);
 }
 
 static inline bool peer_sleeps(struct hub *hub, unsigned int index, pid_t tid)
@@ -636,7 +661,7 @@ static inline bool waiter_start(struct waiter *waiter, struct hub *hub, __u64 wa
 /* Has neither returned nor been woken: whom a wake-up has reached is running. */
 static inline bool waiter_blocked(struct waiter *waiter)
 {
-	return !load(waiter->returned) && task_state(waiter->tid) == 'S';
+	return !load(waiter->returned) && task_sleeps(waiter->tid);
 }
 
 static inline int waiter_join(struct waiter *waiter)

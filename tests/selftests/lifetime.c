@@ -145,7 +145,7 @@ static void owner_exits_by_its_last_thread(struct hub *hub)
 
 static bool family_sleeps(struct family *family)
 {
-	return task_state(family->peers[0]) == 'S' && task_state(family->peers[1]) == 'S';
+	return task_sleeps(family->peers[0]) && task_sleeps(family->peers[1]);
 }
 
 TEST_F(owner, killed_wakes_every_peer_with_eownerdead)

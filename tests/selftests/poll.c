@@ -160,7 +160,7 @@ static void *thread_polls(void *argument)
 static bool poller_start(struct poller *poller, pthread_t *thread, __u32 *asleep)
 {
 	return pthread_create(thread, NULL, thread_polls, poller) == 0 &&
-	       WAIT_UNTIL(load(poller->tid) && task_state(poller->tid) == 'S' &&
+	       WAIT_UNTIL(load(poller->tid) && task_sleeps(poller->tid) &&
 			  load(*asleep) & DISTWORKER_ASLEEP_POLLER);
 }
 

@@ -163,7 +163,7 @@ TEST(completion_of_an_unwatched_mailbox_does_not_end_the_wait)
 	for (__u32 i = 1; i <= 5; i++) {
 		ASSERT_TRUE(sync_send(peers[1].sync));
 		ASSERT_TRUE(WAIT_UNTIL(load(hub_mailbox(&hub, 1)->done) == i));
-		ASSERT_TRUE(WAIT_UNTIL(task_state(peers[1].pid) == 'S'));
+		ASSERT_TRUE(WAIT_UNTIL(task_sleeps(peers[1].pid)));
 		ASSERT_TRUE(WAIT_UNTIL(hub_waiter_sleeps(&hub, waiter.tid)));
 		EXPECT_FALSE(load(waiter.returned));
 	}
@@ -262,6 +262,13 @@ TEST(kick_does_not_wake_peers_and_waking_peers_is_no_kick)
 	EXPECT_EQ(DISTWORKER_EVENT_STATE | DISTWORKER_EVENT_KICK, waiter.wait.events);
 }
 
+static void peer_waits_for_post_and_lives_on(struct endpoint *endpoint)
+{
+	peer_waits_for_post(endpoint);
+	sync_receive(endpoint->sync);
+}
+
+/* The peer lives on: its death, too, would wake the owner, and might come in between. */
 TEST(one_call_kicks_and_wakes_and_counts_both)
 {
 	struct waiter waiter;
@@ -269,7 +276,7 @@ TEST(one_call_kicks_and_wakes_and_counts_both)
 	struct hub hub;
 
 	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
-	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_waits_for_post, NULL));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_waits_for_post_and_lives_on, NULL));
 	hub_drain_state(&hub);
 	ASSERT_TRUE(WAIT_UNTIL(peer_sleeps(&hub, 0, peer.pid)));
 	ASSERT_TRUE(waiter_start(&waiter, &hub, 0));
