@@ -236,7 +236,7 @@ static int mailbox_bind(struct dw_hub *hub, void __user *uarg)
 {
 	struct distworker_mailbox_bind arg;
 	struct dw_mailbox *mailbox;
-	struct pid *pid, *old;
+	struct pid *pid;
 	int ret;
 
 	ret = dw_copy_in(&arg, sizeof(arg), sizeof(arg), uarg);
@@ -258,9 +258,7 @@ static int mailbox_bind(struct dw_hub *hub, void __user *uarg)
 	mutex_lock(&hub->mutex);
 	spin_lock(&hub->lock);
 	if (mailbox->state == DISTWORKER_MAILBOX_FREE) {
-		old = mailbox->pid;
-		mailbox->pid = pid;
-		pid = old;
+		swap(mailbox->pid, pid);
 		arg.generation = mailbox->generation;
 	} else {
 		ret = -EBUSY;
