@@ -49,7 +49,7 @@ static int mailbox_check_attach(struct dw_mailbox *mailbox)
 
 static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 {
-	struct distworker_endpoint_attach arg;
+	struct distworker_endpoint_attach before, arg;
 	struct dw_hub *hub = mailbox->hub;
 	struct dw_process *process;
 	int ret;
@@ -59,8 +59,8 @@ static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 		return ret;
 	if (arg.flags)
 		return -EINVAL;
+	before = arg;
 
-	/* The answer first, since it cannot fail after the attachment. */
 	spin_lock(&hub->lock);
 	ret = mailbox_check_attach(mailbox);
 	arg.generation = mailbox->generation;
@@ -70,12 +70,13 @@ static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 	arg.index = dw_mailbox_index(mailbox);
 	arg.mailbox_bytes = hub->mailbox_bytes;
 	arg.owner_pid = pid_vnr(hub->pid);
-	ret = dw_copy_out(uarg, &arg, sizeof(arg));
-	if (ret)
-		return ret;
 	process = dw_process_get();
 	if (IS_ERR(process))
 		return PTR_ERR(process);
+	/* The answer first, since it cannot fail after the attachment. */
+	ret = dw_copy_out(uarg, &arg, sizeof(arg));
+	if (ret)
+		goto err_process;
 
 	spin_lock(&hub->lock);
 	ret = mailbox_check_attach(mailbox);
@@ -83,8 +84,9 @@ static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 		ret = -ENOTCONN;
 	if (ret) {
 		spin_unlock(&hub->lock);
-		dw_process_put(process);
-		return ret;
+		/* A race is lost: nothing was said. */
+		dw_copy_out(uarg, &before, sizeof(before));
+		goto err_process;
 	}
 	mailbox->task = get_task_struct(current);
 	spin_lock(&process->lock);
@@ -101,6 +103,10 @@ static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 	dw_side_note_task(&mailbox->side);
 	dw_side_wake_all(&hub->side);
 	return 0;
+
+err_process:
+	dw_process_put(process);
+	return ret;
 }
 
 static long endpoint_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -137,8 +143,7 @@ static long endpoint_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	case _IOC_NR(DISTWORKER_ENDPOINT_WAKE):
 		return dw_endpoint_wake(mailbox);
 	default:
-		return dw_mailbox_end(mailbox, READ_ONCE(mailbox->process),
-				      DISTWORKER_DEATH_DETACH);
+		return dw_mailbox_end(mailbox, NULL, DISTWORKER_DEATH_DETACH);
 	}
 }
 
@@ -243,6 +248,15 @@ static int endpoint_mmap(struct file *file, struct vm_area_struct *vma)
 	return ret;
 }
 
+static int endpoint_flush(struct file *file, fl_owner_t id)
+{
+	struct dw_mailbox *mailbox = file->private_data;
+
+	if (dw_process_left(READ_ONCE(mailbox->tgid), READ_ONCE(mailbox->mm)))
+		dw_mailbox_end(mailbox, NULL, DISTWORKER_DEATH_EXIT);
+	return 0;
+}
+
 static int endpoint_release(struct inode *inode, struct file *file)
 {
 	struct dw_mailbox *mailbox = file->private_data;
@@ -258,6 +272,7 @@ static void endpoint_show_fdinfo(struct seq_file *m, struct file *file)
 
 static const struct file_operations endpoint_fops = {
 	.owner = THIS_MODULE,
+	.flush = endpoint_flush,
 	.release = endpoint_release,
 	.unlocked_ioctl = endpoint_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,

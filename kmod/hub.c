@@ -136,7 +136,7 @@ static struct dw_hub *hub_of(struct file *file)
 
 static int hub_setup(struct file *file, void __user *uarg)
 {
-	struct distworker_hub_setup arg;
+	struct distworker_hub_setup before, arg;
 	struct dw_process *process;
 	struct dw_hub *hub;
 	int ret;
@@ -152,6 +152,7 @@ static int hub_setup(struct file *file, void __user *uarg)
 	if (hub != ERR_PTR(-EBADFD))
 		return hub == ERR_PTR(-EPERM) ? -EPERM : -EBUSY;
 
+	before = arg;
 	hub = hub_alloc(arg.mailboxes, PAGE_ALIGN(arg.mailbox_bytes));
 	if (IS_ERR(hub))
 		return PTR_ERR(hub);
@@ -170,10 +171,14 @@ static int hub_setup(struct file *file, void __user *uarg)
 	arg.state_offset = (void *)hub->state - hub->memory;
 	arg.mailbox_offset = hub->mailbox_offset;
 	arg.mapping_bytes = hub->bytes;
+	/* The answer first, since it cannot fail after the hub is there. */
 	ret = dw_copy_out(uarg, &arg, sizeof(arg));
 	/* Publishes the hub; pairs with hub_of(). */
-	if (!ret && cmpxchg_release(&file->private_data, NULL, hub))
+	if (!ret && cmpxchg_release(&file->private_data, NULL, hub)) {
+		/* Another thread was faster: nothing was said. */
+		dw_copy_out(uarg, &before, sizeof(before));
 		ret = -EBUSY;
+	}
 	if (ret)
 		dw_hub_put(hub);
 	return ret;
@@ -290,7 +295,7 @@ static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 
 	mutex_lock(&hub->mutex);
 	spin_lock(&hub->lock);
-	if (mailbox->state == DISTWORKER_MAILBOX_ATTACHED) {
+	if (mailbox->state == DISTWORKER_MAILBOX_ATTACHED || (mailbox->left && mailbox->mapped)) {
 		ret = -EBUSY;
 	} else {
 		u32 index = dw_mailbox_index(mailbox);
@@ -298,6 +303,7 @@ static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 		pid = mailbox->pid;
 		mailbox->pid = NULL;
 		mailbox->mapped = 0;
+		mailbox->left = false;
 		mailbox->cause = DISTWORKER_DEATH_NONE;
 		mailbox->status = 0;
 		WRITE_ONCE(mailbox->generation, mailbox->generation + 1);
@@ -305,6 +311,7 @@ static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 		arg.generation = mailbox->generation;
 		/* A death that was not reported yet is no news any more. */
 		hub->changed[index / 64] &= ~(1ULL << index % 64);
+		WRITE_ONCE(hub->changed_any, memchr_inv(hub->changed, 0, sizeof(hub->changed)));
 	}
 	spin_unlock(&hub->lock);
 	if (!ret) {
@@ -467,6 +474,16 @@ static int hub_mmap(struct file *file, struct vm_area_struct *vma)
 	return dw_memory_map(vma, hub->memory, hub->bytes, vma->vm_pgoff);
 }
 
+static int hub_flush(struct file *file, fl_owner_t id)
+{
+	/* Pairs with hub_setup(). */
+	struct dw_hub *hub = smp_load_acquire(&file->private_data);
+
+	if (hub && dw_process_left(hub->pid, hub->mm))
+		dw_hub_orphan(hub);
+	return 0;
+}
+
 static int hub_release(struct inode *inode, struct file *file)
 {
 	struct dw_hub *hub = file->private_data;
@@ -497,6 +514,7 @@ static void hub_show_fdinfo(struct seq_file *m, struct file *file)
 const struct file_operations dw_hub_fops = {
 	.owner = THIS_MODULE,
 	.open = hub_open,
+	.flush = hub_flush,
 	.release = hub_release,
 	.unlocked_ioctl = hub_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,

@@ -24,7 +24,8 @@
  *
  *   Re-arming zeroes the memory in place. Nobody can then still look at it from
  *   the last generation: an exit or an exec has left no thread that could, and
- *   detach is refused while the peer has the mailbox mapped.
+ *   detach is refused while the peer has the mailbox mapped, as re-arming is while
+ *   another process has the peer's address space and the mailbox mapped in it.
  *
  * Locks, outermost first
  *
@@ -113,6 +114,7 @@ struct dw_mailbox {
 	enum distworker_mailbox_state state;
 	u32 generation;
 	u32 mapped;			/* mappings of this generation */
+	bool left;			/* the dead peer's address space may live on */
 	enum distworker_death_cause cause;
 	int status;			/* as wait(2) gives it */
 	struct pid *pid;		/* counted: the bound process, the dead one */
@@ -208,6 +210,7 @@ u32 dw_endpoint_events(struct dw_mailbox *mailbox, u32 seen);
 /* process.c: death */
 struct dw_process *dw_process_get(void);
 void dw_process_put(struct dw_process *process);
+bool dw_process_left(struct pid *pid, struct mm_struct *mm);
 int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 		   enum distworker_death_cause cause);
 

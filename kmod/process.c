@@ -6,6 +6,9 @@
  * of one address space, shared by all hubs that it owns and all mailboxes that it is
  * attached to.
  *
+ * If another process shares the address space (vfork, CLONE_VM), it does not end; then
+ * the files tell, which an exit and an exec close: see dw_process_left().
+ *
  * ->release cannot run while a thread of the address space is in one of our ioctls,
  * so attaching and setting up need not fear it; freeing a hub must.
  *
@@ -108,6 +111,48 @@ void dw_process_put(struct dw_process *process)
 	mmu_notifier_put(&process->notifier);
 }
 
+/* Does another process use the address space? Nobody can begin to while it is true. */
+static bool mm_is_shared(struct mm_struct *mm)
+{
+	struct task_struct *process, *thread;
+	bool shared = false;
+
+	rcu_read_lock();
+	for_each_process(process) {
+		if (process->flags & PF_KTHREAD || same_thread_group(process, current))
+			continue;
+		for_each_thread(process, thread) {
+			struct mm_struct *other = READ_ONCE(thread->mm);
+
+			if (!other)
+				continue;
+			shared |= other == mm;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return shared;
+}
+
+/*
+ * ->flush: is the current process the given one, and does it leave its address space to
+ * others? By exec it gets another one, past the point of return; at its exit it has
+ * none, and no thread is left that has not come so far. An address space that nobody
+ * shares will end, or has.
+ */
+bool dw_process_left(struct pid *pid, struct mm_struct *mm)
+{
+	bool leaves;
+
+	if (!mm || pid != task_tgid(current))
+		return false;
+	if (current->mm)
+		leaves = current->in_execve || current->mm != mm;
+	else
+		leaves = !atomic_read(&current->signal->live);
+	return leaves && mm_is_shared(mm);
+}
+
 /*
  * What wait(2) will say of the peer, or already has said. All its threads are past the
  * point where the code is set. The leader is found by its pid, since exec by another
@@ -134,17 +179,20 @@ static void mailbox_read_exit(struct dw_mailbox *mailbox)
 }
 
 /*
- * ATTACHED -> DEAD, unless the process is not the peer (any more), or wants to detach
- * from what it still has mapped.
+ * ATTACHED -> DEAD: the given address space has ended; or, without one, the current
+ * process has left it, or detaches, which it may not from what it still has mapped.
  */
 int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 		   enum distworker_death_cause cause)
 {
 	struct dw_hub *hub = mailbox->hub;
 	struct task_struct *task;
+	bool left = !process;
 	int ret = 0;
 
 	spin_lock(&hub->lock);
+	if (!process && mailbox->pid == task_tgid(current))
+		process = mailbox->process;
 	if (!process || mailbox->process != process)
 		ret = -ENOTCONN;
 	else if (cause == DISTWORKER_DEATH_DETACH && mailbox->mapped)
@@ -154,6 +202,7 @@ int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 		return ret;
 	}
 	mailbox->cause = cause;
+	mailbox->left = left;
 	if (cause == DISTWORKER_DEATH_EXIT)
 		mailbox_read_exit(mailbox);
 	WRITE_ONCE(mailbox->state, DISTWORKER_MAILBOX_DEAD);

@@ -483,6 +483,7 @@ slow:
 }
 
 static __always_inline int hub_wait(struct dw_hub *hub, struct distworker_hub_wait *arg,
+				    struct distworker_hub_wait __user *uarg,
 				    const struct dw_masks *masks)
 {
 	struct dw_wait wait = {
@@ -505,7 +506,7 @@ static __always_inline int hub_wait(struct dw_hub *hub, struct distworker_hub_wa
 			       mask_is_single(masks->ready, arg->mask_words));
 	}
 
-	do {
+	for (;;) {
 		trace_distworker_wait_begin(hub, NULL, arg->kick_seen, arg->deadline_ns);
 		ret = wait_until(&wait, arg->flags, arg->deadline_ns);
 		trace_distworker_wait_end(hub, NULL, ret, wait.events);
@@ -514,11 +515,16 @@ static __always_inline int hub_wait(struct dw_hub *hub, struct distworker_hub_wa
 		/* Who takes no report leaves it to the next. */
 		if (wait.events & DISTWORKER_EVENT_STATE && arg->state_mask)
 			hub_take_changes(&wait, masks->changed);
-	} while (!wait.events);
+		if (wait.events)
+			break;
+		/* Another thread was faster, and may be the next time. */
+		if (signal_pending(current))
+			return -EINTR;
+	}
 
-	arg->events = wait.events;
 	if (hub_mask_out(masks->ready, arg->ready_mask, arg->mask_words) ||
-	    hub_mask_out(masks->changed, arg->state_mask, arg->mask_words)) {
+	    hub_mask_out(masks->changed, arg->state_mask, arg->mask_words) ||
+	    put_user(wait.events, &uarg->events)) {
 		if (wait.events & DISTWORKER_EVENT_STATE && arg->state_mask)
 			hub_return_changes(hub, masks->changed);
 		return -EFAULT;
@@ -526,25 +532,26 @@ static __always_inline int hub_wait(struct dw_hub *hub, struct distworker_hub_wa
 	return 0;
 }
 
-static noinline int hub_wait_many(struct dw_hub *hub, struct distworker_hub_wait *arg)
+static noinline int hub_wait_many(struct dw_hub *hub, struct distworker_hub_wait *arg,
+				  struct distworker_hub_wait __user *uarg)
 {
 	u64 watch[DW_MASK_WORDS], ready[DW_MASK_WORDS], changed[DW_MASK_WORDS] = {};
 	struct dw_masks masks = { .watch = watch, .ready = ready, .changed = changed };
 
-	return hub_wait(hub, arg, &masks);
+	return hub_wait(hub, arg, uarg, &masks);
 }
 
-static int hub_wait_few(struct dw_hub *hub, struct distworker_hub_wait *arg)
+static int hub_wait_few(struct dw_hub *hub, struct distworker_hub_wait *arg,
+			struct distworker_hub_wait __user *uarg)
 {
 	u64 watch, ready, changed = 0;
 	struct dw_masks masks = { .watch = &watch, .ready = &ready, .changed = &changed };
 
-	return hub_wait(hub, arg, &masks);
+	return hub_wait(hub, arg, uarg, &masks);
 }
 
 long dw_hub_wait(struct dw_hub *hub, void __user *uarg)
 {
-	struct distworker_hub_wait __user *out = uarg;
 	struct distworker_hub_wait arg;
 	u64 masks;
 	int ret;
@@ -558,8 +565,7 @@ long dw_hub_wait(struct dw_hub *hub, void __user *uarg)
 	if (arg.flags & ~WAIT_FLAGS || arg.reserved ||
 	    !hub_mask_words_fit(hub, arg.mask_words, masks))
 		return -EINVAL;
-	ret = arg.mask_words > 1 ? hub_wait_many(hub, &arg) : hub_wait_few(hub, &arg);
-	return ret ?: put_user(arg.events, &out->events);
+	return arg.mask_words > 1 ? hub_wait_many(hub, &arg, uarg) : hub_wait_few(hub, &arg, uarg);
 }
 
 long dw_endpoint_wait(struct dw_mailbox *mailbox, u32 generation, void __user *uarg)

@@ -5,6 +5,13 @@
  */
 #include "distworker_test.h"
 
+/* Its death, too, would be news for the owner, and might come before what is tested. */
+static void peer_waits_for_post_and_lives_on(struct endpoint *endpoint)
+{
+	peer_waits_for_post(endpoint);
+	sync_receive(endpoint->sync);
+}
+
 /* ---------------------------------------------------------------- the owner wakes peers */
 
 TEST(wake_with_nobody_asleep_wakes_nobody)
@@ -262,13 +269,6 @@ TEST(kick_does_not_wake_peers_and_waking_peers_is_no_kick)
 	EXPECT_EQ(DISTWORKER_EVENT_STATE | DISTWORKER_EVENT_KICK, waiter.wait.events);
 }
 
-static void peer_waits_for_post_and_lives_on(struct endpoint *endpoint)
-{
-	peer_waits_for_post(endpoint);
-	sync_receive(endpoint->sync);
-}
-
-/* The peer lives on: its death, too, would wake the owner, and might come in between. */
 TEST(one_call_kicks_and_wakes_and_counts_both)
 {
 	struct waiter waiter;
@@ -334,7 +334,7 @@ TEST(wake_and_wait_wakes_also_if_it_then_does_not_sleep)
 
 	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
 	for (int deadline_is_over = 0; deadline_is_over < 2; deadline_is_over++) {
-		ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_waits_for_post, NULL));
+		ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_waits_for_post_and_lives_on, NULL));
 		hub_drain_state(&hub);
 		ASSERT_TRUE(WAIT_UNTIL(peer_sleeps(&hub, 0, peer.pid)));
 		store(hub_mailbox(&hub, 0)->post, 1);

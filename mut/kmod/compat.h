@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What differs between the kernels that distworker supports (5.10 and later,
+ * PREEMPT_RT included). Nothing else in the module knows of versions: what the
+ * preprocessor cannot see, Kbuild probes for.
+ *
+ * Copyright (C) 2026 distworker authors
+ */
+#ifndef _DISTWORKER_COMPAT_H
+#define _DISTWORKER_COMPAT_H
+
+#include <linux/mm.h>
+#include <linux/sched.h>
+
+/* 6.3: vm_flags changes through accessors only. */
+#ifndef HAVE_VM_FLAGS_SET
+static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vma->vm_flags |= flags;
+}
+
+static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vma->vm_flags &= ~flags;
+}
+#endif
+
+/*
+ * 6.13, and PREEMPT_RT before it: the scheduler may ask for this CPU lazily,
+ * which need_resched() does not tell.
+ */
+static inline bool dw_need_resched(void)
+{
+#ifdef TIF_NEED_RESCHED_LAZY
+	if (test_thread_flag(TIF_NEED_RESCHED_LAZY))
+		return true;
+#endif
+	return need_resched();
+}
+
+/* 5.14: task->state may only be looked at through accessors. */
+#ifndef task_is_running
+#define task_is_running(task)	(READ_ONCE((task)->state) == TASK_RUNNING)
+#endif
+
+/* Is the task, which is not the current one, on a CPU right now? */
+static inline bool dw_task_on_cpu(struct task_struct *task)
+{
+#ifdef CONFIG_SMP
+	return READ_ONCE(task->on_cpu) && !vcpu_is_preempted(task_cpu(task));
+#else
+	return false;
+#endif
+}
+
+#endif /* _DISTWORKER_COMPAT_H */

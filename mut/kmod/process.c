@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * distworker: death. An address space ends when its process exits, however it dies,
+ * or execs; the mmu notifier's ->release is called before anything of it is taken
+ * down and whoever else holds copies of the files. A struct dw_process is the notifier
+ * of one address space, shared by all hubs that it owns and all mailboxes that it is
+ * attached to.
+ *
+ * If another process shares the address space (vfork, CLONE_VM), it does not end; then
+ * the files tell, which an exit and an exec close: see dw_process_left().
+ *
+ * ->release cannot run while a thread of the address space is in one of our ioctls,
+ * so attaching and setting up need not fear it; freeing a hub must.
+ *
+ * Copyright (C) 2026 distworker authors
+ */
+
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+
+#include "internal.h"
+#include "events.h"
+
+/*
+ * Takes the first mailbox off the list, with a reference on its hub. A hub that is
+ * being freed cannot be had any more; dw_hub_put() waits for process->lock before
+ * the memory goes.
+ */
+static struct dw_mailbox *process_pop_mailbox(struct dw_process *process)
+{
+	struct dw_mailbox *mailbox;
+
+	spin_lock(&process->lock);
+	while ((mailbox = list_first_entry_or_null(&process->mailboxes,
+						   struct dw_mailbox, attached))) {
+		list_del_init(&mailbox->attached);
+		if (kref_get_unless_zero(&mailbox->hub->kref))
+			break;
+	}
+	spin_unlock(&process->lock);
+	return mailbox;
+}
+
+static struct dw_hub *process_pop_hub(struct dw_process *process)
+{
+	struct dw_hub *hub;
+
+	spin_lock(&process->lock);
+	while ((hub = list_first_entry_or_null(&process->hubs, struct dw_hub, owned))) {
+		list_del_init(&hub->owned);
+		if (kref_get_unless_zero(&hub->kref))
+			break;
+	}
+	spin_unlock(&process->lock);
+	return hub;
+}
+
+static void process_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	struct dw_process *process = container_of(notifier, struct dw_process, notifier);
+	struct dw_mailbox *mailbox;
+	struct dw_hub *hub;
+
+	while ((mailbox = process_pop_mailbox(process))) {
+		hub = mailbox->hub;
+		dw_mailbox_end(mailbox, process, DISTWORKER_DEATH_EXIT);
+		dw_hub_put(hub);
+	}
+	while ((hub = process_pop_hub(process))) {
+		dw_hub_orphan(hub);
+		dw_hub_put(hub);
+	}
+}
+
+static struct mmu_notifier *process_alloc(struct mm_struct *mm)
+{
+	struct dw_process *process = kzalloc(sizeof(*process), GFP_KERNEL_ACCOUNT);
+
+	if (!process)
+		return ERR_PTR(-ENOMEM);
+	spin_lock_init(&process->lock);
+	INIT_LIST_HEAD(&process->hubs);
+	INIT_LIST_HEAD(&process->mailboxes);
+	return &process->notifier;
+}
+
+static void process_free(struct mmu_notifier *notifier)
+{
+	kfree(container_of(notifier, struct dw_process, notifier));
+}
+
+static const struct mmu_notifier_ops process_ops = {
+	.release = process_release,
+	.alloc_notifier = process_alloc,
+	.free_notifier = process_free,
+};
+
+/* The current process, counted. Takes mmap_lock and many more; may sleep long. */
+struct dw_process *dw_process_get(void)
+{
+	struct mmu_notifier *notifier = mmu_notifier_get(&process_ops, current->mm);
+
+	if (IS_ERR(notifier))
+		return ERR_CAST(notifier);
+	return container_of(notifier, struct dw_process, notifier);
+}
+
+void dw_process_put(struct dw_process *process)
+{
+	mmu_notifier_put(&process->notifier);
+}
+
+/* Does another process use the address space? Nobody can begin to while it is true. */
+static bool mm_is_shared(struct mm_struct *mm)
+{
+	struct task_struct *process, *thread;
+	bool shared = false;
+
+	rcu_read_lock();
+	for_each_process(process) {
+		if (process->flags & PF_KTHREAD || same_thread_group(process, current))
+			continue;
+		for_each_thread(process, thread) {
+			struct mm_struct *other = READ_ONCE(thread->mm);
+
+			if (!other)
+				continue;
+			shared |= other == mm;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return shared;
+}
+
+/*
+ * ->flush: is the current process the given one, and does it leave its address space to
+ * others? By exec it gets another one, past the point of return; at its exit it has
+ * none, and no thread is left that has not come so far. An address space that nobody
+ * shares will end, or has.
+ */
+bool dw_process_left(struct pid *pid, struct mm_struct *mm)
+{
+	bool leaves;
+
+	if (!mm || pid != task_tgid(current))
+		return false;
+	if (current->mm)
+		leaves = current->in_execve || current->mm != mm;
+	else
+		leaves = !atomic_read(&current->signal->live);
+	return leaves && mm_is_shared(mm);
+}
+
+/*
+ * What wait(2) will say of the peer, or already has said. All its threads are past the
+ * point where the code is set. The leader is found by its pid, since exec by another
+ * thread replaces it; it may be reaped if somebody else kept the address space.
+ */
+static void mailbox_read_exit(struct dw_mailbox *mailbox)
+{
+	struct task_struct *task;
+
+	lockdep_assert_held(&mailbox->hub->lock);
+	rcu_read_lock();
+	task = pid_task(mailbox->pid, PIDTYPE_TGID);
+	if (task && !(READ_ONCE(task->flags) & PF_EXITING)) {
+		mailbox->cause = DISTWORKER_DEATH_EXEC;
+	} else {
+		if (!task)
+			task = mailbox->task;
+		if (READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT)
+			mailbox->status = READ_ONCE(task->signal->group_exit_code);
+		else
+			mailbox->status = READ_ONCE(task->exit_code);
+	}
+	rcu_read_unlock();
+}
+
+/*
+ * ATTACHED -> DEAD: the given address space has ended; or, without one, the current
+ * process has left it, or detaches, which it may not from what it still has mapped.
+ */
+int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
+		   enum distworker_death_cause cause)
+{
+	struct dw_hub *hub = mailbox->hub;
+	struct task_struct *task;
+	bool left = !process;
+	int ret = 0;
+
+	spin_lock(&hub->lock);
+	if (!process && mailbox->pid == task_tgid(current))
+		process = mailbox->process;
+	if (!process || mailbox->process != process)
+		ret = -ENOTCONN;
+	else if (cause == DISTWORKER_DEATH_DETACH && mailbox->mapped)
+		ret = -EBUSY;
+	if (ret) {
+		spin_unlock(&hub->lock);
+		return ret;
+	}
+	mailbox->cause = cause;
+	mailbox->left = left;
+	if (cause == DISTWORKER_DEATH_EXIT)
+		mailbox_read_exit(mailbox);
+	WRITE_ONCE(mailbox->state, DISTWORKER_MAILBOX_DEAD);
+	WRITE_ONCE(mailbox->mm, NULL);
+	WRITE_ONCE(mailbox->process, NULL);
+	task = mailbox->task;
+	mailbox->task = NULL;
+	spin_lock(&process->lock);
+	list_del_init(&mailbox->attached);
+	spin_unlock(&process->lock);
+	dw_hub_note_change(hub, mailbox);
+	trace_distworker_death(hub, mailbox, pid_nr(mailbox->pid), mailbox->cause,
+			       mailbox->status);
+	spin_unlock(&hub->lock);
+
+	dw_side_forget_task(&mailbox->side);
+	put_task_struct(task);
+	/* The owner; and threads of a peer that detached. */
+	dw_side_wake_all(&hub->side);
+	dw_side_wake_all(&mailbox->side);
+	dw_process_put(process);
+	return 0;
+}
