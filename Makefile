@@ -8,8 +8,10 @@
 ## make module        the kernel module (KDIR=: other headers than the running kernel's)
 ## make install       DESTDIR= PREFIX= ; also the module's sources for DKMS
 ## make kselftest     the module's selftests, in a guest
-## make check-kernels the same on every kernel that tests/vm/kernel lists
+## make check-kernels the same on every kernel that tests/vm/kernel lists (DISTWORKER_HANDOVERS=1000000: long hunts)
 ## make check-debug-kernel   everything on kernels with KASAN, lockdep, KCSAN …
+## make static        checkpatch, sparse, gcc and clang warnings, coccicheck; the documentation of the module
+## make fuzz          FUZZ_SECONDS=20: ioctl fuzzing in a guest
 ## make stress        SECONDS=60: random kills under load
 ## make fuzz          SECONDS=60: libFuzzer on each parser, so long each
 ## make bench         side by side with StarPU, libgomp, futex, eventfd, pipe
@@ -151,7 +153,7 @@ $(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
 
 # ---------------------------------------------------------------- main jobs
 
-.PHONY: help run check kselftest check-kernels check-debug-kernel bench stress fuzz setup-build setup-check
+.PHONY: help run check kselftest check-kernels check-debug-kernel bench stress fuzz setup-build setup-check static
 
 setup-build setup-check setup-guest setup-bench: setup-%:
 	@tests/setup $*
@@ -172,7 +174,16 @@ kselftest: setup-guest
 check-kernels: setup-guest
 	tests/vm/matrix
 
+static: setup-check
+	tests/static/check
+	tests/static/documentation
+
+FUZZ_SECONDS ?= 20
+fuzz: setup-guest
+	tests/fuzz/run --seconds $(FUZZ_SECONDS)
+
 check-debug-kernel: setup-check
+	@$(MAKE) --no-print-directory all tests
 	tests/vm/debug-check
 
 bench: setup-bench

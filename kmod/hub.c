@@ -213,25 +213,32 @@ void dw_hub_note_change(struct dw_hub *hub, struct dw_mailbox *mailbox)
 
 /* Mailboxes */
 
-static struct dw_mailbox *hub_mailbox(struct dw_hub *hub, u32 index)
+/* How the arguments of all calls about one mailbox begin; none has flags yet. */
+struct mailbox_arg {
+	u32 size;
+	u32 flags;
+	u32 index;
+};
+
+static struct dw_mailbox *mailbox_arg_in(struct dw_hub *hub, void *arg, size_t size,
+					 const void __user *uarg)
 {
-	if (index >= hub->mailboxes)
+	struct mailbox_arg *head = arg;
+	int ret;
+
+	ret = dw_copy_in(arg, size, size, uarg);
+	if (ret)
+		return ERR_PTR(ret);
+	if (head->flags || head->index >= hub->mailboxes)
 		return ERR_PTR(-EINVAL);
-	return &hub->mailbox[array_index_nospec(index, hub->mailboxes)];
+	return &hub->mailbox[array_index_nospec(head->index, hub->mailboxes)];
 }
 
 static int mailbox_create(struct dw_hub *hub, void __user *uarg)
 {
 	struct distworker_mailbox_create arg;
-	struct dw_mailbox *mailbox;
-	int ret;
+	struct dw_mailbox *mailbox = mailbox_arg_in(hub, &arg, sizeof(arg), uarg);
 
-	ret = dw_copy_in(&arg, sizeof(arg), sizeof(arg), uarg);
-	if (ret)
-		return ret;
-	if (arg.flags)
-		return -EINVAL;
-	mailbox = hub_mailbox(hub, arg.index);
 	if (IS_ERR(mailbox))
 		return PTR_ERR(mailbox);
 	return dw_endpoint_create(mailbox, &arg, uarg);
@@ -240,18 +247,14 @@ static int mailbox_create(struct dw_hub *hub, void __user *uarg)
 static int mailbox_bind(struct dw_hub *hub, void __user *uarg)
 {
 	struct distworker_mailbox_bind arg;
-	struct dw_mailbox *mailbox;
+	struct dw_mailbox *mailbox = mailbox_arg_in(hub, &arg, sizeof(arg), uarg);
 	struct pid *pid;
 	int ret;
 
-	ret = dw_copy_in(&arg, sizeof(arg), sizeof(arg), uarg);
-	if (ret)
-		return ret;
-	if (arg.flags || arg.reserved || arg.pid <= 0)
-		return -EINVAL;
-	mailbox = hub_mailbox(hub, arg.index);
 	if (IS_ERR(mailbox))
 		return PTR_ERR(mailbox);
+	if (arg.reserved || arg.pid <= 0)
+		return -EINVAL;
 
 	pid = find_get_pid(arg.pid);
 	rcu_read_lock();
@@ -280,18 +283,14 @@ out:
 static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 {
 	struct distworker_mailbox_bind arg;
-	struct dw_mailbox *mailbox;
+	struct dw_mailbox *mailbox = mailbox_arg_in(hub, &arg, sizeof(arg), uarg);
 	struct pid *pid = NULL;
-	int ret;
+	int ret = 0;
 
-	ret = dw_copy_in(&arg, sizeof(arg), sizeof(arg), uarg);
-	if (ret)
-		return ret;
-	if (arg.flags || arg.reserved || arg.pid)
-		return -EINVAL;
-	mailbox = hub_mailbox(hub, arg.index);
 	if (IS_ERR(mailbox))
 		return PTR_ERR(mailbox);
+	if (arg.reserved || arg.pid)
+		return -EINVAL;
 
 	mutex_lock(&hub->mutex);
 	spin_lock(&hub->lock);
@@ -327,15 +326,8 @@ static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 static int mailbox_query(struct dw_hub *hub, void __user *uarg)
 {
 	struct distworker_mailbox_query arg;
-	struct dw_mailbox *mailbox;
-	int ret;
+	struct dw_mailbox *mailbox = mailbox_arg_in(hub, &arg, sizeof(arg), uarg);
 
-	ret = dw_copy_in(&arg, sizeof(arg), sizeof(arg), uarg);
-	if (ret)
-		return ret;
-	if (arg.flags)
-		return -EINVAL;
-	mailbox = hub_mailbox(hub, arg.index);
 	if (IS_ERR(mailbox))
 		return PTR_ERR(mailbox);
 	spin_lock(&hub->lock);
@@ -479,7 +471,7 @@ static int hub_flush(struct file *file, fl_owner_t id)
 	/* Pairs with hub_setup(). */
 	struct dw_hub *hub = smp_load_acquire(&file->private_data);
 
-	if (hub && dw_process_left(hub->pid, hub->mm))
+	if (hub && !READ_ONCE(hub->orphaned) && dw_process_left(hub->pid, hub->mm))
 		dw_hub_orphan(hub);
 	return 0;
 }

@@ -111,7 +111,7 @@ void dw_process_put(struct dw_process *process)
 	mmu_notifier_put(&process->notifier);
 }
 
-/* Does another process use the address space? Nobody can begin to while it is true. */
+/* Does another process use the address space? */
 static bool mm_is_shared(struct mm_struct *mm)
 {
 	struct task_struct *process, *thread;
@@ -119,10 +119,11 @@ static bool mm_is_shared(struct mm_struct *mm)
 
 	rcu_read_lock();
 	for_each_process(process) {
-		if (process->flags & PF_KTHREAD || same_thread_group(process, current))
+		if (same_thread_group(process, current))
 			continue;
 		for_each_thread(process, thread) {
-			struct mm_struct *other = READ_ONCE(thread->mm);
+			/* Who is leaving may count or not: if not, the address space ends. */
+			struct mm_struct *other = data_race(READ_ONCE(thread->mm));
 
 			if (!other)
 				continue;
@@ -187,7 +188,7 @@ int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 {
 	struct dw_hub *hub = mailbox->hub;
 	struct task_struct *task;
-	bool left = !process;
+	bool left = !process && cause == DISTWORKER_DEATH_EXIT;
 	int ret = 0;
 
 	spin_lock(&hub->lock);

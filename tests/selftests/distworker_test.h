@@ -92,6 +92,19 @@ static inline unsigned long number_from_env(const char *name, unsigned long othe
 	return text && *text ? strtoul(text, NULL, 0) : otherwise;
 }
 
+/*
+ * Of tests that must end within the harness's 30 seconds: their own number of hand-overs,
+ * or, where DISTWORKER_HANDOVERS says that the machine is slow, a fifth of that.
+ */
+static inline __u32 handovers_at_most(__u32 most)
+{
+	unsigned long scaled = number_from_env("DISTWORKER_HANDOVERS", 5UL * most) / 5;
+	__u32 number = scaled < most ? scaled : most;
+
+	ksft_print_msg("%u hand-overs\n", number);
+	return number;
+}
+
 /* ---------------------------------------------------------------- the calls */
 
 static inline int dw_ioctl(int fd, unsigned long command, void *argument)

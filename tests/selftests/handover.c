@@ -5,8 +5,8 @@
  * so that the moments of publishing and of falling asleep meet in every order.
  * A wake-up that is lost is a wait that ends by its deadline.
  *
- * DISTWORKER_HANDOVERS: how many in each hunt. The default fits into an emulated
- * machine, where a wake-up across CPUs takes milliseconds when its host is busy.
+ * DISTWORKER_HANDOVERS: how many in each hunt; a million to be sure. The default fits into
+ * an emulated machine, where a wake-up across CPUs takes milliseconds when its host is busy.
  */
 #include "distworker_test.h"
 
@@ -127,6 +127,18 @@ TEST_F_TIMEOUT(hunt, request_and_reply_loses_no_wake_up, HUNT_SECONDS)
 
 /* ---------------------------------------------------------------- a stream in each direction */
 
+FIXTURE(stream)
+{
+};
+
+FIXTURE_SETUP(stream)
+{
+}
+
+FIXTURE_TEARDOWN(stream)
+{
+}
+
 static void peer_consumes_stream(struct endpoint *endpoint)
 {
 	__u32 rounds = handovers(), seen = 0, seed = 3;
@@ -139,7 +151,7 @@ static void peer_consumes_stream(struct endpoint *endpoint)
 	}
 }
 
-TEST(stream_of_posts_loses_no_wake_up)
+TEST_F_TIMEOUT(stream, of_posts_loses_no_wake_up, HUNT_SECONDS)
 {
 	__u32 rounds = handovers(), seed = 4, calls = 0;
 	struct peer peer;
@@ -169,18 +181,6 @@ static void peer_produces_stream(struct endpoint *endpoint)
 		CHECK_EQ(0, endpoint_complete(endpoint));
 	}
 	sync_receive(endpoint->sync);
-}
-
-FIXTURE(stream)
-{
-};
-
-FIXTURE_SETUP(stream)
-{
-}
-
-FIXTURE_TEARDOWN(stream)
-{
 }
 
 #define PRODUCERS 4

@@ -330,7 +330,7 @@ TEST_F(epoll_trigger, loses_no_hand_over_between_two_sides_that_only_poll)
 {
 	struct epoll_event event = { .events = EPOLLIN | variant->flags };
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
-	__u32 rounds = 1500;
+	__u32 rounds = handovers_at_most(1500);
 	struct peer peer;
 	struct hub hub;
 

@@ -488,7 +488,7 @@ static void peer_counts_under_fire(struct endpoint *endpoint)
 
 TEST(no_message_is_lost_to_a_rain_of_signals)
 {
-	__u32 rounds = 3000;
+	__u32 rounds = handovers_at_most(3000);
 	struct peer peer;
 	struct hub hub;
 

@@ -305,7 +305,7 @@ static void peer_answers_in_one_call(struct endpoint *endpoint)
 
 TEST(ping_pong_takes_one_call_per_side_and_turn)
 {
-	__u32 rounds = 2000;
+	__u32 rounds = handovers_at_most(2000);
 	struct peer peer;
 	struct hub hub;
 
