@@ -175,7 +175,7 @@ check-kernels: setup-guest
 	tests/vm/matrix
 
 static: setup-check
-	tests/static/check
+	tests/static/module
 	tests/static/documentation
 
 FUZZ_SECONDS ?= 20
