@@ -244,7 +244,9 @@ static int kernel_rearm(struct hub *hub, uint32_t i)
 
 	if (ioctl(hub->fd, DISTWORKER_MAILBOX_REARM, &bind)) {
 		error = -errno;
-		return error_set(error, "re-arming mailbox %u: %s", i, strerror(-error));
+		return error_set(error, "re-arming mailbox %u: %s", i, error == -EBUSY ?
+				 "its peer lives, or another process that shares the peer's memory "
+				 "(vfork, CLONE_VM) still has it mapped" : strerror(-error));
 	}
 	return 0;
 }
