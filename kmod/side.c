@@ -156,6 +156,8 @@ static bool side_wake_waiters(struct dw_side *side, bool sync)
 		return false;
 	spin_lock(&side->waiters.lock);
 	before = side->wakes;
+	/* First, so that nobody who has been woken finds itself marked. */
+	atomic_andnot(DISTWORKER_ASLEEP_WAITER, side->asleep);
 	if (sync) {
 		/* Only a wait queue can tell the scheduler. */
 		__wake_up_locked_sync_key(&side->waiters, TASK_INTERRUPTIBLE, NULL);
@@ -164,7 +166,6 @@ static bool side_wake_waiters(struct dw_side *side, bool sync)
 			sleeper_wake(&sleeper->entry, TASK_INTERRUPTIBLE, 0, NULL);
 	}
 	INIT_LIST_HEAD(&side->waiters.head);
-	atomic_andnot(DISTWORKER_ASLEEP_WAITER, side->asleep);
 	woken = side->wakes != before;
 	spin_unlock(&side->waiters.lock);
 	return woken;
