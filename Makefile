@@ -11,7 +11,7 @@
 ## make check-kernels the same on every kernel that tests/vm/kernel lists (DISTWORKER_HANDOVERS=1000000: long hunts)
 ## make check-debug-kernel   everything on kernels with KASAN, lockdep, KCSAN …
 ## make static        checkpatch, sparse, gcc and clang warnings, coccicheck; the documentation of the module
-## make fuzz          FUZZ_SECONDS=20: ioctl fuzzing in a guest
+## make fuzz-module   SECONDS=60: fuzzing of the module in a guest
 ## make stress        SECONDS=60: random kills under load
 ## make fuzz          SECONDS=60: libFuzzer on each parser, so long each
 ## make bench         side by side with StarPU, libgomp, futex, eventfd, pipe
@@ -153,7 +153,7 @@ $(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
 
 # ---------------------------------------------------------------- main jobs
 
-.PHONY: help run check kselftest check-kernels check-debug-kernel bench stress fuzz setup-build setup-check static
+.PHONY: help run check kselftest check-kernels check-debug-kernel bench stress fuzz setup-build setup-check static fuzz-module
 
 setup-build setup-check setup-guest setup-bench: setup-%:
 	@tests/setup $*
@@ -178,9 +178,8 @@ static: setup-check
 	tests/static/module
 	tests/static/documentation
 
-FUZZ_SECONDS ?= 20
-fuzz: setup-guest
-	tests/fuzz/run --seconds $(FUZZ_SECONDS)
+fuzz-module: setup-guest
+	tests/fuzz/run --seconds $(SECONDS)
 
 check-debug-kernel: setup-check
 	@$(MAKE) --no-print-directory all tests
