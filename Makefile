@@ -10,7 +10,7 @@
 ## make kselftest     the module's selftests, in a guest
 ## make check-kernels the same on every kernel that tests/vm/kernel lists (DISTWORKER_HANDOVERS=1000000: long hunts)
 ## make check-debug-kernel   everything on kernels with KASAN, lockdep, KCSAN …
-## make static        checkpatch, sparse, gcc and clang warnings, coccicheck; the documentation of the module
+## make static        cppcheck, clang-tidy; checkpatch, sparse, W=1, coccicheck; the documentation of the module
 ## make fuzz-module   SECONDS=60: fuzzing of the module in a guest
 ## make stress        SECONDS=60: random kills under load
 ## make fuzz          SECONDS=60: libFuzzer on each parser, so long each
@@ -175,6 +175,7 @@ check-kernels: setup-guest
 	tests/vm/matrix
 
 static: setup-check
+	tests/static/library
 	tests/static/module
 	tests/static/documentation
 

@@ -7,6 +7,11 @@
  * A task's time begins when its frame comes to the head of the ring, since only
  * then it can start. A worker that has not even started it by then hangs as well (it
  * was stopped, say): it is killed, and the task goes elsewhere.
+ *
+ * Stragglers: a task that was put behind another because that one is short, as far as
+ * is known, while a worker has nothing to do. If the other takes longer than thought, nothing
+ * happens that anybody could wait for; so such a task has a deadline, at which it goes
+ * to the other worker. It is armed only while one waits like that.
  */
 #include <errno.h>
 #include <stdio.h>
