@@ -97,7 +97,7 @@ static void block_remove(struct engine *engine, struct chip_block *block)
 	while (*link != block)
 		link = &(*link)->next;
 	*link = block->next;
-	if (block->run->map)
+	if (block->run && block->run->map)
 		tensor_map_forget(block->run->map, block->begin, block->begin + block->bytes);
 	free(block);
 }
@@ -280,26 +280,30 @@ void chip_memory_freed(struct engine *engine, const struct slot *slot)
 		block->freeing = false;
 }
 
-/* What a run has left; nothing of the run is in flight. */
+/*
+ * What a run has left; nothing of the run is in flight. The range is free for others once the
+ * chip has the order to free it before whatever comes later; if it cannot have it, never.
+ */
 void chip_memory_run_ended(struct engine *engine, const struct dw_run *run)
 {
 	struct engine_chip_memory message;
 	struct chip_block *block;
-	uint32_t worker;
+	int result;
 
+	lock_take(&engine->lock);
 	for (;;) {
-		lock_take(&engine->lock);
 		for (block = engine->chip_blocks; block && block->run != run; block = block->next)
 			;
-		if (block) {
-			worker = block->worker;
-			fill_message(&message, block->begin, block->bytes);
-			block_remove(engine, block);
-		}
-		lock_give(&engine->lock);
 		if (!block)
-			return;
-		engine_control_send(engine, worker, ENGINE_CONTROL_CHIP_FREE, &message,
-				    sizeof(message));
+			break;
+		block->run = NULL;
+		fill_message(&message, block->begin, block->bytes);
+		lock_give(&engine->lock);
+		result = engine_control_send(engine, block->worker, ENGINE_CONTROL_CHIP_FREE, &message,
+					     sizeof(message));
+		lock_take(&engine->lock);
+		if (result == 0 || result == -EOWNERDEAD)
+			block_remove(engine, block);
 	}
+	lock_give(&engine->lock);
 }

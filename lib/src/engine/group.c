@@ -80,6 +80,16 @@ static void unreserve(struct engine *engine, const struct pool *pool)
 	}
 }
 
+void group_withdraw(struct engine *engine, struct slot *slot)
+{
+	struct pool *pool = &engine->pools[slot->pool];
+
+	task_unqueue(engine, slot);
+	unreserve(engine, pool);
+	pool->saturated = false;
+	engine->queued = true;
+}
+
 /* Why the group can never run; NULL: it can. */
 static const char *stranded(const struct engine *engine, const struct slot *slot)
 {
@@ -165,7 +175,8 @@ static void enter_rings(struct engine *engine, struct slot *slot)
 	slot->placed = NO_WORKER;
 	if (UNLIKELY(refused))
 		some_refused(engine, slot);
-	else if (slot->first)
+	else
+		/* A member that fails is news for the others, whatever sits behind it. */
 		want_completion(engine, slot);
 }
 
@@ -213,6 +224,7 @@ void group_cancel_members(struct engine *engine, struct slot *slot)
 			continue;
 		}
 		hub_cancel(engine->hub, peer->index, member->position);
+		peer_urgent(engine, peer, member->position);
 		if (engine->ops && engine->ops->cancelled)
 			engine->ops->cancelled(engine->ops_context, peer->index);
 	}

@@ -409,6 +409,7 @@ struct engine {
 	struct edge_chunk *edge_chunks;
 	struct slot *finished, *last_finished;	/* states set, consequences to be drawn */
 	uint64_t heap_serial;		/* counts blocks that came back */
+	uint32_t heap_waiters;		/* submitters that wait for that: every end may be news */
 
 	uint32_t estimates[ESTIMATES];	/* ns, by callable; 0: unknown */
 	uint32_t deviations[ESTIMATES];
@@ -583,6 +584,8 @@ void group_member_died(struct engine *engine, struct slot *slot, uint32_t member
 		       struct peer *peer, const char *text);
 void group_member_gone(struct engine *engine, struct slot *slot);
 void group_cancel_members(struct engine *engine, struct slot *slot);
+/* Out of the queue: the workers that it may have reserved are free again. */
+void group_withdraw(struct engine *engine, struct slot *slot);
 void group_free(struct engine *engine, struct group *group);
 
 /* orchestrator.c */

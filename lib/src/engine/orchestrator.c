@@ -89,8 +89,11 @@ static int check_declared(const struct dw_run *run, size_t index, uint64_t begin
 			 (unsigned long long)bytes);
 }
 
+/* UINT64_MAX: more than any heap has. */
 static uint64_t heap_aligned(uint64_t bytes)
 {
+	if (bytes > UINT64_MAX - HEAP_ALIGN)
+		return UINT64_MAX;
 	return bytes ? (bytes + HEAP_ALIGN - 1) & ~(uint64_t)(HEAP_ALIGN - 1) : HEAP_ALIGN;
 }
 
@@ -106,7 +109,8 @@ static int check_no_address(const struct dw_args *args, uint32_t i, struct range
 				 tag_names[args->tags[i]]);
 	/* begin stays 0 until the memory is there. */
 	range->end = bytes;
-	*output_bytes += heap_aligned(bytes);
+	if (__builtin_add_overflow(*output_bytes, heap_aligned(bytes), output_bytes))
+		*output_bytes = UINT64_MAX;
 	return 0;
 }
 
@@ -293,7 +297,14 @@ static int heap_timed_out(const struct engine *engine, uint64_t bytes,
 			 tail->scope ? (unsigned long long)tail->scope->alive : 0ULL);
 }
 
-/* What holds the tail of the ring shall be heard of. */
+static bool is_within(const struct scope *scope, const struct scope *outer)
+{
+	while (scope && scope != outer)
+		scope = scope->outer;
+	return scope;
+}
+
+/* What holds the tail of the ring shall be heard of; what enters a ring from now on is anyway. */
 static void want_scope(struct engine *engine, const struct scope *scope)
 {
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
@@ -302,7 +313,7 @@ static void want_scope(struct engine *engine, const struct scope *scope)
 		for (uint32_t number = peer->head; number != peer->tail; number++) {
 			const struct slot *slot = peer_entry(engine, peer, number)->slot;
 
-			if (slot && slot->scope == scope)
+			if (slot && is_within(slot->scope, scope))
 				peer_urgent(engine, peer, number);
 		}
 	}
@@ -327,8 +338,11 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 			return heap_deadlock(bytes, &tail);
 		if (tail.scope)
 			want_scope(engine, tail.scope);
-		if (wait_blocked(engine, &waiter, BLOCKED_HEAP,
-				 now_ns() + engine->heap_timeout_ns) < 0) {
+		engine->heap_waiters++;
+		result = wait_blocked(engine, &waiter, BLOCKED_HEAP,
+				      now_ns() + engine->heap_timeout_ns);
+		engine->heap_waiters--;
+		if (result < 0) {
 			heap_tail(engine->heap, orch->scope, &tail);
 			return heap_timed_out(engine, bytes, &tail);
 		}

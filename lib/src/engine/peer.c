@@ -171,6 +171,18 @@ static void peer_distrust(struct engine *engine, struct peer *peer)
 }
 
 /*
+ * The task's time begins when the one before it has ended. Its own deadline may be the first
+ * that anybody looks at the ring for.
+ */
+static void want_head(struct engine *engine, struct peer *peer, uint32_t number, uint64_t timeout)
+{
+	const struct entry *before = peer_entry(engine, peer, number - 1);
+
+	if (!(before->flags & ENTRY_TIMED) || before->timeout_ns > timeout)
+		peer_urgent(engine, peer, number - 1);
+}
+
+/*
  * The ring has room. `member` counts within a group. False: the hub does not trust the
  * peer any more; the task, unless it is a group's member, is queued again.
  */
@@ -222,8 +234,10 @@ bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 		peer->timed++;
 		if (number == peer->head)
 			peer_head_changed(engine, peer, now_ns());
+		else
+			want_head(engine, peer, number, timeout);
 	}
-	if (UNLIKELY(slot->run->awaited && engine->run_count > 1))
+	if (UNLIKELY((slot->run->awaited && engine->run_count > 1) || engine->heap_waiters))
 		peer_urgent(engine, peer, number);
 	if (slot->first && !group)
 		consider_consumers(engine, peer, slot);
@@ -373,8 +387,12 @@ static void peer_drop_head(struct engine *engine, struct peer *peer, uint64_t en
 		next = peer_entry(engine, peer, peer->head);
 		if (next->flags & ENTRY_ANY && !(next->flags & ENTRY_TAKEN))
 			any_waiting_add(engine, peer, -1);
-		if (UNLIKELY(peer->timed && next->flags & ENTRY_TIMED))
-			peer_head_changed(engine, peer, ended);
+		if (UNLIKELY(peer->timed && next->flags & ENTRY_TIMED)) {
+			uint64_t now = now_ns();
+
+			/* A child that lies about its clock gains nothing. */
+			peer_head_changed(engine, peer, ended < now ? ended : now);
+		}
 	}
 	if (peer->notify_set && !number_before(peer->head - 1, peer->notify))
 		notify_next(engine, peer);
@@ -401,12 +419,12 @@ static void handle_completion(struct engine *engine, struct peer *peer, struct e
 	uint64_t spent = completion->ended - completion->started;
 
 	peer_drop_head(engine, peer, completion->ended);
+	if (completion->state == COMPLETION_FAILED)
+		distrust_ahead(engine, peer);
 	if (entry.control) {
 		control_done(engine, entry.control, completion->error, text);
 		return;
 	}
-	if (completion->state == COMPLETION_FAILED)
-		distrust_ahead(engine, peer);
 	if (!slot)
 		return;
 	if (completion->state == COMPLETION_DONE || completion->state == COMPLETION_FAILED) {

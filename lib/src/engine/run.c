@@ -313,7 +313,10 @@ static void cancel_slot(struct engine *engine, struct slot *slot, void *context)
 		return;
 	slot->flags |= SLOT_CANCEL;
 	if (slot->head.state == TASK_READY) {
-		task_unqueue(engine, slot);
+		if (slot->flags & SLOT_GROUP)
+			group_withdraw(engine, slot);
+		else
+			task_unqueue(engine, slot);
 		task_finish(engine, slot, TASK_SKIPPED);
 	} else if (slot->head.state == TASK_PENDING && slot->queue == QUEUE_AHEAD) {
 		task_unqueue(engine, slot);
@@ -334,6 +337,7 @@ static void cancel_ring(struct engine *engine, struct peer *peer, const struct d
 			task_returned(engine, slot);
 		} else {
 			hub_cancel(engine->hub, peer->index, number - 1);
+			peer_urgent(engine, peer, number - 1);
 			running = true;
 		}
 	}
@@ -355,7 +359,8 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why)
 {
 	struct engine *engine = run->engine;
 
-	if (run->cancelled)
+	/* Too late for one that has ended. */
+	if (run->cancelled || !run->map)
 		return;
 	run->cancelled = true;
 	atomic_store_explicit(&run->cancel_word, 1, memory_order_relaxed);

@@ -75,9 +75,6 @@ static void expire_head(struct engine *engine, struct peer *peer, uint64_t now)
 	entry = peer_entry(engine, peer, peer->head);
 	if (!(entry->flags & ENTRY_TIMED) || !entry->slot)
 		return;
-	/* A child's clock is the same; a child that lies about it gains nothing. */
-	if (peer->head_since > now)
-		peer->head_since = now;
 	deadline = peer->head_since + entry->timeout_ns;
 	if (deadline < peer->head_since)
 		return;
@@ -93,9 +90,11 @@ static void expire_head(struct engine *engine, struct peer *peer, uint64_t now)
 		peer_kill(engine, peer, "it did not start its next task before that one's deadline");
 }
 
-/* Tasks of a run that was cancelled at its deadline, and that run on. */
-static void kill_overdue(struct engine *engine, const struct dw_run *run)
+/* Tasks of a run that was cancelled at its deadline, and that run on. Whether there were any. */
+static bool kill_overdue(struct engine *engine, const struct dw_run *run)
 {
+	bool any = false;
+
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
 		struct peer *peer = &engine->peers[i];
 		struct entry *entry = peer_entry(engine, peer, peer->head);
@@ -105,7 +104,9 @@ static void kill_overdue(struct engine *engine, const struct dw_run *run)
 			continue;
 		entry->slot->flags |= SLOT_DEADLINE;
 		peer_kill(engine, peer, "it ran on after its run's deadline had passed");
+		any = true;
 	}
+	return any;
 }
 
 static void check_run(struct engine *engine, struct dw_run *run, uint64_t now)
@@ -115,8 +116,9 @@ static void check_run(struct engine *engine, struct dw_run *run, uint64_t now)
 	if (now < run->deadline) {
 		timer_at_most(engine, run->deadline);
 	} else if (run->overdue) {
-		run->deadline = NEVER;
-		kill_overdue(engine, run);
+		/* Behind those another may start that does not ask either. */
+		run->deadline = kill_overdue(engine, run) ? now + CANCEL_GRACE_NS : NEVER;
+		timer_at_most(engine, run->deadline);
 	} else {
 		run->overdue = true;
 		run->deadline = now + CANCEL_GRACE_NS;

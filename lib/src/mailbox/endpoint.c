@@ -112,9 +112,11 @@ static bool look_at_notify(struct endpoint *endpoint, bool dry)
 {
 	const struct mailbox *mailbox = endpoint->mailbox;
 	uint32_t before = endpoint->checked, done = endpoint->done, asleep;
-	bool urgent = counter_passed(before, done, load_relaxed(&mailbox->notify));
+	bool urgent = endpoint->alarm ||
+		      counter_passed(before, done, load_relaxed(&mailbox->notify));
 
 	endpoint->checked = done;
+	endpoint->alarm = false;
 	if (dry) {
 		/* Once for a count: a parent that was awake then has looked since, before it slept. */
 		if (endpoint->dry_checked == done)
@@ -218,6 +220,8 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
 
 	if (error) {
 		endpoint->failed++;
+		/* It may be tried again, or others be told: that does not wait for what sits behind it. */
+		endpoint->alarm = true;
 		bytes = text ? strnlen(text, TEXT_BYTES - 1) : 0;
 		if (bytes)
 			memcpy(text_at(&endpoint->layout, endpoint->mailbox, number), text, bytes);
@@ -273,9 +277,10 @@ static bool look_for_a_moment(struct endpoint *endpoint)
  * A dry ring that only the background thread could be told of: who submits may just be
  * bringing the next frame. True if so; nobody was told then.
  */
-static bool next_frame_comes(struct endpoint *endpoint, uint32_t checked, uint32_t dry_checked)
+static bool next_frame_comes(struct endpoint *endpoint, uint32_t checked, uint32_t dry_checked,
+			     bool alarm)
 {
-	if (load_relaxed(&endpoint->line->asleep) & DISTWORKER_ASLEEP_WAITER ||
+	if (alarm || load_relaxed(&endpoint->line->asleep) & DISTWORKER_ASLEEP_WAITER ||
 	    counter_passed(checked, endpoint->done, load_relaxed(&endpoint->mailbox->notify)) ||
 	    !look_for_a_moment(endpoint))
 		return false;
@@ -287,7 +292,7 @@ static bool next_frame_comes(struct endpoint *endpoint, uint32_t checked, uint32
 int endpoint_wait(struct endpoint *endpoint)
 {
 	uint32_t checked = endpoint->checked, dry_checked = endpoint->dry_checked;
-	bool wake;
+	bool alarm = endpoint->alarm, wake;
 
 	look_at_stop(endpoint);
 	if (look_at_post(endpoint))
@@ -300,7 +305,7 @@ int endpoint_wait(struct endpoint *endpoint)
 			wake_parent(endpoint);
 		return -ESHUTDOWN;
 	}
-	if (wake && next_frame_comes(endpoint, checked, dry_checked))
+	if (wake && next_frame_comes(endpoint, checked, dry_checked, alarm))
 		return 0;
 	/* A parent that has to be woken first does not answer in a moment. */
 	if (!wake && look_for_a_moment(endpoint))

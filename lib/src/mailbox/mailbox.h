@@ -19,8 +19,8 @@
  * and hub_bell_*() by any thread. An endpoint belongs to one thread.
  *
  * Who wakes whom. A publisher makes no call unless the other side says
- * "asleep". The peer wakes the parent only when its done count passes `notify`, or
- * when it is about to sleep: see hub_notify_at(). The parent collects the peers to be
+ * "asleep". The peer wakes the parent only when its done count passes `notify`, when a
+ * frame has failed, or when it is about to sleep: see hub_notify_at(). The parent collects the peers to be
  * woken and wakes them with one call: see hub_wake().
  */
 #ifndef DW_MAILBOX_MAILBOX_H

@@ -101,6 +101,7 @@ struct endpoint {
 	uint32_t unvisited;		/* … and looks since it changed */
 	bool stopping;
 	bool held;			/* a FRAME_AHEAD waits for those in flight */
+	bool alarm;			/* a frame failed since the parent was last thought of */
 	uint8_t *resolved;		/* one per slot: completed before an earlier frame was */
 
 	struct spin spin;
