@@ -76,7 +76,7 @@ static struct dw_args *act_args(unsigned ms, enum act what, unsigned member)
 	return args;
 }
 
-/* Two that wait for nobody; `bytes`: of an output from the heap. */
+/* `bytes`: of an output from the heap; 0: none. */
 static int submit_act(struct dw_orch *orch, unsigned ms, enum act what, uint64_t timeout_ns,
 		      uint32_t retries, uint32_t bytes)
 {
@@ -278,7 +278,7 @@ ORCH(orch_first)
 	UNUSED_ORCH();
 	step = 1;
 	wait_for_step(2);
-	return result;
+	return result ? result : submit_act(orch, 1, ACT_SLEEP, 0, 0, 0);
 }
 
 ORCH(orch_long_one)
@@ -302,6 +302,7 @@ TEST(cancelled_run_ends_with_what_it_had_running)
 	first = start(orch_first, NULL);
 	behind = start(orch_long_one, NULL);
 	wait_for_step(2);
+	pause_ms(50);
 	dw_run_cancel(first);
 	CHECK_EQ(dw_run_wait(first), -ECANCELED);
 	CHECK(now_ns() - began < 2 * SECOND_NS);
