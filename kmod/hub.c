@@ -416,8 +416,10 @@ static __poll_t hub_poll(struct file *file, struct poll_table_struct *pt)
 /* Memory */
 
 /*
- * Maps all of [vma] at once. VM_IO keeps MADV_DOFORK from undoing VM_DONTCOPY, and
- * get_user_pages() from pinning what is here.
+ * Maps all of [vma] at once, by frame and not by page: entries that are "special" keep
+ * all of get_user_pages(), the fast way included, from pinning what the next generation
+ * will be in; and pages that are charged to a memory cgroup could not be inserted as
+ * pages before 5.11. VM_IO keeps MADV_DOFORK from undoing VM_DONTCOPY.
  */
 int dw_memory_map(struct vm_area_struct *vma, void *memory, size_t bytes, unsigned long pgoff)
 {
@@ -427,22 +429,21 @@ int dw_memory_map(struct vm_area_struct *vma, void *memory, size_t bytes, unsign
 
 	if (!(vma->vm_flags & VM_SHARED) || pgoff > pages || vma_pages(vma) > pages - pgoff)
 		return -EINVAL;
-	vm_flags_set(vma, VM_DONTCOPY | VM_IO | VM_DONTEXPAND | VM_DONTDUMP | VM_MIXEDMAP);
+	vm_flags_set(vma, VM_DONTCOPY | VM_IO | VM_DONTEXPAND | VM_DONTDUMP);
 	memory += pgoff << PAGE_SHIFT;
 	for (addr = vma->vm_start; addr < vma->vm_end; addr += PAGE_SIZE, memory += PAGE_SIZE) {
-		ret = vm_insert_page(vma, addr, vmalloc_to_page(memory));
+		ret = remap_pfn_range(vma, addr, vmalloc_to_pfn(memory), PAGE_SIZE,
+				      vma->vm_page_prot);
 		if (ret)
 			return ret;
 	}
 	return 0;
 }
 
-/* Only for what MADV_DONTNEED and the like took away. */
+/* Everything is mapped from the start: only for what the kernel took away by itself. */
 vm_fault_t dw_memory_fault(struct vm_fault *vmf, void *address)
 {
-	vmf->page = vmalloc_to_page(address);
-	get_page(vmf->page);
-	return 0;
+	return vmf_insert_pfn(vmf->vma, vmf->address, vmalloc_to_pfn(address));
 }
 
 static vm_fault_t hub_fault(struct vm_fault *vmf)

@@ -3,6 +3,7 @@
  * Who sees which memory: what may be mapped and how, that nothing crosses a
  * fork, and that a peer reaches its own mailbox and nothing else.
  */
+#include <sys/uio.h>
 #include "distworker_test.h"
 
 /* Is the page mapped? Asked of the kernel, without touching it. */
@@ -310,16 +311,16 @@ TEST(both_sides_see_the_same_memory)
 static void peer_drops_its_pages(struct endpoint *endpoint)
 {
 	endpoint->box->done = 5;
-	madvise(endpoint->box, endpoint->attach.mailbox_bytes, MADV_DONTNEED);
-	madvise(endpoint->hub_line, getpagesize(), MADV_DONTNEED);
-	/* The same memory comes back: this mailbox's, and the hub's line. */
+	/* Refused; if it were not, the same memory had to come back. */
+	CHECK_EQ(-1, madvise(endpoint->box, endpoint->attach.mailbox_bytes, MADV_DONTNEED));
+	CHECK_EQ(-1, madvise(endpoint->hub_line, getpagesize(), MADV_DONTNEED));
 	CHECK_EQ(5, endpoint->box->done);
 	CHECK_EQ(6, endpoint->box->post);
 	CHECK_EQ(7, endpoint->hub_line->driving);
 	CHECK_EQ(8, ((char *)endpoint->box)[endpoint->attach.mailbox_bytes - 1]);
 }
 
-TEST(pages_dropped_by_madvise_come_back_as_they_were)
+TEST(pages_are_not_dropped_by_madvise)
 {
 	struct peer peer;
 	struct hub hub;
@@ -545,6 +546,46 @@ TEST(old_endpoint_of_a_dead_generation_has_no_power_over_the_next)
 	EXPECT_EQ(DISTWORKER_MAILBOX_ATTACHED, query.state);
 	EXPECT_EQ(second.pid, query.pid);
 	EXPECT_EQ(0, peer_join(&second));
+}
+
+/* ---------------------------------------------------------------- pinning */
+
+/* 0 if the page can be pinned in a pipe, or -errno. */
+static int pin_by_vmsplice(void *address)
+{
+	struct iovec page = { .iov_base = address, .iov_len = getpagesize() };
+	int pair[2], ret;
+
+	CHECK_EQ(0, pipe(pair));
+	ret = vmsplice(pair[1], &page, 1, SPLICE_F_NONBLOCK) < 0 ? -errno : 0;
+	close(pair[0]);
+	close(pair[1]);
+	return ret;
+}
+
+static void peer_pins_what_it_has(struct endpoint *endpoint)
+{
+	/* What can be pinned at all, and what is there for certain. */
+	CHECK_EQ(0, pin_by_vmsplice(mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+	store(endpoint->box->done, 1);
+	CHECK_EQ(0, load(endpoint->hub_line->driving));
+	CHECK_EQ(-EFAULT, pin_by_vmsplice(endpoint->box));
+	CHECK_EQ(-EFAULT, pin_by_vmsplice((char *)endpoint->box + getpagesize()));
+	CHECK_EQ(-EFAULT, pin_by_vmsplice(endpoint->hub_line));
+}
+
+/* It went through: a page in a pipe showed an old peer the next generation. */
+TEST(no_page_can_be_pinned_and_so_outlive_its_generation)
+{
+	struct peer peer;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 2, 2 * BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 1, peer_pins_what_it_has, NULL));
+	EXPECT_EQ(0, peer_join(&peer));
+	for (size_t at = 0; at < hub.setup.mapping_bytes; at += getpagesize())
+		EXPECT_EQ(-EFAULT, pin_by_vmsplice(hub.map + at));
 }
 
 /* ---------------------------------------------------------------- what the memory is */
