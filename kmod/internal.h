@@ -114,7 +114,7 @@ struct dw_mailbox {
 	enum distworker_mailbox_state state;
 	u32 generation;
 	u32 mapped;			/* mappings of this generation */
-	bool left;			/* the dead peer's address space may live on */
+	bool left;			/* others may run in the dead peer's address space */
 	enum distworker_death_cause cause;
 	int status;			/* as wait(2) gives it */
 	struct pid *pid;		/* counted: the bound process, the dead one */

@@ -6,7 +6,8 @@
  * of one address space, shared by all hubs that it owns and all mailboxes that it is
  * attached to.
  *
- * If another process shares the address space (vfork, CLONE_VM), it does not end; then
+ * If somebody else holds the address space, it does not end: another process that shares
+ * it (vfork, CLONE_VM), or the kernel for one that looks into it (process_vm_readv). Then
  * the files tell, which an exit and an exec close: see dw_process_left().
  *
  * ->release cannot run while a thread of the address space is in one of our ioctls,
@@ -111,7 +112,10 @@ void dw_process_put(struct dw_process *process)
 	mmu_notifier_put(&process->notifier);
 }
 
-/* Does another process use the address space? */
+/*
+ * Does another process use the address space, or, if the current thread has left it,
+ * one of its own that has not come so far?
+ */
 static bool mm_is_shared(struct mm_struct *mm)
 {
 	struct task_struct *process, *thread;
@@ -119,7 +123,7 @@ static bool mm_is_shared(struct mm_struct *mm)
 
 	rcu_read_lock();
 	for_each_process(process) {
-		if (same_thread_group(process, current))
+		if (current->mm == mm && same_thread_group(process, current))
 			continue;
 		for_each_thread(process, thread) {
 			/* Who is leaving may count or not: if not, the address space ends. */
@@ -136,22 +140,19 @@ static bool mm_is_shared(struct mm_struct *mm)
 }
 
 /*
- * ->flush: is the current process the given one, and does it leave its address space to
- * others? By exec it gets another one, past the point of return; at its exit it has
- * none, and no thread is left that has not come so far. An address space that nobody
- * shares will end, or has.
+ * ->flush: is the current process the given one, and has it left its address space? By
+ * exec it has got another one, past the point of return; at its exit it has none, and no
+ * thread is left that will run again. What ->release has not been called for by then is
+ * held by somebody else, who may keep it for as long as he likes. Only an exec that has
+ * yet to change the address space will end what nobody shares.
  */
 bool dw_process_left(struct pid *pid, struct mm_struct *mm)
 {
-	bool leaves;
-
 	if (!mm || pid != task_tgid(current))
 		return false;
-	if (current->mm)
-		leaves = current->in_execve || current->mm != mm;
-	else
-		leaves = !atomic_read(&current->signal->live);
-	return leaves && mm_is_shared(mm);
+	if (!current->mm)
+		return !atomic_read(&current->signal->live);
+	return current->mm != mm || (current->in_execve && mm_is_shared(mm));
 }
 
 /*
@@ -188,9 +189,12 @@ int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 {
 	struct dw_hub *hub = mailbox->hub;
 	struct task_struct *task;
-	bool left = !process && cause == DISTWORKER_DEATH_EXIT;
+	bool left = false;
 	int ret = 0;
 
+	/* Who only looks into it cannot reach the mailbox. */
+	if (!process && cause == DISTWORKER_DEATH_EXIT)
+		left = mm_is_shared(READ_ONCE(mailbox->mm));
 	spin_lock(&hub->lock);
 	if (!process && mailbox->pid == task_tgid(current))
 		process = mailbox->process;
