@@ -196,7 +196,7 @@ void dw_side_pass_on(struct dw_side *side);
 void dw_side_wake_all(struct dw_side *side);
 void dw_sleeper_init(struct dw_sleeper *sleeper, struct dw_side *side);
 void dw_sleeper_enqueue(struct dw_sleeper *sleeper);
-void dw_sleeper_dequeue(struct dw_sleeper *sleeper);
+bool dw_sleeper_dequeue(struct dw_sleeper *sleeper);
 
 /* wait.c: the calls that wait and wake */
 extern unsigned int dw_spin_max_ns;

@@ -245,21 +245,24 @@ void dw_sleeper_enqueue(struct dw_sleeper *sleeper)
 	spin_unlock(&side->waiters.lock);
 }
 
-/* Awake again, for whatever reason. */
-void dw_sleeper_dequeue(struct dw_sleeper *sleeper)
+/* Awake again, for whatever reason. True if it was still queued: nobody has woken it. */
+bool dw_sleeper_dequeue(struct dw_sleeper *sleeper)
 {
 	struct dw_side *side = sleeper->side;
+	bool queued;
 
 	__set_current_state(TASK_RUNNING);
 	/* The rule is to have been woken; pairs with sleeper_wake(). */
 	if (!smp_load_acquire(&sleeper->queued))
-		return;
+		return false;
 	spin_lock(&side->waiters.lock);
-	if (sleeper->queued) {
+	queued = sleeper->queued;
+	if (queued) {
 		sleeper->queued = false;
 		__remove_wait_queue(&side->waiters, &sleeper->entry);
 		if (list_empty(&side->waiters.head))
 			atomic_andnot(DISTWORKER_ASLEEP_WAITER, side->asleep);
 	}
 	spin_unlock(&side->waiters.lock);
+	return queued;
 }

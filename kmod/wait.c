@@ -331,7 +331,9 @@ static int wait_sleep(struct dw_wait *wait, u64 deadline)
 		if (slept)
 			atomic64_add(jiffies64_to_nsecs(slept), &side->sleep_ns);
 	}
-	dw_sleeper_dequeue(&sleeper);
+	/* Woken on the way to sleep, and gone before it could look: others must. */
+	if (!dw_sleeper_dequeue(&sleeper) && !woken)
+		dw_side_pass_on(side);
 	return ret;
 }
 

@@ -283,6 +283,86 @@ TEST_F(poller, waits_for_a_mailbox_and_another_file_at_once)
 	EXPECT_EQ(0, peer_join(&self->peer));
 }
 
+/* ---------------------------------------------------------------- beside a waiter that signals end */
+
+struct interrupted {
+	struct hub *hub;
+	pthread_t waiter;
+	__u32 rounds;
+	int stop;
+	int lost;
+};
+
+static void handle_nothing(int signal)
+{
+}
+
+static void *thread_waits_and_is_interrupted(void *argument)
+{
+	struct interrupted *test = argument;
+
+	while (!load(test->stop)) {
+		struct hub_wait wait = { .flags = DISTWORKER_WAIT_NOSPIN, .deadline = soon() };
+
+		dw_hub_wait(test->hub->fd, &wait);
+	}
+	return NULL;
+}
+
+static void *thread_polls_and_sees(void *argument)
+{
+	struct interrupted *test = argument;
+	struct pollfd file = { .fd = test->hub->fd, .events = POLLIN };
+	__u32 done = 0;
+
+	while (done < test->rounds && !load(test->lost)) {
+		__u64 end = now_ns() + 2 * NSEC_PER_SEC;
+
+		/* At its end poll looks once more: what it finds then was no wake-up. */
+		if (poll(&file, 1, 2000) < 1 || now_ns() >= end)
+			store(test->lost, 1);
+		done = load(hub_mailbox(test->hub, 0)->done);
+		store(test->hub->state->seen[0], done);
+	}
+	return NULL;
+}
+
+/*
+ * A waiter that had queued itself and was about to leave for a signal took the wake-up
+ * with it, and the poller slept on.
+ */
+TEST_F(self_peer, loses_no_wake_up_to_a_waiter_that_a_signal_ends)
+{
+	struct interrupted test = { .hub = &self->hub, .rounds = handovers_at_most(20000) };
+	struct sigaction action = { .sa_handler = handle_nothing };
+	pthread_t poller;
+	__u32 *seen = self->hub.state->seen;
+	__u32 round;
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	ASSERT_EQ(0, pthread_create(&test.waiter, NULL, thread_waits_and_is_interrupted, &test));
+	ASSERT_EQ(0, pthread_create(&poller, NULL, thread_polls_and_sees, &test));
+	for (round = 1; round <= test.rounds && !load(test.lost); round++) {
+		/* Out of its sleep; and again, when it may be on its way back into it. */
+		pthread_kill(test.waiter, SIGUSR1);
+		for (volatile __u32 spin = round * 7919 % 8192; spin; spin--)
+			;
+		pthread_kill(test.waiter, SIGUSR1);
+		store(self->box->done, round);
+		full_barrier();
+		if (load(self->hub.line->asleep))
+			ASSERT_EQ(0, dw_endpoint_wake(self->endpoint));
+		while (load(*seen) != round && !load(test.lost))
+			sched_yield();
+	}
+	store(test.stop, 1);
+	pthread_join(poller, NULL);
+	pthread_kill(test.waiter, SIGUSR1);
+	pthread_join(test.waiter, NULL);
+	EXPECT_EQ(0, test.lost);
+	EXPECT_EQ(test.rounds + 1, round);
+}
+
 /* ---------------------------------------------------------------- hand-overs by epoll alone */
 
 static void peer_serves_by_epoll(struct endpoint *endpoint)
