@@ -214,7 +214,10 @@ void dw_side_wake_all(struct dw_side *side)
 	side_wake_pollers(side, EPOLLIN | EPOLLRDNORM | EPOLLPRI | EPOLLHUP);
 }
 
-/* ->poll, after poll_wait(): the pollers' (2) and (3). */
+/*
+ * ->poll, after poll_wait(), or a look at the words for pollers that are on the queue
+ * already: the pollers' (2) and (3).
+ */
 void dw_side_arm_poll(struct dw_side *side)
 {
 	atomic_or(DISTWORKER_ASLEEP_POLLER, side->asleep);

@@ -390,8 +390,12 @@ static int wait_until(struct dw_wait *wait, u32 flags, u64 deadline)
 	struct task_struct *peer;
 	int ret;
 
-	if (deadline != DISTWORKER_NO_DEADLINE && (!deadline || deadline <= ktime_get_ns()))
+	if (deadline != DISTWORKER_NO_DEADLINE && (!deadline || deadline <= ktime_get_ns())) {
+		/* For who stays on the queue and whose ->poll is not called again. */
+		if (waitqueue_active(&wait->side->pollers))
+			dw_side_arm_poll(wait->side);
 		return wait_ready(wait) ?: -ETIMEDOUT;
+	}
 	if (flags & DISTWORKER_WAIT_NOSPIN)
 		return wait_sleep(wait, deadline);
 	switch (wait_locate(wait, &peer)) {

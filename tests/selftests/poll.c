@@ -5,6 +5,7 @@
  */
 #include <sys/eventfd.h>
 #include <sys/select.h>
+#include <linux/io_uring.h>
 #include "distworker_test.h"
 
 static short poll_now(int fd)
@@ -361,6 +362,162 @@ TEST_F(self_peer, loses_no_wake_up_to_a_waiter_that_a_signal_ends)
 	pthread_join(test.waiter, NULL);
 	EXPECT_EQ(0, test.lost);
 	EXPECT_EQ(test.rounds + 1, round);
+}
+
+/* ---------------------------------------------------------------- io_uring */
+
+/* As much of one as polling needs. */
+struct uring {
+	int fd;
+	struct io_uring_params params;
+	char *submissions;
+	char *completions;
+	struct io_uring_sqe *entry;
+};
+
+static __u32 *uring_word(char *ring, __u32 offset)
+{
+	return (__u32 *)(ring + offset);
+}
+
+static int uring_open(struct uring *uring)
+{
+	const int both = PROT_READ | PROT_WRITE, flags = MAP_SHARED | MAP_POPULATE;
+	struct io_uring_params *params = &uring->params;
+
+	memset(uring, 0, sizeof(*uring));
+	uring->fd = syscall(__NR_io_uring_setup, 4, params);
+	if (uring->fd < 0)
+		return -errno;
+	uring->submissions = mmap(NULL, params->sq_off.array + params->sq_entries * sizeof(__u32),
+				  both, flags, uring->fd, IORING_OFF_SQ_RING);
+	uring->completions = mmap(NULL, params->cq_off.cqes +
+				  params->cq_entries * sizeof(struct io_uring_cqe),
+				  both, flags, uring->fd, IORING_OFF_CQ_RING);
+	uring->entry = mmap(NULL, params->sq_entries * sizeof(*uring->entry), both, flags,
+			    uring->fd, IORING_OFF_SQES);
+	CHECK(uring->submissions != MAP_FAILED && uring->completions != MAP_FAILED &&
+	      (void *)uring->entry != MAP_FAILED);
+	return 0;
+}
+
+static int uring_poll(struct uring *uring, int fd, bool multishot)
+{
+	const struct io_sqring_offsets *offsets = &uring->params.sq_off;
+	__u32 *tail = uring_word(uring->submissions, offsets->tail);
+	__u32 slot = *tail & *uring_word(uring->submissions, offsets->ring_mask);
+
+	*uring->entry = (struct io_uring_sqe){
+		.opcode = IORING_OP_POLL_ADD, .fd = fd, .poll32_events = POLLIN,
+		.len = multishot ? IORING_POLL_ADD_MULTI : 0,
+	};
+	uring_word(uring->submissions, offsets->array)[slot] = 0;
+	store(*tail, *tail + 1);
+	return syscall(__NR_io_uring_enter, uring->fd, 1, 0, 0, NULL, 0) == 1 ? 0 : -errno;
+}
+
+/* The result of the next completion within the time, or -ETIME. */
+static int uring_result(struct uring *uring, __u64 end)
+{
+	const struct io_cqring_offsets *offsets = &uring->params.cq_off;
+	__u32 *head = uring_word(uring->completions, offsets->head), slot;
+	__u32 *tail = uring_word(uring->completions, offsets->tail);
+	struct io_uring_cqe *results = (void *)(uring->completions + offsets->cqes);
+
+	while (load(*tail) == *head) {
+		if (now_ns() >= end)
+			return -ETIME;
+		syscall(__NR_io_uring_enter, uring->fd, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+		usleep(100);
+	}
+	slot = *head & *uring_word(uring->completions, offsets->ring_mask);
+	store(*head, *head + 1);
+	return results[slot].res;
+}
+
+FIXTURE(uring)
+{
+	struct uring uring;
+	struct hub hub;
+	int endpoint;
+	struct distworker_mailbox *box;
+};
+
+FIXTURE_VARIANT(uring)
+{
+	bool multishot;
+};
+
+FIXTURE_VARIANT_ADD(uring, one_shot) { .multishot = false };
+FIXTURE_VARIANT_ADD(uring, multishot) { .multishot = true };
+
+FIXTURE_SETUP(uring)
+{
+	int other = eventfd(1, EFD_CLOEXEC);
+
+	ASSERT_EQ(0, hub_open(&self->hub, 1, BOX_BYTES));
+	self->endpoint = dw_create(self->hub.fd, 0);
+	ASSERT_EQ(0, dw_bind(self->hub.fd, 0, getpid(), NULL));
+	ASSERT_EQ(0, dw_attach(self->endpoint, NULL));
+	hub_drain_state(&self->hub);
+	self->box = hub_mailbox(&self->hub, 0);
+	if (uring_open(&self->uring))
+		SKIP(return, "no io_uring in this kernel");
+	/* Whether this kernel knows it, asked about another file. */
+	if (uring_poll(&self->uring, other, variant->multishot) ||
+	    uring_result(&self->uring, soon()) < 0)
+		SKIP(return, "no such poll of io_uring in this kernel");
+}
+
+FIXTURE_TEARDOWN(uring)
+{
+}
+
+/* A multishot one heard of the first event only: nothing called ->poll again. */
+TEST_F(uring, poll_of_the_hub_hears_of_every_event)
+{
+	struct hub_wait look = { .watch = 1 };
+
+	for (__u32 i = 1; i < 10; i++) {
+		if (i == 1 || !variant->multishot)
+			ASSERT_EQ(0, uring_poll(&self->uring, self->hub.fd, variant->multishot));
+		EXPECT_EQ(DISTWORKER_ASLEEP_POLLER, load(self->hub.line->asleep));
+		store(self->box->done, 2 * i - 1);
+		full_barrier();
+		if (load(self->hub.line->asleep))
+			ASSERT_EQ(0, dw_endpoint_wake(self->endpoint));
+		ASSERT_EQ(POLLIN, uring_result(&self->uring, soon()));
+		EXPECT_EQ(0, load(self->hub.line->asleep));
+		/* What is published before the look is seen by it. */
+		store(self->box->done, 2 * i);
+		EXPECT_EQ(0, dw_hub_wait(self->hub.fd, &look));
+		EXPECT_EQ(DISTWORKER_EVENT_DONE, look.events);
+		store(self->hub.state->seen[0], 2 * i);
+		EXPECT_EQ(-ETIMEDOUT, dw_hub_wait(self->hub.fd, &look));
+	}
+}
+
+TEST_F(uring, poll_of_an_endpoint_hears_of_every_event)
+{
+	for (__u32 i = 1; i < 10; i++) {
+		if (i == 1 || !variant->multishot)
+			ASSERT_EQ(0, uring_poll(&self->uring, self->endpoint, variant->multishot));
+		ASSERT_EQ(1, hub_post(&self->hub, 0));
+		ASSERT_EQ(POLLIN, uring_result(&self->uring, soon()));
+		store(self->box->seen, i);
+		EXPECT_EQ(-ETIMEDOUT, dw_endpoint_wait(self->endpoint, 0, i, 0, NULL));
+	}
+}
+
+/* Nobody polls: a look is no reason for the other side to call. */
+TEST_F(self_peer, a_look_without_pollers_does_not_say_asleep)
+{
+	struct hub_wait look = { .watch = 1 };
+
+	EXPECT_EQ(-ETIMEDOUT, dw_hub_wait(self->hub.fd, &look));
+	EXPECT_EQ(0, self->hub.line->asleep);
+	EXPECT_EQ(-ETIMEDOUT, dw_endpoint_wait(self->endpoint, 0, 0, 0, NULL));
+	EXPECT_EQ(0, self->box->asleep);
 }
 
 /* ---------------------------------------------------------------- hand-overs by epoll alone */
