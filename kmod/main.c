@@ -9,6 +9,7 @@
 #include <linux/cred.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -65,6 +66,7 @@ struct dw_user *dw_user_charge(size_t bytes)
 {
 	struct dw_user *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
 	struct dw_user *user;
+	size_t total;
 
 	if (!fresh)
 		return ERR_PTR(-ENOMEM);
@@ -74,17 +76,18 @@ struct dw_user *dw_user_charge(size_t bytes)
 		if (uid_eq(user->uid, fresh->uid))
 			goto found;
 	user = fresh;
-	fresh = NULL;
-	list_add(&user->node, &dw_users);
 found:
-	user->hubs++;
-	user->bytes += bytes;
-	if (user->hubs > READ_ONCE(max_hubs) || user->bytes > READ_ONCE(max_user_bytes) ||
-	    user->bytes < bytes) {
-		spin_unlock(&dw_user_lock);
-		kfree(fresh);
-		dw_user_uncharge(user, bytes);
-		return ERR_PTR(-EDQUOT);
+	/* What is refused must not count for a moment: others of the user would be, too. */
+	if (user->hubs >= READ_ONCE(max_hubs) || check_add_overflow(user->bytes, bytes, &total) ||
+	    total > READ_ONCE(max_user_bytes)) {
+		user = ERR_PTR(-EDQUOT);
+	} else {
+		user->hubs++;
+		user->bytes = total;
+		if (user == fresh) {
+			list_add(&user->node, &dw_users);
+			fresh = NULL;
+		}
 	}
 	spin_unlock(&dw_user_lock);
 	kfree(fresh);

@@ -195,6 +195,41 @@ TEST_F(limits, bytes_per_user_are_counted_and_given_back)
 	}));
 }
 
+struct greedy {
+	const char *node;
+	int stop;
+};
+
+static void *thread_asks_for_too_much(void *argument)
+{
+	struct greedy *greedy = argument;
+
+	while (!load(greedy->stop))
+		CHECK_EQ(-EDQUOT, hub_on(greedy->node, 1024, BOX_BYTES));
+	return NULL;
+}
+
+/* It was charged and given back, and whoever came in between got EDQUOT for it. */
+TEST_F(limits, a_refused_set_up_takes_nothing_from_others_of_the_user)
+{
+	ASSERT_TRUE(set_parameter(self, "max_user_bytes", "1048576"));
+	ASSERT_EQ(0, IN_CHILD({
+		struct greedy greedy = { .node = self->node };
+		pthread_t thread;
+
+		become_nobody();
+		CHECK_EQ(0, pthread_create(&thread, NULL, thread_asks_for_too_much, &greedy));
+		for (int i = 0; i < 5000; i++) {
+			int fd = hub_on(self->node, 1, BOX_BYTES);
+
+			CHECK(fd >= 0);
+			close(fd);
+		}
+		store(greedy.stop, 1);
+		pthread_join(thread, NULL);
+	}));
+}
+
 TEST_F(limits, mailboxes_and_bytes_per_mailbox_follow_the_parameters_and_query_tells_them)
 {
 	struct distworker_query query;
