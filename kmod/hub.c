@@ -197,6 +197,8 @@ void dw_hub_orphan(struct dw_hub *hub)
 	if (before)
 		return;
 	trace_distworker_death(hub, NULL, pid_nr(hub->pid), DISTWORKER_DEATH_NONE, 0);
+	/* Endpoints may keep the hub for long; its owner's thread will not come back. */
+	dw_side_forget_task(&hub->side);
 	for (i = 0; i < hub->mailboxes; i++)
 		dw_side_wake_all(&hub->mailbox[i].side);
 }

@@ -305,4 +305,36 @@ TEST(tracepoints_are_there)
 	}
 }
 
+static void owner_sets_up_what_was_opened_for_it(int fd)
+{
+	struct hub_wait wait = { .deadline = 1 };
+	struct distworker_hub_setup setup;
+
+	CHECK_EQ(0, dw_setup(fd, 1, BOX_BYTES, &setup));
+	CHECK_EQ(-ETIMEDOUT, dw_hub_wait(fd, &wait));
+	CHECK(read_fdinfo(getpid(), fd));
+	CHECK_EQ(getpid(), number("hub:", "tid"));
+	_exit(0);
+}
+
+/* The hub kept the thread of its dead owner until the last endpoint was closed. */
+TEST(an_orphaned_hub_has_forgotten_the_thread_of_its_owner)
+{
+	int fd = device_open(), status;
+	siginfo_t info;
+	pid_t owner;
+
+	owner = fork();
+	if (owner == 0)
+		owner_sets_up_what_was_opened_for_it(fd);
+	/* Not reaped: it has its number still. */
+	ASSERT_EQ(0, waitid(P_PID, owner, &info, WEXITED | WNOWAIT));
+	ASSERT_EQ(0, info.si_status);
+	ASSERT_TRUE(read_fdinfo(getpid(), fd));
+	EXPECT_EQ(owner, number("hub:", "owner"));
+	EXPECT_STREQ("orphaned", field("hub:", "state"));
+	EXPECT_EQ(0, number("hub:", "tid"));
+	EXPECT_EQ(owner, waitpid(owner, &status, 0));
+}
+
 TEST_HARNESS_MAIN
