@@ -74,6 +74,8 @@ void dw_side_reset(struct dw_side *side)
 	atomic64_set(&side->spins_won, 0);
 	atomic64_set(&side->spins_lost, 0);
 	WRITE_ONCE(side->spin_ns, DW_SPIN_START_NS);
+	WRITE_ONCE(side->offer_losses, 0);
+	WRITE_ONCE(side->offer_skip, 0);
 }
 
 /* Where the noted task of the other side is; one that RUNS is returned counted. */
