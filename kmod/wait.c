@@ -112,6 +112,10 @@ static int hub_mask_in(struct dw_hub *hub, u64 *mask, u64 umask, u32 words)
 	for (i = last + 1; i < words; i++)
 		if (mask[i])
 			return -EINVAL;
+	/* As array_index_nospec() would: nor is there a mailbox for who runs ahead of that. */
+	mask[last] &= hub->last_word;
+	for (i = last + 1; i < words; i++)
+		mask[i] = 0;
 	return 0;
 }
 
