@@ -22,6 +22,9 @@
 #include "internal.h"
 #include "events.h"
 
+/* What is done to memory in one go, without a look at whether others want the CPU. */
+#define MEMORY_STEP_PAGES	1024UL
+
 static atomic_t hub_last_id = ATOMIC_INIT(0);
 
 /* Life */
@@ -282,6 +285,18 @@ out:
 	return ret;
 }
 
+static void memory_zero(void *memory, size_t bytes)
+{
+	while (bytes) {
+		size_t step = min_t(size_t, bytes, MEMORY_STEP_PAGES << PAGE_SHIFT);
+
+		memset(memory, 0, step);
+		memory += step;
+		bytes -= step;
+		cond_resched();
+	}
+}
+
 static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 {
 	struct distworker_mailbox_bind arg;
@@ -317,7 +332,7 @@ static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 	spin_unlock(&hub->lock);
 	if (!ret) {
 		/* Unbound, and nobody can bind it before this is done. */
-		memset(mailbox->shared, 0, hub->mailbox_bytes);
+		memory_zero(mailbox->shared, hub->mailbox_bytes);
 		dw_side_reset(&mailbox->side);
 	}
 	mutex_unlock(&hub->mutex);
@@ -426,7 +441,7 @@ static __poll_t hub_poll(struct file *file, struct poll_table_struct *pt)
 int dw_memory_map(struct vm_area_struct *vma, void *memory, size_t bytes, unsigned long pgoff)
 {
 	unsigned long pages = bytes >> PAGE_SHIFT;
-	unsigned long addr;
+	unsigned long addr, mapped = 0;
 	int ret;
 
 	if (!(vma->vm_flags & VM_SHARED) || pgoff > pages || vma_pages(vma) > pages - pgoff)
@@ -438,6 +453,11 @@ int dw_memory_map(struct vm_area_struct *vma, void *memory, size_t bytes, unsign
 				      vma->vm_page_prot);
 		if (ret)
 			return ret;
+		if (++mapped % MEMORY_STEP_PAGES)
+			continue;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
 	}
 	return 0;
 }
