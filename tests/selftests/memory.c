@@ -467,6 +467,35 @@ TEST(rearm_zeroes_the_mailbox_and_counts_the_generation)
 	EXPECT_EQ(0, query.status);
 }
 
+/* Mapping and zeroing go in steps where there is much of it. */
+TEST(a_big_mailbox_is_mapped_and_zeroed_to_its_end)
+{
+	const size_t bytes = (9 << 20) + BOX_BYTES;
+	struct hub hub;
+	int endpoint;
+	char *box;
+
+	ASSERT_EQ(0, hub_open(&hub, 2, bytes));
+	endpoint = attach_self(&hub, 1);
+	ASSERT_LE(0, endpoint);
+	box = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, endpoint, 0);
+	ASSERT_TRUE(box != MAP_FAILED);
+	memset(hub_mailbox(&hub, 0), 0x77, bytes);
+	for (size_t at = 0; at < bytes; at += BOX_BYTES) {
+		box[at] = 0x55;
+		box[at + BOX_BYTES - 1] = 0x66;
+	}
+	ASSERT_EQ(0x55, ((char *)hub_mailbox(&hub, 1))[bytes - BOX_BYTES]);
+	ASSERT_EQ(0x66, ((char *)hub_mailbox(&hub, 1))[bytes - 1]);
+	ASSERT_EQ(0, munmap(box, bytes));
+	ASSERT_EQ(0, dw_detach(endpoint));
+	ASSERT_EQ(0, dw_rearm(hub.fd, 1, NULL));
+	for (size_t i = 0; i < bytes; i++)
+		ASSERT_EQ(0, ((char *)hub_mailbox(&hub, 1))[i]);
+	EXPECT_EQ(0x77, ((char *)hub_mailbox(&hub, 0))[0]);
+	EXPECT_EQ(0x77, ((char *)hub_mailbox(&hub, 0))[bytes - 1]);
+}
+
 static void peer_detaches_when_all_is_unmapped(struct endpoint *endpoint)
 {
 	const size_t page = getpagesize();
