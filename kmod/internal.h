@@ -210,6 +210,7 @@ u32 dw_endpoint_events(struct dw_mailbox *mailbox, u32 seen);
 /* process.c: death */
 struct dw_process *dw_process_get(void);
 void dw_process_put(struct dw_process *process);
+void dw_process_wait_for_all(void);
 bool dw_process_left(struct pid *pid, struct mm_struct *mm);
 int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 		   enum distworker_death_cause cause);

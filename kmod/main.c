@@ -193,8 +193,7 @@ static void __exit distworker_exit(void)
 {
 	misc_deregister(&distworker_device);
 	dw_debugfs_exit();
-	/* Notifiers that were put last are freed by code of ours. */
-	mmu_notifier_synchronize();
+	dw_process_wait_for_all();
 }
 
 module_init(distworker_init);

@@ -16,12 +16,16 @@
  * Copyright (C) 2026 distworker authors
  */
 
+#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
 #include "internal.h"
 #include "events.h"
+
+static atomic_t processes = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(processes_gone);
 
 /*
  * Takes the first mailbox off the list, with a reference on its hub. A hub that is
@@ -83,12 +87,15 @@ static struct mmu_notifier *process_alloc(struct mm_struct *mm)
 	spin_lock_init(&process->lock);
 	INIT_LIST_HEAD(&process->hubs);
 	INIT_LIST_HEAD(&process->mailboxes);
+	atomic_inc(&processes);
 	return &process->notifier;
 }
 
 static void process_free(struct mmu_notifier *notifier)
 {
 	kfree(container_of(notifier, struct dw_process, notifier));
+	if (atomic_dec_and_test(&processes))
+		wake_up(&processes_gone);
 }
 
 static const struct mmu_notifier_ops process_ops = {
@@ -110,6 +117,17 @@ struct dw_process *dw_process_get(void)
 void dw_process_put(struct dw_process *process)
 {
 	mmu_notifier_put(&process->notifier);
+}
+
+/*
+ * For the module's exit: no file is open, but notifiers that were put last are freed by
+ * code of ours, some time later; mmu_notifier_synchronize() does not wait for that. It
+ * is called with bottom halves disabled, which the grace period waits for.
+ */
+void dw_process_wait_for_all(void)
+{
+	wait_event(processes_gone, !atomic_read(&processes));
+	synchronize_rcu();
 }
 
 /*
