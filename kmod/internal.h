@@ -25,7 +25,8 @@
  *   Re-arming zeroes the memory in place. Nobody can then still look at it from
  *   the last generation: an exit or an exec has left no thread that could, and
  *   detach is refused while the peer has the mailbox mapped, as re-arming is while
- *   another process has the peer's address space and the mailbox mapped in it.
+ *   another process has the peer's address space and the mailbox mapped in it; and
+ *   the pages cannot be pinned: see dw_memory_map().
  *
  * Locks, outermost first
  *
