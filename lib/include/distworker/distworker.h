@@ -290,10 +290,15 @@ DW_API int dw_worker_cancel(struct dw_worker *root);
 /*
  * Takes the whole tree down; safe at any time after create, again and again, and
  * bounded by close_timeout_ns: children that are still busy then are killed, and the
- * error (-ETIMEDOUT) names them. The object stays until dw_worker_destroy().
+ * error (-ETIMEDOUT) names them, after the runs that have not ended. Children that are idle get
+ * 200 ms to leave even if the runs took all the time. The object stays until dw_worker_destroy().
  */
 DW_API int dw_worker_close(struct dw_worker *root);
-/* Closes if need be and frees the root with everything below it. NULL is fine. */
+/*
+ * Closes if need be and frees the root with everything below it. NULL is fine. What did not
+ * end before close_timeout_ns and cannot be killed (a thread in DW_THREAD mode, an orchestration
+ * function that runs on) still uses the tree: then all of it stays allocated, for good.
+ */
 DW_API void dw_worker_destroy(struct dw_worker *root);
 
 /* ------------------------------------------------------------------ buffers */

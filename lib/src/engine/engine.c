@@ -381,6 +381,16 @@ int engine_drain(struct engine *engine, uint64_t deadline_ns)
 	return result;
 }
 
+uint32_t engine_runs(struct engine *engine)
+{
+	uint32_t runs;
+
+	lock_take(&engine->lock);
+	runs = engine->run_count;
+	lock_give(&engine->lock);
+	return runs;
+}
+
 /* ------------------------------------------------------------------ workers */
 
 void engine_locked(struct engine *engine, void (*call)(void *context), void *context)

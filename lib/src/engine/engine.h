@@ -204,6 +204,8 @@ int engine_create(const struct engine_options *options, struct engine **engine);
 int engine_start(struct engine *engine);
 /* No new runs; running ones are cancelled; returns when none is left or at the deadline (-ETIMEDOUT). */
 int engine_drain(struct engine *engine, uint64_t deadline_ns);
+/* Runs in flight. */
+uint32_t engine_runs(struct engine *engine);
 /* Ends the background thread. */
 void engine_stop(struct engine *engine);
 void engine_destroy(struct engine *engine);

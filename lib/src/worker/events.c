@@ -371,6 +371,12 @@ void worker_give_up_locked(struct dw_worker *worker, const char *cause)
 	}
 }
 
+void worker_joined_locked(struct child *child)
+{
+	on_dead(child, "stopped");
+	on_gone(child);
+}
+
 /* The end of what the spawner and all descendants have inherited. */
 static void on_tree_gone(struct dw_worker *worker)
 {

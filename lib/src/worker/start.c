@@ -19,6 +19,8 @@
 #include "worker/spawner.h"
 
 #define KILL_NS 2000000000ULL
+/* What children have to end by themselves, whatever the runs have left of the time. */
+#define STOP_FLOOR_NS 200000000ULL
 
 /* ----------------------------------------------------------------- prepare */
 
@@ -489,7 +491,7 @@ static int stop_threads(struct dw_worker *worker, uint64_t deadline_ns)
 		pthread_join(child->thread, NULL);
 		child->thread_started = false;
 		pthread_mutex_lock(&worker->lock);
-		child->state = CHILD_GONE;
+		worker_joined_locked(child);
 		pthread_mutex_unlock(&worker->lock);
 	}
 	return result;
@@ -512,10 +514,52 @@ static bool has_threads(const struct dw_worker *worker)
 	return false;
 }
 
+/* A thread that was not waited for in time, and has ended since. */
+static void join_late(struct dw_worker *worker)
+{
+	for (uint32_t i = 0; worker->children && i < worker->child_count; i++) {
+		struct child *child = &worker->children[i];
+		bool over;
+
+		pthread_mutex_lock(&worker->lock);
+		over = child->thread_started && child->thread_over;
+		pthread_mutex_unlock(&worker->lock);
+		if (!over)
+			continue;
+		pthread_join(child->thread, NULL);
+		child->thread_started = false;
+	}
+}
+
+/* Whether threads or runs of this process still use what belongs to the Worker. */
+static bool in_use(struct dw_worker *worker)
+{
+	join_late(worker);
+	if (has_threads(worker) || (worker->engine && engine_runs(worker->engine)))
+		return true;
+	for (uint32_t i = 0; worker->options.mode == DW_THREAD && i < worker->nested_count; i++)
+		if (in_use(worker->nested[i]))
+			return true;
+	return false;
+}
+
+/* What came first is what the caller is told first. */
+static int first_cause(int drained, const char *text, int stopped)
+{
+	char second[ERROR_TEXT_BYTES];
+
+	if (!drained || !stopped)
+		return drained ? error_set(drained, "%s", text) : stopped;
+	snprintf(second, sizeof(second), "%s", error_text());
+	return error_set(drained, "%.200s; then %.280s", text, second);
+}
+
 int worker_stop(struct dw_worker *worker, uint64_t deadline)
 {
+	char drain_text[ERROR_TEXT_BYTES] = "";
 	enum worker_state before;
 	int result = 0, drained = 0;
+	uint64_t floor;
 
 	pthread_mutex_lock(&worker->lock);
 	before = worker->state;
@@ -528,8 +572,14 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 
 	if (worker->engine) {
 		drained = engine_drain(worker->engine, deadline);
+		if (drained < 0)
+			snprintf(drain_text, sizeof(drain_text), "%s", error_text());
 		stop_children(worker);
 	}
+	/* Runs that took all the time there was are not the children's fault. */
+	floor = worker_now() + STOP_FLOOR_NS;
+	if (deadline < floor)
+		deadline = floor;
 	if (worker->options.mode == DW_THREAD)
 		result = stop_threads(worker, deadline);
 	else if (worker->spawner_pid > 0)
@@ -538,12 +588,12 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 		engine_stop(worker->engine);
 	spawner_end(worker);
 	stop_nested(worker);
-	if (!worker->parent && !has_threads(worker))
+	if (!worker->parent && !in_use(worker))
 		trace_files_close(&worker->trace);
 	pthread_mutex_lock(&worker->lock);
 	worker->state = WORKER_CLOSED;
 	pthread_mutex_unlock(&worker->lock);
-	return result < 0 ? result : drained;
+	return first_cause(drained, drain_text, result);
 }
 
 static void close_fd(int *fd)
@@ -553,11 +603,10 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-/* A thread that could not be joined still uses all this: then it stays. */
-void worker_release(struct dw_worker *worker)
+bool worker_release(struct dw_worker *worker)
 {
-	if (has_threads(worker))
-		return;
+	if (in_use(worker))
+		return false;
 	for (uint32_t i = 0; worker->options.mode == DW_THREAD && i < worker->nested_count; i++)
 		worker_release(worker->nested[i]);
 	if (worker->engine)
@@ -583,4 +632,5 @@ void worker_release(struct dw_worker *worker)
 	worker->arena = NULL;
 	if (!worker->parent)
 		board_destroy(worker);
+	return true;
 }

@@ -302,8 +302,11 @@ DW_API void dw_worker_destroy(struct dw_worker *root)
 	if (!root || root->owner_pid != getpid())
 		return;
 	dw_worker_close(root);
-	worker_release(root);
-	free_worker(root);
+	if (worker_release(root))
+		free_worker(root);
+	else
+		log_at(LOG_ERROR, "%s: not freed, because threads or runs that did not end before "
+		       "close_timeout_ns still use it", root->path);
 }
 
 /* --------------------------------------------------------------------- run */

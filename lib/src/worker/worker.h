@@ -153,7 +153,8 @@ int worker_start_thread(struct child *child);
 /* How long init and close may take here: less than above, so that the cause comes from where it is. */
 uint64_t worker_init_budget(const struct dw_worker *worker);
 uint64_t worker_close_budget(const struct dw_worker *worker);
-void worker_release(struct dw_worker *worker);
+/* False: threads or runs that did not end in time still use it, so that all of it stays. */
+bool worker_release(struct dw_worker *worker);
 
 /* events.c. What the background thread was woken for: a child's index, or one of these. */
 #define EVENT_SPAWNER	(1ULL << 32)
@@ -166,6 +167,8 @@ void worker_events(void *context);
 int worker_spawn_locked(struct dw_worker *worker, struct child *child);
 /* SIGKILL, if it has been born; worker->lock or the engine's. */
 void worker_kill_child(struct child *child);
+/* THREAD mode: it is joined, and nobody waits for it any more; worker->lock. */
+void worker_joined_locked(struct child *child);
 /* Nothing more will be heard of the children: they count as gone; worker->lock. */
 void worker_give_up_locked(struct dw_worker *worker, const char *cause);
 

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Closing and destroying a tree while something in it goes on: what cannot be ended keeps what it
+ * uses, what is idle is not blamed, and nobody waits for what has left.
+ */
+#define UNIT_SECONDS 20
+#include <malloc.h>
+#include "failure.h"
+
+#define CLOSE_NS (200 * MS)
+
+static _Atomic int inside, over;
+
+static int sub_long(const struct dw_args *args, void *context)
+{
+	(void)args;
+	(void)context;
+	inside = 1;
+	pause_ms(700);
+	over = 1;
+	return 0;
+}
+
+static struct dw_worker *busy_tree(enum dw_mode mode, uint32_t subs, dw_callable *callable)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *worker = NULL;
+
+	inside = over = 0;
+	options.subs = subs;
+	options.mode = mode;
+	options.close_timeout_ns = CLOSE_NS;
+	set_small(&options);
+	CHECK_EQ(dw_worker_create(DW_LEVEL_NODE, &options, &worker), 0);
+	CHECK_EQ(dw_callable_register_sub(worker, "long", sub_long, NULL, callable), 0);
+	CHECK_EQ(dw_worker_init(worker), 0);
+	return worker;
+}
+
+static struct dw_run *start_inside(struct dw_worker *worker, dw_orch_fn *fn, dw_callable *callable)
+{
+	struct dw_run *run = NULL;
+
+	CHECK_EQ(dw_worker_start(worker, fn, NULL, NULL, callable, NULL, &run), 0);
+	while (!inside)
+		pause_ms(1);
+	return run;
+}
+
+static int submit_empty(struct dw_orch *orch, dw_callable callable)
+{
+	struct dw_args *args;
+	int result;
+
+	dw_args_create(&args);
+	result = dw_submit(orch, callable, args, NULL, NULL);
+	dw_args_destroy(args);
+	return result;
+}
+
+static int orch_task(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+		     void *context)
+{
+	(void)args;
+	(void)config;
+	return submit_empty(orch, *(dw_callable *)context);
+}
+
+static int orch_long(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+		     void *context)
+{
+	(void)args;
+	(void)config;
+	inside = 1;
+	pause_ms(700);
+	return submit_empty(orch, *(dw_callable *)context);
+}
+
+/* Freed memory is overwritten: who still used it would stumble. */
+static void check_destroyed_while(enum dw_mode mode, dw_orch_fn *fn)
+{
+	dw_callable callable;
+	struct dw_worker *worker = busy_tree(mode, 2, &callable);
+	struct dw_run *run = start_inside(worker, fn, &callable);
+
+	mallopt(M_PERTURB, 0x5a);
+	dw_worker_destroy(worker);
+	CHECK_EQ(over, 0);
+	CHECK_EQ(dw_run_wait(run), -ECANCELED);
+	mallopt(M_PERTURB, 0);
+	/* A thread's last steps. */
+	pause_ms(100);
+}
+
+TEST(destroyed_tree_stays_while_a_thread_of_it_runs)
+{
+	check_destroyed_while(DW_THREAD, orch_task);
+	CHECK_EQ(over, 1);
+}
+
+TEST(destroyed_tree_stays_while_a_function_runs__processes)
+{
+	check_destroyed_while(DW_PROCESS, orch_long);
+	CHECK_EQ(descendants(NULL, 0), 0);
+}
+
+TEST(destroyed_tree_stays_while_a_function_runs__threads)
+{
+	check_destroyed_while(DW_THREAD, orch_long);
+}
+
+TEST(destroyed_tree_stays_while_a_nested_thread_runs)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct order order = { .depth = 1, .how = BREAK_SLOW };
+	struct dw_run *run;
+
+	options.close_timeout_ns = 20 * MS;
+	chain_init(2, 1, ~0u, &options);
+	run = chain_start(&order, 0);
+	heard();
+	mallopt(M_PERTURB, 0x5a);
+	dw_worker_destroy(chain.worker[0]);
+	dw_run_wait(run);
+	mallopt(M_PERTURB, 0);
+	pause_ms(300);
+}
+
+/* Nothing is wrong with its children, and they say so by leaving in time. */
+TEST_IN_BOTH_MODES(close_that_runs_hold_up_does_not_blame_idle_children)
+{
+	dw_callable callable;
+	struct dw_worker *worker = busy_tree(mode, 4, &callable);
+	struct dw_run *run = start_inside(worker, orch_long, &callable);
+
+	CHECK_EQ(dw_worker_close(worker), -ETIMEDOUT);
+	check_text("node0: 1 runs have not ended");
+	CHECK(!strstr(dw_strerror_last(), "sub"));
+	CHECK_EQ(dw_run_wait(run), -ECANCELED);
+	dw_worker_destroy(worker);
+	CHECK_EQ(descendants(NULL, 0), 0);
+}
+
+TEST(close_names_the_runs_before_the_children)
+{
+	struct order order = { .how = BREAK_HANG };
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_run *run;
+
+	options.close_timeout_ns = CLOSE_NS;
+	chain_init(1, 1, 0, &options);
+	run = chain_start(&order, 0);
+	heard();
+	CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
+	check_text("node0: 1 runs have not ended; then node0: killed, because they did not end before "
+		   "close_timeout_ns: node0/sub0");
+	CHECK(dw_run_wait(run) < 0);
+	chain_destroy();
+}
+
+static int orch_late_alloc(struct dw_orch *orch, const struct dw_args *args,
+			   const struct dw_config *config, void *context)
+{
+	struct dw_tensor tensor;
+	uint32_t shape = 16;
+
+	(void)args;
+	(void)config;
+	(void)context;
+	inside = 1;
+	pause_ms(700);
+	return dw_chip_alloc(orch, 0, DW_INT32, &shape, 1, &tensor);
+}
+
+/* The chip has left with its thread: a message to it is refused, not waited for. */
+TEST_IN_BOTH_MODES(message_to_a_chip_that_was_stopped_is_refused)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_chip_options chip = { .driver = "sim" };
+	struct dw_worker *worker;
+	struct dw_run *run;
+
+	inside = 0;
+	options.chip_count = 1;
+	options.chips = &chip;
+	options.mode = mode;
+	options.close_timeout_ns = CLOSE_NS;
+	set_small(&options);
+	CHECK_EQ(dw_worker_create(DW_LEVEL_NODE, &options, &worker), 0);
+	CHECK_EQ(dw_worker_init(worker), 0);
+	run = start_inside(worker, orch_late_alloc, NULL);
+	CHECK_EQ(dw_worker_close(worker), -ETIMEDOUT);
+	CHECK(dw_run_wait(run) < 0);
+	dw_worker_destroy(worker);
+}
