@@ -3,7 +3,10 @@
  * A child that writes nonsense over everything that it shares but the arena: its
  * parent finds it and kills it, and goes on; its siblings notice nothing.
  */
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include "failure.h"
+#include "worker/worker.h"
 
 enum madness { MAD_RANDOM, MAD_ONES, MAD_ZEROES, MAD_ONE_WORD, MAD_KINDS, MAD_COUNT = MAD_KINDS };
 
@@ -194,5 +197,103 @@ TEST(mad_child_is_reported_as_such)
 	CHECK_EQ(result, -EOWNERDEAD);
 	check_text("node0/sub0: task 1: EOWNERDEAD: killed by SIGKILL, pid ");
 	check_text("(mailbox 0: ");
+	chain_destroy();
+}
+
+/* ------------------------------------------------------------------- links */
+
+/* To whoever may read it: the child's end of its link is one of its sockets. */
+static void write_links(enum link_kind kind, int error, bool for_ever)
+{
+	struct link_message message = { .kind = kind, .generation = 1, .error = error, .text = "boo" };
+	struct stat status;
+
+	do
+		for (int fd = 3; fd < 200; fd++)
+			if (fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode))
+				send(fd, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (for_ever);
+}
+
+static int sub_writes_link(const struct dw_args *args, void *context)
+{
+	int64_t error = dw_args_int(args, 0);
+
+	(void)context;
+	if (dw_args_int(args, 1) == LINK_OVER)
+		write_links(LINK_ERROR, -EIO, false);
+	write_links((enum link_kind)dw_args_int(args, 1), (int)error, false);
+	say();
+	for (;;)
+		pause();
+	return 0;
+}
+
+static int sub_floods_link(const struct dw_args *args, void *context)
+{
+	(void)args;
+	(void)context;
+	say();
+	write_links(LINK_GO, 0, true);
+	return 0;
+}
+
+static struct { int64_t error, kind; } lie;
+
+static int orch_link(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	struct dw_args *own;
+	int result;
+
+	(void)args;
+	(void)config;
+	(void)context;
+	dw_args_create(&own);
+	dw_args_add_int(own, lie.error);
+	dw_args_add_int(own, lie.kind);
+	result = dw_submit(orch, mad, own, NULL, NULL);
+	dw_args_destroy(own);
+	return result;
+}
+
+static void check_lie(int kind, int error)
+{
+	chain_create(1, 1, 0, NULL);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "mad", sub_writes_link, NULL, &mad), 0);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+	lie.kind = kind;
+	lie.error = error;
+	CHECK_EQ(dw_worker_run(chain.worker[0], orch_link, NULL, NULL, NULL), -EPROTO);
+	check_text("node0/sub0: task 1: EPROTO: killed by SIGKILL, pid ");
+	check_text("(its message to its parent makes no sense)");
+	chain_destroy();
+}
+
+TEST(mad_child_that_says_what_only_a_thread_says_is_killed)
+{
+	check_lie(LINK_OVER, 0);
+}
+
+TEST(mad_child_whose_last_words_have_no_error_is_killed)
+{
+	check_lie(LINK_ERROR, 7);
+	check_lie(LINK_ERROR, 0);
+	check_lie(LINK_ERROR, -4096);
+	check_lie(LINK_ERROR, INT_MIN);
+}
+
+TEST(mad_child_that_is_ready_again_is_killed)
+{
+	check_lie(LINK_READY, 0);
+	check_lie(99, 0);
+}
+
+TEST(mad_child_that_never_stops_talking_is_killed)
+{
+	chain_create(1, 1, 0, NULL);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "mad", sub_floods_link, NULL, &mad), 0);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+	CHECK_EQ(dw_worker_run(chain.worker[0], orch_link, NULL, NULL, NULL), -EPROTO);
 	chain_destroy();
 }

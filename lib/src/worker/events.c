@@ -12,10 +12,11 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <unistd.h>
 #include "worker/board.h"
 #include "worker/spawner.h"
+
+#define MAD_TEXT "its message to its parent makes no sense"
 
 /* What needs the engine's lock. */
 struct hub_call {
@@ -229,12 +230,6 @@ static void on_gone(struct child *child)
 		not_replaced(child);
 }
 
-static void add_usage(struct rusage *sum, const struct rusage *usage)
-{
-	timeradd(&sum->ru_utime, &usage->ru_utime, &sum->ru_utime);
-	timeradd(&sum->ru_stime, &usage->ru_stime, &sum->ru_stime);
-}
-
 static void on_ready(struct child *child)
 {
 	struct dw_worker *worker = child->owner;
@@ -270,20 +265,57 @@ static void on_thread_over(struct child *child)
 	on_gone(child);
 }
 
-static void read_link(struct child *child)
+static void mad_call(void *context)
+{
+	struct child *child = context;
+
+	if (!child->why[0])
+		snprintf(child->why, sizeof(child->why), "%s", MAD_TEXT);
+}
+
+/* A process that writes into its link what it cannot mean has lost its mind. */
+static void on_nonsense(struct child *child)
+{
+	struct dw_worker *worker = child->owner;
+	char text[ERROR_TEXT_BYTES];
+
+	if (child->error == -EPROTO || worker->options.mode == DW_THREAD)
+		return;
+	snprintf(text, sizeof(text), "%s: EPROTO: %s", child->path, MAD_TEXT);
+	log_at(LOG_WARN, "%s", text);
+	/* Whatever it said before. */
+	child->error = 0;
+	child_failed(child, -EPROTO, text);
+	engine_locked(worker->engine, mad_call, child);
+	worker_kill_child(child);
+}
+
+/* A message of the generation that lives; what it says was written by the child. */
+static void on_message(struct child *child, const struct link_message *message)
+{
+	bool serves = child->state == CHILD_BOUND || child->state == CHILD_READY;
+	bool thread = child->owner->options.mode == DW_THREAD;
+
+	if (message->kind == LINK_READY && child->state == CHILD_BOUND)
+		on_ready(child);
+	else if (message->kind == LINK_ERROR && serves && message->error >= -4095 && message->error < 0)
+		on_error(child, message->error, message->text);
+	else if (message->kind == LINK_OVER && thread)
+		on_thread_over(child);
+	else if (serves)
+		on_nonsense(child);
+}
+
+#define LINK_BURST 16		/* messages per wake-up: who goes on writing holds nobody up */
+#define LAST_WORDS 1024		/* of a dead child: more than its socket can hold */
+
+static void read_link(struct child *child, uint32_t most)
 {
 	struct link_message message;
 
-	while (link_receive(child->link_parent, &message, false) > 0) {
-		if (message.generation != child->generation)
-			continue;
-		if (message.kind == LINK_READY && child->state == CHILD_BOUND)
-			on_ready(child);
-		else if (message.kind == LINK_ERROR)
-			on_error(child, message.error, message.text);
-		else if (message.kind == LINK_OVER)
-			on_thread_over(child);
-	}
+	while (most-- && link_receive(child->link_parent, &message, false) > 0)
+		if (message.generation == child->generation)
+			on_message(child, &message);
 }
 
 static void describe_failure(const struct spawner_report *report, char *text, size_t space)
@@ -319,8 +351,7 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 		break;
 	case SPAWNER_DEAD:
 		/* What it said before it died. */
-		read_link(child);
-		add_usage(&child->usage, &report->usage);
+		read_link(child, LAST_WORDS);
 		death_describe(child, report->value, text, sizeof(text));
 		on_dead(child, text);
 		break;
@@ -331,6 +362,21 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 }
 
 #define SPAWNER_DIED "its spawner died, and it was killed with it"
+
+/*
+ * Helpers that callables have started lose their subreaper with the spawner, and nobody else ends them: what they
+ * hold of the tree would never be free. Once all children are dead nothing else holds its pipe.
+ */
+static void kill_left(struct dw_worker *worker)
+{
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		enum child_state state = worker->children[i].state;
+
+		if (state != CHILD_NONE && state != CHILD_DEAD && state != CHILD_GONE)
+			return;
+	}
+	orphans_kill_writers(orphans_pipe(worker->tree_fd));
+}
 
 /*
  * The socket's end comes before PDEATHSIG reaches the children: they still run, and
@@ -353,12 +399,14 @@ static void on_spawner_gone(struct dw_worker *worker)
 		     epoll_ctl(worker->events_fd, EPOLL_CTL_ADD, child->pidfd, &event) < 0))
 			on_dead(child, SPAWNER_DIED);
 	}
+	kill_left(worker);
 }
 
 static void on_died(struct child *child)
 {
 	epoll_ctl(child->owner->events_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
 	on_dead(child, SPAWNER_DIED);
+	kill_left(child->owner);
 }
 
 void worker_give_up_locked(struct dw_worker *worker, const char *cause)
@@ -423,7 +471,7 @@ void worker_events(void *context)
 		else if (events[i].data.u64 & EVENT_DIED)
 			on_died(&worker->children[(uint32_t)events[i].data.u64]);
 		else
-			read_link(&worker->children[events[i].data.u64]);
+			read_link(&worker->children[events[i].data.u64], LINK_BURST);
 	}
 	send_wanted(worker);
 	pthread_cond_broadcast(&worker->changed);

@@ -5,7 +5,8 @@
  * were is seen by the lifeline that they hold. A helper that has closed it has left the
  * tree on purpose, and is left alone.
  *
- * In the spawner only. What cannot be seen (no /proc) is not killed; nested spawners
+ * In the spawner; and in its parent when the spawner was killed, and the kernel has given
+ * the orphans to somebody else. What cannot be seen (no /proc) is not killed; nested spawners
  * end by themselves then.
  */
 #include <dirent.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "worker/spawner.h"
 
@@ -33,7 +35,15 @@ static bool is_one_of(uint64_t inode, const uint64_t *pipes, uint32_t count)
 	return false;
 }
 
-static bool holds(pid_t pid, const uint64_t *pipes, uint32_t count)
+/* The mode of a link in /proc/PID/fd is that of the descriptor. */
+static bool is_writer(int directory, const char *name)
+{
+	struct stat status;
+
+	return fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_mode & S_IWUSR;
+}
+
+static bool holds(pid_t pid, const uint64_t *pipes, uint32_t count, bool to_write)
 {
 	char path[64], target[64];
 	struct dirent *entry;
@@ -51,7 +61,8 @@ static bool holds(pid_t pid, const uint64_t *pipes, uint32_t count)
 			continue;
 		target[n] = '\0';
 		found = strncmp(target, "pipe:[", 6) == 0 &&
-			is_one_of(strtoull(target + 6, NULL, 10), pipes, count);
+			is_one_of(strtoull(target + 6, NULL, 10), pipes, count) &&
+			(!to_write || is_writer(dirfd(fds), entry->d_name));
 	}
 	closedir(fds);
 	return found;
@@ -67,7 +78,40 @@ void orphans_kill(const uint64_t *pipes, uint32_t count, bool (*is_own)(void *co
 		return;
 	/* Our own children: none of these numbers can become a stranger's before we reap it. */
 	while (fscanf(children, "%d", &pid) == 1)
-		if (!is_own(context, pid) && holds(pid, pipes, count))
+		if (!is_own(context, pid) && holds(pid, pipes, count, false))
 			kill(pid, SIGKILL);
 	fclose(children);
+}
+
+/* By its pidfd, after a second look: the number may have become a stranger's in between. */
+static bool kill_writer(pid_t pid, uint64_t pipe)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	bool killed = pidfd >= 0 && holds(pid, &pipe, 1, true) &&
+		      syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
+
+	if (pidfd >= 0)
+		close(pidfd);
+	return killed;
+}
+
+void orphans_kill_writers(uint64_t pipe)
+{
+	struct dirent *entry;
+	bool any = true;
+	DIR *processes;
+
+	/* Again, as long as there are some, for what they have forked meanwhile; but not for ever. */
+	for (int pass = 0; any && pass < 4; pass++) {
+		any = false;
+		processes = opendir("/proc");
+		while (processes && (entry = readdir(processes))) {
+			pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+			if (pid > 0 && pid != getpid() && holds(pid, &pipe, 1, true))
+				any = kill_writer(pid, pipe) || any;
+		}
+		if (processes)
+			closedir(processes);
+	}
 }

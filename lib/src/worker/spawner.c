@@ -3,7 +3,8 @@
  * The spawner: a single-threaded process, forked at init, that is the parent
  * and reaper of all children of one Worker. It forks them on command, and reports. It
  * sleeps in one poll() without a timeout, and nowhere else: what the socket does not
- * take now is kept with the child that it is about.
+ * take now is kept with the child that it is about (only the kernel's want of memory is waited out
+ * with a timeout).
  *
  * Invariant: spawned.pid is a process that was not reaped, so that a kill never
  * reaches a stranger; nor does one by the pidfd that the parent gets.
@@ -31,6 +32,7 @@ struct spawned {
 	uint32_t generation;
 	int lifeline;		/* read end; its end comes when the whole subtree is gone; -1 */
 	uint64_t lifeline_pipe;	/* its inode */
+	bool ended;		/* the lifeline has; it is closed once the child is dead */
 	uint32_t due;		/* events to be reported: bit 1 << enum spawner_event */
 	struct spawner_report report;	/* their details */
 };
@@ -38,15 +40,20 @@ struct spawned {
 struct spawner {
 	struct dw_worker *worker;
 	int socket;
+	int tree;		/* write end, which all descendants inherit */
 	int parent_pidfd;
 	int signal_fd;
 	bool full;		/* the socket; due reports wait for POLLOUT */
+	bool refused;		/* a report was, for want of memory or the like: it is tried again */
 	bool alone;		/* the parent is gone: only the end of the subtrees is waited for */
 	sigset_t application_mask;
 	struct spawned *children;
 	struct pollfd *polls;
 	uint64_t *pipes;
 };
+
+/* This is a retry after an error of the kernel, not polling: nothing would tell that memory is there again. */
+#define REFUSED_MS 100
 
 /* Between the making of descriptors and the fork that passes them on no other tree may fork. */
 static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -86,8 +93,9 @@ static bool send_report(struct spawner *spawner, struct spawned *child, enum spa
 	while (send_with_fd(spawner->socket, &child->report, fd) < 0) {
 		if (errno == EINTR)
 			continue;
-		/* Any other error: the parent is gone, and poll() will say so. */
 		spawner->full = errno == EAGAIN;
+		/* When the parent is gone poll() says so; all else (ENOBUFS, ETOOMANYREFS) may pass. */
+		spawner->refused = errno != EAGAIN && errno != EPIPE && errno != ECONNRESET;
 		return false;
 	}
 	if (fd >= 0) {
@@ -100,7 +108,7 @@ static bool send_report(struct spawner *spawner, struct spawned *child, enum spa
 
 static void send_due(struct spawner *spawner)
 {
-	spawner->full = false;
+	spawner->full = spawner->refused = false;
 	for (uint32_t i = 0; i < spawner->worker->child_count; i++) {
 		struct spawned *child = &spawner->children[i];
 
@@ -113,7 +121,7 @@ static void send_due(struct spawner *spawner)
 static void report(struct spawner *spawner, struct spawned *child, enum spawner_event kind)
 {
 	child->due |= 1u << kind;
-	if (!spawner->full)
+	if (!spawner->full && !spawner->refused)
 		send_due(spawner);
 }
 
@@ -211,6 +219,7 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 		return;
 	}
 	child->lifeline = lifeline[0];
+	child->ended = false;
 	child->lifeline_pipe = orphans_pipe(lifeline[0]);
 	child->report.pid = child->pid;
 	report(spawner, child, SPAWNER_SPAWNED);
@@ -253,42 +262,51 @@ static void kill_left(struct spawner *spawner)
 		orphans_kill(spawner->pipes, count, is_own, spawner);
 }
 
+/* Its root's death was reported. */
+static void subtree_gone(struct spawner *spawner, struct spawned *child)
+{
+	close(child->lifeline);
+	child->lifeline = -1;
+	report(spawner, child, SPAWNER_GONE);
+}
+
 static void reap(struct spawner *spawner)
 {
 	struct signalfd_siginfo info;
 	struct spawned *child;
-	struct rusage usage;
 	bool any = false;
 	int status;
 	pid_t pid;
 
 	while (read(spawner->signal_fd, &info, sizeof(info)) > 0)
 		;
-	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		any = true;
 		child = find_child(spawner, pid);
 		if (!child)
 			continue;
 		child->pid = 0;
 		child->report.value = status;
-		child->report.usage = usage;
 		report(spawner, child, SPAWNER_DEAD);
+		if (child->ended)
+			subtree_gone(spawner, child);
 	}
 	if (any)
 		kill_left(spawner);
 }
 
-/* The end of a lifeline: the subtree is gone. Its root's death is reported first. */
-static void subtree_gone(struct spawner *spawner, struct spawned *child)
+/*
+ * A process closes its descriptors before it can be reaped, or a callable closes them all and it lives on: the
+ * subtree is gone with the death of its root, which is reported first.
+ */
+static void lifeline_ended(struct spawner *spawner, struct spawned *child)
 {
-	/* It closes its descriptors before it can be reaped; or a callable has closed them all. */
-	if (child->pid)
-		reap(spawner);
-	if (child->pid)
+	if (!child->pid) {
+		subtree_gone(spawner, child);
 		return;
-	close(child->lifeline);
-	child->lifeline = -1;
-	report(spawner, child, SPAWNER_GONE);
+	}
+	child->ended = true;
+	reap(spawner);
 }
 
 static void kill_all(struct spawner *spawner)
@@ -341,15 +359,18 @@ static void loop(struct spawner *spawner)
 					    .events = POLLIN };
 		polls[2] = (struct pollfd){ .fd = spawner->signal_fd, .events = POLLIN };
 		for (uint32_t i = 0; i < count; i++)
-			polls[3 + i] = (struct pollfd){ .fd = spawner->children[i].lifeline };
-		if (poll(polls, 3 + count, -1) < 0)
+			polls[3 + i] = (struct pollfd){ .fd = spawner->children[i].ended ? -1 :
+							      spawner->children[i].lifeline };
+		/* A refused report is tried again after each wake-up, and after 100 ms without one. */
+		if (poll(polls, 3 + count, spawner->refused && !spawner->alone ? REFUSED_MS : -1) < 0)
 			continue;
 		if (polls[2].revents)
 			reap(spawner);
 		for (uint32_t i = 0; i < count; i++)
-			if (polls[3 + i].revents && spawner->children[i].lifeline >= 0)
-				subtree_gone(spawner, &spawner->children[i]);
-		if (polls[0].revents & POLLOUT)
+			if (polls[3 + i].revents && spawner->children[i].lifeline >= 0 &&
+			    !spawner->children[i].ended)
+				lifeline_ended(spawner, &spawner->children[i]);
+		if (polls[0].revents & POLLOUT || spawner->refused)
 			send_due(spawner);
 		if (polls[1].revents || (polls[0].revents & ~POLLOUT && !obey_all(spawner)))
 			parent_gone(spawner);
@@ -404,6 +425,8 @@ static void spawner_main(struct spawner *spawner, pid_t parent)
 	__fpurge(stdout);
 	__fpurge(stderr);
 	close_parents(spawner);
+	/* Below us it stays open over exec too, as a lifeline does. */
+	fcntl(spawner->tree, F_SETFD, 0);
 
 	sigemptyset(&child_only);
 	sigaddset(&child_only, SIGCHLD);
@@ -421,7 +444,7 @@ static int make_descriptors(struct dw_worker *worker, int sockets[2], int tree[2
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
 		return error_set(-errno, "%s: cannot make the spawner's socket: %s", worker->path,
 				 error_name(errno));
-	if (pipe(tree) < 0) {
+	if (pipe2(tree, O_CLOEXEC) < 0) {
 		int error = errno;
 
 		close(sockets[0]);
@@ -429,8 +452,6 @@ static int make_descriptors(struct dw_worker *worker, int sockets[2], int tree[2
 		return error_set(-error, "%s: cannot make the spawner's pipe: %s", worker->path,
 				 error_name(error));
 	}
-	/* The other end stays open over exec too, as that of a lifeline does. */
-	fcntl(tree[0], F_SETFD, FD_CLOEXEC);
 	return 0;
 }
 
@@ -474,6 +495,7 @@ int spawner_fork(struct dw_worker *worker)
 		worker->spawner_fd = sockets[0];
 		worker->tree_fd = tree[0];
 		spawner.socket = sockets[1];
+		spawner.tree = tree[1];
 		sigprocmask(SIG_SETMASK, NULL, &spawner.application_mask);
 		result = fork_spawner(worker, &spawner);
 		close(sockets[1]);

@@ -18,7 +18,7 @@ struct spawner_command {
 enum spawner_event {
 	SPAWNER_SPAWNED = 1,	/* pid; a pidfd comes with it (SCM_RIGHTS) */
 	SPAWNER_FAILED = 2,	/* value: errno; what: of which call */
-	SPAWNER_DEAD = 3,	/* value: status of wait(2); usage */
+	SPAWNER_DEAD = 3,	/* value: status of wait(2) */
 	SPAWNER_GONE = 4,	/* the whole subtree */
 };
 
@@ -29,15 +29,19 @@ struct spawner_report {
 	int32_t pid;
 	int32_t value;
 	char what[16];
-	struct rusage usage;
 };
 
 /* spawner.c, for the spawner's parent: 1 with a report and, or -1, its pidfd; 0: none now; -errno, -EPIPE: the end. */
 int spawner_receive(struct dw_worker *worker, struct spawner_report *report, int *pidfd);
 
-/* orphans.c: SIGKILL to children of this process that are not its own and hold one of `count` pipes. */
+/* orphans.c, in the spawner: SIGKILL to children of this process that are not its own and hold one of `count` pipes. */
 void orphans_kill(const uint64_t *pipes, uint32_t count, bool (*is_own)(void *context, pid_t pid),
 		  void *context);
+/*
+ * When the spawner is gone: SIGKILL to every process but this one that could write into the pipe, which all of
+ * the spawner's descendants have inherited.
+ */
+void orphans_kill_writers(uint64_t pipe);
 /* The inode of a pipe. */
 uint64_t orphans_pipe(int fd);
 

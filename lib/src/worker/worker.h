@@ -40,7 +40,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <sys/resource.h>
 #include <sys/types.h>
 #include "engine/engine.h"
 
@@ -85,7 +84,6 @@ struct child {
 	struct death history[HISTORY];	/* the last ones: deaths % HISTORY comes next */
 	uint32_t window[60];		/* deaths in each of the last 60 s, for the crash loop */
 	uint64_t window_second;		/* the last one that `window` has */
-	struct rusage usage;		/* of its dead generations, summed: user and system time */
 
 	/* Guarded by the engine's lock. */
 	char why[192];			/* it is being killed by us; "": it is not */
