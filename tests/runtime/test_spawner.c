@@ -13,6 +13,11 @@
 
 /* The spawner's n-th message (0: the first) with a descriptor, or without, is refused once. */
 static struct { int error; bool spawned; int number; } refused;
+static int *refusals;		/* shared */
+
+/* In place of the C library's. */
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+	__attribute__((visibility("default")));
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
@@ -22,6 +27,7 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	prctl(PR_GET_NAME, name);
 	if (refused.error && strcmp(name, "dw-spawner") == 0 &&
 	    (message->msg_control != NULL) == refused.spawned && seen++ == refused.number) {
+		++*refusals;
 		errno = refused.error;
 		return -1;
 	}
@@ -34,6 +40,7 @@ static void check_refused(int error, bool spawned, int number)
 	struct order order = { .how = BREAK_SIGNAL, .detail = SIGKILL };
 	uint64_t begun;
 
+	refusals = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	refused.error = error;
 	refused.spawned = spawned;
 	refused.number = number;
@@ -42,6 +49,8 @@ static void check_refused(int error, bool spawned, int number)
 	begun = now_ns();
 	CHECK_EQ(chain_run(order), -EOWNERDEAD);
 	CHECK(now_ns() - begun < 2 * SECOND_NS);
+	CHECK_EQ(*refusals, 1);
+	munmap(refusals, 4096);
 	refused.error = 0;
 	chain_destroy();
 }
@@ -164,4 +173,3 @@ TEST(helper_of_a_callable_ends_with_children_whose_spawner_was_killed)
 	waitpid(bystander, NULL, 0);
 	chain_destroy();
 }
-

@@ -176,6 +176,13 @@ TEST(an_entry_under_a_given_handle_is_the_parents)
 	CHECK_EQ(callable_add(&callable, &out), 0);
 	CHECK_EQ(out, first);
 	CHECK_EQ(callable_add(&callable, &out), 0);	/* told twice */
+	callable.name = "another";
+	CHECK_EQ(callable_add(&callable, &out), -ESTALE);
+	callable.name = "told";
+	callable.identity[0] = 1;
+	CHECK_EQ(callable_add(&callable, &out), -ESTALE);
+	callable.identity[0] = 0;
+	CHECK_EQ(out, first);
 	CHECK_EQ(callable_get(first, &got), 0);
 	CHECK_EQ(callable_get(first - 1, &got), -ENOENT);
 	callable.handle = second;

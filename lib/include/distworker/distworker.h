@@ -176,7 +176,8 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name,
  * A symbol of a shared object, "path/libjob.so:name", at any time. The file is
  * identified by its build-id (else by its content); children load it on first
  * use and refuse a file that has changed. When the call returns every child of
- * the tree knows it. -ENOENT, -ELIBBAD (no ELF object), -ESRCH (no such symbol).
+ * the tree knows it. -ENOENT, -ELIBBAD (no ELF object), -ESRCH (no such symbol). Only in the root's process:
+ * -EINVAL in an orchestration function of a nested Worker that is a process; the same for images.
  */
 DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *symbol,
 				       enum dw_symbol_kind kind, dw_callable *callable);

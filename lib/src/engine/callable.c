@@ -392,6 +392,13 @@ static struct entry *find_name(const char *name, bool any, const void *owner)
 	return entry;
 }
 
+/* Whether what another process has under a handle is what is known here under it. */
+static bool is_same(const struct callable *one, const struct callable *other)
+{
+	return one->kind == other->kind && strcmp(one->name, other->name) == 0 &&
+	       memcmp(one->identity, other->identity, sizeof(one->identity)) == 0;
+}
+
 static int add_locked(struct callable *copy, dw_callable given, dw_callable *handle)
 {
 	struct entry *entry;
@@ -400,9 +407,14 @@ static int add_locked(struct callable *copy, dw_callable given, dw_callable *han
 	if (given) {
 		entry = entry_of(given);
 		if (entry && atomic_load_explicit(&entry->live, memory_order_relaxed) == given) {
+			if (!is_same(&entry->callable, copy))
+				error = error_set(-ESTALE, "callable %#llx is %s here, not %s",
+						  (unsigned long long)given,
+						  entry->callable.name, copy->name);
 			callable_clear(copy);
-			*handle = given;
-			return 0;
+			if (!error)
+				*handle = given;
+			return error;
 		}
 		entry = entry_given(given, &error);
 	} else if (find_name(copy->name, false, copy->owner)) {
@@ -483,6 +495,16 @@ int callable_by_name(const char *name, dw_callable *handle)
 int callable_by_owner(const void *owner, const char *name, dw_callable *handle)
 {
 	return by_name(name, false, owner, handle);
+}
+
+void callable_lock(void)
+{
+	pthread_mutex_lock(&mutex);
+}
+
+void callable_unlock(void)
+{
+	pthread_mutex_unlock(&mutex);
 }
 
 int callable_each(int (*visit)(struct callable *callable, void *context), void *context)

@@ -114,6 +114,9 @@ int callable_retire(dw_callable handle);
 /* The one that was registered first, of any owner or of that one. -ENOENT. */
 int callable_by_name(const char *name, dw_callable *handle);
 int callable_by_owner(const void *owner, const char *name, dw_callable *handle);
+/* Around a fork, so that no other thread is in the middle of a change: the child has to unlock it, too. */
+void callable_lock(void);
+void callable_unlock(void);
 /* Calls `visit` for each live one, in order of registration. */
 int callable_each(int (*visit)(struct callable *callable, void *context), void *context);
 
@@ -272,6 +275,8 @@ void engine_stats(struct engine *engine, struct dw_engine_stats *stats);
 /* Counters of one worker as the parent sees them (tasks, busy time, wake-ups). */
 void engine_worker_stats(struct engine *engine, uint32_t worker, struct dw_child_stats *stats);
 
+/* -EINVAL: NULL; -EBADFD: of another process. */
+int orch_usable(const struct dw_orch *orch);
 /* The engine that an orchestrator works for; for dw_orch_find() and the like. */
 struct engine *orch_engine(struct dw_orch *orch);
 /* engine_options.ops_context: the worker layer's own. */

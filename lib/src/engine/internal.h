@@ -351,6 +351,7 @@ struct dw_run {
 	void *progress_context;
 	uint64_t progress_finished, progress_ns;
 	pthread_t thread;
+	uint32_t process;		/* process_serial() of who started it */
 
 	uint64_t serial, begun;		/* traced: number of the run in its engine, and when */
 	struct graph_run *graph;	/* NULL unless its graph is written */
@@ -619,7 +620,6 @@ void link_writes(struct linking *linking, const struct dw_args *args, const stru
 void link_range(struct linking *linking, uint64_t begin, uint64_t end, enum dw_tag tag);
 void link_after(struct linking *linking, const struct dw_submit_options *options);
 void link_end(struct linking *linking);
-int orch_usable(const struct dw_orch *orch);
 
 /* run.c */
 void run_cancel_locked(struct dw_run *run, int error, const char *why);

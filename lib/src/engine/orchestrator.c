@@ -755,12 +755,12 @@ DW_API int dw_scope_end(struct dw_orch *orch)
 
 DW_API uint32_t dw_orch_worker_count(const struct dw_orch *orch)
 {
-	return orch ? orch->run->engine->worker_count - orch->run->engine->sub_count : 0;
+	return orch_usable(orch) == 0 ? orch->run->engine->worker_count - orch->run->engine->sub_count : 0;
 }
 
 DW_API uint32_t dw_orch_sub_count(const struct dw_orch *orch)
 {
-	return orch ? orch->run->engine->sub_count : 0;
+	return orch_usable(orch) == 0 ? orch->run->engine->sub_count : 0;
 }
 
 struct engine *orch_engine(struct dw_orch *orch)

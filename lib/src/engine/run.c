@@ -28,6 +28,7 @@ static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struc
 	if (!run)
 		return NULL;
 	run->engine = engine;
+	run->process = process_serial();
 	run->deadline = NEVER;
 	run->fn = fn;
 	run->args = args;
@@ -299,8 +300,22 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 	return 0;
 }
 
+static int run_usable(const struct dw_run *run, const char *call)
+{
+	if (!run)
+		return error_set(-EINVAL, "%s: the run is NULL", call);
+	if (run->process != process_serial())
+		return error_set(-EBADFD, "%s: the run belongs to another process: it was started before a fork",
+				 call);
+	return 0;
+}
+
 int engine_run_wait(struct dw_run *run)
 {
+	int result = run_usable(run, "dw_run_wait");
+
+	if (result < 0)
+		return result;
 	pthread_join(run->thread, NULL);
 	return run_result(run);
 }
@@ -376,11 +391,13 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why)
 
 int engine_run_cancel(struct dw_run *run, int error, const char *why)
 {
-	struct engine *engine = run->engine;
+	int result = run_usable(run, "dw_run_cancel");
 
-	lock_take(&engine->lock);
+	if (result < 0)
+		return result;
+	lock_take(&run->engine->lock);
 	run_cancel_locked(run, error, why);
-	engine_unlock_and_wake(engine);
+	engine_unlock_and_wake(run->engine);
 	return 0;
 }
 

@@ -36,16 +36,48 @@ DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_calla
 
 DW_API int dw_orch_find(struct dw_orch *orch, const char *name, dw_callable *handle)
 {
-	if (!orch || !name || !handle)
-		return error_set(-EINVAL, "dw_orch_find: `orch`, `name` or `callable` is NULL");
+	int result = orch_usable(orch);
+
+	if (result < 0)
+		return result;
+	if (!name || !handle)
+		return error_set(-EINVAL, "dw_orch_find: `name` or `callable` is NULL");
 	return find_above(engine_context(orch_engine(orch)), name, handle);
+}
+
+/*
+ * Handles are given by the root's process alone, and made known from there: a nested Worker's process that gave one
+ * would give what the root gives to something else.
+ */
+static int check_register(const struct dw_worker *worker, const char *call)
+{
+	int result = worker_check(worker, call);
+	const struct dw_worker *root = worker;
+
+	if (result < 0)
+		return result;
+	while (root->parent)
+		root = root->parent;
+	if (root->owner_pid != getpid())
+		return error_set(-EINVAL, "%s: Worker %s is a child of %s and runs in a process of its own; "
+				 "register in the root's process %d", call, worker->path,
+				 worker->parent->path, (int)root->owner_pid);
+	return 0;
+}
+
+/* The one whose children are told: of this process, and up; a child that is a process tells its own. */
+static struct dw_worker *who_tells(struct dw_worker *worker)
+{
+	while (worker && worker->state != WORKER_UP)
+		worker = worker->parent;
+	return worker;
 }
 
 /* --------------------------------------------------------------- functions */
 
 static int register_function(struct dw_worker *worker, struct callable *callable, dw_callable *handle)
 {
-	int result = worker_check(worker, "dw_callable_register");
+	int result = check_register(worker, "dw_callable_register");
 
 	if (result < 0)
 		return result;
@@ -93,7 +125,7 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name, 
  */
 static int announce(struct dw_worker *worker, struct callable *callable, dw_callable *handle)
 {
-	struct dw_worker *told = worker->state == WORKER_UP ? worker : NULL;
+	struct dw_worker *told = who_tells(worker);
 	char text[ERROR_TEXT_BYTES];
 	dw_callable given;
 	uint32_t bytes;
@@ -193,7 +225,7 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	struct callable callable = { .owner = worker, .name = (char *)symbol };
 	char path[PATH_MAX], real[PATH_MAX];
 	const char *colon;
-	int result = worker_check(worker, "dw_callable_register_symbol");
+	int result = check_register(worker, "dw_callable_register_symbol");
 
 	if (result < 0)
 		return result;
@@ -321,7 +353,7 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 				      const struct dw_image_options *options, dw_callable *handle)
 {
 	struct callable callable = { .owner = worker, .kind = CALLABLE_IMAGE };
-	int result = worker_check(worker, "dw_callable_register_image");
+	int result = check_register(worker, "dw_callable_register_image");
 
 	if (result == 0)
 		result = check_image(options);
@@ -341,8 +373,9 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
 {
 	struct callable *callable;
+	struct dw_worker *told;
 	void *data;
-	int result = worker_check(worker, "dw_callable_unregister");
+	int result = check_register(worker, "dw_callable_unregister");
 
 	if (result == 0)
 		result = callable_get(handle, &callable);
@@ -355,8 +388,9 @@ DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
 	result = callable_retire(handle);
 	if (result == 0)
 		result = callable_wait(callable, 0);
-	if (result == 0 && worker->state == WORKER_UP)
-		result = control_broadcast(worker, CONTROL_UNREGISTER, &handle, sizeof(handle));
+	told = who_tells(worker);
+	if (result == 0 && told)
+		result = control_broadcast(told, CONTROL_UNREGISTER, &handle, sizeof(handle));
 	if (result == 0 && data)
 		arena_free(worker_root(worker)->arena, data);
 	return result;

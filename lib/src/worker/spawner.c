@@ -460,11 +460,16 @@ static int fork_spawner(struct dw_worker *worker, struct spawner *spawner)
 	pid_t parent = getpid();
 	int error;
 
+	/* What another thread has half changed would stay so in the children, and its lock taken for ever. */
+	symbol_lock();
+	callable_lock();
 	worker->spawner_pid = fork();
+	error = errno;
+	callable_unlock();
+	symbol_unlock();
 	if (worker->spawner_pid == 0)
 		spawner_main(spawner, parent);
 	if (worker->spawner_pid < 0) {
-		error = errno;
 		worker->spawner_pid = 0;
 		return error_set(-error, "%s: cannot fork the spawner: %s%s", worker->path,
 				 error_name(error), error_hint(error));

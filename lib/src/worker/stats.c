@@ -5,16 +5,46 @@
  * values that are at most a moment old and asks nobody.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "worker/worker.h"
 
-static uint64_t cpu_of(pid_t pid)
+/* A thread of another process: its clock cannot be read. Without CONFIG_SCHED_INFO: 0. */
+static uint64_t cpu_of_stranger(pid_t pid, pid_t tid)
+{
+	unsigned long long ns = 0;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", (int)pid, (int)tid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%llu", &ns) != 1)
+		ns = 0;
+	fclose(file);
+	return ns;
+}
+
+/* Of a child that is a process `tid` is 0 or its pid; of one that is a thread the number of that. */
+static uint64_t cpu_of(pid_t pid, pid_t tid)
 {
 	struct timespec used;
 	clockid_t clock;
 
-	if (pid <= 0 || clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used) < 0)
+	if (pid <= 0 || tid < 0)
+		return 0;
+	if (tid && tid != pid) {
+		if (pid != getpid())
+			return cpu_of_stranger(pid, tid);
+		/* As pthread_getcpuclockid() makes it of a thread that lives. */
+		clock = (clockid_t)(~(unsigned int)tid << 3 | 6);
+	} else if (clock_getcpuclockid(pid, &clock)) {
+		return 0;
+	}
+	if (clock_gettime(clock, &used) < 0)
 		return 0;
 	return (uint64_t)used.tv_sec * 1000000000ULL + (uint64_t)used.tv_nsec;
 }
@@ -23,7 +53,7 @@ static uint64_t cpu_of(pid_t pid)
 	((to)->field = __atomic_load_n(&(from)->field, __ATOMIC_RELAXED))
 
 /* What was written once before the forks, and counters that their owners go on writing. */
-void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from)
+void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_now *now)
 {
 	memset(to, 0, sizeof(*to));
 	memcpy(to->path, from->path, sizeof(to->path));
@@ -39,7 +69,7 @@ void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from)
 	LOAD(to, from, wakes);
 	LOAD(to, from, sleeps);
 	if (to->alive)
-		to->cpu_ns = cpu_of(to->pid);
+		to->cpu_ns = cpu_of(to->pid, __atomic_load_n(&now->tid, __ATOMIC_RELAXED));
 }
 
 static size_t copy_stats(const struct dw_worker *worker, struct dw_child_stats *stats, size_t space,
@@ -50,7 +80,7 @@ static size_t copy_stats(const struct dw_worker *worker, struct dw_child_stats *
 	for (uint32_t i = 0; i < own; i++, at++) {
 		if (at >= space)
 			continue;
-		stats_copy(&stats[at], &worker->stats[i]);
+		stats_copy(&stats[at], &worker->stats[i], &worker->now[i]);
 	}
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		at = copy_stats(worker->nested[i], stats, space, at);

@@ -152,6 +152,16 @@ static int load(const struct callable *callable, void **handle)
 	return 0;
 }
 
+void symbol_lock(void)
+{
+	pthread_mutex_lock(&loaded_lock);
+}
+
+void symbol_unlock(void)
+{
+	pthread_mutex_unlock(&loaded_lock);
+}
+
 int symbol_resolve(struct callable *callable, void **address)
 {
 	void *handle = NULL;

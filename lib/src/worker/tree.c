@@ -252,7 +252,7 @@ DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_
 	rest = (const struct board_child *)((const char *)tree->board + tree->layout.children) + number;
 	memset(child, 0, sizeof(*child));
 	child->size = sizeof(*child);
-	stats_copy(&child->stats, stats);
+	stats_copy(&child->stats, stats, now);
 	COPY(child, now, tid);
 	child->queued = LOAD(now->in_ring);
 	COPY(child, now, busy);

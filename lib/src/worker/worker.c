@@ -72,8 +72,8 @@ static int check_options(uint32_t level, const struct dw_worker_options *o)
 	if (o->provider > DW_PROVIDER_FUTEX)
 		return error_set(-EINVAL, "provider is %d; it should be AUTO, KERNEL or FUTEX",
 				 o->provider);
-	if (o->mailbox_depth & (o->mailbox_depth - 1) || o->mailbox_depth > 32768)
-		return error_set(-EINVAL, "mailbox_depth is %u; it should be a power of two up to 32768",
+	if (o->mailbox_depth & (o->mailbox_depth - 1) || o->mailbox_depth == 1 || o->mailbox_depth > 32768)
+		return error_set(-EINVAL, "mailbox_depth is %u; it should be a power of two from 2 to 32768",
 				 o->mailbox_depth);
 	if (o->frame_bytes && (o->frame_bytes % 64 || o->frame_bytes < 128 || o->frame_bytes > 65536))
 		return error_set(-EINVAL, "frame_bytes is %u; it should be a multiple of 64 from 128 "
@@ -366,13 +366,17 @@ DW_API int dw_worker_cancel(struct dw_worker *worker)
 
 /* ----------------------------------------------------------------- buffers */
 
-/* Before init the arena is made by the first buffer. */
+/* Before init the arena is made by the first buffer, in whatever thread. */
 int worker_make_arena(struct dw_worker *worker, struct arena *outer)
 {
-	if (worker->arena)
-		return 0;
-	return arena_create(worker->options.heap_ring_bytes, worker->options.arena_bytes, outer,
-			    &worker->arena);
+	int result = 0;
+
+	pthread_mutex_lock(&worker->lock);
+	if (!worker->arena)
+		result = arena_create(worker->options.heap_ring_bytes, worker->options.arena_bytes, outer,
+				      &worker->arena);
+	pthread_mutex_unlock(&worker->lock);
+	return result;
 }
 
 static int check_buffer(struct dw_worker *worker, const char *call)

@@ -182,7 +182,7 @@ bool death_is_loop(struct child *child, const char *cause);
 void death_history(const struct child *child, char *text, size_t space);
 
 /* stats.c: a copy of counters that others write, and the processor time of who is alive. */
-void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from);
+void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_now *now);
 
 /* spawner.c */
 int spawner_fork(struct dw_worker *worker);
@@ -210,6 +210,9 @@ int control_encode(const struct callable *callable, void **blob, uint32_t *bytes
 int symbol_identify(const char *path, const char *symbol, uint8_t identity[32]);
 /* Loads the object of a symbol callable (once per process) and gives its address. */
 int symbol_resolve(struct callable *callable, void **address);
+/* Around a fork, as callable_lock(). */
+void symbol_lock(void);
+void symbol_unlock(void);
 
 /* link.c: messages between a Worker and its child */
 enum link_kind {
