@@ -101,7 +101,7 @@ enum break_how {
 	BREAK_SIGNAL,	/* the second scalar's */
 	BREAK_EXIT,	/* with status 3 */
 	BREAK_HANG,	/* says its pid, and never returns */
-	BREAK_SLOW,	/* says its pid, takes 100 ms, adds 1 */
+	BREAK_SLOW,	/* says its pid, takes 100 ms and the second scalar's, adds 1 */
 	BREAK_ONCE,	/* dies by the signal, unless the second cell says that somebody did */
 	BREAK_ASK,	/* says its pid, and returns -ECANCELED when it is cancelled */
 };
@@ -123,7 +123,7 @@ static inline int sub_break(const struct dw_args *args, void *context)
 			pause();
 	case BREAK_SLOW:
 		say();
-		pause_ms(100);
+		pause_ms(100 + (unsigned)dw_args_int(args, 1));
 		break;
 	case BREAK_ONCE:
 		if (!cell[1]) {

@@ -112,10 +112,10 @@ TEST(destroyed_tree_stays_while_a_function_runs__threads)
 TEST(destroyed_tree_stays_while_a_nested_thread_runs)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
-	struct order order = { .depth = 1, .how = BREAK_SLOW };
+	struct order order = { .depth = 1, .how = BREAK_SLOW, .detail = 900 };
 	struct dw_run *run;
 
-	options.close_timeout_ns = 20 * MS;
+	options.close_timeout_ns = 100 * MS;
 	chain_init(2, 1, ~0u, &options);
 	run = chain_start(&order, 0);
 	heard();

@@ -299,7 +299,7 @@ TEST(close_of_a_stopped_tree_is_bounded)
 TEST(close_of_a_thread_that_hangs_says_that_it_cannot_be_killed)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
-	struct order order = { .how = BREAK_SLOW };
+	struct order order = { .how = BREAK_SLOW, .detail = 500 };
 	struct dw_run *run;
 
 	options.close_timeout_ns = 20 * MS;
