@@ -11,6 +11,36 @@
 
 static _Atomic int inside, over;
 
+/* ------------------------------------------------------------ what is freed */
+
+static _Atomic(void *) watched;
+static _Atomic bool watched_freed;
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+void __libc_free(void *memory);
+
+/* In place of the C library's. */
+__attribute__((visibility("default"))) void free(void *memory)
+{
+	if (memory && memory == watched)
+		watched_freed = true;
+	__libc_free(memory);
+}
+#endif
+
+/* Freed memory is overwritten: who still used it would stumble. */
+static void destroy_used(struct dw_worker *root, struct dw_worker *part)
+{
+	watched_freed = false;
+	watched = part;
+	mallopt(M_PERTURB, 0x5a);
+	dw_worker_destroy(root);
+	CHECK(!watched_freed);
+	watched = NULL;
+}
+
+/* -------------------------------------------------------------------- trees */
+
 static int sub_long(const struct dw_args *args, void *context)
 {
 	(void)args;
@@ -76,15 +106,13 @@ static int orch_long(struct dw_orch *orch, const struct dw_args *args, const str
 	return submit_empty(orch, *(dw_callable *)context);
 }
 
-/* Freed memory is overwritten: who still used it would stumble. */
 static void check_destroyed_while(enum dw_mode mode, dw_orch_fn *fn)
 {
 	dw_callable callable;
 	struct dw_worker *worker = busy_tree(mode, 2, &callable);
 	struct dw_run *run = start_inside(worker, fn, &callable);
 
-	mallopt(M_PERTURB, 0x5a);
-	dw_worker_destroy(worker);
+	destroy_used(worker, worker);
 	CHECK_EQ(over, 0);
 	CHECK_EQ(dw_run_wait(run), -ECANCELED);
 	mallopt(M_PERTURB, 0);
@@ -119,8 +147,7 @@ TEST(destroyed_tree_stays_while_a_nested_thread_runs)
 	chain_init(2, 1, ~0u, &options);
 	run = chain_start(&order, 0);
 	heard();
-	mallopt(M_PERTURB, 0x5a);
-	dw_worker_destroy(chain.worker[0]);
+	destroy_used(chain.worker[0], chain.worker[1]);
 	dw_run_wait(run);
 	mallopt(M_PERTURB, 0);
 	pause_ms(300);
