@@ -94,6 +94,21 @@ TEST_IN_BOTH_MODES(registration_on_a_nested_worker_reaches_it)
 	check_registration_below(3, threads_of(mode) & 1);
 }
 
+/* A tree that is gone has left no names to one whose Workers lie where its own did. */
+TEST_IN_BOTH_MODES(names_on_nested_workers_end_with_their_tree)
+{
+	for (int initialised = 0; initialised < 2; initialised++) {
+		chain_create(3, 1, threads_of(mode), NULL);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[2], "add", sub_add, NULL, &wanted), 0);
+		if (initialised)
+			CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+		dw_worker_destroy(chain.worker[0]);
+		chain_create(1, 1, 0, NULL);
+		CHECK_EQ(dw_callable_unregister(chain.worker[0], wanted), -ESTALE);
+		dw_worker_destroy(chain.worker[0]);
+	}
+}
+
 /* --------------------------------------------------------- another tree forks */
 
 static _Atomic int stop;

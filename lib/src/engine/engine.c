@@ -21,12 +21,12 @@ enum source { SOURCE_BELL, SOURCE_TIMER, SOURCE_KICK, SOURCE_EXTRA };
 
 /* ------------------------------------------------------------------ process */
 
-static uint32_t serial = 1;
+static _Atomic uint32_t serial = 1;
 static pthread_once_t serial_once = PTHREAD_ONCE_INIT;
 
 static void count_fork(void)
 {
-	serial++;
+	atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed);
 }
 
 static void watch_forks(void)
@@ -37,7 +37,7 @@ static void watch_forks(void)
 /* Differs between this process and what was forked from it. */
 uint32_t process_serial(void)
 {
-	return serial;
+	return atomic_load_explicit(&serial, memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------- create */

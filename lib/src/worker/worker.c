@@ -116,6 +116,8 @@ static void free_worker(struct dw_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		free_worker(worker->nested[i]);
+	/* What was registered on one that lived in a process of its own is in our table as well. */
+	registrations_release(worker);
 	for (uint32_t i = 0; worker->chips && i < worker->options.chip_count; i++) {
 		free((char *)worker->chips[i].driver);
 		free((char *)worker->chips[i].options);
