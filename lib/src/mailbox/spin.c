@@ -92,7 +92,7 @@ void spin_won(struct spin *spin, enum spin_case which, uint32_t ns)
 {
 	struct spin_history *history = &spin->history[which];
 
-	spin->won++;
+	__atomic_store_n(&spin->won, spin->won + 1, __ATOMIC_RELAXED);
 	history->average_ns = (history->average_ns * 7 + ns) / 8;
 	if (which == SPIN_WAKING) {
 		/* The peer may be awake from now on, and then it is the other case that counts. */
@@ -126,7 +126,7 @@ void spin_lost(struct spin *spin, enum spin_case which)
 {
 	struct spin_history *history = &spin->history[which];
 
-	spin->lost++;
+	__atomic_store_n(&spin->lost, spin->lost + 1, __ATOMIC_RELAXED);
 	if (which == SPIN_WAKING) {
 		history->streak = 0;
 		back_off(history, WAKING_BACKOFF_LIMIT);

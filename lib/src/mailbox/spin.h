@@ -31,7 +31,7 @@ struct spin_history {
 
 struct spin {
 	struct spin_history history[2];
-	uint64_t won;
+	uint64_t won;		/* counters; other threads read them */
 	uint64_t lost;
 	uint32_t waits;		/* until the CPUs are counted again */
 	uint32_t cpus;		/* that this thread may use */

@@ -288,6 +288,6 @@ void hub_counters(const struct hub *hub, struct hub_counters *counters)
 	counters->wakes = atomic_load_explicit(&hub->wakes, memory_order_relaxed);
 	counters->woken = atomic_load_explicit(&hub->woken, memory_order_relaxed);
 	counters->sleeps = atomic_load_explicit(&hub->sleeps, memory_order_relaxed);
-	counters->spins_won = hub->spin.won;
-	counters->spins_lost = hub->spin.lost;
+	counters->spins_won = __atomic_load_n(&hub->spin.won, __ATOMIC_RELAXED);
+	counters->spins_lost = __atomic_load_n(&hub->spin.lost, __ATOMIC_RELAXED);
 }
