@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/wait.h>
 #include "runtime.h"
 
 #define MS 1000000ULL
@@ -315,6 +316,24 @@ static inline const char *beside(const char *name)
 	exe[n > 0 ? n : 0] = '\0';
 	snprintf(path, sizeof(path), "%.2000s/%s", dirname(exe), name);
 	return path;
+}
+
+/* Runs `body` in a child, so that its limits end with it. Its status is the number of its failures. */
+static inline void apart(void (*body)(void))
+{
+	int status = -1;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		unit_failures = 0;
+		body();
+		fflush(stdout);
+		_exit(unit_failures);
+	}
+	waitpid(pid, &status, 0);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 static inline unsigned count_fds(void)

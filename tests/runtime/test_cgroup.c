@@ -74,30 +74,17 @@ static void remove_group(void)
 	CHECK(access(group, F_OK) < 0);
 }
 
-/* Runs `body` in a process that is in the group. */
-static void inside(void (*body)(void))
+/* For apart(): this process is in the group from now on. */
+static void enter_group(void)
 {
-	int status = -1;
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		unit_failures = 0;
-		CHECK(write_file("cgroup.procs", "0"));
-		body();
-		fflush(stdout);
-		_exit(unit_failures);
-	}
-	waitpid(pid, &status, 0);
-	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	remove_group();
+	CHECK(write_file("cgroup.procs", "0"));
 }
 
 /* ---------------------------------------------------------------- processes */
 
 static void no_processes(void)
 {
+	enter_group();
 	/* This process, spawners and children: 1 + 1 + 4 and 1 + 3 more in the nested Worker. */
 	chain_create(2, 3, 0, NULL);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), -EAGAIN);
@@ -118,7 +105,8 @@ TEST(limit_of_processes_is_the_error_of_init)
 	if (!make_group("pids", "pids.max", "pids.max"))
 		SKIP("no control group for pids can be made here");
 	CHECK(write_file("pids.max", "8"));
-	inside(no_processes);
+	apart(no_processes);
+	remove_group();
 }
 
 /* ------------------------------------------------------------------- memory */
@@ -151,6 +139,7 @@ static void no_memory(void)
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 	dw_callable eat;
 
+	enter_group();
 	options.restart = DW_RESTART_ON_DEATH;
 	options.restart_limit = 100;
 	chain_create(1, 2, 0, &options);
@@ -177,5 +166,6 @@ TEST(memory_limit_kills_the_child_that_eats_and_nothing_else)
 		write_file("memory.swap.max", "0");
 	else
 		write_file("memory.memsw.limit_in_bytes", LIMIT_TEXT);
-	inside(no_memory);
+	apart(no_memory);
+	remove_group();
 }

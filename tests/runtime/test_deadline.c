@@ -89,18 +89,20 @@ TEST(deadline_of_a_thread_is_told_to_its_callable)
 	chain_destroy();
 }
 
-TEST(stopped_child_is_found_by_the_deadline)
+/* A task hangs at the bottom of three levels, and one process above it, or its spawner, is stopped. */
+static void hang_below_stopped(bool spawner)
 {
-	for (unsigned stopped = 0; stopped < 3; stopped++) {
+	for (unsigned depth = 0; depth < 3; depth++) {
 		struct order order = { .depth = 2, .how = BREAK_HANG, .options = within(200 * MS),
 				       .options_on_the_way = true };
 		struct dw_run *run;
-		pid_t bottom;
+		pid_t bottom, stopped;
 
 		chain_init(3, 1, 0, NULL);
 		run = chain_start(&order, 0);
 		bottom = heard();
-		kill(stopped ? pid_of(chain_path(stopped)) : bottom, SIGSTOP);
+		stopped = depth ? pid_of(chain_path(depth)) : bottom;
+		kill(spawner ? parent_of(stopped) : stopped, SIGSTOP);
 		CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);
 		CHECK(is_over(bottom));
 		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
@@ -108,24 +110,15 @@ TEST(stopped_child_is_found_by_the_deadline)
 	}
 }
 
+TEST(stopped_child_is_found_by_the_deadline)
+{
+	hang_below_stopped(false);
+}
+
 /* Who would report the death is continued for it. */
 TEST(stopped_spawner_does_not_hold_up_a_deadline)
 {
-	for (unsigned depth = 0; depth < 3; depth++) {
-		struct order order = { .depth = 2, .how = BREAK_HANG, .options = within(200 * MS),
-				       .options_on_the_way = true };
-		struct dw_run *run;
-		pid_t bottom;
-
-		chain_init(3, 1, 0, NULL);
-		run = chain_start(&order, 0);
-		bottom = heard();
-		kill(parent_of(depth ? pid_of(chain_path(depth)) : bottom), SIGSTOP);
-		CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);
-		CHECK(is_over(bottom));
-		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
-		chain_destroy();
-	}
+	hang_below_stopped(true);
 }
 
 static void *continue_later(void *argument)

@@ -7,24 +7,6 @@
 #include <sys/resource.h>
 #include "failure.h"
 
-/* Runs `body` in a child, so that its limits end with it. Its status is the number of its failures. */
-static void apart(void (*body)(void))
-{
-	int status = -1;
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		unit_failures = 0;
-		body();
-		fflush(stdout);
-		_exit(unit_failures);
-	}
-	waitpid(pid, &status, 0);
-	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 static void limit(int resource, rlim_t value)
 {
 	struct rlimit rlimit = { value, value };
