@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /* Where tasks go: take-back, push-ahead, kinds, groups, placement, workers that misbehave. */
+#include <sched.h>
+#include <sys/resource.h>
 #include "unit.h"
 #include "engine_rig.h"
 #include "mailbox/provider.h"
@@ -213,6 +215,59 @@ TEST(equal_tasks_spread_over_all_workers)
 	}
 	CHECK_EQ(count, 8);
 	done_with(rig, &job);
+}
+
+/* -------------------------------------------------------------- who is woken */
+
+#define TRIPS 400
+
+/* Voluntary context switches of all threads but the calling one. */
+static int64_t switches_of_others(void)
+{
+	struct rusage all, own;
+
+	getrusage(RUSAGE_SELF, &all);
+	getrusage(RUSAGE_THREAD, &own);
+	return all.ru_nvcsw - own.ru_nvcsw;
+}
+
+/* The child has long been asleep whenever the next task comes. */
+static int trips(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+		 void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	for (uint64_t i = 0; i < TRIPS; i++) {
+		rig_sleep(200000);
+		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
+		dw_orch_wait(orch);
+	}
+	return 0;
+}
+
+TEST(task_that_is_over_before_its_submitter_goes_on_wakes_nobody_else)
+{
+	struct job job = { 0 };
+	cpu_set_t before, one;
+	struct rig *rig;
+	int64_t switches;
+
+	/* On one CPU the child that is woken runs at once. */
+	sched_getaffinity(0, sizeof(before), &before);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	rig = open_with((struct rig_options){ .subs = 1 }, &job);
+	REQUIRE(rig);
+	switches = switches_of_others();
+	CHECK_EQ(rig_run(rig, trips, &job), 0);
+	/* Some, where others take the CPU away in the wrong moment. */
+	CHECK(switches_of_others() - switches < TRIPS / 5);
+	printf("# %lld of %d trips woke another thread\n", (long long)(switches_of_others() - switches), TRIPS);
+	done_with(rig, &job);
+	sched_setaffinity(0, sizeof(before), &before);
 }
 
 /* ------------------------------------------------------------- push-ahead */

@@ -167,6 +167,23 @@ static void *background_main(void *unused)
 	return NULL;
 }
 
+/* Drives meanwhile or not, as the engine does. */
+static void wake_locked(void)
+{
+	bool drive = random_below(2);
+
+	if (drive)
+		hub_drive_begin(hub);
+	pthread_mutex_unlock(&lock);
+	hub_wake(hub);
+	dawdle();
+	pthread_mutex_lock(&lock);
+	if (drive) {
+		hub_drive_end(hub);
+		harvest_locked();
+	}
+}
+
 /* Posts `n` frames to child i; the one before the last is a gate of the given round, if n > 1. */
 static uint32_t post_locked(uint32_t i, uint32_t n, uint32_t round)
 {
@@ -186,7 +203,7 @@ static uint32_t post_locked(uint32_t i, uint32_t n, uint32_t round)
 	if (hub_publish(hub, i))
 		hub_mark_wake(hub, i);
 	if (random_below(2))
-		hub_wake(hub);
+		wake_locked();
 	return number;
 }
 

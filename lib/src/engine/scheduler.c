@@ -442,15 +442,9 @@ static void look_for_changes(struct engine *engine)
 			engine->ops->changed(engine->ops_context, i, &change);
 }
 
-void engine_work(struct engine *engine)
+static void harvest_and_dispatch(struct engine *engine)
 {
-	if (!engine->hub) {
-		finish_all(engine);
-		waiters_settle(engine);
-		return;
-	}
 	engine->since_harvest = 0;
-	look_for_changes(engine);
 	for (uint32_t i = 0; (i = hub_next_ready(engine->hub, i)) < engine->worker_count; i++)
 		peer_harvest(engine, &engine->peers[i], UINT32_MAX);
 	do {
@@ -464,6 +458,17 @@ void engine_work(struct engine *engine)
 	} while (engine->any_news || engine->finished || engine->queued);
 	peers_publish(engine);
 	waiters_settle(engine);
+}
+
+void engine_work(struct engine *engine)
+{
+	if (!engine->hub) {
+		finish_all(engine);
+		waiters_settle(engine);
+		return;
+	}
+	look_for_changes(engine);
+	harvest_and_dispatch(engine);
 }
 
 void engine_work_some(struct engine *engine)
@@ -494,10 +499,32 @@ void engine_work_some(struct engine *engine)
 		hub_came_by(engine->hub);
 }
 
+/*
+ * A peer that is woken on this CPU may run before its waker goes on, and be done with all that it had. The waker
+ * counts as driving meanwhile, so that nobody wakes the background thread for what is harvested here.
+ */
+static void wake_and_drive(struct engine *engine)
+{
+	hub_drive_begin(engine->hub);
+	engine->wake = false;
+	lock_give(&engine->lock);
+	hub_wake(engine->hub);
+	lock_take(&engine->lock);
+	/* Else another thread drives by now. */
+	if (!engine->foreground) {
+		hub_drive_end(engine->hub);
+		if (hub_next_ready(engine->hub, 0) < engine->worker_count)
+			harvest_and_dispatch(engine);
+	}
+}
+
 void engine_unlock_and_wake(struct engine *engine)
 {
-	bool wake = engine->wake;
+	bool wake;
 
+	if (UNLIKELY(engine->wake && !engine->foreground))
+		wake_and_drive(engine);
+	wake = engine->wake;
 	engine->wake = false;
 	lock_give(&engine->lock);
 	if (wake)
