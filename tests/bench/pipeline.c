@@ -4,6 +4,7 @@
  * the submit call, growth. pipeline MODE [--children N] [--tasks N] [--busy N] [--cpus N].
  * --busy: so many other processes that never stop, one per CPU in turn; --cpus 1: all on one CPU.
  */
+#include <stdatomic.h>
 #include <distworker/distworker.h>
 #include "bench.h"
 
@@ -12,7 +13,7 @@
 
 struct bench {
 	struct dw_worker *root;
-	dw_callable nothing;
+	dw_callable nothing, hold;
 	unsigned char *blocks;		/* [BLOCKS][BLOCK_BYTES] */
 	uint64_t tasks;
 	uint32_t children;
@@ -141,6 +142,42 @@ static int submits(struct dw_orch *orch, const struct dw_args *in, const struct 
 	return 0;
 }
 
+/* Ends when the word that it is given says so. */
+static int sub_hold(const struct dw_args *args, void *context)
+{
+	const _Atomic uint32_t *release = (const _Atomic uint32_t *)dw_args_scalar(args, 0);
+
+	(void)context;
+	while (!atomic_load(release))
+		;
+	return 0;
+}
+
+/* As far ahead as a submitter may get (8,192 tasks): what that takes is no growth. */
+#define AHEAD 8000
+
+static int far_ahead(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		     void *context)
+{
+	struct bench *bench = context;
+	_Atomic uint32_t *release = (_Atomic uint32_t *)bench->blocks;
+	struct dw_args *args = new_args();
+
+	(void)in, (void)config;
+	atomic_store(release, 0);
+	if (dw_args_add_scalar(args, (uint64_t)(uintptr_t)release))
+		fail("dw_args_add_scalar");
+	submit(orch, bench->hold, args, NULL);
+	for (uint32_t i = 0; i < AHEAD; i++) {
+		dw_args_reset(args);
+		add(args, bench->blocks + (1 + i % (BLOCKS - 1)) * BLOCK_BYTES, BLOCK_BYTES, DW_INOUT);
+		submit(orch, bench->nothing, args, NULL);
+	}
+	atomic_store(release, 1);
+	dw_args_destroy(args);
+	return 0;
+}
+
 /* Tasks that each rewrite one of many ranges: the tensor map grows and shrinks with them. */
 static int rewrites(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
 		    void *context)
@@ -164,6 +201,7 @@ static void open_tree(struct bench *bench)
 {
 	bench->root = new_worker(DW_LEVEL_NODE, bench->children);
 	if (dw_callable_register_sub(bench->root, "nothing", sub_nothing, NULL, &bench->nothing) ||
+	    dw_callable_register_sub(bench->root, "hold", sub_hold, NULL, &bench->hold) ||
 	    dw_buffer_create(bench->root, BLOCKS * BLOCK_BYTES, (void **)&bench->blocks) ||
 	    dw_worker_init(bench->root))
 		fail("dw_worker_init");
@@ -245,6 +283,7 @@ static void measure_growth(struct bench *bench)
 {
 	uint64_t tasks = bench->tasks, cpu;
 
+	run(bench, far_ahead);
 	bench->tasks = 100000;
 	run(bench, rewrites);
 	bench->tasks = tasks;
@@ -261,7 +300,7 @@ static void measure_runs(struct bench *bench)
 	uint64_t runs = bench->tasks, start, before;
 
 	bench->tasks = 1;
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < 10000; i++)
 		run(bench, burst);
 	before = status_field("/proc/self/status", "VmRSS");
 	start = now_ns();

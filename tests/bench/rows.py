@@ -125,7 +125,6 @@ ROWS = [
            {"10^5": "grow5.us_per_task"}, text="≤ 1.1 x 10^5 tasks"),
     plain("growth, 10^7 tasks, submitter's CPU", "grow7.submitter_cpu_us", "µs/task",
           {"10^5": "grow5.submitter_cpu_us"}, over("grow7.submitter_cpu_us", "grow5.submitter_cpu_us")),
-    # Below 10^6 the submitter may never have been as far ahead as it is allowed to be.
     Row("growth, memory after 10^7", "grow7.rss_mib", "MiB", "flat", {"10^6": "grow6.rss_mib"},
         over("grow7.rss_mib", "grow6.rss_mib"), lambda _, r: r <= 1.05, ["grow6.rss_mib"]),
     Row("growth, memory over 10^4 runs", "runs.grown_kib", "KiB", "flat", {}, None,
