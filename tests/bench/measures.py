@@ -119,7 +119,7 @@ MEASURES = {
     "digits4": digits(4),
     # Death. One run has many; the last two groups are slow.
     **death({"plain": "--deaths 20"}),
-    **death({"8": "--deaths 8 --siblings 8", "16": "--deaths 8 --siblings 16"}, repeats=5),
+    **death({"8": "--deaths 40 --siblings 8", "16": "--deaths 40 --siblings 16"}, repeats=5),
     **death({"shared": "--deaths 4 --mib 1024 --shared 1", "own": "--deaths 4 --mib 1024"}, repeats=3),
 }
 
