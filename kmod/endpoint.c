@@ -70,7 +70,7 @@ static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 	arg.index = dw_mailbox_index(mailbox);
 	arg.mailbox_bytes = hub->mailbox_bytes;
 	arg.owner_pid = pid_vnr(hub->pid);
-	process = dw_process_get();
+	process = dw_process_watch(hub, mailbox);
 	if (IS_ERR(process))
 		return PTR_ERR(process);
 	/* The answer first, since it cannot fail after the attachment. */
@@ -89,10 +89,7 @@ static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 		goto err_process;
 	}
 	mailbox->task = get_task_struct(current);
-	spin_lock(&process->lock);
-	list_add_tail(&mailbox->attached, &process->mailboxes);
-	spin_unlock(&process->lock);
-	WRITE_ONCE(mailbox->process, process);
+	mailbox->process = process;
 	WRITE_ONCE(mailbox->tgid, mailbox->pid);
 	WRITE_ONCE(mailbox->mm, current->mm);
 	WRITE_ONCE(mailbox->state, DISTWORKER_MAILBOX_ATTACHED);
@@ -105,7 +102,7 @@ static int endpoint_attach(struct dw_mailbox *mailbox, void __user *uarg)
 	return 0;
 
 err_process:
-	dw_process_put(process);
+	dw_process_unwatch(process);
 	return ret;
 }
 

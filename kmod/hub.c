@@ -38,23 +38,14 @@ static void hub_free(struct kref *kref)
 	for (i = 0; i < hub->mailboxes; i++) {
 		struct dw_mailbox *mailbox = &hub->mailbox[i];
 
+		dw_process_unwatch(mailbox->process);
 		/* Still attached: the peer has closed everything and lives on. */
-		if (mailbox->process) {
-			spin_lock(&mailbox->process->lock);
-			list_del_init(&mailbox->attached);
-			spin_unlock(&mailbox->process->lock);
-			dw_process_put(mailbox->process);
+		if (mailbox->task)
 			put_task_struct(mailbox->task);
-		}
 		dw_side_forget_task(&mailbox->side);
 		put_pid(mailbox->pid);
 	}
-	if (hub->process) {
-		spin_lock(&hub->process->lock);
-		list_del_init(&hub->owned);
-		spin_unlock(&hub->process->lock);
-		dw_process_put(hub->process);
-	}
+	dw_process_unwatch(hub->process);
 	dw_side_forget_task(&hub->side);
 	put_pid(hub->pid);
 	vfree(hub->memory);
@@ -85,7 +76,6 @@ static struct dw_hub *hub_alloc(u32 mailboxes, u32 mailbox_bytes)
 	kref_init(&hub->kref);
 	mutex_init(&hub->mutex);
 	spin_lock_init(&hub->lock);
-	INIT_LIST_HEAD(&hub->owned);
 	INIT_LIST_HEAD(&hub->all);
 	hub->id = atomic_inc_return(&hub_last_id);
 	hub->mailbox_bytes = mailbox_bytes;
@@ -114,7 +104,6 @@ static struct dw_hub *hub_alloc(u32 mailboxes, u32 mailbox_bytes)
 		mailbox->hub = hub;
 		mailbox->shared = hub->memory + hub->mailbox_offset + i * (size_t)mailbox_bytes;
 		mailbox->generation = 1;
-		INIT_LIST_HEAD(&mailbox->attached);
 		dw_side_init(&mailbox->side, &mailbox->shared->asleep);
 	}
 	hub->mailboxes = mailboxes;
@@ -159,15 +148,12 @@ static int hub_setup(struct file *file, void __user *uarg)
 	hub = hub_alloc(arg.mailboxes, PAGE_ALIGN(arg.mailbox_bytes));
 	if (IS_ERR(hub))
 		return PTR_ERR(hub);
-	process = dw_process_get();
+	process = dw_process_watch(hub, NULL);
 	if (IS_ERR(process)) {
 		dw_hub_put(hub);
 		return PTR_ERR(process);
 	}
 	hub->process = process;
-	spin_lock(&process->lock);
-	list_add_tail(&hub->owned, &process->hubs);
-	spin_unlock(&process->lock);
 	dw_debugfs_add(hub);
 
 	arg.mailbox_bytes = hub->mailbox_bytes;
@@ -301,6 +287,7 @@ static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 {
 	struct distworker_mailbox_bind arg;
 	struct dw_mailbox *mailbox = mailbox_arg_in(hub, &arg, sizeof(arg), uarg);
+	struct dw_process *process = NULL;
 	struct pid *pid = NULL;
 	int ret = 0;
 
@@ -316,8 +303,8 @@ static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 	} else {
 		u32 index = dw_mailbox_index(mailbox);
 
-		pid = mailbox->pid;
-		mailbox->pid = NULL;
+		swap(mailbox->pid, pid);
+		swap(mailbox->process, process);
 		mailbox->mapped = 0;
 		mailbox->left = false;
 		mailbox->cause = DISTWORKER_DEATH_NONE;
@@ -336,6 +323,7 @@ static int mailbox_rearm(struct dw_hub *hub, void __user *uarg)
 		dw_side_reset(&mailbox->side);
 	}
 	mutex_unlock(&hub->mutex);
+	dw_process_unwatch(process);
 	put_pid(pid);
 	return ret ?: dw_copy_out(uarg, &arg, sizeof(arg));
 }

@@ -10,11 +10,10 @@
  *   struct dw_mailbox	an element of the hub's array; lives as long as the hub.
  *   struct dw_side	who sleeps at one end: a hub has one (its owner's), each
  *			mailbox has one (its peer's).
- *   struct dw_process	one address space that owns hubs or is attached to
- *			mailboxes. It is found and counted by the mmu notifier
- *			core: each hub holds a reference on its owner's until it
- *			is freed, each ATTACHED mailbox one on its peer's. The
- *			lists in it hold no reference on what is in them.
+ *   struct dw_process	the watch over one address space: of a hub's owner, until
+ *			the hub is freed; of a mailbox's peer, from its attachment
+ *			until the mailbox is re-armed or the hub is freed. It holds
+ *			no reference: who frees a hub ends its watches first.
  *
  * States of a mailbox
  *
@@ -33,11 +32,11 @@
  *   1. mm->mmap_lock	the core holds it around ->mmap, ->fault, vm_ops
  *   2. hub->mutex	binds and re-arms exclude each other
  *   3. hub->lock	state, binding, generation and mappings of the mailboxes
- *   4. process->lock	the lists of what ends with an address space
- *   5. side->waiters.lock	who sleeps, the noted task, the "asleep" word
+ *   4. side->waiters.lock	who sleeps, the noted task, the "asleep" word
  *
  *   dw_list_lock (all hubs) and dw_user_lock (the limits) are taken alone, but
- *   for hub->lock inside of dw_list_lock. Nothing here runs in interrupts.
+ *   for hub->lock inside of dw_list_lock. Nothing here runs in interrupts. A watch is
+ *   begun and ended without any lock; the end of an address space takes 3. and 4.
  *   Waits and wake-ups take side->waiters.lock only; what they read of a mailbox's
  *   state they read once, unlocked, and every change of it is followed by a
  *   wake-up of those who may have read the old one.
@@ -50,7 +49,6 @@
 #include <linux/atomic.h>
 #include <linux/kref.h>
 #include <linux/list.h>
-#include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/pid.h>
 #include <linux/sched.h>
@@ -64,6 +62,7 @@
 #define DW_MAX_MAILBOXES	1024
 #define DW_MASK_WORDS		(DW_MAX_MAILBOXES / 64)
 
+struct dw_process;
 struct seq_file;
 
 struct dw_side {
@@ -99,13 +98,6 @@ enum dw_place {
 	DW_PEER_RUNS,		/* on another CPU, right now */
 };
 
-struct dw_process {
-	struct mmu_notifier notifier;
-	spinlock_t lock;		/* innermost but for waiters.lock: the lists */
-	struct list_head hubs;		/* lock: dw_hub.owned */
-	struct list_head mailboxes;	/* lock: dw_mailbox.attached */
-};
-
 struct dw_mailbox {
 	struct dw_hub *hub;
 	struct distworker_mailbox *shared;
@@ -121,9 +113,8 @@ struct dw_mailbox {
 	struct pid *pid;		/* counted: the bound process, the dead one */
 	struct mm_struct *mm;		/* the peer's, to be compared, never used */
 	struct pid *tgid;		/* the last peer's, to be compared, never used */
-	struct dw_process *process;	/* counted while ATTACHED */
+	struct dw_process *process;	/* ATTACHED, DEAD: the watch over the peer */
 	struct task_struct *task;	/* counted while ATTACHED, for its exit code */
-	struct list_head attached;	/* process->lock */
 };
 
 struct dw_hub {
@@ -141,8 +132,7 @@ struct dw_hub {
 
 	struct pid *pid;		/* counted: the owner's thread group */
 	struct mm_struct *mm;		/* the owner's, to be compared, never used */
-	struct dw_process *process;	/* counted */
-	struct list_head owned;		/* process->lock */
+	struct dw_process *process;	/* the watch over the owner */
 	struct dw_user *user;		/* counted: whose limits this hub uses up */
 	struct list_head all;		/* dw_list_lock */
 
@@ -209,9 +199,8 @@ long dw_endpoint_wake(struct dw_mailbox *mailbox);
 u32 dw_endpoint_events(struct dw_mailbox *mailbox, u32 seen);
 
 /* process.c: death */
-struct dw_process *dw_process_get(void);
-void dw_process_put(struct dw_process *process);
-void dw_process_wait_for_all(void);
+struct dw_process *dw_process_watch(struct dw_hub *hub, struct dw_mailbox *mailbox);
+void dw_process_unwatch(struct dw_process *process);
 bool dw_process_left(struct pid *pid, struct mm_struct *mm);
 int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 		   enum distworker_death_cause cause);

@@ -193,7 +193,6 @@ static void __exit distworker_exit(void)
 {
 	misc_deregister(&distworker_device);
 	dw_debugfs_exit();
-	dw_process_wait_for_all();
 }
 
 module_init(distworker_init);

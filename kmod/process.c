@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * distworker: death. An address space ends when its process exits, however it dies,
- * or execs; the mmu notifier's ->release is called before anything of it is taken
- * down and whoever else holds copies of the files. A struct dw_process is the notifier
- * of one address space, shared by all hubs that it owns and all mailboxes that it is
- * attached to.
+ * or execs; an mmu notifier tells, before anything of it is taken down and whoever else
+ * holds copies of the files. It is an interval notifier: with the older kind, every
+ * exit and exec waits for a grace period of SRCU, which takes jiffies.
  *
  * If somebody else holds the address space, it does not end: another process that shares
  * it (vfork, CLONE_VM), or the kernel for one that looks into it (process_vm_readv). Then
  * the files tell, which an exit and an exec close: see dw_process_left().
  *
- * ->release cannot run while a thread of the address space is in one of our ioctls,
- * so attaching and setting up need not fear it; freeing a hub must.
+ * An address space cannot end while one of its threads is in one of our ioctls, so
+ * attaching and setting up need not fear it.
  *
  * Copyright (C) 2026 distworker authors
  */
 
+#include <linux/mmu_notifier.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -24,110 +24,65 @@
 #include "internal.h"
 #include "events.h"
 
-static atomic_t processes = ATOMIC_INIT(0);
-static DECLARE_WAIT_QUEUE_HEAD(processes_gone);
-
-/*
- * Takes the first mailbox off the list, with a reference on its hub. A hub that is
- * being freed cannot be had any more; dw_hub_put() waits for process->lock before
- * the memory goes.
- */
-static struct dw_mailbox *process_pop_mailbox(struct dw_process *process)
-{
-	struct dw_mailbox *mailbox;
-
-	spin_lock(&process->lock);
-	while ((mailbox = list_first_entry_or_null(&process->mailboxes,
-						   struct dw_mailbox, attached))) {
-		list_del_init(&mailbox->attached);
-		if (kref_get_unless_zero(&mailbox->hub->kref))
-			break;
-	}
-	spin_unlock(&process->lock);
-	return mailbox;
-}
-
-static struct dw_hub *process_pop_hub(struct dw_process *process)
-{
+struct dw_process {
+	struct mmu_interval_notifier notifier;
 	struct dw_hub *hub;
+	struct dw_mailbox *mailbox;	/* NULL: it is the hub's owner that is watched */
+};
 
-	spin_lock(&process->lock);
-	while ((hub = list_first_entry_or_null(&process->hubs, struct dw_hub, owned))) {
-		list_del_init(&hub->owned);
-		if (kref_get_unless_zero(&hub->kref))
-			break;
-	}
-	spin_unlock(&process->lock);
-	return hub;
-}
+/* Nothing can be mapped there, so that only what is about all of the address space comes here. */
+#define NOWHERE		(ULONG_MAX - 1)
 
-static void process_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+static bool process_event(struct mmu_interval_notifier *notifier,
+			  const struct mmu_notifier_range *range, unsigned long seq)
 {
 	struct dw_process *process = container_of(notifier, struct dw_process, notifier);
-	struct dw_mailbox *mailbox;
-	struct dw_hub *hub;
 
-	while ((mailbox = process_pop_mailbox(process))) {
-		hub = mailbox->hub;
-		dw_mailbox_end(mailbox, process, DISTWORKER_DEATH_EXIT);
-		dw_hub_put(hub);
-	}
-	while ((hub = process_pop_hub(process))) {
-		dw_hub_orphan(hub);
-		dw_hub_put(hub);
-	}
+	if (range->event != MMU_NOTIFY_RELEASE)
+		return true;
+	if (process->mailbox)
+		dw_mailbox_end(process->mailbox, process, DISTWORKER_DEATH_EXIT);
+	else
+		dw_hub_orphan(process->hub);
+	return true;
 }
 
-static struct mmu_notifier *process_alloc(struct mm_struct *mm)
+static const struct mmu_interval_notifier_ops process_ops = {
+	.invalidate = process_event,
+};
+
+/*
+ * Watches the current process for a hub, as its owner, or for a mailbox, as its peer.
+ * Takes mmap_lock and, the first time in an address space, many more; may sleep long.
+ */
+struct dw_process *dw_process_watch(struct dw_hub *hub, struct dw_mailbox *mailbox)
 {
 	struct dw_process *process = kzalloc(sizeof(*process), GFP_KERNEL_ACCOUNT);
+	int ret;
 
 	if (!process)
 		return ERR_PTR(-ENOMEM);
-	spin_lock_init(&process->lock);
-	INIT_LIST_HEAD(&process->hubs);
-	INIT_LIST_HEAD(&process->mailboxes);
-	atomic_inc(&processes);
-	return &process->notifier;
-}
-
-static void process_free(struct mmu_notifier *notifier)
-{
-	kfree(container_of(notifier, struct dw_process, notifier));
-	if (atomic_dec_and_test(&processes))
-		wake_up(&processes_gone);
-}
-
-static const struct mmu_notifier_ops process_ops = {
-	.release = process_release,
-	.alloc_notifier = process_alloc,
-	.free_notifier = process_free,
-};
-
-/* The current process, counted. Takes mmap_lock and many more; may sleep long. */
-struct dw_process *dw_process_get(void)
-{
-	struct mmu_notifier *notifier = mmu_notifier_get(&process_ops, current->mm);
-
-	if (IS_ERR(notifier))
-		return ERR_CAST(notifier);
-	return container_of(notifier, struct dw_process, notifier);
-}
-
-void dw_process_put(struct dw_process *process)
-{
-	mmu_notifier_put(&process->notifier);
+	process->hub = hub;
+	process->mailbox = mailbox;
+	ret = mmu_interval_notifier_insert(&process->notifier, current->mm, NOWHERE, 1,
+					   &process_ops);
+	if (ret) {
+		kfree(process);
+		return ERR_PTR(ret);
+	}
+	return process;
 }
 
 /*
- * For the module's exit: no file is open, but notifiers that were put last are freed by
- * code of ours, some time later; mmu_notifier_synchronize() does not wait for that. It
- * is called with bottom halves disabled, which the grace period waits for.
+ * What process_event() does has been done after this. If the address space is just being
+ * taken down, this waits for it.
  */
-void dw_process_wait_for_all(void)
+void dw_process_unwatch(struct dw_process *process)
 {
-	wait_event(processes_gone, !atomic_read(&processes));
-	synchronize_rcu();
+	if (!process)
+		return;
+	mmu_interval_notifier_remove(&process->notifier);
+	kfree(process);
 }
 
 /*
@@ -160,8 +115,8 @@ static bool mm_is_shared(struct mm_struct *mm)
 /*
  * ->flush: is the current process the given one, and has it left its address space? By
  * exec it has got another one, past the point of return; at its exit it has none, and no
- * thread is left that will run again. What ->release has not been called for by then is
- * held by somebody else, who may keep it for as long as he likes. Only an exec that has
+ * thread is left that will run again. What has not ended by then is held by somebody
+ * else, who may keep it for as long as he likes. Only an exec that has
  * yet to change the address space will end what nobody shares.
  */
 bool dw_process_left(struct pid *pid, struct mm_struct *mm)
@@ -216,7 +171,8 @@ int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 	spin_lock(&hub->lock);
 	if (!process && mailbox->pid == task_tgid(current))
 		process = mailbox->process;
-	if (!process || mailbox->process != process)
+	if (!process || mailbox->process != process ||
+	    mailbox->state != DISTWORKER_MAILBOX_ATTACHED)
 		ret = -ENOTCONN;
 	else if (cause == DISTWORKER_DEATH_DETACH && mailbox->mapped)
 		ret = -EBUSY;
@@ -230,12 +186,8 @@ int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 		mailbox_read_exit(mailbox);
 	WRITE_ONCE(mailbox->state, DISTWORKER_MAILBOX_DEAD);
 	WRITE_ONCE(mailbox->mm, NULL);
-	WRITE_ONCE(mailbox->process, NULL);
 	task = mailbox->task;
 	mailbox->task = NULL;
-	spin_lock(&process->lock);
-	list_del_init(&mailbox->attached);
-	spin_unlock(&process->lock);
 	dw_hub_note_change(hub, mailbox);
 	trace_distworker_death(hub, mailbox, pid_nr(mailbox->pid), mailbox->cause,
 			       mailbox->status);
@@ -246,6 +198,5 @@ int dw_mailbox_end(struct dw_mailbox *mailbox, struct dw_process *process,
 	/* The owner; and threads of a peer that detached. */
 	dw_side_wake_all(&hub->side);
 	dw_side_wake_all(&mailbox->side);
-	dw_process_put(process);
 	return 0;
 }

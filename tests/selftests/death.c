@@ -8,18 +8,6 @@
 #include <sys/uio.h>
 #include "distworker_test.h"
 
-/* Waits for the report that the mailbox has changed its state; takes what else there is. */
-static int wait_for_state(struct hub *hub, unsigned int index)
-{
-	struct hub_wait wait = { .deadline = soon() };
-	int ret;
-
-	do {
-		ret = dw_hub_wait(hub->fd, &wait);
-	} while (!ret && !(wait.state >> index & 1));
-	return ret;
-}
-
 /* ---------------------------------------------------------------- why it died */
 
 static void peer_ends(struct endpoint *endpoint)
@@ -331,6 +319,7 @@ static void peer_detaches(struct endpoint *endpoint)
 	CHECK_EQ(-ENOTCONN, dw_endpoint_wait(endpoint->fd, 0, 1, soon(), &events));
 	CHECK_EQ(-ENOTCONN, dw_attach(endpoint->fd, NULL));
 	CHECK(mmap(NULL, BOX_BYTES, PROT_READ, MAP_SHARED, endpoint->fd, 0) == MAP_FAILED);
+	CHECK(sync_send(endpoint->sync));
 	sync_receive(endpoint->sync);
 	_exit(3);
 }
@@ -343,8 +332,9 @@ TEST(detach_is_death_by_detach_and_the_process_lives_on)
 
 	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
 	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_detaches, NULL));
-	ASSERT_TRUE(WAIT_UNTIL(dw_mailbox(hub.fd, 0, &query) == 0 &&
-			       query.state == DISTWORKER_MAILBOX_DEAD));
+	ASSERT_TRUE(sync_receive(peer.sync));
+	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
+	EXPECT_EQ(DISTWORKER_MAILBOX_DEAD, query.state);
 	EXPECT_EQ(DISTWORKER_DEATH_DETACH, query.cause);
 	EXPECT_EQ(0, query.status);
 	EXPECT_EQ(0, wait_for_state(&hub, 0));
@@ -353,6 +343,26 @@ TEST(detach_is_death_by_detach_and_the_process_lives_on)
 	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
 	EXPECT_EQ(DISTWORKER_DEATH_DETACH, query.cause);
 	EXPECT_EQ(0, query.status);
+}
+
+TEST(end_of_a_process_that_has_detached_is_not_that_of_the_next_peer)
+{
+	struct distworker_mailbox_query query;
+	struct peer former, peer;
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&former, &hub, 0, peer_detaches, NULL));
+	ASSERT_TRUE(sync_receive(former.sync));
+	ASSERT_EQ(0, dw_rearm(hub.fd, 0, NULL));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_idles, NULL));
+	hub_drain_state(&hub);
+	EXPECT_EQ(3 << 8, peer_join(&former));
+	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
+	EXPECT_EQ(DISTWORKER_MAILBOX_ATTACHED, query.state);
+	EXPECT_EQ(peer.pid, query.pid);
+	EXPECT_EQ(0, peer_join(&peer));
+	EXPECT_EQ(0, wait_for_state(&hub, 0));
 }
 
 struct detach_race {

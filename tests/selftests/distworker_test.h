@@ -693,4 +693,16 @@ static inline void hub_drain_state(struct hub *hub)
 	} while (dw_hub_wait(hub->fd, &wait) == 0 && wait.events & DISTWORKER_EVENT_STATE);
 }
 
+/* Waits for the report that the mailbox has changed its state; takes what else there is. */
+static inline int wait_for_state(struct hub *hub, unsigned int index)
+{
+	struct hub_wait wait = { .deadline = soon() };
+	int ret;
+
+	do {
+		ret = dw_hub_wait(hub->fd, &wait);
+	} while (!ret && !(wait.state >> index & 1));
+	return ret;
+}
+
 #endif /* DISTWORKER_TEST_H */

@@ -426,6 +426,30 @@ TEST(files_can_be_closed_in_any_order)
 	}
 }
 
+static void peer_lets_everything_go(struct endpoint *endpoint)
+{
+	munmap(endpoint->box, endpoint->attach.mailbox_bytes);
+	munmap(endpoint->hub_line, getpagesize());
+	close(endpoint->fd);
+	CHECK(sync_send(endpoint->sync));
+	sync_receive(endpoint->sync);
+}
+
+TEST(hub_can_be_closed_before_peers_that_have_closed_everything_end)
+{
+	struct peer peers[2];
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 2, BOX_BYTES));
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, peer_start(&peers[i], &hub, i, peer_lets_everything_go, NULL));
+		ASSERT_TRUE(sync_receive(peers[i].sync));
+	}
+	hub_close(&hub);
+	EXPECT_EQ(SIGKILL, peer_kill(&peers[0]));
+	EXPECT_EQ(0, peer_join(&peers[1]));
+}
+
 /* ---------------------------------------------------------------- the module */
 
 static int unload(void)

@@ -39,117 +39,136 @@ static void alarm_in(unsigned int usec)
 	CHECK_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
 }
 
+/* What children tell the test. */
+struct tries {
+	unsigned int usec;
+	unsigned int interrupted;
+};
+
+static struct tries *tries_start(void)
+{
+	struct tries *tries = mmap(NULL, sizeof(*tries), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(tries != MAP_FAILED);
+	on_alarm();
+	return tries;
+}
+
+static void measure_set_up(struct tries *tries)
+{
+	struct distworker_hub_setup setup;
+	int fd = device_open();
+	__u64 start = now_ns();
+	unsigned int took;
+
+	CHECK_EQ(0, dw_setup(fd, 2, BOX_BYTES, &setup));
+	took = (now_ns() - start) / 1000;
+	if (took < tries->usec)
+		tries->usec = took;
+}
+
 /*
- * The kernel takes a lock for each mapping when a process becomes an owner or a peer:
- * makes so many that it takes some milliseconds. Returns how many microseconds.
+ * The kernel takes a lock for each mapping when a process becomes an owner or a peer for
+ * the first time: makes so many, for the children to inherit, that it takes them some
+ * milliseconds, and measures it.
  */
-static unsigned int make_many_mappings(void)
+static void make_many_mappings(struct tries *tries)
 {
 	const size_t page = getpagesize();
-	unsigned int usec = 0;
 
-	for (unsigned int count = 500; usec < 4000 && count <= 16000; count *= 2) {
+	for (unsigned int count = 500; tries->usec < 4000 && count <= 16000; count *= 2) {
 		char *memory = mmap(NULL, count * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
 				    -1, 0);
 
 		CHECK(memory != MAP_FAILED);
 		for (unsigned int i = 0; i < count; i += 2)
 			CHECK_EQ(0, mprotect(memory + i * page, page, PROT_NONE));
-		usec = 500000;
-		for (unsigned int i = 0; i < 4; i++) {
-			struct distworker_hub_setup setup;
-			int fd = device_open();
-			__u64 start = now_ns(), took;
-
-			CHECK_EQ(0, dw_setup(fd, 2, BOX_BYTES, &setup));
-			took = (now_ns() - start) / 1000;
-			if (took < usec)
-				usec = took;
-			close(fd);
-		}
+		tries->usec = 500000;
+		for (unsigned int i = 0; i < 4; i++)
+			CHECK_EQ(0, IN_CHILD(measure_set_up(tries)));
 	}
-	return usec;
 }
 
 #define TRIES 200
 
 /* Somewhere in the middle of what takes that long. */
-static unsigned int some_of(unsigned int usec, unsigned int try)
+static void alarm_in_the_middle(const struct tries *tries, unsigned int try)
 {
-	return usec * (try % 16 + 1) / 20 + 1;
+	alarm_in(tries->usec * (try % 16 + 1) / 20 + 1);
+}
+
+static void set_up_under_an_alarm(struct tries *tries, unsigned int try)
+{
+	struct distworker_hub_setup setup;
+	int fd = device_open(), ret;
+
+	CHECK(fd >= 0);
+	alarm_in_the_middle(tries, try);
+	ret = dw_setup(fd, 2, BOX_BYTES, &setup);
+	alarm_in(0);
+	if (!ret)
+		return;
+	tries->interrupted++;
+	CHECK_EQ(-EINTR, ret);
+	CHECK_EQ(BOX_BYTES, setup.mailbox_bytes);
+	CHECK(UNWRITTEN(&setup, state_offset));
+	CHECK_EQ(-EBADFD, dw_create(fd, 0));
+	CHECK_EQ(0, dw_setup(fd, 2, BOX_BYTES, &setup));
 }
 
 TEST(interrupted_set_up_has_written_nothing_and_can_be_repeated)
 {
-	struct distworker_hub_setup setup;
-	unsigned int interrupted = 0, usec;
-	int fd, ret;
+	struct tries *tries = tries_start();
 
-	on_alarm();
-	usec = make_many_mappings();
-	for (unsigned int i = 0; i < TRIES && interrupted < 3; i++) {
-		fd = device_open();
-		ASSERT_LE(0, fd);
-		alarm_in(some_of(usec, i));
-		ret = dw_setup(fd, 2, BOX_BYTES, &setup);
-		alarm_in(0);
-		if (ret) {
-			interrupted++;
-			ASSERT_EQ(-EINTR, ret);
-			ASSERT_EQ(BOX_BYTES, setup.mailbox_bytes);
-			ASSERT_TRUE(UNWRITTEN(&setup, state_offset));
-			ASSERT_EQ(-EBADFD, dw_create(fd, 0));
-			ASSERT_EQ(0, dw_setup(fd, 2, BOX_BYTES, &setup));
-		}
-		close(fd);
-	}
-	EXPECT_EQ(3, interrupted);
+	make_many_mappings(tries);
+	for (unsigned int i = 0; i < TRIES && tries->interrupted < 3; i++)
+		ASSERT_EQ(0, IN_CHILD(set_up_under_an_alarm(tries, i)));
+	EXPECT_EQ(3, tries->interrupted);
 }
 
-static void peer_attaches_under_alarms(struct endpoint *endpoint)
+struct attach_try {
+	struct tries *tries;
+	unsigned int try;
+};
+
+static void peer_attaches_under_an_alarm(struct endpoint *endpoint)
 {
+	struct attach_try *attempt = endpoint->argument;
 	struct distworker_endpoint_attach attach;
-	unsigned int interrupted = 0, usec;
 	int ret;
 
 	CHECK(sync_receive(endpoint->sync));
-	on_alarm();
-	usec = make_many_mappings();
-	for (unsigned int i = 0; i < TRIES && interrupted < 3; i++) {
-		alarm_in(some_of(usec, i));
-		ret = dw_attach(endpoint->fd, &attach);
-		alarm_in(0);
-		if (ret) {
-			interrupted++;
-			CHECK_EQ(-EINTR, ret);
-			CHECK(UNWRITTEN(&attach, index));
-			CHECK_EQ(-ENOTCONN, dw_endpoint_wake(endpoint->fd));
-			CHECK_EQ(0, dw_attach(endpoint->fd, &attach));
-		}
-		CHECK_EQ(0, dw_detach(endpoint->fd));
-		CHECK(sync_send(endpoint->sync));	/* re-arm and bind, please */
-		CHECK(sync_receive(endpoint->sync));
-	}
-	CHECK_EQ(3, interrupted);
+	alarm_in_the_middle(attempt->tries, attempt->try);
+	ret = dw_attach(endpoint->fd, &attach);
+	alarm_in(0);
+	if (!ret)
+		return;
+	attempt->tries->interrupted++;
+	CHECK_EQ(-EINTR, ret);
+	CHECK(UNWRITTEN(&attach, index));
+	CHECK_EQ(-ENOTCONN, dw_endpoint_wake(endpoint->fd));
+	CHECK_EQ(0, dw_attach(endpoint->fd, &attach));
 }
 
 TEST(interrupted_attach_has_written_nothing_and_can_be_repeated)
 {
+	struct attach_try attempt = { .tries = tries_start() };
 	struct peer peer;
 	struct hub hub;
 	int endpoint;
 
+	make_many_mappings(attempt.tries);
 	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
 	endpoint = dw_create(hub.fd, 0);
-	ASSERT_EQ(0, peer_fork(&peer, endpoint, 0, peer_attaches_under_alarms, NULL));
-	ASSERT_EQ(0, dw_bind(hub.fd, 0, peer.pid, NULL));
-	ASSERT_TRUE(sync_send(peer.sync));
-	while (sync_receive(peer.sync)) {
-		ASSERT_EQ(0, dw_rearm(hub.fd, 0, NULL));
+	for (; attempt.try < TRIES && attempt.tries->interrupted < 3; attempt.try++) {
+		ASSERT_EQ(0, peer_fork(&peer, endpoint, 0, peer_attaches_under_an_alarm, &attempt));
 		ASSERT_EQ(0, dw_bind(hub.fd, 0, peer.pid, NULL));
 		ASSERT_TRUE(sync_send(peer.sync));
+		ASSERT_EQ(0, peer_join(&peer));
+		ASSERT_EQ(0, dw_rearm(hub.fd, 0, NULL));
 	}
-	EXPECT_EQ(0, peer_join(&peer));
+	EXPECT_EQ(3, attempt.tries->interrupted);
 }
 
 /* A peer that flips its word and wakes, as fast as it can: no news for who watches another. */
