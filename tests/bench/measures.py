@@ -14,6 +14,8 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
+import guests
+
 
 @dataclass
 class Measure:
@@ -123,70 +125,6 @@ MEASURES = {
     **death({"shared": "--deaths 4 --mib 1024 --shared 1", "own": "--deaths 4 --mib 1024"}, repeats=3),
 }
 
-# ------------------------------------------------------------------ guests
-
-GUEST_SCRIPT = """
-# Medians of programs that print "name value" once per run: as "label.name value".
-repeat() {{ label=$1; shift; for k in $(seq {repeats}); do "$@" | sed "s/^/$label./"; done; }}
-bench={B}/bench
-$bench/guest --repeats {repeats} | awk '{{ print "guest." $1, $2 }}'
-for provider in kernel futex; do
-	export DW_PROVIDER=$provider
-	echo "mailbox.$provider" $($bench/raw -r 1 -p $provider mailbox-1cpu | awk '{{ print $2 * 1000 }}')
-	repeat trip_$provider $bench/pipeline trip --tasks 500
-	repeat burst_$provider $bench/pipeline burst --tasks 20000 --warm 5000
-done
-"""
-
-
-def tree_build(kernel):
-    done = subprocess.run(["tests/vm/kernel", kernel, "build"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["no kernel headers"])[-1])
-    return done.stdout.strip()
-
-
-def build_module(B, kernel="6.1"):
-    """A copy is built, so that other builds of kmod/ are left alone."""
-    copy = os.path.abspath(f"{B}/bench/kmod")
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree("kmod", copy, ignore=shutil.ignore_patterns("*.o", "*.ko", "*.cmd", "*.mod*", "modules.order",
-                                                               "Module.symvers"))
-    done = subprocess.run(["make", "-C", copy, f"KDIR={tree_build(kernel)}"], capture_output=True, text=True,
-                          check=False)
-    if done.returncode:
-        raise RuntimeError("the module does not build: " + done.stderr.strip()[-300:])
-    return f"{copy}/distworker.ko"
-
-
-def guest(B, quick):
-    module = build_module(B)
-    script = os.path.abspath(f"{B}/bench/guest.sh")
-    with open(script, "w") as file:
-        file.write(GUEST_SCRIPT.format(B=B, repeats=2 if quick else 5))
-    adds = [f"{B}/bench/guest", f"{B}/bench/raw", f"{B}/bench/pipeline", f"{B}/libdistworker.so.0", script]
-    command = ["tests/vm/run", "--icount", "--memory", "2048", "--timeout", "600", "--module", module]
-    for path in adds:
-        command += ["--add", path]
-    command += ["--", "env", f"LD_LIBRARY_PATH={os.path.abspath(B)}", "sh", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=False,
-                          env=dict(os.environ, LD_LIBRARY_PATH=os.path.abspath(B)))
-    if done.returncode:
-        raise RuntimeError("the guest failed: " + (done.stdout + done.stderr).strip()[-300:])
-    yield from samples_of(done.stdout)
-
-
-def samples_of(text):
-    """The k-th yield has the k-th sample of every name."""
-    samples = {}
-    for line in text.splitlines():
-        parts = line.split()
-        if len(parts) == 2 and "." in parts[0]:
-            samples.setdefault(parts[0].replace(".", "_"), []).append(float(parts[1]))
-    for k in range(max(map(len, samples.values()), default=0)):
-        yield {name: values[k] for name, values in samples.items() if k < len(values)}
-
-
 # ------------------------------------------------------------------ counting
 
 def strace_calls(B, tasks, folder):
@@ -294,5 +232,6 @@ SPECIAL = {
     "calls": system_calls,
     "instructions_burst": callgrind("burst"),
     "instructions_submit": callgrind("submit"),
-    "guest": guest,
+    "guest": guests.counted,
+    "pair": guests.pair,
 }

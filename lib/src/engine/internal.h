@@ -379,6 +379,7 @@ struct waiter {
 struct engine {
 	struct engine_lock lock;
 	bool wake;			/* peers are marked: hub_wake() after the lock */
+	bool waited;			/* somebody has waited since peers were woken last */
 	bool stopping, closing;
 	uint32_t worker_count, sub_count;
 	uint32_t words;			/* of the bitmaps */

@@ -501,12 +501,13 @@ void engine_work_some(struct engine *engine)
 
 /*
  * A peer that is woken on this CPU may run before its waker goes on, and be done with all that it had. The waker
- * counts as driving meanwhile, so that nobody wakes the background thread for what is harvested here.
+ * counts as driving meanwhile, so that nobody wakes the background thread for what is harvested here. Not for who
+ * submits one task after the other: a peer that has nobody to wake sleeps at once, and would be woken for each of them.
  */
 static void wake_and_drive(struct engine *engine)
 {
 	hub_drive_begin(engine->hub);
-	engine->wake = false;
+	engine->wake = engine->waited = false;
 	lock_give(&engine->lock);
 	hub_wake(engine->hub);
 	lock_take(&engine->lock);
@@ -522,9 +523,11 @@ void engine_unlock_and_wake(struct engine *engine)
 {
 	bool wake;
 
-	if (UNLIKELY(engine->wake && !engine->foreground))
+	if (UNLIKELY(engine->wake && engine->waited && !engine->foreground))
 		wake_and_drive(engine);
 	wake = engine->wake;
+	if (wake)
+		engine->waited = false;
 	engine->wake = false;
 	lock_give(&engine->lock);
 	if (wake)

@@ -102,6 +102,7 @@ int wait_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_
 {
 	int result = 0;
 
+	engine->waited = true;
 	while (!waiter->ready(waiter)) {
 		if (result < 0)
 			return result;
