@@ -71,7 +71,7 @@ struct distworker_hub_line {
 	 * not wake a mere poller. The kernel does not read it.
 	 */
 	__u32 driving;
-	__u32 reserved1[15];
+	__u32 user[15];		/* the owner's, for endpoints to read */
 };
 
 struct distworker_hub_state {
@@ -85,18 +85,18 @@ struct distworker_hub_state {
 struct distworker_mailbox {
 	/* Line 0 is written by the owner of the hub. */
 	__u32 post;		/* frames posted; the peer waits on this word */
-	__u32 notify;		/* the owner wants a wake-up when done passes this */
+	__u32 reserved0;
 	__u32 stop;		/* non-zero: the peer is asked to leave, and never sleeps */
-	__u32 reserved0[13];
+	__u32 user0[13];	/* userN: for owner and peer, the kernel does not look at it */
 	/* Line 1 is written by the peer. */
 	__u32 done;		/* frames completed; the owner waits on this word */
 	__u32 seen;		/* the value of post that the peer has seen, for poll */
-	__u32 reserved1[14];
+	__u32 user1[14];
 	/* Line 2 is written by the kernel. */
 	__u32 asleep;		/* DISTWORKER_ASLEEP_*; non-zero: the peer sleeps, or polls */
 	__u32 reserved2[15];
-	/* Line 3: counters of the library; frames and completions follow. */
-	__u32 reserved3[16];
+	/* Line 3 is written by the owner, seldom; frames and completions follow. */
+	__u32 user3[16];
 };
 
 /* DISTWORKER_QUERY: on any fd of the device; needs no set-up. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * The memory of one mailbox as both sides see it: the uapi's words, those that
- * the library keeps in the reserved parts of the same lines, the ring behind them,
+ * the library keeps in the `user` parts of the same lines, the ring behind them,
  * and the accesses to all of it.
  *
  * Invariant: a line is written by one side only (asleep excepted), and nothing
