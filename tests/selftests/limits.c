@@ -215,11 +215,12 @@ TEST_F(limits, a_refused_set_up_takes_nothing_from_others_of_the_user)
 	ASSERT_TRUE(set_parameter(self, "max_user_bytes", "1048576"));
 	ASSERT_EQ(0, IN_CHILD({
 		struct greedy greedy = { .node = self->node };
+		__u64 end = now_ns() + HUNT_NS / 3;
 		pthread_t thread;
 
 		become_nobody();
 		CHECK_EQ(0, pthread_create(&thread, NULL, thread_asks_for_too_much, &greedy));
-		for (int i = 0; i < 5000; i++) {
+		for (int i = 0; i < 5000 && now_ns() < end; i++) {
 			int fd = hub_on(self->node, 1, BOX_BYTES);
 
 			CHECK(fd >= 0);

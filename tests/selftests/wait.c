@@ -473,7 +473,7 @@ static void peer_counts_under_fire(struct endpoint *endpoint)
 
 	handle(SIGALRM, 0);
 	CHECK_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
-	while (seen < *(__u32 *)endpoint->argument) {
+	while (seen < *(__u32 *)endpoint->argument && !load(endpoint->box->stop)) {
 		ret = dw_endpoint_wait(endpoint->fd, 0, seen, soon(), NULL);
 		if (ret == -EINTR) {
 			interrupted++;
@@ -491,13 +491,14 @@ static void peer_counts_under_fire(struct endpoint *endpoint)
 TEST(no_message_is_lost_to_a_rain_of_signals)
 {
 	__u32 rounds = handovers_at_most(3000);
+	__u64 end = now_ns() + HUNT_NS;
 	struct peer peer;
 	struct hub hub;
 
 	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
 	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_counts_under_fire, &rounds));
 	hub_drain_state(&hub);
-	for (__u32 i = 1; i <= rounds; i++) {
+	for (__u32 i = 1; i <= rounds && now_ns() < end; i++) {
 		struct hub_wait wait = { .watch = 1, .deadline = soon() };
 
 		ASSERT_LE(0, hub_post(&hub, 0));
@@ -505,6 +506,8 @@ TEST(no_message_is_lost_to_a_rain_of_signals)
 		ASSERT_EQ(i, load(hub_mailbox(&hub, 0)->done));
 		hub.state->seen[0] = i;
 	}
+	store(hub_mailbox(&hub, 0)->stop, 1);
+	dw_wake(hub.fd, 0, 1);
 	EXPECT_EQ(0, peer_join(&peer));
 }
 
