@@ -430,17 +430,15 @@ int dw_memory_map(struct vm_area_struct *vma, void *memory, size_t bytes, unsign
 {
 	unsigned long pages = bytes >> PAGE_SHIFT;
 	unsigned long addr, mapped = 0;
-	int ret;
 
 	if (!(vma->vm_flags & VM_SHARED) || pgoff > pages || vma_pages(vma) > pages - pgoff)
 		return -EINVAL;
-	vm_flags_set(vma, VM_DONTCOPY | VM_IO | VM_DONTEXPAND | VM_DONTDUMP);
+	vm_flags_set(vma, VM_DONTCOPY | VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	memory += pgoff << PAGE_SHIFT;
 	for (addr = vma->vm_start; addr < vma->vm_end; addr += PAGE_SIZE, memory += PAGE_SIZE) {
-		ret = remap_pfn_range(vma, addr, vmalloc_to_pfn(memory), PAGE_SIZE,
-				      vma->vm_page_prot);
-		if (ret)
-			return ret;
+		/* Not remap_pfn_range(), which warns if it fails at what is all of a mapping. */
+		if (vmf_insert_pfn(vma, addr, vmalloc_to_pfn(memory)) != VM_FAULT_NOPAGE)
+			return -ENOMEM;
 		if (++mapped % MEMORY_STEP_PAGES)
 			continue;
 		if (fatal_signal_pending(current))

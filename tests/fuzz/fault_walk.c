@@ -19,7 +19,6 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -151,14 +150,6 @@ static int call_map_line(struct state *s)
 		return -errno;
 	}
 	return 0;
-}
-
-/* By a system call that writes there: a page fault of its own that cannot be served would be a signal. */
-static int call_fault_in(struct state *s)
-{
-	if (madvise(s->map, s->map_bytes, MADV_DONTNEED))
-		return -errno;
-	return result(uname(s->map));
 }
 
 static int call_split(struct state *s)
@@ -354,7 +345,7 @@ static int call_load(struct state *s)
 
 /* ---- states, one on top of the other */
 
-enum level { NOTHING, OPENED, SET_UP, CREATED, BOUND, ATTACHED, MAPPED, HUB_MAPPED };
+enum level { NOTHING, OPENED, SET_UP, CREATED, BOUND, ATTACHED, MAPPED };
 
 /* 0 or -errno; without faults, so that an error is a failed test. */
 static int state_build(struct state *s, enum level level)
@@ -369,8 +360,6 @@ static int state_build(struct state *s, enum level level)
 	ret = call_open(s);
 	if (!ret && level >= SET_UP)
 		ret = call_setup(s);
-	if (!ret && level == HUB_MAPPED)
-		return call_map_hub(s);
 	if (!ret && level >= CREATED)
 		ret = call_create(s);
 	if (!ret && level >= BOUND)
@@ -434,7 +423,6 @@ static const struct walk walks[] = {
 	{ "set_up_a_hub", OPENED, call_setup },
 	{ "set_up_a_hub_of_1024_mailboxes", OPENED, call_setup_large },
 	{ "map_a_hub", SET_UP, call_map_hub },
-	{ "fault_in_a_hub", HUB_MAPPED, call_fault_in },
 	{ "create_an_endpoint", SET_UP, call_create },
 	{ "bind", CREATED, call_bind },
 	{ "query_a_mailbox", CREATED, call_mailbox_query },
@@ -443,7 +431,6 @@ static const struct walk walks[] = {
 	{ "attach_of_another_process", CREATED, call_attach_child },
 	{ "map_a_mailbox", ATTACHED, call_map_mailbox },
 	{ "map_the_line_of_the_hub", ATTACHED, call_map_line },
-	{ "fault_in_a_mailbox", MAPPED, call_fault_in },
 	{ "split_a_mapping", MAPPED, call_split },
 	{ "wake_peers", ATTACHED, call_hub_wake },
 	{ "wait_on_the_hub", ATTACHED, call_hub_wait },
