@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Who waits for a task hears of its end, whatever sits behind it in the ring: deadlines,
- * groups, cancelled runs, full heaps, retries. And what an end that is a failure does to what was
+ * groups, cancelled runs, full heaps, retries, unregistering. And what an end that is a failure does to what was
  * pushed ahead behind it.
  */
 #include <sys/syscall.h>
@@ -505,6 +505,101 @@ TEST(nothing_is_pushed_behind_what_a_failed_control_frame_sends_back)
 	CHECK(registered < 0);
 	CHECK_EQ(chain.cells[2], 42);
 	chain_destroy();
+}
+
+/* ------------------------------------------------------------- unregistering */
+
+static dw_callable brief, long_one, nested_waits;
+
+/* Scalars: milliseconds. */
+static int sub_sleep(const struct dw_args *args, void *context)
+{
+	(void)context;
+	pause_ms((unsigned)dw_args_int(args, 0));
+	return 0;
+}
+
+static int submit_sleep(struct dw_orch *orch, dw_callable callable, unsigned ms)
+{
+	struct dw_args *args;
+	int result;
+
+	dw_args_create(&args);
+	dw_args_add_int(args, ms);
+	result = dw_submit(orch, callable, args, NULL, NULL);
+	dw_args_destroy(args);
+	return result;
+}
+
+/* How the orchestration function goes on, while its tasks are under way. */
+enum meanwhile { DRAINS, COMPUTES, FILLS_UP };
+
+ORCH(orch_brief_then_long)
+{
+	enum meanwhile meanwhile = args && dw_args_scalar_count(args) ?
+				   (enum meanwhile)dw_args_int(args, 0) : *(enum meanwhile *)context;
+	int result = 0;
+
+	(void)config;
+	/* A ring gets four of a kind that nobody knows: the brief one enters it when they have left. */
+	for (int i = 0; i < 4 && meanwhile == FILLS_UP && result == 0; i++)
+		result = submit_sleep(orch, long_one, 50);
+	if (result == 0)
+		result = submit_sleep(orch, brief, 100);
+	if (result == 0)
+		result = submit_sleep(orch, long_one, 2000);
+	step = 1;
+	if (result == 0 && meanwhile == COMPUTES)
+		pause_ms(2000);
+	return result;
+}
+
+/* The nested Worker's own ring has the two. */
+ORCH(orch_nested_waits)
+{
+	struct dw_args *own;
+	int result;
+
+	UNUSED_ORCH();
+	dw_args_create(&own);
+	dw_args_add_int(own, *(enum meanwhile *)context);
+	result = dw_submit(orch, nested_waits, own, NULL, NULL);
+	dw_args_destroy(own);
+	return result;
+}
+
+static void check_unregister(unsigned levels, enum dw_mode mode, enum meanwhile meanwhile)
+{
+	struct dw_run *run;
+	uint64_t began;
+
+	step = 0;
+	chain_create(levels, 1, threads_of(mode), NULL);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "brief", sub_sleep, NULL, &brief), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "long", sub_sleep, NULL, &long_one), 0);
+	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "waits", orch_brief_then_long, NULL,
+					   &nested_waits), 0);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+	began = now_ns();
+	run = start(levels > 1 ? orch_nested_waits : orch_brief_then_long, &meanwhile);
+	wait_for_step(1);
+	CHECK_EQ(dw_callable_unregister(chain.worker[0], brief), 0);
+	if (!CHECK(now_ns() - began < SECOND_NS + SECOND_NS / 2))
+		printf("# %u levels, %d: %llu ms\n", levels, meanwhile,
+		       (unsigned long long)((now_ns() - began) / MS));
+	CHECK(now_ns() - began >= 100 * MS);
+	CHECK_EQ(dw_run_wait(run), 0);
+	chain_destroy();
+}
+
+TEST_IN_BOTH_MODES(unregistering_waits_for_the_tasks_and_not_for_what_sits_behind_them)
+{
+	for (enum meanwhile meanwhile = DRAINS; meanwhile <= FILLS_UP; meanwhile++) {
+		check_unregister(1, mode, meanwhile);
+		/* A nested Worker in a process of its own may have tasks of it that nobody here knows of. */
+		if (mode == DW_THREAD)
+			check_unregister(2, mode, meanwhile);
+	}
 }
 
 /* -------------------------------------------------------------------- sizes */

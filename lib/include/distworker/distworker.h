@@ -198,7 +198,10 @@ struct dw_image_options {
 };
 DW_API int dw_callable_register_image(struct dw_worker *worker,
 				      const struct dw_image_options *options, dw_callable *callable);
-/* Waits until no task uses it; later submits get -ESTALE. -ENOENT. */
+/*
+ * Waits until no task uses it; later submits get -ESTALE. What sits behind those tasks is waited for only where it
+ * may use it as well: what a nested Worker's process was given before, and, for an image, a chip. -ENOENT.
+ */
 DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable callable);
 /* The handle of what was registered under a name on this Worker or above it. -ENOENT. */
 DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_callable *callable);

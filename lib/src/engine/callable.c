@@ -94,6 +94,11 @@ static dw_callable handle_of(enum callable_kind kind, uint32_t generation, uint3
 	       (index + 1);
 }
 
+enum callable_kind callable_kind_of(dw_callable handle)
+{
+	return (enum callable_kind)(handle >> KIND_SHIFT);
+}
+
 static struct entry **bucket_of(const char *name)
 {
 	uint32_t hash = 2166136261u;
@@ -156,6 +161,16 @@ int callable_hold(dw_callable handle, struct callable **callable)
 		callable_put(&entry->callable);
 		return refuse(handle);
 	}
+	*callable = &entry->callable;
+	return 0;
+}
+
+int callable_held(dw_callable handle, struct callable **callable)
+{
+	struct entry *entry = entry_of(handle);
+
+	if (!entry || !handle || entry->callable.handle != handle)
+		return refuse(handle);
 	*callable = &entry->callable;
 	return 0;
 }
@@ -268,6 +283,7 @@ static void entry_publish(struct entry *entry, struct callable *copy, dw_callabl
 	callable->path = copy->path;
 	callable->symbol = copy->symbol;
 	memcpy(callable->identity, copy->identity, sizeof(callable->identity));
+	atomic_store_explicit(&callable->retired, false, memory_order_relaxed);
 	callable->driver = copy->driver;
 	callable->entry = copy->entry;
 	callable->data = copy->data;
@@ -297,6 +313,8 @@ static void entry_retire(struct entry *entry)
 	struct entry **bucket = bucket_of(entry->callable.name);
 
 	atomic_store_explicit(&entry->live, 0, memory_order_seq_cst);
+	/* The engine's lock orders it: who has it after engine_want_callable() sees this when it posts. */
+	atomic_store_explicit(&entry->callable.retired, true, memory_order_relaxed);
 	if (entry->after)
 		entry->after->before = entry->before;
 	else

@@ -471,6 +471,20 @@ void engine_worker_gone(struct engine *engine, uint32_t worker)
 	engine_unlock_and_wake(engine);
 }
 
+static bool is_of_callable(const struct slot *slot, const void *callable)
+{
+	return slot->callable == callable;
+}
+
+void engine_want_callable(struct engine *engine, const struct callable *callable)
+{
+	lock_take(&engine->lock);
+	/* What is posted from now on is seen to be of a retired one. */
+	want_completions(engine, is_of_callable, callable);
+	engine_work(engine);
+	engine_unlock_and_wake(engine);
+}
+
 /* ----------------------------------------------------------------- control */
 
 static bool control_answered(const struct waiter *waiter)

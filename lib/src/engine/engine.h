@@ -20,6 +20,7 @@
 #ifndef DW_ENGINE_ENGINE_H
 #define DW_ENGINE_ENGINE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <distworker/distworker.h>
@@ -71,6 +72,7 @@ enum callable_kind {
 struct callable {
 	dw_callable handle;
 	enum callable_kind kind;
+	_Atomic bool retired;		/* somebody may wait for its uses: each of its tasks' ends is news */
 	char *name;			/* function name, "path:symbol", or "driver:entry" */
 	union {
 		dw_orch_fn *orch;
@@ -100,6 +102,8 @@ struct callable {
 int callable_get(dw_callable handle, struct callable **callable);
 /* The same, and counts a use, which callable_put() drops: as a task does from submit to its end. */
 int callable_hold(dw_callable handle, struct callable **callable);
+/* For who runs a task that holds it, in whatever process: also when it was retired meanwhile. */
+int callable_held(dw_callable handle, struct callable **callable);
 void callable_put(struct callable *callable);
 /* Returns when nobody holds a retired callable; deadline (CLOCK_MONOTONIC, 0: none): -ETIMEDOUT. */
 int callable_wait(struct callable *callable, uint64_t deadline_ns);
@@ -111,6 +115,7 @@ int callable_wait(struct callable *callable, uint64_t deadline_ns);
 int callable_add(struct callable *callable, dw_callable *handle);
 /* Nobody gets it any more; who holds it may read it: its place is not reused before its uses are 0. */
 int callable_retire(dw_callable handle);
+enum callable_kind callable_kind_of(dw_callable handle);
 /* The one that was registered first, of any owner or of that one. -ENOENT. */
 int callable_by_name(const char *name, dw_callable *handle);
 int callable_by_owner(const void *owner, const char *name, dw_callable *handle);
@@ -229,6 +234,9 @@ void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, in
 void engine_worker_gone(struct engine *engine, uint32_t worker);
 /* Runs `call` with the engine's lock: for hub calls of the worker layer. */
 void engine_locked(struct engine *engine, void (*call)(void *context), void *context);
+
+/* Somebody waits for the uses of a retired callable: this engine hears of the end of each of its tasks. */
+void engine_want_callable(struct engine *engine, const struct callable *callable);
 
 /*
  * Sends a control frame to one worker, waits for its completion, returns its

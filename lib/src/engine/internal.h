@@ -514,6 +514,10 @@ void any_waiting_add(struct engine *engine, struct peer *peer, int change);
 bool peer_take_back(struct engine *engine, struct peer *peer, uint32_t number);
 /* A task that is in a ring, or all members of a group: its end shall be heard of. */
 void want_completion(struct engine *engine, struct slot *slot);
+/* The same for all that are in rings and are `wanted`. */
+void want_completions(struct engine *engine,
+		      bool (*wanted)(const struct slot *slot, const void *context),
+		      const void *context);
 void peer_kill(struct engine *engine, struct peer *peer, const char *why);
 /* What its death left is over: nobody can write it any more. */
 void peer_release_held(struct engine *engine, struct peer *peer);

@@ -297,26 +297,13 @@ static int heap_timed_out(const struct engine *engine, uint64_t bytes,
 			 tail->scope ? (unsigned long long)tail->scope->alive : 0ULL);
 }
 
-static bool is_within(const struct scope *scope, const struct scope *outer)
+static bool is_within(const struct slot *slot, const void *outer)
 {
+	const struct scope *scope = slot->scope;
+
 	while (scope && scope != outer)
 		scope = scope->outer;
 	return scope;
-}
-
-/* What holds the tail of the ring shall be heard of; what enters a ring from now on is anyway. */
-static void want_scope(struct engine *engine, const struct scope *scope)
-{
-	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct peer *peer = &engine->peers[i];
-
-		for (uint32_t number = peer->head; number != peer->tail; number++) {
-			const struct slot *slot = peer_entry(engine, peer, number)->slot;
-
-			if (slot && is_within(slot->scope, scope))
-				peer_urgent(engine, peer, number);
-		}
-	}
 }
 
 /* -EDEADLK at once, -ENOBUFS when nothing moved for heap_timeout_ns, -ENOSPC, -ECANCELED. */
@@ -336,8 +323,9 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 		heap_tail(engine->heap, orch->scope, &tail);
 		if (tail.scope && tail.scope->open && tail.scope->run == orch->run)
 			return heap_deadlock(bytes, &tail);
+		/* What holds the tail shall be heard of; what enters a ring from now on is anyway. */
 		if (tail.scope)
-			want_scope(engine, tail.scope);
+			want_completions(engine, is_within, tail.scope);
 		engine->heap_waiters++;
 		result = wait_blocked(engine, &waiter, BLOCKED_HEAP,
 				      now_ns() + engine->heap_timeout_ns);

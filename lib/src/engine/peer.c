@@ -237,7 +237,8 @@ bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 		else
 			want_head(engine, peer, number, timeout);
 	}
-	if (UNLIKELY((slot->run->awaited && engine->run_count > 1) || engine->heap_waiters))
+	if (UNLIKELY((slot->run->awaited && engine->run_count > 1) || engine->heap_waiters ||
+		     atomic_load_explicit(&slot->callable->retired, memory_order_relaxed)))
 		peer_urgent(engine, peer, number);
 	if (slot->first && !group)
 		consider_consumers(engine, peer, slot);
@@ -316,6 +317,22 @@ void want_completion(struct engine *engine, struct slot *slot)
 
 		if (member->in_ring)
 			peer_urgent(engine, &engine->peers[member->placed], member->position);
+	}
+}
+
+void want_completions(struct engine *engine,
+		      bool (*wanted)(const struct slot *slot, const void *context),
+		      const void *context)
+{
+	for (uint32_t i = 0; i < engine->worker_count; i++) {
+		struct peer *peer = &engine->peers[i];
+
+		for (uint32_t number = peer->head; number != peer->tail; number++) {
+			const struct slot *slot = peer_entry(engine, peer, number)->slot;
+
+			if (slot && wanted(slot, context))
+				peer_urgent(engine, peer, number);
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ static void run_task(struct child *child, struct endpoint *endpoint, struct fram
 
 	result = frame_args(frame, &args);
 	if (result == 0)
-		result = callable_get(frame->callable, &callable);
+		result = callable_held(frame->callable, &callable);
 	if (result == 0)
 		child_works(child, callable, frame->task, started);
 	if (result == 0)

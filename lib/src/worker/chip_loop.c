@@ -145,7 +145,7 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	if (result == 0)
 		result = check_places(loop, &args);
 	if (result == 0 && !chip_in_flight(loop->chip) &&
-	    callable_get(frame->callable, &callable) == 0)
+	    callable_held(frame->callable, &callable) == 0)
 		child_works(loop->child, callable, frame->task, now);
 	if (result == 0)
 		result = chip_submit(loop->chip, frame->callable, &args, &frame->config, number,

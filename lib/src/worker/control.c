@@ -173,13 +173,47 @@ static bool child_is_ready(struct dw_worker *worker, uint32_t i)
 	return ready;
 }
 
+static bool must_forget(const struct child *child, enum callable_kind kind);
+
+static bool some_must_forget(const struct dw_worker *worker, enum callable_kind kind)
+{
+	for (uint32_t i = 0; i < worker->child_count; i++)
+		if (must_forget(&worker->children[i], kind))
+			return true;
+	return false;
+}
+
+/*
+ * Whether anything there still has a callable that no task of this process uses: a chip its image, a nested
+ * Worker's process its name, for its own tasks. A sub worker runs what it is given; it shall not hold up who
+ * unregisters because of a long task.
+ */
+static bool must_forget(const struct child *child, enum callable_kind kind)
+{
+	if (child->kind == DW_CHILD_SUB)
+		return false;
+	if (child->kind == DW_CHILD_CHIP)
+		return kind == CALLABLE_IMAGE;
+	return child->owner->options.mode == DW_PROCESS || some_must_forget(child->nested, kind);
+}
+
+static bool concerns(const struct child *child, uint64_t code, const void *blob)
+{
+	dw_callable handle;
+
+	if (code != CONTROL_UNREGISTER)
+		return true;
+	memcpy(&handle, blob, sizeof(handle));
+	return must_forget(child, callable_kind_of(handle));
+}
+
 int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob, uint32_t bytes)
 {
 	char text[ERROR_TEXT_BYTES];
 	int result, first = 0;
 
 	for (uint32_t i = 0; i < worker->child_count; i++) {
-		if (!child_is_ready(worker, i))
+		if (!concerns(&worker->children[i], code, blob) || !child_is_ready(worker, i))
 			continue;
 		result = engine_control(worker->engine, i, code, blob, bytes);
 		/* A child that dies meanwhile learns it as a replacement. */

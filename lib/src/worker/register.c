@@ -370,6 +370,16 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 
 /* -------------------------------------------------------------- unregister */
 
+/* In every engine of this process: what was registered on one Worker, others may have tasks of. */
+static void want_tasks(struct dw_worker *worker, const struct callable *callable)
+{
+	if (worker->state != WORKER_UP)
+		return;
+	engine_want_callable(worker->engine, callable);
+	for (uint32_t i = 0; i < worker->nested_count; i++)
+		want_tasks(worker->nested[i], callable);
+}
+
 DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
 {
 	struct callable *callable;
@@ -386,8 +396,10 @@ DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
 				 worker->name);
 	data = callable->context == IMAGE_KEPT ? NULL : callable->data;
 	result = callable_retire(handle);
-	if (result == 0)
-		result = callable_wait(callable, 0);
+	if (result < 0)
+		return result;
+	want_tasks(worker_root(worker), callable);
+	result = callable_wait(callable, 0);
 	told = who_tells(worker);
 	if (result == 0 && told)
 		result = control_broadcast(told, CONTROL_UNREGISTER, &handle, sizeof(handle));

@@ -199,7 +199,7 @@ enum control_code { CONTROL_REGISTER = 1, CONTROL_UNREGISTER = 2 };
 struct chip;
 int control_handle(struct child *child, struct chip *chip, uint64_t code, const void *blob,
 		   uint32_t bytes);
-/* To every child that is READY; the first error, with the child's path. */
+/* To every child that is READY and that it concerns; the first error, with the child's path. */
 int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob, uint32_t bytes);
 /* Tells a replacement what was registered after init; does not wait for it. */
 int control_replay(struct child *child);
