@@ -283,12 +283,11 @@ static void close_hub(void)
 static bool post(uint32_t i, uint64_t ns)
 {
 	uint32_t number;
-	struct frame *frame = hub_acquire(hub, i, &number);
+	struct frame *frame = hub_acquire(hub, i, 0, &number);
 
 	if (!frame)
 		return false;
 	frame->kind = FRAME_TASK;
-	frame->flags = 0;
 	frame->task = ns;
 	frame->args = 0;
 	frame->args_bytes = 0;

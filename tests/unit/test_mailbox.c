@@ -43,12 +43,11 @@ static void close_pair(void)
 static uint32_t post(uint64_t task, uint8_t flags)
 {
 	uint32_t number;
-	struct frame *frame = hub_acquire(hub, 0, &number);
+	struct frame *frame = hub_acquire(hub, 0, flags, &number);
 
 	if (!CHECK(frame != NULL))
 		return 0;
 	frame->kind = FRAME_TASK;
-	frame->flags = flags;
 	frame->fail_epoch = hub_fail_epoch(hub, 0);
 	frame->task = task;
 	memset(frame + 1, (int)task, hub_frame_payload(hub));
@@ -132,12 +131,12 @@ TEST(a_full_ring_takes_no_frame_until_a_completion_is_harvested)
 	REQUIRE(open_pair(4));
 	for (uint32_t i = 0; i < 4; i++)
 		post(i, 0);
-	CHECK(hub_acquire(hub, 0, &number) == NULL);
+	CHECK(hub_acquire(hub, 0, 0, &number) == NULL);
 	CHECK(run_one(0, 0, NULL));
-	CHECK(hub_acquire(hub, 0, &number) == NULL);
+	CHECK(hub_acquire(hub, 0, 0, &number) == NULL);
 	CHECK(harvested(0, COMPLETION_DONE));
 	CHECK_EQ(post(4, 0), 4);
-	CHECK(hub_acquire(hub, 0, &number) == NULL);
+	CHECK(hub_acquire(hub, 0, 0, &number) == NULL);
 	close_pair();
 }
 
@@ -147,10 +146,9 @@ TEST(several_frames_become_visible_with_one_publication)
 
 	REQUIRE(open_pair(8));
 	for (uint32_t i = 0; i < 3; i++) {
-		struct frame *frame = hub_acquire(hub, 0, &number);
+		struct frame *frame = hub_acquire(hub, 0, 0, &number);
 
 		REQUIRE(frame);
-		memset(frame, 0, sizeof(*frame));
 		frame->task = i;
 		memset(frame + 1, (int)i, 64);
 		CHECK(endpoint_next(endpoint, &number) == NULL);
@@ -533,7 +531,7 @@ TEST(nonsense_from_a_peer_is_refused_by_name_and_harms_no_other)
 		CHECK_STR(dw_strerror_last(), "mailbox 0");
 		/* For good. It holds nobody awake, and takes no frames. */
 		CHECK_EQ(hub_harvest(hub, 0, &completion, text), -EPROTO);
-		CHECK(hub_acquire(hub, 0, &number) == NULL);
+		CHECK(hub_acquire(hub, 0, 0, &number) == NULL);
 		CHECK(!hub_news(hub));
 		CHECK_EQ(hub_next_ready(hub, 0), UINT32_MAX);
 		CHECK_EQ(hub_harvest(hub, 1, &other, text), 0);
@@ -546,6 +544,30 @@ TEST(nonsense_from_a_peer_is_refused_by_name_and_harms_no_other)
 		CHECK(run_one(0, 0, NULL));
 		CHECK(harvested(0, COMPLETION_DONE));
 		CHECK_EQ(hub_fail_epoch(hub, 0), 0);
+		close_pair();
+	}
+}
+
+/* It writes over the flags before the frame is published: what counts is what was posted. */
+TEST(a_peer_that_writes_the_flags_of_a_frame_gains_nothing)
+{
+	static const uint8_t posted[] = { FRAME_AHEAD, 0 };
+
+	for (int i = 0; i < 2; i++) {
+		uint32_t number;
+		struct frame *frame;
+
+		REQUIRE(open_pair(8));
+		post(0, 0);
+		frame = hub_acquire(hub, 0, posted[i], &number);
+		REQUIRE(frame);
+		CHECK_EQ(frame->flags, posted[i]);
+		frame->flags = posted[!i];
+		hub_publish(hub, 0);
+		run_frames(2);
+		completion_at(&hub->layout, endpoint->mailbox, 1)->state = COMPLETION_RETURNED;
+		CHECK(harvested(0, COMPLETION_DONE));
+		CHECK_EQ(hub_harvest(hub, 0, &completion, text), posted[i] ? 1 : -EPROTO);
 		close_pair();
 	}
 }
@@ -598,11 +620,10 @@ TEST(a_peer_that_scribbles_is_found_and_nothing_else_happens)
 	/* Until it was found often; the other thread needs its turns. */
 	for (uint32_t i = 0; i < 50000 || found < 100; i++) {
 		uint32_t number;
-		struct frame *frame = hub_acquire(hub, 0, &number);
+		struct frame *frame = hub_acquire(hub, 0, i & 1, &number);
 		int result;
 
 		if (frame) {
-			frame->flags = (uint8_t)(i & 1);
 			hub_publish(hub, 0);
 			hub_take_back(hub, 0, number - i % 8);
 			hub_started(hub, 0, number - i % 8);
@@ -668,8 +689,7 @@ TEST(each_frame_is_run_once_or_taken_back_and_never_both)
 		uint64_t slot_task[16];
 		bool any = false;
 
-		while (posted < RACE_FRAMES && (frame = hub_acquire(hub, 0, &number))) {
-			frame->flags = 0;
+		while (posted < RACE_FRAMES && (frame = hub_acquire(hub, 0, 0, &number))) {
 			frame->task = posted++;
 			last = number;
 			any = true;

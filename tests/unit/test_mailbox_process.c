@@ -117,11 +117,10 @@ static void close_hub(void)
 static void post(uint32_t i, uint64_t task)
 {
 	uint32_t number;
-	struct frame *frame = hub_acquire(hub, i, &number);
+	struct frame *frame = hub_acquire(hub, i, 0, &number);
 
 	if (!CHECK(frame != NULL))
 		return;
-	frame->flags = 0;
 	frame->task = task;
 	if (hub_publish(hub, i))
 		hub_mark_wake(hub, i);
@@ -614,7 +613,7 @@ TEST(a_dead_child_is_replaced_and_nothing_of_it_is_left)
 	CHECK_EQ(hub_fail_epoch(hub, 0), 0);
 	CHECK_EQ(hub_harvest(hub, 0, &completion, NULL), 0);
 	pids[0] = start(0, serve_child);
-	CHECK(hub_acquire(hub, 0, &number) != NULL);
+	CHECK(hub_acquire(hub, 0, 0, &number) != NULL);
 	CHECK_EQ(number, 0);
 	if (hub_publish(hub, 0))
 		hub_mark_wake(hub, 0);

@@ -190,11 +190,10 @@ static uint32_t post_locked(uint32_t i, uint32_t n, uint32_t round)
 	uint32_t number = 0;
 
 	for (uint32_t k = 0; k < n; k++) {
-		struct frame *frame = hub_acquire(hub, i, &number);
+		struct frame *frame = hub_acquire(hub, i, 0, &number);
 
 		if (!CHECK(frame != NULL))
 			abort();
-		frame->flags = 0;
 		frame->task = k == n - 2 ? round : 0;
 		if (random_below(2) && hub_publish(hub, i))
 			hub_mark_wake(hub, i);

@@ -134,9 +134,10 @@ static void consider_consumers(struct engine *engine, struct peer *peer, struct 
 }
 
 /* The ring's own count decides: it starts over with each generation of the worker. */
-static struct frame *acquire(struct engine *engine, struct peer *peer, uint32_t *number)
+static struct frame *acquire(struct engine *engine, struct peer *peer, uint8_t flags,
+			     uint32_t *number)
 {
-	struct frame *frame = hub_acquire(engine->hub, peer->index, number);
+	struct frame *frame = hub_acquire(engine->hub, peer->index, flags, number);
 
 	if (frame && peer->head == peer->tail)
 		peer->head = peer->tail = *number;
@@ -195,7 +196,7 @@ bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 	struct frame *frame;
 	uint32_t number;
 
-	frame = acquire(engine, peer, &number);
+	frame = acquire(engine, peer, slot->waiting ? FRAME_AHEAD : 0, &number);
 	if (UNLIKELY(!frame)) {
 		error_set(-EPROTO, "what it wrote into its mailbox makes no sense");
 		peer_distrust(engine, peer);
@@ -207,7 +208,6 @@ bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 	fill_frame(engine, frame, slot, payload);
 	frame->kind = UNLIKELY(chip_memory_is_control(slot->callable)) ? FRAME_CONTROL :
 		      FRAME_TASK;
-	frame->flags = slot->waiting ? FRAME_AHEAD : 0;
 	frame->reserved = 0;
 	frame->fail_epoch = hub_fail_epoch(engine->hub, peer->index);
 
@@ -255,13 +255,12 @@ void peer_post_controls(struct engine *engine, struct peer *peer)
 	/* Not before it is up: its ring may still be that of the one before it. */
 	while ((control = peer->controls) && !peer->mad && peer->state == PEER_UP &&
 	       peer_outstanding(peer) < engine->depth) {
-		frame = acquire(engine, peer, &number);
+		frame = acquire(engine, peer, 0, &number);
 		if (!frame)
 			return;
 		peer->controls = control->next;
 		entry = peer_entry(engine, peer, number);
 		frame->kind = FRAME_CONTROL;
-		frame->flags = 0;
 		frame->reserved = 0;
 		frame->fail_epoch = hub_fail_epoch(engine->hub, peer->index);
 		frame->task = 0;

@@ -221,7 +221,7 @@ void hub_start_at(struct hub *hub, uint32_t i, uint32_t number)
 	store_release(&mailbox->post, number);
 }
 
-struct frame *hub_acquire(struct hub *hub, uint32_t i, uint32_t *number)
+struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *number)
 {
 	struct ring *ring = &hub->rings[i];
 	struct frame *frame;
@@ -230,6 +230,9 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint32_t *number)
 		return NULL;
 	frame = frame_at(&hub->layout, ring->mailbox, ring->acquired);
 	atomic_store_explicit(&frame->cancel, 0, memory_order_relaxed);
+	frame->flags = flags;
+	/* The peer may write into the frame from the beginning: this is what it is judged by. */
+	ring->slots[ring->acquired & (hub->layout.depth - 1)] = flags & FRAME_AHEAD ? SLOT_AHEAD : 0;
 	*number = ring->acquired++;
 	return frame;
 }
@@ -259,12 +262,8 @@ bool hub_publish(struct hub *hub, uint32_t i)
 	if (number == ring->acquired)
 		return load_relaxed(&mailbox->asleep) != 0;
 	for (; number != ring->acquired; number++) {
-		struct frame *frame = frame_at(&hub->layout, mailbox, number);
-
-		ring->slots[number & (hub->layout.depth - 1)] =
-			frame->flags & FRAME_AHEAD ? SLOT_AHEAD : 0;
-		atomic_store_explicit(&frame->claim, claim_word(number, CLAIM_POSTED),
-				      memory_order_relaxed);
+		atomic_store_explicit(&frame_at(&hub->layout, mailbox, number)->claim,
+				      claim_word(number, CLAIM_POSTED), memory_order_relaxed);
 	}
 	ring->published = number;
 	if (!mask_test(hub->active, i))

@@ -119,12 +119,12 @@ int hub_rearm(struct hub *hub, uint32_t i);
 void hub_peer_gone(struct hub *hub);
 
 /*
- * [owner] The next free frame of ring i, to be filled (all but `claim`), or NULL
- * when the ring is full. *number is its frame number. hub_publish() makes all
+ * [owner] The next free frame of ring i, with these flags (FRAME_*), to be filled (all but `claim`, `flags` and
+ * `cancel`), or NULL when the ring is full. *number is its frame number. hub_publish() makes all
  * frames of ring i that were acquired since visible with one release store, and
  * returns whether the peer is asleep.
  */
-struct frame *hub_acquire(struct hub *hub, uint32_t i, uint32_t *number);
+struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *number);
 bool hub_publish(struct hub *hub, uint32_t i);
 /* [owner] Frames that are posted and whose completion was not harvested. */
 uint32_t hub_outstanding(const struct hub *hub, uint32_t i);
