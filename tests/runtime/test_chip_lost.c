@@ -265,7 +265,8 @@ static void queued_behind(struct scene *scene, enum dw_mode mode)
 	pause_ms(50);
 	CHECK_EQ(dw_worker_start(scene->rig.node, orch_batch, NULL, NULL, &behind, NULL, &runs[1]), 0);
 	CHECK_EQ(dw_run_wait(runs[0]), -ENODEV);
-	check_text("node0/chip0: task 1: ENODEV: ");
+	check_text("node0/chip0: task 1 (");
+	check_text("): ENODEV: ");
 	check_text(scene->driver->text);
 	CHECK_EQ(dw_run_wait(runs[1]), -ENODEV);
 	check_text("node0/chip0: task ");
@@ -360,7 +361,7 @@ static void in_flight(struct scene *scene, enum dw_mode mode)
 	}
 	REQUIRE(rig_init(rig) == 0);
 	CHECK_EQ(run_calls(rig, scene->calls, 2), -ENODEV);
-	check_text("node0/chip0: task 1: ENODEV: the device was lost");
+	check_text("node0/chip0: task 1 (late_chip.so:any): ENODEV: the device was lost");
 	for (int i = 0; i < 2; i++)
 		now[i] = atomic_load(&values[i]);
 	pause_ms(60);

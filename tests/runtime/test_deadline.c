@@ -28,7 +28,7 @@ TEST(hung_sub_ends_at_its_deadline_and_is_named)
 	chain_init(1, 1, 0, NULL);
 	CHECK_EQ(timed_run((struct order){ .how = BREAK_HANG, .options = within(50 * MS) }, 50 * MS,
 			   SECOND_NS), -ETIMEDOUT);
-	check_text("node0/sub0: task 1 \"deep\": ETIMEDOUT: ran longer than its deadline of 50 ms");
+	check_text("node0/sub0: task 1 \"deep\" (break): ETIMEDOUT: ran longer than its deadline of 50 ms");
 	CHECK(!lives(heard()));
 	chain_destroy();
 }
@@ -58,7 +58,7 @@ TEST(deadline_of_a_nested_task_kills_its_whole_subtree)
 	CHECK_EQ(timed_run((struct order){ .depth = 3, .how = BREAK_HANG, .options = within(100 * MS),
 					   .options_on_the_way = true }, 100 * MS, 2 * SECOND_NS),
 		 -ETIMEDOUT);
-	check_text("cluster0/supernode0: task 1 \"deep\": ETIMEDOUT");
+	check_text("cluster0/supernode0: task 1 \"deep\" (down): ETIMEDOUT");
 	bottom = heard();
 	CHECK(bottom > 0 && is_over(bottom));
 	chain_destroy();
@@ -84,7 +84,7 @@ TEST(deadline_of_a_thread_is_told_to_its_callable)
 	chain_init(1, 1, 1, NULL);
 	CHECK_EQ(timed_run((struct order){ .how = BREAK_ASK, .options = within(50 * MS) }, 50 * MS,
 			   SECOND_NS), -ETIMEDOUT);
-	check_text("node0/sub0: task 1 \"deep\": ETIMEDOUT");
+	check_text("node0/sub0: task 1 \"deep\" (break): ETIMEDOUT");
 	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
 	chain_destroy();
 }

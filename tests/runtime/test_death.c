@@ -18,7 +18,7 @@ TEST(dead_sub_fails_its_task_with_path_signal_pid_and_task_on_every_level)
 		chain_init(4, 1, 0, NULL);
 		CHECK_EQ(chain_run((struct order){ .depth = depth, .how = BREAK_SIGNAL,
 						   .detail = signals[depth] }), -EOWNERDEAD);
-		snprintf(wanted, sizeof(wanted), "%s/sub0: task 1 \"deep\": EOWNERDEAD: killed by %s, pid ",
+		snprintf(wanted, sizeof(wanted), "%s/sub0: task 1 \"deep\" (break): EOWNERDEAD: killed by %s, pid ",
 			 chain_path(depth), names[depth]);
 		check_text(wanted);
 		chain_destroy();
@@ -44,7 +44,26 @@ TEST(a_callable_that_exits_is_reported_with_its_status)
 {
 	chain_init(1, 1, 0, NULL);
 	CHECK_EQ(chain_run((struct order){ .how = BREAK_EXIT }), -EOWNERDEAD);
-	check_text("node0/sub0: task 1 \"deep\": EOWNERDEAD: exited with status 3, pid ");
+	check_text("node0/sub0: task 1 \"deep\" (break): EOWNERDEAD: exited with status 3, pid ");
+	chain_destroy();
+}
+
+/* Once, with the place where it happened and why, however long the way up is. */
+TEST_IN_BOTH_MODES(a_death_far_below_is_reported_as_it_was_there)
+{
+	static const char name[] = "seventeen-letters";
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	const char *found;
+
+	options.name = name;
+	/* The lowest one's children are processes in any case. */
+	chain_init(4, 1, threads_of(mode) & 7, &options);
+	CHECK_EQ(chain_run((struct order){ .depth = 3, .how = BREAK_SIGNAL, .detail = SIGBUS }),
+		 -EOWNERDEAD);
+	check_text("/seventeen-letters/sub0: task 1 \"deep\" (break): EOWNERDEAD: killed by SIGBUS, pid ");
+	CHECK_EQ(strncmp(dw_strerror_last(), name, sizeof(name) - 1), 0);
+	found = strstr(dw_strerror_last(), "EOWNERDEAD");
+	CHECK(found && !strstr(found + 1, "EOWNERDEAD"));
 	chain_destroy();
 }
 
@@ -65,7 +84,7 @@ TEST(dead_nested_worker_fails_its_task_and_its_whole_subtree_ends)
 		kill(middle, SIGKILL);
 		CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
 		check_text(chain_path(killed));
-		check_text(": task 1 \"deep\": EOWNERDEAD: killed by SIGKILL");
+		check_text(": task 1 \"deep\" (down): EOWNERDEAD: killed by SIGKILL");
 		CHECK(is_over(bottom));
 		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
 		for (unsigned i = 0; i < count; i++)
@@ -221,7 +240,7 @@ static int64_t queue_in(uint32_t subs)
 	sub = heard();
 	kill(sub, SIGKILL);
 	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
-	check_text(": task 1: EOWNERDEAD: killed by SIGKILL");
+	check_text(": task 1 (break): EOWNERDEAD: killed by SIGKILL");
 	for (int i = 0; i < 40; i++)
 		sum += chain.cells[10 + i];
 	chain_destroy();
@@ -448,7 +467,7 @@ TEST(dead_chip_fails_its_task_and_leaves_the_other_chip_alone)
 	CHECK_EQ(dw_worker_run(node, orch_chip, NULL, NULL, &add), 0);
 	CHECK_EQ(dw_worker_run(node, orch_chip, NULL, NULL, &segv), -EOWNERDEAD);
 	check_text("node0/chip");
-	check_text(": task 1: EOWNERDEAD: killed by SIGSEGV, pid ");
+	check_text(": task 1 (bad_chip.so:segv): EOWNERDEAD: killed by SIGSEGV, pid ");
 	CHECK_EQ(dw_worker_run(node, orch_chip, NULL, NULL, &add), 0);
 	CHECK_EQ(chain.cells[0], 2);
 	dw_worker_destroy(node);

@@ -42,7 +42,7 @@ static void failure_in(enum dw_mode mode)
 
 	CHECK_EQ(dw_worker_run(node, orch_fail, NULL, NULL, cells), -EIO);
 	CHECK(strstr(dw_strerror_last(), "node0/sub"));
-	CHECK(strstr(dw_strerror_last(), ": task 1 \"verify\": EIO: short read"));
+	CHECK(strstr(dw_strerror_last(), ": task 1 \"verify\" (fail): EIO: short read"));
 	CHECK_EQ(cells[0], 0);
 	CHECK_EQ(cells[1], 1);
 	dw_worker_destroy(node);
@@ -95,9 +95,33 @@ TEST_IN_BOTH_MODES(the_error_of_a_nested_run_has_its_path)
 	CHECK_EQ(dw_buffer_create(pod, 4096, (void **)&cells), 0);
 	CHECK_EQ(dw_worker_init(pod), 0);
 	CHECK_EQ(dw_worker_run(pod, orch_above, NULL, NULL, cells), -EIO);
-	CHECK(strstr(dw_strerror_last(), "pod0/node0/sub0: task 1 \"verify\": EIO: short read"));
+	CHECK(strstr(dw_strerror_last(), "pod0/node0/sub0: task 1 \"verify\" (fail): EIO: short read"));
 	if (!strstr(dw_strerror_last(), "pod0/node0/sub0"))
 		printf("# %s\n", dw_strerror_last());
+	dw_worker_destroy(pod);
+}
+
+static int orch_refuses(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	return dw_task_fail(EIO, "no input");
+}
+
+TEST_IN_BOTH_MODES(the_error_of_a_nested_orchestration_itself_names_its_task)
+{
+	struct dw_worker *pod = make_worker(4, 0, mode), *node = make_worker(3, 1, mode);
+	int64_t *cells;
+
+	CHECK_EQ(dw_worker_add_child(pod, node, NULL), 0);
+	CHECK_EQ(dw_callable_register_orch(pod, "refuses", orch_refuses, NULL, &fail_below), 0);
+	CHECK_EQ(dw_buffer_create(pod, 4096, (void **)&cells), 0);
+	CHECK_EQ(dw_worker_init(pod), 0);
+	CHECK_EQ(dw_worker_run(pod, orch_above, NULL, NULL, cells), -EIO);
+	CHECK_STR(dw_strerror_last(), "pod0/node0: task 1 (refuses): EIO: no input");
 	dw_worker_destroy(pod);
 }
 

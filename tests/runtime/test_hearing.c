@@ -135,7 +135,7 @@ TEST(deadline_holds_behind_a_task_that_has_none_or_a_longer_one)
 		began = now_ns();
 		CHECK_EQ(dw_worker_run(chain.worker[0], orch_short_then_hang, NULL, NULL, &timeout),
 			 -ETIMEDOUT);
-		check_text("task 2: ETIMEDOUT: ran longer than its deadline of 300 ms");
+		check_text("node0/sub0: task 2 (act): ETIMEDOUT: ran longer than its deadline of 300 ms");
 		CHECK(now_ns() - began < 5 * SECOND_NS);
 		chain_destroy();
 	}
@@ -238,11 +238,12 @@ ORCH(orch_group_of_both)
 	return result;
 }
 
-TEST(cancelled_group_gives_back_the_workers_that_it_had_reserved)
+/* Two nodes, and what the first group of both has to wait for. */
+static struct dw_run *start_filled(void)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 	struct dw_worker *root, *node;
-	struct dw_run *fill, *group;
+	struct dw_run *fill;
 
 	step = 0;
 	set_small(&options);
@@ -260,12 +261,30 @@ TEST(cancelled_group_gives_back_the_workers_that_it_had_reserved)
 	CHECK_EQ(dw_worker_init(root), 0);
 	fill = start(orch_fill, NULL);
 	wait_for_step(1);
-	group = start(orch_group_of_both, NULL);
+	return fill;
+}
+
+TEST(cancelled_group_gives_back_the_workers_that_it_had_reserved)
+{
+	struct dw_run *fill = start_filled(), *group = start(orch_group_of_both, NULL);
+
 	wait_for_step(2);
 	pause_ms(20);
 	dw_run_cancel(group);
 	CHECK_EQ(dw_run_wait(group), -ECANCELED);
 	CHECK_EQ(dw_run_wait(fill), 0);
+	chain_destroy();
+}
+
+TEST(group_whose_worker_is_gone_says_who_and_why)
+{
+	struct dw_run *fill = start_filled(), *group = start(orch_group_of_both, NULL);
+
+	wait_for_step(2);
+	kill(pid_of("pod0/node1"), SIGKILL);
+	CHECK_EQ(dw_run_wait(group), -ENODEV);
+	check_text("pod0: task 1 (quick): ENODEV: member 1 must run on pod0/node1: killed by SIGKILL, pid ");
+	CHECK_EQ(dw_run_wait(fill), -EOWNERDEAD);
 	chain_destroy();
 }
 

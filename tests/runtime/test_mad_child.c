@@ -195,7 +195,7 @@ TEST(mad_child_is_reported_as_such)
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	result = dw_worker_run(chain.worker[0], orch_only_mad, NULL, NULL, NULL);
 	CHECK_EQ(result, -EOWNERDEAD);
-	check_text("node0/sub0: task 1: EOWNERDEAD: killed by SIGKILL, pid ");
+	check_text("node0/sub0: task 1 (mad): EOWNERDEAD: killed by SIGKILL, pid ");
 	check_text("(mailbox 0: ");
 	chain_destroy();
 }
@@ -265,7 +265,7 @@ static void check_lie(int kind, int error)
 	lie.kind = kind;
 	lie.error = error;
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_link, NULL, NULL, NULL), -EPROTO);
-	check_text("node0/sub0: task 1: EPROTO: killed by SIGKILL, pid ");
+	check_text("node0/sub0: task 1 (mad): EPROTO: killed by SIGKILL, pid ");
 	check_text("(its message to its parent makes no sense)");
 	chain_destroy();
 }

@@ -318,7 +318,7 @@ TEST(dead_chip_is_replaced_and_has_its_images)
 	add = chip_image(node, chip.driver, "add");
 	for (int i = 1; i <= 3; i++) {
 		CHECK_EQ(dw_worker_run(node, orch_chip, NULL, NULL, &segv), -EOWNERDEAD);
-		check_text("node0/chip0: task 1: EOWNERDEAD: killed by SIGSEGV");
+		check_text("node0/chip0: task 1 (bad_chip.so:segv): EOWNERDEAD: killed by SIGSEGV");
 		CHECK_EQ(dw_worker_run(node, orch_chip, NULL, NULL, &add), 0);
 		CHECK_EQ(chain.cells[0], i);
 	}

@@ -237,7 +237,10 @@ static int orch_symbol(struct dw_orch *orch, const struct dw_args *args,
 TEST_IN_BOTH_MODES(symbols_registered_after_init_reach_every_child)
 {
 	struct dw_worker *pod = make_worker(4, 1, mode), *node = make_worker(3, 1, mode);
+	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
 	dw_callable callable = 0, again = 0;
+	struct dw_tree *tree;
+	unsigned ran = 0;
 	void *value;
 
 	CHECK_EQ(dw_worker_add_child(pod, node, NULL), 0);
@@ -250,6 +253,12 @@ TEST_IN_BOTH_MODES(symbols_registered_after_init_reach_every_child)
 	CHECK_EQ(dw_callable_register_symbol(pod, FIXTURE ":symbol_orch", DW_SYMBOL_ORCH, &again), 0);
 	CHECK_EQ(dw_worker_run(pod, orch_symbol, NULL, NULL, value), 0);
 	CHECK_EQ(*(int64_t *)value, 37);
+	/* Of its name there is no room for folders. */
+	REQUIRE(dw_tree_open(getpid(), 0, &tree) == 0);
+	for (uint32_t i = 0; dw_tree_child(tree, i, &child) == 0; i++)
+		ran += strcmp(child.callable, "symbols.so:symbol_add") == 0;
+	dw_tree_close(tree);
+	CHECK(ran > 0);
 	CHECK_EQ(dw_callable_register_symbol(pod, FIXTURE ":nobody", DW_SYMBOL_SUB, &again), -ESRCH);
 	CHECK(strstr(dw_strerror_last(), "nobody"));
 	CHECK_EQ(dw_callable_register_symbol(pod, "Makefile:x", DW_SYMBOL_SUB, &again), -ELIBBAD);

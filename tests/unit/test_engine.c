@@ -228,7 +228,7 @@ TEST(failure_follows_data_and_names_the_task)
 	*job.x = 1;
 	CHECK_EQ(rig_run(rig, submit_failing, &job), -EIO);
 	CHECK_STR(dw_strerror_last(), "top/sub");
-	CHECK_STR(dw_strerror_last(), ": task 2 \"verify\": EIO: short read");
+	CHECK_STR(dw_strerror_last(), ": task 2 \"verify\" (fail_io): EIO: short read");
 	engine_stats(rig->engine, &stats);
 	CHECK_EQ(stats.failed, 1);
 	CHECK_EQ(stats.skipped, 3);
@@ -400,7 +400,7 @@ TEST(task_past_its_deadline_is_killed_and_the_rest_goes_on)
 		REQUIRE(rig);
 		begin = rig_now();
 		CHECK_EQ(rig_run(rig, submit_late, &job), -ETIMEDOUT);
-		CHECK_STR(dw_strerror_last(), "task 7 \"late\": ETIMEDOUT: ran longer than its deadline of 100 ms");
+		CHECK_STR(dw_strerror_last(), "task 7 \"late\" (sleep_scalar): ETIMEDOUT: ran longer than its deadline of 100 ms");
 		CHECK(rig_now() - begin < 3000000000);
 		CHECK_EQ(atomic_load(&rig->kills), 1);
 		engine_stats(rig->engine, &stats);
@@ -464,7 +464,7 @@ TEST(dead_child_fails_its_task_with_signal_name)
 	REQUIRE(rig);
 	job.x = rig_buffer(rig, 64);
 	CHECK_EQ(rig_run(rig, submit_dying, &job), -EOWNERDEAD);
-	CHECK_STR(dw_strerror_last(), "task 51 \"dies\": EOWNERDEAD: killed by SIGKILL, pid ");
+	CHECK_STR(dw_strerror_last(), "task 51 \"dies\" (die): EOWNERDEAD: killed by SIGKILL, pid ");
 	engine_stats(rig->engine, &stats);
 	CHECK_EQ(stats.done, 250);
 	CHECK_EQ(stats.failed, 1);

@@ -399,7 +399,7 @@ TEST(dead_member_fails_its_group_and_tells_the_others)
 
 	REQUIRE(rig);
 	CHECK_EQ(rig_run(rig, submit_group, &job), -EOWNERDEAD);
-	CHECK_STR(dw_strerror_last(), "task 1: EOWNERDEAD: killed by SIGKILL");
+	CHECK_STR(dw_strerror_last(), "task 1 (member): EOWNERDEAD: killed by SIGKILL");
 	CHECK_STR(dw_strerror_last(), "(member 2 of 3)");
 	CHECK_EQ(job.board->told, 2);
 	CHECK(rig->cancels >= 2);

@@ -267,9 +267,10 @@ DW_API int dw_worker_chip_id(const struct dw_worker *worker, uint32_t chip, uint
 DW_API int dw_worker_init(struct dw_worker *root);
 /*
  * Runs `fn` with an Orchestrator of this Worker and returns when every task that
- * it submitted is final: 0 or the first error ("pod0/node1/sub0: task 17
- * "verify": EIO: short read"). A task under which its worker died is final when nothing
- * of that worker is left: the memory is the caller's again then, and nobody else writes it.
+ * it submitted is final: 0 or the first error ("pod0/node1/sub0: task 17 "verify" (check_row):
+ * EIO: short read": the name of the task, if it has one, and that of its callable). A task under
+ * which its worker died is final when nothing of that worker is left: the memory is the caller's
+ * again then, and nobody else writes it.
  * May be called again and again, from any thread.
  */
 DW_API int dw_worker_run(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,

@@ -99,6 +99,14 @@ enum callable_kind callable_kind_of(dw_callable handle)
 	return (enum callable_kind)(handle >> KIND_SHIFT);
 }
 
+const char *callable_title(const struct callable *callable)
+{
+	const char *slash = callable->kind >= CALLABLE_SYMBOL_ORCH ? strrchr(callable->name, '/') :
+			    NULL;
+
+	return slash ? slash + 1 : callable->name;
+}
+
 static struct entry **bucket_of(const char *name)
 {
 	uint32_t hash = 2166136261u;

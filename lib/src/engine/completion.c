@@ -19,11 +19,11 @@
 
 void task_describe(const struct slot *slot, char *text, size_t space)
 {
-	if (slot->name)
-		snprintf(text, space, "task %llu \"%.100s\"",
-			 (unsigned long long)slot->head.number, slot->name);
-	else
-		snprintf(text, space, "task %llu", (unsigned long long)slot->head.number);
+	bool named = slot->name;
+
+	snprintf(text, space, "task %llu %s%.100s%s(%.100s)", (unsigned long long)slot->head.number,
+		 named ? "\"" : "", named ? slot->name : "", named ? "\" " : "",
+		 callable_title(slot->callable));
 }
 
 void run_error(struct dw_run *run, int error, const char *format, ...)
@@ -214,7 +214,7 @@ static bool task_retry(struct engine *engine, struct slot *slot)
 }
 
 void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-	       const char *text)
+	       const char *text, bool whole)
 {
 	char what[ERROR_TEXT_BYTES / 2], limit[32], late[128];
 	const char *path = peer ? peer->path : engine->path;
@@ -226,13 +226,14 @@ void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int 
 			 limit);
 		error = -ETIMEDOUT;
 		text = late;
+		whole = false;
 	}
 	if (task_retry(engine, slot))
 		return;
 	if (peer)
 		peer_count(peer, tasks_failed, 1);
 	task_describe(slot, what, sizeof(what));
-	if (peer && peer->nested_text && text[0] && error != -EOWNERDEAD && error != -ETIMEDOUT)
+	if (whole)
 		run_error(slot->run, error, "%s", text);
 	else if (slot->attempts)
 		run_error(slot->run, error, "%s: %s: %s: %.300s (attempt %u)", path, what,
@@ -256,9 +257,9 @@ void task_fail_now(struct engine *engine, struct slot *slot)
 }
 
 void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-		 const char *text)
+		 const char *text, bool whole)
 {
-	task_fail(engine, slot, peer, error, text);
+	task_fail(engine, slot, peer, error, text, whole);
 	task_fail_now(engine, slot);
 }
 
@@ -277,7 +278,8 @@ void task_completed(struct engine *engine, struct peer *peer, struct slot *slot,
 		task_finish(engine, slot, TASK_DONE);
 		break;
 	case COMPLETION_FAILED:
-		task_failed(engine, slot, peer, completion->error, text);
+		task_failed(engine, slot, peer, completion->error, text,
+			    peer->nested_text && text[0]);
 		break;
 	default:
 		slot_leave_ring(engine, slot);

@@ -116,6 +116,8 @@ int callable_add(struct callable *callable, dw_callable *handle);
 /* Nobody gets it any more; who holds it may read it: its place is not reused before its uses are 0. */
 int callable_retire(dw_callable handle);
 enum callable_kind callable_kind_of(dw_callable handle);
+/* Its name for messages: of what lies in a file, without the folders. */
+const char *callable_title(const struct callable *callable);
 /* The one that was registered first, of any owner or of that one. -ENOENT. */
 int callable_by_name(const char *name, dw_callable *handle);
 int callable_by_owner(const void *owner, const char *name, dw_callable *handle);
@@ -264,13 +266,13 @@ struct engine_chip_memory {
 
 /*
  * As dw_worker_run/start/…. A nested run has a `cancel` word (in its frame, may be NULL) and, with
- * check_declared, `declared`: what it may touch. The orchestration function is called
+ * check_declared, `declared`: what it may touch; and `what` task it is, for messages. The orchestration function is called
  * between running_push() and running_pop() (task/running.h), so that it can
  * fail with a text.
  */
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,
-	       const struct dw_args *declared);
+	       const struct dw_args *declared, const char *what);
 int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 		     const struct dw_config *config, void *context,
 		     const struct dw_run_options *options, struct dw_run **run);

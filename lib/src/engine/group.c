@@ -90,18 +90,27 @@ void group_withdraw(struct engine *engine, struct slot *slot)
 	engine->queued = true;
 }
 
-/* Why the group can never run; NULL: it can. */
-static const char *stranded(const struct engine *engine, const struct slot *slot)
+/* Whether the group can never run, and why. */
+static bool is_stranded(const struct engine *engine, const struct slot *slot, char *why, size_t space)
 {
 	const struct group *group = slot->group;
+	uint32_t usable = engine->pools[slot->pool].usable;
 
-	for (uint32_t i = 0; i < group->count; i++)
-		if (group->members[i].worker != DW_ANY &&
-		    engine->peers[group->members[i].worker].state == PEER_DEAD)
-			return engine->peers[group->members[i].worker].path;
-	if (group->count > engine->pools[slot->pool].usable)
-		return "too few workers of its kind are left";
-	return NULL;
+	for (uint32_t i = 0; i < group->count; i++) {
+		uint32_t worker = group->members[i].worker;
+		const struct peer *peer = worker == DW_ANY ? NULL : &engine->peers[worker];
+
+		if (!peer || peer->state != PEER_DEAD)
+			continue;
+		snprintf(why, space, "member %u must run on %s: %s", i, peer->path,
+			 peer->cause ? peer->cause : "the worker is gone");
+		return true;
+	}
+	if (group->count <= usable)
+		return false;
+	snprintf(why, space, "it has %u members, and %u workers of its kind are left: %s", group->count,
+		 usable, pool_cause(engine, slot->pool));
+	return true;
 }
 
 /* All workers, or those that have room now are reserved and the rest is waited for. */
@@ -182,17 +191,16 @@ static void enter_rings(struct engine *engine, struct slot *slot)
 
 void group_admit(struct engine *engine, struct pool *pool)
 {
+	char why[ERROR_TEXT_BYTES];
 	struct slot *slot;
-	const char *why;
 
 	while ((slot = pool->groups.first)) {
-		why = stranded(engine, slot);
-		if (why) {
+		if (is_stranded(engine, slot, why, sizeof(why))) {
 			queue_remove(&pool->groups, slot);
 			unreserve(engine, pool);
 			slot->attempts += slot->retries;
 			slot->retries = 0;
-			task_failed(engine, slot, NULL, -ENODEV, why);
+			task_failed(engine, slot, NULL, -ENODEV, why, false);
 			continue;
 		}
 		if (!choose(engine, slot))
@@ -231,13 +239,14 @@ void group_cancel_members(struct engine *engine, struct slot *slot)
 }
 
 static void set_error(struct group *group, struct slot *slot, uint32_t member, struct peer *peer,
-		      int error, const char *text)
+		      int error, const char *text, bool whole)
 {
 	if (group->error)
 		return;
 	group->error = error;
 	group->failed_at = peer->index;
-	if (slot->flags & SLOT_DEADLINE || (peer->nested_text && text[0] && error != -EOWNERDEAD))
+	group->whole = whole;
+	if (slot->flags & SLOT_DEADLINE || whole)
 		snprintf(group->text, sizeof(group->text), "%s", text);
 	else
 		snprintf(group->text, sizeof(group->text), "%.300s (member %u of %u)", text, member,
@@ -256,7 +265,7 @@ static void group_ended(struct engine *engine, struct slot *slot)
 		memcpy(text, group->text, sizeof(text));
 		group->error = 0;
 		group->ran = 0;
-		task_failed(engine, slot, &engine->peers[group->failed_at], error, text);
+		task_failed(engine, slot, &engine->peers[group->failed_at], error, text, group->whole);
 		return;
 	}
 	if (group->restart)
@@ -279,13 +288,13 @@ void group_member_left(struct engine *engine, struct slot *slot, uint32_t number
 	if (!unstarted)
 		group->ran++;
 	if (error && !unstarted)
-		set_error(group, slot, number, peer, error, text);
+		set_error(group, slot, number, peer, error, text, peer->nested_text && text[0]);
 	if ((error || unstarted) && group->left)
 		group_cancel_members(engine, slot);
 	if (unstarted) {
 		group->restart = true;
 		if (group->left || group->ran)
-			set_error(group, slot, number, peer, -EOWNERDEAD, text);
+			set_error(group, slot, number, peer, -EOWNERDEAD, text, false);
 	}
 	if (!group->left)
 		group_ended(engine, slot);
@@ -298,7 +307,7 @@ void group_member_died(struct engine *engine, struct slot *slot, uint32_t number
 
 	group->members[number].in_ring = false;
 	group->ran++;
-	set_error(group, slot, number, peer, peer->error, text);
+	set_error(group, slot, number, peer, peer->error, text, false);
 	group_cancel_members(engine, slot);
 }
 

@@ -303,6 +303,7 @@ struct group {
 	uint32_t failed_at;		/* worker of the first member that failed */
 	int error;			/* its error */
 	char text[ERROR_TEXT_BYTES];
+	bool whole;			/* see task_failed() */
 	bool restart;			/* a member came back unstarted: all start over */
 	struct member members[];
 };
@@ -347,6 +348,7 @@ struct dw_run {
 	struct dw_config config;
 	void *context;
 	const struct dw_args *declared;
+	const char *what;		/* the task that this run is, for messages, or NULL */
 	void (*progress)(uint64_t submitted, uint64_t finished, void *context);
 	void *progress_context;
 	uint64_t progress_finished, progress_ns;
@@ -564,12 +566,15 @@ void task_finish(struct engine *engine, struct slot *slot, enum task_state state
 void finish_all(struct engine *engine);
 /* All producers of a pending task are final. */
 void task_released(struct engine *engine, struct slot *slot);
-/* It ran and failed: another attempt, or FAILED with the error as the run's. `peer`: where. */
+/*
+ * It ran and failed: another attempt, or FAILED with the error as the run's. `peer`: where. `whole`: the
+ * text says by itself where, and of which task; a nested Worker's does.
+ */
 void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-		 const char *text);
+		 const char *text, bool whole);
 /* The same in two steps: the error is the run's at once, the task's state changes later. */
 void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-	       const char *text);
+	       const char *text, bool whole);
 void task_fail_now(struct engine *engine, struct slot *slot);
 void task_completed(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member,
 		    const struct completion *completion, const char *text);

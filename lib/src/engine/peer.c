@@ -545,7 +545,7 @@ static void hold(struct engine *engine, struct peer *peer, const struct entry *e
 	} else {
 		slot->next = peer->held;
 		peer->held = slot;
-		task_fail(engine, slot, peer, peer->error, cause);
+		task_fail(engine, slot, peer, peer->error, cause, false);
 	}
 }
 

@@ -20,6 +20,13 @@ static void run_free(struct dw_run *run)
 
 /* ----------------------------------------------------------------- begin, end */
 
+/* Of the run itself, and none of its tasks. */
+static void own_error(struct dw_run *run, int error, const char *text)
+{
+	run_error(run, error, "%s: %s%s%s: %.300s", run->engine->path, run->what ? run->what : "",
+		  run->what ? ": " : "", error_name(-error), text);
+}
+
 static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 			      const struct dw_config *config, void *context)
 {
@@ -165,7 +172,7 @@ static void run_execute(struct dw_run *run)
 	result = call_function(run, text, sizeof(text));
 	lock_take(&engine->lock);
 	if (result)
-		run_error(run, result, "%s: %s: %.400s", engine->path, error_name(-result), text);
+		own_error(run, result, text);
 	end_scopes(engine, run);
 	run_drain_locked(engine, run);
 	if (UNLIKELY(engine->chip_blocks != NULL)) {
@@ -203,19 +210,21 @@ static int run_result(struct dw_run *run)
 
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,
-	       const struct dw_args *declared)
+	       const struct dw_args *declared, const char *what)
 {
 	struct dw_run *run = run_new(engine, fn, args, config, context);
-	int result;
+	int result = run ? 0 : error_set(-ENOMEM, "no memory for a run");
 
-	if (!run)
-		return error_set(-ENOMEM, "no memory for a run");
-	run->cancel = cancel;
-	run->declared = declared;
-	result = run_begin(engine, run);
+	if (run) {
+		run->cancel = cancel;
+		run->declared = declared;
+		run->what = what;
+		result = run_begin(engine, run);
+	}
 	if (result < 0) {
 		free(run);
-		return result;
+		return what ? error_prefix(result, "%s: %s: %s: ", engine->path, what,
+					   error_name(-result)) : result;
 	}
 	run_execute(run);
 	return run_result(run);
@@ -379,7 +388,7 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why)
 		return;
 	run->cancelled = true;
 	atomic_store_explicit(&run->cancel_word, 1, memory_order_relaxed);
-	run_error(run, error, "%s: %s: %s", engine->path, error_name(-error), why);
+	own_error(run, error, why);
 	finish_all(engine);
 	slots_each(engine, cancel_slot, run);
 	for (uint32_t i = 0; i < engine->worker_count; i++)

@@ -166,7 +166,7 @@ void child_works(struct child *child, const struct callable *callable, uint64_t 
 
 	if (now->callable != callable->handle) {
 		__atomic_store_n(&now->callable, callable->handle, __ATOMIC_RELAXED);
-		copy_text(now->name, sizeof(now->name), callable->name);
+		copy_text(now->name, sizeof(now->name), callable_title(callable));
 	}
 	__atomic_store_n(&now->task, task, __ATOMIC_RELAXED);
 	__atomic_store_n(&now->since, since, __ATOMIC_RELAXED);

@@ -6,6 +6,7 @@
  * workers feed a driver (chip_loop.c).
  */
 #include <errno.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 #include "task/running.h"
@@ -34,24 +35,31 @@ static int call_function(struct callable *callable, const struct dw_args *args,
 	return running_pop(&task, fn(args, context));
 }
 
-/* The engine pushes the running task itself: an orchestration has the run's cancel word too. */
+/*
+ * The engine pushes the running task itself: an orchestration has the run's cancel word too. An error's text
+ * says where, and of which task: its parent passes it on as it is.
+ */
 static int call_orchestration(struct dw_worker *nested, struct callable *callable,
 			      const struct dw_args *args, struct frame *frame)
 {
 	dw_orch_fn *fn = callable->orch;
 	void *context = callable->context;
+	char what[160];
 	void *address;
 	int result;
 
+	snprintf(what, sizeof(what), "task %llu (%.100s)", (unsigned long long)frame->task,
+		 callable_title(callable));
 	if (callable->kind == CALLABLE_SYMBOL_ORCH) {
 		result = symbol_resolve(callable, &address);
 		if (result < 0)
-			return result;
+			return error_prefix(result, "%s: %s: %s: ", nested->path, what,
+					    error_name(-result));
 		fn = (dw_orch_fn *)address;
 		context = NULL;
 	}
 	return engine_run(nested->engine, fn, args, &frame->config, context, &frame->cancel,
-			  nested->parent->options.check_declared ? args : NULL);
+			  nested->parent->options.check_declared ? args : NULL, what);
 }
 
 /* The arguments of a frame, as a view. */
@@ -72,6 +80,9 @@ static void run_task(struct child *child, struct endpoint *endpoint, struct fram
 	result = frame_args(frame, &args);
 	if (result == 0)
 		result = callable_held(frame->callable, &callable);
+	if (result < 0 && child->kind == DW_CHILD_WORKER)
+		error_prefix(result, "%s: task %llu: %s: ", child->path, (unsigned long long)frame->task,
+			     error_name(-result));
 	if (result == 0)
 		child_works(child, callable, frame->task, started);
 	if (result == 0)
