@@ -304,3 +304,23 @@ TEST(close_of_a_thread_that_hangs_says_that_it_cannot_be_killed)
 	/* It was only slow. The object stays, since the thread uses it. */
 	dw_run_wait(run);
 }
+
+/* ------------------------------------------------------------- very long ones */
+
+TEST_IN_BOTH_MODES(times_beyond_the_end_of_time_mean_never)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct order order = { .how = BREAK_SLOW };
+
+	options.timeout_ns = UINT64_MAX;
+	options.heap_timeout_ns = UINT64_MAX;
+	options.init_timeout_ns = UINT64_MAX;
+	options.close_timeout_ns = UINT64_MAX;
+	for (int i = 0; i < 2; i++) {
+		chain_init(1, 1, threads_of(mode), &options);
+		CHECK_EQ(dw_run_wait(chain_start(&order, UINT64_MAX - (unsigned)i)), 0);
+		CHECK_EQ(chain.cells[0], 1);
+		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+		chain_destroy();
+	}
+}

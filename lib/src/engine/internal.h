@@ -451,6 +451,14 @@ static inline uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+/* So long from now; NEVER: beyond the end of time. */
+static inline uint64_t deadline_in(uint64_t ns)
+{
+	uint64_t now = now_ns();
+
+	return ns < NEVER - now ? now + ns : NEVER;
+}
+
 /*
  * One of engine->stats, and its copy for whoever looks. The copy lies where a child that has lost its
  * mind can write, and is not read here.

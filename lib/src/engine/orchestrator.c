@@ -328,7 +328,7 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 			want_completions(engine, is_within, tail.scope);
 		engine->heap_waiters++;
 		result = wait_blocked(engine, &waiter, BLOCKED_HEAP,
-				      now_ns() + engine->heap_timeout_ns);
+				      deadline_in(engine->heap_timeout_ns));
 		engine->heap_waiters--;
 		if (result < 0) {
 			heap_tail(engine->heap, orch->scope, &tail);

@@ -78,7 +78,7 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 		runs_count(engine, 1);
 		trace_run(engine, run, true);
 		if (run->timeout_ns) {
-			run->deadline = now_ns() + run->timeout_ns;
+			run->deadline = deadline_in(run->timeout_ns);
 			timer_at_most(engine, run->deadline);
 		}
 		if (run->cancel && atomic_load_explicit(run->cancel, memory_order_relaxed))

@@ -208,7 +208,7 @@ int child_main(struct child *child, uint32_t generation, bool process)
 		serve(child, endpoint);
 	if (child->kind == DW_CHILD_WORKER) {
 		/* The parent waits for us with its own deadline: leave it a margin. */
-		deadline = worker_now() + worker_close_budget(child->nested);
+		deadline = worker_in(worker_close_budget(child->nested));
 		worker_stop(child->nested, deadline);
 	} else if (child->kind == DW_CHILD_CHIP && !(broken && process)) {
 		/* The end of a process closes its device too, and does not hang in a lost one's driver. */

@@ -174,7 +174,7 @@ int worker_prepare(struct dw_worker *worker, struct arena *outer)
 	result = prepare(worker, outer);
 	if (result < 0) {
 		snprintf(text, sizeof(text), "%s", error_text());
-		worker_stop(worker, worker_now() + worker_close_budget(worker));
+		worker_stop(worker, worker_in(worker_close_budget(worker)));
 		worker_release(worker);
 		error_set(result, "%s", text);
 	}
@@ -300,7 +300,7 @@ uint64_t worker_close_budget(const struct dw_worker *worker)
 /* UP comes with the last one's READY, so that a death after it is one of a Worker that is up. */
 static int wait_ready(struct dw_worker *worker)
 {
-	uint64_t deadline = worker_now() + worker_init_budget(worker);
+	uint64_t deadline = worker_in(worker_init_budget(worker));
 	int result = 0;
 
 	pthread_mutex_lock(&worker->lock);
@@ -351,7 +351,7 @@ int worker_start(struct dw_worker *worker)
 		result = wait_ready(worker);
 	if (result < 0) {
 		snprintf(text, sizeof(text), "%s", error_text());
-		worker_stop(worker, worker_now() + worker_close_budget(worker));
+		worker_stop(worker, worker_in(worker_close_budget(worker)));
 		worker_release(worker);
 		return error_set(result, "%s", text);
 	}

@@ -140,6 +140,8 @@ int worker_check(const struct dw_worker *worker, const char *call);
 const char *worker_child_name(enum dw_child_kind kind);
 struct dw_worker *worker_root(struct dw_worker *worker);
 uint64_t worker_now(void);
+/* So long from now; UINT64_MAX: beyond the end of time. */
+uint64_t worker_in(uint64_t ns);
 int worker_make_arena(struct dw_worker *worker, struct arena *outer);
 
 /* start.c: the two passes of init, and the way down. On an error everything of this Worker is gone again. */
