@@ -60,7 +60,7 @@ static _Atomic int step;
 static void act_init(uint32_t subs, const struct dw_worker_options *base)
 {
 	step = 0;
-	chain_create(1, subs, 0, base);
+	chain_create(1, subs, base ? threads_of(base->mode) : 0, base);
 	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "act", sub_act, chain.cells, &act), 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 }
@@ -324,6 +324,32 @@ TEST(cancelled_run_ends_with_what_it_had_running)
 	pause_ms(50);
 	dw_run_cancel(first);
 	CHECK_EQ(dw_run_wait(first), -ECANCELED);
+	CHECK(now_ns() - began < 2 * SECOND_NS);
+	CHECK_EQ(dw_run_wait(behind), 0);
+	chain_destroy();
+}
+
+ORCH(orch_brief_wait)
+{
+	UNUSED_ORCH();
+	return submit_act(orch, 300, ACT_SLEEP, 0, 0, 0);
+}
+
+/* It waited already when the other came, and nobody was to hear of its tasks one by one. */
+TEST_IN_BOTH_MODES(run_that_waits_hears_of_its_end_when_another_has_come_since)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_run *first, *behind;
+	uint64_t began;
+
+	options.mode = mode;
+	act_init(1, &options);
+	began = now_ns();
+	first = start(orch_brief_wait, NULL);
+	pause_ms(100);
+	step = 1;
+	behind = start(orch_long_one, NULL);
+	CHECK_EQ(dw_run_wait(first), 0);
 	CHECK(now_ns() - began < 2 * SECOND_NS);
 	CHECK_EQ(dw_run_wait(behind), 0);
 	chain_destroy();
@@ -619,6 +645,56 @@ TEST_IN_BOTH_MODES(unregistering_waits_for_the_tasks_and_not_for_what_sits_behin
 		if (mode == DW_THREAD)
 			check_unregister(2, mode, meanwhile);
 	}
+}
+
+ORCH(orch_sleeps)
+{
+	(void)orch;
+	(void)config;
+	(void)context;
+	pause_ms((unsigned)dw_args_int(args, 0));
+	return 0;
+}
+
+/* Behind more than a few, frames are made known to a worker several at a time, or when it has run dry. */
+ORCH(orch_holds_back)
+{
+	static const unsigned ms[] = { 30, 30, 30, 30, 30, 30, 30, 2000 };
+	int result = 0;
+
+	UNUSED_ORCH();
+	for (int i = 0; i < 8 && result == 0; i++) {
+		struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+		struct dw_args *own;
+
+		options.worker = 0;
+		dw_args_create(&own);
+		dw_args_add_int(own, ms[i]);
+		result = dw_submit(orch, i == 6 ? quick : slow, own, &options, NULL);
+		dw_args_destroy(own);
+	}
+	step = 1;
+	pause_ms(2000);
+	return result;
+}
+
+TEST(end_of_a_task_that_its_worker_did_not_know_of_yet_is_heard_of)
+{
+	struct dw_run *run;
+	uint64_t began;
+
+	step = 0;
+	chain_create(2, 1, threads_of(DW_THREAD), NULL);
+	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "slow", orch_sleeps, NULL, &slow), 0);
+	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "quick", orch_sleeps, NULL, &quick), 0);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+	began = now_ns();
+	run = start(orch_holds_back, NULL);
+	wait_for_step(1);
+	CHECK_EQ(dw_callable_unregister(chain.worker[0], quick), 0);
+	CHECK(now_ns() - began < SECOND_NS + SECOND_NS / 2);
+	CHECK_EQ(dw_run_wait(run), 0);
+	chain_destroy();
 }
 
 /* -------------------------------------------------------------------- sizes */

@@ -66,8 +66,18 @@ void peer_update(struct engine *engine, struct peer *peer)
 		bit_clear(engine->active, peer->index);
 }
 
+static void notify_hub(struct engine *engine, struct peer *peer)
+{
+	if (hub_notify_at(engine->hub, peer->index, peer->notify)) {
+		bit_set(engine->news, peer->index);
+		engine->any_news = true;
+	}
+}
+
 void peer_publish(struct engine *engine, struct peer *peer)
 {
+	uint32_t first = peer->tail - peer->unpublished;
+
 	if (!peer->unpublished)
 		return;
 	peer->unpublished = 0;
@@ -77,6 +87,8 @@ void peer_publish(struct engine *engine, struct peer *peer)
 		peer_count(peer, wakes, 1);
 		engine->wake = true;
 	}
+	if (UNLIKELY(peer->notify_set) && !number_before(peer->notify, first))
+		notify_hub(engine, peer);
 	bit_set(engine->pools[peer->pool].awake, peer->index);
 }
 
@@ -283,10 +295,9 @@ static void notify(struct engine *engine, struct peer *peer, uint32_t number)
 {
 	peer->notify_set = true;
 	peer->notify = number;
-	if (hub_notify_at(engine->hub, peer->index, number)) {
-		bit_set(engine->news, peer->index);
-		engine->any_news = true;
-	}
+	/* The hub takes a frame that is not published yet for one that is over: it is told with it. */
+	if (peer->tail - number > peer->unpublished)
+		notify_hub(engine, peer);
 }
 
 /* Somebody waits for frame `number`: the parent shall hear of it when it completes. */

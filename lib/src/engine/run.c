@@ -52,6 +52,34 @@ static void runs_count(struct engine *engine, int change)
 	__atomic_store_n(&engine->now->runs, engine->run_count, __ATOMIC_RELAXED);
 }
 
+/*
+ * While other runs' tasks sit in the same rings, the last of ours may end long
+ * before a ring runs dry: ask to hear of each ring's last one.
+ */
+static void want_run(struct engine *engine, const struct dw_run *run)
+{
+	for (uint32_t i = 0; i < engine->worker_count; i++) {
+		struct peer *peer = &engine->peers[i];
+
+		for (uint32_t number = peer->tail; number != peer->head; number--) {
+			const struct slot *slot = peer_entry(engine, peer, number - 1)->slot;
+
+			if (slot && slot->run == run) {
+				peer_urgent(engine, peer, number - 1);
+				break;
+			}
+		}
+	}
+}
+
+/* Those that wait have been alone so far: what enters the rings from now on sits behind their tasks. */
+static void want_awaited(struct engine *engine)
+{
+	for (const struct dw_run *run = engine->runs; run; run = run->next)
+		if (run->awaited)
+			want_run(engine, run);
+}
+
 /* Enters it into the engine. On an error the caller frees it. */
 static int run_begin(struct engine *engine, struct dw_run *run)
 {
@@ -76,6 +104,8 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 			run->next->previous = run;
 		engine->runs = run;
 		runs_count(engine, 1);
+		if (engine->run_count == 2)
+			want_awaited(engine);
 		trace_run(engine, run, true);
 		if (run->timeout_ns) {
 			run->deadline = deadline_in(run->timeout_ns);
@@ -93,26 +123,6 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 static bool run_drained(const struct waiter *waiter)
 {
 	return waiter->run->finished == waiter->run->submitted;
-}
-
-/*
- * While other runs' tasks sit in the same rings, the last of ours may end long
- * before a ring runs dry: ask to hear of each ring's last one.
- */
-static void want_run(struct engine *engine, const struct dw_run *run)
-{
-	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct peer *peer = &engine->peers[i];
-
-		for (uint32_t number = peer->tail; number != peer->head; number--) {
-			const struct slot *slot = peer_entry(engine, peer, number - 1)->slot;
-
-			if (slot && slot->run == run) {
-				peer_urgent(engine, peer, number - 1);
-				break;
-			}
-		}
-	}
 }
 
 static void run_drain_locked(struct engine *engine, struct dw_run *run)
@@ -406,6 +416,7 @@ int engine_run_cancel(struct dw_run *run, int error, const char *why)
 		return result;
 	lock_take(&run->engine->lock);
 	run_cancel_locked(run, error, why);
+	engine_work(run->engine);
 	engine_unlock_and_wake(run->engine);
 	return 0;
 }
@@ -424,6 +435,7 @@ void engine_cancel_all(struct engine *engine, int error, const char *why)
 	lock_take(&engine->lock);
 	for (struct dw_run *run = engine->runs; run; run = run->next)
 		run_cancel_locked(run, error, why);
+	engine_work(engine);
 	engine_unlock_and_wake(engine);
 }
 

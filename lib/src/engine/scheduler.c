@@ -455,8 +455,8 @@ static void harvest_and_dispatch(struct engine *engine)
 		for (uint32_t i = 0; i < engine->pool_count; i++)
 			if (engine->pools[i].any_waiting)
 				balance(engine, &engine->pools[i]);
+		peers_publish(engine);
 	} while (engine->any_news || engine->finished || engine->queued);
-	peers_publish(engine);
 	waiters_settle(engine);
 }
 
@@ -491,8 +491,11 @@ void engine_work_some(struct engine *engine)
 	}
 	if (engine->finished)
 		finish_all(engine);
-	while (engine->queued)
+	while (engine->queued || engine->any_news) {
 		dispatch_all(engine);
+		if (UNLIKELY(engine->any_news))
+			harvest_news(engine);
+	}
 	if (engine->waiters || engine->foreground)
 		waiters_settle(engine);
 	if (engine->hub)

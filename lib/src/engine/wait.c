@@ -109,8 +109,9 @@ int wait_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_
 		if (engine->hub && !engine->foreground) {
 			result = drive(engine, waiter, deadline_ns);
 		} else {
-			peers_publish(engine);
-			result = wait_for_event(engine, waiter, deadline_ns);
+			engine_work(engine);
+			if (!waiter->ready(waiter))
+				result = wait_for_event(engine, waiter, deadline_ns);
 		}
 	}
 	return 0;
