@@ -167,6 +167,8 @@ enum dw_direction { DW_DIR_SCALAR = 0, DW_DIR_IN = 1, DW_DIR_OUT = 2, DW_DIR_INO
  * Register them on the Worker whose children shall run them, or on any Worker
  * above: what is registered on a Worker is known in its whole subtree.
  * -EBUSY after init, -EEXIST for a name that is taken.
+ * One that calls exec leaves nobody who could answer: with the module its process is killed, and its
+ * task fails as after any death; with futexes only a deadline ends it.
  */
 DW_API int dw_callable_register_orch(struct dw_worker *worker, const char *name,
 				     dw_orch_fn *fn, void *context, dw_callable *callable);
@@ -269,8 +271,9 @@ DW_API int dw_worker_init(struct dw_worker *root);
  * Runs `fn` with an Orchestrator of this Worker and returns when every task that
  * it submitted is final: 0 or the first error ("pod0/node1/sub0: task 17 "verify" (check_row):
  * EIO: short read": the name of the task, if it has one, and that of its callable). A task under
- * which its worker died is final when nothing of that worker is left: the memory is the caller's
- * again then, and nobody else writes it.
+ * which its worker died is final when nothing of that worker is left that could write: the memory
+ * is the caller's again then. (Only for chips that includes devices. What a sub function has told
+ * a device to write, it has to wait for.)
  * May be called again and again, from any thread.
  */
 DW_API int dw_worker_run(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,

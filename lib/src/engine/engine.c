@@ -272,6 +272,8 @@ static void *background(void *argument)
 		engine_unlock_and_wake(engine);
 		if (stop)
 			return NULL;
+		if (engine->hub)
+			engine_pass_changes(engine);
 		/* True: there is news already, and the bell would not tell. */
 		if (engine->hub && hub_bell_arm(engine->hub))
 			news = true;
@@ -283,7 +285,8 @@ static void *background(void *argument)
 
 static int watch(struct engine *engine, int fd, enum source source)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.u32 = source };
+	/* Only the bell has something urgent to tell: changes of state. */
+	struct epoll_event event = { .events = EPOLLIN | EPOLLPRI, .data.u32 = source };
 
 	return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }

@@ -182,7 +182,7 @@ struct engine_ops {
 	void (*kill)(void *context, uint32_t worker, const char *why);
 	/* Something in flight there was cancelled: nested Workers look at their frame. With the lock; must not block. */
 	void (*cancelled)(void *context, uint32_t worker);
-	/* The kernel's word on a peer (kernel provider; may be NULL). With the lock; must not block. */
+	/* The kernel's word on a peer (kernel provider; may be NULL). Any thread that waits, or the background one. */
 	void (*changed)(void *context, uint32_t worker, const struct hub_change *change);
 	/* `fd` (engine_options.extra_fd) is readable; background thread. */
 	void (*extra_readable)(void *context);
@@ -227,7 +227,7 @@ void engine_destroy(struct engine *engine);
  *          will be one). Reads what the peer had completed before it died. What had started
  *          fails with `error` (EOWNERDEAD "killed by SIGSEGV, pid 4711") or is retried; as its subtree may still
  *          write, the tasks behind it, its memory and the end of its run wait until
- *  gone:   nothing of its subtree lives any more. Follows each `dead`.
+ *  gone:   nothing of its subtree lives any more. Follows each `dead`; may be said twice.
  *  (replacement: hub_rearm and hub_bind, then up again.)
  */
 void engine_worker_up(struct engine *engine, uint32_t worker);

@@ -646,6 +646,8 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why);
 int wait_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns);
 /* Wakes those whose condition has become true; after every change, before the lock goes. */
 void waiters_settle(struct engine *engine);
+/* Hands on what the hub has heard of peers; without the lock. */
+void engine_pass_changes(struct engine *engine);
 
 /* timer.c */
 void timer_at_most(struct engine *engine, uint64_t at_ns);

@@ -432,16 +432,6 @@ static void harvest_news(struct engine *engine)
 	}
 }
 
-static void look_for_changes(struct engine *engine)
-{
-	struct hub_change change;
-	uint32_t i;
-
-	while (hub_next_change(engine->hub, &i, &change))
-		if (engine->ops && engine->ops->changed)
-			engine->ops->changed(engine->ops_context, i, &change);
-}
-
 static void harvest_and_dispatch(struct engine *engine)
 {
 	engine->since_harvest = 0;
@@ -467,7 +457,6 @@ void engine_work(struct engine *engine)
 		waiters_settle(engine);
 		return;
 	}
-	look_for_changes(engine);
 	harvest_and_dispatch(engine);
 }
 

@@ -41,6 +41,16 @@ static void report_progress(struct engine *engine, struct dw_run *run)
 	lock_take(&engine->lock);
 }
 
+void engine_pass_changes(struct engine *engine)
+{
+	struct hub_change change;
+	uint32_t i;
+
+	while (hub_next_change(engine->hub, &i, &change))
+		if (engine->ops && engine->ops->changed)
+			engine->ops->changed(engine->ops_context, i, &change);
+}
+
 static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
 {
 	int result = 0;
@@ -67,6 +77,7 @@ static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline
 		engine->wake = false;
 		lock_give(&engine->lock);
 		hub_wait(engine->hub, deadline_ns);
+		engine_pass_changes(engine);
 		lock_take(&engine->lock);
 	}
 	waiter->kicked = true;

@@ -192,8 +192,8 @@ bool hub_bell_arm(struct hub *hub);
 void hub_bell_clear(struct hub *hub);
 
 /*
- * [owner] Next peer whose state changed by the kernel's word (kernel provider only; the
- * futex provider learns of deaths from the spawner): 1 with *i, else 0.
+ * Next peer whose state changed by the kernel's word (kernel provider only), as hub_wait() and
+ * hub_bell_clear() have collected it: 1 with *i, else 0. Any thread; two may be told the same.
  */
 struct hub_change {
 	uint32_t state;		/* enum distworker_mailbox_state */

@@ -3,7 +3,7 @@
  * What happens to children, and what follows: spawned → bind and GO; READY → tasks
  * may come; dead → its tasks fail or move; gone → its memory is free, and with
  * a restart policy the next generation is asked for. Runs in the engine's
- * background thread.
+ * background thread, and, with the module's word of a death, in any that waits.
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,6 +17,7 @@
 #include "worker/spawner.h"
 
 #define MAD_TEXT "its message to its parent makes no sense"
+#define EXEC_TEXT "it has called exec, and can answer no more"
 
 /* What needs the engine's lock. */
 struct hub_call {
@@ -265,12 +266,26 @@ static void on_thread_over(struct child *child)
 	on_gone(child);
 }
 
-static void mad_call(void *context)
-{
-	struct child *child = context;
+struct blame {
+	struct child *child;
+	const char *why;
+};
 
-	if (!child->why[0])
-		snprintf(child->why, sizeof(child->why), "%s", MAD_TEXT);
+static void blame_call(void *context)
+{
+	struct blame *blame = context;
+
+	if (!blame->child->why[0])
+		snprintf(blame->child->why, sizeof(blame->child->why), "%s", blame->why);
+}
+
+static void kill_because(struct child *child, const char *why)
+{
+	struct blame blame = { .child = child, .why = why };
+
+	log_at(LOG_WARN, "%s: killed: %s", child->path, why);
+	engine_locked(child->owner->engine, blame_call, &blame);
+	worker_kill_child(child);
 }
 
 /* A process that writes into its link what it cannot mean has lost its mind. */
@@ -282,12 +297,10 @@ static void on_nonsense(struct child *child)
 	if (child->error == -EPROTO || worker->options.mode == DW_THREAD)
 		return;
 	snprintf(text, sizeof(text), "%s: EPROTO: %s", child->path, MAD_TEXT);
-	log_at(LOG_WARN, "%s", text);
 	/* Whatever it said before. */
 	child->error = 0;
 	child_failed(child, -EPROTO, text);
-	engine_locked(worker->engine, mad_call, child);
-	worker_kill_child(child);
+	kill_because(child, MAD_TEXT);
 }
 
 /* A message of the generation that lives; what it says was written by the child. */
@@ -316,6 +329,16 @@ static void read_link(struct child *child, uint32_t most)
 	while (most-- && link_receive(child->link_parent, &message, false) > 0)
 		if (message.generation == child->generation)
 			on_message(child, &message);
+}
+
+static void dies(struct child *child, int status)
+{
+	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2];
+
+	/* What it said before it died. */
+	read_link(child, LAST_WORDS);
+	death_describe(child, status, text, sizeof(text));
+	on_dead(child, text);
 }
 
 static void describe_failure(const struct spawner_report *report, char *text, size_t space)
@@ -350,10 +373,7 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 		on_gone(child);
 		break;
 	case SPAWNER_DEAD:
-		/* What it said before it died. */
-		read_link(child, LAST_WORDS);
-		death_describe(child, report->value, text, sizeof(text));
-		on_dead(child, text);
+		dies(child, report->value);
 		break;
 	case SPAWNER_GONE:
 		on_gone(child);
@@ -453,6 +473,13 @@ static void read_up_link(struct dw_worker *worker)
 			engine_cancel_flagged(worker->engine, -ECANCELED, message.text);
 }
 
+static void leave(struct dw_worker *worker)
+{
+	send_wanted(worker);
+	pthread_cond_broadcast(&worker->changed);
+	pthread_mutex_unlock(&worker->lock);
+}
+
 void worker_events(void *context)
 {
 	struct dw_worker *worker = context;
@@ -473,9 +500,34 @@ void worker_events(void *context)
 		else
 			read_link(&worker->children[events[i].data.u64], LINK_BURST);
 	}
-	send_wanted(worker);
-	pthread_cond_broadcast(&worker->changed);
-	pthread_mutex_unlock(&worker->lock);
+	leave(worker);
+}
+
+/*
+ * What the module says of a peer; a detachment is followed by its end. A chip's device may write until the kernel
+ * closes its file, and a nested Worker has a spawner: those are gone when the spawner says so.
+ */
+static void op_changed(void *context, uint32_t index, const struct hub_change *change)
+{
+	struct dw_worker *worker = context;
+	struct child *child = &worker->children[index];
+
+	if (change->state != DISTWORKER_MAILBOX_DEAD || worker->options.mode != DW_PROCESS)
+		return;
+	pthread_mutex_lock(&worker->lock);
+	/* First what was said before: it may be known already; and if the spawner is dead, that is why. */
+	read_spawner(worker);
+	if (!worker->spawner_gone && change->pid == child->pid &&
+	    (child->state == CHILD_BOUND || child->state == CHILD_READY)) {
+		if (change->cause == DISTWORKER_DEATH_EXEC) {
+			kill_because(child, EXEC_TEXT);
+		} else if (change->cause == DISTWORKER_DEATH_EXIT) {
+			dies(child, change->status);
+			if (child->kind == DW_CHILD_SUB && remains_none(child))
+				engine_worker_gone(worker->engine, index);
+		}
+	}
+	leave(worker);
 }
 
 /* ------------------------------------------ called with the engine's lock */
@@ -526,5 +578,6 @@ static void op_cancelled(void *context, uint32_t index)
 const struct engine_ops worker_ops = {
 	.kill = op_kill,
 	.cancelled = op_cancelled,
+	.changed = op_changed,
 	.extra_readable = worker_events,
 };

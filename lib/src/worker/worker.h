@@ -19,7 +19,8 @@
  * Who notices which death. The spawner is single-threaded, parent and reaper of all
  * children; it reports each death with its status, kills what the dead one has left
  * behind, and reports when the last process of its subtree is gone (a pipe that the subtree
- * inherits reaches its end: the lifeline). If the spawner's parent dies (pidfd), it kills
+ * inherits reaches its end: the lifeline). The module tells of a death before that, at the end
+ * of the address space, when the kernel has yet to free it, and of an exec, of which nobody else does. If the spawner's parent dies (pidfd), it kills
  * all and leaves; if the spawner dies, PDEATHSIG kills its children, their mailboxes' owner sees
  * the end of the socket, each child's pidfd (sent with the report of its birth), and then
  * the end of a pipe which all of them inherited (tree_fd).
@@ -28,8 +29,8 @@
  * case that somebody has stopped it: the death comes by its report.
  *
  * Messages. Spawner: one SEQPACKET socket. Each child: one SEQPACKET pair made
- * before the fork ("link"): GO and CANCEL down, READY, ERROR and a thread's OVER up. All are read by
- * the engine's background thread, in worker_events().
+ * before the fork ("link"): GO and CANCEL down, READY, ERROR and a thread's OVER up. They are read by
+ * the engine's background thread, in worker_events(), and by whoever gets the module's word of a death.
  *
  * Locks: worker->lock guards the children's states; it is taken before the engine's lock.
  * Functions that the engine calls with its lock (worker_ops) never take worker->lock.
@@ -182,6 +183,9 @@ void death_describe(struct child *child, int status, char *text, size_t space);
 bool death_is_loop(struct child *child, const char *cause);
 /* Appends "; given up after …" with the deaths before. */
 void death_history(const struct child *child, char *text, size_t space);
+
+/* remains.c: no process of a child whose address space has ended can write any more; worker->lock. */
+bool remains_none(struct child *child);
 
 /* stats.c: a copy of counters that others write, and the processor time of who is alive. */
 void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_now *now);

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Whether a child whose address space has ended leaves any process behind that could still write into the tree's
+ * memory. If not, its tasks are final, before the kernel has freed what was its own; if so, or where /proc does not
+ * tell (CONFIG_PROC_CHILDREN), the end of its lifeline tells.
+ *
+ * Nobody of it forks any more, and all its threads are past the point where one would inherit another's children.
+ * So a process below it is its child, or the child of one that is, or, once all between them have ended, its
+ * spawner's (PR_SET_CHILD_SUBREAPER), as one made with CLONE_PARENT is from the start. The kernel moves them that way
+ * alone: who looks at the child first and at the spawner then misses nobody.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "worker/worker.h"
+
+/* Most of the spawner's children that are looked at; with more it is not worth the time. */
+#define MOST 1024
+
+struct pids {
+	int pid[MOST];
+	uint32_t count;
+};
+
+/* Of one thread. False: nobody knows. */
+static bool read_children(pid_t pid, const char *tid, struct pids *children)
+{
+	char path[64];
+	FILE *file;
+	bool known;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, tid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	children->count = 0;
+	while (children->count < MOST && fscanf(file, "%d", &children->pid[children->count]) == 1)
+		children->count++;
+	known = feof(file) && !ferror(file);
+	fclose(file);
+	return known;
+}
+
+static bool has_no_children(pid_t pid)
+{
+	struct dirent *entry;
+	struct pids children;
+	bool none = true;
+	char path[64];
+	DIR *threads;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	threads = opendir(path);
+	if (!threads)
+		return false;
+	while (none && (entry = readdir(threads)))
+		if (entry->d_name[0] != '.')
+			none = read_children(pid, entry->d_name, &children) && children.count == 0;
+	closedir(threads);
+	return none;
+}
+
+/*
+ * The list leaves out the one behind an entry that is reaped after it was given out; a second list differs then. A
+ * dead child that is in it was not reaped, so that its number has been its own all the time.
+ */
+static bool read_spawned(struct dw_worker *worker, struct pids *spawned)
+{
+	struct pids again;
+	char tid[16];
+
+	snprintf(tid, sizeof(tid), "%d", (int)worker->spawner_pid);
+	return read_children(worker->spawner_pid, tid, spawned) &&
+	       read_children(worker->spawner_pid, tid, &again) && spawned->count == again.count &&
+	       memcmp(spawned->pid, again.pid, again.count * sizeof(again.pid[0])) == 0;
+}
+
+static bool is_known(const struct dw_worker *worker, pid_t pid)
+{
+	for (uint32_t i = 0; i < worker->child_count; i++)
+		if (worker->children[i].pid == pid)
+			return true;
+	return false;
+}
+
+bool remains_none(struct child *child)
+{
+	struct pids spawned;
+	bool seen = false;
+
+	if (!has_no_children(child->pid) || !read_spawned(child->owner, &spawned))
+		return false;
+	for (uint32_t i = 0; i < spawned.count; i++) {
+		if (!is_known(child->owner, spawned.pid[i]))
+			return false;
+		seen |= spawned.pid[i] == child->pid;
+	}
+	return seen;
+}
