@@ -178,7 +178,8 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name,
  * A symbol of a shared object, "path/libjob.so:name", at any time. The file is
  * identified by its build-id (else by its content); children load it on first
  * use and refuse a file that has changed. When the call returns every child of
- * the tree knows it. -ENOENT, -ELIBBAD (no ELF object), -ESRCH (no such symbol). Only in the root's process:
+ * the tree knows it. The same content under the same name has the same handle. -ENOENT, -ELIBBAD (no ELF
+ * object), -ESRCH (no such symbol), -EEXIST (another kind, or a changed file: unregister that first). Only in the root's process:
  * -EINVAL in an orchestration function of a nested Worker that is a process; the same for images.
  */
 DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *symbol,

@@ -245,9 +245,16 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	callable.path = real;
 	callable.symbol = (char *)colon + 1;
 	result = symbol_identify(real, callable.symbol, callable.identity);
-	if (result < 0 || known(&callable, handle))
+	if (result < 0)
 		return result;
-	return announce(worker, &callable, handle);
+	pthread_mutex_lock(&worker_root(worker)->registering);
+	if (!known(&callable, handle))
+		result = announce(worker, &callable, handle);
+	pthread_mutex_unlock(&worker_root(worker)->registering);
+	if (result == -EEXIST)
+		error_set(result, "symbol \"%s\" is registered already, as another kind or of a file that has "
+			  "changed since: unregister that first", symbol);
+	return result;
 }
 
 /* The image's bytes into the tree's arena, where every chip worker reads them in place. */
@@ -333,6 +340,7 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 	struct dw_worker *worker = (struct dw_worker *)callable->owner;
 	uint32_t crc = (uint32_t)crc32_z(crc32(0, NULL, 0), callable->data, callable->bytes);
 	char name[512];
+	int result = 0;
 
 	memcpy(callable->identity, &callable->bytes, sizeof(callable->bytes));
 	memcpy(callable->identity + sizeof(callable->bytes), &crc, sizeof(crc));
@@ -340,13 +348,16 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 	callable->entry = (char *)options->entry;
 	callable->signature = (int32_t *)options->signature;
 	callable->signature_count = (uint32_t)options->signature_count;
+	pthread_mutex_lock(&worker_root(worker)->registering);
 	if (known_image(callable, handle)) {
 		arena_free(worker_root(worker)->arena, callable->data);
-		return 0;
+	} else {
+		name_image(callable, name, sizeof(name));
+		callable->name = name;
+		result = announce(worker, callable, handle);
 	}
-	name_image(callable, name, sizeof(name));
-	callable->name = name;
-	return announce(worker, callable, handle);
+	pthread_mutex_unlock(&worker_root(worker)->registering);
+	return result;
 }
 
 DW_API int dw_callable_register_image(struct dw_worker *worker,

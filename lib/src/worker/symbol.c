@@ -83,7 +83,8 @@ static bool defines(Elf *elf, const char *symbol)
 	return false;
 }
 
-int symbol_identify(const char *path, const char *symbol, uint8_t identity[IDENTITY_BYTES])
+/* The open file whose identity it is, or -errno. */
+static int identify(const char *path, const char *symbol, uint8_t identity[IDENTITY_BYTES])
 {
 	struct stat stat;
 	int result = 0;
@@ -107,8 +108,21 @@ int symbol_identify(const char *path, const char *symbol, uint8_t identity[IDENT
 	else if (!build_id(elf, identity))
 		content_id(fd, &stat, identity);
 	elf_end(elf);
+	if (result < 0) {
+		close(fd);
+		return result;
+	}
+	return fd;
+}
+
+int symbol_identify(const char *path, const char *symbol, uint8_t identity[IDENTITY_BYTES])
+{
+	int fd = identify(path, symbol, identity);
+
+	if (fd < 0)
+		return fd;
 	close(fd);
-	return result;
+	return 0;
 }
 
 /* Objects that this process has loaded; they stay. */
@@ -120,31 +134,70 @@ struct loaded {
 static struct loaded *loaded_objects;
 static pthread_mutex_t loaded_lock = PTHREAD_MUTEX_INITIALIZER;
 
+static bool is_loaded(const void *handle)
+{
+	const struct loaded *object = loaded_objects;
+
+	while (object && object->handle != handle)
+		object = object->next;
+	return object;
+}
+
+/*
+ * The dynamic linker knows objects by name: under the path of a file that was replaced it gives the old
+ * object again. Then the name is that of the descriptor, which is never closed, so that it is never another's.
+ */
+static void *open_object(const char *path, int *fd)
+{
+	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	char name[32];
+
+	if (!handle || !is_loaded(handle))
+		return handle;
+	dlclose(handle);
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", *fd);
+	handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+	if (handle)
+		*fd = -1;
+	return handle;
+}
+
+static int load_object(const struct callable *callable, struct loaded *object)
+{
+	int result = 0, fd = identify(callable->path, NULL, object->identity);
+
+	if (fd < 0)
+		return fd;
+	if (memcmp(object->identity, callable->identity, IDENTITY_BYTES) != 0) {
+		result = error_set(-ESTALE, "%s has changed since \"%s\" was registered; "
+				   "unregister that, and register it again", callable->path,
+				   callable->symbol);
+	} else {
+		object->handle = open_object(callable->path, &fd);
+		if (!object->handle)
+			result = error_set(-ELIBACC, "cannot load %s: %s", callable->path, dlerror());
+	}
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
 static int load(const struct callable *callable, void **handle)
 {
-	uint8_t identity[IDENTITY_BYTES];
-	struct loaded *object;
+	struct loaded *object = loaded_objects;
 	int result;
 
-	for (object = loaded_objects; object; object = object->next)
-		if (memcmp(object->identity, callable->identity, IDENTITY_BYTES) == 0)
-			break;
+	while (object && memcmp(object->identity, callable->identity, IDENTITY_BYTES) != 0)
+		object = object->next;
 	if (!object) {
-		result = symbol_identify(callable->path, NULL, identity);
-		if (result < 0)
-			return result;
-		if (memcmp(identity, callable->identity, IDENTITY_BYTES) != 0)
-			return error_set(-ESTALE, "%s has changed since \"%s\" was registered; "
-					 "register it again", callable->path, callable->symbol);
 		object = calloc(1, sizeof(*object));
 		if (!object)
 			return error_set(-ENOMEM, "no memory to load %s", callable->path);
-		object->handle = dlopen(callable->path, RTLD_NOW | RTLD_LOCAL);
-		if (!object->handle) {
+		result = load_object(callable, object);
+		if (result < 0) {
 			free(object);
-			return error_set(-ELIBACC, "cannot load %s: %s", callable->path, dlerror());
+			return result;
 		}
-		memcpy(object->identity, identity, IDENTITY_BYTES);
 		object->next = loaded_objects;
 		loaded_objects = object;
 	}

@@ -133,6 +133,7 @@ static void free_worker(struct dw_worker *worker)
 	free(worker->nested);
 	pthread_cond_destroy(&worker->changed);
 	pthread_mutex_destroy(&worker->lock);
+	pthread_mutex_destroy(&worker->registering);
 	free(worker);
 }
 
@@ -181,6 +182,7 @@ DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *opti
 	worker->owner_pid = getpid();
 	worker->spawner_fd = worker->spawner_pidfd = worker->tree_fd = -1;
 	worker->up_link = worker->events_fd = worker->board_fd = -1;
+	pthread_mutex_init(&worker->registering, NULL);
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -238,6 +240,8 @@ DW_API int dw_worker_chip_id(const struct dw_worker *worker, uint32_t chip, uint
 
 	if (result < 0)
 		return result;
+	if (!id)
+		return error_set(-EINVAL, "dw_worker_chip_id: `id` is NULL");
 	if (chip >= worker->options.chip_count)
 		return error_set(-ERANGE, "chip %u of Worker %s; it has %u", chip, worker->name,
 				 worker->options.chip_count);
@@ -348,6 +352,8 @@ DW_API int dw_worker_start(struct dw_worker *worker, dw_orch_fn *fn, const struc
 {
 	int result = check_up(worker, "dw_worker_start");
 
+	if (result == 0 && !run)
+		result = error_set(-EINVAL, "dw_worker_start: `run` is NULL");
 	if (result < 0)
 		return result;
 	return engine_run_start(worker->engine, fn, args, config, context, options, run);
@@ -406,8 +412,8 @@ DW_API int dw_buffer_create(struct dw_worker *worker, uint64_t bytes, void **add
 
 	if (result < 0)
 		return result;
-	if (!bytes)
-		return error_set(-EINVAL, "dw_buffer_create: 0 bytes");
+	if (!bytes || !address)
+		return error_set(-EINVAL, "dw_buffer_create: %s", bytes ? "`address` is NULL" : "0 bytes");
 	return arena_alloc(worker->arena, bytes, address);
 }
 

@@ -130,6 +130,8 @@ struct dw_worker {
 	uint32_t up_generation;
 	int events_fd;			/* epoll over spawner socket, links, up_link */
 
+	/* Of the root: who finds a symbol or an image known finds it announced; before all other locks. */
+	pthread_mutex_t registering;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* CLOCK_MONOTONIC; state of a child or of the spawner */
 	_Atomic enum worker_state state;	/* written with the lock */
