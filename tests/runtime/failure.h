@@ -105,6 +105,7 @@ enum break_how {
 	BREAK_SLOW,	/* says its pid, takes 100 ms and the second scalar's, adds 1 */
 	BREAK_ONCE,	/* dies by the signal, unless the second cell says that somebody did */
 	BREAK_ASK,	/* says its pid, and returns -ECANCELED when it is cancelled */
+	BREAK_ERROR,	/* returns the second scalar's, with a text */
 };
 
 static inline int sub_break(const struct dw_args *args, void *context)
@@ -137,6 +138,8 @@ static inline int sub_break(const struct dw_args *args, void *context)
 		while (!dw_task_cancelled())
 			pause_ms(1);
 		return -ECANCELED;
+	case BREAK_ERROR:
+		return dw_task_fail((int)dw_args_int(args, 1), "as it was told");
 	case BREAK_NOT:
 		break;
 	}
