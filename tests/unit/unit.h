@@ -98,12 +98,27 @@ static void unit_hangs(int signal)
 	_exit(1);
 }
 
+/* Options are the tests' own: words that begin with "--", and the numbers behind them. */
+static bool unit_is_name(const char *word)
+{
+	char *end;
+
+	strtoull(word, &end, 0);
+	return *end && strncmp(word, "--", 2) != 0;
+}
+
 static bool unit_selected(const char *name, int argc, char **argv)
 {
-	for (int i = 1; i < argc; i++)
+	bool all = true;
+
+	for (int i = 1; i < argc; i++) {
+		if (!unit_is_name(argv[i]))
+			continue;
 		if (strstr(name, argv[i]))
 			return true;
-	return argc < 2;
+		all = false;
+	}
+	return all;
 }
 
 int main(int argc, char **argv)
@@ -116,6 +131,10 @@ int main(int argc, char **argv)
 	for (struct unit_test *test = unit_first; test; test = test->next)
 		number += unit_selected(test->name, argc, argv);
 	printf("1..%d\n", number);
+	if (!number) {
+		printf("not ok - no test has such a name\n0 passed, 1 failed\n");
+		return 1;
+	}
 	number = 0;
 	for (struct unit_test *test = unit_first; test; test = test->next) {
 		if (!unit_selected(test->name, argc, argv))
