@@ -22,27 +22,98 @@ TEST(create_names_the_option_that_makes_no_sense)
 	CHECK(!worker);
 }
 
-TEST(add_child_names_the_rule_that_is_broken)
+static struct dw_worker *named(uint32_t level, const char *name)
 {
-	struct dw_worker *pod = make_worker(4, 1, DW_PROCESS), *node = make_worker(3, 1, DW_PROCESS);
-	struct dw_worker *other = make_worker(4, 1, DW_PROCESS), *up = make_worker(3, 1, DW_PROCESS);
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *worker = NULL;
+
+	options.name = name;
+	options.subs = 1;
+	options.arena_bytes = 1 << 20;
+	options.heap_ring_bytes = 1 << 20;
+	CHECK_EQ(dw_worker_create(level, &options, &worker), 0);
+	return worker;
+}
+
+static void refuses(struct dw_worker *parent, struct dw_worker *child, int error, const char *text)
+{
 	uint32_t id = 99;
 
-	CHECK_EQ(dw_worker_add_child(node, pod, &id), -EINVAL);
-	CHECK(strstr(dw_strerror_last(), "level 4 in a parent of level 3"));
-	CHECK_EQ(dw_worker_add_child(pod, other, &id), -EINVAL);
-	CHECK_EQ(dw_worker_add_child(pod, pod, &id), -ELOOP);
+	CHECK_EQ(dw_worker_add_child(parent, child, &id), error);
+	CHECK_STR(dw_strerror_last(), text);
 	CHECK_EQ(id, 99);
-	CHECK_EQ(dw_worker_add_child(pod, node, &id), 0);
+}
+
+/* What was refused has changed nothing: the tree comes up and is what was accepted. */
+TEST(add_child_names_the_rule_that_is_broken)
+{
+	struct dw_worker *top = named(6, "top"), *pod = named(4, "pod"), *node = named(3, "node");
+	struct dw_worker *other = named(5, "other"), *up = named(3, "up"), *buffered = named(3, "buffered");
+	struct dw_worker *same = named(4, "same"), *late = named(3, "late");
+	struct dw_child_stats stats[8];
+	size_t count = 8;
+	uint32_t id = 99;
+	void *buffer;
+
+	refuses(NULL, node, -EINVAL, "the Worker is NULL");
+	refuses(pod, NULL, -EINVAL, "the Worker is NULL");
+	refuses(node, pod, -EINVAL, "a child of level 4 in a parent of level 3; it should be from 3 to 2");
+	refuses(pod, same, -EINVAL, "a child of level 4 in a parent of level 4; it should be from 3 to 3");
+	refuses(pod, pod, -ELOOP, "Worker pod is an ancestor of the parent, or the parent itself");
+	CHECK_EQ(dw_worker_add_child(top, pod, &id), 0);
 	CHECK_EQ(id, 0);
-	CHECK_EQ(dw_worker_add_child(other, node, &id), -EEXIST);
+	/* Levels may be left out. */
+	CHECK_EQ(dw_worker_add_child(top, named(3, "far"), &id), 0);
+	CHECK_EQ(id, 1);
+	CHECK_EQ(dw_worker_add_child(pod, node, NULL), 0);
+	refuses(node, top, -ELOOP, "Worker top is an ancestor of the parent");
+	refuses(other, node, -EEXIST, "Worker node is a child already; a Worker has one parent");
+	refuses(pod, node, -EEXIST, "Worker node is a child already");
+	CHECK_EQ(dw_buffer_create(buffered, 8, &buffer), 0);
+	refuses(pod, buffered, -EBUSY, "Worker buffered has buffers of its own; buffers belong to the root");
 	CHECK_EQ(dw_worker_init(up), 0);
-	CHECK_EQ(dw_worker_add_child(other, up, &id), -EBUSY);
+	refuses(other, up, -EBUSY, "Worker up was initialised already; children are added before init");
 	CHECK_EQ(dw_worker_init(node), -EINVAL);
-	CHECK(strstr(dw_strerror_last(), "initialise the root"));
+	CHECK_STR(dw_strerror_last(), "Worker node is a child of pod: initialise the root");
+	CHECK_EQ(dw_worker_init(top), 0);
+	refuses(top, other, -EBUSY, "Worker top was initialised already");
+	refuses(pod, late, -EBUSY, "was initialised already");
+	CHECK_EQ(dw_worker_stats(top, stats, &count), 0);
+	CHECK_EQ(count, 7);
+	CHECK_EQ(dw_worker_close(node), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "Worker node is a child of pod: close the root");
+	CHECK_EQ(dw_worker_close(top), 0);
+	CHECK_EQ(dw_worker_init(top), -EBUSY);
 	dw_worker_destroy(up);
-	dw_worker_destroy(pod);
+	dw_worker_destroy(top);
 	dw_worker_destroy(other);
+	dw_worker_destroy(buffered);
+	dw_worker_destroy(same);
+	dw_worker_destroy(late);
+	CHECK_EQ(descendants(NULL, 0), 0);
+}
+
+/* The program ended with SIGSEGV. */
+TEST(results_without_a_place_are_refused)
+{
+	struct dw_chip_options chip = { .driver = "sim" };
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *node = NULL;
+
+	options.chips = &chip;
+	options.chip_count = 1;
+	options.arena_bytes = 1 << 20;
+	options.heap_ring_bytes = 1 << 20;
+	CHECK_EQ(dw_worker_create(3, &options, NULL), -EINVAL);
+	CHECK_EQ(dw_worker_create(3, &options, &node), 0);
+	CHECK_EQ(dw_worker_chip_id(node, 0, NULL), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "`id` is NULL");
+	CHECK_EQ(dw_buffer_create(node, 8, NULL), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "`address` is NULL");
+	CHECK_EQ(dw_worker_init(node), 0);
+	CHECK_EQ(dw_worker_start(node, NULL, NULL, NULL, NULL, NULL, NULL), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "`run` is NULL");
+	dw_worker_destroy(node);
 }
 
 /* ------------------------------------------------------------------- runs */

@@ -312,6 +312,236 @@ TEST(tasks_pushed_behind_a_failing_one_come_back)
 	}
 }
 
+static int step(const struct dw_args *args, void *context)
+{
+	(void)context;
+	++*(int64_t *)dw_args_data(args, 0);
+	return 0;
+}
+
+static int long_chain(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+		      void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	for (uint64_t i = 0; i < 4000; i++)
+		submit(orch, job, (dw_callable)job->begin, 0, 0, &job->board->members, DW_INOUT, DW_ANY);
+	return 0;
+}
+
+/* Nobody is told of a link of a chain before the next one may run: it lies behind it in the same ring. */
+TEST(chain_of_short_tasks_goes_on_without_its_parent)
+{
+	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+	struct job job = { .begin = rig_sub("step", step) };
+	struct rig *rig = open_with((struct rig_options){ .subs = 3 }, &job);
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, long_chain, &job), 0);
+	CHECK_EQ(job.board->members, 4000);
+	engine_stats(rig->engine, &stats);
+	if (!CHECK(stats.parent_sleeps + stats.parent_wakes < 1000))
+		printf("# %llu sleeps, %llu wake-ups\n", (unsigned long long)stats.parent_sleeps,
+		       (unsigned long long)stats.parent_wakes);
+	done_with(rig, &job);
+}
+
+/* ------------------------------------------------- what need not wait, and order */
+
+/* Scalars: board, number of the pair. Waits for the other one; alone it fails. */
+static int meets(const struct dw_args *args, void *context)
+{
+	struct board *board = (struct board *)dw_args_scalar(args, 0);
+	_Atomic int64_t *met = &board->worker[dw_args_scalar(args, 1)];
+	uint64_t begin = rig_now();
+
+	(void)context;
+	atomic_fetch_add(met, 1);
+	while (atomic_load(met) < 2) {
+		if (rig_now() - begin > 2000000000)
+			return dw_task_fail(ETIME, "pair %llu", (unsigned long long)dw_args_scalar(args, 1));
+		rig_sleep(100000);
+	}
+	return 0;
+}
+
+static const struct {
+	struct { uint32_t first, count; enum dw_tag tag; } access[2];
+} pairs[] = {
+	{ { { 0, 4, DW_INPUT }, { 0, 4, DW_INPUT } } },
+	{ { { 0, 4, DW_INPUT }, { 2, 4, DW_INPUT } } },
+	{ { { 0, 4, DW_INOUT }, { 4, 4, DW_INOUT } } },		/* neighbours to the byte */
+	{ { { 4, 4, DW_OUTPUT }, { 0, 4, DW_INOUT } } },
+	{ { { 0, 4, DW_INPUT }, { 4, 1, DW_OUTPUT } } },
+	{ { { 0, 4, DW_INOUT }, { 0, 4, DW_NO_DEP } } },
+	{ { { 0, 4, DW_NO_DEP }, { 0, 4, DW_INOUT } } },
+	{ { { 0, 4, DW_NO_DEP }, { 0, 4, DW_NO_DEP } } },
+	{ { { 0, 4, DW_INOUT }, { 0, 4, DW_OUTPUT_EXISTING } } },
+	{ { { 0, 4, DW_INPUT }, { 1, 2, DW_OUTPUT_EXISTING } } },
+	{ { { 0, 4, DW_INOUT }, { 2, 0, DW_INOUT } } },		/* no bytes at all */
+};
+
+#define PAIRS (sizeof(pairs) / sizeof(pairs[0]))
+
+static int submit_pairs(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+			void *context)
+{
+	struct job *job = context;
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	for (uint32_t i = 0; i < PAIRS && !result; i++) {
+		for (int k = 0; k < 2 && !result; k++) {
+			dw_args_reset(job->args);
+			rig_add(job->args, (void *)&job->board->ended[pairs[i].access[k].first],
+				pairs[i].access[k].count, pairs[i].access[k].tag);
+			dw_args_add_scalar(job->args, (uint64_t)(uintptr_t)job->board);
+			dw_args_add_scalar(job->args, i);
+			result = dw_submit(orch, (dw_callable)job->begin, job->args, NULL, NULL);
+		}
+		if (!result)
+			result = dw_orch_wait(orch);
+	}
+	return result;
+}
+
+TEST(tasks_that_need_not_wait_for_each_other_run_at_the_same_time)
+{
+	struct job job = { .begin = rig_sub("meets", meets) };
+	struct rig *rig = open_with((struct rig_options){ .subs = 2 }, &job);
+
+	REQUIRE(rig);
+	if (!CHECK_EQ(rig_run(rig, submit_pairs, &job), 0))
+		printf("# %s\n", dw_strerror_last());
+	done_with(rig, &job);
+}
+
+/* Scalars: board, index: which one it is of all. */
+static int counted(const struct dw_args *args, void *context)
+{
+	struct board *board = (struct board *)dw_args_scalar(args, 0);
+
+	(void)context;
+	board->worker[dw_args_scalar(args, 1)] = atomic_fetch_add(&board->ran, 1);
+	return 0;
+}
+
+static int counted_node(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+			void *context)
+{
+	(void)orch;
+	(void)config;
+	return counted(args, context);
+}
+
+/* To anybody, and to the one by its number: one queue each, and one order over both. */
+static int submit_counted(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+			  void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	for (uint64_t i = 0; i < 1000; i++)
+		submit(orch, job, (dw_callable)job->begin, i, i ? 0 : 1000000, NULL, 0,
+		       job->variant && i % 3 ? 0 : DW_ANY);
+	return 0;
+}
+
+static dw_callable counted_handles[2];
+
+TEST(tasks_that_may_run_do_so_in_the_order_of_submission)
+{
+	static const uint32_t depths[] = { 2, 64 };
+
+	for (int i = 0; i < 4; i++) {
+		struct job job = { .variant = i / 2 };
+		struct rig *rig;
+
+		if (!counted_handles[0]) {
+			counted_handles[0] = rig_sub("counted", counted);
+			counted_handles[1] = rig_node("counted_node", counted_node);
+		}
+		job.begin = counted_handles[job.variant];
+		rig = open_with((struct rig_options){ .subs = !job.variant, .nested = !!job.variant,
+						      .depth = depths[i % 2] }, &job);
+		REQUIRE(rig);
+		CHECK_EQ(rig_run(rig, submit_counted, &job), 0);
+		for (int k = 0; k < 1000; k++)
+			if (!CHECK_EQ(job.board->worker[k], k))
+				break;
+		done_with(rig, &job);
+	}
+}
+
+struct flood {
+	struct job job;
+	uint32_t worker;
+	_Atomic bool over;
+};
+
+static int submit_flood(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+			void *context)
+{
+	struct flood *flood = context;
+
+	(void)args;
+	(void)config;
+	while (!atomic_load(&flood->over))
+		submit(orch, &flood->job, node_handle, 0, 100000, NULL, 0, flood->worker);
+	return 0;
+}
+
+static int submit_other(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+			void *context)
+{
+	struct flood *flood = context;
+
+	(void)args;
+	(void)config;
+	return submit(orch, &flood->job, node_handle, 1, 0, NULL, 0, flood->worker);
+}
+
+/* A run without an end sends its tasks to `worker`; one task of another run goes to `other`, which is the same. */
+static void starve(uint32_t worker, uint32_t other)
+{
+	struct flood flood = { .worker = worker }, one = { .worker = other };
+	struct rig *rig = open_with((struct rig_options){ .nested = 1 }, &flood.job);
+	struct dw_run *run, *short_run;
+	uint64_t begin;
+
+	REQUIRE(rig);
+	one.job.board = flood.job.board;
+	dw_args_create(&one.job.args);
+	CHECK_EQ(engine_run_start(rig->engine, submit_flood, NULL, NULL, &flood, NULL, &run), 0);
+	rig_sleep(50000000);
+	CHECK_EQ(engine_run_start(rig->engine, submit_other, NULL, NULL, &one, NULL, &short_run), 0);
+	/* 8,192 tasks of 100 µs were before it. */
+	begin = rig_now();
+	while (!atomic_load(&flood.job.board->ended[1]) && rig_now() - begin < 10000000000)
+		rig_sleep(10000000);
+	CHECK(atomic_load(&flood.job.board->ended[1]));
+	atomic_store(&flood.over, true);
+	engine_run_cancel(run, -ECANCELED, "test");
+	CHECK_EQ(engine_run_wait(short_run), 0);
+	engine_run_wait(run);
+	dw_args_destroy(one.job.args);
+	done_with(rig, &flood.job);
+}
+
+TEST(directed_task_is_not_starved_by_those_for_anybody)
+{
+	starve(DW_ANY, 0);
+}
+
+TEST(task_for_anybody_is_not_starved_by_directed_ones)
+{
+	starve(0, DW_ANY);
+}
+
 /* -------------------------------------------------------- kinds, placement */
 
 static int directed(struct dw_orch *orch, const struct dw_args *args,

@@ -214,6 +214,12 @@ void dispatch_pool(struct engine *engine, struct pool *pool)
 		}
 		pool->current = i;
 		peer = &engine->peers[i];
+		/* What must go there and has waited for longer goes first, or it would wait for ever. */
+		if (UNLIKELY(peer->directed.first && peer->directed.first->order < slot->order &&
+			     peer_has_room(engine, peer))) {
+			dispatch_peer(engine, peer);
+			continue;
+		}
 		queue_remove(&pool->any, slot);
 		if (pool->any.first)
 			slot_prefetch(pool->any.first->next);
@@ -223,7 +229,7 @@ void dispatch_pool(struct engine *engine, struct pool *pool)
 	}
 }
 
-/* The oldest of what this worker could take, taken out of its queue; NULL: nothing. */
+/* The oldest of what this worker could take, taken out of its queue; NULL: nothing now. */
 static struct slot *next_for(struct engine *engine, struct peer *peer)
 {
 	struct pool *pool = &engine->pools[peer->pool];
@@ -236,9 +242,14 @@ static struct slot *next_for(struct engine *engine, struct peer *peer)
 	}
 	if (!slot)
 		return NULL;
-	if (pool->any.first && pool->any.first->order < slot->order && fill_allows(peer)) {
-		slot = pool->any.first;
-		list = &pool->any;
+	if (pool->any.first && pool->any.first->order < slot->order) {
+		if (fill_allows(peer)) {
+			slot = pool->any.first;
+			list = &pool->any;
+		} else if (list == &peer->directed) {
+			/* Or rings that are filled with what came later would keep it waiting for ever. */
+			return NULL;
+		}
 	}
 	queue_remove(list, slot);
 	return slot;
@@ -253,7 +264,8 @@ void dispatch_peer(struct engine *engine, struct peer *peer)
 	while (peer_has_room(engine, peer) && !peer->reserved) {
 		slot = next_for(engine, peer);
 		if (!slot) {
-			bit_clear(engine->wanting, peer->index);
+			if (!peer->directed.first)
+				bit_clear(engine->wanting, peer->index);
 			return;
 		}
 		peer_post(engine, peer, slot, 0);
