@@ -480,6 +480,7 @@ TEST(tasks_that_may_run_do_so_in_the_order_of_submission)
 struct flood {
 	struct job job;
 	uint32_t worker;
+	void *cell;		/* of a chain; NULL: its tasks need not wait for each other */
 	_Atomic bool over;
 };
 
@@ -491,7 +492,7 @@ static int submit_flood(struct dw_orch *orch, const struct dw_args *args, const 
 	(void)args;
 	(void)config;
 	while (!atomic_load(&flood->over))
-		submit(orch, &flood->job, node_handle, 0, 100000, NULL, 0, flood->worker);
+		submit(orch, &flood->job, node_handle, 0, 100000, flood->cell, DW_INOUT, flood->worker);
 	return 0;
 }
 
@@ -506,7 +507,7 @@ static int submit_other(struct dw_orch *orch, const struct dw_args *args, const 
 }
 
 /* A run without an end sends its tasks to `worker`; one task of another run goes to `other`, which is the same. */
-static void starve(uint32_t worker, uint32_t other)
+static void starve(uint32_t worker, bool chain, uint32_t other)
 {
 	struct flood flood = { .worker = worker }, one = { .worker = other };
 	struct rig *rig = open_with((struct rig_options){ .nested = 1 }, &flood.job);
@@ -515,6 +516,8 @@ static void starve(uint32_t worker, uint32_t other)
 
 	REQUIRE(rig);
 	one.job.board = flood.job.board;
+	if (chain)
+		flood.cell = (void *)&flood.job.board->members;
 	dw_args_create(&one.job.args);
 	CHECK_EQ(engine_run_start(rig->engine, submit_flood, NULL, NULL, &flood, NULL, &run), 0);
 	rig_sleep(50000000);
@@ -534,12 +537,15 @@ static void starve(uint32_t worker, uint32_t other)
 
 TEST(directed_task_is_not_starved_by_those_for_anybody)
 {
-	starve(DW_ANY, 0);
+	starve(DW_ANY, false, 0);
+	starve(DW_ANY, true, 0);
 }
 
-TEST(task_for_anybody_is_not_starved_by_directed_ones)
+TEST(task_for_anybody_is_not_starved_by_directed_ones_or_chains)
 {
-	starve(0, DW_ANY);
+	starve(DW_ANY, true, DW_ANY);
+	starve(0, false, DW_ANY);
+	starve(0, true, DW_ANY);
 }
 
 /* -------------------------------------------------------- kinds, placement */

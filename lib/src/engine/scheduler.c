@@ -243,13 +243,11 @@ static struct slot *next_for(struct engine *engine, struct peer *peer)
 	if (!slot)
 		return NULL;
 	if (pool->any.first && pool->any.first->order < slot->order) {
-		if (fill_allows(peer)) {
-			slot = pool->any.first;
-			list = &pool->any;
-		} else if (list == &peer->directed) {
-			/* Or rings that are filled with what came later would keep it waiting for ever. */
+		/* Rings that are filled with what came later would keep it waiting for ever. */
+		if (!fill_allows(peer))
 			return NULL;
-		}
+		slot = pool->any.first;
+		list = &pool->any;
 	}
 	queue_remove(list, slot);
 	return slot;
@@ -264,7 +262,7 @@ void dispatch_peer(struct engine *engine, struct peer *peer)
 	while (peer_has_room(engine, peer) && !peer->reserved) {
 		slot = next_for(engine, peer);
 		if (!slot) {
-			if (!peer->directed.first)
+			if (!peer->directed.first && !peer->ahead.first)
 				bit_clear(engine->wanting, peer->index);
 			return;
 		}
