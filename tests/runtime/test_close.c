@@ -227,3 +227,125 @@ TEST_IN_BOTH_MODES(message_to_a_chip_that_was_stopped_is_refused)
 	CHECK(dw_run_wait(run) < 0);
 	dw_worker_destroy(worker);
 }
+
+/* ------------------------------------------------------------ after a failure */
+
+/* The orchestration function itself fails, with a task behind it that runs on for a while. */
+static int orch_refused(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+			void *context)
+{
+	struct order order = { .how = BREAK_SLOW };
+	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	int64_t outside = 0;
+
+	(void)args;
+	(void)config;
+	(void)context;
+	submit_order(orch, chain.broken, &order, 0, &options);
+	return submit_one(orch, chain.broken, &outside, DW_INOUT, 0, NULL, NULL);
+}
+
+static int orch_fills(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+		      void *context)
+{
+	uint32_t shape = 1 << 20;
+	struct dw_tensor tensor;
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	(void)context;
+	while (!result)
+		result = dw_alloc(orch, DW_INT64, &shape, 1, &tensor);
+	return result;
+}
+
+static int run_ended(struct order order, uint64_t timeout_ns, bool cancel)
+{
+	struct dw_run *run = chain_start(&order, timeout_ns);
+
+	heard();
+	if (cancel)
+		CHECK_EQ(dw_run_cancel(run), 0);
+	return dw_run_wait(run);
+}
+
+static int run_without_nested(void)
+{
+	pid_t pid = pid_of(chain_path(1));
+
+	CHECK(pid > 0);
+	kill(pid, SIGKILL);
+	while (lives(pid))
+		pause_ms(1);
+	return chain_run((struct order){ .depth = 1 });
+}
+
+enum failure {
+	FAIL_ERROR, FAIL_REFUSED, FAIL_HEAP, FAIL_CANCEL, FAIL_RUN_DEADLINE,
+	/* of processes alone */
+	FAIL_KILL, FAIL_CRASH, FAIL_EXIT, FAIL_DEADLINE, FAIL_NESTED, FAILURES,
+};
+
+static int fail_by(enum failure failure)
+{
+	struct order order = { .depth = 1, .how = BREAK_HANG, .options = DW_SUBMIT_OPTIONS };
+
+	order.options.timeout_ns = 50 * MS;
+	switch (failure) {
+	case FAIL_ERROR:
+		return chain_run((struct order){ .depth = 1, .how = BREAK_ERROR, .detail = EIO });
+	case FAIL_REFUSED:
+		return dw_worker_run(chain.worker[0], orch_refused, NULL, NULL, NULL);
+	case FAIL_HEAP:
+		return dw_worker_run(chain.worker[0], orch_fills, NULL, NULL, NULL);
+	case FAIL_CANCEL:
+		return run_ended((struct order){ .depth = 1, .how = BREAK_ASK }, 0, true);
+	case FAIL_RUN_DEADLINE:
+		return run_ended((struct order){ .depth = 1, .how = BREAK_ASK }, 50 * MS, false);
+	case FAIL_KILL:
+		return chain_run((struct order){ .depth = 1, .how = BREAK_SIGNAL, .detail = SIGKILL });
+	case FAIL_CRASH:
+		return chain_run((struct order){ .depth = 1, .how = BREAK_SIGNAL, .detail = SIGSEGV });
+	case FAIL_EXIT:
+		return chain_run((struct order){ .depth = 1, .how = BREAK_EXIT });
+	case FAIL_DEADLINE:
+		order.depth = 0;
+		return chain_run(order);
+	case FAIL_NESTED:
+		return run_without_nested();
+	case FAILURES:
+		break;
+	}
+	return 0;
+}
+
+static const int failure_errors[FAILURES] = {
+	-EIO, -EFAULT, -EDEADLK, -ECANCELED, -ETIMEDOUT,
+	-EOWNERDEAD, -EOWNERDEAD, -EOWNERDEAD, -ETIMEDOUT, -ENODEV,
+};
+
+/* Whatever went wrong before: nothing is blamed, nothing waits for a deadline, nothing is left. */
+TEST_IN_BOTH_MODES(close_is_clean_after_each_kind_of_failure)
+{
+	int last = mode == DW_PROCESS ? FAILURES : FAIL_KILL;
+
+	for (int failure = 0; failure < last; failure++) {
+		unsigned descriptors;
+		uint64_t start;
+
+		say_prepare();
+		descriptors = count_fds();
+		chain_init(2, 2, threads_of(mode), NULL);
+		if (!CHECK_EQ(fail_by(failure), failure_errors[failure]))
+			printf("# failure %d: %s\n", failure, dw_strerror_last());
+		start = now_ns();
+		if (!CHECK_EQ(dw_worker_close(chain.worker[0]), 0))
+			printf("# failure %d: %s\n", failure, dw_strerror_last());
+		CHECK(now_ns() - start < 2 * SECOND_NS);
+		CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+		CHECK_EQ(chain_run((struct order){ .depth = 1 }), -ENOTCONN);
+		chain_destroy();
+		CHECK_EQ(count_fds(), descriptors);
+	}
+}

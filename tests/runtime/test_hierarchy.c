@@ -283,6 +283,59 @@ TEST_IN_BOTH_MODES(runs_side_by_side_have_each_their_own_result)
 	chain_destroy();
 }
 
+struct progress {
+	_Atomic int inside, together;
+	uint64_t calls, submitted, finished;
+	bool backwards;
+};
+
+static void on_progress(uint64_t submitted, uint64_t finished, void *context)
+{
+	struct progress *progress = context;
+
+	if (progress->inside++)
+		progress->together++;
+	progress->backwards |= submitted < progress->submitted || finished < progress->finished ||
+			       finished > submitted;
+	progress->submitted = submitted;
+	progress->finished = finished;
+	progress->calls++;
+	progress->inside--;
+}
+
+static int orch_thousands(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+			  void *context)
+{
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	(void)context;
+	for (int i = 0; i < 5000 && !result; i++)
+		result = submit_one(orch, chain.broken, &chain.cells[i % 7], DW_INOUT, BREAK_NOT, NULL, NULL);
+	return result;
+}
+
+/* Never twice at once, never backwards, and the last call has it all. */
+TEST_IN_BOTH_MODES(progress_of_a_run_is_told_up_to_its_end)
+{
+	struct dw_run_options options = DW_OPTIONS(dw_run_options);
+	struct progress progress = { 0 };
+	struct dw_run *run;
+
+	chain_init(1, 2, threads_of(mode), NULL);
+	options.progress = on_progress;
+	options.progress_context = &progress;
+	CHECK_EQ(dw_worker_start(chain.worker[0], orch_thousands, NULL, NULL, NULL, &options, &run), 0);
+	CHECK_EQ(dw_run_wait(run), 0);
+	CHECK(progress.calls > 0);
+	CHECK_EQ(progress.together, 0);
+	CHECK(!progress.backwards);
+	CHECK_EQ(progress.submitted, 5000);
+	CHECK_EQ(progress.finished, 5000);
+	chain_destroy();
+}
+
 struct growth {
 	uint64_t anonymous;		/* KiB, of this process and all below it */
 	unsigned descriptors, processes;

@@ -143,3 +143,34 @@ TEST(memory_of_every_kind_is_the_same_on_every_level)
 	for (unsigned threads = 0; threads < 8; threads++)
 		each_level(threads);
 }
+
+/* ---------------------------------------------------------------- two trees */
+
+/* What is one tree's is not the other's, which does not have it: its children would write into nothing. */
+TEST_IN_BOTH_MODES(buffers_of_one_tree_are_refused_by_the_other)
+{
+	unsigned threads = threads_of(mode);
+	struct chain first;
+	int64_t *late;
+
+	chain_create(2, 1, threads, NULL);
+	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "add", orch_add, NULL, &chain.down), 0);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+	first = chain;
+	chain_init(2, 1, threads, NULL);
+	CHECK_EQ(dw_buffer_create(chain.worker[0], 8, (void **)&late), 0);
+	CHECK_EQ(chain_run((struct order){ .depth = 1 }), 0);
+	CHECK_EQ(chain.cells[0], 1);
+	CHECK_EQ(dw_worker_run(chain.worker[0], orch_add, NULL, NULL, first.cells), -EFAULT);
+	check_text("lies outside the arena");
+	CHECK_EQ(dw_worker_run(first.worker[0], orch_add, NULL, NULL, chain.cells), -EFAULT);
+	CHECK_EQ(dw_worker_run(first.worker[0], orch_add, NULL, NULL, late), -EFAULT);
+	CHECK_EQ(dw_buffer_destroy(first.worker[0], late), -ENOENT);
+	check_text("is not the start of a block of the arena");
+	CHECK_EQ(first.cells[0], 0);
+	dw_worker_destroy(chain.worker[0]);
+	chain = first;
+	CHECK_EQ(chain_run((struct order){ .depth = 0 }), 0);
+	CHECK_EQ(chain.cells[0], 1);
+	chain_destroy();
+}

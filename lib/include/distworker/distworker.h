@@ -211,6 +211,12 @@ DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_calla
 
 /* ------------------------------------------------------------------ workers */
 
+/*
+ * How children run. A process is isolated: what crashes or hangs in it fails its task and is
+ * killed, and nothing else is harmed. A thread is for callables and drivers that are safe there: a crash ends the
+ * application, and nothing can be killed, so that a deadline or a cancel is told (dw_task_cancelled)
+ * and what does not listen goes on.
+ */
 enum dw_mode { DW_PROCESS = 0, DW_THREAD = 1 };
 enum dw_provider { DW_PROVIDER_AUTO = 0, DW_PROVIDER_KERNEL = 1, DW_PROVIDER_FUTEX = 2 };
 enum dw_restart { DW_RESTART_NEVER = 0, DW_RESTART_ON_DEATH = 1 };
