@@ -164,6 +164,7 @@ struct order {
 	unsigned depth;			/* of the sub worker that gets the task */
 	enum break_how how;
 	int64_t detail;
+	unsigned cell;			/* of chain.cells: the first of its two */
 	struct dw_submit_options options;	/* at the depth, and on the way down */
 	bool options_on_the_way;
 };
@@ -176,12 +177,13 @@ static inline int submit_order(struct dw_orch *orch, dw_callable callable, const
 	uint32_t shape = 2;
 	int result;
 
-	dw_tensor_init(&tensor, chain.cells, DW_INT64, &shape, 1);
+	dw_tensor_init(&tensor, chain.cells + order->cell, DW_INT64, &shape, 1);
 	dw_args_create(&args);
 	dw_args_add_tensor(args, &tensor, DW_INOUT);
 	dw_args_add_int(args, order->how);
 	dw_args_add_int(args, order->detail);
 	dw_args_add_int(args, depth);
+	dw_args_add_int(args, order->cell);
 	result = dw_submit(orch, callable, args, options, NULL);
 	dw_args_destroy(args);
 	return result;
@@ -201,6 +203,7 @@ static inline int orch_down_chain(struct dw_orch *orch, const struct dw_args *ar
 		below.how = (enum break_how)dw_args_int(args, 0);
 		below.detail = dw_args_int(args, 1);
 		depth = (unsigned)dw_args_int(args, 2);
+		below.cell = (unsigned)dw_args_int(args, 3);
 		order = &below;
 	} else {
 		depth = order->depth;

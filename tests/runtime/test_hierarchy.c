@@ -265,7 +265,7 @@ TEST_IN_BOTH_MODES(runs_side_by_side_have_each_their_own_result)
 	for (int round = 0; round < 10; round++) {
 		for (unsigned i = 0; i < 12; i++) {
 			orders[i] = (struct order){ .depth = i % 3, .how = i % 4 ? BREAK_NOT : BREAK_ERROR,
-						    .detail = EIO + (int)i };
+						    .detail = EIO + (int)i, .cell = 2 * i };
 			runs[i] = chain_start(&orders[i], 0);
 		}
 		for (unsigned i = 0; i < 12; i++) {
@@ -273,6 +273,7 @@ TEST_IN_BOTH_MODES(runs_side_by_side_have_each_their_own_result)
 
 			if (!CHECK_EQ(dw_run_wait(runs[i]), wanted))
 				printf("# run %u: %s\n", i, dw_strerror_last());
+			CHECK_EQ(chain.cells[2 * i], wanted ? 0 : round + 1);
 			if (!wanted)
 				continue;
 			snprintf(path, sizeof(path), "%s/sub", chain_path(i % 3));

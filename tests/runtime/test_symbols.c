@@ -50,17 +50,24 @@ static int add_symbol(dw_callable *handle)
 	return dw_callable_register_symbol(chain.worker[0], symbol, DW_SYMBOL_SUB, handle);
 }
 
+struct adding {
+	dw_callable handle;
+	int64_t *cell;
+};
+
 static int orch_add(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
 		    void *context)
 {
+	const struct adding *adding = context;
+
 	(void)args;
 	(void)config;
-	return submit_one(orch, *(dw_callable *)context, chain.cells, DW_INOUT, 1, NULL, NULL);
+	return submit_one(orch, adding->handle, adding->cell, DW_INOUT, 1, NULL, NULL);
 }
 
 static int run_add(dw_callable handle)
 {
-	return dw_worker_run(chain.worker[0], orch_add, NULL, NULL, &handle);
+	return dw_worker_run(chain.worker[0], orch_add, NULL, NULL, &(struct adding){ handle, chain.cells });
 }
 
 static bool identified;		/* by its build-id, else by its content */
@@ -144,6 +151,7 @@ TEST_IN_BOTH_MODES(replaced_file_is_the_new_one)
 
 struct registering {
 	pthread_barrier_t *barrier;
+	int64_t *cell;
 	dw_callable handle;
 	int result, ran;
 };
@@ -154,7 +162,9 @@ static void *register_and_run(void *argument)
 
 	pthread_barrier_wait(one->barrier);
 	one->result = add_symbol(&one->handle);
-	one->ran = one->result ? 0 : run_add(one->handle);
+	if (!one->result)
+		one->ran = dw_worker_run(chain.worker[0], orch_add, NULL, NULL,
+					 &(struct adding){ one->handle, one->cell });
 	return NULL;
 }
 
@@ -170,7 +180,7 @@ TEST_IN_BOTH_MODES(threads_that_register_the_same_get_the_same)
 	pthread_barrier_init(&barrier, NULL, 4);
 	for (int round = 0; round < 150; round++) {
 		for (int i = 0; i < 4; i++) {
-			one[i] = (struct registering){ .barrier = &barrier };
+			one[i] = (struct registering){ .barrier = &barrier, .cell = &chain.cells[i] };
 			pthread_create(&threads[i], NULL, register_and_run, &one[i]);
 		}
 		for (int i = 0; i < 4; i++)
@@ -182,7 +192,8 @@ TEST_IN_BOTH_MODES(threads_that_register_the_same_get_the_same)
 		}
 		CHECK_EQ(dw_callable_unregister(chain.worker[0], one[0].handle), 0);
 	}
-	CHECK_EQ(chain.cells[0], 600);
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(chain.cells[i], 150);
 	pthread_barrier_destroy(&barrier);
 	end();
 }

@@ -342,9 +342,11 @@ TEST(chain_of_short_tasks_goes_on_without_its_parent)
 	CHECK_EQ(rig_run(rig, long_chain, &job), 0);
 	CHECK_EQ(job.board->members, 4000);
 	engine_stats(rig->engine, &stats);
-	if (!CHECK(stats.parent_sleeps + stats.parent_wakes < 1000))
-		printf("# %llu sleeps, %llu wake-ups\n", (unsigned long long)stats.parent_sleeps,
-		       (unsigned long long)stats.parent_wakes);
+	printf("# %llu sleeps, %llu wake-ups\n", (unsigned long long)stats.parent_sleeps,
+	       (unsigned long long)stats.parent_wakes);
+#ifndef __SANITIZE_THREAD__	/* with it submitting is slower than a link */
+	CHECK(stats.parent_sleeps + stats.parent_wakes < 1000);
+#endif
 	done_with(rig, &job);
 }
 
