@@ -483,6 +483,7 @@ struct flood {
 	struct job job;
 	uint32_t worker;
 	void *cell;		/* of a chain; NULL: its tasks need not wait for each other */
+	bool groups;
 	_Atomic bool over;
 };
 
@@ -490,9 +491,20 @@ static int submit_flood(struct dw_orch *orch, const struct dw_args *args, const 
 			void *context)
 {
 	struct flood *flood = context;
+	struct dw_args *members[2];
 
 	(void)args;
 	(void)config;
+	for (uint64_t i = 0; i < 2; i++) {
+		dw_args_create(&members[i]);
+		dw_args_add_scalar(members[i], (uint64_t)(uintptr_t)flood->job.board);
+		dw_args_add_scalar(members[i], 2 + i);
+		dw_args_add_scalar(members[i], 100000);
+	}
+	while (flood->groups && !atomic_load(&flood->over))
+		dw_submit_group(orch, node_handle, members, 2, NULL, NULL, NULL);
+	dw_args_destroy(members[0]);
+	dw_args_destroy(members[1]);
 	while (!atomic_load(&flood->over))
 		submit(orch, &flood->job, node_handle, 0, 100000, flood->cell, DW_INOUT, flood->worker);
 	return 0;
@@ -508,11 +520,11 @@ static int submit_other(struct dw_orch *orch, const struct dw_args *args, const 
 	return submit(orch, &flood->job, node_handle, 1, 0, NULL, 0, flood->worker);
 }
 
-/* A run without an end sends its tasks to `worker`; one task of another run goes to `other`, which is the same. */
-static void starve(uint32_t worker, bool chain, uint32_t other)
+/* A run without an end has tasks for one worker, for any, or groups; one task of another run goes to `other`. */
+static void starve(struct flood flood, bool chain, uint32_t other)
 {
-	struct flood flood = { .worker = worker }, one = { .worker = other };
-	struct rig *rig = open_with((struct rig_options){ .nested = 1 }, &flood.job);
+	struct flood one = { .worker = other };
+	struct rig *rig = open_with((struct rig_options){ .nested = flood.groups ? 2 : 1 }, &flood.job);
 	struct dw_run *run, *short_run;
 	uint64_t begin;
 
@@ -539,15 +551,21 @@ static void starve(uint32_t worker, bool chain, uint32_t other)
 
 TEST(directed_task_is_not_starved_by_those_for_anybody)
 {
-	starve(DW_ANY, false, 0);
-	starve(DW_ANY, true, 0);
+	starve((struct flood){ .worker = DW_ANY }, false, 0);
+	starve((struct flood){ .worker = DW_ANY }, true, 0);
 }
 
 TEST(task_for_anybody_is_not_starved_by_directed_ones_or_chains)
 {
-	starve(DW_ANY, true, DW_ANY);
-	starve(0, false, DW_ANY);
-	starve(0, true, DW_ANY);
+	starve((struct flood){ .worker = DW_ANY }, true, DW_ANY);
+	starve((struct flood){ .worker = 0 }, false, DW_ANY);
+	starve((struct flood){ .worker = 0 }, true, DW_ANY);
+}
+
+TEST(no_task_is_starved_by_groups)
+{
+	starve((struct flood){ .groups = true }, false, DW_ANY);
+	starve((struct flood){ .groups = true }, false, 0);
 }
 
 /* -------------------------------------------------------- kinds, placement */

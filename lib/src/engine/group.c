@@ -22,6 +22,19 @@ void group_free(struct engine *engine, struct group *group)
 
 /* --------------------------------------------------------------- admission */
 
+static bool is_older(const struct slot *slot, const struct slot *than)
+{
+	return slot && slot->order < than->order;
+}
+
+/* Tasks that were directed there before the group was ready go first. */
+static bool has_room(struct engine *engine, struct peer *peer, const struct slot *slot)
+{
+	if (is_older(peer->directed.first, slot))
+		dispatch_peer(engine, peer);
+	return peer_has_room(engine, peer) && !is_older(peer->directed.first, slot);
+}
+
 static bool is_chosen(const struct group *group, uint32_t count, uint32_t worker)
 {
 	for (uint32_t i = 0; i < count; i++)
@@ -34,9 +47,11 @@ static bool is_chosen(const struct group *group, uint32_t count, uint32_t worker
  * The `wanted` workers of the pool that have room and the least to do, behind the
  * `count` that are chosen already. Returns how many there are then.
  */
-static uint32_t choose_any(struct engine *engine, struct pool *pool, struct group *group,
+static uint32_t choose_any(struct engine *engine, struct pool *pool, const struct slot *slot,
 			   uint32_t count, uint32_t wanted)
 {
+	struct group *group = slot->group;
+
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = pool->mask[word];
 
@@ -45,8 +60,7 @@ static uint32_t choose_any(struct engine *engine, struct pool *pool, struct grou
 			struct peer *peer = &engine->peers[i];
 			uint32_t place = group->explicit_count, at;
 
-			if (!peer_has_room(engine, peer) ||
-			    is_chosen(group, group->explicit_count, i))
+			if (is_chosen(group, group->explicit_count, i) || !has_room(engine, peer, slot))
 				continue;
 			/* Insertion by load; ties by index, so that neighbours stay together. */
 			for (at = count; at > place &&
@@ -123,15 +137,15 @@ static bool choose(struct engine *engine, struct slot *slot)
 
 	unreserve(engine, pool);
 	for (uint32_t i = 0; i < count; i++)
-		all &= peer_has_room(engine, &engine->peers[group->chosen[i]]);
+		all &= has_room(engine, &engine->peers[group->chosen[i]], slot);
 	if (group->count > count)
-		count = choose_any(engine, pool, group, count, group->count);
+		count = choose_any(engine, pool, slot, count, group->count);
 	if (all && count == group->count)
 		return true;
 	for (uint32_t i = 0; i < count; i++) {
 		struct peer *peer = &engine->peers[group->chosen[i]];
 
-		if (peer->state == PEER_UP) {
+		if (peer->state == PEER_UP && !is_older(peer->directed.first, slot)) {
 			peer->reserved = true;
 			peer_update(engine, peer);
 		}
@@ -203,7 +217,12 @@ void group_admit(struct engine *engine, struct pool *pool)
 			task_failed(engine, slot, NULL, -ENODEV, why, false);
 			continue;
 		}
-		if (!choose(engine, slot))
+		/* Tasks for anybody that are older go first, or groups without an end would keep them waiting for ever. */
+		if (is_older(pool->any.first, slot)) {
+			unreserve(engine, pool);
+			dispatch_pool(engine, pool);
+		}
+		if (is_older(pool->any.first, slot) || !choose(engine, slot))
 			return;
 		queue_remove(&pool->groups, slot);
 		enter_rings(engine, slot);
