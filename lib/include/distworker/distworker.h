@@ -354,7 +354,7 @@ struct dw_submit_options {
  * Submits one task: an orchestration to a nested Worker, an image to a chip, a
  * sub function to a sub worker. `options` may be NULL, `task` too. Blocks
  * while the heap is full, and while 8,192 tasks of the run are not final: what a run
- * keeps of its tasks is bounded by that, but for some 30 bytes for each that has failed or
+ * keeps of its tasks is bounded by that, but for 32 to 64 bytes for each that has failed or
  * was skipped. Nothing is queued when it fails:
  *  -EINVAL a field that makes no sense; -ENOENT, -ESTALE the callable is unknown
  *  or was unregistered; -EFAULT a tensor lies outside the arena; -ENODEV no
