@@ -43,17 +43,38 @@ void dw_hub_show(struct dw_hub *hub, struct seq_file *m)
 		dw_mailbox_show(&hub->mailbox[i], m);
 }
 
-static int hubs_show(struct seq_file *m, void *unused)
+/* Hub by hub: with many readers of a long list, each waits for a hub and not for all lists. */
+static void *hubs_start(struct seq_file *m, loff_t *pos)
 {
-	struct dw_hub *hub;
+	int ret = mutex_lock_killable(&dw_list_lock);
 
-	mutex_lock(&dw_list_lock);
-	list_for_each_entry(hub, &dw_hubs, all)
-		dw_hub_show(hub, m);
-	mutex_unlock(&dw_list_lock);
+	return ret ? ERR_PTR(ret) : seq_list_start(&dw_hubs, *pos);
+}
+
+static void *hubs_next(struct seq_file *m, void *place, loff_t *pos)
+{
+	return seq_list_next(place, &dw_hubs, pos);
+}
+
+static void hubs_stop(struct seq_file *m, void *place)
+{
+	if (!IS_ERR(place))
+		mutex_unlock(&dw_list_lock);
+}
+
+static int hubs_show(struct seq_file *m, void *place)
+{
+	dw_hub_show(list_entry(place, struct dw_hub, all), m);
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(hubs);
+
+static const struct seq_operations hubs_sops = {
+	.start = hubs_start,
+	.next = hubs_next,
+	.stop = hubs_stop,
+	.show = hubs_show,
+};
+DEFINE_SEQ_ATTRIBUTE(hubs);
 
 void dw_debugfs_add(struct dw_hub *hub)
 {
