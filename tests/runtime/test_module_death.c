@@ -103,7 +103,7 @@ TEST(failed_task_is_final_before_its_worker_is_reaped)
 		}
 		kill(sub, signals[round % 2]);
 		CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
-		snprintf(wanted, sizeof(wanted), "task 1 \"deep\": EOWNERDEAD: killed by %s, pid %d",
+		snprintf(wanted, sizeof(wanted), "task 1 \"deep\" (break): EOWNERDEAD: killed by %s, pid %d",
 			 round % 2 ? "SIGSEGV" : "SIGKILL", (int)sub);
 		check_text(wanted);
 		CHECK_EQ(parent_of(sub), stopped.spawner);
@@ -292,7 +292,7 @@ TEST(callable_that_calls_exec_is_an_error_and_its_process_ends)
 	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "exec", sub_exec, NULL, &chain.broken), 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_helper, NULL, NULL, &how), -EOWNERDEAD);
-	check_text("node0/sub0: task 1: EOWNERDEAD: killed by SIGKILL, pid ");
+	check_text("node0/sub0: task 1 (exec): EOWNERDEAD: killed by SIGKILL, pid ");
 	check_text("(it has called exec, and can answer no more)");
 	sub = heard();
 	CHECK(sub > 0 && is_over(sub));
