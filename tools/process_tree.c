@@ -112,10 +112,14 @@ static int sample_process(pid_t pid, struct tree_sample *sample)
 
 static void sample_own(struct tree_sample *sample)
 {
-	struct rusage all, watcher;
+	struct rusage all, watcher, again;
 
-	getrusage(RUSAGE_SELF, &all);
-	getrusage(RUSAGE_THREAD, &watcher);
+	/* Until the watcher was not switched in between: on a busy machine it is at times. */
+	do {
+		getrusage(RUSAGE_THREAD, &watcher);
+		getrusage(RUSAGE_SELF, &all);
+		getrusage(RUSAGE_THREAD, &again);
+	} while (watcher.ru_nvcsw != again.ru_nvcsw || watcher.ru_nivcsw != again.ru_nivcsw);
 	sample->own_voluntary = (uint64_t)(all.ru_nvcsw - watcher.ru_nvcsw);
 	sample->own_involuntary = (uint64_t)(all.ru_nivcsw - watcher.ru_nivcsw);
 }
