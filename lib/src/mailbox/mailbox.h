@@ -166,7 +166,8 @@ void hub_stop(struct hub *hub, uint32_t i);
  * Foreground wait, one thread at a time: between begin and end the thread
  * promises to look at all rings before it sleeps or leaves, so that nobody pays
  * a wake-up for the background thread. hub_wait() looks in user space for a
- * self-tuning moment, then sleeps. 0, -ETIMEDOUT, -EINTR.
+ * self-tuning moment, then sleeps. 0, -ETIMEDOUT, -EINTR. Begin and end may also stand around
+ * hub_wake(), of several threads at once: an end too early costs a wake-up, and loses none.
  * Harvest after each hub_wait() and after hub_drive_end(). begin and end are [owner].
  */
 void hub_drive_begin(struct hub *hub);
