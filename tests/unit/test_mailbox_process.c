@@ -443,7 +443,7 @@ static void forget_changes(void)
 	struct hub_change change;
 	uint32_t i;
 
-	hub_bell_clear(hub);
+	hub_bell_clear(hub, BELL_EVENTS);
 	while (hub_next_change(hub, &i, &change))
 		;
 }
@@ -458,13 +458,13 @@ TEST(the_bell_rings_for_a_thread_that_polls)
 	post(0, 1);
 	hub_wake(hub);
 	CHECK(polled(hub_bell_fd(hub), 10000));
-	hub_bell_clear(hub);
+	hub_bell_clear(hub, BELL_EVENTS);
 	/* Not harvested yet: there is news without polling. */
 	CHECK(hub_bell_arm(hub));
 	CHECK_EQ(harvest_all(), 1);
 	CHECK(!hub_bell_arm(hub));
 	CHECK(!polled(hub_bell_fd(hub), 20));
-	hub_bell_clear(hub);
+	hub_bell_clear(hub, BELL_EVENTS);
 	close_hub();
 }
 

@@ -162,7 +162,7 @@ static void *background_main(void *unused)
 			continue;
 		/* A timeout only to see background_stop: what is due must not need it. */
 		poll(&bell, 1, atomic_load(&background_stop) ? 0 : -1);
-		hub_bell_clear(hub);
+		hub_bell_clear(hub, (uint32_t)bell.revents);
 	}
 	return NULL;
 }

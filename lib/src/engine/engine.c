@@ -231,11 +231,11 @@ static void drain_fd(int fd)
 		return;
 }
 
-static void background_event(struct engine *engine, enum source source)
+static void background_event(struct engine *engine, const struct epoll_event *event)
 {
-	switch (source) {
+	switch ((enum source)event->data.u32) {
 	case SOURCE_BELL:
-		hub_bell_clear(engine->hub);
+		hub_bell_clear(engine->hub, event->events);
 		break;
 	case SOURCE_TIMER:
 		drain_fd(engine->timer_fd);
@@ -279,7 +279,7 @@ static void *background(void *argument)
 			news = true;
 		count = epoll_wait(engine->epoll_fd, events, 4, news ? 0 : -1);
 		for (int i = 0; i < count; i++)
-			background_event(engine, (enum source)events[i].data.u32);
+			background_event(engine, &events[i]);
 	}
 }
 

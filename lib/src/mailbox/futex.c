@@ -232,8 +232,9 @@ static bool futex_bell_arm(struct hub *hub)
 	return true;
 }
 
-static void futex_bell_clear(struct hub *hub)
+static void futex_bell_clear(struct hub *hub, uint32_t events)
 {
+	(void)events;
 	take(&hub->line->asleep, ASLEEP_POLLER);
 	bell_drain(hub->fd);
 }

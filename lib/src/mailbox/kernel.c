@@ -312,7 +312,7 @@ static bool kernel_bell_arm(struct hub *hub)
 	return false;
 }
 
-static void kernel_bell_clear(struct hub *hub)
+static void kernel_bell_clear(struct hub *hub, uint32_t events)
 {
 	/* A wait that does not wait: takes over the changes of state, and the kicks for poll. */
 	struct distworker_hub_wait wait = {
@@ -321,6 +321,9 @@ static void kernel_bell_clear(struct hub *hub)
 		.kick_seen = load_relaxed(hub->kick),
 	};
 
+	/* What is complete rings until it is harvested, and no longer. */
+	if (!(events & POLLPRI) && hub_news(hub))
+		return;
 	hub_wait_call(hub, &wait);
 }
 

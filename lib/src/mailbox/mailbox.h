@@ -185,12 +185,12 @@ void hub_kick(struct hub *hub);
 /*
  * Background: a descriptor to poll (BELL_EVENTS) beside others. hub_bell_arm() before
  * each poll: true means that there is news already and poll must not be entered.
- * hub_bell_clear() after any of them.
+ * hub_bell_clear() after any of them, with what poll has said of it.
  */
 #define BELL_EVENTS (POLLIN | POLLPRI)
 int hub_bell_fd(const struct hub *hub);
 bool hub_bell_arm(struct hub *hub);
-void hub_bell_clear(struct hub *hub);
+void hub_bell_clear(struct hub *hub, uint32_t events);
 
 /*
  * Next peer whose state changed by the kernel's word (kernel provider only), as hub_wait() and

@@ -128,7 +128,7 @@ struct provider_ops {
 	/* After `kick` was counted up. */
 	void (*kicked)(struct hub *hub);
 	bool (*bell_arm)(struct hub *hub);
-	void (*bell_clear)(struct hub *hub);
+	void (*bell_clear)(struct hub *hub, uint32_t events);
 	int (*query)(struct hub *hub, uint32_t i, struct hub_change *change);
 
 	/* Fills line, mailbox, the maps and fds of an endpoint; drops what is the siblings'. */

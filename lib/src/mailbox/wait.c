@@ -238,9 +238,9 @@ bool hub_bell_arm(struct hub *hub)
 	return false;
 }
 
-void hub_bell_clear(struct hub *hub)
+void hub_bell_clear(struct hub *hub, uint32_t events)
 {
-	hub->ops->bell_clear(hub);
+	hub->ops->bell_clear(hub, events);
 }
 
 /* --------------------------------------------------------- changes of state */
