@@ -96,6 +96,7 @@ struct job {
 	struct dw_args *args;
 	uint64_t begin;
 	int variant;
+	struct rig *rig;
 };
 
 static int submit(struct dw_orch *orch, struct job *job, dw_callable callable, uint64_t index,
@@ -215,6 +216,49 @@ TEST(equal_tasks_spread_over_all_workers)
 	}
 	CHECK_EQ(count, 8);
 	done_with(rig, &job);
+}
+
+/* As many as the rings of all workers hold; nobody has done any of them yet. */
+static int short_tasks(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	for (uint64_t i = 0; i < 64; i++)
+		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
+	job->variant = __builtin_popcountll(job->rig->engine->active[0]);
+	for (uint32_t i = 0; i < job->rig->count; i++)
+		kill(job->rig->pids[i], SIGCONT);
+	return 0;
+}
+
+/* How many of 8 workers with rings of 8 frames get tasks that are known to take 100 ns. */
+static int workers_used(uint32_t cpus)
+{
+	struct job job = { 0 };
+	struct rig *rig = open_with((struct rig_options){ .subs = 8, .depth = 8 }, &job);
+
+	if (!rig)
+		return -1;
+	job.rig = rig;
+	rig->engine->cpus = cpus;
+	for (int i = 0; i < ESTIMATES; i++)
+		rig->engine->estimates[i] = 100;
+	for (int i = 0; i < 8; i++)
+		kill(rig->pids[i], SIGSTOP);
+	CHECK_EQ(rig_run(rig, short_tasks, &job), 0);
+	done_with(rig, &job);
+	return job.variant;
+}
+
+TEST(worker_without_a_cpu_is_not_woken_because_a_ring_is_full_of_short_tasks)
+{
+	CHECK_EQ(workers_used(64), 8);
+	CHECK_EQ(workers_used(4), 3);
+	CHECK_EQ(workers_used(2), 1);
+	CHECK_EQ(workers_used(1), 1);
 }
 
 /* -------------------------------------------------------------- who is woken */

@@ -161,6 +161,7 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	made->words = (options->worker_count + 63) / 64;
 	made->depth = made->hub ? hub_depth(made->hub) : 1;
 	made->now->stats.provider = made->hub ? hub_provider(made->hub) : DW_PROVIDER_AUTO;
+	made->cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
 	made->payload = made->hub ? hub_frame_payload(made->hub) : 0;
 	made->timeout_ns = options->timeout_ns;
 	made->heap_timeout_ns = options->heap_timeout_ns ? options->heap_timeout_ns : 10000000000ULL;

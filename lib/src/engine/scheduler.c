@@ -9,8 +9,9 @@
  *   ready group              pool->groups, FIFO   → all its rings at once (group.c)
  *
  * Few workers that are awake get work before many that sleep: a sleeping one is
- * woken when the work in front of the others takes longer than its wake-up. What a
- * worker has not started is taken back when another has nothing to do.
+ * woken when the work in front of the others takes longer than its wake-up, and for
+ * less only if there is a CPU for it. What a worker has not started is taken back when
+ * another has nothing to do.
  */
 #include <errno.h>
 #include "engine/internal.h"
@@ -176,6 +177,23 @@ static uint32_t pick_least_loaded(struct engine *engine, struct pool *pool)
 	return best;
 }
 
+/* Its ring is full, of so short tasks that another wakes no sooner. */
+static bool soon_has_room(const struct engine *engine, const struct peer *peer)
+{
+	return peer->state == PEER_UP && peer_outstanding(peer) == engine->depth &&
+	       peer->load_ns < WAKE_COST_NS;
+}
+
+/* Those with work and this thread are as many as the CPUs: one more would only take turns with them. */
+static bool cpus_are_taken(const struct engine *engine, const struct pool *pool)
+{
+	uint32_t busy = 0;
+
+	for (uint32_t word = 0; word < engine->words; word++)
+		busy += (uint32_t)__builtin_popcountll(pool->mask[word] & ~pool->idle[word]);
+	return busy + 1 >= engine->cpus;
+}
+
 /* The worker for the next task that may go anywhere, or NO_WORKER: all have enough. */
 static uint32_t pick(struct engine *engine, struct pool *pool)
 {
@@ -188,6 +206,8 @@ static uint32_t pick(struct engine *engine, struct pool *pool)
 	    engine->peers[i].load_ns < WAKE_COST_NS &&
 	    (pool->up == 1 || engine->peers[i].load_ns < TAKE_AWAKE_NS))
 		return i;
+	if (i != NO_WORKER && soon_has_room(engine, &engine->peers[i]) && cpus_are_taken(engine, pool))
+		return NO_WORKER;
 	i = pick_idle_awake(engine, pool);
 	if (i != NO_WORKER)
 		return i;
