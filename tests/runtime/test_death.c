@@ -527,14 +527,16 @@ TEST(close_is_bounded_when_a_spawner_is_stopped)
 /* More children than the sockets to the spawner take messages. */
 TEST(four_hundred_children_come_up_and_go)
 {
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 	struct rlimit files;
 
+	options.close_timeout_ns = 5 * SECOND_NS * unit_slow();
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	if (files.rlim_max < 2000)
 		SKIP("each child takes up to four descriptors: ulimit -n 2000");
-	chain_init(1, 400, 0, NULL);
+	chain_init(1, 400, 0, &options);
 	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
 	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
 	chain_destroy();

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "../runtime/process.h"
+#include "../unit/slow.h"
 #include "job.h"
 
 #define MS 1000000ULL
@@ -131,7 +132,7 @@ static bool all_gone(int end)
 	struct pollfd fd = { .fd = end };
 	uint64_t start = now_ns();
 
-	if (poll(&fd, 1, (int)(GONE_NS / MS)) != 1)
+	if (poll(&fd, 1, (int)(GONE_NS / MS * unit_slow())) != 1)
 		return false;
 	if (now_ns() - start > total.slowest_end)
 		total.slowest_end = now_ns() - start;
@@ -199,7 +200,7 @@ static void one_round(uint64_t seed)
 		done = waitpid(parent, &status, WNOHANG) == parent;
 		if (!done && random_below(&state, 2))
 			disturb(parent, &state);
-		if (!done && now_ns() - start > ROUND_NS) {
+		if (!done && now_ns() - start > ROUND_NS * unit_slow()) {
 			printf("not ok - %s: hangs\n", text);
 			total.hangs++;
 			kill(parent, SIGKILL);
@@ -218,7 +219,7 @@ static void one_round(uint64_t seed)
 			total.unborn++;
 		} else {
 			printf("not ok - %s: processes are left %llu ms after the end\n", text,
-			       (unsigned long long)(GONE_NS / MS));
+			       (unsigned long long)(GONE_NS / MS * unit_slow()));
 			total.left++;
 		}
 	}

@@ -3,8 +3,8 @@
  * A test program in one header: TEST(name) { … CHECK(…) … }. It brings main(): all
  * tests, or those whose names contain one of the arguments; TAP on stdout, and
  * "N passed, M failed" in the end. A test that takes longer than UNIT_SECONDS
- * fails the program: it hangs (UNIT_SLOW=N in the environment: N times longer, for a machine that is so much
- * slower). Children of tests leave with _exit().
+ * fails the program: it hangs. UNIT_SLOW=N in the environment, for a machine that is so much slower: N times
+ * longer, here and where a test multiplies by unit_slow(). Children of tests leave with _exit().
  */
 #ifndef UNIT_H
 #define UNIT_H
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "slow.h"
 
 #ifndef UNIT_SECONDS
 #define UNIT_SECONDS 120
@@ -125,8 +126,7 @@ static bool unit_selected(const char *name, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	int number = 0, passed = 0, failed = 0, skipped = 0;
-	const char *slow = getenv("UNIT_SLOW");
-	unsigned seconds = UNIT_SECONDS * (slow && atoi(slow) > 0 ? (unsigned)atoi(slow) : 1);
+	unsigned seconds = UNIT_SECONDS * unit_slow();
 
 	/* Forked children must not print again what is in the buffer. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
