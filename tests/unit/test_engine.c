@@ -270,6 +270,16 @@ static int submit_wrong(struct dw_orch *orch, const struct dw_args *args,
 	options.worker = 0;
 	CHECK_EQ(dw_submit(orch, noop_handle, own, &options, NULL), -EINVAL);
 	options.worker = DW_ANY;
+	options.config.block_dim = -1;
+	CHECK_EQ(dw_submit(orch, noop_handle, own, &options, NULL), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "options.config.block_dim is -1");
+	options.config = (struct dw_config){ .flags = DW_CONFIG_PROFILING | 1u << 31 };
+	CHECK_EQ(dw_submit(orch, noop_handle, own, &options, NULL), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "options.config.flags is 0x80000001");
+	options.config = (struct dw_config){ .reserved = { 0, 1 } };
+	CHECK_EQ(dw_submit(orch, noop_handle, own, &options, NULL), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "options.config.reserved");
+	options.config = (struct dw_config){ 0 };
 	options.after = &bogus;
 	options.after_count = 1;
 	CHECK_EQ(dw_submit(orch, noop_handle, own, &options, NULL), -EINVAL);

@@ -136,7 +136,7 @@ DW_API int64_t dw_args_int(const struct dw_args *args, size_t index);
 struct dw_config {
 	int32_t block_dim;		/* cores (work-groups) of a chip task; 0 means 1 */
 	int32_t aicpu_thread_num;	/* scheduling threads of the chip; 0 means 3 */
-	uint32_t flags;			/* DW_CONFIG_* */
+	uint32_t flags;			/* DW_CONFIG_*; others: EINVAL */
 	uint32_t reserved[2];		/* 0 */
 };
 

@@ -24,6 +24,8 @@ int orch_usable(const struct dw_orch *orch)
 
 /* ------------------------------------------------------------------ checks */
 
+#define KNOWN_FLAGS (DW_CONFIG_PROFILING | DW_CONFIG_DUMP_TENSOR)
+
 int orch_check_options(const struct dw_submit_options *options)
 {
 	if (options->size != sizeof(*options))
@@ -35,6 +37,9 @@ int orch_check_options(const struct dw_submit_options *options)
 	if (options->config.aicpu_thread_num < 0)
 		return error_set(-EINVAL, "options.config.aicpu_thread_num is %d; it should be 0 or more",
 				 options->config.aicpu_thread_num);
+	if (options->config.flags & ~KNOWN_FLAGS)
+		return error_set(-EINVAL, "options.config.flags is %#x; only DW_CONFIG_PROFILING (%#x) and DW_CONFIG_DUMP_TENSOR (%#x) are known",
+				 options->config.flags, DW_CONFIG_PROFILING, DW_CONFIG_DUMP_TENSOR);
 	if (options->config.reserved[0] || options->config.reserved[1])
 		return error_set(-EINVAL, "options.config.reserved is not 0");
 	if (options->retries > UINT16_MAX)
