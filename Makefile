@@ -209,6 +209,8 @@ PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 UDEVDIR ?= /lib/udev/rules.d
 SYSUSERSDIR ?= /usr/lib/sysusers.d
 MODULESLOADDIR ?= /usr/lib/modules-load.d
+# As root, into the running system: programs that are linked with the library start at once.
+UPDATE_LOADER = $(if $(DESTDIR),,test "$$(id -u)" -ne 0 || PATH=$$PATH:/sbin:/usr/sbin ldconfig)
 DKMS_SOURCE := $(DESTDIR)/usr/src/distworker-$(VERSION)
 
 .PHONY: install install-user install-module-source uninstall
@@ -233,6 +235,7 @@ install-user: all
 	$(INSTALL) -m 644 kmod/uapi/linux/distworker.h $(DESTDIR)$(PREFIX)/include/linux
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@DRIVERDIR@|$(DRIVERDIR)|; s|@VERSION@|$(VERSION)|' \
 		lib/distworker.pc.in > $(DESTDIR)$(PKGCONFIGDIR)/distworker.pc
+	$(UPDATE_LOADER)
 
 # For DKMS: dkms add distworker/$(VERSION) && dkms install distworker/$(VERSION)
 install-module-source:
@@ -254,6 +257,7 @@ uninstall:
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/distworker \
 		$(DESTDIR)$(UDEVDIR)/*-distworker.rules $(DESTDIR)$(SYSUSERSDIR)/distworker.conf \
 		$(DESTDIR)$(MODULESLOADDIR)/distworker.conf
+	$(UPDATE_LOADER)
 
 clean:
 	rm -rf $(B)

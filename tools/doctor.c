@@ -127,8 +127,8 @@ static void module_absent(struct visit *visit)
 		say(visit, VERDICT_WARN, "module", "modprobe distworker",
 		    "it is installed for this kernel, but not loaded");
 	else {
-		snprintf(remedy, sizeof(remedy), "dkms install distworker/%s && modprobe distworker "
-			 "(README: \"The module\")", DW_VERSION);
+		snprintf(remedy, sizeof(remedy), "make install, dkms install distworker/%s, modprobe distworker "
+			 "(README: \"Install\")", DW_VERSION);
 		say(visit, VERDICT_WARN, "module", remedy, "it is not installed for this kernel (%s)",
 		    kernel.release);
 	}
@@ -138,8 +138,8 @@ static void module_refused(struct visit *visit, int error)
 {
 	if (error == EACCES || error == EPERM)
 		say(visit, VERDICT_WARN, "module",
-		    "install the udev rule (60-distworker.rules) and join its group, or as root: "
-		    "chmod 0666 " DEVICE, "no permission to open " DEVICE);
+		    "join the group of the udev rule (99-distworker.rules): usermod -aG distworker USER, "
+		    "and log in again", "no permission to open " DEVICE);
 	else
 		say(visit, VERDICT_WARN, "module", "unload and load the module; dmesg tells more",
 		    DEVICE " cannot be opened: %s", strerror(error));
@@ -173,7 +173,8 @@ static void check_module(struct visit *visit)
 	}
 	info = DW_OPTIONS(dw_provider_info);
 	if (dw_provider_query(&info))
-		say(visit, VERDICT_FAIL, "provider", "", "there is none: %s", dw_strerror_last());
+		say(visit, VERDICT_FAIL, "provider", "unset DW_PROVIDER, or set it to auto or futex",
+		    "%s", dw_strerror_last());
 	else
 		say(visit, VERDICT_OK, "provider", "", "%s: %s",
 		    info.provider == DW_PROVIDER_KERNEL ? "kernel" : "futex", info.reason);

@@ -256,10 +256,10 @@ static int read_options(struct reader *reader, struct json_object *object,
 		err = get_count32(reader, object, "restart_limit", 1, 1 << 20,
 				  &worker->restart_limit);
 	if (!err)
-		err = get_count32(reader, object, "mailbox_depth", 1, 1 << 16,
+		err = get_count32(reader, object, "mailbox_depth", 2, 1 << 15,
 				  &worker->mailbox_depth);
 	if (!err)
-		err = get_count32(reader, object, "frame_bytes", 64, 1 << 20, &worker->frame_bytes);
+		err = get_count32(reader, object, "frame_bytes", 128, 1 << 16, &worker->frame_bytes);
 	if (!err)
 		err = get_count(reader, object, "heap_ring_bytes", 4096, 1ull << 46,
 				&worker->heap_ring_bytes);

@@ -26,12 +26,6 @@ struct facts {
 	size_t driver_count;
 };
 
-static const char *provider_name(uint32_t provider)
-{
-	return provider == DW_PROVIDER_KERNEL ? "kernel" : provider == DW_PROVIDER_FUTEX ? "futex" :
-	       "unknown";
-}
-
 static int collect(struct facts *facts)
 {
 	cpu_set_t set;

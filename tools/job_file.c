@@ -35,7 +35,7 @@ static void folders_add(struct folders *folders, const char *name, size_t length
 static void folders_collect(struct folders *folders)
 {
 	const char *path = getenv("DW_JOB_PATH");
-	char beside[PATH_MAX + 8];
+	char own[PATH_MAX + 32];
 
 	folders->count = 0;
 	while (path && *path) {
@@ -44,8 +44,11 @@ static void folders_collect(struct folders *folders)
 		folders_add(folders, path, length);
 		path += length + (path[length] == ':');
 	}
-	snprintf(beside, sizeof(beside), "%s/jobs", tool_folder());
-	folders_add(folders, beside, strlen(beside));
+	/* In the build folder; installed, also under another prefix than it was built for. */
+	snprintf(own, sizeof(own), "%s/jobs", tool_folder());
+	folders_add(folders, own, strlen(own));
+	snprintf(own, sizeof(own), "%s/../lib/distworker/jobs", tool_folder());
+	folders_add(folders, own, strlen(own));
 	folders_add(folders, DW_DRIVER_DIR "/jobs", strlen(DW_DRIVER_DIR "/jobs"));
 }
 
@@ -195,7 +198,6 @@ void job_list(FILE *out)
 	folders_collect(&folders);
 	for (size_t i = 0; i < folders.count; i++)
 		collect_names(folders.names[i], names, &count);
-	folders_release(&folders);
 	qsort(names, count, sizeof(names[0]), compare_names);
 	for (size_t i = 0; i < count; i++) {
 		struct job_file file;
@@ -205,7 +207,7 @@ void job_list(FILE *out)
 				file.job->description ? file.job->description : "");
 		free(names[i]);
 	}
-	if (!count)
-		fprintf(stderr, "there is no job in %s/jobs or %s/jobs\n", tool_folder(),
-			DW_DRIVER_DIR);
+	for (size_t i = 0; !count && i < folders.count; i++)
+		fprintf(stderr, "there is no job in %s\n", folders.names[i]);
+	folders_release(&folders);
 }

@@ -177,7 +177,7 @@ static int parse_worker(int key, char *text, struct argp_state *state)
 			parse_word(state, "--provider", text, providers, COUNT_OF(providers));
 		return 0;
 	case KEY_DEPTH:
-		worker->mailbox_depth = (uint32_t)parse_count(state, "--depth", text, 1, 65536);
+		worker->mailbox_depth = (uint32_t)parse_count(state, "--depth", text, 2, 32768);
 		if (worker->mailbox_depth & (worker->mailbox_depth - 1))
 			argp_error(state, "--depth: %s is not a power of two", text);
 		return 0;

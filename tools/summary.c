@@ -29,12 +29,6 @@ static const char *level_key(uint32_t level)
 	return level < COUNT_OF(keys) ? keys[level] : "L6";
 }
 
-static const char *provider_name(uint32_t provider)
-{
-	return provider == DW_PROVIDER_KERNEL ? "kernel" : provider == DW_PROVIDER_FUTEX ? "futex" :
-	       "auto";
-}
-
 int summary_collect(struct summary *summary, struct dw_worker *root)
 {
 	size_t count = 0;

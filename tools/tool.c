@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <distworker/distworker.h>
 #include "tool.h"
 
 int tool_fail(int status, const char *format, ...)
@@ -122,6 +123,12 @@ int tool_flush(int status)
 		return tool_fail(status ? status : TOOL_SYSTEM, "the output cannot be written: %s",
 				 strerror(errno));
 	return status;
+}
+
+const char *provider_name(uint32_t provider)
+{
+	return provider == DW_PROVIDER_KERNEL ? "kernel" : provider == DW_PROVIDER_FUTEX ? "futex" :
+	       "none";
 }
 
 const char *tool_folder(void)

@@ -42,6 +42,8 @@ const char *tool_thousands(uint64_t value, char text[32]);
 double tool_now(void);
 /* Whether everything got out; a full disk is not success. */
 int tool_flush(int status);
+/* Of enum dw_provider; "none" for what is neither. */
+const char *provider_name(uint32_t provider);
 /* The folder of the program, without a slash at its end; "." if it cannot be told. */
 const char *tool_folder(void);
 

@@ -244,6 +244,22 @@ static int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
 	return submit_one(orch, calls.nothing, context, DW_INPUT, 0, NULL, NULL);
 }
 
+TEST(config_of_a_run_is_checked)
+{
+	struct dw_config negative = { .block_dim = -5 }, unknown = { .flags = 4 };
+	struct dw_worker *node = named(3, "node");
+	struct dw_run *run = NULL;
+
+	CHECK_EQ(dw_worker_init(node), 0);
+	CHECK_EQ(dw_worker_run(node, orch_nothing, NULL, &negative, NULL), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "config.block_dim is -5");
+	CHECK_EQ(dw_worker_start(node, orch_nothing, NULL, &unknown, NULL, NULL, &run), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "config.flags is 0x4");
+	CHECK(!run);
+	CHECK_EQ(dw_worker_close(node), 0);
+	dw_worker_destroy(node);
+}
+
 TEST_IN_BOTH_MODES(a_thousand_runs_leave_nothing_behind)
 {
 	struct dw_worker *node = make_worker(3, 2, mode);

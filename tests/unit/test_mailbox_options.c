@@ -60,10 +60,14 @@ TEST(the_environment_chooses_the_provider)
 		CHECK_EQ(hub_create(&options, &hub), -ENOSYS);
 		CHECK_STR(dw_strerror_last(), "provider \"kernel\": there is no /dev/distworker");
 		setenv("DW_PROVIDER", "kernel", 1);
-		CHECK_EQ(dw_provider_query(&info), 0);
+		CHECK_EQ(dw_provider_query(&info), -ENOSYS);
 		CHECK_EQ(info.provider, DW_PROVIDER_KERNEL);
-		CHECK_STR(info.reason, "cannot be met");
+		CHECK_STR(info.reason, "DW_PROVIDER=kernel cannot be met: there is no /dev/distworker");
+		CHECK_STR(dw_strerror_last(), info.reason);
 	}
+	setenv("DW_PROVIDER", "polling", 1);
+	CHECK_EQ(dw_provider_query(&info), -EINVAL);
+	CHECK_STR(info.reason, "DW_PROVIDER is \"polling\"");
 	if (saved)
 		setenv("DW_PROVIDER", saved, 1);
 	else
@@ -100,7 +104,8 @@ TEST(why_the_module_is_not_used_is_one_sentence)
 				DW_PROVIDER_KERNEL : DW_PROVIDER_FUTEX);
 	CHECK_EQ(info.module_abi, 0);
 	CHECK_STR(info.reason, "/nonexistent/distworker");
-	CHECK_STR(info.reason, access("/sys/module/distworker", F_OK) ? "modprobe" : "container");
+	CHECK_STR(info.reason, !access("/sys/module/distworker", F_OK) ? "container" :
+			       access("/proc/modules", F_OK) ? "no loadable modules" : "modprobe");
 	provider_describe(path, &info);
 	CHECK_STR(info.reason, "is not the device of the distworker module");
 	if (getuid() == 0) {

@@ -605,17 +605,3 @@ void engine_stats(struct engine *engine, struct dw_engine_stats *stats)
 	now.provider = engine->hub ? hub_provider(engine->hub) : DW_PROVIDER_AUTO;
 	memcpy(stats, &now, size);
 }
-
-void engine_worker_stats(struct engine *engine, uint32_t worker, struct dw_child_stats *stats)
-{
-	const struct peer *peer = &engine->peers[worker];
-
-	stats->kind = peer->kind;
-	snprintf(stats->path, sizeof(stats->path), "%s", peer->path);
-	stats->alive = peer->state == PEER_UP;
-	stats->tasks_done = __atomic_load_n(&peer->stats->tasks_done, __ATOMIC_RELAXED);
-	stats->tasks_failed = __atomic_load_n(&peer->stats->tasks_failed, __ATOMIC_RELAXED);
-	stats->tasks_skipped = __atomic_load_n(&peer->stats->tasks_skipped, __ATOMIC_RELAXED);
-	stats->busy_ns = __atomic_load_n(&peer->stats->busy_ns, __ATOMIC_RELAXED);
-	stats->wakes = __atomic_load_n(&peer->stats->wakes, __ATOMIC_RELAXED);
-}

@@ -282,8 +282,8 @@ int engine_run_cancel(struct dw_run *run, int error, const char *why);
 void engine_cancel_flagged(struct engine *engine, int error, const char *why);
 void engine_cancel_all(struct engine *engine, int error, const char *why);
 void engine_stats(struct engine *engine, struct dw_engine_stats *stats);
-/* Counters of one worker as the parent sees them (tasks, busy time, wake-ups). */
-void engine_worker_stats(struct engine *engine, uint32_t worker, struct dw_child_stats *stats);
+/* -EINVAL with a text in which `what` is the config's name. */
+int engine_check_config(const struct dw_config *config, const char *what);
 
 /* -EINVAL: NULL; -EBADFD: of another process. */
 int orch_usable(const struct dw_orch *orch);

@@ -26,22 +26,32 @@ int orch_usable(const struct dw_orch *orch)
 
 #define KNOWN_FLAGS (DW_CONFIG_PROFILING | DW_CONFIG_DUMP_TENSOR)
 
+int engine_check_config(const struct dw_config *config, const char *what)
+{
+	if (config->block_dim < 0)
+		return error_set(-EINVAL, "%s.block_dim is %d; it should be 0 or more", what,
+				 config->block_dim);
+	if (config->aicpu_thread_num < 0)
+		return error_set(-EINVAL, "%s.aicpu_thread_num is %d; it should be 0 or more", what,
+				 config->aicpu_thread_num);
+	if (config->flags & ~KNOWN_FLAGS)
+		return error_set(-EINVAL, "%s.flags is %#x; only DW_CONFIG_PROFILING (%#x) and DW_CONFIG_DUMP_TENSOR (%#x) are known",
+				 what, config->flags, DW_CONFIG_PROFILING, DW_CONFIG_DUMP_TENSOR);
+	if (config->reserved[0] || config->reserved[1])
+		return error_set(-EINVAL, "%s.reserved is not 0", what);
+	return 0;
+}
+
 int orch_check_options(const struct dw_submit_options *options)
 {
+	int result;
+
 	if (options->size != sizeof(*options))
 		return error_set(-EINVAL, "options.size is %zu; it should be %zu (initialise with DW_SUBMIT_OPTIONS)",
 				 options->size, sizeof(*options));
-	if (options->config.block_dim < 0)
-		return error_set(-EINVAL, "options.config.block_dim is %d; it should be 0 or more",
-				 options->config.block_dim);
-	if (options->config.aicpu_thread_num < 0)
-		return error_set(-EINVAL, "options.config.aicpu_thread_num is %d; it should be 0 or more",
-				 options->config.aicpu_thread_num);
-	if (options->config.flags & ~KNOWN_FLAGS)
-		return error_set(-EINVAL, "options.config.flags is %#x; only DW_CONFIG_PROFILING (%#x) and DW_CONFIG_DUMP_TENSOR (%#x) are known",
-				 options->config.flags, DW_CONFIG_PROFILING, DW_CONFIG_DUMP_TENSOR);
-	if (options->config.reserved[0] || options->config.reserved[1])
-		return error_set(-EINVAL, "options.config.reserved is not 0");
+	result = engine_check_config(&options->config, "options.config");
+	if (result)
+		return result;
 	if (options->retries > UINT16_MAX)
 		return error_set(-EINVAL, "options.retries is %u; at most 65535", options->retries);
 	if (options->after_count && !options->after)

@@ -52,6 +52,18 @@ static void runs_count(struct engine *engine, int change)
 	__atomic_store_n(&engine->now->runs, engine->run_count, __ATOMIC_RELAXED);
 }
 
+static void run_leave(struct engine *engine, struct dw_run *run)
+{
+	if (run->previous)
+		run->previous->next = run->next;
+	else
+		engine->runs = run->next;
+	if (run->next)
+		run->next->previous = run->previous;
+	runs_count(engine, -1);
+	trace_run(engine, run, false);
+}
+
 /*
  * While other runs' tasks sit in the same rings, the last of ours may end long
  * before a ring runs dry: ask to hear of each ring's last one.
@@ -190,14 +202,7 @@ static void run_execute(struct dw_run *run)
 		chip_memory_run_ended(engine, run);
 		lock_take(&engine->lock);
 	}
-	if (run->previous)
-		run->previous->next = run->next;
-	else
-		engine->runs = run->next;
-	if (run->next)
-		run->next->previous = run->previous;
-	runs_count(engine, -1);
-	trace_run(engine, run, false);
+	run_leave(engine, run);
 	map = run->map;
 	run->map = NULL;
 	waiters_settle(engine);
@@ -274,14 +279,7 @@ static void run_abandon(struct engine *engine, struct dw_run *run)
 {
 	lock_take(&engine->lock);
 	end_scopes(engine, run);
-	if (run->previous)
-		run->previous->next = run->next;
-	else
-		engine->runs = run->next;
-	if (run->next)
-		run->next->previous = run->previous;
-	runs_count(engine, -1);
-	trace_run(engine, run, false);
+	run_leave(engine, run);
 	waiters_settle(engine);
 	engine_unlock_and_wake(engine);
 	tensor_map_destroy(run->map);

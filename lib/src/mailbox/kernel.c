@@ -51,6 +51,8 @@ static int explain_missing(const char *path)
 	if (access(MODULE_FOLDER, F_OK) == 0)
 		return error_set(-ENOSYS, "the distworker module is loaded, but there is no %s here "
 				 "(a container without the device?)", path);
+	if (access("/proc/modules", F_OK))
+		return error_set(-ENOSYS, "there is no %s: this kernel has no loadable modules", path);
 	return error_set(-ENOSYS, "there is no %s: the distworker module is not loaded "
 			 "(modprobe distworker)", path);
 }

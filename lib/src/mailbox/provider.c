@@ -55,12 +55,17 @@ int provider_choose(enum dw_provider wanted, const struct provider_ops **ops)
 	return 0;
 }
 
-void provider_describe(const char *path, struct dw_provider_info *info)
+int provider_describe(const char *path, struct dw_provider_info *info)
 {
 	struct distworker_query query = { 0 };
 	enum dw_provider wanted;
-	int error = kernel_probe(path, &query);
+	int error = read_environment(&wanted);
 
+	if (error) {
+		snprintf(info->reason, sizeof(info->reason), "%.255s", error_text());
+		return error;
+	}
+	error = kernel_probe(path, &query);
 	info->module_abi = query.abi_version;
 	info->module_features = query.features;
 	info->provider = error ? DW_PROVIDER_FUTEX : DW_PROVIDER_KERNEL;
@@ -70,29 +75,32 @@ void provider_describe(const char *path, struct dw_provider_info *info)
 		snprintf(info->reason, sizeof(info->reason),
 			 "the distworker module is used (ABI version %u, features %#llx)",
 			 query.abi_version, (unsigned long long)query.features);
-	if (read_environment(&wanted) || wanted == DW_PROVIDER_AUTO)
-		return;
+	if (wanted == DW_PROVIDER_AUTO)
+		return 0;
+	info->provider = wanted;
 	if (wanted == DW_PROVIDER_FUTEX && !error)
 		snprintf(info->reason, sizeof(info->reason),
 			 "futexes are used, since DW_PROVIDER=futex says so; the module is there");
-	else if (wanted == DW_PROVIDER_KERNEL && error)
-		snprintf(info->reason, sizeof(info->reason),
-			 "DW_PROVIDER=kernel cannot be met: %.220s", error_text());
-	info->provider = wanted;
+	if (wanted != DW_PROVIDER_KERNEL || !error)
+		return 0;
+	error_prefix(error, "DW_PROVIDER=kernel cannot be met: ");
+	snprintf(info->reason, sizeof(info->reason), "%.255s", error_text());
+	return error;
 }
 
 int dw_provider_query(struct dw_provider_info *info)
 {
 	struct dw_provider_info answer = { .size = sizeof(answer) };
 	size_t size;
+	int result;
 
 	if (!info || info->size < offsetof(struct dw_provider_info, reason) + 1)
 		return error_set(-EINVAL, "dw_provider_query: info must begin with its size");
 	size = info->size < sizeof(answer) ? info->size : sizeof(answer);
-	provider_describe(DEVICE, &answer);
+	result = provider_describe(DEVICE, &answer);
 	answer.size = info->size;
 	memcpy(info, &answer, size);
 	if (size < sizeof(answer))
 		info->reason[size - offsetof(struct dw_provider_info, reason) - 1] = '\0';
-	return 0;
+	return result;
 }

@@ -149,7 +149,7 @@ int kernel_probe(const char *path, struct distworker_query *query);
 /* Chooses: 0 and *ops, or -errno with a text. */
 int provider_choose(enum dw_provider wanted, const struct provider_ops **ops);
 /* dw_provider_query() for a device at `path`. */
-void provider_describe(const char *path, struct dw_provider_info *info);
+int provider_describe(const char *path, struct dw_provider_info *info);
 
 /* Whether a watched ring has completions that were not harvested. Any thread. */
 bool hub_news(struct hub *hub);

@@ -341,6 +341,8 @@ DW_API int dw_worker_run(struct dw_worker *worker, dw_orch_fn *fn, const struct 
 {
 	int result = check_up(worker, "dw_worker_run");
 
+	if (result == 0 && config)
+		result = engine_check_config(config, "config");
 	if (result < 0)
 		return result;
 	return engine_run(worker->engine, fn, args, config, context, NULL, NULL, NULL);
@@ -354,6 +356,8 @@ DW_API int dw_worker_start(struct dw_worker *worker, dw_orch_fn *fn, const struc
 
 	if (result == 0 && !run)
 		result = error_set(-EINVAL, "dw_worker_start: `run` is NULL");
+	if (result == 0 && config)
+		result = engine_check_config(config, "config");
 	if (result < 0)
 		return result;
 	return engine_run_start(worker->engine, fn, args, config, context, options, run);
