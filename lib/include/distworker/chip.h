@@ -203,6 +203,13 @@ typedef const struct dw_chip_driver *dw_chip_driver_entry(void);
 /* ----------------------------------------------- the library's side, for tools */
 
 /*
+ * Threads, as in distworker.h.
+ *
+ *   dw_chip_driver_list, dw_chip_driver_query,
+ *   dw_chip_enumerate, dw_pto_image_build                any thread
+ */
+
+/*
  * Names of the drivers in the folders that are searched, "opencl,pto,sim", sorted; none is
  * loaded. -ERANGE: more than `bytes`.
  */

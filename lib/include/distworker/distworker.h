@@ -15,17 +15,25 @@
  *
  * Threads. "Any thread" means any thread of the process that made the object.
  *
- *   dw_worker_create … dw_worker_init, dw_worker_close   one thread at a time per tree
- *   dw_worker_run, dw_worker_start, dw_run_*             any thread
- *   dw_submit*, dw_alloc, dw_scope_*                     the thread that runs the orchestration
+ *   dw_worker_create, dw_worker_add_child,
+ *   dw_worker_init, dw_worker_close, dw_worker_destroy   one thread at a time per tree
+ *   dw_worker_run, dw_worker_start, dw_worker_cancel,
+ *   dw_run_*, dw_buffer_*, dw_callable_*                 any thread
+ *   dw_submit, dw_submit_group, dw_alloc, dw_scope_*,
+ *   dw_orch_*, dw_chip_alloc, dw_chip_free               the thread that runs the orchestration
  *                                                        function to which the dw_orch was given
- *   dw_buffer_*, dw_callable_*, dw_worker_stats          any thread
- *   dw_worker_report, dw_tree_*                          any thread, one dw_tree at a time
  *   dw_task_cancelled, dw_task_fail                      the thread that runs the callable
+ *   dw_worker_chip_id, dw_worker_stats,
+ *   dw_worker_engine_stats, dw_worker_report             any thread
+ *   dw_tree_*                                            any thread, one at a time per dw_tree
+ *   dw_args_*                                            any thread, one at a time per dw_args
+ *   dw_tensor_*, dw_dtype_*, dw_provider_query,
+ *   dw_version, dw_strerror_last                         any thread
  *
- * Fork. Handles belong to the process that created them. After fork() a child
- * that is not one of the library's own gets -EBADFD from every call but
- * dw_strerror_last().
+ * Fork. Workers, runs and Orchestrators belong to the process that made them. In a child of
+ * fork() that is not one of the library's own every call that takes one gives -EBADFD
+ * (dw_orch_worker_count() and dw_orch_sub_count() 0, dw_worker_destroy() does nothing). The
+ * other calls work there, on the child's own copy of arguments, tensors and dw_trees.
  *
  * Children. dw_worker_init() forks them, and later replacements from a copy of the process
  * as it was then. They have its memory, its descriptors (also those that close on exec),
@@ -113,10 +121,16 @@ DW_API int dw_tensor_slice(const struct dw_tensor *tensor, uint32_t first, uint3
  */
 struct dw_args;
 
+/* Without arguments yet. -ENOMEM. */
 DW_API int dw_args_create(struct dw_args **args);
+/* NULL is fine. */
 DW_API void dw_args_destroy(struct dw_args *args);
 /* Empties the object and keeps its memory, for the next task. */
 DW_API void dw_args_reset(struct dw_args *args);
+/*
+ * Adds a copy of the tensor, or a scalar, behind those of its kind. -EINVAL: a tensor or tag that makes no
+ * sense; -EPERM: arguments that a callable was given; -E2BIG: there are 2^31 - 1 of the kind; -ENOMEM.
+ */
 DW_API int dw_args_add_tensor(struct dw_args *args, const struct dw_tensor *tensor, enum dw_tag tag);
 DW_API int dw_args_add_scalar(struct dw_args *args, uint64_t value);
 /* Bit patterns of a float64 and an int64 as scalars. */
@@ -258,20 +272,22 @@ struct dw_worker_options {
 					 * declare fails with EACCES */
 };
 
-/* `level` is 3 … 6. -EINVAL names the option that makes no sense. */
+/* `level` is 3 … 6; `options` may be NULL: the defaults. -EINVAL names the option that makes no sense. */
 DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *options,
 			    struct dw_worker **worker);
 /*
- * `child` becomes worker `*id` of `parent`, which owns it from now on.
- * -EINVAL: level not below the parent's, or below 3; -EBUSY: either is
- * initialised; -EEXIST: the child has a parent; -ELOOP: it is an ancestor.
+ * `child` becomes worker `*id` of `parent`, which owns it from now on; `id` may be NULL.
+ * -EINVAL: level not below the parent's; -EBUSY: either is initialised, or the
+ * child has buffers; -EEXIST: the child has a parent; -ELOOP: it is an ancestor.
  */
 DW_API int dw_worker_add_child(struct dw_worker *parent, struct dw_worker *child, uint32_t *id);
 /* Ids of the chips of a Worker: chip i of its options is worker *id. -ERANGE. */
 DW_API int dw_worker_chip_id(const struct dw_worker *worker, uint32_t chip, uint32_t *id);
 /*
  * Brings the whole tree up, or nothing: on an error everything has been torn
- * down and dw_strerror_last() tells the first cause with its path.
+ * down and dw_strerror_last() tells the first cause with its path. -EINVAL: a child, or a Worker
+ * with nobody to work for it; -EBUSY: it was initialised before; -ENAMETOOLONG: a path of more than
+ * 80 bytes; -ETIMEDOUT: who was not ready after init_timeout_ns; else the errno of the cause.
  */
 DW_API int dw_worker_init(struct dw_worker *root);
 /*
@@ -281,7 +297,7 @@ DW_API int dw_worker_init(struct dw_worker *root);
  * which its worker died is final when nothing of that worker is left that could write: the memory
  * is the caller's again then. (Only for chips that includes devices. What a sub function has told
  * a device to write, it has to wait for.)
- * May be called again and again, from any thread.
+ * May be called again and again, from any thread. -ENOTCONN: not initialised, or closed; -ESHUTDOWN: it is being closed.
  */
 DW_API int dw_worker_run(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
 			 const struct dw_config *config, void *context);
@@ -292,7 +308,7 @@ struct dw_run_options {
 	void (*progress)(uint64_t submitted, uint64_t finished, void *context);
 	void *progress_context;
 };
-/* The same without blocking: a thread of the library calls `fn`. `args` must live until the wait. */
+/* The same without blocking: a thread of the library calls `fn`. `args` must live until the wait. Errors as above. */
 DW_API int dw_worker_start(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
 			   const struct dw_config *config, void *context,
 			   const struct dw_run_options *options, struct dw_run **run);
@@ -300,7 +316,7 @@ DW_API int dw_worker_start(struct dw_worker *root, dw_orch_fn *fn, const struct 
 DW_API int dw_run_wait(struct dw_run *run);
 /* Tasks that have not started are SKIPPED with ECANCELED; those that run are told. Any thread. */
 DW_API int dw_run_cancel(struct dw_run *run);
-/* Cancels every run of the tree. Any thread; safe to call from a thread that got a signal. */
+/* Cancels every run of the tree. Any thread; safe to call from a thread that got a signal. -ENOTCONN as above. */
 DW_API int dw_worker_cancel(struct dw_worker *root);
 /*
  * Takes the whole tree down; safe at any time after create, again and again, and
@@ -322,11 +338,12 @@ DW_API void dw_worker_destroy(struct dw_worker *root);
  * Memory of the tree's arena, at one address in this process and all its
  * descendants; zeroed. Before or after init; outlives runs. Tensors that are
  * arguments must lie in a buffer, in what dw_alloc() gave, or in registered memory.
- * -ENOMEM names the arena's size and use.
+ * -ENOMEM names the arena's size and use; -EINVAL: 0 bytes, or, of all three, a child Worker (buffers are the root's).
  */
 DW_API int dw_buffer_create(struct dw_worker *worker, uint64_t bytes, void **address);
+/* At once: no task may use it any more. -ENOENT: it is no buffer's address. */
 DW_API int dw_buffer_destroy(struct dw_worker *worker, void *address);
-/* Memory that the user mapped MAP_SHARED before init. -EBUSY after init. */
+/* Memory that the user mapped MAP_SHARED before init. -EBUSY after init; -EINVAL: it is not mapped so. */
 DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t bytes);
 
 /* ------------------------------------------------------------------- submit */
@@ -357,34 +374,44 @@ struct dw_submit_options {
  * keeps of its tasks is bounded by that, but for 32 to 64 bytes for each that has failed or
  * was skipped. Nothing is queued when it fails:
  *  -EINVAL a field that makes no sense; -ENOENT, -ESTALE the callable is unknown
- *  or was unregistered; -EFAULT a tensor lies outside the arena; -ENODEV no
- *  worker can take it; -EDEADLK, -ENOBUFS heap; -ECANCELED the run is cancelled.
+ *  or was unregistered; -EFAULT a tensor lies outside the arena; -EACCES see check_declared;
+ *  -ENODEV no worker can take it; -EDEADLK, -ENOBUFS, -ENOSPC heap, see dw_alloc();
+ *  -E2BIG the arguments need more than 4 GiB; -ENOMEM; -ECANCELED the run is cancelled.
  */
 DW_API int dw_submit(struct dw_orch *orch, dw_callable callable, struct dw_args *args,
 		     const struct dw_submit_options *options, dw_task *task);
 /*
  * A group: `members` tasks of one callable that run at the same time on
  * different workers; one node of the graph. `workers` has one id per member, or NULL: any.
- * -ENODEV when fewer workers live than there are members.
+ * -ENODEV when fewer workers live than there are members; else as dw_submit().
  */
 DW_API int dw_submit_group(struct dw_orch *orch, dw_callable callable, struct dw_args *const *args,
 			   size_t members, const uint32_t *workers,
 			   const struct dw_submit_options *options, dw_task *task);
-/* An intermediate tensor that lives until its scope has ended and its last user is done. */
+/*
+ * An intermediate tensor that lives until its scope has ended and its last user is done. Blocks while
+ * the heap is full. -EINVAL as dw_tensor_init(); -EDEADLK: only this function's own open scope could make room;
+ * -ENOBUFS: nothing was given back for heap_timeout_ns; -ENOSPC: it is larger than a heap ring; -ENOMEM; -ECANCELED.
+ */
 DW_API int dw_alloc(struct dw_orch *orch, int dtype, const uint32_t *shape, uint32_t ndims,
 		    struct dw_tensor *tensor);
-/* Up to 64 deep. scope_end does not block. -EOVERFLOW, -EINVAL (no scope open). */
+/* Up to 64 deep. scope_end does not block. -EOVERFLOW, -EINVAL (no scope open), -ENOMEM. */
 DW_API int dw_scope_begin(struct dw_orch *orch);
 DW_API int dw_scope_end(struct dw_orch *orch);
 /* Waits until every task that was submitted so far is final; the first error of the run, or 0. */
 DW_API int dw_orch_wait(struct dw_orch *orch);
-/* Device memory on one chip, for tensors that stay there; freed with the run at the latest. */
+/*
+ * Device memory on one chip, for tensors that stay there; freed with the run at the latest. -EINVAL: `worker` is no
+ * chip, or as dw_tensor_init(); -EOPNOTSUPP: it has no memory of its own; -EOWNERDEAD; -ENOMEM; else the driver's error.
+ */
 DW_API int dw_chip_alloc(struct dw_orch *orch, uint32_t worker, int dtype, const uint32_t *shape,
 			 uint32_t ndims, struct dw_tensor *tensor);
+/* After the tasks that use it; does not block. -ENOENT: not what this run has allocated and not freed; -ENOMEM. */
 DW_API int dw_chip_free(struct dw_orch *orch, const struct dw_tensor *tensor);
-/* The Worker that this Orchestrator belongs to, and how many workers it can address. */
+/* How many workers this Orchestrator has; 0 when `orch` is NULL or another process's. */
 DW_API uint32_t dw_orch_worker_count(const struct dw_orch *orch);	/* next-level Workers and chips */
 DW_API uint32_t dw_orch_sub_count(const struct dw_orch *orch);
+/* As dw_callable_find() on the Worker that this Orchestrator belongs to. -ENOENT. */
 DW_API int dw_orch_find(struct dw_orch *orch, const char *name, dw_callable *callable);
 
 /* ------------------------------------------------------- inside a callable */
@@ -417,7 +444,7 @@ struct dw_child_stats {
 };
 /*
  * Counters of the whole tree below `worker`, the subtrees of other processes
- * included: `*count` in: entries of `stats`; out: children there are.
+ * included: `*count` in: entries of `stats`; out: children there are. -ENOTCONN: never initialised.
  */
 DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stats, size_t *count);
 
@@ -430,6 +457,7 @@ struct dw_engine_stats {
 	uint64_t deaths, restarts;
 	uint32_t provider;		/* enum dw_provider that is in use */
 };
+/* Of this Worker alone. -ENOTCONN: not initialised, or a nested Worker that is a process of its own. */
 DW_API int dw_worker_engine_stats(struct dw_worker *worker, struct dw_engine_stats *stats);
 
 /*
@@ -441,6 +469,7 @@ struct dw_tree;
 
 /* Tree `index` (from 0) of process `pid`. -ENOENT: there is none; -EACCES; -EPROTO: of another version. */
 DW_API int dw_tree_open(int32_t pid, uint32_t index, struct dw_tree **tree);
+/* NULL is fine. The tree itself is not touched. */
 DW_API void dw_tree_close(struct dw_tree *tree);
 
 struct dw_tree_info {
@@ -450,6 +479,7 @@ struct dw_tree_info {
 	uint32_t child_count;		/* all children: sub workers, chips, nested Workers */
 	uint64_t started_ns;
 };
+/* What stays the same while the tree is there. */
 DW_API int dw_tree_info(const struct dw_tree *tree, struct dw_tree_info *info);
 
 enum dw_blocked { DW_BLOCKED_NOT = 0, DW_BLOCKED_WINDOW = 1, DW_BLOCKED_HEAP = 2 };
@@ -468,6 +498,7 @@ struct dw_tree_worker {
 	uint64_t heap_bytes;		/* all rings; in use: engine.heap_used */
 	struct dw_engine_stats engine;	/* the wake-ups are those of its children */
 };
+/* Numbers are 0 … worker_count - 1. -ERANGE. */
 DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker);
 
 /* A child of a Worker of a tree. */
@@ -482,6 +513,7 @@ struct dw_tree_child {
 	char callable[32];		/* … and by which callable (cut) */
 	char cause[96];			/* of its last death; "": it never died */
 };
+/* Numbers are 0 … child_count - 1, over all Workers. -ERANGE. */
 DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child);
 
 /*
@@ -490,7 +522,7 @@ DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_
  * *bytes in: space of `text`; out: what the whole text needs, its end included (more than there was: it is cut).
  */
 DW_API int dw_tree_report(const struct dw_tree *tree, uint64_t stuck_ns, char *text, size_t *bytes);
-/* The same of one's own tree, at any time after init and from any thread, also while it hangs. */
+/* The same of one's own tree, at any time after init and from any thread, also while it hangs. -ENOTCONN: before. */
 DW_API int dw_worker_report(struct dw_worker *worker, uint64_t stuck_ns, char *text, size_t *bytes);
 
 /* What `distworker info` and `doctor` print: why the module is or is not used. */
@@ -501,6 +533,7 @@ struct dw_provider_info {
 	uint64_t module_features;
 	char reason[256];		/* one sentence */
 };
+/* Asks anew each time. -EINVAL: `info` does not begin with its size. */
 DW_API int dw_provider_query(struct dw_provider_info *info);
 
 #ifdef __cplusplus
