@@ -6,7 +6,10 @@
 ## make run           the main job, with all set-up
 ## make check         all tests, with all set-up (about 20 minutes on 2 cores)
 ## make module        the kernel module (KDIR=: other headers than the running kernel's)
-## make install       DESTDIR= PREFIX= ; also the module's sources for DKMS
+## make install       DESTDIR= PREFIX= ; both of the next
+## make install-user  library, headers, .pc, drivers, tool (without root: PREFIX=$HOME/...)
+## make install-module-source   the module's sources for DKMS, with its group and udev rule
+## make uninstall     DESTDIR= PREFIX= ; takes away what install has put there
 ## make kselftest     the module's selftests, in a guest
 ## make check-kernels the same on every kernel that tests/vm/kernel lists (DISTWORKER_HANDOVERS=1000000: long hunts)
 ## make check-debug-kernel   everything on kernels with KASAN, lockdep, KCSAN …
@@ -95,7 +98,7 @@ $(LIB_STATIC): $(LIB_OBJ)
 define driver_rule
 $(B)/libdistworker-chip-$(1).so: $(patsubst %.c,$(B)/%.o,$(wildcard lib/src/chip/drivers/$(1)/*.c))
 	$$(call say,LD)
-	$$(Q)$$(LINK) -shared -Wl,-z,defs $$^ $$(shell cat lib/src/chip/drivers/$(1)/libs 2>/dev/null) -ldl -o $$@
+	$$(Q)$$(LINK) -shared -Wl,-z,defs $$^ $$(shell grep -hs ^-l lib/src/chip/drivers/$(1)/libs) -ldl -o $$@
 endef
 $(foreach d,$(DRIVERS),$(eval $(call driver_rule,$(d))))
 
