@@ -195,6 +195,38 @@ static int orch_forks(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
+/* 0 when all of it works on the copy. */
+static int use_copy(void *context)
+{
+	struct dw_args *args = context, *own;
+	struct dw_tensor tensor;
+
+	return dw_args_add_int(args, 8) || dw_args_int(args, 1) != 8 || dw_args_create(&own) ||
+	       dw_tensor_init(&tensor, NULL, DW_INT64, NULL, 0) || dw_dtype_bytes(DW_INT64) != 8 ||
+	       !dw_version()[0];
+}
+
+static int stats_there(void *worker)
+{
+	size_t count = 0;
+
+	return dw_worker_stats(worker, NULL, &count);
+}
+
+TEST(what_belongs_to_no_process_works_in_a_fork)
+{
+	struct dw_args *args;
+
+	chain_init(1, 1, 0, NULL);
+	CHECK_EQ(dw_args_create(&args), 0);
+	CHECK_EQ(dw_args_add_int(args, 7), 0);
+	CHECK_EQ(in_fork(use_copy, args), 0);
+	CHECK_EQ(dw_args_scalar_count(args), 1);
+	CHECK_EQ(in_fork(stats_there, chain.worker[0]), -EBADFD);
+	dw_args_destroy(args);
+	chain_destroy();
+}
+
 TEST(runs_and_orchestrators_belong_to_their_process)
 {
 	struct order order = { .how = BREAK_SLOW };

@@ -297,7 +297,8 @@ DW_API int dw_worker_init(struct dw_worker *root);
  * which its worker died is final when nothing of that worker is left that could write: the memory
  * is the caller's again then. (Only for chips that includes devices. What a sub function has told
  * a device to write, it has to wait for.)
- * May be called again and again, from any thread. -ENOTCONN: not initialised, or closed; -ESHUTDOWN: it is being closed.
+ * May be called again and again, from any thread. -EINVAL: `fn` is NULL, or `config` makes no sense; -ENOTCONN: the
+ * Worker is not initialised, or closed; -ESHUTDOWN: it is being closed.
  */
 DW_API int dw_worker_run(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
 			 const struct dw_config *config, void *context);
@@ -533,7 +534,7 @@ struct dw_provider_info {
 	uint64_t module_features;
 	char reason[256];		/* one sentence */
 };
-/* Asks anew each time. -EINVAL: `info` does not begin with its size. */
+/* Asks anew each time. An error is the one that DW_PROVIDER would give a hierarchy; `info` says it, too. */
 DW_API int dw_provider_query(struct dw_provider_info *info);
 
 #ifdef __cplusplus
