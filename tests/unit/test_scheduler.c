@@ -1,41 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
-/* Where tasks go: take-back, push-ahead, kinds, groups, placement, workers that misbehave. */
+/* Where tasks go: push-ahead, kinds, groups, placement, workers that misbehave. */
 #include <sched.h>
 #include <sys/resource.h>
-#include "unit.h"
-#include "engine_rig.h"
+#include "timed_tasks.h"
 #include "mailbox/provider.h"
-
-struct board {
-	_Atomic int64_t ran;
-	_Atomic int64_t worker[1024];
-	_Atomic uint64_t ended[1024];
-	_Atomic int64_t members;
-	_Atomic int64_t told;
-};
-
-/* Scalars: board, index, ns to sleep. */
-static int timed(const struct dw_args *args, void *context)
-{
-	struct board *board = (struct board *)dw_args_scalar(args, 0);
-	uint64_t i = dw_args_scalar(args, 1);
-
-	(void)context;
-	if (dw_args_scalar(args, 2))
-		rig_sleep(dw_args_scalar(args, 2));
-	board->worker[i] = getpid();
-	board->ended[i] = rig_now();
-	atomic_fetch_add(&board->ran, 1);
-	return 0;
-}
-
-static int timed_node(struct dw_orch *orch, const struct dw_args *args,
-		      const struct dw_config *config, void *context)
-{
-	(void)orch;
-	(void)config;
-	return timed(args, context);
-}
 
 static int fails(const struct dw_args *args, void *context)
 {
@@ -78,187 +46,16 @@ static int scribbles(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static dw_callable timed_handle, node_handle, fails_handle, member_handle, scribbles_handle;
+static dw_callable fails_handle, member_handle, scribbles_handle;
 
-static void handles(void)
+static struct rig *open_rig(struct rig_options options, struct job *job)
 {
-	if (timed_handle)
-		return;
-	timed_handle = rig_sub("timed", timed);
-	node_handle = rig_node("timed_node", timed_node);
-	fails_handle = rig_sub("fails", fails);
-	member_handle = rig_sub("member", member);
-	scribbles_handle = rig_sub("scribbles", scribbles);
-}
-
-struct job {
-	struct board *board;
-	struct dw_args *args;
-	uint64_t begin;
-	int variant;
-	struct rig *rig;
-};
-
-static int submit(struct dw_orch *orch, struct job *job, dw_callable callable, uint64_t index,
-		  uint64_t ns, void *data, enum dw_tag tag, uint32_t worker)
-{
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
-
-	options.worker = worker;
-	dw_args_reset(job->args);
-	if (data)
-		rig_add(job->args, data, 1, tag);
-	dw_args_add_scalar(job->args, (uint64_t)(uintptr_t)job->board);
-	dw_args_add_scalar(job->args, index);
-	dw_args_add_scalar(job->args, ns);
-	return dw_submit(orch, callable, job->args, &options, NULL);
-}
-
-static struct rig *open_with(struct rig_options options, struct job *job)
-{
-	struct rig *rig;
-
-	handles();
-	rig = rig_open(options);
-	if (!rig)
-		return NULL;
-	job->board = rig_buffer(rig, sizeof(*job->board));
-	dw_args_create(&job->args);
-	return rig;
-}
-
-static void done_with(struct rig *rig, struct job *job)
-{
-	dw_args_destroy(job->args);
-	rig_close(rig);
-}
-
-/* --------------------------------------------------------------- take-back */
-
-static int long_then_short(struct dw_orch *orch, const struct dw_args *args,
-			   const struct dw_config *config, void *context)
-{
-	struct job *job = context;
-
-	(void)args;
-	(void)config;
-	/* The estimate of these is: nothing. */
-	for (uint64_t i = 0; i < 200; i++)
-		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
-	dw_orch_wait(orch);
-	job->begin = rig_now();
-	submit(orch, job, timed_handle, 300, 400000000, NULL, 0, DW_ANY);
-	for (uint64_t i = 0; i < 40; i++)
-		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
-	if (job->variant)
-		rig_sleep(300000000);
-	return 0;
-}
-
-static void no_task_sticks(int variant)
-{
-	struct job job = { .variant = variant };
-	struct rig *rig = open_with((struct rig_options){ .subs = 2 }, &job);
-	uint64_t latest = 0;
-
-	REQUIRE(rig);
-	CHECK_EQ(rig_run(rig, long_then_short, &job), 0);
-	CHECK_EQ(job.board->ran, 241);
-	for (int i = 0; i < 40; i++)
-		if (job.board->ended[i] > latest)
-			latest = job.board->ended[i];
-	if (!CHECK(latest - job.begin < 200000000))
-		printf("# after %llu ms\n", (unsigned long long)(latest - job.begin) / 1000000);
-	done_with(rig, &job);
-}
-
-TEST(nothing_sticks_behind_a_long_task_while_the_function_has_returned)
-{
-	no_task_sticks(0);
-}
-
-TEST(nothing_sticks_behind_a_long_task_while_the_function_computes)
-{
-	no_task_sticks(1);
-}
-
-static int many_equal(struct dw_orch *orch, const struct dw_args *args,
-		      const struct dw_config *config, void *context)
-{
-	struct job *job = context;
-
-	(void)args;
-	(void)config;
-	job->begin = rig_now();
-	for (uint64_t i = 0; i < 40; i++)
-		submit(orch, job, timed_handle, i, 10000000, NULL, 0, DW_ANY);
-	return 0;
-}
-
-TEST(equal_tasks_spread_over_all_workers)
-{
-	struct job job = { 0 };
-	struct rig *rig = open_with((struct rig_options){ .subs = 8 }, &job);
-	int64_t seen[8] = { 0 };
-	int count = 0;
-
-	REQUIRE(rig);
-	CHECK_EQ(rig_run(rig, many_equal, &job), 0);
-	/* 40 × 10 ms over 8: 50 ms. */
-	CHECK(rig_now() - job.begin < 150000000);
-	for (int i = 0; i < 40; i++) {
-		int k;
-
-		for (k = 0; k < count && seen[k] != job.board->worker[i]; k++)
-			;
-		if (k == count && count < 8)
-			seen[count++] = job.board->worker[i];
+	if (!fails_handle) {
+		fails_handle = rig_sub("fails", fails);
+		member_handle = rig_sub("member", member);
+		scribbles_handle = rig_sub("scribbles", scribbles);
 	}
-	CHECK_EQ(count, 8);
-	done_with(rig, &job);
-}
-
-/* As many as the rings of all workers hold; nobody has done any of them yet. */
-static int short_tasks(struct dw_orch *orch, const struct dw_args *args,
-		       const struct dw_config *config, void *context)
-{
-	struct job *job = context;
-
-	(void)args;
-	(void)config;
-	for (uint64_t i = 0; i < 64; i++)
-		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
-	job->variant = __builtin_popcountll(job->rig->engine->active[0]);
-	for (uint32_t i = 0; i < job->rig->count; i++)
-		kill(job->rig->pids[i], SIGCONT);
-	return 0;
-}
-
-/* How many of 8 workers with rings of 8 frames get tasks that are known to take 100 ns. */
-static int workers_used(uint32_t cpus)
-{
-	struct job job = { 0 };
-	struct rig *rig = open_with((struct rig_options){ .subs = 8, .depth = 8 }, &job);
-
-	if (!rig)
-		return -1;
-	job.rig = rig;
-	rig->engine->cpus = cpus;
-	for (int i = 0; i < ESTIMATES; i++)
-		rig->engine->estimates[i] = 100;
-	for (int i = 0; i < 8; i++)
-		kill(rig->pids[i], SIGSTOP);
-	CHECK_EQ(rig_run(rig, short_tasks, &job), 0);
-	done_with(rig, &job);
-	return job.variant;
-}
-
-TEST(worker_without_a_cpu_is_not_woken_because_a_ring_is_full_of_short_tasks)
-{
-	CHECK_EQ(workers_used(64), 8);
-	CHECK_EQ(workers_used(4), 3);
-	CHECK_EQ(workers_used(2), 1);
-	CHECK_EQ(workers_used(1), 1);
+	return open_with(options, job);
 }
 
 /* -------------------------------------------------------------- who is woken */
@@ -303,7 +100,7 @@ TEST(task_that_is_over_before_its_submitter_goes_on_wakes_nobody_else)
 	CPU_ZERO(&one);
 	CPU_SET(sched_getcpu(), &one);
 	sched_setaffinity(0, sizeof(one), &one);
-	rig = open_with((struct rig_options){ .subs = 1 }, &job);
+	rig = open_rig((struct rig_options){ .subs = 1 }, &job);
 	REQUIRE(rig);
 	switches = switches_of_others();
 	CHECK_EQ(rig_run(rig, trips, &job), 0);
@@ -341,7 +138,7 @@ TEST(tasks_pushed_behind_a_failing_one_come_back)
 
 	for (uint32_t subs = 1; subs < 4; subs++) {
 		struct job job = { 0 };
-		struct rig *rig = open_with((struct rig_options){ .subs = subs }, &job);
+		struct rig *rig = open_rig((struct rig_options){ .subs = subs }, &job);
 
 		REQUIRE(rig);
 		for (int round = 1; round < 4; round++) {
@@ -380,7 +177,7 @@ TEST(chain_of_short_tasks_goes_on_without_its_parent)
 {
 	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
 	struct job job = { .begin = rig_sub("step", step) };
-	struct rig *rig = open_with((struct rig_options){ .subs = 3 }, &job);
+	struct rig *rig = open_rig((struct rig_options){ .subs = 3 }, &job);
 
 	REQUIRE(rig);
 	CHECK_EQ(rig_run(rig, long_chain, &job), 0);
@@ -457,7 +254,7 @@ static int submit_pairs(struct dw_orch *orch, const struct dw_args *args, const 
 TEST(tasks_that_need_not_wait_for_each_other_run_at_the_same_time)
 {
 	struct job job = { .begin = rig_sub("meets", meets) };
-	struct rig *rig = open_with((struct rig_options){ .subs = 2 }, &job);
+	struct rig *rig = open_rig((struct rig_options){ .subs = 2 }, &job);
 
 	REQUIRE(rig);
 	if (!CHECK_EQ(rig_run(rig, submit_pairs, &job), 0))
@@ -512,7 +309,7 @@ TEST(tasks_that_may_run_do_so_in_the_order_of_submission)
 			counted_handles[1] = rig_node("counted_node", counted_node);
 		}
 		job.begin = counted_handles[job.variant];
-		rig = open_with((struct rig_options){ .subs = !job.variant, .nested = !!job.variant,
+		rig = open_rig((struct rig_options){ .subs = !job.variant, .nested = !!job.variant,
 						      .depth = depths[i % 2] }, &job);
 		REQUIRE(rig);
 		CHECK_EQ(rig_run(rig, submit_counted, &job), 0);
@@ -568,7 +365,7 @@ static int submit_other(struct dw_orch *orch, const struct dw_args *args, const 
 static void starve(struct flood flood, bool chain, uint32_t other)
 {
 	struct flood one = { .worker = other };
-	struct rig *rig = open_with((struct rig_options){ .nested = flood.groups ? 2 : 1 }, &flood.job);
+	struct rig *rig = open_rig((struct rig_options){ .nested = flood.groups ? 2 : 1 }, &flood.job);
 	struct dw_run *run, *short_run;
 	uint64_t begin;
 
@@ -633,7 +430,7 @@ static int directed(struct dw_orch *orch, const struct dw_args *args,
 TEST(directed_tasks_run_where_they_are_sent)
 {
 	struct job job = { 0 };
-	struct rig *rig = open_with((struct rig_options){ .subs = 1, .nested = 3 }, &job);
+	struct rig *rig = open_rig((struct rig_options){ .subs = 1, .nested = 3 }, &job);
 
 	REQUIRE(rig);
 	CHECK_EQ(rig_run(rig, directed, &job), 0);
@@ -660,7 +457,7 @@ static int full_pool(struct dw_orch *orch, const struct dw_args *args,
 TEST(full_pool_of_one_kind_does_not_hold_up_the_other)
 {
 	struct job job = { 0 };
-	struct rig *rig = open_with((struct rig_options){ .subs = 1, .nested = 1, .depth = 2 }, &job);
+	struct rig *rig = open_rig((struct rig_options){ .subs = 1, .nested = 1, .depth = 2 }, &job);
 
 	REQUIRE(rig);
 	CHECK_EQ(rig_run(rig, full_pool, &job), 0);
@@ -695,7 +492,7 @@ static int submit_group(struct dw_orch *orch, const struct dw_args *args,
 TEST(dead_member_fails_its_group_and_tells_the_others)
 {
 	struct job job = { .variant = 1 };
-	struct rig *rig = open_with((struct rig_options){ .subs = 4 }, &job);
+	struct rig *rig = open_rig((struct rig_options){ .subs = 4 }, &job);
 
 	REQUIRE(rig);
 	CHECK_EQ(rig_run(rig, submit_group, &job), -EOWNERDEAD);
@@ -734,7 +531,7 @@ static int many_groups(struct dw_orch *orch, const struct dw_args *args,
 TEST(groups_of_all_workers_among_other_tasks_end)
 {
 	struct job job = { 0 };
-	struct rig *rig = open_with((struct rig_options){ .subs = 3, .depth = 4 }, &job);
+	struct rig *rig = open_rig((struct rig_options){ .subs = 3, .depth = 4 }, &job);
 
 	REQUIRE(rig);
 	CHECK_EQ(rig_run(rig, many_groups, &job), 0);
@@ -761,7 +558,7 @@ TEST(worker_that_writes_nonsense_is_killed_and_nothing_else_is_harmed)
 {
 	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
 	struct job job = { 0 };
-	struct rig *rig = open_with((struct rig_options){ .subs = 3 }, &job);
+	struct rig *rig = open_rig((struct rig_options){ .subs = 3 }, &job);
 
 	REQUIRE(rig);
 	CHECK_EQ(rig_run(rig, scribble_among_others, &job), -EOWNERDEAD);

@@ -15,6 +15,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include "engine/internal.h"
+#include "mailbox/spin.h"
 #include "engine/trace.h"
 
 enum source { SOURCE_BELL, SOURCE_TIMER, SOURCE_KICK, SOURCE_EXTRA };
@@ -161,7 +162,7 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	made->words = (options->worker_count + 63) / 64;
 	made->depth = made->hub ? hub_depth(made->hub) : 1;
 	made->now->stats.provider = made->hub ? hub_provider(made->hub) : DW_PROVIDER_AUTO;
-	made->cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+	made->cpus = spin_cpus();
 	made->payload = made->hub ? hub_frame_payload(made->hub) : 0;
 	made->timeout_ns = options->timeout_ns;
 	made->heap_timeout_ns = options->heap_timeout_ns ? options->heap_timeout_ns : 10000000000ULL;

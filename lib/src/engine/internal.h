@@ -386,7 +386,7 @@ struct engine {
 	uint32_t worker_count, sub_count;
 	uint32_t words;			/* of the bitmaps */
 	uint32_t depth;
-	uint32_t cpus;			/* of the machine, whatever this process may use of them */
+	uint32_t cpus;			/* that this process, and so its children, may use */
 	uint32_t payload;		/* of a frame */
 	struct hub *hub;
 	struct arena *arena;

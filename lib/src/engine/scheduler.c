@@ -180,7 +180,7 @@ static uint32_t pick_least_loaded(struct engine *engine, struct pool *pool)
 /* Its ring is full, of so short tasks that another wakes no sooner. */
 static bool soon_has_room(const struct engine *engine, const struct peer *peer)
 {
-	return peer->state == PEER_UP && peer_outstanding(peer) == engine->depth &&
+	return peer->state == PEER_UP && !peer->mad && peer_outstanding(peer) == engine->depth &&
 	       peer->load_ns < WAKE_COST_NS;
 }
 
@@ -229,6 +229,7 @@ void dispatch_pool(struct engine *engine, struct pool *pool)
 	while ((slot = pool->any.first) && !pool->saturated) {
 		i = pick(engine, pool);
 		if (i == NO_WORKER) {
+			straggler_watch(engine, pool);
 			pool->saturated = true;
 			return;
 		}

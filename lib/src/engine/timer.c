@@ -8,10 +8,10 @@
  * then it can start. A worker that has not even started it by then hangs as well (it
  * was stopped, say): it is killed, and the task goes elsewhere.
  *
- * Stragglers: a task that was put behind another because that one is short, as far as
- * is known, while a worker has nothing to do. If the other takes longer than thought, nothing
- * happens that anybody could wait for; so such a task has a deadline, at which it goes
- * to the other worker. It is armed only while one waits like that.
+ * Stragglers: a task that was put behind another, or is held back for it, because that one
+ * is short, as far as is known, while a worker has nothing to do. If the other takes longer
+ * than thought, nothing happens that anybody could wait for; so such a task has a deadline, at
+ * which it goes to the other worker. It is armed only while one waits like that.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -143,7 +143,7 @@ static void straggler_arm(struct engine *engine, uint64_t now)
 	timer_at_most(engine, now + engine->straggler_ns);
 }
 
-/* A task was put behind another while somebody has nothing to do: it shall not stick there. */
+/* A task waits for another although somebody may have nothing to do: it shall not stick there. */
 void straggler_watch(struct engine *engine, struct pool *pool)
 {
 	if (LIKELY(engine->straggler) || pool->up < 2 || !has_idle(engine, pool))
@@ -161,7 +161,8 @@ static void stragglers_expired(struct engine *engine, uint64_t now)
 		struct peer *peer = &engine->peers[i];
 		struct pool *pool = &engine->pools[peer->pool];
 
-		if (!peer->any_waiting || !has_idle(engine, pool))
+		if ((!peer->any_waiting && !(pool->any.first && peer_outstanding(peer))) ||
+		    !has_idle(engine, pool))
 			continue;
 		if (peer->straggler_head == peer->head)
 			unstick(engine, peer, engine->straggler_ns);

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/* Over how many workers tasks spread: take-back from who is slower than was thought, a CPU for who is woken. */
+#include "timed_tasks.h"
+
+static int long_then_short(struct dw_orch *orch, const struct dw_args *args,
+			   const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	/* The estimate of these is: nothing. */
+	for (uint64_t i = 0; i < 200; i++)
+		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
+	dw_orch_wait(orch);
+	job->begin = rig_now();
+	submit(orch, job, timed_handle, 300, 400000000, NULL, 0, DW_ANY);
+	for (uint64_t i = 0; i < 40; i++)
+		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
+	if (job->variant)
+		rig_sleep(300000000);
+	return 0;
+}
+
+static void no_task_sticks(int variant)
+{
+	struct job job = { .variant = variant };
+	struct rig *rig = open_with((struct rig_options){ .subs = 2 }, &job);
+	uint64_t latest = 0;
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, long_then_short, &job), 0);
+	CHECK_EQ(job.board->ran, 241);
+	for (int i = 0; i < 40; i++)
+		if (job.board->ended[i] > latest)
+			latest = job.board->ended[i];
+	if (!CHECK(latest - job.begin < 200000000))
+		printf("# after %llu ms\n", (unsigned long long)(latest - job.begin) / 1000000);
+	done_with(rig, &job);
+}
+
+TEST(nothing_sticks_behind_a_long_task_while_the_function_has_returned)
+{
+	no_task_sticks(0);
+}
+
+TEST(nothing_sticks_behind_a_long_task_while_the_function_computes)
+{
+	no_task_sticks(1);
+}
+
+TEST(equal_tasks_spread_over_all_workers)
+{
+	struct job job = { 0 };
+	struct rig *rig = open_with((struct rig_options){ .subs = 8 }, &job);
+	int64_t seen[8] = { 0 };
+	int count = 0;
+
+	REQUIRE(rig);
+	CHECK_EQ(rig_run(rig, many_equal, &job), 0);
+	/* 40 × 10 ms over 8: 50 ms. */
+	CHECK(rig_now() - job.begin < 150000000);
+	for (int i = 0; i < 40; i++) {
+		int k;
+
+		for (k = 0; k < count && seen[k] != job.board->worker[i]; k++)
+			;
+		if (k == count && count < 8)
+			seen[count++] = job.board->worker[i];
+	}
+	CHECK_EQ(count, 8);
+	done_with(rig, &job);
+}
+
+/* As many as the rings of all workers hold; nobody has done any of them yet. */
+static int short_tasks(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	for (uint64_t i = 0; i < 64; i++)
+		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
+	job->variant = __builtin_popcountll(job->rig->engine->active[0]);
+	for (uint32_t i = 0; i < job->rig->count; i++)
+		kill(job->rig->pids[i], SIGCONT);
+	return 0;
+}
+
+/* How many of 8 workers with rings of 8 frames get tasks that are known to take 100 ns. */
+static int workers_used(uint32_t cpus)
+{
+	struct job job = { 0 };
+	struct rig *rig = open_with((struct rig_options){ .subs = 8, .depth = 8 }, &job);
+
+	if (!rig)
+		return -1;
+	job.rig = rig;
+	rig->engine->cpus = cpus;
+	for (int i = 0; i < ESTIMATES; i++)
+		rig->engine->estimates[i] = 100;
+	for (int i = 0; i < 8; i++)
+		kill(rig->pids[i], SIGSTOP);
+	CHECK_EQ(rig_run(rig, short_tasks, &job), 0);
+	done_with(rig, &job);
+	return job.variant;
+}
+
+TEST(worker_without_a_cpu_is_not_woken_because_a_ring_is_full_of_short_tasks)
+{
+	CHECK_EQ(workers_used(64), 8);
+	CHECK_EQ(workers_used(4), 3);
+	CHECK_EQ(workers_used(2), 1);
+	CHECK_EQ(workers_used(1), 1);
+}
+
+/*
+ * The worker that got the first task is stopped: the other one, which has something to do while they are
+ * submitted, does all of them, but for what is sent to the first.
+ */
+static int behind_a_stopped_one(struct dw_orch *orch, const struct dw_args *args,
+				const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+	uint32_t first, directed = job->variant ? 7 : 0;
+	uint64_t end = rig_now() + 5000000000;
+
+	(void)args;
+	(void)config;
+	submit(orch, job, node_handle, 0, 0, NULL, 0, DW_ANY);
+	first = job->rig->engine->pools[1].current;
+	submit(orch, job, node_handle, 1, 0, NULL, 0, !first);
+	for (uint64_t i = 2; i < 64; i++)
+		submit(orch, job, node_handle, i, 0, NULL, 0, i < 2 + directed ? first : DW_ANY);
+	kill(job->rig->pids[!first], SIGCONT);
+	while (atomic_load(&job->board->ran) < 63 - directed && rig_now() < end)
+		rig_sleep(100000);
+	CHECK(atomic_load(&job->board->ran) >= 63 - directed);
+	kill(job->rig->pids[first], SIGCONT);
+	return 0;
+}
+
+TEST(full_ring_of_short_tasks_that_does_not_move_holds_up_nobody)
+{
+	for (int variant = 0; variant < 2; variant++) {
+		struct job job = { .variant = variant };
+
+		job.rig = open_with((struct rig_options){ .nested = 2, .depth = 8 }, &job);
+		REQUIRE(job.rig);
+		job.rig->engine->cpus = 2;
+		for (int i = 0; i < ESTIMATES; i++)
+			job.rig->engine->estimates[i] = 100;
+		for (int i = 0; i < 2; i++)
+			kill(job.rig->pids[i], SIGSTOP);
+		CHECK_EQ(rig_run(job.rig, behind_a_stopped_one, &job), 0);
+		done_with(job.rig, &job);
+	}
+}
