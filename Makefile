@@ -9,7 +9,7 @@
 ## make install       DESTDIR= PREFIX= ; both of the next
 ## make install-user  library, headers, .pc, drivers, tool (without root: PREFIX=$HOME/...)
 ## make install-module-source   the module's sources for DKMS, with its group and udev rule
-## make uninstall     DESTDIR= PREFIX= ; takes away what install has put there
+## make uninstall     DESTDIR= PREFIX= ; takes away what install has put there (uninstall-user: without the module's part)
 ## make kselftest     the module's selftests, in a guest
 ## make check-kernels the same on every kernel that tests/vm/kernel lists (DISTWORKER_HANDOVERS=1000000: long hunts)
 ## make check-debug-kernel   everything on kernels with KASAN, lockdep, KCSAN …
@@ -216,7 +216,7 @@ MODULESLOADDIR ?= /usr/lib/modules-load.d
 UPDATE_LOADER = $(if $(DESTDIR),,test "$$(id -u)" -ne 0 || PATH=$$PATH:/sbin:/usr/sbin ldconfig)
 DKMS_SOURCE := $(DESTDIR)/usr/src/distworker-$(VERSION)
 
-.PHONY: install install-user install-module-source uninstall
+.PHONY: install install-user install-module-source uninstall uninstall-user uninstall-module-source
 install: install-user install-module-source
 
 install-user: all
@@ -253,14 +253,19 @@ install-module-source:
 	$(INSTALL) -m 644 kmod/modules-load.conf $(DESTDIR)$(MODULESLOADDIR)/distworker.conf
 	$(if $(DESTDIR),,getent group distworker >/dev/null || groupadd --system distworker)
 
-uninstall:
-	rm -rf $(DESTDIR)$(DRIVERDIR) $(DESTDIR)$(PREFIX)/include/distworker $(DKMS_SOURCE)
+uninstall: uninstall-user uninstall-module-source
+
+uninstall-user:
+	rm -rf $(DESTDIR)$(DRIVERDIR) $(DESTDIR)$(PREFIX)/include/distworker
 	rm -f $(DESTDIR)$(LIBDIR)/libdistworker.so* $(DESTDIR)$(PKGCONFIGDIR)/distworker.pc \
 		$(DESTDIR)$(PREFIX)/bin/distworker $(DESTDIR)$(PREFIX)/include/linux/distworker.h \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/distworker \
-		$(DESTDIR)$(UDEVDIR)/*-distworker.rules $(DESTDIR)$(SYSUSERSDIR)/distworker.conf \
-		$(DESTDIR)$(MODULESLOADDIR)/distworker.conf
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/distworker
 	$(UPDATE_LOADER)
+
+uninstall-module-source:
+	rm -rf $(DKMS_SOURCE)
+	rm -f $(DESTDIR)$(UDEVDIR)/*-distworker.rules $(DESTDIR)$(SYSUSERSDIR)/distworker.conf \
+		$(DESTDIR)$(MODULESLOADDIR)/distworker.conf
 
 clean:
 	rm -rf $(B)
