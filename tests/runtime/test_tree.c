@@ -250,8 +250,8 @@ TEST(a_dead_child_is_shown_with_its_cause)
 TEST_IN_BOTH_MODES(what_a_chip_does_is_shown)
 {
 	for (int async = 0; async < 2; async++) {
-		struct dw_chip_options chips[1] = { { .driver = "sim",
-			.options = async ? "delay_us=200000,async=1,depth=2" : "delay_us=200000" } };
+		char options[64];
+		struct dw_chip_options chips[1] = { { .driver = "sim", .options = options } };
 		struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
 		struct call two[2];
 		struct batch batch = { .calls = two, .count = 2 };
@@ -260,6 +260,8 @@ TEST_IN_BOTH_MODES(what_a_chip_does_is_shown)
 		struct rig rig;
 		dw_callable add;
 
+		snprintf(options, sizeof(options), "delay_us=%u%s", 200000 * unit_slow(),
+			 async ? ",async=1,depth=2" : "");
 		rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
 		add = sim_image(&rig, "vector_add");
 		for (unsigned i = 0; i < 2; i++)
@@ -267,7 +269,7 @@ TEST_IN_BOTH_MODES(what_a_chip_does_is_shown)
 		REQUIRE(rig_init(&rig) == 0);
 		REQUIRE(dw_tree_open(getpid(), 0, &tree) == 0);
 		CHECK_EQ(dw_worker_start(rig.node, orch_batch, NULL, NULL, &batch, NULL, &run), 0);
-		sleep_ms(100);
+		sleep_ms(100 * unit_slow());
 		CHECK_EQ(dw_tree_child(tree, 1, &child), 0);
 		CHECK_STR(child.stats.path, "node0/chip0");
 		CHECK_EQ(child.busy, 1);
@@ -277,7 +279,7 @@ TEST_IN_BOTH_MODES(what_a_chip_does_is_shown)
 		CHECK(child.since_ns && now_ns() - child.since_ns < 2000 * MS * unit_slow());
 		CHECK_EQ(dw_run_wait(run), 0);
 		/* It has told its parent before it waits. */
-		for (int i = 0; i < 1000 && child.busy; i++) {
+		for (int i = 0; i < 1000 && (child.busy || child.queued); i++) {
 			sleep_ms(1);
 			CHECK_EQ(dw_tree_child(tree, 1, &child), 0);
 		}
