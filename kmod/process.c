@@ -113,11 +113,11 @@ static bool mm_is_shared(struct mm_struct *mm)
 }
 
 /*
- * ->flush: is the current process the given one, and has it left its address space? By
- * exec it has got another one, past the point of return; at its exit it has none, and no
- * thread is left that will run again. What has not ended by then is held by somebody
- * else, who may keep it for as long as he likes. Only an exec that has
- * yet to change the address space will end what nobody shares.
+ * ->flush: is the current process the given one, and has it left its address space? At
+ * its exit it has none, and no thread is left that will run again; an exec is past the
+ * point of return. What has not ended by then is held by somebody else, who may keep it
+ * for as long as he likes. Kernels differ in whether an exec closes files before it
+ * changes the address space: if so, what nobody else holds is about to end by itself.
  */
 bool dw_process_left(struct pid *pid, struct mm_struct *mm)
 {
@@ -125,7 +125,7 @@ bool dw_process_left(struct pid *pid, struct mm_struct *mm)
 		return false;
 	if (!current->mm)
 		return !atomic_read(&current->signal->live);
-	return current->mm != mm || (current->in_execve && mm_is_shared(mm));
+	return current->mm != mm || (current->in_execve && atomic_read(&mm->mm_users) > 1);
 }
 
 /*

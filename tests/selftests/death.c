@@ -4,8 +4,6 @@
  * holds its files, that it says why, and that a replacement can take over.
  * Death of the owner is in lifetime.c.
  */
-#include <linux/userfaultfd.h>
-#include <sys/uio.h>
 #include "distworker_test.h"
 
 /* ---------------------------------------------------------------- why it died */
@@ -612,89 +610,6 @@ TEST(rearm_of_a_free_mailbox_takes_the_binding_back)
 	EXPECT_EQ(0, query.pid);
 	ASSERT_EQ(0, dw_bind(hub.fd, 0, getpid(), NULL));
 	EXPECT_EQ(0, dw_attach(endpoint, NULL));
-}
-
-/* ---------------------------------------------------------------- while somebody looks */
-
-struct onlooker {
-	pid_t peer;
-	void *address;
-	int step;
-};
-
-/* Reads the peer's memory into a page that never comes, and so holds its address space. */
-static void look_into_peer_without_end(struct onlooker *onlooker)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register missing = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct iovec here = { .iov_len = getpagesize() };
-	struct iovec there = { .iov_base = onlooker->address, .iov_len = getpagesize() };
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0 || ioctl(fd, UFFDIO_API, &api)) {
-		store(onlooker->step, -1);
-		return;
-	}
-	here.iov_base = mmap(NULL, here.iov_len, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(here.iov_base != MAP_FAILED);
-	missing.range.start = to_u64(here.iov_base);
-	missing.range.len = here.iov_len;
-	CHECK_EQ(0, ioctl(fd, UFFDIO_REGISTER, &missing));
-	store(onlooker->step, 1);
-	process_vm_readv(onlooker->peer, &here, 1, &there, 1, 0);
-	CHECK(!"the page came");
-}
-
-/* The mailbox stayed ATTACHED, and the peer's task counted, for as long as the look took. */
-TEST(of_a_peer_that_another_process_looks_into_is_reported_at_once)
-{
-	static char page[4096];
-	struct distworker_mailbox_query query;
-	struct onlooker *onlooker;
-	struct peer peer, next;
-	struct hub hub;
-	pid_t looker;
-	int status;
-
-	onlooker = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			-1, 0);
-	ASSERT_TRUE(onlooker != MAP_FAILED);
-	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
-	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_idles, NULL));
-	hub_drain_state(&hub);
-	onlooker->peer = peer.pid;
-	onlooker->address = page;
-	looker = fork();
-	if (looker == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		look_into_peer_without_end(onlooker);
-		_exit(0);
-	}
-	ASSERT_TRUE(WAIT_UNTIL(load(onlooker->step) < 0 ||
-			       (load(onlooker->step) && task_state(looker) != 'R' &&
-				task_is_off_cpu(looker))));
-	if (load(onlooker->step) < 0) {
-		EXPECT_EQ(0, peer_join(&peer));
-		waitpid(looker, &status, 0);
-		SKIP(return, "no userfaultfd in this kernel");
-	}
-	ASSERT_EQ(SIGKILL, peer_kill(&peer));
-	EXPECT_EQ(0, wait_for_state(&hub, 0));
-	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
-	EXPECT_EQ(DISTWORKER_MAILBOX_DEAD, query.state);
-	EXPECT_EQ(DISTWORKER_DEATH_EXIT, query.cause);
-	EXPECT_EQ(SIGKILL, query.status);
-	/* Who looks cannot see the mailbox: the next peer may come. */
-	EXPECT_EQ(0, dw_rearm(hub.fd, 0, NULL));
-	EXPECT_EQ(0, peer_start(&next, &hub, 0, peer_idles, NULL));
-	kill(looker, SIGKILL);
-	EXPECT_EQ(looker, waitpid(looker, &status, 0));
-	/* The end of the first one's address space is none of the next one's business. */
-	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
-	EXPECT_EQ(DISTWORKER_MAILBOX_ATTACHED, query.state);
-	EXPECT_EQ(next.pid, query.pid);
-	EXPECT_EQ(0, peer_join(&next));
 }
 
 TEST_HARNESS_MAIN

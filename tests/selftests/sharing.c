@@ -2,8 +2,11 @@
 /*
  * Processes that share an address space, as vfork() and CLONE_VM make them: the
  * address space outlives the process, and its death is found all the same, unless the
- * other shares the table of files, too.
+ * other shares the table of files, too. And processes that look into one for a moment
+ * that does not end.
  */
+#include <linux/userfaultfd.h>
+#include <sys/uio.h>
 #include "distworker_test.h"
 
 #define STACK_BYTES (64 << 10)
@@ -18,13 +21,13 @@ static pid_t clone_sharing(int (*function)(void *), void *argument, int flags)
 	return clone(function, stack + STACK_BYTES, CLONE_VM | flags | SIGCHLD, argument);
 }
 
-/* A page that all processes of a test see. */
 struct shared {
 	pid_t helper;
 	int step;
 };
 
-static struct shared *shared_page(void)
+/* A page that all processes of a test see. */
+static void *shared_page(void)
 {
 	void *page = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 			  -1, 0);
@@ -306,6 +309,181 @@ TEST(ends_of_threads_and_helpers_that_hold_the_file_are_not_the_peers)
 	EXPECT_EQ(DISTWORKER_MAILBOX_DEAD, query.state);
 	/* Nobody shared its memory any more. */
 	EXPECT_EQ(0, dw_rearm(hub.fd, 0, NULL));
+}
+
+/* ---------------------------------------------------------------- while somebody looks */
+
+struct onlooker {
+	pid_t peer;
+	void *address;
+	int step;	/* 1: it is about to look; -1: it cannot */
+	int ready;
+	int go;
+	int ended;	/* what the wait of an orphaned peer returned */
+};
+
+/* Reads the peer's memory into a page that never comes, and so holds its address space. */
+static void look_into_peer_without_end(struct onlooker *onlooker)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register missing = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct iovec here = { .iov_len = getpagesize() };
+	struct iovec there = { .iov_base = onlooker->address, .iov_len = getpagesize() };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api)) {
+		store(onlooker->step, -1);
+		return;
+	}
+	here.iov_base = mmap(NULL, here.iov_len, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(here.iov_base != MAP_FAILED);
+	missing.range.start = to_u64(here.iov_base);
+	missing.range.len = here.iov_len;
+	CHECK_EQ(0, ioctl(fd, UFFDIO_REGISTER, &missing));
+	store(onlooker->step, 1);
+	process_vm_readv(onlooker->peer, &here, 1, &there, 1, 0);
+	CHECK(!"the page came");
+}
+
+static char looked_at[4096];
+
+/* The pid of a process that looks into the given one until it is killed; 0: it cannot. */
+static pid_t look_into(struct onlooker *onlooker, pid_t pid)
+{
+	pid_t looker;
+
+	onlooker->peer = pid;
+	onlooker->address = looked_at;
+	looker = fork();
+	if (looker == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		look_into_peer_without_end(onlooker);
+		_exit(0);
+	}
+	CHECK(WAIT_UNTIL(load(onlooker->step) < 0 ||
+			 (load(onlooker->step) && task_state(looker) != 'R' &&
+			  task_is_off_cpu(looker))));
+	if (load(onlooker->step) > 0)
+		return looker;
+	waitpid(looker, NULL, 0);
+	return 0;
+}
+
+static void peer_execs_when_told(struct endpoint *endpoint)
+{
+	CHECK(sync_receive(endpoint->sync));
+	become_sleep();
+}
+
+FIXTURE(onlooker)
+{
+	struct onlooker *onlooker;
+};
+
+FIXTURE_VARIANT(onlooker)
+{
+	bool execs;
+};
+
+FIXTURE_VARIANT_ADD(onlooker, kill) { .execs = false };
+FIXTURE_VARIANT_ADD(onlooker, exec) { .execs = true };
+
+FIXTURE_SETUP(onlooker)
+{
+	self->onlooker = shared_page();
+	ASSERT_TRUE(self->onlooker != NULL);
+}
+
+FIXTURE_TEARDOWN(onlooker)
+{
+}
+
+/* The mailbox stayed ATTACHED, and the peer's task counted, for as long as the look took. */
+TEST_F(onlooker, does_not_delay_the_death_of_a_peer)
+{
+	struct distworker_mailbox_query query;
+	struct peer peer, next;
+	struct hub hub;
+	pid_t looker;
+	int status;
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_execs_when_told, NULL));
+	hub_drain_state(&hub);
+	looker = look_into(self->onlooker, peer.pid);
+	if (!looker) {
+		EXPECT_EQ(SIGKILL, peer_kill(&peer));
+		SKIP(return, "no userfaultfd in this kernel");
+	}
+	if (variant->execs) {
+		ASSERT_TRUE(sync_send(peer.sync));
+	} else {
+		kill(peer.pid, SIGKILL);
+	}
+	EXPECT_EQ(0, wait_for_state(&hub, 0));
+	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
+	EXPECT_EQ(DISTWORKER_MAILBOX_DEAD, query.state);
+	EXPECT_EQ(variant->execs ? DISTWORKER_DEATH_EXEC : DISTWORKER_DEATH_EXIT, query.cause);
+	EXPECT_EQ(variant->execs ? 0 : SIGKILL, query.status);
+	/* Who looks cannot see the mailbox: the next peer may come. */
+	EXPECT_EQ(0, dw_rearm(hub.fd, 0, NULL));
+	EXPECT_EQ(0, peer_start(&next, &hub, 0, peer_idles, NULL));
+	kill(looker, SIGKILL);
+	EXPECT_EQ(looker, waitpid(looker, &status, 0));
+	/* The end of the first one's address space is none of the next one's business. */
+	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
+	EXPECT_EQ(DISTWORKER_MAILBOX_ATTACHED, query.state);
+	EXPECT_EQ(next.pid, query.pid);
+	EXPECT_EQ(0, peer_join(&next));
+	EXPECT_EQ(SIGKILL, peer_kill(&peer));
+}
+
+static void peer_outlives_its_owner(struct endpoint *endpoint)
+{
+	struct onlooker *onlooker = endpoint->argument;
+
+	prctl(PR_SET_PDEATHSIG, 0);
+	store(onlooker->ended, dw_endpoint_wait(endpoint->fd, 0, 0, soon(), NULL));
+}
+
+static void owner_with_a_sleeping_peer(struct onlooker *onlooker, bool execs)
+{
+	struct peer peer;
+	struct hub hub;
+
+	CHECK_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	CHECK_EQ(0, peer_start(&peer, &hub, 0, peer_outlives_its_owner, onlooker));
+	CHECK(WAIT_UNTIL(peer_sleeps(&hub, 0, peer.pid)));
+	store(onlooker->ready, 1);
+	CHECK(WAIT_UNTIL(load(onlooker->go)));
+	if (execs)
+		become_sleep();
+	raise(SIGKILL);
+}
+
+TEST_F(onlooker, does_not_delay_the_orphaning_of_a_hub)
+{
+	pid_t owner, looker;
+	int status;
+
+	owner = fork();
+	if (owner == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		owner_with_a_sleeping_peer(self->onlooker, variant->execs);
+		_exit(1);
+	}
+	ASSERT_TRUE(WAIT_UNTIL(load(self->onlooker->ready)));
+	looker = look_into(self->onlooker, owner);
+	store(self->onlooker->go, 1);
+	EXPECT_TRUE(WAIT_UNTIL(load(self->onlooker->ended)));
+	EXPECT_EQ(-EOWNERDEAD, load(self->onlooker->ended));
+	kill(owner, SIGKILL);
+	EXPECT_EQ(owner, waitpid(owner, &status, 0));
+	if (!looker)
+		SKIP(return, "no userfaultfd in this kernel");
+	kill(looker, SIGKILL);
+	EXPECT_EQ(looker, waitpid(looker, &status, 0));
 }
 
 TEST_HARNESS_MAIN
