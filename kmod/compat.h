@@ -9,8 +9,11 @@
 #ifndef _DISTWORKER_COMPAT_H
 #define _DISTWORKER_COMPAT_H
 
+#include <linux/ktime.h>
 #include <linux/mm.h>
+#include <linux/nsproxy.h>
 #include <linux/sched.h>
+#include <linux/time_namespace.h>
 
 /* 6.3: vm_flags changes through accessors only. */
 #ifndef HAVE_VM_FLAGS_SET
@@ -51,6 +54,24 @@ static inline bool dw_task_on_cpu(struct task_struct *task)
 #else
 	return false;
 #endif
+}
+
+/*
+ * A deadline of the caller's CLOCK_MONOTONIC on the kernel's; 0 and never are the same
+ * on both. As timens_ktime_to_host(), which modules cannot call.
+ */
+static inline u64 dw_deadline_to_host(u64 deadline)
+{
+#ifdef CONFIG_TIME_NS
+	s64 offset = timespec64_to_ktime(current->nsproxy->time_ns->offsets.monotonic);
+
+	if (!deadline || deadline >= KTIME_MAX)
+		return deadline;
+	if (offset > 0 && deadline <= offset)
+		return 0;
+	deadline -= offset;
+#endif
+	return deadline;
 }
 
 #endif /* _DISTWORKER_COMPAT_H */

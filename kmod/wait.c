@@ -575,6 +575,7 @@ long dw_hub_wait(struct dw_hub *hub, void __user *uarg)
 	if (arg.flags & ~WAIT_FLAGS || arg.reserved ||
 	    !hub_mask_words_fit(hub, arg.mask_words, masks))
 		return -EINVAL;
+	arg.deadline_ns = dw_deadline_to_host(arg.deadline_ns);
 	return arg.mask_words > 1 ? hub_wait_many(hub, &arg, uarg) : hub_wait_few(hub, &arg, uarg);
 }
 
@@ -593,6 +594,7 @@ long dw_endpoint_wait(struct dw_mailbox *mailbox, u32 generation, void __user *u
 		return ret;
 	if (arg.flags & ~WAIT_FLAGS)
 		return -EINVAL;
+	arg.deadline_ns = dw_deadline_to_host(arg.deadline_ns);
 	wait.seen = arg.seen;
 	dw_side_note_task(&mailbox->side);
 	if (arg.flags & DISTWORKER_WAIT_WAKE)

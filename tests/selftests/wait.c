@@ -530,4 +530,80 @@ TEST(stopped_and_continued_peer_still_gets_its_message)
 	EXPECT_EQ(1, hub_mailbox(&hub, 0)->done);
 }
 
+/* ---------------------------------------------------------------- another CLOCK_MONOTONIC */
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+#define NO_TIME_NAMESPACES 4
+
+static void waits_end_at_deadlines_of_this_clock(void)
+{
+	struct itimerval give_up = { .it_value.tv_sec = 5 };
+	struct sigaction action = { .sa_handler = handler };
+	__u64 deadline;
+	struct hub hub;
+	int endpoint;
+
+	CHECK_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	endpoint = dw_create(hub.fd, 0);
+	CHECK_EQ(0, dw_bind(hub.fd, 0, getpid(), NULL));
+	CHECK_EQ(0, dw_attach(endpoint, NULL));
+	hub_drain_state(&hub);
+	CHECK_EQ(0, sigaction(SIGALRM, &action, NULL));
+	CHECK_EQ(0, setitimer(ITIMER_REAL, &give_up, NULL));
+	for (int of_hub = 0; of_hub < 2; of_hub++) {
+		struct hub_wait wait = { .deadline = now_ns() + 20 * NSEC_PER_MSEC };
+
+		deadline = wait.deadline;
+		CHECK_EQ(-ETIMEDOUT, of_hub ? dw_hub_wait(hub.fd, &wait) :
+			 dw_endpoint_wait(endpoint, 0, 0, deadline, NULL));
+		CHECK(now_ns() >= deadline);
+	}
+	/* Neither of these two is a time. */
+	CHECK_EQ(-ETIMEDOUT, dw_endpoint_wait(endpoint, 0, 0, 0, NULL));
+	setitimer(ITIMER_REAL, &(struct itimerval){ .it_value.tv_usec = 50000 }, NULL);
+	CHECK_EQ(-EINTR, dw_endpoint_wait(endpoint, 0, 0, DISTWORKER_NO_DEADLINE, NULL));
+}
+
+/* Only children are in the new namespace. */
+static void in_a_time_namespace(long offset)
+{
+	int fd, status;
+	pid_t child;
+
+	if (unshare(CLONE_NEWTIME))
+		_exit(NO_TIME_NAMESPACES);
+	fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK(dprintf(fd, "monotonic %ld 0", offset) > 0);
+	child = fork();
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		waits_end_at_deadlines_of_this_clock();
+		_exit(0);
+	}
+	CHECK_EQ(child, waitpid(child, &status, 0));
+	CHECK_EQ(0, status);
+}
+
+/* They were taken for the kernel's own, and were over at once, or not for long. */
+TEST(deadlines_are_those_of_the_time_namespace)
+{
+	const long up = now_ns() / NSEC_PER_SEC;
+	/* As far back as the clock can be set. */
+	const long offsets[] = { 1000, up < 1000 ? -up : -1000 };
+	int status;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(offsets); i++) {
+		status = IN_CHILD(in_a_time_namespace(offsets[i]));
+		if (status == NO_TIME_NAMESPACES << 8)
+			SKIP(return, "no time namespaces here: %s", geteuid() ? "not root" :
+			     "not in this kernel");
+		EXPECT_EQ(0, status) {
+			TH_LOG("with an offset of %ld s", offsets[i]);
+		}
+	}
+}
+
 TEST_HARNESS_MAIN
