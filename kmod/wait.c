@@ -287,7 +287,7 @@ static void side_tune_spin(struct dw_side *side, u64 waited_ns)
 	if (waited_ns > max)
 		spin = 0;
 	else if (waited_ns > spin)
-		spin = min(max, spin ? 2 * spin : DW_SPIN_START_NS);
+		spin = min_t(u64, max, spin ? 2ULL * spin : DW_SPIN_START_NS);
 	WRITE_ONCE(side->spin_ns, spin);
 }
 
@@ -372,19 +372,25 @@ static int wait_offer(struct dw_wait *wait)
 static int wait_spin_or_sleep(struct dw_wait *wait, struct task_struct *peer, u64 deadline)
 {
 	struct dw_side *side = wait->side;
+	/* The maximum may have been lowered since the budget was tuned. */
+	u32 spin = min(READ_ONCE(side->spin_ns), READ_ONCE(dw_spin_max_ns));
 	u64 start = ktime_get_ns();
-	u64 until = min(start + READ_ONCE(side->spin_ns), deadline);
+	u64 until = min(start + spin, deadline);
 	int ret;
 
-	ret = wait_spin(wait, peer, until);
-	put_task_struct(peer);
+	/* What is there already says nothing of whether spinning pays. */
+	ret = wait_ready(wait);
 	if (ret) {
-		atomic64_inc(&side->spins_won);
-	} else {
-		if (until > start)
-			atomic64_inc(&side->spins_lost);
-		ret = wait_sleep(wait, deadline);
+		put_task_struct(peer);
+		return ret;
 	}
+	if (until > start) {
+		ret = wait_spin(wait, peer, until);
+		atomic64_inc(ret ? &side->spins_won : &side->spins_lost);
+	}
+	put_task_struct(peer);
+	if (!ret)
+		ret = wait_sleep(wait, deadline);
 	side_tune_spin(side, ktime_get_ns() - start);
 	return ret;
 }

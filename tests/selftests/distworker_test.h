@@ -624,6 +624,15 @@ static inline void peer_waits_for_post(struct endpoint *endpoint)
 	CHECK_EQ(DISTWORKER_EVENT_POST, events);
 }
 
+static inline void peer_runs_until_stopped(struct endpoint *endpoint)
+{
+	/* From here on it is known as the thread to spin for. */
+	CHECK_EQ(0, dw_endpoint_wake(endpoint->fd));
+	CHECK(sync_send(endpoint->sync));
+	while (!load(endpoint->box->stop))
+		;
+}
+
 /* Runs statements in a plain child, for "another process"; its status as wait(2) gives it. */
 #define IN_CHILD(...) ({						\
 	struct peer _child = { .sync = -1 };				\

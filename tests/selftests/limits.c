@@ -265,6 +265,124 @@ TEST_F(limits, parameters_beyond_what_the_code_can_do_are_cut)
 	EXPECT_GT(0, hub_on(self->node, 1024, query.max_mailbox_bytes));
 }
 
+/* ---------------------------------------------------------------- spinning */
+
+/* A counter of the owner's side. */
+static long long hub_counter(struct hub *hub, const char *key)
+{
+	char path[64], text[4096], *at;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", hub->fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	memset(text, 0, sizeof(text));
+	CHECK(read(fd, text, sizeof(text) - 1) > 0);
+	close(fd);
+	at = strstr(text, "hub:");
+	at = at ? strstr(at, key) : NULL;
+	CHECK(at);
+	return strtoll(at + strlen(key), NULL, 10);
+}
+
+TEST_F(limits, no_wait_spins_if_the_longest_spin_is_0)
+{
+	struct peer peer;
+	struct hub hub;
+
+	ASSERT_TRUE(set_parameter(self, "spin_max_ns", "0"));
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_runs_until_stopped, NULL));
+	ASSERT_TRUE(sync_receive(peer.sync));
+	hub_drain_state(&hub);
+	for (int i = 0; i < 20; i++) {
+		struct hub_wait wait = { .watch = 1, .deadline = now_ns() + NSEC_PER_MSEC };
+
+		ASSERT_EQ(-ETIMEDOUT, dw_hub_wait(hub.fd, &wait));
+	}
+	EXPECT_EQ(0, hub_counter(&hub, "spins_won:") + hub_counter(&hub, "spins_lost:"));
+	store(hub_mailbox(&hub, 0)->stop, 1);
+	EXPECT_EQ(0, peer_join(&peer));
+}
+
+static bool run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) == 0;
+}
+
+/* Never sleeps; answers each post after the time that it is given. */
+static void peer_answers_later(struct endpoint *endpoint)
+{
+	__u64 later = *(__u64 *)endpoint->argument, answer;
+	__u32 seen = 0;
+
+	CHECK(run_on(1));
+	CHECK_EQ(0, dw_endpoint_wake(endpoint->fd));
+	CHECK(sync_send(endpoint->sync));
+	while (!load(endpoint->box->stop)) {
+		if (load(endpoint->box->post) == seen)
+			continue;
+		seen++;
+		answer = now_ns() + later;
+		while (now_ns() < answer)
+			;
+		CHECK_EQ(0, endpoint_complete(endpoint));
+	}
+}
+
+/* How long a call takes here, at best: what is slow is the machine. */
+static __u64 look_ns(struct hub *hub)
+{
+	__u64 best = NSEC_PER_SEC;
+
+	for (int i = 0; i < 200; i++) {
+		struct hub_wait wait = { .watch = 1 };
+		__u64 start = now_ns();
+
+		dw_hub_wait(hub->fd, &wait);
+		start = now_ns() - start;
+		best = start < best ? start : best;
+	}
+	return best;
+}
+
+/* Longer than the first spin of a side: the budget must have grown. */
+TEST_F(limits, most_waits_for_answers_that_come_soon_are_spun_away)
+{
+	const int rounds = 1000;
+	__u64 later, end = now_ns() + HUNT_NS;
+	int round;
+	struct peer peer;
+	struct hub hub;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) == 1)
+		SKIP(return, "limits: spinning takes two CPUs");
+	/* More than a slow machine takes to wake somebody: the budget grows again after that. */
+	ASSERT_TRUE(set_parameter(self, "spin_max_ns", "100000000"));
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	/* It answers when the wait has begun. */
+	later = look_ns(&hub) + 20000;
+	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_answers_later, &later));
+	ASSERT_TRUE(sync_receive(peer.sync));
+	ASSERT_TRUE(run_on(0));
+	hub_drain_state(&hub);
+	for (round = 1; round <= rounds && now_ns() < end; round++) {
+		struct hub_wait wait = { .watch = 1, .deadline = soon() };
+
+		ASSERT_LE(0, hub_post(&hub, 0));
+		ASSERT_EQ(0, dw_hub_wait(hub.fd, &wait));
+		store(hub.state->seen[0], round);
+	}
+	EXPECT_LT(round / 4, hub_counter(&hub, "spins_won:"));
+	EXPECT_GT(round / 2, hub_counter(&hub, "sleeps:"));
+	store(hub_mailbox(&hub, 0)->stop, 1);
+	EXPECT_EQ(0, peer_join(&peer));
+}
+
 /* ---------------------------------------------------------------- without privilege */
 
 TEST_F(limits, unprivileged_owner_and_peer_can_do_all_that_root_can)
@@ -275,6 +393,8 @@ TEST_F(limits, unprivileged_owner_and_peer_can_do_all_that_root_can)
 		struct peer peer;
 
 		become_nobody();
+		/* As for a program that began as nobody: its files in /proc are its own. */
+		CHECK_EQ(0, prctl(PR_SET_DUMPABLE, 1));
 		hub.fd = open(self->node, O_RDWR | O_CLOEXEC);
 		CHECK(hub.fd >= 0);
 		CHECK_EQ(0, dw_setup(hub.fd, 1, BOX_BYTES, &hub.setup));
@@ -290,6 +410,7 @@ TEST_F(limits, unprivileged_owner_and_peer_can_do_all_that_root_can)
 		wait = (struct hub_wait){ .deadline = soon() };
 		CHECK_EQ(0, dw_hub_wait(hub.fd, &wait));
 		CHECK_EQ(1, wait.state);
+		CHECK_EQ(getpid(), hub_counter(&hub, "owner:"));
 		CHECK_EQ(0, peer_join(&peer));
 		CHECK_EQ(0, dw_rearm(hub.fd, 0, NULL));
 	}));
