@@ -509,18 +509,16 @@ static __always_inline int hub_wait(struct dw_hub *hub, struct distworker_hub_wa
 	int ret;
 
 	ret = hub_mask_in(hub, masks->watch, arg->watch_mask, arg->mask_words);
+	if (!ret && arg->flags & DISTWORKER_WAIT_WAKE)
+		ret = hub_mask_in(hub, masks->ready, arg->wake_mask, arg->mask_words);
 	if (ret)
 		return ret;
 	dw_side_note_task(&hub->side);
 	WRITE_ONCE(hub->kick_seen, arg->kick_seen);
-	if (arg->flags & DISTWORKER_WAIT_WAKE) {
-		ret = hub_mask_in(hub, masks->ready, arg->wake_mask, arg->mask_words);
-		if (ret)
-			return ret;
-		/* A synchronous wake-up pulls the peer here: good for one, not for many. */
+	/* A synchronous wake-up pulls the peer here: good for one, not for many. */
+	if (arg->flags & DISTWORKER_WAIT_WAKE)
 		hub_wake_peers(hub, masks->ready, arg->mask_words,
 			       mask_is_single(masks->ready, arg->mask_words));
-	}
 
 	for (;;) {
 		trace_distworker_wait_begin(hub, NULL, arg->kick_seen, arg->deadline_ns);

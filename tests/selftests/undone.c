@@ -301,6 +301,27 @@ TEST(set_up_and_attach_whose_answer_cannot_be_written_have_not_happened)
 	EXPECT_EQ(0, dw_attach(endpoint, NULL));
 }
 
+/* Its value counted as seen, and nobody who polled heard of the kick. */
+TEST(wait_that_fails_has_not_seen_the_kick)
+{
+	__u64 beyond = 2;
+	struct distworker_hub_wait bad = ABI(distworker_hub_wait, .flags = DISTWORKER_WAIT_WAKE,
+					     .wake_mask = to_u64(&beyond), .mask_words = 1,
+					     .kick_seen = 1, .deadline_ns = soon());
+	struct pollfd file = { .events = POLLIN };
+	struct hub hub;
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	file.fd = hub.fd;
+	store(hub.state->kick, 1);
+	EXPECT_EQ(-EINVAL, dw_ioctl(hub.fd, DISTWORKER_HUB_WAIT, &bad));
+	EXPECT_EQ(1, poll(&file, 1, 0));
+	EXPECT_EQ(POLLIN, file.revents);
+	bad.wake_mask = 1;	/* an address that cannot be read */
+	EXPECT_EQ(-EFAULT, dw_ioctl(hub.fd, DISTWORKER_HUB_WAIT, &bad));
+	EXPECT_EQ(1, poll(&file, 1, 0));
+}
+
 TEST(wait_whose_events_cannot_be_written_leaves_the_report_to_the_next)
 {
 	__u64 state = 0;
