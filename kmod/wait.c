@@ -314,7 +314,8 @@ static int wait_sleep(struct dw_wait *wait, u64 deadline)
 			ret = -EINTR;
 			break;
 		}
-		if (expired) {
+		/* Who is woken again and again may never see the timer. */
+		if (expired || (woken && deadline <= ktime_get_ns())) {
 			ret = -ETIMEDOUT;
 			break;
 		}
