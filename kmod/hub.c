@@ -431,7 +431,8 @@ int dw_memory_map(struct vm_area_struct *vma, void *memory, size_t bytes, unsign
 	unsigned long pages = bytes >> PAGE_SHIFT;
 	unsigned long addr, mapped = 0;
 
-	if (!(vma->vm_flags & VM_SHARED) || pgoff > pages || vma_pages(vma) > pages - pgoff)
+	/* Not VM_SHARED: a file that was opened for reading does not have it. */
+	if (!(vma->vm_flags & VM_MAYSHARE) || pgoff > pages || vma_pages(vma) > pages - pgoff)
 		return -EINVAL;
 	vm_flags_set(vma, VM_DONTCOPY | VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	memory += pgoff << PAGE_SHIFT;

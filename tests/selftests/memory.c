@@ -90,6 +90,35 @@ TEST(private_mappings_are_refused)
 	EXPECT_EQ(EINVAL, errno);
 }
 
+/* The kernel's own flag for "shared" is not set for such a file: it was refused as if private. */
+TEST(hub_that_was_opened_for_reading_can_be_mapped_for_reading)
+{
+	struct distworker_hub_setup setup;
+	int fd = open(DEVICE, O_RDONLY | O_CLOEXEC), endpoint;
+	struct distworker_mailbox *box;
+	char *map;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, dw_setup(fd, 1, BOX_BYTES, &setup));
+	EXPECT_TRUE(mmap(NULL, setup.mapping_bytes, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED);
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_TRUE(mmap(NULL, setup.mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) ==
+		    MAP_FAILED);
+	EXPECT_EQ(EACCES, errno);
+	map = mmap(NULL, setup.mapping_bytes, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_TRUE(map != MAP_FAILED);
+	EXPECT_EQ(-1, mprotect(map, setup.mapping_bytes, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(EACCES, errno);
+	/* It is the memory that the peer has. */
+	endpoint = dw_create(fd, 0);
+	ASSERT_EQ(0, dw_bind(fd, 0, getpid(), NULL));
+	ASSERT_EQ(0, dw_attach(endpoint, NULL));
+	box = mmap(NULL, BOX_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, endpoint, 0);
+	ASSERT_TRUE(box != MAP_FAILED);
+	store(box->done, 9);
+	EXPECT_EQ(9, ((struct distworker_mailbox *)(map + setup.mailbox_offset))->done);
+}
+
 TEST(hub_memory_outlives_its_descriptor_while_it_is_mapped)
 {
 	struct hub hub;
