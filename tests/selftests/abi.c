@@ -443,4 +443,135 @@ TEST(masks_that_lead_nowhere_are_efault)
 	EXPECT_EQ(0, dw_ioctl(hub.fd, DISTWORKER_HUB_WAIT, &wait));
 }
 
+/* ---------------------------------------------------------------- version 1, in numbers */
+
+/* All of these are literals: what a program was once built with stays what it was. */
+TEST(numbers_of_version_1_stay_what_they_were)
+{
+	EXPECT_EQ(0x1, DISTWORKER_ABI_VERSION);
+	EXPECT_EQ(0x1, DISTWORKER_FEATURE_WAKE_AND_WAIT);
+	EXPECT_EQ(0x2, DISTWORKER_FEATURE_ADAPTIVE_SPIN);
+	EXPECT_EQ(0x4, DISTWORKER_FEATURE_DEATH);
+	EXPECT_EQ(0x8, DISTWORKER_FEATURE_POLL);
+	EXPECT_EQ(0x10000000, DISTWORKER_HUB_LINE_OFFSET);
+	EXPECT_EQ(0x1, DISTWORKER_ASLEEP_WAITER);
+	EXPECT_EQ(0x2, DISTWORKER_ASLEEP_POLLER);
+	EXPECT_EQ(0x1, DISTWORKER_WAIT_WAKE);
+	EXPECT_EQ(0x2, DISTWORKER_WAIT_NOSPIN);
+	EXPECT_EQ(0x1, DISTWORKER_EVENT_DONE);
+	EXPECT_EQ(0x2, DISTWORKER_EVENT_STATE);
+	EXPECT_EQ(0x4, DISTWORKER_EVENT_KICK);
+	EXPECT_EQ(0x8, DISTWORKER_EVENT_POST);
+	EXPECT_EQ(0x10, DISTWORKER_EVENT_STOP);
+	EXPECT_EQ(0xffffffffffffffffULL, DISTWORKER_NO_DEADLINE);
+	EXPECT_EQ(0x1, DISTWORKER_WAKE_SELF);
+	EXPECT_EQ(0xdc, DISTWORKER_IOC_MAGIC);
+	EXPECT_EQ(0xc020dc10, DISTWORKER_QUERY);
+	EXPECT_EQ(0xc028dc11, DISTWORKER_HUB_SETUP);
+	EXPECT_EQ(0xc010dc12, DISTWORKER_MAILBOX_CREATE);
+	EXPECT_EQ(0xc018dc13, DISTWORKER_MAILBOX_BIND);
+	EXPECT_EQ(0xc018dc14, DISTWORKER_MAILBOX_REARM);
+	EXPECT_EQ(0xc048dc15, DISTWORKER_MAILBOX_QUERY);
+	EXPECT_EQ(0xc040dc16, DISTWORKER_HUB_WAIT);
+	EXPECT_EQ(0xc018dc17, DISTWORKER_HUB_WAKE);
+	EXPECT_EQ(0xc018dc20, DISTWORKER_ENDPOINT_ATTACH);
+	EXPECT_EQ(0xc018dc21, DISTWORKER_ENDPOINT_WAIT);
+	EXPECT_EQ(0xdc22, DISTWORKER_ENDPOINT_WAKE);
+	EXPECT_EQ(0xdc23, DISTWORKER_ENDPOINT_DETACH);
+	EXPECT_EQ(0, DISTWORKER_MAILBOX_FREE);
+	EXPECT_EQ(0x1, DISTWORKER_MAILBOX_ATTACHED);
+	EXPECT_EQ(0x2, DISTWORKER_MAILBOX_DEAD);
+	EXPECT_EQ(0, DISTWORKER_DEATH_NONE);
+	EXPECT_EQ(0x1, DISTWORKER_DEATH_EXIT);
+	EXPECT_EQ(0x2, DISTWORKER_DEATH_EXEC);
+	EXPECT_EQ(0x3, DISTWORKER_DEATH_DETACH);
+}
+
+#define AT(offset, type, member) EXPECT_EQ(offset, offsetof(struct distworker_##type, member))
+
+TEST(members_of_version_1_stay_where_they_were)
+{
+	AT(0, hub_line, asleep);
+	AT(4, hub_line, reserved0);
+	AT(64, hub_line, driving);
+	AT(68, hub_line, user);
+	AT(0, hub_state, kick);
+	AT(4, hub_state, reserved);
+	AT(64, hub_state, seen);
+	AT(0, mailbox, post);
+	AT(4, mailbox, reserved0);
+	AT(8, mailbox, stop);
+	AT(12, mailbox, user0);
+	AT(64, mailbox, done);
+	AT(68, mailbox, seen);
+	AT(72, mailbox, user1);
+	AT(128, mailbox, asleep);
+	AT(132, mailbox, reserved2);
+	AT(192, mailbox, user3);
+	AT(0, query, size);
+	AT(4, query, abi_version);
+	AT(8, query, features);
+	AT(16, query, max_mailboxes);
+	AT(20, query, max_mailbox_bytes);
+	AT(24, query, max_hubs);
+	AT(28, query, page_bytes);
+	AT(0, hub_setup, size);
+	AT(4, hub_setup, flags);
+	AT(8, hub_setup, mailboxes);
+	AT(12, hub_setup, mailbox_bytes);
+	AT(16, hub_setup, state_offset);
+	AT(24, hub_setup, mailbox_offset);
+	AT(32, hub_setup, mapping_bytes);
+	AT(0, mailbox_create, size);
+	AT(4, mailbox_create, flags);
+	AT(8, mailbox_create, index);
+	AT(12, mailbox_create, fd);
+	AT(0, mailbox_bind, size);
+	AT(4, mailbox_bind, flags);
+	AT(8, mailbox_bind, index);
+	AT(12, mailbox_bind, pid);
+	AT(16, mailbox_bind, generation);
+	AT(20, mailbox_bind, reserved);
+	AT(0, mailbox_query, size);
+	AT(4, mailbox_query, flags);
+	AT(8, mailbox_query, index);
+	AT(12, mailbox_query, state);
+	AT(16, mailbox_query, generation);
+	AT(20, mailbox_query, cause);
+	AT(24, mailbox_query, pid);
+	AT(28, mailbox_query, status);
+	AT(32, mailbox_query, wakes);
+	AT(40, mailbox_query, sleeps);
+	AT(48, mailbox_query, spins_won);
+	AT(56, mailbox_query, spins_lost);
+	AT(64, mailbox_query, sleep_ns);
+	AT(0, hub_wait, size);
+	AT(4, hub_wait, flags);
+	AT(8, hub_wait, deadline_ns);
+	AT(16, hub_wait, wake_mask);
+	AT(24, hub_wait, watch_mask);
+	AT(32, hub_wait, ready_mask);
+	AT(40, hub_wait, state_mask);
+	AT(48, hub_wait, mask_words);
+	AT(52, hub_wait, kick_seen);
+	AT(56, hub_wait, events);
+	AT(60, hub_wait, reserved);
+	AT(0, hub_wake, size);
+	AT(4, hub_wake, flags);
+	AT(8, hub_wake, wake_mask);
+	AT(16, hub_wake, mask_words);
+	AT(20, hub_wake, woken);
+	AT(0, endpoint_attach, size);
+	AT(4, endpoint_attach, flags);
+	AT(8, endpoint_attach, index);
+	AT(12, endpoint_attach, generation);
+	AT(16, endpoint_attach, mailbox_bytes);
+	AT(20, endpoint_attach, owner_pid);
+	AT(0, endpoint_wait, size);
+	AT(4, endpoint_wait, flags);
+	AT(8, endpoint_wait, deadline_ns);
+	AT(16, endpoint_wait, seen);
+	AT(20, endpoint_wait, events);
+}
+
 TEST_HARNESS_MAIN

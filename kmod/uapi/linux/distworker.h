@@ -132,7 +132,7 @@ struct distworker_mailbox_create {
 /*
  * DISTWORKER_MAILBOX_BIND: only the process `pid` (thread group, in the
  * caller's pid namespace) may attach to the mailbox.
- * DISTWORKER_MAILBOX_REARM: DEAD, or FREE and bound → FREE with the next
+ * DISTWORKER_MAILBOX_REARM: DEAD or FREE, bound or not → FREE with the next
  * generation, unbound; the memory of the mailbox is zeroed; `pid` must be 0.
  */
 struct distworker_mailbox_bind {
