@@ -15,7 +15,10 @@
 
 #include "internal.h"
 
-/* A thread that slept at this end was woken. */
+/*
+ * News in the words: threads that slept at this end were woken, or pollers if none slept.
+ * Who is woken by an attachment or a death is told by those events.
+ */
 TRACE_EVENT(distworker_wake,
 	    TP_PROTO(struct dw_hub *hub, struct dw_mailbox *mailbox),
 	    TP_ARGS(hub, mailbox),
@@ -72,7 +75,10 @@ TRACE_EVENT(distworker_attach,
 		      __entry->hub, __entry->index, __entry->pid, __entry->generation)
 );
 
-/* The cause is an enum distworker_death_cause. */
+/*
+ * The cause is an enum distworker_death_cause. Of the owner (index -1) it is always NONE:
+ * it has died, or has closed the hub and lives on.
+ */
 TRACE_EVENT(distworker_death,
 	    TP_PROTO(struct dw_hub *hub, struct dw_mailbox *mailbox, pid_t pid, u32 cause,
 		     int status),

@@ -325,6 +325,75 @@ TEST(tracepoints_are_there)
 	}
 }
 
+#define TRACING "/sys/kernel/tracing/"
+
+static bool write_file(const char *path, const char *word)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	bool done = fd >= 0 && write(fd, word, strlen(word)) == (ssize_t)strlen(word);
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+/* Is there a line of the event that has all of what was printed so? */
+static bool traced(const char *event, const char *format, ...)
+{
+	char wanted[160];
+	va_list values;
+	int length;
+
+	length = snprintf(wanted, sizeof(wanted), " distworker_%s: ", event);
+	va_start(values, format);
+	vsnprintf(wanted + length, sizeof(wanted) - length, format, values);
+	va_end(values);
+	if (strstr(text, wanted))
+		return true;
+	fprintf(stderr, "# no '%s' in the trace\n", wanted);
+	return false;
+}
+
+TEST(tracepoints_tell_hub_index_and_what_happened)
+{
+	static const char events[] = TRACING "events/distworker/enable";
+	__u64 deadline = soon();
+	struct hub_wait wait = { .watch = 4, .deadline = deadline, .kick_seen = 0 };
+	struct peer peer;
+	struct hub hub;
+	int id;
+
+	if (access(events, W_OK))
+		SKIP(return, "visible: no tracefs that this user may write to");
+	ASSERT_TRUE(write_file(TRACING "trace", ""));
+	ASSERT_TRUE(write_file(TRACING "tracing_on", "1"));
+	ASSERT_TRUE(write_file(events, "1"));
+	ASSERT_EQ(0, hub_open(&hub, 3, BOX_BYTES));
+	EXPECT_EQ(0, peer_start(&peer, &hub, 2, peer_waits_for_post, NULL));
+	EXPECT_TRUE(WAIT_UNTIL(peer_sleeps(&hub, 2, peer.pid)));
+	hub_drain_state(&hub);
+	EXPECT_EQ(1, hub_post(&hub, 2));
+	/* It has what it waited for, and leaves. */
+	EXPECT_EQ(0, dw_hub_wait(hub.fd, &wait));
+	EXPECT_EQ(0, peer_join(&peer));
+	ASSERT_TRUE(read_fdinfo(getpid(), hub.fd));
+	id = number("hub:", "hub");
+	hub_close(&hub);
+	ASSERT_TRUE(write_file(events, "0"));
+	ASSERT_TRUE(read_file(TRACING "trace"));
+	EXPECT_TRUE(traced("attach", "hub=%d index=2 pid=%d generation=1\n", id, peer.pid));
+	EXPECT_TRUE(traced("wait_begin", "hub=%d index=2 seen=0 deadline=", id));
+	EXPECT_TRUE(traced("wake", "hub=%d index=2\n", id));
+	EXPECT_TRUE(traced("wait_end", "hub=%d index=2 ret=1 events=0x8\n", id));
+	EXPECT_TRUE(traced("wait_begin", "hub=%d index=-1 seen=0 deadline=%llu\n", id,
+			   (unsigned long long)deadline));
+	EXPECT_TRUE(traced("death", "hub=%d index=2 pid=%d cause=1 status=0x0\n", id, peer.pid));
+	EXPECT_TRUE(traced("wait_end", "hub=%d index=-1 ret=1 events=0x2\n", id));
+	/* The hub was closed by a living owner. */
+	EXPECT_TRUE(traced("death", "hub=%d index=-1 pid=%d cause=0 status=0x0\n", id, getpid()));
+	EXPECT_TRUE(write_file(TRACING "trace", ""));
+}
+
 static void owner_sets_up_what_was_opened_for_it(int fd)
 {
 	struct hub_wait wait = { .deadline = 1 };
