@@ -125,10 +125,8 @@ static int call_mailbox_query(struct state *s)
 static int call_attach(struct state *s)
 {
 	struct distworker_endpoint_attach attach = { .size = sizeof(attach) };
-	int ret = result(ioctl(s->endpoint, DISTWORKER_ENDPOINT_ATTACH, &attach));
 
-	/* The answer could not be copied out, but the peer is attached. */
-	return ret == -EBUSY ? 0 : ret;
+	return result(ioctl(s->endpoint, DISTWORKER_ENDPOINT_ATTACH, &attach));
 }
 
 static int call_map_mailbox(struct state *s)
