@@ -215,6 +215,22 @@ static inline UNUSED uint64_t status_field(const char *path, const char *name)
 	return value;
 }
 
+/* The same of `root` and all its descendants; pages that they share are counted in each. */
+static inline UNUSED uint64_t status_sum(pid_t root, const char *name)
+{
+	pid_t pids[MAX_PROCESSES];
+	unsigned count = process_tree(root, pids, MAX_PROCESSES);
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/status", (int)pids[i]);
+		sum += status_field(path, name);
+	}
+	return sum;
+}
+
 /* ------------------------------------------------------------------ library */
 
 #ifdef DISTWORKER_H

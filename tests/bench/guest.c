@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
  * Blocked hand-overs on one CPU, counted in guest instructions (-icount: 1 ns of guest
- * time is one instruction): round trips by the module's calls and by bare ways,
- * and waking 32 sleepers. Runs in the guest: guest [--repeats N].
+ * time is one instruction): round trips by the module's calls, by the library's mailbox over
+ * them, and by bare ways, and waking 32 sleepers. Runs in the guest: guest [--repeats N].
  */
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <linux/distworker.h>
+#include "mailbox/mailbox.h"
+#include "mailbox/ring.h"
 #include "bench.h"
 
 #define TRIPS 200
@@ -20,7 +22,6 @@
 #define WARM_YIELDS 2000
 #define BATCHES 30
 #define SLEEPERS 32
-#define MAX_REPEATS 101
 
 struct shared {
 	struct {
@@ -85,6 +86,16 @@ static void close_hub(unsigned mailboxes)
 	close(hub_fd);
 }
 
+static void open_module(void)
+{
+	open_hub(1);
+}
+
+static void close_module(void)
+{
+	close_hub(1);
+}
+
 /* Answers each frame; `answers` false: only sleeps again. */
 static void module_child(unsigned i, bool answers)
 {
@@ -137,6 +148,75 @@ static void bind_peer(unsigned i, pid_t pid)
 	struct distworker_mailbox_bind bind = { .size = sizeof(bind), .index = i, .pid = pid };
 
 	check(ioctl(hub_fd, DISTWORKER_MAILBOX_BIND, &bind), "BIND");
+}
+
+/* ------------------------------------------------------ library's mailbox */
+
+static struct hub *hub;
+
+static void check_library(int error, const char *what)
+{
+	if (error) {
+		fprintf(stderr, "guest: %s: %s\n", what, dw_strerror_last());
+		exit(1);
+	}
+}
+
+static void open_library(void)
+{
+	struct hub_options options = {
+		.provider = DW_PROVIDER_KERNEL, .mailboxes = 1, .depth = 64, .frame_bytes = 512,
+	};
+
+	check_library(hub_create(&options, &hub), "hub_create");
+}
+
+static void close_library(void)
+{
+	hub_destroy(hub);
+}
+
+static void library_child(unsigned i, bool answers)
+{
+	struct endpoint *endpoint;
+	uint32_t number;
+
+	(void)answers;
+	while (!atomic_load(&shared->go))
+		usleep(1000);
+	check_library(endpoint_attach(hub, i, &endpoint), "endpoint_attach");
+	do
+		while (endpoint_next(endpoint, &number))
+			endpoint_complete(endpoint, number, 0, NULL, 0, 0);
+	while (!endpoint_wait(endpoint));
+}
+
+static void bind_library(unsigned i, pid_t pid)
+{
+	check_library(hub_bind(hub, i, pid), "hub_bind");
+}
+
+static void library_trip(void)
+{
+	struct completion completion;
+	struct frame *frame;
+	uint32_t number;
+	int result;
+
+	hub_drive_begin(hub);
+	frame = hub_acquire(hub, 0, 0, &number);
+	if (!frame)
+		die("full ring");
+	frame->kind = FRAME_TASK;
+	frame->task = 0;
+	frame->args = 0;
+	frame->args_bytes = 0;
+	if (hub_publish(hub, 0))
+		hub_mark_wake(hub, 0);
+	while (!(result = hub_harvest(hub, 0, &completion, NULL)))
+		hub_wait(hub, DISTWORKER_NO_DEADLINE);
+	check_library(result < 0 ? result : 0, "hub_harvest");
+	hub_drive_end(hub);
 }
 
 /* --------------------------------------------------------------- bare ways */
@@ -213,6 +293,13 @@ static void open_sockets(void)
 	fds[0][0] = fds[1][1] = pair[1];
 }
 
+static void close_fds(void)
+{
+	/* Some of the four are the same. */
+	for (int i = 0; i < 4; i++)
+		close(fds[i / 2][i % 2]);
+}
+
 /* The floor: two context switches and nothing else. */
 static void yield_child(unsigned i, bool answers)
 {
@@ -233,14 +320,16 @@ static const struct way {
 	void (*open)(void);
 	void (*child)(unsigned i, bool answers);
 	void (*trip)(void);
-	bool module;
+	void (*bind)(unsigned i, pid_t pid);
+	void (*close)(void);
 } ways[] = {
-	{ "yield", NULL, yield_child, yield_trip, false },
-	{ "module", NULL, module_child, module_trip, true },
-	{ "futex", NULL, futex_child, futex_trip, false },
-	{ "eventfd", open_eventfds, fd_child, fd_trip, false },
-	{ "pipe", open_pipes, fd_child, fd_trip, false },
-	{ "socket", open_sockets, fd_child, fd_trip, false },
+	{ "yield", NULL, yield_child, yield_trip, NULL, NULL },
+	{ "module", open_module, module_child, module_trip, bind_peer, close_module },
+	{ "futex", NULL, futex_child, futex_trip, NULL, NULL },
+	{ "library", open_library, library_child, library_trip, bind_library, close_library },
+	{ "eventfd", open_eventfds, fd_child, fd_trip, NULL, close_fds },
+	{ "pipe", open_pipes, fd_child, fd_trip, NULL, close_fds },
+	{ "socket", open_sockets, fd_child, fd_trip, NULL, close_fds },
 };
 
 static pid_t start(const struct way *way, unsigned i, bool answers)
@@ -252,8 +341,8 @@ static pid_t start(const struct way *way, unsigned i, bool answers)
 		way->child(i, answers);
 		_exit(0);
 	}
-	if (way->module)
-		bind_peer(i, pid);
+	if (way->bind)
+		way->bind(i, pid);
 	return pid;
 }
 
@@ -271,8 +360,6 @@ static double trip_instructions(const struct way *way, double *worst)
 	memset(shared, 0, sizeof(*shared));
 	if (way->open)
 		way->open();
-	if (way->module)
-		open_hub(1);
 	pid = start(way, 0, true);
 	atomic_store(&shared->go, 1);
 	usleep(20000);
@@ -292,19 +379,16 @@ static double trip_instructions(const struct way *way, double *worst)
 		result += each / BATCHES;
 	}
 	end_process(pid);
-	if (way->module)
-		close_hub(1);
-	for (int i = 0; way->open && i < 2; i++) {
-		close(fds[i][0]);
-		close(fds[i][1]);
-	}
+	if (way->close)
+		way->close();
 	/* Where the scheduler went on with the same process, a yield was no switch. */
 	return yields ? *worst : result;
 }
 
-/* The waker's side alone: nobody runs before it sleeps. */
+/* The waker's side alone: nobody runs before it sleeps. Of the module or futexes. */
 static double wake_instructions(const struct way *way)
 {
+	bool module = way->bind == bind_peer;
 	struct sched_param fifo = { .sched_priority = 50 }, normal = { 0 };
 	pid_t pids[SLEEPERS];
 	double samples[20];
@@ -314,7 +398,7 @@ static double wake_instructions(const struct way *way)
 	};
 
 	memset(shared, 0, sizeof(*shared));
-	if (way->module)
+	if (module)
 		open_hub(SLEEPERS);
 	for (unsigned i = 0; i < SLEEPERS; i++)
 		pids[i] = start(way, i, false);
@@ -323,7 +407,7 @@ static double wake_instructions(const struct way *way)
 	for (int k = 0; k < 20; k++) {
 		usleep(50000);
 		begin = now_ns();
-		if (way->module) {
+		if (module) {
 			for (unsigned i = 0; i < SLEEPERS; i++)
 				post(i);
 			check(ioctl(hub_fd, DISTWORKER_HUB_WAKE, &wake), "HUB_WAKE");
@@ -332,7 +416,7 @@ static double wake_instructions(const struct way *way)
 				futex_add(&shared->ping[i].word);
 		}
 		samples[k] = (double)(now_ns() - begin);
-		if (way->module && wake.woken != SLEEPERS) {
+		if (module && wake.woken != SLEEPERS) {
 			fprintf(stderr, "guest: %u of %d slept\n", wake.woken, SLEEPERS);
 			exit(1);
 		}
@@ -340,42 +424,30 @@ static double wake_instructions(const struct way *way)
 	check(sched_setscheduler(0, SCHED_OTHER, &normal), "SCHED_OTHER");
 	for (unsigned i = 0; i < SLEEPERS; i++)
 		end_process(pids[i]);
-	if (way->module)
+	if (module)
 		close_hub(SLEEPERS);
 	return percentile(samples, 20, 0.5);
 }
 
-static void print_samples(const char *kind, const char *name, double *samples, size_t count)
-{
-	double middle = percentile(samples, count, 0.5);
-
-	printf("%s_%s %.9g %.9g %.9g\n", kind, name, middle, samples[0], samples[count - 1]);
-}
-
+/* Module and futex: rows 1 and 2 of `ways`. Each repeat is a line of its own. */
 int main(int argc, char **argv)
 {
-	static double trips[sizeof(ways) / sizeof(ways[0])][MAX_REPEATS];
-	static double worst[sizeof(ways) / sizeof(ways[0])][MAX_REPEATS];
-	static double wakes[sizeof(ways) / sizeof(ways[0])][MAX_REPEATS];
-	size_t repeats = argument(argc, argv, "repeats", 5), count = sizeof(ways) / sizeof(ways[0]);
+	size_t repeats = argument(argc, argv, "repeats", 5);
 
-	if (repeats < 1 || repeats > MAX_REPEATS)
+	if (repeats < 1)
 		return 2;
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		die("mmap");
 	usleep(500000);
-	for (size_t k = 0; k < repeats; k++)
-		for (size_t i = 0; i < count; i++)
-			trips[i][k] = trip_instructions(&ways[i], &worst[i][k]);
-	for (size_t k = 0; k < repeats; k++)
+	for (size_t k = 0; k < repeats; k++) {
+		for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+			double worst = 0, trip = trip_instructions(&ways[i], &worst);
+
+			printf("trip_%s %.9g\nworst_%s %.9g\n", ways[i].name, trip, ways[i].name, worst);
+		}
 		for (size_t i = 1; i < 3; i++)
-			wakes[i][k] = wake_instructions(&ways[i]);
-	for (size_t i = 0; i < count; i++)
-		print_samples("trip", ways[i].name, trips[i], repeats);
-	for (size_t i = 0; i < count; i++)
-		print_samples("worst", ways[i].name, worst[i], repeats);
-	for (size_t i = 1; i < 3; i++)
-		print_samples("wake32", ways[i].name, wakes[i], repeats);
+			printf("wake32_%s %.9g\n", ways[i].name, wake_instructions(&ways[i]));
+	}
 	return 0;
 }

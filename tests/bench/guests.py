@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only OR MIT
 """What the module does, in two guests with Debian's kernel.
 
-counted: one CPU under -icount, where a nanosecond of guest time is an instruction.
+counted: one CPU under -icount, where a nanosecond of guest time is an instruction and idle time takes none of ours.
 pair: two CPUs that run at once, for what needs both sides to run: calls per task, deaths. Its times are those of an
 emulator; they only mean something beside each other.
 """
@@ -9,33 +9,60 @@ import os
 import shutil
 import subprocess
 
-COUNTED = """
-# Medians of programs that print "name value" once per run: as "label.name value".
-repeat() {{ label=$1; shift; for k in $(seq {repeats}); do "$@" | sed "s/^/$label./"; done; }}
-bench={B}/bench
-$bench/guest --repeats {repeats} | awk '{{ print "guest." $1, $2 }}'
-for provider in kernel futex; do
-	export DW_PROVIDER=$provider
-	echo "mailbox.$provider" $($bench/raw -r 1 -p $provider mailbox-1cpu | awk '{{ print $2 * 1000 }}')
-	repeat trip_$provider $bench/pipeline trip --tasks 500
-	repeat burst_$provider $bench/pipeline burst --tasks 20000 --warm 5000
+
+class Absent(RuntimeError):
+    """A tool is not installed: not measured, which is no failure."""
+
+
+class Failed(str):
+    """Stands for samples: why one run gave none."""
+
+
+# once LABEL COMMAND: what it prints as "LABEL.name value", or that it failed.
+ONCE = """
+once() {
+	label=$1
+	shift
+	if "$@" >/tmp/out 2>/tmp/err; then
+		sed "s/^/$label./" /tmp/out
+	else
+		echo "failed $label status $? $(tail -n 1 /tmp/err)"
+	fi
+}
+bench=@B@/bench
+export DW_CHIP_PATH=@TOP@/@B@ BENCH_IMAGE=@TOP@/@B@/bench/vector_add.so
+"""
+
+COUNTED = ONCE + """
+mailbox() { "$bench/raw" -r 1 -n 10000 -p "$1" mailbox-1cpu >/tmp/raw && awk '{ print "trip", $2 * 1000 }' /tmp/raw; }
+once guest "$bench/guest" --repeats @REPEATS@
+for k in $(seq @REPEATS@); do
+	once sparse_bare "$bench/sparse" futex --tasks 500
+	for provider in kernel futex; do
+		export DW_PROVIDER=$provider
+		once mailbox_$provider mailbox $provider
+		once trip_$provider "$bench/pipeline" trip --tasks 500
+		once burst_$provider "$bench/pipeline" burst --tasks 20000 --warm 5000
+		once calls_$provider "$bench/pipeline" burst --tasks 20000 --warm 5000 --calls 1
+		once sparse_$provider "$bench/sparse" task --tasks 500
+		once idle_$provider "$bench/nested" idle --seconds 10
+	done
 done
 """
 
-PAIR = """
-bench={B}/bench
-all() {{
-	once death_$1 $bench/death $2 --deaths 100
-	once own_$1 $bench/death $2 --deaths 3 --mib 1024
-	once shared_$1 $bench/death $2 --deaths 3 --mib 1024 --shared 1
-}}
-once() {{ label=$1; shift; "$@" | sed "s/^/$label./"; }}
-all pidfd pidfd
-for provider in kernel futex; do
-	export DW_PROVIDER=$provider
-	all $provider task
-	for k in $(seq {repeats}); do
-		once burst_$provider $bench/pipeline burst --tasks 100000 --warm 50000
+PAIR = ONCE + """
+deaths() {
+	once death_$1 "$bench/death" $2 --deaths 20
+	once death8_$1 "$bench/death" $2 --deaths 5 --siblings 8
+	once own_$1 "$bench/death" $2 --deaths 1 --mib 1024
+	once shared_$1 "$bench/death" $2 --deaths 1 --mib 1024 --shared 1
+}
+for k in $(seq @REPEATS@); do
+	deaths pidfd pidfd
+	for provider in kernel futex; do
+		export DW_PROVIDER=$provider
+		deaths $provider task
+		once burst_$provider "$bench/pipeline" burst --tasks 100000 --warm 50000 --calls 1
 	done
 done
 """
@@ -65,33 +92,35 @@ def run(B, script, options, repeats):
     module = build_module(B)
     path = os.path.abspath(f"{B}/bench/guest.sh")
     with open(path, "w") as file:
-        file.write(script.format(B=B, repeats=repeats))
+        file.write(script.replace("@B@", B).replace("@TOP@", os.getcwd()).replace("@REPEATS@", str(repeats)))
     command = ["tests/vm/run", *options, "--module", module]
-    for added in [*(f"{B}/bench/{name}" for name in ("guest", "raw", "pipeline", "death")),
-                  f"{B}/libdistworker.so.0", path]:
+    programs = ("guest", "raw", "pipeline", "death", "nested", "sparse", "vector_add.so")
+    for added in [*(f"{B}/bench/{name}" for name in programs), f"{B}/libdistworker.so.0",
+                  f"{B}/libdistworker-chip-sim.so", path]:
         command += ["--add", added]
     command += ["--", "env", f"LD_LIBRARY_PATH={os.path.abspath(B)}", "sh", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False,
                           env=dict(os.environ, LD_LIBRARY_PATH=os.path.abspath(B)))
+    yield from samples_of(done.stdout)
     if done.returncode:
         raise RuntimeError("the guest failed: " + (done.stdout + done.stderr).strip()[-300:])
-    yield from samples_of(done.stdout)
 
 
 def samples_of(text):
-    """The k-th yield has the k-th sample of every name."""
+    """All samples of every "label.name", and which labels failed."""
     samples = {}
     for line in text.splitlines():
         parts = line.split()
-        if len(parts) == 2 and "." in parts[0]:
+        if parts[:1] == ["failed"] and len(parts) > 1:
+            yield {parts[1]: Failed(" ".join(parts[2:]))}
+        elif len(parts) == 2 and "." in parts[0]:
             samples.setdefault(parts[0].replace(".", "_"), []).append(float(parts[1]))
-    for k in range(max(map(len, samples.values()), default=0)):
-        yield {name: values[k] for name, values in samples.items() if k < len(values)}
+    yield samples
 
 
-def counted(B, quick):
-    yield from run(B, COUNTED, ["--icount", "--memory", "2048", "--timeout", "600"], 2 if quick else 5)
+def counted(B, repeats):
+    yield from run(B, COUNTED, ["--icount", "--memory", "2048", "--timeout", "600"], repeats)
 
 
-def pair(B, quick):
-    yield from run(B, PAIR, ["--cpus", "2", "--memory", "3072", "--timeout", "400"], 2 if quick else 5)
+def pair(B, repeats):
+    yield from run(B, PAIR, ["--cpus", "2", "--memory", "3072", "--timeout", "600"], repeats)

@@ -2,7 +2,7 @@
 """What tests/bench/run runs: one program per measure, and the special ones.
 
 MEASURES: name → command; each run prints or yields metrics, once per repeat.
-SPECIAL: name → function(B, quick) that yields metrics: guests, strace, callgrind.
+SPECIAL: name → function(B, repeats) that yields metrics: guests, strace, callgrind.
 """
 import glob
 import json
@@ -40,7 +40,7 @@ def omp(text, threads):
 
 def parse_raw(text):
     found = re.search(r"^\S+\s+([\d.]+)", text, re.M)
-    return {"value": float(found.group(1))}
+    return {"value": [float(found.group(1))]}
 
 
 def raw(name):
@@ -48,7 +48,7 @@ def raw(name):
 
 
 def parse_job(text):
-    return {"seconds": json.loads(text)["seconds"]}
+    return {"seconds": [json.loads(text)["seconds"]]}
 
 
 def digits(chips):
@@ -71,6 +71,8 @@ MEASURES = {
     "chain4": program("pipeline chain --tasks 100000 --children 4"),
     "chips4": program("nested chips --children 4 --tasks 5000"),
     "workers4": program("nested workers --children 4 --tasks 5000"),
+    "directed1": program("nested burst --children 1"),
+    "directed16": program("nested burst --children 16"),
     "trip": program("pipeline trip"),
     "trip1cpu": program("pipeline trip --cpus 1"),
     "submit": program("pipeline submit"),
@@ -79,7 +81,7 @@ MEASURES = {
     # Peers.
     "starpu_burst1": starpu("starpu burst", 1),
     "starpu_burst2": starpu("starpu burst", 2),
-    "starpu_burst8": starpu("starpu burst --tasks 50000", 8, repeats=3),
+    "starpu_burst8": starpu("starpu burst --tasks 50000", 8),
     "starpu_chain1": starpu("starpu chain", 1),
     "starpu_trip1": starpu("starpu trip --tasks 5000", 1),
     "starpu_submit1": starpu("starpu submit --tasks 30000", 1),
@@ -90,28 +92,29 @@ MEASURES = {
     "raw_futex": raw("futex"),
     "raw_eventfd": raw("eventfd"),
     "raw_pipe": raw("pipe"),
+    "raw_socket": raw("socket"),
     "raw_futex_1cpu": raw("futex-1cpu"),
     "raw_mailbox": raw("mailbox"),
     "raw_chain4": raw("chain4"),
     "raw_burst1": raw("burst1"),
     # Beside others, and when there is little to do.
     "busy1": program("pipeline burst --busy 2 --tasks 500000", repeats=20),
-    "idle": program("nested idle --seconds 10", repeats=2),
+    "idle": program("nested idle --seconds 10"),
     "sparse_task": program("sparse task"),
     "sparse_futex": program("sparse futex"),
     # Growth.
     "grow5": program("pipeline growth --tasks 100000"),
     "grow6": program("pipeline growth --tasks 1000000"),
-    "grow7": program("pipeline growth --tasks 10000000", repeats=5),
+    "grow7": program("pipeline growth --tasks 10000000"),
     "runs": program("pipeline runs --tasks 10000"),
     "tree2": program("nested tree --levels 2"),
     "tree4": program("nested tree --levels 4"),
     # Work.
-    "metg1": program("metg --children 1", repeats=3),
-    "metg2": program("metg --children 2", repeats=3),
-    "metg8": program("metg --children 8", repeats=3),
-    "metg_starpu1": starpu("metg_starpu", 1, repeats=3),
-    "metg_starpu2": starpu("metg_starpu", 2, repeats=3),
+    "metg1": program("metg --children 1"),
+    "metg2": program("metg --children 2"),
+    "metg8": program("metg --children 8"),
+    "metg_starpu1": starpu("metg_starpu", 1),
+    "metg_starpu2": starpu("metg_starpu", 2),
     "cholesky64": program("cholesky --side 64"),
     "cholesky128": program("cholesky --side 128"),
     "cholesky_starpu64": starpu("cholesky_starpu --side 64", 2),
@@ -119,10 +122,10 @@ MEASURES = {
     "digits1": digits(1),
     "digits2": digits(2),
     "digits4": digits(4),
-    # Death. One run has many; the last two groups are slow.
-    **death({"plain": "--deaths 20"}),
-    **death({"8": "--deaths 40 --siblings 8", "16": "--deaths 40 --siblings 16"}, repeats=5),
-    **death({"shared": "--deaths 4 --mib 1024 --shared 1", "own": "--deaths 4 --mib 1024"}, repeats=3),
+    # Death. All deaths of all runs make one pool; the last group is slow.
+    **death({"plain": "--deaths 40"}),
+    **death({"8": "--deaths 40 --siblings 8", "16": "--deaths 40 --siblings 16"}),
+    **death({"shared": "--deaths 5 --mib 1024 --shared 1", "own": "--deaths 5 --mib 1024"}),
 }
 
 # ------------------------------------------------------------------ counting
@@ -130,7 +133,7 @@ MEASURES = {
 def strace_calls(B, tasks, folder):
     path = f"{folder}/strace"
     subprocess.run(["strace", "-c", "-f", "-o", path, f"{B}/bench/pipeline", "burst", "--tasks", str(tasks)],
-                   check=True, capture_output=True)
+                   check=True, capture_output=True, env=dict(os.environ, DW_PROVIDER="futex"))
     with open(path) as file:
         for line in file:
             parts = line.split()
@@ -139,13 +142,13 @@ def strace_calls(B, tasks, folder):
     raise RuntimeError("strace printed no total")
 
 
-def system_calls(B, quick):
+def system_calls(B, repeats):
     """Of all processes, per task: what a longer burst has more than a shorter one."""
     if not shutil.which("strace"):
-        raise RuntimeError("strace is not installed")
-    few, many = 200000, 700000 if quick else 1200000
+        raise guests.Absent("strace is not installed")
+    few, many = 200000, 1200000
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(1 if quick else 3):
+        for _ in range(repeats):
             more = strace_calls(B, many, folder) - strace_calls(B, few, folder)
             yield {"per_task": more / (many - few)}
 
@@ -203,28 +206,34 @@ def callgrind_run(mode, B, tasks, folder):
     return total
 
 
-def callgrind(mode):
-    def measure(B, _quick):
-        """Per task, by step. Children are threads: valgrind does not know pidfd_open."""
-        if not shutil.which("valgrind"):
-            raise RuntimeError("valgrind is not installed")
-        few, many = 10000, 30000
-        with tempfile.TemporaryDirectory() as folder:
-            before = callgrind_run(mode, B, few, folder)
-            after = callgrind_run(mode, B, many, folder)
-        per_task = {name: (cost - before.get(name, 0)) / (many - few) for name, cost in after.items()}
-        # The warm-up of `submit` mode is three equal runs.
-        scale = 3 if mode == "submit" else 1
-        steps = dict.fromkeys([*STEPS, "rest"], 0.0)
-        for name, cost in per_task.items():
+def instructions(mode, B):
+    few, many = 10000, 30000
+    with tempfile.TemporaryDirectory() as folder:
+        before = callgrind_run(mode, B, few, folder)
+        after = callgrind_run(mode, B, many, folder)
+    per_task = {name: (cost - before.get(name, 0)) / (many - few) for name, cost in after.items()}
+    # The warm-up of `submit` mode is three equal runs.
+    scale = 3 if mode == "submit" else 1
+    steps = dict.fromkeys([*STEPS, "rest"], 0.0)
+    for name, cost in per_task.items():
+        step = next((s for s, pattern in STEPS.items() if re.match(pattern, name)), "rest")
+        steps[step] += cost / scale
+    steps["without_wait"] = sum(cost for step, cost in steps.items() if step != "wait")
+    if os.environ.get("BENCH_FUNCTIONS"):
+        for name, cost in sorted(per_task.items(), key=lambda item: -item[1])[:45]:
             step = next((s for s, pattern in STEPS.items() if re.match(pattern, name)), "rest")
-            steps[step] += cost / scale
-        steps["without_wait"] = sum(cost for step, cost in steps.items() if step != "wait")
-        if os.environ.get("BENCH_FUNCTIONS"):
-            for name, cost in sorted(per_task.items(), key=lambda item: -item[1])[:45]:
-                step = next((s for s, pattern in STEPS.items() if re.match(pattern, name)), "rest")
-                print(f"# {mode}: {cost / scale:9.1f} {step:<10} {name}")
-        yield steps
+            print(f"# {mode}: {cost / scale:9.1f} {step:<10} {name}")
+    return steps
+
+
+def callgrind(mode):
+    """Per task, by step. Children are threads: valgrind does not know pidfd_open."""
+    def measure(B, repeats):
+        if not shutil.which("valgrind"):
+            raise guests.Absent("valgrind is not installed")
+        # Three at most: it is slow, and only what depends on how threads take turns (dispatch) varies.
+        for _ in range(min(repeats, 3)):
+            yield instructions(mode, B)
     return measure
 
 

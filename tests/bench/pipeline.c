@@ -2,9 +2,12 @@
 /*
  * The library end to end with tasks that do nothing: bursts, chains, round trips,
  * the submit call, growth. pipeline MODE [--children N] [--tasks N] [--busy N] [--cpus N].
- * --busy: so many other processes that never stop, one per CPU in turn; --cpus 1: all on one CPU.
+ * --busy: so many other processes that never stop, one per CPU in turn; --cpus 1: all on one CPU;
+ * --calls 1: count every system call of all processes (needs tracefs and perf events: in the guest).
  */
+#include <linux/perf_event.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <distworker/distworker.h>
 #include "bench.h"
 
@@ -208,39 +211,88 @@ static void open_tree(struct bench *bench)
 	memset(bench->blocks, 1, BLOCKS * BLOCK_BYTES);
 }
 
+#define MAX_CHILDREN 512
+
 struct counters {
 	uint64_t parent, children, cpu;
+	uint64_t calls;			/* all, of all processes */
+	uint64_t done[MAX_CHILDREN];	/* tasks, by child */
 };
+
+static int calls_fd = -1;
+
+/* From here on, of this thread and of all threads and processes that it starts. */
+static void count_calls(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .inherit = 1,
+	};
+	FILE *file = fopen("/sys/kernel/tracing/events/raw_syscalls/sys_enter/id", "r");
+	unsigned long long id;
+
+	if (!file || fscanf(file, "%llu", &id) != 1) {
+		perror("raw_syscalls:sys_enter");
+		exit(1);
+	}
+	fclose(file);
+	attr.config = id;
+	calls_fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	if (calls_fd < 0) {
+		perror("perf_event_open");
+		exit(1);
+	}
+}
+
+static uint64_t calls_so_far(void)
+{
+	uint64_t calls = 0;
+
+	if (calls_fd >= 0 && read(calls_fd, &calls, sizeof(calls)) != (ssize_t)sizeof(calls)) {
+		perror("perf event");
+		exit(1);
+	}
+	return calls;
+}
 
 /* Sleeps and wake-ups: each is a system call, and nothing else is one per task. */
 static struct counters count(struct bench *bench)
 {
 	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
-	struct dw_child_stats children[512];
+	struct dw_child_stats children[MAX_CHILDREN];
 	pid_t pids[MAX_PROCESSES];
 	struct counters counters = { 0 };
-	size_t n = 512;
+	size_t n = MAX_CHILDREN;
 
 	if (dw_worker_engine_stats(bench->root, &stats) ||
 	    dw_worker_stats(bench->root, children, &n))
 		fail("dw_worker_stats");
 	counters.parent = stats.parent_sleeps + stats.parent_wakes;
-	for (size_t i = 0; i < n && i < 512; i++)
+	for (size_t i = 0; i < n && i < MAX_CHILDREN; i++) {
 		counters.children += children[i].sleeps;
+		counters.done[i] = children[i].tasks_done;
+	}
 	counters.cpu = cpu_ns(pids, process_tree(getpid(), pids, MAX_PROCESSES));
 	return counters;
 }
 
 static void print_rate(struct bench *bench, const struct counters *before)
 {
+	uint64_t calls = calls_so_far();
 	struct counters after = count(bench);
 	double tasks = (double)bench->tasks;
+	uint32_t worked = 0;
+
+	for (uint32_t i = 0; i < bench->children && i < MAX_CHILDREN; i++)
+		worked += after.done[i] != before->done[i];
 
 	print("tasks_per_s", tasks * 1e9 / (double)bench->took_ns);
 	print("us_per_task", (double)bench->took_ns / 1e3 / tasks);
 	print("parent_calls_per_task", (double)(after.parent - before->parent) / tasks);
 	print("child_sleeps_per_task", (double)(after.children - before->children) / tasks);
 	print("cpu_us_per_task", (double)(after.cpu - before->cpu) / 1e3 / tasks);
+	print("children_with_tasks", worked);
+	if (calls_fd >= 0)
+		print("calls_per_task", (double)(calls - before->calls) / tasks);
 }
 
 static void warm_run(struct bench *bench, dw_orch_fn *fn, uint64_t warm)
@@ -252,6 +304,7 @@ static void warm_run(struct bench *bench, dw_orch_fn *fn, uint64_t warm)
 	run(bench, fn);
 	bench->tasks = tasks;
 	before = count(bench);
+	before.calls = calls_so_far();
 	run(bench, fn);
 	print_rate(bench, &before);
 }
@@ -291,7 +344,7 @@ static void measure_growth(struct bench *bench)
 	run(bench, rewrites);
 	print("us_per_task", (double)bench->took_ns / 1e3 / (double)tasks);
 	print("submitter_cpu_us", (double)(thread_cpu_ns() - cpu) / 1e3 / (double)tasks);
-	print("rss_mib", (double)status_field("/proc/self/status", "VmHWM") / 1024.0);
+	print("rss_mib", (double)status_sum(getpid(), "VmHWM") / 1024.0);
 }
 
 /* Runs of one task each. */
@@ -302,12 +355,12 @@ static void measure_runs(struct bench *bench)
 	bench->tasks = 1;
 	for (int i = 0; i < 10000; i++)
 		run(bench, burst);
-	before = status_field("/proc/self/status", "VmRSS");
+	before = status_sum(getpid(), "VmRSS");
 	start = now_ns();
 	for (uint64_t i = 0; i < runs; i++)
 		run(bench, burst);
 	print("us_per_run", (double)(now_ns() - start) / 1e3 / (double)runs);
-	print("grown_kib", (double)status_field("/proc/self/status", "VmRSS") - (double)before);
+	print("grown_kib", (double)status_sum(getpid(), "VmRSS") - (double)before);
 }
 
 static const struct {
@@ -330,12 +383,14 @@ int main(int argc, char **argv)
 		if (argc > 1 && !strcmp(argv[1], modes[mode].name))
 			break;
 	if (mode == sizeof(modes) / sizeof(modes[0]) || busy > 64) {
-		fprintf(stderr, "usage: pipeline burst|chain|trip|submit|growth|runs [--children N] [--tasks N] [--busy N] [--cpus N]\n");
+		fprintf(stderr, "usage: pipeline burst|chain|trip|submit|growth|runs [--children N] [--tasks N] [--busy N] [--cpus N] [--calls 1]\n");
 		return 2;
 	}
 	bench.tasks = argument(argc, argv, "tasks", modes[mode].tasks);
 	if (cpus == 1)
 		pin(0);
+	if (argument(argc, argv, "calls", 0))
+		count_calls();
 	for (uint64_t i = 0; i < busy; i++)
 		burners[i] = start_burner((int)(i % (uint64_t)cores));
 	open_tree(&bench);

@@ -4,7 +4,8 @@
  * run: round trips, bursts of empty frames, and what the wait policy makes of one
  * CPU, of more children than CPUs, and of busy neighbours.
  *
- * raw [-r repeats] [-d depth] [-p futex|kernel] [name…]: medians with least and most.
+ * raw [-r repeats] [-n count] [-d depth] [-p futex|kernel] [name…]: medians with least and most.
+ * -n: so many trips, frames or tasks instead of the row's own count.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -29,6 +30,7 @@
 #define MAX_CHILDREN 64
 
 static uint32_t depth = 64;
+static uint64_t own_count;
 static enum dw_provider provider = DW_PROVIDER_AUTO;
 
 /* What the children of a measurement share with it. */
@@ -519,7 +521,7 @@ static double measure(const struct row *row)
 			busy[i] = child(burn, (uint64_t)i);
 	if (row->setting == WORK_2US)
 		shared->work_ns = 2000;
-	result = row->measure(row->count);
+	result = row->measure(own_count ? own_count : row->count);
 	if (row->setting == BUSY) {
 		for (int i = 0; i < 2; i++) {
 			kill(busy[i], SIGKILL);
@@ -551,9 +553,11 @@ int main(int argc, char **argv)
 	static double results[ROWS][MAX_REPEATS];
 	int repeats = 5, option;
 
-	while ((option = getopt(argc, argv, "r:d:p:v")) != -1) {
+	while ((option = getopt(argc, argv, "r:n:d:p:v")) != -1) {
 		if (option == 'r')
 			repeats = atoi(optarg);
+		else if (option == 'n')
+			own_count = strtoull(optarg, NULL, 10);
 		else if (option == 'd')
 			depth = (uint32_t)atoi(optarg);
 		else if (option == 'p')
