@@ -168,12 +168,11 @@ int hub_bind(struct hub *hub, uint32_t i, int32_t pid)
 	return hub->ops->bind(hub, i, pid);
 }
 
-static void set_active(struct hub *hub, uint32_t i, bool active)
+/* It was not so before. */
+static inline void set_active(struct hub *hub, uint32_t i, bool active)
 {
 	bool crowded;
 
-	if (mask_test(hub->active, i) == active)
-		return;
 	mask_put(hub->active, i, active);
 	hub->active_count += active ? 1 : -1u;
 	crowded = hub->active_count + 1 > hub->cpus;
@@ -197,7 +196,8 @@ static void reset_ring(struct hub *hub, uint32_t i, uint32_t number)
 	store_relaxed(&hub->seen[i], number);
 	store_relaxed(&ring->mailbox->notify, number);
 	store_relaxed(&ring->mailbox->refill, number);
-	set_active(hub, i, false);
+	if (mask_test(hub->active, i))
+		set_active(hub, i, false);
 	mask_put(hub->watch, i, true);
 	mask_clear(hub->waking, i);
 	mask_clear(hub->marked, i);
@@ -322,7 +322,8 @@ uint32_t hub_next_ready(const struct hub *hub, uint32_t from)
 static int broken(struct hub *hub, uint32_t i)
 {
 	hub->rings[i].broken = true;
-	set_active(hub, i, false);
+	if (mask_test(hub->active, i))
+		set_active(hub, i, false);
 	mask_put(hub->watch, i, false);
 	/* poll on the module's hub looks at all of them: what is there now is no news. */
 	store_relaxed(&hub->seen[i], load_relaxed(&hub->rings[i].mailbox->done));
@@ -403,23 +404,13 @@ static void copy_text(const struct hub *hub, const struct ring *ring, uint32_t b
 	text[bytes] = '\0';
 }
 
-int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char text[TEXT_BYTES])
+static int take_completion(struct hub *hub, uint32_t i, struct completion *completion, char *text)
 {
 	struct ring *ring = &hub->rings[i];
 	struct completion copy;
 	uint8_t slot;
 	int result;
 
-	if (ring->done == ring->harvested) {
-		if (ring->broken)
-			return error_set(-EPROTO, "mailbox %u: its peer is not to be trusted any more", i);
-		if (ring->published == ring->harvested &&
-		    load_relaxed(&ring->mailbox->done) == ring->harvested)
-			return 0;
-		result = look_at_done(hub, i);
-		if (result <= 0)
-			return result;
-	}
 	memcpy(&copy, completion_at(&hub->layout, ring->mailbox, ring->harvested), sizeof(copy));
 	/* What is checked below is the copy: the compiler must not read it again. */
 	atomic_signal_fence(memory_order_seq_cst);
@@ -444,6 +435,23 @@ int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char
 		mask_clear(hub->waking, i);
 	*completion = copy;
 	return 1;
+}
+
+int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char text[TEXT_BYTES])
+{
+	struct ring *ring = &hub->rings[i];
+	int result;
+
+	if (ring->done == ring->harvested) {
+		if (ring->broken)
+			return error_set(-EPROTO, "mailbox %u: its peer is not to be trusted any more", i);
+		if (load_relaxed(&ring->mailbox->done) == ring->harvested)
+			return 0;
+		result = look_at_done(hub, i);
+		if (result <= 0)
+			return result;
+	}
+	return take_completion(hub, i, completion, text);
 }
 
 /* Whether the frame is one of those that are posted and not harvested. */

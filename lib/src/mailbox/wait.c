@@ -37,7 +37,8 @@ static uint32_t take_marks(struct hub *hub, uint64_t *mask)
 		mask[word] = atomic_exchange_explicit(&hub->marked[word], 0, memory_order_seq_cst);
 		if (!mask[word])
 			continue;
-		marks += (uint32_t)__builtin_popcountll(mask[word]);
+		for (uint64_t bits = mask[word]; bits; bits &= bits - 1)
+			marks++;
 		atomic_fetch_or_explicit(&hub->waking[word], mask[word], memory_order_relaxed);
 	}
 	if (marks) {
