@@ -304,17 +304,20 @@ static void hunt_lost_wakeups(struct hunt hunt)
 		REQUIRE(pthread_create(&background, NULL, background_main, NULL) == 0);
 	hunt_rounds(&hunt);
 	for (uint32_t i = 0; i < hunt.children; i++) {
+		uint32_t last;
 		int status;
 
 		CHECK_EQ(harvested[i] - (UINT32_MAX - 1000 * i), atomic_load(&shared->ran[i]));
 		frames += atomic_load(&shared->ran[i]);
-		/* The background needs something to wake up for. */
+		/* The background needs something to wake up for, that nobody else harvests. */
 		if (i == 0 && hunt.background) {
 			atomic_store(&background_stop, true);
 			pthread_mutex_lock(&lock);
-			post_locked(0, 1, 0);
-			hub_wake(hub);
+			hub_acquire(hub, 0, 0, &last)->task = 0;
+			if (hub_publish(hub, 0))
+				hub_mark_wake(hub, 0);
 			pthread_mutex_unlock(&lock);
+			hub_wake(hub);
 			pthread_join(background, NULL);
 		}
 		hub_stop(hub, i);
