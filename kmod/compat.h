@@ -63,10 +63,11 @@ static inline bool dw_task_on_cpu(struct task_struct *task)
 static inline u64 dw_deadline_to_host(u64 deadline)
 {
 #ifdef CONFIG_TIME_NS
-	s64 offset = timespec64_to_ktime(current->nsproxy->time_ns->offsets.monotonic);
+	s64 offset;
 
 	if (!deadline || deadline >= KTIME_MAX)
 		return deadline;
+	offset = timespec64_to_ktime(current->nsproxy->time_ns->offsets.monotonic);
 	if (offset > 0 && deadline <= offset)
 		return 0;
 	deadline -= offset;

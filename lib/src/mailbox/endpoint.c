@@ -259,6 +259,12 @@ static void count_wait(struct endpoint *endpoint)
 
 	__atomic_store_n(&mailbox->sleeps, endpoint->sleeps, __ATOMIC_RELAXED);
 	__atomic_store_n(&mailbox->wakes, endpoint->wakes, __ATOMIC_RELAXED);
+}
+
+static void count_spin(struct endpoint *endpoint)
+{
+	struct mailbox *mailbox = endpoint->mailbox;
+
 	__atomic_store_n(&mailbox->spins_won, endpoint->spin.won, __ATOMIC_RELAXED);
 	__atomic_store_n(&mailbox->spins_lost, endpoint->spin.lost, __ATOMIC_RELAXED);
 }
@@ -270,7 +276,13 @@ static bool look_for_a_moment(struct endpoint *endpoint)
 	uint32_t window = spin_window(&endpoint->spin, SPIN_AWAKE, load_relaxed(&line->crowded) != 0,
 				      load_relaxed(&line->inviting) != 0);
 
-	return window && spin_until(&endpoint->spin, SPIN_AWAKE, window, news_came, endpoint);
+	bool news;
+
+	if (!window)
+		return false;
+	news = spin_until(&endpoint->spin, SPIN_AWAKE, window, news_came, endpoint);
+	count_spin(endpoint);
+	return news;
 }
 
 /*
