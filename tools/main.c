@@ -3,8 +3,10 @@
  * distworker: one program, a table of verbs. A verb gets argv from its own name
  * on, with "distworker VERB" as argv[0], so that its messages name it.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <distworker/distworker.h>
 #include "tool.h"
 
@@ -35,11 +37,23 @@ static void usage(FILE *file)
 		"Example: distworker run digits --nodes 2 --chips 2\n");
 }
 
+/*
+ * Started without 0, 1 or 2: a file takes the place that refuses what it would be used for, as a closed one does, so
+ * that nothing that is opened later is taken for it.
+ */
+static void occupy_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char **argv)
 {
 	static char name[64];
 	const char *names[COUNT_OF(verbs)], *near;
 
+	occupy_standard_descriptors();
 	program_invocation_name = "distworker";
 	argp_err_exit_status = TOOL_USAGE;
 	if (argc < 2) {

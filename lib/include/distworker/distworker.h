@@ -10,6 +10,7 @@
  *  - option structs begin with their size: initialise them with DW_OPTIONS();
  *  - nothing is printed, no signal handler is installed, and the process is
  *    never ended by the library;
+ *  - descriptors of the library's own lie above 2, also where 0, 1 or 2 are closed;
  *  - strings that are passed in are copied; pointers that are returned belong to
  *    the object that returned them and live as long as it does.
  *

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "chip/chip.h"
 #include "task/error.h"
 
@@ -217,7 +218,7 @@ int dw_chip_driver_list(char *names, size_t bytes)
 	if (!folders)
 		return error_set(-ENOMEM, "no memory to search for chip drivers");
 	for (unsigned int i = 0; i < folders->count; i++) {
-		DIR *folder = opendir(folders->path[i]);
+		DIR *folder = fd_open_folder(folders->path[i]);
 		struct dirent *entry;
 
 		while (folder && (entry = readdir(folder)) && count < NAMES_MAX) {

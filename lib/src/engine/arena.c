@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "engine/engine.h"
 
 #define RINGS 4
@@ -86,7 +87,7 @@ static void *map_shared(uint64_t bytes)
 
 	/* ftruncate() beyond RLIMIT_FSIZE would raise a signal. */
 	if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur >= bytes)
-		fd = memfd_create("distworker-arena", MFD_CLOEXEC);
+		fd = fd_move_up(memfd_create("distworker-arena", MFD_CLOEXEC));
 	if (fd >= 0 && ftruncate(fd, (off_t)bytes)) {
 		close(fd);
 		fd = -1;
@@ -576,7 +577,7 @@ uint64_t arena_used(const struct arena *arena)
 /* 0, or an error when part of the range is not mapped, or not shared. Without /proc: 0. */
 static int check_shared(uint64_t begin, uint64_t end)
 {
-	FILE *maps = fopen("/proc/self/maps", "re");
+	FILE *maps = fd_open_stream("/proc/self/maps");
 	unsigned long long low, high;
 	uint64_t next = begin;
 	char line[512], mode[5];

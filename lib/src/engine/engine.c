@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "engine/internal.h"
 #include "mailbox/spin.h"
 #include "engine/trace.h"
@@ -295,9 +296,9 @@ static int watch(struct engine *engine, int fd, enum source source)
 
 static int open_descriptors(struct engine *engine)
 {
-	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	engine->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	engine->epoll_fd = fd_move_up(epoll_create1(EPOLL_CLOEXEC));
+	engine->timer_fd = fd_move_up(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+	engine->kick_fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (engine->epoll_fd < 0 || engine->timer_fd < 0 || engine->kick_fd < 0 ||
 	    watch(engine, engine->timer_fd, SOURCE_TIMER) < 0 ||
 	    watch(engine, engine->kick_fd, SOURCE_KICK) < 0 ||

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "engine/trace_file.h"
 #include "task/error.h"
 
@@ -77,7 +78,7 @@ static int open_path(struct trace_file *file)
 	int error;
 
 	/* Append, so that what two processes write at once is never mixed. */
-	file->fd = open(file->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+	file->fd = fd_move_up(open(file->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
 	if (file->fd < 0)
 		return -errno;
 	if (flock(file->fd, LOCK_EX | LOCK_NB) == 0 && ftruncate(file->fd, 0) == 0)

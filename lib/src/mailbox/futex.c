@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "mailbox/provider.h"
 #include "task/error.h"
 
@@ -85,7 +86,7 @@ static void futex_destroy(struct hub *hub)
 
 static int make_bell(int *fd)
 {
-	int made = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int made = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 
 	if (made < 0)
 		return -errno;

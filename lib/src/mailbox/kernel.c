@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "mailbox/provider.h"
 #include "task/error.h"
 
@@ -76,7 +77,7 @@ static int explain_denied(const char *path)
 
 static int open_device(const char *path)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int fd = fd_move_up(open(path, O_RDWR | O_CLOEXEC));
 
 	if (fd >= 0)
 		return fd;
@@ -200,7 +201,9 @@ static int create_endpoint(struct hub *hub, uint32_t i)
 				 strerror(-error), error == -EMFILE ?
 				 "; each takes one descriptor: raise RLIMIT_NOFILE" : "");
 	}
-	hub->fds[i] = create.fd;
+	hub->fds[i] = fd_move_up(create.fd);
+	if (hub->fds[i] < 0)
+		return call_failed("endpoint");
 	return 0;
 }
 

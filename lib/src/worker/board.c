@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "worker/board.h"
 
 static void count(const struct dw_worker *worker, uint32_t *workers, uint32_t *children)
@@ -22,7 +23,7 @@ static void count(const struct dw_worker *worker, uint32_t *workers, uint32_t *c
 
 static int make_memory(size_t bytes, int *fd, void **memory)
 {
-	*fd = memfd_create(BOARD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	*fd = fd_move_up(memfd_create(BOARD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING));
 	if (*fd >= 0 && (ftruncate(*fd, (off_t)bytes) < 0 ||
 			 fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)) {
 		close(*fd);

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "worker/spawner.h"
 
 uint64_t orphans_pipe(int fd)
@@ -51,7 +52,7 @@ static bool holds(pid_t pid, const uint64_t *pipes, uint32_t count, bool to_writ
 	DIR *fds;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	fds = opendir(path);
+	fds = fd_open_folder(path);
 	if (!fds)
 		return false;
 	while (!found && (entry = readdir(fds))) {
@@ -71,7 +72,7 @@ static bool holds(pid_t pid, const uint64_t *pipes, uint32_t count, bool to_writ
 void orphans_kill(const uint64_t *pipes, uint32_t count, bool (*is_own)(void *context, pid_t pid),
 		  void *context)
 {
-	FILE *children = fopen("/proc/thread-self/children", "re");
+	FILE *children = fd_open_stream("/proc/thread-self/children");
 	int pid;
 
 	if (!children)
@@ -86,7 +87,7 @@ void orphans_kill(const uint64_t *pipes, uint32_t count, bool (*is_own)(void *co
 /* By its pidfd, after a second look: the number may have become a stranger's in between. */
 static bool kill_writer(pid_t pid, uint64_t pipe)
 {
-	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int pidfd = fd_move_up((int)syscall(SYS_pidfd_open, pid, 0));
 	bool killed = pidfd >= 0 && holds(pid, &pipe, 1, true) &&
 		      syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
 
@@ -104,7 +105,7 @@ void orphans_kill_writers(uint64_t pipe)
 	/* Again, as long as there are some, for what they have forked meanwhile; but not for ever. */
 	for (int pass = 0; any && pass < 4; pass++) {
 		any = false;
-		processes = opendir("/proc");
+		processes = fd_open_folder("/proc");
 		while (processes && (entry = readdir(processes))) {
 			pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+#include "base/fd.h"
 #include "worker/worker.h"
 
 static int find_above(const struct dw_worker *worker, const char *name, dw_callable *handle)
@@ -267,7 +268,7 @@ static int place_image(struct dw_worker *root, const struct dw_image_options *op
 
 	callable->bytes = options->bytes;
 	if (!options->data) {
-		fd = open(options->path, O_RDONLY | O_CLOEXEC);
+		fd = fd_move_up(open(options->path, O_RDONLY | O_CLOEXEC));
 		if (fd < 0 || fstat(fd, &stat) < 0) {
 			result = error_set(-errno, "image %s: %s", options->path, strerror(errno));
 			goto out;

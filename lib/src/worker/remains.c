@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/fd.h"
 #include "worker/worker.h"
 
 /* Most of the spawner's children that are looked at; with more it is not worth the time. */
@@ -31,7 +32,7 @@ static bool read_children(pid_t pid, const char *tid, struct pids *children)
 	bool known;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, tid);
-	file = fopen(path, "re");
+	file = fd_open_stream(path);
 	if (!file)
 		return false;
 	children->count = 0;
@@ -51,7 +52,7 @@ static bool has_no_children(pid_t pid)
 	DIR *threads;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	threads = opendir(path);
+	threads = fd_open_folder(path);
 	if (!threads)
 		return false;
 	while (none && (entry = readdir(threads)))

@@ -24,6 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "worker/spawner.h"
 
 struct spawned {
@@ -57,6 +58,11 @@ struct spawner {
 
 /* Between the making of descriptors and the fork that passes them on no other tree may fork. */
 static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int open_pidfd(pid_t pid)
+{
+	return fd_move_up((int)syscall(SYS_pidfd_open, pid, 0));
+}
 
 /* ----------------------------------------------------------------- reports */
 
@@ -191,15 +197,15 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 		close(child->pidfd);
 	child->pidfd = -1;
 	link_drain(spawner->worker->children[index].link_child);
-	if (pipe(lifeline) < 0) {
+	if (fd_move_pair_up(pipe2(lifeline, O_CLOEXEC), lifeline) < 0) {
 		spawn_failed(spawner, child, errno, "pipe");
 		return;
 	}
-	fcntl(lifeline[0], F_SETFD, FD_CLOEXEC);
 	child->pid = fork();
 	if (child->pid == 0) {
 		/* The write end stays open, over exec too: it stands for the life of the subtree. */
 		close(lifeline[0]);
+		fcntl(lifeline[1], F_SETFD, 0);
 		live_as_child(spawner, index, self);
 	}
 	error = errno;
@@ -210,7 +216,7 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 		spawn_failed(spawner, child, error, "fork");
 		return;
 	}
-	child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
+	child->pidfd = open_pidfd(child->pid);
 	if (child->pidfd < 0) {
 		error = errno;
 		unspawn(child);
@@ -430,8 +436,8 @@ static void spawner_main(struct spawner *spawner, pid_t parent)
 
 	sigemptyset(&child_only);
 	sigaddset(&child_only, SIGCHLD);
-	spawner->signal_fd = signalfd(-1, &child_only, SFD_CLOEXEC | SFD_NONBLOCK);
-	spawner->parent_pidfd = (int)syscall(SYS_pidfd_open, parent, 0);
+	spawner->signal_fd = fd_move_up(signalfd(-1, &child_only, SFD_CLOEXEC | SFD_NONBLOCK));
+	spawner->parent_pidfd = open_pidfd(parent);
 	if (spawner->signal_fd >= 0 && spawner->parent_pidfd >= 0 && getppid() == parent)
 		loop(spawner);
 	_exit(0);
@@ -441,10 +447,11 @@ static void spawner_main(struct spawner *spawner, pid_t parent)
 
 static int make_descriptors(struct dw_worker *worker, int sockets[2], int tree[2])
 {
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+	if (fd_move_pair_up(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets),
+			    sockets) < 0)
 		return error_set(-errno, "%s: cannot make the spawner's socket: %s", worker->path,
 				 error_name(errno));
-	if (pipe2(tree, O_CLOEXEC) < 0) {
+	if (fd_move_pair_up(pipe2(tree, O_CLOEXEC), tree) < 0) {
 		int error = errno;
 
 		close(sockets[0]);
@@ -474,7 +481,7 @@ static int fork_spawner(struct dw_worker *worker, struct spawner *spawner)
 		return error_set(-error, "%s: cannot fork the spawner: %s%s", worker->path,
 				 error_name(error), error_hint(error));
 	}
-	worker->spawner_pidfd = (int)syscall(SYS_pidfd_open, worker->spawner_pid, 0);
+	worker->spawner_pidfd = open_pidfd(worker->spawner_pid);
 	if (worker->spawner_pidfd < 0)
 		return error_set(-errno, "%s: cannot watch the spawner: pidfd_open: %s", worker->path,
 				 error_name(errno));
@@ -575,7 +582,9 @@ int spawner_receive(struct dw_worker *worker, struct spawner_report *report, int
 	if (n != sizeof(*report))
 		return -EPIPE;
 	header = CMSG_FIRSTHDR(&message);
-	if (header && header->cmsg_type == SCM_RIGHTS)
+	if (header && header->cmsg_type == SCM_RIGHTS) {
 		memcpy(pidfd, CMSG_DATA(header), sizeof(*pidfd));
+		*pidfd = fd_move_up(*pidfd);
+	}
 	return 1;
 }

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "worker/board.h"
 #include "worker/spawner.h"
 
@@ -79,7 +80,8 @@ static int make_links(struct dw_worker *worker)
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		int ends[2];
 
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		if (fd_move_pair_up(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends),
+				    ends) < 0)
 			return error_set(-errno, "%s: cannot make the link: %s",
 					 worker->children[i].path, error_name(errno));
 		worker->children[i].link_parent = ends[0];
@@ -129,7 +131,7 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 	};
 	int result;
 
-	worker->events_fd = epoll_create1(EPOLL_CLOEXEC);
+	worker->events_fd = fd_move_up(epoll_create1(EPOLL_CLOEXEC));
 	if (worker->events_fd < 0)
 		return error_set(-errno, "%s: epoll_create: %s", worker->path, error_name(errno));
 	result = hub_create(&hub, &worker->hub);

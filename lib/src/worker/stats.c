@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "worker/worker.h"
 
 /* A thread of another process: its clock cannot be read. Without CONFIG_SCHED_INFO: 0. */
@@ -19,7 +20,7 @@ static uint64_t cpu_of_stranger(pid_t pid, pid_t tid)
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", (int)pid, (int)tid);
-	file = fopen(path, "re");
+	file = fd_open_stream(path);
 	if (!file)
 		return 0;
 	if (fscanf(file, "%llu", &ns) != 1)

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+#include "base/fd.h"
 #include "worker/worker.h"
 
 #define IDENTITY_BYTES 32
@@ -92,7 +93,7 @@ static int identify(const char *path, const char *symbol, uint8_t identity[IDENT
 	int fd;
 
 	memset(identity, 0, IDENTITY_BYTES);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC));
 	if (fd < 0 || fstat(fd, &stat) < 0) {
 		result = error_set(-errno, "shared object %s: %s", path, strerror(errno));
 		if (fd >= 0)

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "worker/board.h"
 
 #define LINK_NAME	"/memfd:" BOARD_NAME
@@ -83,7 +84,7 @@ static int open_fd(int32_t pid, const char *name, struct dw_tree *tree)
 	length = readlink(path, target, sizeof(target) - 1);
 	if (length < (ssize_t)strlen(LINK_NAME) || strncmp(target, LINK_NAME, strlen(LINK_NAME)) != 0)
 		return 0;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC));
 	if (fd < 0)
 		return errno == ENOENT ? 0 : error_set(-errno, "%s: %s", path, error_name(errno));
 	result = map_tree(fd, pid, tree);
@@ -102,7 +103,7 @@ DW_API int dw_tree_open(int32_t pid, uint32_t index, struct dw_tree **tree)
 	if (!tree || pid <= 0)
 		return error_set(-EINVAL, "dw_tree_open: pid is %d; it should be that of a process", pid);
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = opendir(path);
+	dir = fd_open_folder(path);
 	if (!dir)
 		return error_set(errno == ENOENT ? -ENOENT : -errno, "%s: %s", path, error_name(errno));
 	while ((entry = readdir(dir))) {

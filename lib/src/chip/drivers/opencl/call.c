@@ -8,13 +8,14 @@
  */
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "internal.h"
 
 int queue_init(struct dw_chip_device *device, struct dw_chip_error *error)
 {
 	struct queue *queue = &device->queue;
 
-	queue->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	queue->fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (queue->fd < 0) {
 		int code = -errno;
 

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "chip/driver_kit.h"
 #include "chip/pto_image.h"
 
@@ -110,7 +111,7 @@ static int options_complete(const struct options *options, struct dw_chip_error 
 /* The hardware's device nodes; 1 where there are none: a simulator takes any id. */
 static uint64_t devices_count(void)
 {
-	DIR *folder = opendir("/dev");
+	DIR *folder = fd_open_folder("/dev");
 	struct dirent *entry;
 	uint64_t count = 0;
 
@@ -131,7 +132,7 @@ static uint64_t devices_count(void)
 static int blob_read(const char *option, const char *path, struct blob *blob,
 		     struct dw_chip_error *error)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC));
 	struct stat about;
 	int code = fd < 0 ? -errno : 0;
 	size_t done = 0;

@@ -13,6 +13,7 @@
 #include <libelf.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "internal.h"
 
 #if defined(__x86_64__)
@@ -58,7 +59,7 @@ static int memfd_fill(const struct dw_chip_image_spec *spec, struct dw_chip_erro
 {
 	const char *data = spec->data;
 	size_t done = 0;
-	int fd = memfd_create("distworker-sim-image", MFD_CLOEXEC);
+	int fd = fd_move_up(memfd_create("distworker-sim-image", MFD_CLOEXEC));
 	int code;
 
 	if (fd < 0) {

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "internal.h"
 
 enum slot_state { SLOT_FREE, SLOT_QUEUED, SLOT_DONE };
@@ -87,7 +88,7 @@ int queue_create(struct dw_chip_device *device, uint32_t depth, struct queue **r
 	pthread_mutex_init(&queue->lock, NULL);
 	pthread_cond_init(&queue->queued, NULL);
 	pthread_cond_init(&queue->ran, NULL);
-	queue->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	queue->fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	code = queue->fd < 0 ? errno : 0;
 	if (!code) {
 		sigfillset(&all);
