@@ -4,7 +4,8 @@
  * tests, or those whose names contain one of the arguments; TAP on stdout, and
  * "N passed, M failed" in the end. A test that takes longer than UNIT_SECONDS
  * fails the program: it hangs. UNIT_SLOW=N in the environment, for a machine that is so much slower: N times
- * longer, here and where a test multiplies by unit_slow(). Children of tests leave with _exit().
+ * longer, here and where a test multiplies by unit_slow(). UNIT_UPTIME=N: on a machine that is up for N seconds
+ * (uptime.h). Children of tests leave with _exit().
  */
 #ifndef UNIT_H
 #define UNIT_H
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "slow.h"
+#include "uptime.h"
 
 #ifndef UNIT_SECONDS
 #define UNIT_SECONDS 120
@@ -128,6 +130,7 @@ int main(int argc, char **argv)
 	int number = 0, passed = 0, failed = 0, skipped = 0;
 	unsigned seconds = UNIT_SECONDS * unit_slow();
 
+	uptime_enter(argv);
 	/* Forked children must not print again what is in the buffer. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGALRM, unit_hangs);
