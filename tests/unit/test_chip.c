@@ -181,3 +181,31 @@ TEST(arguments_that_make_no_sense_start_nothing)
 	CHECK(chip_collect(chip, &done) == 0);
 	chip_close(chip);
 }
+
+/* Deadlines are made of these times; a driver's mistake shall not end other tasks. */
+TEST(times_of_another_clock_are_not_believed)
+{
+	struct dw_chip_image_spec spec = { .size = sizeof(spec), .data = "x", .bytes = 1 };
+	struct chip_completion completion;
+	struct dw_args args = { 0 };
+	struct timespec now;
+	uint64_t before, after;
+	struct chip *chip;
+
+	for (uint32_t id = 0; id < 3; id++) {
+		REQUIRE(chip_open(fixture("chip_clock"), id, NULL, &chip) == 0);
+		CHECK(chip_image_load(chip, 1, &spec) == 0);
+		for (int i = 0; i < 3; i++) {
+			clock_gettime(CLOCK_MONOTONIC, &now);
+			before = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+			CHECK(chip_submit(chip, 1, &args, NULL, 7, NULL) == 0);
+			CHECK(chip_collect(chip, &completion) == 1);
+			clock_gettime(CLOCK_MONOTONIC, &now);
+			after = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+			CHECK(before <= completion.started);
+			CHECK(completion.started <= completion.ended);
+			CHECK(completion.ended <= after);
+		}
+		chip_close(chip);
+	}
+}

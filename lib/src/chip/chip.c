@@ -407,6 +407,22 @@ int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
 	return 0;
 }
 
+/*
+ * Deadlines and estimates are made of these. What a driver does not know, or has from another clock, is not within
+ * the time that the call was here.
+ */
+static void set_times(const struct chip *chip, const struct call_slot *slot,
+		      const struct dw_chip_completion *done, struct chip_completion *completion)
+{
+	uint64_t now = now_ns(), first = slot->started;
+
+	completion->ended = done->ended_ns >= first && done->ended_ns <= now ? done->ended_ns : now;
+	if (first < chip->last_ended)
+		first = chip->last_ended < completion->ended ? chip->last_ended : completion->ended;
+	completion->started = done->started_ns >= slot->started &&
+			      done->started_ns <= completion->ended ? done->started_ns : first;
+}
+
 int chip_collect(struct chip *chip, struct chip_completion *completion)
 {
 	struct dw_chip_completion *done = &chip->completion;
@@ -427,16 +443,11 @@ int chip_collect(struct chip *chip, struct chip_completion *completion)
 			return error_set(-EPROTO, "chip driver %s completed call %#llx, but %#llx is the oldest in flight: calls complete in order",
 					 chip->driver.path, (unsigned long long)done->cookie,
 					 (unsigned long long)slot->cookie);
-		if (!done->ended_ns)
-			done->ended_ns = now_ns();
 	}
 	completion->cookie = done->cookie;
 	completion->status = done->status > 0 ? -EIO : done->status;
-	completion->started = done->started_ns ? done->started_ns : slot->started;
-	if (!done->started_ns && completion->started < chip->last_ended)
-		completion->started = chip->last_ended;
-	completion->ended = done->ended_ns;
-	chip->last_ended = done->ended_ns;
+	set_times(chip, slot, done, completion);
+	chip->last_ended = completion->ended;
 	chip->head = (chip->head + 1) % CHIP_DEPTH_MAX;
 	chip->in_flight--;
 	if (done->status) {
