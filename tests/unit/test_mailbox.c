@@ -435,6 +435,29 @@ TEST(a_full_ring_of_long_frames_is_refilled_before_it_runs_dry)
 	close_pair();
 }
 
+/* Their completions have no times: taken for durations of 0, they had the parent woken too late. */
+TEST(frames_that_did_not_run_do_not_count_as_short_ones)
+{
+	uint32_t number;
+
+	REQUIRE(open_counting(16));
+	run_long_frames(100, 20000);
+	for (uint32_t i = 0; i < 16; i++) {
+		number = post(i, 0);
+		CHECK(hub_take_back(hub, 0, number));
+		CHECK(endpoint_next(endpoint, &number) == NULL);
+		CHECK(harvested(number, COMPLETION_TAKEN));
+	}
+	rung = 0;
+	for (uint32_t i = 0; i < 16; i++)
+		post(i, 0);
+	run_frames(13);
+	CHECK_EQ(rung, 0);
+	CHECK(endpoint_next(endpoint, &number) != NULL);
+	CHECK_EQ(rung, 1);
+	close_pair();
+}
+
 TEST(a_full_ring_of_short_frames_runs_dry)
 {
 	REQUIRE(open_counting(16));

@@ -210,9 +210,9 @@ struct entry {
 	struct slot *slot;		/* NULL: control, or taken back */
 	struct control *control;
 	uint64_t timeout_ns;
+	uint64_t posted_ns;		/* ENTRY_TIMED */
 	uint32_t member;		/* of a group */
 	uint32_t estimate_ns;
-	uint32_t epoch;
 	uint8_t flags;			/* enum entry_flag */
 };
 
@@ -255,7 +255,8 @@ struct peer {
 	uint32_t urgent;		/* entries that are */
 
 	uint32_t timed;			/* entries with a deadline */
-	uint64_t head_since;		/* when the frame at the head could start; valid when timed */
+	/* When the frame at the head could start, by the completions before it; its post may have been later. */
+	uint64_t head_since;
 	uint32_t straggler_head;	/* head when the straggler timer was armed */
 
 	/* What its dead subtree may still write: RUNNING, and in no ring, until that is gone. */
@@ -654,7 +655,7 @@ void engine_pass_changes(struct engine *engine);
 void timer_at_most(struct engine *engine, uint64_t at_ns);
 void timer_expired(struct engine *engine);
 void straggler_watch(struct engine *engine, struct pool *pool);
-void peer_head_changed(struct engine *engine, struct peer *peer, uint64_t since_ns);
+void peer_head_changed(struct engine *engine, struct peer *peer);
 
 /* chip_memory.c */
 bool chip_memory_is_control(const struct callable *callable);

@@ -226,7 +226,6 @@ bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 	entry->slot = slot;
 	entry->control = NULL;
 	entry->member = member;
-	entry->epoch = frame->fail_epoch;
 	entry->estimate_ns = estimate_of(engine, slot->callable);
 	entry->timeout_ns = timeout;
 	entry->flags = (slot->waiting ? ENTRY_AHEAD : 0) | (timeout ? ENTRY_TIMED : 0) |
@@ -244,8 +243,9 @@ bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 	peer_added(engine, peer);
 	if (UNLIKELY(timeout)) {
 		peer->timed++;
+		entry->posted_ns = now_ns();
 		if (number == peer->head)
-			peer_head_changed(engine, peer, now_ns());
+			peer_head_changed(engine, peer);
 		else
 			want_head(engine, peer, number, timeout);
 	}
@@ -398,8 +398,15 @@ static void distrust_ahead(struct engine *engine, struct peer *peer)
 	}
 }
 
+/* Whether the worker ran it, so that the completion has times. */
+static bool has_run(const struct completion *completion)
+{
+	return completion->state == COMPLETION_DONE || completion->state == COMPLETION_FAILED;
+}
+
 /* Accounts for the entry at the head, which leaves the ring. */
-static void peer_drop_head(struct engine *engine, struct peer *peer, uint64_t ended)
+static void peer_drop_head(struct engine *engine, struct peer *peer,
+			   const struct completion *completion)
 {
 	struct entry *entry = peer_entry(engine, peer, peer->head);
 	struct entry *next;
@@ -414,11 +421,12 @@ static void peer_drop_head(struct engine *engine, struct peer *peer, uint64_t en
 		next = peer_entry(engine, peer, peer->head);
 		if (next->flags & ENTRY_ANY && !(next->flags & ENTRY_TAKEN))
 			any_waiting_add(engine, peer, -1);
-		if (UNLIKELY(peer->timed && next->flags & ENTRY_TIMED)) {
-			uint64_t now = now_ns();
-
-			/* A child that lies about its clock gains nothing. */
-			peer_head_changed(engine, peer, ended < now ? ended : now);
+		if (UNLIKELY(peer->timed)) {
+			/* A frame that did not run took no time: the next could start when it could. */
+			if (has_run(completion))
+				peer->head_since = completion->ended;
+			if (next->flags & ENTRY_TIMED)
+				peer_head_changed(engine, peer);
 		}
 	}
 	if (peer->notify_set && !number_before(peer->head - 1, peer->notify))
@@ -445,7 +453,7 @@ static void handle_completion(struct engine *engine, struct peer *peer, struct e
 	struct slot *slot = entry.slot;
 	uint64_t spent = completion->ended - completion->started;
 
-	peer_drop_head(engine, peer, completion->ended);
+	peer_drop_head(engine, peer, completion);
 	if (completion->state == COMPLETION_FAILED)
 		distrust_ahead(engine, peer);
 	if (entry.control) {
@@ -454,7 +462,7 @@ static void handle_completion(struct engine *engine, struct peer *peer, struct e
 	}
 	if (!slot)
 		return;
-	if (completion->state == COMPLETION_DONE || completion->state == COMPLETION_FAILED) {
+	if (has_run(completion)) {
 		if (completion->ended >= completion->started) {
 			estimate_learn(engine, slot->callable, spent);
 			peer_count(peer, busy_ns, spent);

@@ -37,13 +37,21 @@ void timer_at_most(struct engine *engine, uint64_t at_ns)
 	timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
 }
 
-void peer_head_changed(struct engine *engine, struct peer *peer, uint64_t since_ns)
+/*
+ * The frame at the head has a deadline. Its time begins when the one before it has ended, but not
+ * before it was posted: that end may be noticed late. A child that lies about its clock gains nothing.
+ */
+void peer_head_changed(struct engine *engine, struct peer *peer)
 {
 	struct entry *entry = peer_entry(engine, peer, peer->head);
+	uint64_t now = now_ns();
 
-	peer->head_since = since_ns;
-	if (entry->flags & ENTRY_TIMED && entry->timeout_ns < NEVER - since_ns)
-		timer_at_most(engine, since_ns + entry->timeout_ns);
+	if (peer->head_since > now)
+		peer->head_since = now;
+	if (peer->head_since < entry->posted_ns)
+		peer->head_since = entry->posted_ns;
+	if (entry->timeout_ns < NEVER - peer->head_since)
+		timer_at_most(engine, peer->head_since + entry->timeout_ns);
 }
 
 /* The frame at the head has run too long. */

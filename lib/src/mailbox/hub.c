@@ -387,11 +387,16 @@ static int check_completion(const struct ring *ring, uint32_t i, uint8_t slot,
 	return 0;
 }
 
-/* The duration of a frame, smoothed. Whatever the peer says: it only moves its own wake-ups. */
+/*
+ * The duration of a frame, smoothed. Whatever the peer says: it only moves its own wake-ups. A frame that
+ * did not run has no times.
+ */
 static void average_in(struct ring *ring, const struct completion *completion)
 {
 	uint64_t ns = completion->ended - completion->started;
 
+	if (completion->state != COMPLETION_DONE && completion->state != COMPLETION_FAILED)
+		return;
 	if (ns > UINT32_MAX / 2)
 		ns = UINT32_MAX / 2;
 	ring->frame_ns = (uint32_t)(((uint64_t)ring->frame_ns * 7 + ns) / 8);

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * From when on a task's deadline counts. Each deadline here is a minute, and no task takes a
+ * second: whoever is killed was measured from a time at which it could not have started. The
+ * tests that are about a time of 0 say most on a machine that is up for more than that minute
+ * (UNIT_UPTIME).
+ */
+#include "unit.h"
+#include "engine_rig.h"
+
+#define MS 1000000ULL
+#define MINUTE 60000000000ULL
+
+static int fail_late(const struct dw_args *args, void *context)
+{
+	(void)context;
+	rig_sleep(dw_args_scalar(args, 0));
+	return dw_task_fail(EIO, "short read");
+}
+
+static int sleep_scalar(const struct dw_args *args, void *context)
+{
+	(void)context;
+	if (dw_args_scalar(args, 0))
+		rig_sleep(dw_args_scalar(args, 0));
+	return 0;
+}
+
+static dw_callable fail_handle, sleep_handle;
+
+struct job {
+	struct rig *rig;
+	int64_t *x;
+	struct dw_run *other;
+	_Atomic uint32_t submitted;
+	uint64_t timeout_ns;
+};
+
+static struct rig *open_with(struct job *job, struct rig_options options)
+{
+	if (!fail_handle) {
+		fail_handle = rig_sub("fail_late", fail_late);
+		sleep_handle = rig_sub("sleep_scalar", sleep_scalar);
+	}
+	job->rig = rig_open(options);
+	if (job->rig)
+		job->x = rig_buffer(job->rig, 64);
+	return job->rig;
+}
+
+static void submit(struct dw_orch *orch, dw_callable callable, uint64_t ns, void *data,
+		   enum dw_tag tag, uint64_t timeout_ns)
+{
+	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_args *args;
+
+	options.timeout_ns = timeout_ns;
+	dw_args_create(&args);
+	if (data)
+		rig_add(args, data, 1, tag);
+	dw_args_add_scalar(args, ns);
+	CHECK_EQ(dw_submit(orch, callable, args, &options, NULL), 0);
+	dw_args_destroy(args);
+}
+
+static void check_ends(struct rig *rig, uint64_t done, uint64_t failed, uint64_t skipped)
+{
+	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+
+	engine_stats(rig->engine, &stats);
+	CHECK_EQ(stats.done, done);
+	CHECK_EQ(stats.failed, failed);
+	CHECK_EQ(stats.skipped, skipped);
+	CHECK_EQ(atomic_load(&rig->kills), 0);
+}
+
+/* ------------------------------------------------------- frames that did not run */
+
+static int returned(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	submit(orch, fail_handle, 20 * MS, job->x, DW_INOUT, MINUTE);
+	submit(orch, sleep_handle, 0, job->x, DW_INPUT, MINUTE);
+	submit(orch, sleep_handle, 200 * MS, NULL, 0, MINUTE);
+	return 0;
+}
+
+/* Its completion has no times: the next task's deadline counted from boot. */
+TEST(task_behind_one_that_was_returned_has_all_its_time)
+{
+	struct job job = { 0 };
+
+	REQUIRE(open_with(&job, (struct rig_options){ .subs = 1 }));
+	CHECK_EQ(rig_run(job.rig, returned, &job), -EIO);
+	check_ends(job.rig, 1, 1, 1);
+	rig_close(job.rig);
+}
+
+static int other_run(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	submit(orch, sleep_handle, 0, NULL, 0, MINUTE);
+	atomic_store(&job->submitted, 1);
+	return 0;
+}
+
+static int cancelled(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	submit(orch, sleep_handle, 100 * MS, NULL, 0, MINUTE);
+	CHECK_EQ(engine_run_start(job->rig->engine, other_run, NULL, NULL, job, NULL, &job->other), 0);
+	while (!atomic_load(&job->submitted))
+		rig_sleep(MS);
+	submit(orch, sleep_handle, 200 * MS, NULL, 0, MINUTE);
+	CHECK_EQ(engine_run_cancel(job->other, -ECANCELED, "test"), 0);
+	return 0;
+}
+
+/* The same by a cancelled run's task, which is taken back between two of another run. */
+TEST(task_behind_one_that_was_cancelled_has_all_its_time)
+{
+	struct job job = { 0 };
+
+	REQUIRE(open_with(&job, (struct rig_options){ .subs = 1 }));
+	CHECK_EQ(rig_run(job.rig, cancelled, &job), 0);
+	CHECK_EQ(engine_run_wait(job.other), -ECANCELED);
+	check_ends(job.rig, 2, 0, 1);
+	rig_close(job.rig);
+}
+
+static int balanced(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	/* The second worker has nothing to do, and takes the two in the middle; the last has to follow the first. */
+	submit(orch, sleep_handle, 50 * MS, job->x, DW_INOUT, MINUTE);
+	submit(orch, sleep_handle, 0, NULL, 0, MINUTE);
+	submit(orch, sleep_handle, 0, NULL, 0, MINUTE);
+	submit(orch, sleep_handle, 50 * MS, job->x, DW_INPUT, MINUTE);
+	return 0;
+}
+
+static int many(struct dw_orch *orch, const struct dw_args *args,
+		const struct dw_config *config, void *context)
+{
+	(void)args;
+	(void)config;
+	(void)context;
+	for (int i = 0; i < 1000; i++)
+		submit(orch, sleep_handle, 0, NULL, 0, 0);
+	return 0;
+}
+
+/* The same by balancing. The estimates decide who is put behind whom, so it is tried some times. */
+TEST(task_behind_one_that_was_moved_has_all_its_time)
+{
+	struct job job = { 0 };
+
+	REQUIRE(open_with(&job, (struct rig_options){ .subs = 2 }));
+	for (int round = 0; round < 5; round++) {
+		CHECK_EQ(rig_run(job.rig, many, &job), 0);
+		CHECK_EQ(rig_run(job.rig, balanced, &job), 0);
+	}
+	check_ends(job.rig, 5020, 0, 0);
+	rig_close(job.rig);
+}
+
+/* ------------------------------------------------------------------ late news */
+
+static void hold_lock(void *context)
+{
+	(void)context;
+	rig_sleep(1200 * MS);
+}
+
+static int late_news(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	struct job *job = context;
+
+	(void)args;
+	(void)config;
+	for (int i = 0; i < 3; i++) {
+		submit(orch, sleep_handle, 0, NULL, 0, 0);
+		engine_locked(job->rig->engine, hold_lock, NULL);
+		submit(orch, sleep_handle, 50 * MS, NULL, 0, job->timeout_ns);
+	}
+	return 0;
+}
+
+/* The one before it has ended long before this one was submitted, and nobody has looked yet. */
+TEST(time_of_a_task_begins_after_its_submission)
+{
+	struct job job = { .timeout_ns = 1000 * MS * unit_slow() };
+
+	REQUIRE(open_with(&job, (struct rig_options){ .subs = 1 }));
+	CHECK_EQ(rig_run(job.rig, late_news, &job), 0);
+	check_ends(job.rig, 6, 0, 0);
+	rig_close(job.rig);
+}
