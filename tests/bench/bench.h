@@ -21,18 +21,10 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/clock.h"
 
 #define UNUSED __attribute__((unused))
-#define NS_PER_S 1000000000ULL
 #define MAX_PROCESSES 1024
-
-static inline uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 static inline void sleep_until(uint64_t ns)
 {

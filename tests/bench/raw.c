@@ -86,8 +86,8 @@ static void work(uint64_t ns)
 
 	if (!ns)
 		return;
-	end = spin_clock() + ns;
-	while (spin_clock() < end)
+	end = now_ns() + ns;
+	while (now_ns() < end)
 		;
 }
 
@@ -116,13 +116,13 @@ static void futex_child(uint64_t count)
 static double futex_trip(uint64_t count)
 {
 	pid_t pid = child(futex_child, count);
-	uint64_t start = spin_clock();
+	uint64_t start = now_ns();
 
 	for (uint32_t i = 0; i < count; i++) {
 		futex_add(&shared->ping);
 		futex_until_not(&shared->pong, i);
 	}
-	start = spin_clock() - start;
+	start = now_ns() - start;
 	waitpid(pid, NULL, 0);
 	return us(start, count);
 }
@@ -131,7 +131,7 @@ static void spin_child(uint64_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		while (atomic_load_explicit(&shared->ping, memory_order_acquire) == i)
-			spin_pause();
+			cpu_pause();
 		atomic_store_explicit(&shared->pong, i + 1, memory_order_release);
 	}
 }
@@ -139,14 +139,14 @@ static void spin_child(uint64_t count)
 static double spin_trip(uint64_t count)
 {
 	pid_t pid = child(spin_child, count);
-	uint64_t start = spin_clock();
+	uint64_t start = now_ns();
 
 	for (uint32_t i = 0; i < count; i++) {
 		atomic_store_explicit(&shared->ping, i + 1, memory_order_release);
 		while (atomic_load_explicit(&shared->pong, memory_order_acquire) == i)
-			spin_pause();
+			cpu_pause();
 	}
-	start = spin_clock() - start;
+	start = now_ns() - start;
 	waitpid(pid, NULL, 0);
 	return us(start, count);
 }
@@ -169,11 +169,11 @@ static void fd_child(uint64_t count)
 static double fd_trip(uint64_t count)
 {
 	pid_t pid = child(fd_child, count);
-	uint64_t start = spin_clock();
+	uint64_t start = now_ns();
 
 	for (uint64_t i = 0; i < count; i++)
 		move(shared->fds[1][0], shared->fds[0][1], false);
-	start = spin_clock() - start;
+	start = now_ns() - start;
 	waitpid(pid, NULL, 0);
 	/* Some of the four are the same. */
 	for (int i = 0; i < 4; i++)
@@ -224,7 +224,7 @@ static void mailbox_child(uint64_t index)
 		die("endpoint_attach");
 	for (;;) {
 		while ((frame = endpoint_next(endpoint, &number))) {
-			uint64_t start = frame->task ? spin_clock() : 0;
+			uint64_t start = frame->task ? now_ns() : 0;
 
 			work(frame->task);
 			endpoint_complete(endpoint, number, 0, NULL, start, start + frame->task);
@@ -336,9 +336,9 @@ static double chain(uint64_t count, uint32_t width)
 	open_hub(width);
 	hub_drive_begin(hub);
 	trips(count / 10, width);
-	start = spin_clock();
+	start = now_ns();
 	trips(count, width);
-	start = spin_clock() - start;
+	start = now_ns() - start;
 	hub_drive_end(hub);
 	close_hub();
 	return us(start, count);
@@ -361,7 +361,7 @@ static double burst(uint64_t count, uint32_t width)
 
 	open_hub(width);
 	hub_drive_begin(hub);
-	start = spin_clock();
+	start = now_ns();
 	while (done < count) {
 		bool any = false;
 
@@ -386,7 +386,7 @@ static double burst(uint64_t count, uint32_t width)
 		else if (done < count)
 			hub_wait(hub, DISTWORKER_NO_DEADLINE);
 	}
-	start = spin_clock() - start;
+	start = now_ns() - start;
 	hub_drive_end(hub);
 	close_hub();
 	return (double)count * 1000.0 / (double)start;
@@ -434,7 +434,7 @@ static double sparse_mailbox(uint64_t count)
 
 	open_hub(1);
 	hub_drive_begin(hub);
-	next = spin_clock();
+	next = now_ns();
 	for (uint64_t i = 0; i < count; i++) {
 		next += 1000000;
 		sleep_until(next);
@@ -449,7 +449,7 @@ static double sparse_futex(uint64_t count)
 {
 	double before = cpu_us();
 	pid_t pid = child(futex_child, count);
-	uint64_t next = spin_clock();
+	uint64_t next = now_ns();
 
 	for (uint32_t i = 0; i < count; i++) {
 		next += 1000000;

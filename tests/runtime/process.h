@@ -13,14 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <distworker/distworker.h>
-
-static inline uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
-}
+#include "base/clock.h"
 
 static inline struct dw_tensor scalar_tensor(void *data)
 {

@@ -4,7 +4,8 @@
  * model that knows of every KiB of a ring whose it is. --seed, --seeds, --bench.
  */
 #include <errno.h>
-#include "engine/heap.h"
+#include "memory/heap.h"
+#include "task/error.h"
 #include "engine_test.h"
 #include "unit.h"
 

@@ -143,7 +143,7 @@ static uint32_t harvest_all(void)
 
 static uint64_t now(void)
 {
-	return spin_clock();
+	return now_ns();
 }
 
 /* Waits until `wanted` completions are there, at most 20 s. */

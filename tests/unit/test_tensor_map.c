@@ -4,8 +4,8 @@
  * access costs (--bench for numbers worth reading).
  */
 #include <malloc.h>
-#include "engine/tensor_map.h"
-#include "engine/tensor_order.h"
+#include "depend/tensor_map.h"
+#include "depend/tensor_order.h"
 #include "engine_test.h"
 #include "unit.h"
 

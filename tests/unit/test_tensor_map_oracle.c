@@ -6,7 +6,7 @@
  * --seeds N that many.
  */
 #include <errno.h>
-#include "engine/tensor_map.h"
+#include "depend/tensor_map.h"
 #include "engine_test.h"
 #include "unit.h"
 

@@ -49,7 +49,7 @@ static uint32_t random_below(uint32_t limit)
 static void dawdle(void)
 {
 	for (uint32_t i = random_below(4) ? 0 : random_below(64); i > 0; i--)
-		spin_pause();
+		cpu_pause();
 }
 
 static void use_cpus(int cpus)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "base/clock.h"
 #include "chip/chip.h"
 #include "task/error.h"
 
@@ -55,14 +56,6 @@ struct chip {
 	} *residents;
 	size_t resident_count, resident_space;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* Words a driver's error: its sentence, or the errno's name where it gave none. */
 static int driver_error(struct chip *chip, int status, struct dw_chip_error *error,

@@ -164,8 +164,7 @@ static void finish_one(struct engine *engine, struct slot *slot)
 	for (; edge; edge = next) {
 		next = edge->next;
 		release_consumer(engine, slot, edge);
-		edge->next = engine->free_edges;
-		engine->free_edges = edge;
+		slab_give(&engine->edges, edge);
 	}
 	consume(engine, slot);
 }

@@ -175,6 +175,7 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	made->kick_fd = -1;
 	made->epoll_fd = -1;
 	made->timer_at = NEVER;
+	made->edges = (struct slab)SLAB_INIT(struct edge, EDGES_FIRST, EDGES_MOST);
 	made->process = process_serial();
 	result = create_parts(made, options);
 	if (result == 0)

@@ -24,108 +24,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <distworker/distworker.h>
+#include "callable/callable.h"
 #include "mailbox/mailbox.h"
+#include "memory/arena.h"
 #include "task/error.h"
 #include "task/task.h"
-
-/* ---------------------------------------------------------------- arena */
-
-/*
- * One sparse shared mapping, at one address in the process that made it and in
- * all its descendants: the heap rings first, then space for buffers and large
- * arguments. Made before the first fork. A nested Worker's arena has its
- * ancestors' arenas as `outer`: addresses in any of them are valid there.
- * Registered memory counts as arena too. Thread-safe (own mutex; leaf lock).
- */
-struct arena;
-
-int arena_create(uint64_t heap_ring_bytes, uint64_t buffer_bytes, struct arena *outer,
-		 struct arena **arena);
-/* Unmaps; outer arenas stay. */
-void arena_destroy(struct arena *arena);
-/* After the forks: an unrelated tree or child of this process does not inherit it. */
-void arena_seal(struct arena *arena);
-/* Zeroed, aligned to 64 bytes (page for ≥ 1 page). -ENOMEM with size and use. */
-int arena_alloc(struct arena *arena, uint64_t bytes, void **address);
-/* -ENOENT when it is not the start of an allocation. */
-int arena_free(struct arena *arena, void *address);
-int arena_register(struct arena *arena, void *address, uint64_t bytes);
-/* Whether [address, address + bytes) lies in this arena, an outer one, or registered memory. */
-bool arena_contains(const struct arena *arena, uint64_t address, uint64_t bytes);
-/* Base and size of heap ring 0 … 3. */
-void *arena_ring(const struct arena *arena, uint32_t ring, uint64_t *bytes);
-uint64_t arena_used(const struct arena *arena);
-
-/* ------------------------------------------------------------ callables */
-
-/*
- * The process's table of callables; forked children inherit it as it is, later
- * entries reach them by control frames (worker layer). A handle is
- * kind << 60 | generation << 32 | index + 1. Thread-safe: lookups take no lock
- * (entries are published once, retired by generation), changes take a mutex.
- */
-enum callable_kind {
-	CALLABLE_ORCH = 1, CALLABLE_SUB = 2, CALLABLE_SYMBOL_ORCH = 3, CALLABLE_SYMBOL_SUB = 4,
-	CALLABLE_IMAGE = 5,
-};
-
-struct callable {
-	dw_callable handle;
-	enum callable_kind kind;
-	_Atomic bool retired;		/* somebody may wait for its uses: each of its tasks' ends is news */
-	char *name;			/* function name, "path:symbol", or "driver:entry" */
-	union {
-		dw_orch_fn *orch;
-		dw_sub_fn *sub;
-	};
-	void *context;
-	/* Symbols: identity of the file. Images: of the content. */
-	char *path, *symbol;
-	uint8_t identity[32];
-	void *_Atomic resolved;		/* address of the symbol in this process; NULL until first use */
-	/* Images. */
-	char *driver, *entry;
-	void *data;			/* in the arena of the tree, so that children read it in place */
-	uint64_t bytes;
-	int32_t *signature;
-	uint32_t signature_count;
-	const void *owner;		/* Worker it was registered on: names are unique there */
-	_Atomic uint64_t uses;		/* tasks that hold it; unregister waits for 0 */
-	_Atomic uint32_t waiters;	/* callable_wait() */
-	_Atomic uint32_t idle;		/* its futex */
-};
-
-/*
- * -ENOENT, -ESTALE with a text that names it. The pointer is good while nobody can
- * retire the callable (in a child: until the next control frame); who is not sure of that holds it.
- */
-int callable_get(dw_callable handle, struct callable **callable);
-/* The same, and counts a use, which callable_put() drops: as a task does from submit to its end. */
-int callable_hold(dw_callable handle, struct callable **callable);
-/* For who runs a task that holds it, in whatever process: also when it was retired meanwhile. */
-int callable_held(dw_callable handle, struct callable **callable);
-void callable_put(struct callable *callable);
-/* Returns when nobody holds a retired callable; deadline (CLOCK_MONOTONIC, 0: none): -ETIMEDOUT. */
-int callable_wait(struct callable *callable, uint64_t deadline_ns);
-/*
- * Adds a copy (strings and signature too; `data` and `context` stay the caller's)
- * under `callable->handle` if that is set (in a child; 0 if it is there already), else under
- * a fresh one. -EEXIST: the owner has a callable of that name.
- */
-int callable_add(struct callable *callable, dw_callable *handle);
-/* Nobody gets it any more; who holds it may read it: its place is not reused before its uses are 0. */
-int callable_retire(dw_callable handle);
-enum callable_kind callable_kind_of(dw_callable handle);
-/* Its name for messages: of what lies in a file, without the folders. */
-const char *callable_title(const struct callable *callable);
-/* The one that was registered first, of any owner or of that one. -ENOENT. */
-int callable_by_name(const char *name, dw_callable *handle);
-int callable_by_owner(const void *owner, const char *name, dw_callable *handle);
-/* Around a fork, so that no other thread is in the middle of a change: the child has to unlock it, too. */
-void callable_lock(void);
-void callable_unlock(void);
-/* Calls `visit` for each live one, in order of registration. */
-int callable_each(int (*visit)(struct callable *callable, void *context), void *context);
 
 /* --------------------------------------------------------------- engine */
 

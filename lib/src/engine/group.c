@@ -55,8 +55,7 @@ static uint32_t choose_any(struct engine *engine, struct pool *pool, const struc
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = pool->mask[word];
 
-		for (; bits; bits &= bits - 1) {
-			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
+		for (uint32_t i; bits_next(&bits, word, &i);) {
 			struct peer *peer = &engine->peers[i];
 			uint32_t place = group->explicit_count, at;
 
@@ -82,9 +81,8 @@ static void unreserve(struct engine *engine, const struct pool *pool)
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = pool->mask[word];
 
-		for (; bits; bits &= bits - 1) {
-			struct peer *peer = &engine->peers[word * 64 +
-							   (uint32_t)__builtin_ctzll(bits)];
+		for (uint32_t i; bits_next(&bits, word, &i);) {
+			struct peer *peer = &engine->peers[i];
 
 			if (peer->reserved) {
 				peer->reserved = false;

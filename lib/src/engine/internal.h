@@ -23,15 +23,16 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
-#include <time.h>
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/slab.h"
+#include "depend/task_ref.h"
+#include "depend/tensor_map.h"
 #include "engine/engine.h"
-#include "engine/heap.h"
-#include "engine/lock.h"
-#include "engine/slot.h"
-#include "engine/tensor_map.h"
+#include "memory/heap.h"
 
 #define NO_WORKER	UINT32_MAX
-#define NEVER		UINT64_MAX
 
 /*
  * A run with this many tasks that are not final blocks its submitter: memory is bounded by it, and
@@ -147,6 +148,8 @@ static inline void slot_prefetch(const struct slot *slot)
 }
 
 #define SLOTS_PER_CHUNK 128
+#define EDGES_FIRST 340
+#define EDGES_MOST 2720
 
 struct slot_queue_list {
 	struct slot *first, *last;
@@ -380,7 +383,7 @@ struct waiter {
 /* ------------------------------------------------------------------ engine */
 
 struct engine {
-	struct engine_lock lock;
+	struct lock lock;
 	bool wake;			/* peers are marked: hub_wake() after the lock */
 	bool waited;			/* somebody has waited since peers were woken last */
 	bool stopping, closing;
@@ -411,8 +414,7 @@ struct engine {
 	uint32_t chunk_count, chunk_space;
 	struct slot *free_slots;
 	uint64_t live_slots;
-	struct edge *free_edges;
-	struct edge_chunk *edge_chunks;
+	struct slab edges;
 	struct slot *finished, *last_finished;	/* states set, consequences to be drawn */
 	uint64_t heap_serial;		/* counts blocks that came back */
 	uint32_t heap_waiters;		/* submitters that wait for that: every end may be news */
@@ -445,22 +447,6 @@ struct engine {
 	struct trace *trace;		/* NULL unless traced */
 };
 
-static inline uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-/* So long from now; NEVER: beyond the end of time. */
-static inline uint64_t deadline_in(uint64_t ns)
-{
-	uint64_t now = now_ns();
-
-	return ns < NEVER - now ? now + ns : NEVER;
-}
-
 /*
  * One of engine->stats, and its copy for whoever looks. The copy lies where a child that has lost its
  * mind can write, and is not read here.
@@ -478,10 +464,6 @@ static inline uint64_t deadline_in(uint64_t ns)
 		__atomic_store_n(&(peer)->stats->field, (peer)->own_stats.field, __ATOMIC_RELAXED); \
 	} while (0)
 
-static inline void bit_set(uint64_t *bits, uint32_t i) { bits[i / 64] |= 1ULL << (i % 64); }
-static inline void bit_clear(uint64_t *bits, uint32_t i) { bits[i / 64] &= ~(1ULL << (i % 64)); }
-static inline bool bit_test(const uint64_t *bits, uint32_t i) { return bits[i / 64] >> (i % 64) & 1; }
-
 static inline bool slot_skips(const struct slot *slot)
 {
 	return slot->flags & (SLOT_SKIP | SLOT_CANCEL);
@@ -490,7 +472,6 @@ static inline bool slot_skips(const struct slot *slot)
 /* slot.c */
 struct slot *slot_new(struct engine *engine);
 void slot_free(struct engine *engine, struct slot *slot);
-struct edge *edge_new(struct engine *engine);
 void slots_destroy(struct engine *engine);
 void slots_each(struct engine *engine, void (*visit)(struct engine *engine, struct slot *slot,
 						     void *context), void *context);

@@ -397,7 +397,7 @@ static void link_edge(struct slot *producer, enum edge_reason reason, void *cont
 		edge->reasons |= (uint8_t)reason;
 		return;
 	}
-	edge = edge_new(linking->engine);
+	edge = slab_take(&linking->engine->edges);
 	if (!edge) {
 		linking->out_of_memory = true;
 		return;

@@ -97,9 +97,8 @@ void peers_publish(struct engine *engine)
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = engine->unpublished[word];
 
-		for (; bits; bits &= bits - 1)
-			peer_publish(engine, &engine->peers[word * 64 +
-							    (uint32_t)__builtin_ctzll(bits)]);
+		for (uint32_t i; bits_next(&bits, word, &i);)
+			peer_publish(engine, &engine->peers[i]);
 	}
 }
 

@@ -130,9 +130,7 @@ static uint32_t pick_idle_awake(struct engine *engine, struct pool *pool)
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = pool->idle[word] & pool->awake[word] & pool->open[word];
 
-		for (; bits; bits &= bits - 1) {
-			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
-
+		for (uint32_t i; bits_next(&bits, word, &i);) {
 			if (!hub_peer_asleep(engine->hub, i))
 				return i;
 			bit_clear(pool->awake, i);
@@ -147,7 +145,7 @@ static uint32_t pick_idle(struct engine *engine, struct pool *pool)
 		uint64_t bits = pool->idle[word] & pool->open[word];
 
 		if (bits)
-			return word * 64 + (uint32_t)__builtin_ctzll(bits);
+			return bits_first(bits, word);
 	}
 	return NO_WORKER;
 }
@@ -165,9 +163,7 @@ static uint32_t pick_least_loaded(struct engine *engine, struct pool *pool)
 			bits &= ~0ULL << (start % 64);
 		else if (step == engine->words)
 			bits &= (1ULL << (start % 64)) - 1;
-		for (; bits && probes < PROBES; bits &= bits - 1, probes++) {
-			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
-
+		for (uint32_t i; probes < PROBES && bits_next(&bits, word, &i); probes++) {
 			if (fill_allows(&engine->peers[i]) &&
 			    (best == NO_WORKER ||
 			     engine->peers[i].load_ns < engine->peers[best].load_ns))
@@ -307,9 +303,8 @@ void dispatch_all(struct engine *engine)
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = engine->wanting[word];
 
-		for (; bits; bits &= bits - 1)
-			dispatch_peer(engine, &engine->peers[word * 64 +
-							     (uint32_t)__builtin_ctzll(bits)]);
+		for (uint32_t i; bits_next(&bits, word, &i);)
+			dispatch_peer(engine, &engine->peers[i]);
 	}
 }
 
@@ -322,9 +317,8 @@ void ask_for_refill(struct engine *engine)
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = engine->active[word];
 
-		for (; bits; bits &= bits - 1) {
-			struct peer *peer = &engine->peers[word * 64 +
-							   (uint32_t)__builtin_ctzll(bits)];
+		for (uint32_t i; bits_next(&bits, word, &i);) {
+			struct peer *peer = &engine->peers[i];
 
 			if (!peer->urgent && peer_outstanding(peer) > 1 &&
 			    (engine->pools[peer->pool].any.first || peer->directed.first ||
@@ -377,9 +371,8 @@ static struct peer *most_loaded(struct engine *engine, struct pool *pool)
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = engine->active[word] & pool->mask[word];
 
-		for (; bits; bits &= bits - 1) {
-			struct peer *peer = &engine->peers[word * 64 +
-							   (uint32_t)__builtin_ctzll(bits)];
+		for (uint32_t i; bits_next(&bits, word, &i);) {
+			struct peer *peer = &engine->peers[i];
 
 			if (peer->any_waiting && (!most || peer->load_ns > most->load_ns))
 				most = peer;
@@ -456,10 +449,8 @@ static void harvest_news(struct engine *engine)
 		uint64_t bits = engine->news[word];
 
 		engine->news[word] = 0;
-		for (; bits; bits &= bits - 1)
-			peer_harvest(engine, &engine->peers[word * 64 +
-							    (uint32_t)__builtin_ctzll(bits)],
-				     UINT32_MAX);
+		for (uint32_t i; bits_next(&bits, word, &i);)
+			peer_harvest(engine, &engine->peers[i], UINT32_MAX);
 	}
 }
 

@@ -7,13 +7,6 @@
 #include <stdlib.h>
 #include "engine/internal.h"
 
-#define EDGES_PER_CHUNK 340
-
-struct edge_chunk {
-	struct edge_chunk *next;
-	struct edge edges[EDGES_PER_CHUNK];
-};
-
 _Static_assert(offsetof(struct slot, head) == 0, "task_ref_live() reads a slot as its head");
 
 static int slots_grow(struct engine *engine)
@@ -77,34 +70,9 @@ void slot_free(struct engine *engine, struct slot *slot)
 	engine->live_slots--;
 }
 
-struct edge *edge_new(struct engine *engine)
-{
-	struct edge *edge = engine->free_edges;
-	struct edge_chunk *chunk;
-
-	if (!edge) {
-		chunk = malloc(sizeof(*chunk));
-		if (!chunk)
-			return NULL;
-		chunk->next = engine->edge_chunks;
-		engine->edge_chunks = chunk;
-		for (uint32_t i = 0; i < EDGES_PER_CHUNK; i++) {
-			chunk->edges[i].next = edge;
-			edge = &chunk->edges[i];
-		}
-	}
-	engine->free_edges = edge->next;
-	return edge;
-}
-
 void slots_destroy(struct engine *engine)
 {
-	struct edge_chunk *chunk;
-
-	while ((chunk = engine->edge_chunks)) {
-		engine->edge_chunks = chunk->next;
-		free(chunk);
-	}
+	slab_release(&engine->edges);
 	for (uint32_t i = 0; i < engine->chunk_count; i++)
 		free(engine->chunks[i]);
 	free(engine->chunks);

@@ -11,40 +11,19 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+#include "base/bits.h"
 #include "base/fd.h"
+#include "base/futex.h"
 #include "mailbox/provider.h"
 #include "task/error.h"
 
 #define ASLEEP_WAITER DISTWORKER_ASLEEP_WAITER
 #define ASLEEP_POLLER DISTWORKER_ASLEEP_POLLER
-
-/* 0 when woken, -EAGAIN when the word was different, -ETIMEDOUT, -EINTR. */
-static int futex_wait(uint32_t *word, uint32_t value, uint64_t deadline_ns)
-{
-	struct timespec deadline, *timeout = NULL;
-	long result;
-
-	if (deadline_ns != DISTWORKER_NO_DEADLINE) {
-		deadline.tv_sec = (time_t)(deadline_ns / 1000000000);
-		deadline.tv_nsec = (long)(deadline_ns % 1000000000);
-		timeout = &deadline;
-	}
-	result = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, timeout, NULL,
-			 FUTEX_BITSET_MATCH_ANY);
-	return result < 0 ? -errno : 0;
-}
-
-static void futex_wake(uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
 
 /* Bells are eventfds that do not block: a full one (EAGAIN) rings already. */
 static void bell_ring(int fd)
@@ -175,13 +154,14 @@ static void futex_repair(struct hub *hub)
 static void futex_wake_peers(struct hub *hub, const uint64_t *wake)
 {
 	for (uint32_t word = 0; word < hub->words; word++) {
-		for (uint64_t bits = wake[word]; bits; bits &= bits - 1) {
-			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
+		uint64_t bits = wake[word];
+
+		for (uint32_t i; bits_next(&bits, word, &i);) {
 			uint32_t *asleep = &hub_mailbox(hub, i)->asleep;
 			uint32_t was = take(asleep, ASLEEP_WAITER | ASLEEP_POLLER);
 
 			if (was & ASLEEP_WAITER)
-				futex_wake(asleep);
+				futex_wake(asleep, 1, FUTEX_SHARED);
 			if (was & ASLEEP_POLLER)
 				bell_ring(hub->fds[i]);
 		}
@@ -204,7 +184,7 @@ static int futex_hub_wait(struct hub *hub, const uint64_t *wake, uint64_t deadli
 	 */
 	full_barrier_after_rmw();
 	if (load_relaxed(hub->kick) == hub->kick_seen && !hub_news(hub))
-		result = futex_wait(asleep, value, deadline_ns);
+		result = futex_wait(asleep, value, deadline_ns, FUTEX_SHARED);
 	take(asleep, ASLEEP_WAITER);
 	atomic_store_explicit(&hub->waiting, 0, memory_order_relaxed);
 	return result == -EAGAIN ? 0 : result;
@@ -219,7 +199,7 @@ static void futex_kicked(struct hub *hub)
 	if (!atomic_load_explicit(&hub->waiting, memory_order_seq_cst))
 		return;
 	take(&hub->line->asleep, ASLEEP_WAITER);
-	futex_wake(&hub->line->asleep);
+	futex_wake(&hub->line->asleep, 1, FUTEX_SHARED);
 }
 
 static bool futex_bell_arm(struct hub *hub)
@@ -311,7 +291,7 @@ static void futex_peer_wake(struct endpoint *endpoint)
 	struct hub_line *line = endpoint->line;
 
 	if (take(&line->asleep, ASLEEP_WAITER))
-		futex_wake(&line->asleep);
+		futex_wake(&line->asleep, 1, FUTEX_SHARED);
 	else if (!load_relaxed(&line->driving) && take(&line->asleep, ASLEEP_POLLER))
 		bell_ring(endpoint->hub_bell);
 }
@@ -326,7 +306,7 @@ static int futex_peer_wait(struct endpoint *endpoint, uint32_t seen, bool wake)
 	/* "asleep" before the last look; partners: the barriers in hub_publish() and hub_stop(). */
 	full_barrier_after_rmw();
 	if (load_relaxed(&mailbox->post) == seen && !load_relaxed(&mailbox->stop))
-		futex_wait(&mailbox->asleep, ASLEEP_WAITER, DISTWORKER_NO_DEADLINE);
+		futex_wait(&mailbox->asleep, ASLEEP_WAITER, DISTWORKER_NO_DEADLINE, FUTEX_SHARED);
 	store_relaxed(&mailbox->asleep, 0);
 	return 0;
 }

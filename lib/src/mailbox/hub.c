@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
+#include "base/bits.h"
 #include "mailbox/provider.h"
 #include "task/error.h"
 
@@ -308,9 +309,7 @@ uint32_t hub_next_ready(const struct hub *hub, uint32_t from)
 
 		if (word == from / 64)
 			bits &= ~0ull << (from % 64);
-		for (; bits; bits &= bits - 1) {
-			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
-
+		for (uint32_t i; bits_next(&bits, word, &i);) {
 			if (load_relaxed(&hub->rings[i].mailbox->done) != hub->rings[i].harvested)
 				return i;
 		}

@@ -66,7 +66,7 @@ uint32_t spin_choose(struct spin *spin, enum spin_case which, bool crowded, bool
 	}
 	if (spin->cpus < 2 || (crowded && which == SPIN_WAKING))
 		return 0;
-	if (window && which == SPIN_WAKING && spin_clock() - spin->last_ns > WAKING_BUSY_NS)
+	if (window && which == SPIN_WAKING && now_ns() - spin->last_ns > WAKING_BUSY_NS)
 		return 0;
 	if (window == 0) {
 		if (history->skip > 0 && !invited) {

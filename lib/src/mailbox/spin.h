@@ -14,7 +14,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
+#include "base/clock.h"
+#include "base/cpu.h"
 
 enum spin_case {
 	SPIN_AWAKE = 0,		/* the other side was awake */
@@ -67,14 +68,6 @@ static inline uint32_t spin_window(struct spin *spin, enum spin_case which, bool
 	return spin_possible(spin) ? spin_choose(spin, which, crowded, invited) : 0;
 }
 
-static inline uint64_t spin_clock(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* Whether the next spin of the case SPIN_WAKING is an attempt, to which the peer is invited. */
 static inline bool spin_is_attempt(const struct spin *spin)
 {
@@ -85,18 +78,7 @@ static inline bool spin_is_attempt(const struct spin *spin)
 static inline void spin_slept(struct spin *spin)
 {
 	if (spin->cpus > 1)
-		spin->last_ns = spin_clock();
-}
-
-static inline void spin_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("isb" ::: "memory");
-#else
-	__asm__ volatile("" ::: "memory");
-#endif
+		spin->last_ns = now_ns();
 }
 
 /* Looks at the clock once in this many looks at the memory. */
@@ -110,13 +92,13 @@ static inline __attribute__((always_inline)) bool
 spin_until(struct spin *spin, enum spin_case which, uint32_t window,
 	   bool (*ready)(void *context), void *context)
 {
-	uint64_t start = spin_clock(), now = start;
+	uint64_t start = now_ns(), now = start;
 
 	while (now - start < window) {
 		for (int i = 0; i < SPIN_LOOKS; i++) {
-			spin_pause();
+			cpu_pause();
 			if (ready(context)) {
-				now = spin_clock();
+				now = now_ns();
 				spin->last_ns = now;
 				/* Later than that: it took a preemption to end the wait. */
 				if (now - start > 2 * (uint64_t)window)
@@ -126,7 +108,7 @@ spin_until(struct spin *spin, enum spin_case which, uint32_t window,
 				return true;
 			}
 		}
-		now = spin_clock();
+		now = now_ns();
 	}
 	spin_lost(spin, which);
 	return false;

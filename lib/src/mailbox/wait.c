@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "base/bits.h"
 #include "mailbox/provider.h"
 #include "task/error.h"
 
@@ -68,9 +69,7 @@ bool hub_news(struct hub *hub)
 	for (uint32_t word = 0; word < hub->words; word++) {
 		uint64_t bits = atomic_load_explicit(&hub->active[word], memory_order_relaxed);
 
-		for (; bits; bits &= bits - 1) {
-			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
-
+		for (uint32_t i; bits_next(&bits, word, &i);) {
 			if (load_relaxed(&hub_mailbox(hub, i)->done) != load_relaxed(&hub->seen[i]))
 				return true;
 		}
@@ -99,9 +98,8 @@ static bool classify(struct hub *hub, enum spin_case *which)
 		uint64_t waking = atomic_load_explicit(&hub->waking[word], memory_order_relaxed);
 
 		any |= bits != 0;
-		for (bits &= ~waking; bits; bits &= bits - 1) {
-			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
-
+		bits &= ~waking;
+		for (uint32_t i; bits_next(&bits, word, &i);) {
 			if (!load_relaxed(&hub_mailbox(hub, i)->asleep)) {
 				*which = SPIN_AWAKE;
 				return true;
@@ -113,7 +111,7 @@ static bool classify(struct hub *hub, enum spin_case *which)
 
 static bool passed(uint64_t deadline_ns)
 {
-	return deadline_ns != DISTWORKER_NO_DEADLINE && spin_clock() >= deadline_ns;
+	return deadline_ns != DISTWORKER_NO_DEADLINE && now_ns() >= deadline_ns;
 }
 
 /* How long to look in user space. */
@@ -142,7 +140,7 @@ static bool look_for_a_moment(struct hub *hub, uint64_t deadline_ns)
 	if (window == 0)
 		return false;
 	if (deadline_ns != DISTWORKER_NO_DEADLINE) {
-		now = spin_clock();
+		now = now_ns();
 		if (now >= deadline_ns)
 			return false;
 		if (deadline_ns - now < window)
@@ -269,9 +267,7 @@ int hub_next_change(struct hub *hub, uint32_t *i, struct hub_change *change)
 	for (uint32_t word = 0; word < hub->words; word++) {
 		uint64_t bits = atomic_load_explicit(&hub->changed[word], memory_order_seq_cst);
 
-		for (; bits; bits &= bits - 1) {
-			uint32_t peer = word * 64 + (uint32_t)__builtin_ctzll(bits);
-
+		for (uint32_t peer; bits_next(&bits, word, &peer);) {
 			mask_clear(hub->changed, peer);
 			if (hub->ops->query(hub, peer, change))
 				continue;

@@ -83,7 +83,7 @@ static void close_fd(struct dw_worker *root)
 int board_create(struct dw_worker *root)
 {
 	uint32_t workers = 0, children = 0, next_worker = 0, next_child = 0;
-	struct board layout = { .layout = BOARD_LAYOUT, .pid = getpid(), .started = worker_now() };
+	struct board layout = { .layout = BOARD_LAYOUT, .pid = getpid(), .started = now_ns() };
 	uint64_t bytes = 0;
 	void *memory;
 	int result;
@@ -158,7 +158,7 @@ void board_death(struct dw_worker *worker, uint32_t child, const char *cause)
 	copy_text(worker->board_children[child].cause, sizeof(worker->board_children[child].cause),
 		  cause);
 	__atomic_store_n(&worker->now[child].busy, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&worker->now[child].since, worker_now(), __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->now[child].since, now_ns(), __ATOMIC_RELAXED);
 }
 
 void child_works(struct child *child, const struct callable *callable, uint64_t task, uint64_t since)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+#include "callable/symbol.h"
 #include "task/running.h"
 #include "worker/board.h"
 #include "worker/chip_loop.h"
@@ -90,7 +91,7 @@ static void run_task(struct child *child, struct endpoint *endpoint, struct fram
 			 call_orchestration(child->nested, callable, &args, frame) :
 			 call_function(callable, &args, &frame->cancel);
 	endpoint_complete(endpoint, number, result, result < 0 ? error_text() : NULL, started,
-			  worker_now());
+			  now_ns());
 }
 
 void child_count_sleeps(struct child *child, const struct endpoint *endpoint)
@@ -104,7 +105,7 @@ void child_count_sleeps(struct child *child, const struct endpoint *endpoint)
 static void serve(struct child *child, struct endpoint *endpoint)
 {
 	struct frame *frame;
-	uint64_t started = worker_now();
+	uint64_t started = now_ns();
 	uint32_t number;
 	int result;
 
@@ -120,16 +121,16 @@ static void serve(struct child *child, struct endpoint *endpoint)
 							frame->args_bytes);
 				endpoint_complete(endpoint, number, result,
 						  result < 0 ? error_text() : NULL, started,
-						  worker_now());
+						  now_ns());
 			}
-			started = worker_now();
+			started = now_ns();
 		}
 		child_waits(child, started);
 		result = endpoint_wait(endpoint);
 		if (result == -ESHUTDOWN || result == -EOWNERDEAD)
 			return;
 		child_count_sleeps(child, endpoint);
-		started = worker_now();
+		started = now_ns();
 	}
 }
 
@@ -185,7 +186,7 @@ int child_main(struct child *child, uint32_t generation, bool process)
 		prctl(PR_SET_NAME, worker_child_name(child->kind));
 	placement_apply(child, process);
 	__atomic_store_n(&child->owner->now[child->index].tid, gettid(), __ATOMIC_RELAXED);
-	child_waits(child, worker_now());
+	child_waits(child, now_ns());
 	if (wait_for_go(child, generation) < 0)
 		return 1;
 	result = endpoint_attach(child->owner->hub, child->index, &endpoint);
@@ -208,7 +209,7 @@ int child_main(struct child *child, uint32_t generation, bool process)
 		serve(child, endpoint);
 	if (child->kind == DW_CHILD_WORKER) {
 		/* The parent waits for us with its own deadline: leave it a margin. */
-		deadline = worker_in(worker_close_budget(child->nested));
+		deadline = deadline_in(worker_close_budget(child->nested));
 		worker_stop(child->nested, deadline);
 	} else if (child->kind == DW_CHILD_CHIP && !(broken && process)) {
 		/* The end of a process closes its device too, and does not hang in a lost one's driver. */

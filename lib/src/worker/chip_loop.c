@@ -136,7 +136,7 @@ static int check_places(const struct chip_loop *loop, const struct dw_args *args
 static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
 	void *blob = frame->args ? (void *)(uintptr_t)frame->args : (void *)(frame + 1);
-	uint64_t now = worker_now();
+	uint64_t now = now_ns();
 	struct callable *callable;
 	struct dw_args args;
 	int result;
@@ -155,7 +155,7 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	if (result < 0 && chip_in_flight(loop->chip))
 		hold(loop, frame, number);
 	else if (result < 0)
-		endpoint_complete(loop->endpoint, number, result, error_text(), now, worker_now());
+		endpoint_complete(loop->endpoint, number, result, error_text(), now, now_ns());
 	if (result < 0 && !chip_in_flight(loop->chip))
 		child_waits(loop->child, now);
 }
@@ -164,7 +164,7 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
 	void *blob = frame->args ? (void *)(uintptr_t)frame->args : (void *)(frame + 1);
-	uint64_t now = worker_now();
+	uint64_t now = now_ns();
 	int result;
 
 	if (frame->kind == FRAME_TASK) {
@@ -173,7 +173,7 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 	}
 	result = control_handle(loop->child, loop->chip, frame->callable, blob, frame->args_bytes);
 	endpoint_complete(loop->endpoint, number, result, result < 0 ? error_text() : NULL, now,
-			  worker_now());
+			  now_ns());
 }
 
 /* Fills the chip's queue; returns whether anything was done. */

@@ -58,7 +58,7 @@ bool death_is_loop(struct child *child, const char *cause)
 	struct death *death = &child->history[child->deaths++ % HISTORY];
 	uint64_t recent = 0;
 
-	death->at = worker_now();
+	death->at = now_ns();
 	snprintf(death->cause, sizeof(death->cause), "%s", cause);
 	move_window(child, death->at / SECOND);
 	child->window[child->window_second % WINDOW]++;
@@ -71,7 +71,7 @@ void death_history(const struct child *child, char *text, size_t space)
 {
 	uint32_t known = child->deaths < HISTORY ? child->deaths : HISTORY;
 	size_t used = strlen(text);
-	uint64_t now = worker_now();
+	uint64_t now = now_ns();
 
 	used += (size_t)snprintf(text + used, space - used, "; given up after %u deaths within 60 s",
 				 child->owner->options.restart_limit);

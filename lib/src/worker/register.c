@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <zlib.h>
 #include "base/fd.h"
+#include "callable/symbol.h"
 #include "worker/worker.h"
 
 static int find_above(const struct dw_worker *worker, const char *name, dw_callable *handle)

@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "callable/symbol.h"
 #include "worker/spawner.h"
 
 struct spawned {

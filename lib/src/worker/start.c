@@ -176,7 +176,7 @@ int worker_prepare(struct dw_worker *worker, struct arena *outer)
 	result = prepare(worker, outer);
 	if (result < 0) {
 		snprintf(text, sizeof(text), "%s", error_text());
-		worker_stop(worker, worker_in(worker_close_budget(worker)));
+		worker_stop(worker, deadline_in(worker_close_budget(worker)));
 		worker_release(worker);
 		error_set(result, "%s", text);
 	}
@@ -302,7 +302,7 @@ uint64_t worker_close_budget(const struct dw_worker *worker)
 /* UP comes with the last one's READY, so that a death after it is one of a Worker that is up. */
 static int wait_ready(struct dw_worker *worker)
 {
-	uint64_t deadline = worker_in(worker_init_budget(worker));
+	uint64_t deadline = deadline_in(worker_init_budget(worker));
 	int result = 0;
 
 	pthread_mutex_lock(&worker->lock);
@@ -353,7 +353,7 @@ int worker_start(struct dw_worker *worker)
 		result = wait_ready(worker);
 	if (result < 0) {
 		snprintf(text, sizeof(text), "%s", error_text());
-		worker_stop(worker, worker_in(worker_close_budget(worker)));
+		worker_stop(worker, deadline_in(worker_close_budget(worker)));
 		worker_release(worker);
 		return error_set(result, "%s", text);
 	}
@@ -444,11 +444,11 @@ static int stop_processes(struct dw_worker *worker, uint64_t deadline)
 			   worker->path, names);
 	kill_all(worker);
 	/* SIGKILL needs no deadline but that of a kernel in trouble, or of a spawner that was stopped. */
-	if (wait_over(worker, worker_now() + KILL_NS))
+	if (wait_over(worker, now_ns() + KILL_NS))
 		goto out;
 	if (worker->spawner_pidfd >= 0)
 		syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0);
-	if (wait_over(worker, worker_now() + KILL_NS))
+	if (wait_over(worker, now_ns() + KILL_NS))
 		goto out;
 	name_left(worker, names, sizeof(names));
 	worker_give_up_locked(worker, "left behind");
@@ -505,7 +505,7 @@ static void stop_nested(struct dw_worker *worker)
 	for (uint32_t i = 0; worker->options.mode == DW_THREAD && worker->children &&
 	     i < worker->child_count; i++)
 		if (worker->children[i].nested && !worker->children[i].thread_started)
-			worker_stop(worker->children[i].nested, worker_now());
+			worker_stop(worker->children[i].nested, now_ns());
 }
 
 static bool has_threads(const struct dw_worker *worker)
@@ -579,7 +579,7 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 		stop_children(worker);
 	}
 	/* Runs that took all the time there was are not the children's fault. */
-	floor = worker_now() + STOP_FLOOR_NS;
+	floor = now_ns() + STOP_FLOOR_NS;
 	if (deadline < floor)
 		deadline = floor;
 	if (worker->options.mode == DW_THREAD)

@@ -410,7 +410,7 @@ static int make_report(const struct dw_tree *tree, struct report *report)
 
 DW_API int dw_tree_report(const struct dw_tree *tree, uint64_t stuck_ns, char *text, size_t *bytes)
 {
-	struct report report = { .text = text, .now = worker_now(),
+	struct report report = { .text = text, .now = now_ns(),
 				 .stuck_ns = stuck_ns ? stuck_ns : STUCK_NS };
 
 	if (!bytes || (*bytes && !text))

@@ -15,21 +15,6 @@
 #define GIB (1ULL << 30)
 #define SECOND 1000000000ULL
 
-uint64_t worker_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
-}
-
-uint64_t worker_in(uint64_t ns)
-{
-	uint64_t now = worker_now();
-
-	return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
-}
-
 const char *worker_child_name(enum dw_child_kind kind)
 {
 	return kind == DW_CHILD_SUB ? "dw-sub" : kind == DW_CHILD_CHIP ? "dw-chip" : "dw-worker";
@@ -307,7 +292,7 @@ DW_API int dw_worker_close(struct dw_worker *root)
 	if (root->parent)
 		return error_set(-EINVAL, "Worker %s is a child of %s: close the root", root->name,
 				 root->parent->name);
-	return worker_stop(root, worker_in(root->options.close_timeout_ns));
+	return worker_stop(root, deadline_in(root->options.close_timeout_ns));
 }
 
 DW_API void dw_worker_destroy(struct dw_worker *root)

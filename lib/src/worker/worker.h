@@ -42,6 +42,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
+#include "base/clock.h"
 #include "engine/engine.h"
 
 #define PATH_BYTES 96
@@ -142,9 +143,6 @@ struct dw_worker {
 int worker_check(const struct dw_worker *worker, const char *call);
 const char *worker_child_name(enum dw_child_kind kind);
 struct dw_worker *worker_root(struct dw_worker *worker);
-uint64_t worker_now(void);
-/* So long from now; UINT64_MAX: beyond the end of time. */
-uint64_t worker_in(uint64_t ns);
 int worker_make_arena(struct dw_worker *worker, struct arena *outer);
 
 /* start.c: the two passes of init, and the way down. On an error everything of this Worker is gone again. */
@@ -213,14 +211,6 @@ int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob,
 int control_replay(struct child *child);
 /* A callable as the blob of CONTROL_REGISTER; free() it. */
 int control_encode(const struct callable *callable, void **blob, uint32_t *bytes);
-
-/* symbol.c */
-int symbol_identify(const char *path, const char *symbol, uint8_t identity[32]);
-/* Loads the object of a symbol callable (once per process) and gives its address. */
-int symbol_resolve(struct callable *callable, void **address);
-/* Around a fork, as callable_lock(). */
-void symbol_lock(void);
-void symbol_unlock(void);
 
 /* link.c: messages between a Worker and its child */
 enum link_kind {

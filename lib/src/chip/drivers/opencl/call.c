@@ -72,7 +72,7 @@ static void CL_CALLBACK call_ended(cl_event event, cl_int status, void *context)
 	(void)event;
 	pthread_mutex_lock(&queue->lock);
 	slot->status = status;
-	slot->ended = opencl_now_ns();
+	slot->ended = now_ns();
 	slot->done = true;
 	queue->ran++;
 	if (!queue->signalled) {
@@ -339,7 +339,7 @@ int call_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
 		goto abandon;
 	slot->cookie = call->cookie;
 	slot->done = false;
-	slot->started = opencl_now_ns();
+	slot->started = now_ns();
 	memcpy(slot->entry, call->image->entry, sizeof(slot->entry));
 	pthread_mutex_lock(&queue->lock);
 	queue->submitted++;

@@ -73,14 +73,6 @@ int opencl_fail(struct dw_chip_error *error, cl_int code, const char *call, cons
 			opencl_name(code), code);
 }
 
-uint64_t opencl_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static int type_read(const struct kit_option *option, cl_device_type *type,
 		     struct dw_chip_error *error)
 {

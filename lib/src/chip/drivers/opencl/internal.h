@@ -21,6 +21,7 @@
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 #include <CL/cl.h>
 #include <pthread.h>
+#include "base/clock.h"
 #include "chip/driver_kit.h"
 
 #define DEPTH 2
@@ -121,7 +122,6 @@ int opencl_options_read(const char *text, struct opencl_options *options, struct
 int opencl_devices(const struct opencl_options *options, cl_device_id *devices, cl_platform_id *platforms,
 	       size_t space, size_t *count, struct dw_chip_error *error);
 void opencl_device_properties(cl_device_id device, struct dw_chip_properties *properties);
-uint64_t opencl_now_ns(void);
 
 /* program.c */
 int program_load(struct dw_chip_device *device, const struct dw_chip_image_spec *spec,

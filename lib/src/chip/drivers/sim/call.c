@@ -8,16 +8,7 @@
  * alias on the host alias on the device. A call belongs to one thread at a time;
  * blocks run on several.
  */
-#include <time.h>
 #include "internal.h"
-
-uint64_t sim_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 int sim_lost(struct dw_chip_device *device, struct dw_chip_error *error)
 {
@@ -410,11 +401,11 @@ static void blocks_drive(struct dw_chip_device *device, struct blocks *blocks)
 		pool_start(&device->pool, blocks_work, blocks, dim - 1);
 		helped = true;
 	}
-	begin = sim_now_ns();
+	begin = now_ns();
 	while (block_run(blocks)) {
 		uint32_t taken = atomic_load_explicit(&blocks->next, memory_order_relaxed);
 
-		spent = sim_now_ns() - begin;
+		spent = now_ns() - begin;
 		image->block_ns = spent / ++done;
 		if (!helped && taken < dim && image->block_ns * (dim - taken) > POOL_WORTH_NS) {
 			pool_start(&device->pool, blocks_work, blocks, dim - taken);

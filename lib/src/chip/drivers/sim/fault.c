@@ -78,7 +78,7 @@ void fault_delay(const struct faults *faults)
 
 	if (!faults->delay_ns)
 		return;
-	ns = sim_now_ns() + faults->delay_ns;
+	ns = now_ns() + faults->delay_ns;
 	until.tv_sec = (time_t)(ns / 1000000000u);
 	until.tv_nsec = (long)(ns % 1000000000u);
 	block_until(&until);

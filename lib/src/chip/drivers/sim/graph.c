@@ -204,9 +204,9 @@ static bool graph_step(struct graph *graph)
 		ready_pop(graph);
 	graph_wake(graph, 0);
 	pthread_mutex_unlock(&graph->lock);
-	begin = sim_now_ns();
+	begin = now_ns();
 	status = block_run(graph, task, index);
-	begin = sim_now_ns() - begin;
+	begin = now_ns() - begin;
 	pthread_mutex_lock(&graph->lock);
 	graph->blocks_ns += begin;
 	graph->block_ns = graph->blocks_ns / ++graph->blocks_done;

@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <distworker/sim.h>
+#include "base/clock.h"
 #include "chip/driver_kit.h"
 
 /* ------------------------------------------------------------------ memory */
@@ -241,6 +242,5 @@ struct dw_chip_device {
 /* The resident range that holds the address, or NULL. */
 struct resident *resident_find(const struct dw_chip_device *device, uint64_t address);
 int sim_lost(struct dw_chip_device *device, struct dw_chip_error *error);
-uint64_t sim_now_ns(void);
 
 #endif

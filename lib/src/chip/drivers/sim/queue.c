@@ -51,10 +51,10 @@ static void *device_thread(void *argument)
 		if (queue->run == queue->submitted)
 			break;
 		pthread_mutex_unlock(&queue->lock);
-		slot->started = sim_now_ns();
+		slot->started = now_ns();
 		slot->error.text[0] = '\0';
 		slot->status = call_run(queue->device, &slot->call, slot->staged, &slot->error);
-		slot->ended = sim_now_ns();
+		slot->ended = now_ns();
 		pthread_mutex_lock(&queue->lock);
 		slot->state = SLOT_DONE;
 		queue->run++;

@@ -8,8 +8,8 @@
  * addresses (a heap ring that fills, a sweep) makes no descent.
  * No locks: belongs to its tensor map. Memory stays until order_release().
  */
-#ifndef DW_ENGINE_TENSOR_ORDER_H
-#define DW_ENGINE_TENSOR_ORDER_H
+#ifndef DW_DEPEND_TENSOR_ORDER_H
+#define DW_DEPEND_TENSOR_ORDER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/tensor_map.h"
-#include "engine/tensor_order.h"
+#include "base/slab.h"
+#include "depend/tensor_map.h"
+#include "depend/tensor_order.h"
+#include "task/error.h"
 
 #define READERS_INSIDE 2
 #define READERS_KEPT 16		/* an emptied list of up to that many keeps its memory */
@@ -28,8 +30,9 @@ struct earlier {
 };
 
 struct segment {
-	uint64_t begin, end;
-	struct segment *bucket_next;	/* of the hash; of the unused ones */
+	_Alignas(64) uint64_t begin;
+	uint64_t end;
+	struct segment *bucket_next;	/* of the hash */
 	struct segment *before, *after;	/* neighbours by address, gaps may lie between */
 	struct task_ref writer;		/* the last one */
 	uint64_t poison;		/* number of the writer if it failed, else 0 */
@@ -40,19 +43,12 @@ struct segment {
 	struct task_ref inside[READERS_INSIDE];
 };
 
-struct slab {
-	struct slab *next;
-	uint32_t space, used;
-	_Alignas(64) struct segment segments[];
-};
-
 struct tensor_map {
 	struct segment **buckets;
 	uint32_t bucket_shift;		/* 64 - log2 of their number */
 	uint64_t count, sweep_at;
 	struct segment *first;
-	struct segment *unused;
-	struct slab *slabs;
+	struct slab segments;
 	struct tensor_order order;
 	struct segment *few_buckets[BUCKETS_AT_FIRST];
 };
@@ -210,47 +206,16 @@ static void hash_remove(struct tensor_map *map, struct segment *segment)
 
 /* ----------------------------------------------------------------- segments */
 
-static struct segment *segment_get(struct tensor_map *map)
-{
-	struct segment *segment = map->unused;
-	struct slab *slab = map->slabs;
-
-	if (segment) {
-		map->unused = segment->bucket_next;
-		return segment;
-	}
-	if (!slab || slab->used == slab->space) {
-		uint32_t space = slab ? slab->space * 2 : SLAB_FIRST;
-
-		if (space > SLAB_MOST)
-			space = SLAB_MOST;
-		slab = aligned_alloc(64, sizeof(*slab) + space * sizeof(slab->segments[0]));
-		if (!slab)
-			return NULL;
-		slab->space = space;
-		slab->used = 0;
-		slab->next = map->slabs;
-		map->slabs = slab;
-	}
-	return &slab->segments[slab->used++];
-}
-
-static void segment_put(struct tensor_map *map, struct segment *segment)
-{
-	segment->bucket_next = map->unused;
-	map->unused = segment;
-}
-
 /* A segment without information, chained in behind `before` (NULL: as the first). */
 static struct segment *segment_add(struct tensor_map *map, uint64_t begin, uint64_t end,
 				   struct segment *before)
 {
-	struct segment *segment = segment_get(map), **bucket;
+	struct segment *segment = slab_take(&map->segments), **bucket;
 
 	if (!segment)
 		return NULL;
 	if (order_insert(&map->order, begin, segment)) {
-		segment_put(map, segment);
+		slab_give(&map->segments, segment);
 		return NULL;
 	}
 	segment->begin = begin;
@@ -292,7 +257,7 @@ static void segment_remove(struct tensor_map *map, struct segment *segment)
 	readers_release(segment);
 	earlier_empty(segment);
 	map->count--;
-	segment_put(map, segment);
+	slab_give(&map->segments, segment);
 }
 
 /* Cuts a segment in two that say the same; returns the upper one. NULL: no memory. */
@@ -615,6 +580,7 @@ int tensor_map_create(struct tensor_map **map)
 	made->bucket_shift = 64 - __builtin_ctz(BUCKETS_AT_FIRST);
 	made->sweep_at = SWEEP_AT_LEAST;
 	order_init(&made->order);
+	made->segments = (struct slab)SLAB_INIT(struct segment, SLAB_FIRST, SLAB_MOST);
 	*map = made;
 	return 0;
 }
@@ -622,7 +588,6 @@ int tensor_map_create(struct tensor_map **map)
 void tensor_map_destroy(struct tensor_map *map)
 {
 	struct segment *segment;
-	struct slab *slab;
 
 	if (!map)
 		return;
@@ -630,10 +595,7 @@ void tensor_map_destroy(struct tensor_map *map)
 		readers_release(segment);
 		earlier_empty(segment);
 	}
-	while ((slab = map->slabs)) {
-		map->slabs = slab->next;
-		free(slab);
-	}
+	slab_release(&map->segments);
 	order_release(&map->order);
 	if (map->buckets != map->few_buckets)
 		free(map->buckets);

@@ -9,15 +9,13 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-#include "engine/engine.h"
+#include "base/futex.h"
+#include "callable/callable.h"
+#include "task/error.h"
 
 #define KIND_SHIFT 60
 #define GENERATION_SHIFT 32
@@ -183,13 +181,6 @@ int callable_held(dw_callable handle, struct callable **callable)
 	return 0;
 }
 
-static long futex(_Atomic uint32_t *word, int operation, uint32_t value,
-		  const struct timespec *deadline)
-{
-	return syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, deadline, NULL,
-		       FUTEX_BITSET_MATCH_ANY);
-}
-
 void callable_put(struct callable *callable)
 {
 	/* Pairs with callable_wait(): it is seen here as a waiter, or sees the 0 there. */
@@ -197,15 +188,11 @@ void callable_put(struct callable *callable)
 	    !atomic_load_explicit(&callable->waiters, memory_order_seq_cst))
 		return;
 	atomic_fetch_add_explicit(&callable->idle, 1, memory_order_release);
-	futex(&callable->idle, FUTEX_WAKE, INT_MAX, NULL);
+	futex_wake(&callable->idle, INT_MAX, FUTEX_PRIVATE);
 }
 
 int callable_wait(struct callable *callable, uint64_t deadline_ns)
 {
-	struct timespec deadline = {
-		.tv_sec = (time_t)(deadline_ns / 1000000000),
-		.tv_nsec = (long)(deadline_ns % 1000000000),
-	};
 	int error = 0;
 
 	atomic_fetch_add_explicit(&callable->waiters, 1, memory_order_seq_cst);
@@ -215,8 +202,8 @@ int callable_wait(struct callable *callable, uint64_t deadline_ns)
 
 		if (!uses)
 			break;
-		if (futex(&callable->idle, FUTEX_WAIT_BITSET, idle,
-			  deadline_ns ? &deadline : NULL) && errno == ETIMEDOUT)
+		if (futex_wait(&callable->idle, idle, deadline_ns ? deadline_ns : NEVER,
+			       FUTEX_PRIVATE) == -ETIMEDOUT)
 			error = error_set(-ETIMEDOUT, "callable %s is still used by %llu tasks",
 					  callable->name, (unsigned long long)uses);
 	}

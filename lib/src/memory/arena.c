@@ -19,7 +19,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include "base/fd.h"
-#include "engine/engine.h"
+#include "memory/arena.h"
+#include "task/error.h"
 
 #define RINGS 4
 #define GRAIN 64ull

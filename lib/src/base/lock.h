@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The engine's mutex: one compare-and-swap to take it, one exchange to give it
+ * A mutex: one compare-and-swap to take it, one exchange to give it
  * back, when nobody else wants it, which is the rule. A thread that finds it held
  * looks for a moment (holders are short) and then sleeps on the word.
  */
-#ifndef DW_ENGINE_LOCK_H
-#define DW_ENGINE_LOCK_H
+#ifndef DW_BASE_LOCK_H
+#define DW_BASE_LOCK_H
 
 #include <stdatomic.h>
 #include <stdint.h>
 
 enum lock_word { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WANTED = 2 };
 
-struct engine_lock {
+struct lock {
 	_Atomic uint32_t word;		/* enum lock_word */
 };
 
-void lock_wait(struct engine_lock *lock);
-void lock_hand_over(struct engine_lock *lock);
+void lock_wait(struct lock *lock);
+void lock_hand_over(struct lock *lock);
 
-static inline void lock_take(struct engine_lock *lock)
+static inline void lock_take(struct lock *lock)
 {
 	uint32_t expected = LOCK_FREE;
 
@@ -31,7 +31,7 @@ static inline void lock_take(struct engine_lock *lock)
 		lock_wait(lock);
 }
 
-static inline void lock_give(struct engine_lock *lock)
+static inline void lock_give(struct lock *lock)
 {
 	if (__builtin_expect(atomic_exchange_explicit(&lock->word, LOCK_FREE,
 						      memory_order_release) == LOCK_WANTED, 0))

@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/heap.h"
+#include "base/slab.h"
+#include "memory/heap.h"
+#include "task/error.h"
 
 #define BLOCKS_PER_SLAB 127
 
@@ -29,17 +31,11 @@ struct ring {
 	struct heap_block *first, *last;
 };
 
-struct slab {
-	struct slab *next;
-	struct heap_block blocks[BLOCKS_PER_SLAB];
-};
-
 struct heap {
 	struct ring rings[HEAP_RINGS];
 	uint64_t used, peak;
 	uint64_t *shown_used, *shown_peak;	/* copies for others; NULL: nobody looks */
-	struct heap_block *unused;
-	struct slab *slabs;
+	struct slab blocks;
 	void (*release)(struct dw_run *run, uint64_t begin, uint64_t end, void *context);
 	void *context;
 };
@@ -56,20 +52,16 @@ int heap_create(struct arena *arena, struct heap **heap)
 		ring->base = (uintptr_t)arena_ring(arena, i, &ring->bytes);
 		ring->bytes -= ring->bytes % HEAP_ALIGN;
 	}
+	made->blocks = (struct slab)SLAB_INIT(struct heap_block, BLOCKS_PER_SLAB, BLOCKS_PER_SLAB);
 	*heap = made;
 	return 0;
 }
 
 void heap_destroy(struct heap *heap)
 {
-	struct slab *slab;
-
 	if (!heap)
 		return;
-	while ((slab = heap->slabs)) {
-		heap->slabs = slab->next;
-		free(slab);
-	}
+	slab_release(&heap->blocks);
 	free(heap);
 }
 
@@ -131,8 +123,7 @@ static bool ring_reclaim(struct heap *heap, struct ring *ring)
 	while ((block = ring->first) && !block->scope) {
 		ring->used -= block->bytes;
 		ring->first = block->ring_next;
-		block->ring_next = heap->unused;
-		heap->unused = block;
+		slab_give(&heap->blocks, block);
 		if (!ring->first) {
 			ring->last = NULL;
 			ring->head = 0;
@@ -179,27 +170,6 @@ bool scope_put(struct heap *heap, struct scope *scope)
 
 /* -------------------------------------------------------------------- rings */
 
-static struct heap_block *block_get(struct heap *heap)
-{
-	struct heap_block *block = heap->unused;
-	struct slab *slab;
-
-	if (block) {
-		heap->unused = block->ring_next;
-		return block;
-	}
-	slab = malloc(sizeof(*slab));
-	if (!slab)
-		return NULL;
-	slab->next = heap->slabs;
-	heap->slabs = slab;
-	for (uint32_t i = 1; i < BLOCKS_PER_SLAB; i++) {
-		slab->blocks[i].ring_next = heap->unused;
-		heap->unused = &slab->blocks[i];
-	}
-	return &slab->blocks[0];
-}
-
 /* Where a block of `bytes` goes, and what is skipped before it; false when it does not fit now. */
 static inline bool ring_place(const struct ring *ring, uint64_t bytes, uint64_t *begin,
 			      uint64_t *skipped)
@@ -234,7 +204,7 @@ int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t 
 	if (block && block->scope == scope && block->begin + block->bytes == begin) {
 		block->bytes += bytes;
 	} else {
-		block = block_get(heap);
+		block = slab_take(&heap->blocks);
 		if (!block)
 			return error_set(-ENOMEM, "no memory for a heap block");
 		*block = (struct heap_block){

@@ -38,10 +38,11 @@
  * task would have written; later readers (RAW) get the poison until somebody overwrites it.
  * Guarded by the engine's lock.
  */
-#ifndef DW_ENGINE_TENSOR_MAP_H
-#define DW_ENGINE_TENSOR_MAP_H
+#ifndef DW_DEPEND_TENSOR_MAP_H
+#define DW_DEPEND_TENSOR_MAP_H
 
-#include "engine/slot.h"
+#include <distworker/distworker.h>
+#include "depend/task_ref.h"
 
 struct tensor_map;
 

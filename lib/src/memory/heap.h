@@ -8,15 +8,18 @@
  * Ring = min(depth of the scope, 3); depth 0 is the run's outermost scope.
  * Guarded by the engine's lock.
  */
-#ifndef DW_ENGINE_HEAP_H
-#define DW_ENGINE_HEAP_H
+#ifndef DW_MEMORY_HEAP_H
+#define DW_MEMORY_HEAP_H
 
-#include "engine/engine.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include "memory/arena.h"
 
 #define HEAP_RINGS 4
 #define HEAP_ALIGN 1024
 #define SCOPE_MAX_DEPTH 64
 
+struct dw_run;
 struct heap;
 
 /*

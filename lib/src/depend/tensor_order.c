@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/tensor_order.h"
+#include "depend/tensor_order.h"
 
 #define FANOUT 31		/* a node is 504 bytes */
 #define FANOUT_LOW (FANOUT / 4)

@@ -5,10 +5,11 @@
  * that a weak reference (task_ref) to a consumed task reads as "final".
  * All fields are guarded by the engine's lock.
  */
-#ifndef DW_ENGINE_SLOT_H
-#define DW_ENGINE_SLOT_H
+#ifndef DW_DEPEND_TASK_REF_H
+#define DW_DEPEND_TASK_REF_H
 
-#include "engine/engine.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 enum task_state {
 	TASK_FREE = 0, TASK_PENDING, TASK_READY, TASK_RUNNING,

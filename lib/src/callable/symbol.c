@@ -19,7 +19,8 @@
 #include <unistd.h>
 #include <zlib.h>
 #include "base/fd.h"
-#include "worker/worker.h"
+#include "callable/symbol.h"
+#include "task/error.h"
 
 #define IDENTITY_BYTES 32
 

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Arena: one sparse shared mapping, at one address in the process that made it and in
+ * all its descendants: the heap rings first, then space for buffers and large
+ * arguments. Made before the first fork. A nested Worker's arena has its
+ * ancestors' arenas as `outer`: addresses in any of them are valid there.
+ * Registered memory counts as arena too. Thread-safe (own mutex; leaf lock).
+ */
+#ifndef DW_MEMORY_ARENA_H
+#define DW_MEMORY_ARENA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+
+int arena_create(uint64_t heap_ring_bytes, uint64_t buffer_bytes, struct arena *outer,
+		 struct arena **arena);
+/* Unmaps; outer arenas stay. */
+void arena_destroy(struct arena *arena);
+/* After the forks: an unrelated tree or child of this process does not inherit it. */
+void arena_seal(struct arena *arena);
+/* Zeroed, aligned to 64 bytes (page for ≥ 1 page). -ENOMEM with size and use. */
+int arena_alloc(struct arena *arena, uint64_t bytes, void **address);
+/* -ENOENT when it is not the start of an allocation. */
+int arena_free(struct arena *arena, void *address);
+int arena_register(struct arena *arena, void *address, uint64_t bytes);
+/* Whether [address, address + bytes) lies in this arena, an outer one, or registered memory. */
+bool arena_contains(const struct arena *arena, uint64_t address, uint64_t bytes);
+/* Base and size of heap ring 0 … 3. */
+void *arena_ring(const struct arena *arena, uint32_t ring, uint64_t *bytes);
+uint64_t arena_used(const struct arena *arena);
+
+#endif
