@@ -50,7 +50,8 @@ static void answer(int fd, const char *name, const char *options)
 	answer.loaded = result == 0;
 	answer.devices = PROPERTIES_MAX;
 	if (result == 0)
-		result = dw_chip_enumerate(name, options, properties, &answer.devices);
+		result = dw_chip_enumerate(name, options, properties, sizeof(*properties),
+					   &answer.devices);
 	if (result < 0) {
 		answer.code = result;
 		answer.devices = 0;

@@ -23,6 +23,7 @@ struct plan *plan_create(uint32_t level, const struct dw_worker_options *options
 		plan->options.name = NULL;
 		plan->options.chips = NULL;
 		plan->options.chip_count = 0;
+		plan->options.chip_size = sizeof(struct dw_chip_options);
 	}
 	return plan;
 }
@@ -77,6 +78,7 @@ int plan_add_chips(struct plan *plan, uint32_t count, const char *driver, uint32
 		return -ENOMEM;
 	plan->chips = chips;
 	plan->options.chips = chips;
+	plan->options.chip_size = sizeof(*chips);
 	for (uint32_t i = 0; i < count; i++) {
 		struct dw_chip_options *chip = &chips[before + i];
 

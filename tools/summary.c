@@ -37,7 +37,7 @@ int summary_collect(struct summary *summary, struct dw_worker *root)
 	summary->engine = DW_OPTIONS(dw_engine_stats);
 	err = dw_worker_engine_stats(root, &summary->engine);
 	if (!err)
-		err = dw_worker_stats(root, NULL, &count);
+		err = dw_worker_stats(root, NULL, sizeof(struct dw_child_stats), &count);
 	if (err)
 		return err;
 	free(summary->children);
@@ -46,7 +46,7 @@ int summary_collect(struct summary *summary, struct dw_worker *root)
 	if (!summary->children)
 		return -ENOMEM;
 	summary->child_count = count;
-	err = dw_worker_stats(root, summary->children, &summary->child_count);
+	err = dw_worker_stats(root, summary->children, sizeof(*summary->children), &summary->child_count);
 	/* The tree may have grown; what did not fit is not shown. */
 	if (summary->child_count > count)
 		summary->child_count = count;

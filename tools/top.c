@@ -50,26 +50,28 @@ static struct json_object *child_json(const struct dw_tree *tree, uint32_t numbe
 {
 	static const char *const kinds[] = { "sub", "chip", "worker" };
 	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+	struct dw_child_stats stats = { .pid = 0 };
 	struct json_object *object = json_object_new_object();
 
 	dw_tree_child(tree, number, &child);
-	put_text(object, "path", child.stats.path);
-	put_text(object, "kind", child.stats.kind < COUNT_OF(kinds) ? kinds[child.stats.kind] : "?");
-	put(object, "pid", (uint64_t)child.stats.pid);
+	dw_tree_child_stats(tree, number, &stats, sizeof(stats));
+	put_text(object, "path", stats.path);
+	put_text(object, "kind", stats.kind < COUNT_OF(kinds) ? kinds[stats.kind] : "?");
+	put(object, "pid", (uint64_t)stats.pid);
 	put(object, "tid", (uint64_t)child.tid);
-	json_object_object_add(object, "alive", json_object_new_boolean(child.stats.alive != 0));
+	json_object_object_add(object, "alive", json_object_new_boolean(stats.alive != 0));
 	json_object_object_add(object, "busy", json_object_new_boolean(child.busy != 0));
 	put_age(object, "seconds", child.since_ns);
 	put(object, "task", child.task);
 	put_text(object, "callable", child.callable);
 	put_text(object, "cause", child.cause);
 	put(object, "queued", child.queued);
-	put(object, "done", child.stats.tasks_done);
-	put(object, "failed", child.stats.tasks_failed);
-	put(object, "busy_ns", child.stats.busy_ns);
-	put(object, "cpu_ns", child.stats.cpu_ns);
-	put(object, "wakes", child.stats.wakes);
-	put(object, "sleeps", child.stats.sleeps);
+	put(object, "done", stats.tasks_done);
+	put(object, "failed", stats.tasks_failed);
+	put(object, "busy_ns", stats.busy_ns);
+	put(object, "cpu_ns", stats.cpu_ns);
+	put(object, "wakes", stats.wakes);
+	put(object, "sleeps", stats.sleeps);
 	return object;
 }
 
@@ -77,23 +79,25 @@ static struct json_object *worker_json(const struct dw_tree *tree, uint32_t numb
 {
 	static const char *const blocked[] = { "", "window", "heap" };
 	struct dw_tree_worker worker = DW_OPTIONS(dw_tree_worker);
+	struct dw_engine_stats engine = DW_OPTIONS(dw_engine_stats);
 	struct json_object *object = json_object_new_object(), *children = json_object_new_array();
 
 	dw_tree_worker(tree, number, &worker);
+	dw_tree_worker_stats(tree, number, &engine);
 	put_text(object, "path", worker.path);
 	put(object, "level", worker.level);
 	put(object, "pid", (uint64_t)worker.pid);
 	json_object_object_add(object, "up", json_object_new_boolean(worker.up != 0));
 	put(object, "runs", worker.runs);
-	put(object, "submitted", worker.engine.submitted);
-	put(object, "done", worker.engine.done);
-	put(object, "failed", worker.engine.failed);
-	put(object, "skipped", worker.engine.skipped);
-	put(object, "retried", worker.engine.retried);
-	put(object, "deaths", worker.engine.deaths);
-	put(object, "restarts", worker.engine.restarts);
-	put(object, "heap_used", worker.engine.heap_used);
-	put(object, "heap_peak", worker.engine.heap_peak);
+	put(object, "submitted", engine.submitted);
+	put(object, "done", engine.done);
+	put(object, "failed", engine.failed);
+	put(object, "skipped", engine.skipped);
+	put(object, "retried", engine.retried);
+	put(object, "deaths", engine.deaths);
+	put(object, "restarts", engine.restarts);
+	put(object, "heap_used", engine.heap_used);
+	put(object, "heap_peak", engine.heap_peak);
 	put(object, "heap_bytes", worker.heap_bytes);
 	put_text(object, "blocked", worker.blocked < COUNT_OF(blocked) ? blocked[worker.blocked] : "?");
 	if (worker.blocked)

@@ -21,7 +21,7 @@ static int orchestrate(struct dw_orch *orch, const struct dw_args *in,
 		       const struct dw_config *config, void *context)
 {
 	static const enum dw_tag tags[] = { DW_INPUT, DW_INPUT, DW_OUTPUT };
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct bench *bench = context;
 	uint32_t shape = ELEMENTS;
 	struct dw_args *args;
@@ -63,6 +63,7 @@ int main(int argc, char **argv)
 	uint64_t start;
 
 	options.chip_count = 1;
+	options.chip_size = sizeof(struct dw_chip_options);
 	options.chips = &chip;
 	image.driver = "sim";
 	image.entry = "vector_add";

@@ -29,7 +29,7 @@ static int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
 static int chain(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
 		 void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct bench *bench = context;
 	struct dw_tensor tensor = bytes_tensor(bench->cell, 8);
 	struct dw_args *args;
@@ -38,7 +38,7 @@ static int chain(struct dw_orch *orch, const struct dw_args *in, const struct dw
 	if (dw_args_create(&args) || dw_args_add_tensor(args, &tensor, DW_INOUT))
 		fail("dw_args");
 	for (uint64_t i = 0; i < bench->tasks; i++) {
-		options.worker = (uint32_t)(i % bench->children);
+		options.place = DW_PLACE(i % bench->children);
 		if (dw_submit(orch, bench->nothing, args, &options, NULL))
 			fail("dw_submit");
 	}
@@ -50,7 +50,7 @@ static int chain(struct dw_orch *orch, const struct dw_args *in, const struct dw
 static int burst(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
 		 void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct bench *bench = context;
 	struct dw_args *args;
 
@@ -58,7 +58,7 @@ static int burst(struct dw_orch *orch, const struct dw_args *in, const struct dw
 	if (dw_args_create(&args))
 		fail("dw_args");
 	for (uint64_t i = 0; i < bench->tasks; i++) {
-		options.worker = (uint32_t)(i % bench->children);
+		options.place = DW_PLACE(i % bench->children);
 		if (dw_submit(orch, bench->nothing, args, &options, NULL))
 			fail("dw_submit");
 	}
@@ -113,6 +113,7 @@ static void open_directed(struct bench *bench, bool chips)
 		chip[i] = (struct dw_chip_options){ .driver = driver, .device = i };
 	if (chips) {
 		options.chip_count = bench->children;
+		options.chip_size = sizeof(struct dw_chip_options);
 		options.chips = chip;
 	}
 	if (dw_worker_create(DW_LEVEL_POD, &options, &bench->root))
@@ -140,7 +141,7 @@ static uint32_t children_with_tasks(struct bench *bench)
 	size_t count = 64;
 	uint32_t worked = 0;
 
-	if (dw_worker_stats(bench->root, children, &count))
+	if (dw_worker_stats(bench->root, children, sizeof(children[0]), &count))
 		fail("dw_worker_stats");
 	for (size_t i = 0; i < count && i < 64; i++)
 		worked += children[i].tasks_done != 0;
@@ -205,7 +206,7 @@ static int work_on_all(struct dw_orch *orch, const struct dw_args *in,
 		       const struct dw_config *config, void *context)
 {
 	static const enum dw_tag tags[] = { DW_INPUT, DW_INPUT, DW_OUTPUT };
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct bench *bench = context;
 	struct dw_args *none[4], *args;
 	uint32_t shape = ELEMENTS;
@@ -223,7 +224,7 @@ static int work_on_all(struct dw_orch *orch, const struct dw_args *in,
 		if (dw_args_add_tensor(args, &tensor, tags[i]))
 			fail("dw_args");
 	}
-	for (options.worker = 0; options.worker < 4; options.worker++)
+	for (options.place = DW_PLACE(0); options.place <= DW_PLACE(3); options.place++)
 		if (dw_submit(orch, dw_args_scalar(in, 0), args, &options, NULL))
 			fail("chip");
 	if (dw_orch_wait(orch))
@@ -237,14 +238,14 @@ static int work_on_all(struct dw_orch *orch, const struct dw_args *in,
 static int all_nodes(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
 		     void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct bench *bench = context;
 	struct dw_args *args;
 
 	(void)config;
 	if (dw_args_create(&args) || dw_args_add_scalar(args, dw_args_scalar(in, 0)))
 		fail("dw_args");
-	for (options.worker = 0; options.worker < 2; options.worker++)
+	for (options.place = DW_PLACE(0); options.place <= DW_PLACE(1); options.place++)
 		if (dw_submit(orch, bench->all, args, &options, NULL))
 			fail("dw_submit");
 	dw_args_destroy(args);
@@ -271,6 +272,7 @@ static void idle_tree(int ready)
 			chips[c] = (struct dw_chip_options){ .driver = "sim", .device = i * 4 + c };
 		options.subs = 4;
 		options.chip_count = 4;
+		options.chip_size = sizeof(struct dw_chip_options);
 		options.chips = chips;
 		if (dw_worker_create(DW_LEVEL_NODE, &options, &node) ||
 		    dw_worker_add_child(bench.root, node, &id))

@@ -264,7 +264,7 @@ static struct counters count(struct bench *bench)
 	size_t n = MAX_CHILDREN;
 
 	if (dw_worker_engine_stats(bench->root, &stats) ||
-	    dw_worker_stats(bench->root, children, &n))
+	    dw_worker_stats(bench->root, children, sizeof(children[0]), &n))
 		fail("dw_worker_stats");
 	counters.parent = stats.parent_sleeps + stats.parent_wakes;
 	for (size_t i = 0; i < n && i < MAX_CHILDREN; i++) {

@@ -49,6 +49,7 @@ static inline void rig_create(struct rig *rig, enum dw_mode mode, enum dw_restar
 	options.arena_bytes = 256 << 20;
 	options.chips = chips;
 	options.chip_count = count;
+	options.chip_size = sizeof(struct dw_chip_options);
 	memset(rig, 0, sizeof(*rig));
 	if (!CHECK_EQ(dw_worker_create(3, &options, &rig->node), 0) ||
 	    !CHECK_EQ(dw_buffer_create(rig->node, sizeof(float) * COUNT * (2 + PARTS), &memory), 0)) {
@@ -96,7 +97,7 @@ static inline struct dw_child_stats chip_stats(struct rig *rig, const char *path
 	struct dw_child_stats stats[16], none;
 	size_t count = 16;
 
-	CHECK_EQ(dw_worker_stats(rig->node, stats, &count), 0);
+	CHECK_EQ(dw_worker_stats(rig->node, stats, sizeof(stats[0]), &count), 0);
 	for (size_t i = 0; i < count && i < 16; i++)
 		if (strcmp(stats[i].path, path) == 0)
 			return stats[i];
@@ -163,7 +164,7 @@ static inline void call_tensor(struct call *call, void *data, int dtype, uint32_
 /* c[part] = a + b */
 static inline struct call add_call(const struct rig *rig, dw_callable callable, unsigned part)
 {
-	struct call call = { .callable = callable, .options = DW_SUBMIT_OPTIONS };
+	struct call call = { .callable = callable, .options = DW_OPTIONS(dw_submit_options) };
 
 	call_tensor(&call, rig->a, DW_FLOAT32, COUNT, DW_INPUT);
 	call_tensor(&call, rig->b, DW_FLOAT32, COUNT, DW_INPUT);
@@ -173,7 +174,7 @@ static inline struct call add_call(const struct rig *rig, dw_callable callable, 
 
 static inline struct call out_call(const struct rig *rig, dw_callable callable, unsigned part)
 {
-	struct call call = { .callable = callable, .options = DW_SUBMIT_OPTIONS };
+	struct call call = { .callable = callable, .options = DW_OPTIONS(dw_submit_options) };
 
 	call_tensor(&call, rig->c + part * COUNT, DW_UINT32, COUNT, DW_OUTPUT);
 	return call;
@@ -298,7 +299,7 @@ static inline const char *opencl_missing(void)
 	pid = fork();
 	if (pid == 0) {
 		size_t count = 0;
-		int result = dw_chip_enumerate("opencl", NULL, NULL, &count);
+		int result = dw_chip_enumerate("opencl", NULL, NULL, sizeof(struct dw_chip_properties), &count);
 		const char *text = result < 0 ? dw_strerror_last() : count ? "" : "no OpenCL device";
 
 		if (*text && write(pipes[1], text, strlen(text)) < 0)

@@ -193,7 +193,7 @@ static inline int submit_order(struct dw_orch *orch, dw_callable callable, const
 static inline int orch_down_chain(struct dw_orch *orch, const struct dw_args *args,
 				  const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct order below = { 0 };
 	const struct order *order = context;
 	unsigned depth;
@@ -292,7 +292,7 @@ static inline pid_t pid_of(const char *path)
 	struct dw_child_stats stats[64];
 	size_t count = 64;
 
-	if (dw_worker_stats(chain.worker[0], stats, &count) < 0)
+	if (dw_worker_stats(chain.worker[0], stats, sizeof(stats[0]), &count) < 0)
 		return 0;
 	for (size_t i = 0; i < count && i < 64; i++)
 		if (strcmp(stats[i].path, path) == 0)

@@ -113,7 +113,7 @@ TEST_IN_BOTH_MODES(runs_survive_a_thread_that_cancels_all_the_time)
 TEST(cancelled_task_is_not_retried)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
-	struct order order = { .how = BREAK_HANG, .options = DW_SUBMIT_OPTIONS };
+	struct order order = { .how = BREAK_HANG, .options = DW_OPTIONS(dw_submit_options) };
 	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
 	struct dw_run *run;
 	pid_t sub;

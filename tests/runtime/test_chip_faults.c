@@ -87,7 +87,7 @@ static void taken_over(const char *options, int error, const char *text, uint64_
 	REQUIRE(rig_init(&rig) == 0);
 	for (unsigned i = 0; i < 30; i++)
 		calls[i] = add_call(&rig, add, i);
-	calls[0].options.worker = 0;
+	calls[0].options.place = DW_PLACE(0);
 	calls[0].options.timeout_ns = timeout_ns;
 	CHECK_EQ(run_calls(&rig, calls, 30), error);
 	check_text("node0/chip0: task 1 (sim:vector_add): ");
@@ -220,7 +220,7 @@ TEST(a_killed_opencl_chip_is_reported_with_path_signal_and_pid)
 {
 	static const int32_t inout[] = { DW_DIR_INOUT };
 	struct dw_chip_options chips[1] = { { .driver = "opencl" } };
-	struct call call = { .options = DW_SUBMIT_OPTIONS };
+	struct call call = { .options = DW_OPTIONS(dw_submit_options) };
 	struct rig rig;
 
 	if (opencl_missing())
@@ -242,7 +242,7 @@ TEST(a_hung_opencl_kernel_ends_at_its_deadline)
 {
 	static const int32_t inout[] = { DW_DIR_INOUT };
 	struct dw_chip_options chips[2] = { { .driver = "opencl" }, { .driver = "sim" } };
-	struct call calls[2] = { { .options = DW_SUBMIT_OPTIONS } };
+	struct call calls[2] = { { .options = DW_OPTIONS(dw_submit_options) } };
 	struct rig rig;
 
 	if (opencl_missing())
@@ -441,7 +441,7 @@ static int orch_stale(struct dw_orch *orch, const struct dw_args *args,
 	submit_call(orch, &wild, NULL);
 	dw_orch_wait(orch);
 	add.tensor[0] = tensor;
-	add.options.worker = 0;
+	add.options.place = DW_PLACE(0);
 	add.options.name = "reads it";
 	stale->result = submit_call(orch, &add, NULL);
 	return 0;

@@ -197,7 +197,7 @@ static void taken_over(struct scene *scene, enum dw_mode mode)
 		return;
 	/* Six for the chip that will be lost, among others that may go anywhere. */
 	for (unsigned i = 0; i < 12; i += 2)
-		scene->calls[i].options.worker = 0;
+		scene->calls[i].options.place = DW_PLACE(0);
 	CHECK_EQ(run_calls(rig, scene->calls, 40), -ENODEV);
 	check_text("node0/chip0: task ");
 	check_text("ENODEV: ");
@@ -220,7 +220,7 @@ static void taken_over(struct scene *scene, enum dw_mode mode)
 	check_text(scene->driver->text);
 	memset(rig->c, 0, sizeof(float) * 40 * COUNT);
 	for (unsigned i = 0; i < 12; i += 2)
-		scene->calls[i].options.worker = DW_ANY;
+		scene->calls[i].options.place = 0;
 	CHECK_EQ(run_calls(rig, scene->calls, 40), 0);
 	CHECK_EQ(wrong(rig, 0, 40), 0);
 	/* An image that comes later is for those that are left. */
@@ -238,7 +238,7 @@ static void taken_over_at_once(struct scene *scene, enum dw_mode mode)
 	if (!scene_begin(scene, mode, DW_RESTART_NEVER, 2, 3, 1))
 		return;
 	for (unsigned i = 0; i < 12; i += 2)
-		scene->calls[i].options.worker = 0;
+		scene->calls[i].options.place = DW_PLACE(0);
 	begun = now_ns();
 	CHECK_EQ(run_calls(&scene->rig, scene->calls, 40), -ENODEV);
 	CHECK(now_ns() - begun < 1500 * MS * unit_slow());
@@ -257,7 +257,7 @@ static void queued_behind(struct scene *scene, enum dw_mode mode)
 	if (!scene_begin(scene, mode, DW_RESTART_NEVER, 2, 1, 300))
 		return;
 	for (unsigned i = 0; i < 11; i++)
-		scene->calls[i].options.worker = 0;
+		scene->calls[i].options.place = DW_PLACE(0);
 	/* The call that the device survives. */
 	CHECK_EQ(run_calls(&scene->rig, scene->calls, 1), 0);
 	CHECK_EQ(dw_worker_start(scene->rig.node, orch_batch, NULL, NULL, &first, NULL, &runs[0]), 0);
@@ -356,7 +356,7 @@ static void in_flight(struct scene *scene, enum dw_mode mode)
 	scene->add = image_of(rig, chips[0].driver, NULL, "any", "any", signature, 1);
 	values = (_Atomic int64_t *)rig->c;
 	for (int i = 0; i < 2; i++) {
-		scene->calls[i] = (struct call){ .callable = scene->add, .options = DW_SUBMIT_OPTIONS };
+		scene->calls[i] = (struct call){ .callable = scene->add, .options = DW_OPTIONS(dw_submit_options) };
 		call_tensor(&scene->calls[i], (void *)&values[i], DW_INT64, 1, DW_INOUT);
 	}
 	REQUIRE(rig_init(rig) == 0);

@@ -20,7 +20,7 @@ static int orch_timing(struct dw_orch *orch, const struct dw_args *args,
 		       const struct dw_config *config, void *context)
 {
 	struct timing *timing = context;
-	struct call call = { .callable = timing->add, .options = DW_SUBMIT_OPTIONS };
+	struct call call = { .callable = timing->add, .options = DW_OPTIONS(dw_submit_options) };
 	uint64_t end = now_ns() + LIMIT_NS;
 	int result = 0, round;
 

@@ -104,7 +104,7 @@ static void chain_in(enum dw_mode mode, const char *options)
 	x = (uint64_t *)rig.c;
 	*x = 1;
 	for (unsigned i = 0; i < 40; i++) {
-		calls[i] = (struct call){ .callable = triple, .options = DW_SUBMIT_OPTIONS };
+		calls[i] = (struct call){ .callable = triple, .options = DW_OPTIONS(dw_submit_options) };
 		call_tensor(&calls[i], x, DW_UINT64, 1, DW_INOUT);
 		calls[i].scalar[0] = i;
 		calls[i].scalars = 1;
@@ -179,16 +179,16 @@ static void by_id_in(enum dw_mode mode)
 		static const int which[4] = { 1, 0, 2, 2 };
 
 		calls[i] = add_call(&rig, add, i);
-		calls[i].options.worker = ids[which[i % 4]];
+		calls[i].options.place = DW_PLACE(ids[which[i % 4]]);
 	}
 	CHECK_EQ(run_calls(&rig, calls, 12), 0);
 	CHECK_EQ(wrong(&rig, 0, 12), 0);
 	CHECK_EQ(chip_stats(&rig, "node0/chip0").tasks_done, 3);
 	CHECK_EQ(chip_stats(&rig, "node0/chip1").tasks_done, 3);
 	CHECK_EQ(chip_stats(&rig, "node0/chip2").tasks_done, 6);
-	calls[0].options.worker = 3;
+	calls[0].options.place = DW_PLACE(3);
 	CHECK_EQ(run_calls(&rig, calls, 1), -EINVAL);
-	check_text("options.worker is 3; ids are 0 … 2");
+	check_text("options.place is DW_PLACE(3); there is DW_PLACE(0) … DW_PLACE(2), or 0: any");
 	rig_destroy(&rig);
 }
 
@@ -214,13 +214,13 @@ static void two_drivers(enum dw_mode mode, const char *driver, const char *image
 	for (unsigned i = 0; i < 24; i++)
 		calls[i] = add_call(&rig, i % 2 ? other : sim, i);
 	CHECK_EQ(dw_worker_chip_id(rig.node, 1, &id), 0);
-	calls[1].options.worker = id;
+	calls[1].options.place = DW_PLACE(id);
 	if (!CHECK_EQ(run_calls(&rig, calls, 24), 0))
 		printf("# %s\n", dw_strerror_last());
 	CHECK_EQ(wrong(&rig, 0, 24), 0);
 	CHECK_EQ(chip_stats(&rig, "node0/chip1").tasks_done, 12);
 	/* Nothing was queued: the image is for the other driver. */
-	calls[0].options.worker = id;
+	calls[0].options.place = DW_PLACE(id);
 	CHECK_EQ(run_calls(&rig, calls, 1), -EINVAL);
 	check_text("node0/chip1 and cannot run \"sim:vector_add\"");
 	rig_destroy(&rig);
@@ -267,7 +267,7 @@ static void images_in(enum dw_mode mode)
 
 	for (unsigned i = 0; i < 4; i++) {
 		calls[i] = add_call(&rig, i < 2 ? add : other, i);
-		calls[i].options.worker = i % 2;
+		calls[i].options.place = DW_PLACE(i % 2);
 	}
 	CHECK_EQ(run_calls(&rig, calls, 4), 0);
 	CHECK_EQ(wrong(&rig, 0, 2), 0);
@@ -388,7 +388,7 @@ TEST_IN_BOTH_MODES(wrong_kind_and_wrong_driver_are_refused_at_submit_by_name)
 	check_text("node0 has no chip of driver \"opencl\", which \"opencl:vector_add\" needs");
 	/* A sub function does not go to a chip. */
 	call = add_call(&rig, sub, 0);
-	call.options.worker = 0;
+	call.options.place = DW_PLACE(0);
 	CHECK_EQ(run_calls(&rig, &call, 1), -EINVAL);
 	check_text("\"host_work\" goes to any sub worker");
 	call = add_call(&rig, gone + 1000, 0);
@@ -428,7 +428,7 @@ TEST_IN_BOTH_MODES(arguments_that_a_chip_cannot_take_are_refused_by_name)
 	call.tensor[1].shape[0] = COUNT;
 	refused(&rig, &call, -ENOTSUP, "tensor 1 has element type 2: calc takes float32");
 	((double *)rig.c)[0] = 1.5;
-	call = (struct call){ .callable = scale, .options = DW_SUBMIT_OPTIONS, .scalars = 1 };
+	call = (struct call){ .callable = scale, .options = DW_OPTIONS(dw_submit_options), .scalars = 1 };
 	call_tensor(&call, rig.c, DW_FLOAT64, 1, DW_INOUT);
 	call.scalar[0] = 0x4004000000000000;	/* 2.5 */
 	CHECK_EQ(run_calls(&rig, &call, 1), 0);
@@ -462,7 +462,7 @@ TEST_IN_BOTH_MODES(large_arguments_reach_a_chip)
 		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
 		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
 	};
-	struct call call = { .options = DW_SUBMIT_OPTIONS };
+	struct call call = { .options = DW_OPTIONS(dw_submit_options) };
 	struct rig rig;
 
 	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
@@ -506,11 +506,11 @@ static int orch_resident(struct dw_orch *orch, const struct dw_args *args,
 	work->kept = tensor;
 	first.tensor[2] = tensor;
 	second.tensor[0] = tensor;
-	first.options.worker = second.options.worker = 1;
+	first.options.place = second.options.place = DW_PLACE(1);
 	result = submit_call(orch, &first, NULL);
 	if (!result)
 		result = submit_call(orch, &second, NULL);
-	second.options.worker = 0;
+	second.options.place = DW_PLACE(0);
 	work->elsewhere = submit_call(orch, &second, NULL);
 	snprintf(work->text, sizeof(work->text), "%.255s", dw_strerror_last());
 	return result || !work->give_back ? result : dw_chip_free(orch, &tensor);
@@ -543,7 +543,7 @@ static int orch_alloc_floats(struct dw_orch *orch, const struct dw_args *args,
 	first.tag[2] = DW_INOUT;
 	second = add_call(floats->rig, floats->add, 0);
 	second.tensor[0] = tensor;
-	first.options.worker = second.options.worker = 0;
+	first.options.place = second.options.place = DW_PLACE(0);
 	result = submit_call(orch, &first, NULL);
 	return result ? result : submit_call(orch, &second, NULL);
 }
@@ -570,7 +570,7 @@ static void resident_in(enum dw_mode mode)
 	for (int i = 0; i < COUNT; i++)
 		REQUIRE(rig.c[i] == rig.a[i] + rig.b[i] + rig.b[i]);
 	CHECK_EQ(work.elsewhere, -EINVAL);
-	CHECK_STR(work.text, "node0/chip1: direct the task there (options.worker = 1)");
+	CHECK_STR(work.text, "node0/chip1: direct the task there (options.place = DW_PLACE(1))");
 	rig_destroy(&rig);
 }
 
@@ -693,7 +693,7 @@ static int orch_opencl_resident(struct dw_orch *orch, const struct dw_args *args
 		return result;
 	first.tensor[2] = tensor;
 	second.tensor[0] = tensor;
-	first.options.worker = second.options.worker = 0;
+	first.options.place = second.options.place = DW_PLACE(0);
 	result = submit_call(orch, &first, NULL);
 	return result ? result : submit_call(orch, &second, NULL);
 }

@@ -216,6 +216,7 @@ TEST_IN_BOTH_MODES(message_to_a_chip_that_was_stopped_is_refused)
 
 	inside = 0;
 	options.chip_count = 1;
+	options.chip_size = sizeof(struct dw_chip_options);
 	options.chips = &chip;
 	options.mode = mode;
 	options.close_timeout_ns = CLOSE_NS;
@@ -235,7 +236,7 @@ static int orch_refused(struct dw_orch *orch, const struct dw_args *args, const 
 			void *context)
 {
 	struct order order = { .how = BREAK_SLOW };
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	int64_t outside = 0;
 
 	(void)args;
@@ -289,7 +290,7 @@ enum failure {
 
 static int fail_by(enum failure failure)
 {
-	struct order order = { .depth = 1, .how = BREAK_HANG, .options = DW_SUBMIT_OPTIONS };
+	struct order order = { .depth = 1, .how = BREAK_HANG, .options = DW_OPTIONS(dw_submit_options) };
 
 	order.options.timeout_ns = 50 * MS;
 	switch (failure) {

@@ -4,7 +4,7 @@
 
 static struct dw_submit_options within(uint64_t ns)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
 	options.timeout_ns = ns;
 	return options;
@@ -216,6 +216,7 @@ static struct dw_worker *with_chip(struct dw_worker *below, const char *options,
 	o.close_timeout_ns = close_ns;
 	o.chips = below ? NULL : &chip;
 	o.chip_count = !below;
+	o.chip_size = sizeof(struct dw_chip_options);
 	CHECK_EQ(dw_worker_create(below ? DW_LEVEL_POD : DW_LEVEL_NODE, &o, &worker), 0);
 	if (below)
 		CHECK_EQ(dw_worker_add_child(worker, below, NULL), 0);

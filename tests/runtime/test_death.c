@@ -377,6 +377,7 @@ static int init_with_chip(const char *options, unsigned levels, uint64_t timeout
 		o.init_timeout_ns = timeout_ns;
 		o.chips = i == 0 ? &chip : NULL;
 		o.chip_count = i == 0;
+		o.chip_size = sizeof(struct dw_chip_options);
 		below = worker;
 		CHECK_EQ(dw_worker_create(DW_LEVEL_NODE + i, &o, &worker), 0);
 		if (below)
@@ -459,6 +460,7 @@ TEST(dead_chip_fails_its_task_and_leaves_the_other_chip_alone)
 	set_small(&options);
 	options.chips = chips;
 	options.chip_count = 2;
+	options.chip_size = sizeof(struct dw_chip_options);
 	CHECK_EQ(dw_worker_create(3, &options, &node), 0);
 	CHECK_EQ(dw_buffer_create(node, 4096, (void **)&chain.cells), 0);
 	add = chip_image(node, chips[0].driver, "add");

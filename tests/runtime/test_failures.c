@@ -20,7 +20,7 @@ static struct dw_worker *node_with(uint32_t subs, void **buffer, enum dw_mode mo
 static int orch_fail(struct dw_orch *orch, const struct dw_args *args,
 		     const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	int64_t *cells = context;
 	int result;
 
@@ -130,7 +130,7 @@ TEST_IN_BOTH_MODES(the_error_of_a_nested_orchestration_itself_names_its_task)
 static int orch_hang(struct dw_orch *orch, const struct dw_args *args,
 		     const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
 	(void)args;
 	(void)config;
@@ -217,7 +217,7 @@ TEST(the_pool_takes_over_what_a_dead_child_had_not_started)
 static int orch_deadline(struct dw_orch *orch, const struct dw_args *args,
 			 const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
 	(void)args;
 	(void)config;
@@ -319,6 +319,7 @@ TEST(init_that_fails_below_tears_everything_down)
 
 	options.chips = &chip;
 	options.chip_count = 1;
+	options.chip_size = sizeof(struct dw_chip_options);
 	CHECK_EQ(dw_worker_create(3, &options, &node), 0);
 	CHECK_EQ(dw_worker_add_child(pod, node, NULL), 0);
 	CHECK_EQ(dw_worker_init(pod), -ENOENT);
@@ -356,7 +357,7 @@ TEST_IN_BOTH_MODES(a_tensor_outside_the_arena_is_refused_at_submit)
 static int orch_many(struct dw_orch *orch, const struct dw_args *args,
 		     const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	int64_t *cells = context;
 	int result;
 

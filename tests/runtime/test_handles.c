@@ -210,7 +210,7 @@ static int stats_there(void *worker)
 {
 	size_t count = 0;
 
-	return dw_worker_stats(worker, NULL, &count);
+	return dw_worker_stats(worker, NULL, sizeof(struct dw_child_stats), &count);
 }
 
 TEST(what_belongs_to_no_process_works_in_a_fork)
@@ -258,10 +258,11 @@ TEST_IN_BOTH_MODES(worker_below_one_that_did_not_come_up_has_no_counters)
 
 	options.chips = &chip;
 	options.chip_count = 1;
+	options.chip_size = sizeof(struct dw_chip_options);
 	chain_create(2, 1, threads_of(mode), &options);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), -ENOENT);
 	for (int i = 0; i < 2; i++) {
-		CHECK_EQ(dw_worker_stats(chain.worker[i], stats, &count), -ENOTCONN);
+		CHECK_EQ(dw_worker_stats(chain.worker[i], stats, sizeof(stats[0]), &count), -ENOTCONN);
 		CHECK_EQ(dw_worker_engine_stats(chain.worker[i], &engine), -ENOTCONN);
 	}
 	chain_destroy();
@@ -332,7 +333,7 @@ TEST(processor_time_of_a_thread)
 	chain_init(1, 2, ~0u, NULL);
 	while (now_ns() < end)
 		;
-	CHECK_EQ(dw_worker_stats(chain.worker[0], stats, &count), 0);
+	CHECK_EQ(dw_worker_stats(chain.worker[0], stats, sizeof(stats[0]), &count), 0);
 	for (size_t i = 0; i < 2; i++)
 		CHECK(stats[i].cpu_ns > 0 && stats[i].cpu_ns < 100 * MS);
 	chain_destroy();

@@ -80,7 +80,7 @@ static struct dw_args *act_args(unsigned ms, enum act what, unsigned member)
 static int submit_act(struct dw_orch *orch, unsigned ms, enum act what, uint64_t timeout_ns,
 		      uint32_t retries, uint32_t bytes)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_args *args = act_args(ms, what, 0);
 	struct dw_tensor tensor;
 	int result;
@@ -212,9 +212,9 @@ ORCH(orch_fill)
 	UNUSED_ORCH();
 	dw_args_create(&none);
 	for (uint32_t i = 0; i < 16 && result == 0; i++) {
-		struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+		struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
-		options.worker = i % 2;
+		options.place = DW_PLACE(i % 2);
 		result = dw_submit(orch, i < 2 ? slow : quick, none, &options, NULL);
 	}
 	dw_args_destroy(none);
@@ -539,6 +539,7 @@ TEST(nothing_is_pushed_behind_what_a_failed_control_frame_sends_back)
 	CHECK_EQ(dw_worker_create(4, &options, &chain.worker[0]), 0);
 	options.chips = &chip;
 	options.chip_count = 1;
+	options.chip_size = sizeof(struct dw_chip_options);
 	CHECK_EQ(dw_worker_create(3, &options, &node), 0);
 	CHECK_EQ(dw_worker_add_child(chain.worker[0], node, NULL), 0);
 	for (intptr_t i = 0; i < 4; i++)
@@ -664,10 +665,10 @@ ORCH(orch_holds_back)
 
 	UNUSED_ORCH();
 	for (int i = 0; i < 8 && result == 0; i++) {
-		struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+		struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 		struct dw_args *own;
 
-		options.worker = 0;
+		options.place = DW_PLACE(0);
 		dw_args_create(&own);
 		dw_args_add_int(own, ms[i]);
 		result = dw_submit(orch, i == 6 ? quick : slow, own, &options, NULL);

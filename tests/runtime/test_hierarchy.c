@@ -24,9 +24,9 @@ static int sub_append(const struct dw_args *args, void *context)
 static int submit_with(struct dw_orch *orch, dw_callable callable, void *cell, int64_t value, uint32_t worker,
 		       const struct dw_config *config)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
-	options.worker = worker;
+	options.place = DW_PLACE(worker);
 	options.config = *config;
 	options.config.block_dim++;
 	return submit_one(orch, callable, cell, DW_INOUT, value, &options, NULL);
@@ -77,6 +77,7 @@ static void create_with_chip(unsigned levels, unsigned threads)
 		if (i + 1 == levels) {
 			options.chips = &chip;
 			options.chip_count = 1;
+			options.chip_size = sizeof(struct dw_chip_options);
 		}
 		CHECK_EQ(dw_worker_create(DW_LEVEL_NODE + levels - 1 - i, &options, &chain.worker[i]), 0);
 		if (i)

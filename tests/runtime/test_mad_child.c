@@ -85,7 +85,7 @@ static int64_t seed;
 static int orch_mad(struct dw_orch *orch, const struct dw_args *args,
 		    const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	int result;
 
 	(void)args;
@@ -125,7 +125,7 @@ static void check_counters(void)
 	CHECK_EQ(engine.submitted, engine.done + engine.failed + engine.skipped);
 	CHECK(engine.submitted > 60 && engine.submitted <= 121);
 	CHECK_EQ(engine.heap_used, 0);
-	CHECK_EQ(dw_worker_stats(chain.worker[0], stats, &count), 0);
+	CHECK_EQ(dw_worker_stats(chain.worker[0], stats, sizeof(stats[0]), &count), 0);
 	CHECK_EQ(count, 2);
 	CHECK(memchr(stats[0].path, 0, sizeof(stats[0].path)));
 	CHECK_EQ(dw_worker_report(chain.worker[0], 0, text, &bytes), 0);
@@ -177,7 +177,7 @@ TEST(mad_child_is_killed_and_replaced_and_nobody_else_notices)
 static int orch_only_mad(struct dw_orch *orch, const struct dw_args *args,
 			 const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
 	(void)args;
 	(void)config;

@@ -340,7 +340,7 @@ static void fill(struct execution *run, const struct op *op, uint32_t member, ui
 
 static int submit_op(struct execution *run, struct dw_orch *orch, uint32_t number, struct dw_args **args)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	const struct op *op = &run->plan->op[number];
 	/* Unique in the run: a run at depth d + 1 has those behind its task's. */
 	uint32_t step = run->plan->depth ? run->plan->depth == 1 ? OPS_MOST / 4 : 1 : MEET / OPS_MOST;

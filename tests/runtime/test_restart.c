@@ -16,7 +16,7 @@ static struct dw_worker_options restarting(uint32_t limit)
 
 static struct dw_submit_options with_retries(uint32_t retries)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
 	options.retries = retries;
 	return options;
@@ -310,6 +310,7 @@ TEST(dead_chip_is_replaced_and_has_its_images)
 	set_small(&options);
 	options.chips = &chip;
 	options.chip_count = 1;
+	options.chip_size = sizeof(struct dw_chip_options);
 	CHECK_EQ(dw_worker_create(3, &options, &node), 0);
 	chain.worker[0] = node;
 	CHECK_EQ(dw_buffer_create(node, 4096, (void **)&chain.cells), 0);

@@ -42,7 +42,7 @@ static int sub_die(const struct dw_args *args, void *context)
 static int give(struct dw_orch *orch, dw_callable callable, int task, struct dw_tensor *a, enum dw_tag a_tag,
 		struct dw_tensor *b, enum dw_tag b_tag, const dw_task *after, dw_task *id)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_args *args;
 	int result;
 
@@ -182,7 +182,7 @@ static void check_lanes(struct dw_worker *node, struct trace_read *trace, enum d
 	struct dw_child_stats stats[2];
 	size_t count = 2;
 
-	CHECK_EQ(dw_worker_stats(node, stats, &count), 0);
+	CHECK_EQ(dw_worker_stats(node, stats, sizeof(stats[0]), &count), 0);
 	CHECK_EQ(count, 2);
 	for (unsigned i = 0; i < trace->count; i++) {
 		const struct event *slice = &trace->events[i];
@@ -393,7 +393,7 @@ static int sub_flaky(const struct dw_args *args, void *context)
 static int orch_attempts(struct dw_orch *orch, const struct dw_args *args,
 			 const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	int64_t *cells = context;
 	struct dw_args *member[2];
 	int result;
@@ -516,7 +516,7 @@ static int orch_nested(struct dw_orch *orch, const struct dw_args *args,
 static int orch_pod(struct dw_orch *orch, const struct dw_args *args,
 		    const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	int64_t *cells = context;
 	int result = 0;
 
@@ -524,15 +524,15 @@ static int orch_pod(struct dw_orch *orch, const struct dw_args *args,
 	(void)config;
 	options.name = "fine";
 	for (uint32_t i = 0; i < 4 && result == 0; i++) {
-		options.worker = i % 2;
+		options.place = DW_PLACE(i % 2);
 		result = submit_one(orch, call_nested, &cells[0], DW_INOUT, 0, &options, NULL);
 	}
 	if (cells[7] && result == 0) {
 		dw_orch_wait(orch);
 		options.name = "node dies";
-		options.worker = 1;
+		options.place = DW_PLACE(1);
 		result = submit_one(orch, call_nested, &cells[1], DW_INOUT, 1, &options, NULL);
-		options.worker = DW_ANY;
+		options.place = 0;
 		options.name = "sub dies";
 		if (result == 0)
 			result = submit_one(orch, call_die, &cells[2], DW_INOUT, 0, &options, NULL);
@@ -709,7 +709,7 @@ TEST(a_file_that_another_tree_writes_is_left_alone)
 static int orch_odd(struct dw_orch *orch, const struct dw_args *args,
 		    const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	char name[600];
 	int result;
 

@@ -182,10 +182,11 @@ TEST(report_says_what_is_stuck_and_on_whom_it_waits_over_threads)
 static void counters_in(enum dw_mode mode)
 {
 	struct dw_engine_stats engine = DW_OPTIONS(dw_engine_stats);
+	struct dw_engine_stats seen = DW_OPTIONS(dw_engine_stats);
 	struct dw_tree_worker worker = DW_OPTIONS(dw_tree_worker);
 	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
 	struct dw_tree_info info = DW_OPTIONS(dw_tree_info);
-	struct dw_child_stats stats[1];
+	struct dw_child_stats stats[1], child_seen;
 	struct dw_worker *root;
 	struct dw_tree *tree;
 	size_t count = 1;
@@ -194,7 +195,7 @@ static void counters_in(enum dw_mode mode)
 	root = make_tree(0, mode, &cell);
 	CHECK_EQ(dw_worker_run(root, orch_adds, NULL, NULL, cell), -EIO);
 	CHECK_EQ(dw_worker_engine_stats(root, &engine), 0);
-	CHECK_EQ(dw_worker_stats(root, stats, &count), 0);
+	CHECK_EQ(dw_worker_stats(root, stats, sizeof(stats[0]), &count), 0);
 	REQUIRE(dw_tree_open(getpid(), 0, &tree) == 0);
 	CHECK_EQ(dw_tree_info(tree, &info), 0);
 	CHECK_EQ(info.pid, getpid());
@@ -202,24 +203,28 @@ static void counters_in(enum dw_mode mode)
 	CHECK_EQ(info.child_count, 1);
 	CHECK_EQ(dw_tree_worker(tree, 0, &worker), 0);
 	CHECK_EQ(dw_tree_worker(tree, 1, &worker), -ERANGE);
+	CHECK_EQ(dw_tree_worker_stats(tree, 0, &seen), 0);
+	CHECK_EQ(dw_tree_worker_stats(tree, 1, &seen), -ERANGE);
 	CHECK_EQ(worker.up, 1);
 	CHECK_EQ(worker.runs, 0);
-	CHECK_EQ(worker.engine.submitted, 502);
-	CHECK_EQ(worker.engine.done, engine.done);
-	CHECK_EQ(worker.engine.done, 500);
-	CHECK_EQ(worker.engine.failed, 1);
-	CHECK_EQ(worker.engine.skipped, 1);
-	CHECK_EQ(worker.engine.provider, engine.provider);
+	CHECK_EQ(seen.submitted, 502);
+	CHECK_EQ(seen.done, engine.done);
+	CHECK_EQ(seen.done, 500);
+	CHECK_EQ(seen.failed, 1);
+	CHECK_EQ(seen.skipped, 1);
+	CHECK_EQ(seen.provider, engine.provider);
 	CHECK_EQ(dw_tree_child(tree, 0, &child), 0);
 	CHECK_EQ(dw_tree_child(tree, 1, &child), -ERANGE);
-	CHECK_EQ(child.stats.tasks_done, stats[0].tasks_done);
-	CHECK_EQ(child.stats.wakes, stats[0].wakes);
-	CHECK_EQ(child.stats.pid, stats[0].pid);
-	CHECK_STR(child.stats.path, "node0/sub0");
+	CHECK_EQ(dw_tree_child_stats(tree, 0, &child_seen, sizeof(child_seen)), 0);
+	CHECK_EQ(dw_tree_child_stats(tree, 1, &child_seen, sizeof(child_seen)), -ERANGE);
+	CHECK_EQ(child_seen.tasks_done, stats[0].tasks_done);
+	CHECK_EQ(child_seen.wakes, stats[0].wakes);
+	CHECK_EQ(child_seen.pid, stats[0].pid);
+	CHECK_STR(child_seen.path, "node0/sub0");
 	CHECK_EQ(child.queued, 0);
 	CHECK_STR(child.callable, "fail");
 	CHECK_EQ(child.task, 501);
-	CHECK_EQ(child.tid == child.stats.pid, mode == DW_PROCESS);
+	CHECK_EQ(child.tid == child_seen.pid, mode == DW_PROCESS);
 	dw_tree_close(tree);
 	end_tree(root);
 	CHECK_EQ(dw_tree_open(getpid(), 0, &tree), -ENOENT);
@@ -253,6 +258,7 @@ TEST_IN_BOTH_MODES(what_a_chip_does_is_shown)
 		char options[64];
 		struct dw_chip_options chips[1] = { { .driver = "sim", .options = options } };
 		struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+		struct dw_child_stats stats;
 		struct call two[2];
 		struct batch batch = { .calls = two, .count = 2 };
 		struct dw_tree *tree;
@@ -271,7 +277,8 @@ TEST_IN_BOTH_MODES(what_a_chip_does_is_shown)
 		CHECK_EQ(dw_worker_start(rig.node, orch_batch, NULL, NULL, &batch, NULL, &run), 0);
 		sleep_ms(100 * unit_slow());
 		CHECK_EQ(dw_tree_child(tree, 1, &child), 0);
-		CHECK_STR(child.stats.path, "node0/chip0");
+		CHECK_EQ(dw_tree_child_stats(tree, 1, &stats, sizeof(stats)), 0);
+		CHECK_STR(stats.path, "node0/chip0");
 		CHECK_EQ(child.busy, 1);
 		CHECK_EQ(child.task, 1);
 		CHECK_STR(child.callable, "vector_add");
@@ -301,7 +308,7 @@ TEST(tasks_for_which_nobody_works_are_stuck)
 	void *cell;
 
 	root = make_tree(0, DW_PROCESS, &cell);
-	CHECK_EQ(dw_worker_stats(root, stats, &count), 0);
+	CHECK_EQ(dw_worker_stats(root, stats, sizeof(stats[0]), &count), 0);
 	CHECK_EQ(kill(stats[0].pid, SIGSTOP), 0);
 	CHECK_EQ(dw_worker_start(root, orch_one, NULL, NULL, cell, NULL, &run), 0);
 	sleep_ms(60);
@@ -339,6 +346,7 @@ static int orch_heap(struct dw_orch *orch, const struct dw_args *args,
 
 TEST(a_submitter_that_waits_for_the_heap_is_shown)
 {
+	struct dw_engine_stats seen = DW_OPTIONS(dw_engine_stats);
 	struct dw_tree_worker worker = DW_OPTIONS(dw_tree_worker);
 	struct dw_worker *root;
 	struct dw_tree *tree;
@@ -356,7 +364,8 @@ TEST(a_submitter_that_waits_for_the_heap_is_shown)
 		CHECK_EQ(dw_tree_worker(tree, 0, &worker), 0);
 	}
 	CHECK_EQ(worker.blocked, DW_BLOCKED_HEAP);
-	CHECK(worker.engine.heap_used >= 40 << 20);
+	CHECK_EQ(dw_tree_worker_stats(tree, 0, &seen), 0);
+	CHECK(seen.heap_used >= 40 << 20);
 	CHECK_EQ(worker.heap_bytes, 256 << 20);
 	CHECK_EQ(worker.runs, 1);
 	CHECK_EQ(dw_worker_report(root, 0, text, &bytes), 0);
@@ -365,7 +374,8 @@ TEST(a_submitter_that_waits_for_the_heap_is_shown)
 	CHECK_EQ(dw_run_wait(run), 0);
 	CHECK_EQ(dw_tree_worker(tree, 0, &worker), 0);
 	CHECK_EQ(worker.blocked, DW_BLOCKED_NOT);
-	CHECK_EQ(worker.engine.heap_used, 0);
+	CHECK_EQ(dw_tree_worker_stats(tree, 0, &seen), 0);
+	CHECK_EQ(seen.heap_used, 0);
 	dw_tree_close(tree);
 	end_tree(root);
 }

@@ -18,7 +18,7 @@ TEST(create_names_the_option_that_makes_no_sense)
 	options.mailbox_depth = 0;
 	options.size = 4;
 	CHECK_EQ(dw_worker_create(3, &options, &worker), -EINVAL);
-	CHECK(strstr(dw_strerror_last(), "options.size"));
+	CHECK(strstr(dw_strerror_last(), "dw_worker_options: its size is 4"));
 	CHECK(!worker);
 }
 
@@ -78,7 +78,7 @@ TEST(add_child_names_the_rule_that_is_broken)
 	CHECK_EQ(dw_worker_init(top), 0);
 	refuses(top, other, -EBUSY, "Worker top was initialised already");
 	refuses(pod, late, -EBUSY, "was initialised already");
-	CHECK_EQ(dw_worker_stats(top, stats, &count), 0);
+	CHECK_EQ(dw_worker_stats(top, stats, sizeof(stats[0]), &count), 0);
 	CHECK_EQ(count, 7);
 	CHECK_EQ(dw_worker_close(node), -EINVAL);
 	CHECK_STR(dw_strerror_last(), "Worker node is a child of pod: close the root");
@@ -102,6 +102,7 @@ TEST(results_without_a_place_are_refused)
 
 	options.chips = &chip;
 	options.chip_count = 1;
+	options.chip_size = sizeof(struct dw_chip_options);
 	options.arena_bytes = 1 << 20;
 	options.heap_ring_bytes = 1 << 20;
 	CHECK_EQ(dw_worker_create(3, &options, NULL), -EINVAL);
@@ -169,9 +170,9 @@ static int orch_down(struct dw_orch *orch, const struct dw_args *args,
 
 	(void)config;
 	for (uint32_t w = 0; w < dw_orch_worker_count(orch) && result == 0; w++) {
-		struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+		struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
-		options.worker = w;
+		options.place = DW_PLACE(w);
 		result = submit_one(orch, down, data, DW_INOUT, 0, &options, NULL);
 	}
 	for (uint32_t s = 0; s < dw_orch_sub_count(orch) && result == 0; s++)

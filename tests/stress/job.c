@@ -79,7 +79,7 @@ static int sub_step(const struct dw_args *args, void *context)
 
 static void set_options(struct dw_submit_options *options, unsigned level)
 {
-	*options = DW_SUBMIT_OPTIONS;
+	*options = DW_OPTIONS(dw_submit_options);
 	options->retries = shape.retries;
 	/* A stopped child is found by this; who is above leaves time for it. */
 	options->timeout_ns = 250 * MS << (2 * (shape.levels - level));

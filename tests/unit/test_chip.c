@@ -74,13 +74,13 @@ TEST(devices_are_enumerated_with_options)
 	struct dw_chip_properties properties[3];
 	size_t count = 0;
 
-	CHECK(dw_chip_enumerate("sim", NULL, NULL, &count) == 0 && count == 64);
+	CHECK(dw_chip_enumerate("sim", NULL, NULL, sizeof(struct dw_chip_properties), &count) == 0 && count == 64);
 	count = 3;
-	CHECK(dw_chip_enumerate("sim", "devices=2,cores=7", properties, &count) == 0 && count == 2);
+	CHECK(dw_chip_enumerate("sim", "devices=2,cores=7", properties, sizeof(properties[0]), &count) == 0 && count == 2);
 	CHECK(properties[1].cores == 7 && strcmp(properties[1].name, "sim1") == 0);
 	count = 0;
-	CHECK(dw_chip_enumerate("sim", "devices=x", NULL, &count) == -EINVAL && says("devices=x"));
-	CHECK(dw_chip_enumerate("sim", NULL, NULL, NULL) == -EINVAL);
+	CHECK(dw_chip_enumerate("sim", "devices=x", NULL, sizeof(struct dw_chip_properties), &count) == -EINVAL && says("devices=x"));
+	CHECK(dw_chip_enumerate("sim", NULL, NULL, sizeof(struct dw_chip_properties), NULL) == -EINVAL);
 }
 
 TEST(options_that_make_no_sense_are_named)

@@ -175,7 +175,7 @@ static int submit_failing(struct dw_orch *orch, const struct dw_args *args,
 			  const struct dw_config *config, void *context)
 {
 	struct job *job = context;
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_args *own;
 	dw_task failing, after;
 
@@ -248,7 +248,7 @@ static int submit_wrong(struct dw_orch *orch, const struct dw_args *args,
 			const struct dw_config *config, void *context)
 {
 	struct job *job = context;
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_args *own;
 	dw_task bogus = 0xdead00000000ffffULL;
 	int64_t outside = 0;
@@ -267,9 +267,9 @@ static int submit_wrong(struct dw_orch *orch, const struct dw_args *args,
 	CHECK_EQ(dw_submit(orch, noop_handle, own, NULL, NULL), -EFAULT);
 	dw_args_reset(own);
 	CHECK_EQ(dw_submit(orch, noop_handle + 1000, own, NULL, NULL), -ENOENT);
-	options.worker = 0;
+	options.place = DW_PLACE(0);
 	CHECK_EQ(dw_submit(orch, noop_handle, own, &options, NULL), -EINVAL);
-	options.worker = DW_ANY;
+	options.place = 0;
 	options.config.block_dim = -1;
 	CHECK_EQ(dw_submit(orch, noop_handle, own, &options, NULL), -EINVAL);
 	CHECK_STR(dw_strerror_last(), "options.config.block_dim is -1");
@@ -374,7 +374,7 @@ TEST(deadline_of_a_run_cancels_it)
 static int submit_late(struct dw_orch *orch, const struct dw_args *args,
 		       const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_args *own;
 
 	(void)args;
@@ -441,7 +441,7 @@ static int submit_dying(struct dw_orch *orch, const struct dw_args *args,
 			const struct dw_config *config, void *context)
 {
 	struct job *job = context;
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_args *own;
 	int result = 0;
 

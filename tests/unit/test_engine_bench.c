@@ -67,7 +67,7 @@ static int chain(struct dw_orch *orch, const struct dw_args *args,
 static int hops(struct dw_orch *orch, const struct dw_args *args,
 		const struct dw_config *config, void *context)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct bench *bench = context;
 	struct dw_args *own;
 
@@ -76,7 +76,7 @@ static int hops(struct dw_orch *orch, const struct dw_args *args,
 	dw_args_create(&own);
 	rig_add(own, bench->x, 1, DW_INOUT);
 	for (uint64_t i = 0; i < bench->count; i++) {
-		options.worker = (uint32_t)(i % bench->hops);
+		options.place = DW_PLACE(i % bench->hops);
 		dw_submit(orch, node_handle, own, &options, NULL);
 	}
 	dw_args_destroy(own);

@@ -474,7 +474,7 @@ static void make_args(struct execution *run, const struct op *op, uint32_t index
 static int submit_op(struct execution *run, struct dw_orch *orch, uint32_t index)
 {
 	struct op *op = &run->plan->op[index];
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	dw_callable callable = op->node ? node_handle : sub_handle;
 	dw_task after[AFTER_MAX];
 	int result;
@@ -486,7 +486,7 @@ static int submit_op(struct execution *run, struct dw_orch *orch, uint32_t index
 	options.after = after;
 	options.after_count = op->after_count;
 	options.retries = op->retries;
-	options.worker = op->worker;
+	options.place = DW_PLACE(op->worker);
 	result = op->kind == OP_GROUP ?
 		 dw_submit_group(orch, callable, run->args, op->members, NULL, &options,
 				 &run->tasks[index]) :

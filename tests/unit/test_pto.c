@@ -297,10 +297,10 @@ TEST(devices_are_counted)
 	struct dw_chip_properties properties[2];
 	size_t count = 0;
 
-	CHECK_EQ(dw_chip_enumerate("pto", NULL, NULL, &count), 0);
+	CHECK_EQ(dw_chip_enumerate("pto", NULL, NULL, sizeof(struct dw_chip_properties), &count), 0);
 	CHECK(count >= 1);
 	count = 2;
-	CHECK_EQ(dw_chip_enumerate("pto", "devices=8", properties, &count), 0);
+	CHECK_EQ(dw_chip_enumerate("pto", "devices=8", properties, sizeof(struct dw_chip_properties), &count), 0);
 	CHECK(count == 8 && strcmp(properties[1].name, "pto1") == 0 && properties[1].max_tensors == 16);
 }
 

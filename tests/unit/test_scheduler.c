@@ -421,7 +421,7 @@ static int directed(struct dw_orch *orch, const struct dw_args *args,
 	for (uint64_t i = 0; i < 300; i++)
 		submit(orch, job, node_handle, i, 0, NULL, 0, (uint32_t)(i % 3));
 	CHECK_EQ(submit(orch, job, node_handle, 0, 0, NULL, 0, 3), -EINVAL);
-	CHECK_STR(dw_strerror_last(), "ids are 0 … 2");
+	CHECK_STR(dw_strerror_last(), "there is DW_PLACE(0) … DW_PLACE(2)");
 	CHECK_EQ(dw_orch_worker_count(orch), 3);
 	CHECK_EQ(dw_orch_sub_count(orch), 1);
 	return 0;

@@ -51,7 +51,7 @@ static struct rig *open_with(struct job *job, struct rig_options options)
 static void submit(struct dw_orch *orch, dw_callable callable, uint64_t ns, void *data,
 		   enum dw_tag tag, uint64_t timeout_ns)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_args *args;
 
 	options.timeout_ns = timeout_ns;

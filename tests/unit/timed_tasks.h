@@ -50,9 +50,9 @@ struct job {
 static int submit(struct dw_orch *orch, struct job *job, dw_callable callable, uint64_t index,
 		  uint64_t ns, void *data, enum dw_tag tag, uint32_t worker)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
-	options.worker = worker;
+	options.place = DW_PLACE(worker);
 	dw_args_reset(job->args);
 	if (data)
 		rig_add(job->args, data, 1, tag);

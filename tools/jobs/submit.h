@@ -28,11 +28,11 @@ struct submission {
 static int submit_task(struct dw_orch *orch, struct dw_args *args,
 		       const struct submission *submission)
 {
-	struct dw_submit_options options = DW_SUBMIT_OPTIONS;
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	int err = 0;
 
 	options.name = submission->name;
-	options.worker = submission->worker;
+	options.place = DW_PLACE(submission->worker);
 	options.config.block_dim = (int32_t)submission->block_dim;
 	dw_args_reset(args);
 	for (size_t i = 0; i < submission->operand_count && !err; i++)

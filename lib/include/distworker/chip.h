@@ -24,7 +24,11 @@
  * nothing else; a call that never returns is ended by the task's deadline, with the process.
  *
  * Sizes. Structs that begin with `size` grow at their end. The side that
- * allocates a struct sets it; the other touches no byte beyond it.
+ * allocates a struct sets it; the other touches no byte beyond it. The driver's table: what the library
+ * does not know is not called, what is not there is NULL. Structs that a driver is given: it takes a
+ * smaller one (what is missing is 0), and a larger one unless a byte behind what it knows is
+ * not 0 (-E2BIG). Structs that it fills: as much as there is room for, and zeros behind what it
+ * knows. In an array every element has the same size, and it is the distance between them.
  */
 #ifndef DISTWORKER_CHIP_H
 #define DISTWORKER_CHIP_H
@@ -140,7 +144,8 @@ struct dw_chip_driver {
 
 	/*
 	 * Devices that there are. Fills up to *count properties (NULL: none; each has its
-	 * `size` set) and sets *count to how many devices exist. `options` as in open.
+	 * `size` set, and properties->size is the distance between them) and sets *count to how many devices
+	 * exist. `options` as in open.
 	 */
 	int (*enumerate)(const char *options, struct dw_chip_properties *properties,
 			 size_t *count, struct dw_chip_error *error);
@@ -230,11 +235,11 @@ struct dw_chip_driver_info {
  */
 DW_API int dw_chip_driver_query(const char *driver, struct dw_chip_driver_info *info);
 /*
- * Devices of a driver. *count in: entries of `properties` (may be NULL with 0),
- * whose sizes the call sets; out: devices that there are. As above about forks.
+ * Devices of a driver. *count in: entries of `properties` (may be NULL with 0), each of
+ * `size` bytes (sizeof(*properties)); out: devices that there are. As above about forks.
  */
 DW_API int dw_chip_enumerate(const char *driver, const char *options,
-			     struct dw_chip_properties *properties, size_t *count);
+			     struct dw_chip_properties *properties, size_t size, size_t *count);
 
 /* --------------------------------------------------------- images of `pto` */
 
@@ -256,7 +261,7 @@ struct dw_pto_image_options {
 	const char *config_entry;
 	const int32_t *signature;	/* of the whole call, tensors first */
 	size_t signature_count;		/* ≤ 16 */
-	const struct dw_pto_core *cores;
+	const struct dw_pto_core *cores;	/* cores->size bytes apart */
 	size_t core_count;		/* ≤ 32 */
 };
 /*

@@ -7,7 +7,11 @@
  *  - returns 0 or -errno; dw_strerror_last() has the text of the calling
  *    thread's last error, naming the object, the value and what would be right;
  *  - outputs are the last parameters and are written only on success;
- *  - option structs begin with their size: initialise them with DW_OPTIONS();
+ *  - structs that begin with their size grow in later versions, at their end: initialise them with
+ *    DW_OPTIONS(). Zero is the default of each field. A program and a library of different versions understand
+ *    each other: fields that one of them does not know are zero for the other. Only a field that
+ *    the library does not know and that is set is an error, -E2BIG; a size that was never set is -EINVAL
+ *    or -E2BIG. Arrays of structs that may grow have the size of an element beside their count;
  *  - nothing is printed, no signal handler is installed, and the process is
  *    never ended by the library;
  *  - descriptors of the library's own lie above 2, also where 0, 1 or 2 are closed;
@@ -59,7 +63,7 @@ extern "C" {
 #define DW_API
 #endif
 
-/* An option struct with its size set and everything else zero: the defaults. */
+/* A struct with its size set and everything else zero: the defaults. */
 #define DW_OPTIONS(type) ((struct type){ .size = sizeof(struct type) })
 
 struct dw_worker;	/* one node of the hierarchy */
@@ -255,6 +259,7 @@ struct dw_worker_options {
 	uint32_t subs;			/* number of sub workers */
 	uint32_t chip_count;
 	const struct dw_chip_options *chips;
+	size_t chip_size;		/* of one of them: sizeof(struct dw_chip_options) */
 	enum dw_mode mode;		/* of the children of this Worker */
 	enum dw_provider provider;	/* AUTO: DW_PROVIDER from the environment, else the module
 					 * if it is there, else futex */
@@ -353,21 +358,23 @@ DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t 
 /* Identifies a task within its run; 0 is none. */
 typedef uint64_t dw_task;
 
+/*
+ * The place of a task, a field of its options: 0 is any worker, and id + 1 the worker with that
+ * id. Where ids themselves are listed, DW_ANY stands for any worker; DW_PLACE(DW_ANY) is 0.
+ */
+#define DW_PLACE(id) ((uint32_t)(id) + 1)
 #define DW_ANY UINT32_MAX
 
 struct dw_submit_options {
 	size_t size;
 	const char *name;		/* for messages and traces */
-	uint32_t worker;		/* id of a next-level worker or chip, or DW_ANY; see below */
+	uint32_t place;			/* 0: any worker; DW_PLACE(id): a next-level Worker or a chip */
 	uint32_t retries;		/* further attempts; only for callables that are safe to repeat */
 	uint64_t timeout_ns;		/* deadline once started; 0: the Worker's */
 	struct dw_config config;
 	const dw_task *after;		/* explicit edges */
 	size_t after_count;
 };
-/* The defaults, with DW_ANY. */
-#define DW_SUBMIT_OPTIONS ((struct dw_submit_options){ \
-	.size = sizeof(struct dw_submit_options), .worker = DW_ANY })
 
 /*
  * Submits one task: an orchestration to a nested Worker, an image to a chip, a
@@ -384,7 +391,8 @@ DW_API int dw_submit(struct dw_orch *orch, dw_callable callable, struct dw_args 
 		     const struct dw_submit_options *options, dw_task *task);
 /*
  * A group: `members` tasks of one callable that run at the same time on
- * different workers; one node of the graph. `workers` has one id per member, or NULL: any.
+ * different workers; one node of the graph. `workers` has one id or DW_ANY per member, or is NULL: any;
+ * options->place is 0.
  * -ENODEV when fewer workers live than there are members; else as dw_submit().
  */
 DW_API int dw_submit_group(struct dw_orch *orch, dw_callable callable, struct dw_args *const *args,
@@ -427,7 +435,7 @@ DW_API int dw_task_fail(int error, const char *format, ...) __attribute__((forma
 
 /* The text of this thread's last error; never NULL. */
 DW_API const char *dw_strerror_last(void);
-/* "0.1.0" */
+/* "0.2.0" */
 DW_API const char *dw_version(void);
 
 enum dw_child_kind { DW_CHILD_SUB = 0, DW_CHILD_CHIP = 1, DW_CHILD_WORKER = 2 };
@@ -446,9 +454,11 @@ struct dw_child_stats {
 };
 /*
  * Counters of the whole tree below `worker`, the subtrees of other processes
- * included: `*count` in: entries of `stats`; out: children there are. -ENOTCONN: never initialised.
+ * included: `*count` in: entries of `stats`, each of `size` bytes (sizeof(*stats)); out: children there
+ * are. -ENOTCONN: never initialised.
  */
-DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stats, size_t *count);
+DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stats, size_t size,
+			   size_t *count);
 
 struct dw_engine_stats {
 	size_t size;
@@ -497,16 +507,17 @@ struct dw_tree_worker {
 	uint32_t runs;			/* in flight */
 	uint32_t blocked;		/* enum dw_blocked: what an orchestration function waits for */
 	uint64_t blocked_since_ns;
-	uint64_t heap_bytes;		/* all rings; in use: engine.heap_used */
-	struct dw_engine_stats engine;	/* the wake-ups are those of its children */
+	uint64_t heap_bytes;		/* all rings; in use: dw_engine_stats.heap_used */
 };
 /* Numbers are 0 … worker_count - 1. -ERANGE. */
 DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker);
+/* Its counters; parent_wakes are those of its children. -ERANGE. */
+DW_API int dw_tree_worker_stats(const struct dw_tree *tree, uint32_t number,
+				struct dw_engine_stats *stats);
 
 /* A child of a Worker of a tree. */
 struct dw_tree_child {
 	size_t size;
-	struct dw_child_stats stats;
 	int32_t tid;			/* of the thread that serves its mailbox */
 	uint32_t queued;		/* tasks in its ring, the one that runs included */
 	uint32_t busy;			/* 1: in a callable */
@@ -517,6 +528,9 @@ struct dw_tree_child {
 };
 /* Numbers are 0 … child_count - 1, over all Workers. -ERANGE. */
 DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child);
+/* Its path, process and counters; `size` is sizeof(*stats). -ERANGE. */
+DW_API int dw_tree_child_stats(const struct dw_tree *tree, uint32_t number,
+			       struct dw_child_stats *stats, size_t size);
 
 /*
  * The state of the tree for people: a line for each Worker and each child, and what is stuck:

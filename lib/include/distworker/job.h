@@ -37,7 +37,7 @@ struct distworker_tree_node {
 	const char *path;		/* "pod/node1" */
 	uint32_t level;			/* 3 … 6 */
 	uint32_t parent;		/* index in the tree; DISTWORKER_TREE_NONE: the root */
-	uint32_t worker;		/* its id in its parent, for dw_submit_options.worker */
+	uint32_t worker;		/* its id in its parent, for DW_PLACE() */
 	uint32_t subs;
 	uint32_t chip_count;
 	uint32_t child_count;		/* Workers directly below; not chips, not subs */

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "chip/chip.h"
 #include "task/error.h"
+#include "task/options.h"
 
 #define CHIP_DEPTH_MAX 16
 #define CHIP_INLINE_TENSORS 16
@@ -219,17 +220,15 @@ bool chip_image_loaded(const struct chip *chip, uint64_t key)
 
 int chip_image_load(struct chip *chip, uint64_t key, const struct dw_chip_image_spec *spec)
 {
-	struct dw_chip_image_spec full = { .size = sizeof(full) };
+	struct dw_chip_image_spec full;
 	struct dw_chip_error text = { "" };
 	struct dw_chip_image *image = NULL;
 	struct image_slot *slot;
 	int status;
 
-	if (spec->size < offsetof(struct dw_chip_image_spec, name))
-		return error_set(-EINVAL, "chip image: the spec's size is %zu, at least %zu is wanted",
-				 spec->size, offsetof(struct dw_chip_image_spec, name));
-	memcpy(&full, spec, spec->size < sizeof(full) ? spec->size : sizeof(full));
-	full.size = sizeof(full);
+	status = options_read(&full, sizeof(full), spec, "dw_chip_image_spec");
+	if (status < 0)
+		return status;
 	if (!full.data || full.bytes == 0)
 		return error_set(-EINVAL, "chip image %s is empty", full.name ? full.name : "");
 	if (chip_image_loaded(chip, key))

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "chip/chip.h"
 #include "task/error.h"
+#include "task/options.h"
 
 #define SUFFIX ".so"
 #define FOLDERS_MAX 16
@@ -164,6 +165,7 @@ static int table_check(const struct dw_chip_driver *theirs, struct chip_driver *
 	if (theirs->size < offsetof(struct dw_chip_driver, name))
 		return error_set(-ELIBBAD, "chip driver %s: its table says a size of %zu bytes, at least %zu are wanted: set .size = sizeof(struct dw_chip_driver)",
 				 driver->path, theirs->size, offsetof(struct dw_chip_driver, alloc));
+	/* A table offers: what is behind the known members, nobody calls. */
 	bytes = theirs->size < sizeof(driver->table) ? theirs->size : sizeof(driver->table);
 	memcpy(&driver->table, theirs, bytes);
 	gap = table_gap(&driver->table);
@@ -258,57 +260,70 @@ int dw_chip_driver_list(char *names, size_t bytes)
 int dw_chip_driver_query(const char *name, struct dw_chip_driver_info *info)
 {
 	struct dw_chip_driver_info full = { .abi_version = DW_CHIP_ABI_VERSION };
+	int status = options_check_output(info, "dw_chip_driver_info");
 	struct chip_driver *driver;
-	int status;
 
-	if (!info || info->size < sizeof(size_t))
-		return error_set(-EINVAL, "dw_chip_driver_query: info has no size, initialise it with DW_OPTIONS()");
+	if (status < 0)
+		return status;
 	driver = malloc(sizeof(*driver));
 	if (!driver)
 		return error_set(-ENOMEM, "no memory to load chip driver %s", name);
 	status = chip_driver_load(name, driver);
 	if (status == 0) {
-		full.size = info->size;
 		snprintf(full.name, sizeof(full.name), "%s", driver->table.name);
 		snprintf(full.version, sizeof(full.version), "%s",
 			 driver->table.version ? driver->table.version : "");
 		snprintf(full.path, sizeof(full.path), "%.255s", driver->path);
-		memcpy(info, &full, info->size < sizeof(full) ? info->size : sizeof(full));
+		options_write(info, &full, sizeof(full));
 	}
 	free(driver);
 	return status;
 }
 
-int dw_chip_enumerate(const char *name, const char *options, struct dw_chip_properties *properties,
-		      size_t *count)
+/* As many devices as there is room for, in structs of this library's size. */
+static int enumerate(const struct chip_driver *driver, const char *options,
+		     struct dw_chip_properties *properties, size_t room, size_t *found)
 {
 	struct dw_chip_error text = { "" };
+	int status;
+
+	for (size_t i = 0; i < room; i++)
+		properties[i].size = sizeof(properties[i]);
+	*found = room;
+	status = driver->table.enumerate(options, room ? properties : NULL, found, &text);
+	text.text[sizeof(text.text) - 1] = '\0';
+	if (status < 0)
+		return error_set(status, "chip driver %s: %s", driver->table.name,
+				 text.text[0] ? text.text : error_name(status));
+	return 0;
+}
+
+int dw_chip_enumerate(const char *name, const char *options, struct dw_chip_properties *properties,
+		      size_t size, size_t *count)
+{
+	struct dw_chip_properties *known;
 	struct chip_driver *driver;
-	size_t room, found;
+	size_t found;
 	int status;
 
 	if (!count || (*count && !properties))
 		return error_set(-EINVAL, "dw_chip_enumerate: %s is NULL", count ? "properties" : "count");
+	status = options_check_size(size, "dw_chip_properties");
+	if (status < 0)
+		return status;
 	driver = malloc(sizeof(*driver));
-	if (!driver)
-		return error_set(-ENOMEM, "no memory to load chip driver %s", name);
-	status = chip_driver_load(name, driver);
-	if (status < 0)
-		goto out;
-	room = *count;
-	found = room;
-	for (size_t i = 0; i < room; i++) {
-		memset(&properties[i], 0, sizeof(properties[i]));
-		properties[i].size = sizeof(properties[i]);
+	known = calloc(*count + 1, sizeof(*known));
+	status = !driver || !known ? error_set(-ENOMEM, "no memory to load chip driver %s", name) :
+		 chip_driver_load(name, driver);
+	if (status == 0)
+		status = enumerate(driver, options, known, *count, &found);
+	for (size_t i = 0; status == 0 && i < *count && i < found; i++) {
+		known[i].size = size;
+		options_fill((char *)properties + i * size, size, &known[i], sizeof(known[i]));
 	}
-	status = driver->table.enumerate(options, room ? properties : NULL, &found, &text);
-	text.text[sizeof(text.text) - 1] = '\0';
-	if (status < 0)
-		status = error_set(status, "chip driver %s: %s", driver->table.name,
-				   text.text[0] ? text.text : error_name(status));
-	else
+	if (status == 0)
 		*count = found;
-out:
+	free(known);
 	free(driver);
 	return status;
 }

@@ -10,6 +10,7 @@
 #include "chip/pto_image.h"
 #include "distworker/chip.h"
 #include "task/error.h"
+#include "task/options.h"
 
 static int signature_check(const char *whose, const int32_t *signature, size_t count)
 {
@@ -34,21 +35,18 @@ static int name_check(const char *which, const char *name)
 	return 0;
 }
 
-static int core_check(const struct dw_pto_image_options *options, size_t i)
+static int core_check(const struct dw_pto_core *cores, size_t i)
 {
-	const struct dw_pto_core *core = &options->cores[i];
+	const struct dw_pto_core *core = &cores[i];
 	char whose[32];
 
-	if (core->size < sizeof(*core))
-		return error_set(-EINVAL, "pto image: the size of core function %zu is %zu: initialise it with DW_OPTIONS(dw_pto_core)",
-				 i, core->size);
 	if (!core->data || core->bytes == 0)
 		return error_set(-EINVAL, "pto image: core function %d has no object", core->function);
 	if (core->bytes > UINT32_MAX - sizeof(struct pto_core_callable))
 		return error_set(-E2BIG, "pto image: the object of core function %d has %zu bytes, a 32-bit size is possible",
 				 core->function, core->bytes);
 	for (size_t j = 0; j < i; j++)
-		if (options->cores[j].function == core->function)
+		if (cores[j].function == core->function)
 			return error_set(-EINVAL, "pto image: function id %d is given twice, to core functions %zu and %zu",
 					 core->function, j, i);
 	snprintf(whose, sizeof(whose), "core function %d", core->function);
@@ -59,8 +57,6 @@ static int options_check(const struct dw_pto_image_options *options)
 {
 	int status;
 
-	if (!options || options->size < sizeof(*options))
-		return error_set(-EINVAL, "pto image: the options have no size: initialise them with DW_OPTIONS(dw_pto_image_options)");
 	if (!options->data || options->bytes == 0)
 		return error_set(-EINVAL, "pto image: there is no orchestration object");
 	if (options->bytes > PTO_ORCHESTRATION_MAX)
@@ -78,8 +74,26 @@ static int options_check(const struct dw_pto_image_options *options)
 		status = name_check("config entry", options->config_entry);
 	if (status == 0)
 		status = signature_check("the call", options->signature, options->signature_count);
-	for (size_t i = 0; i < options->core_count && status == 0; i++)
-		status = core_check(options, i);
+	return status;
+}
+
+/* The elements lie as far apart as the first says; all have one size. */
+static int cores_read(const struct dw_pto_image_options *options, struct dw_pto_core *cores)
+{
+	const char *element = (const char *)options->cores;
+	int status = 0;
+
+	for (size_t i = 0; i < options->core_count && status == 0; i++) {
+		size_t size = ((const struct dw_pto_core *)element)->size;
+
+		if (size != options->cores->size)
+			return error_set(-EINVAL, "pto image: the size of core function %zu is %zu and that of the first %zu; "
+					 "it should be sizeof(struct dw_pto_core)", i, size, options->cores->size);
+		status = options_read(&cores[i], sizeof(cores[i]), element, "dw_pto_core");
+		if (status == 0)
+			status = core_check(cores, i);
+		element += size;
+	}
 	return status;
 }
 
@@ -99,21 +113,27 @@ static void core_write(const struct dw_pto_core *core, unsigned char *at)
 	memcpy(at + sizeof(header), core->data, core->bytes);
 }
 
-int dw_pto_image_build(const struct dw_pto_image_options *options, void **image, size_t *bytes)
+int dw_pto_image_build(const struct dw_pto_image_options *given, void **image, size_t *bytes)
 {
 	struct pto_chip_callable header = { .size = 0 };
+	struct dw_pto_image_options full, *options = &full;
+	struct dw_pto_core cores[PTO_CHILDREN_MAX];
 	unsigned char *storage, *whole;
 	uint64_t end;
-	int status = options_check(options);
+	int status = options_read(&full, sizeof(full), given, "dw_pto_image_options");
 
+	if (status == 0)
+		status = options_check(options);
+	if (status == 0)
+		status = cores_read(options, cores);
 	if (status < 0)
 		return status;
 	end = options->bytes;
 	for (size_t i = 0; i < options->core_count; i++) {
 		end = child_align(end);
-		header.child_ids[i] = options->cores[i].function;
+		header.child_ids[i] = cores[i].function;
 		header.child_offsets[i] = (uint32_t)end;
-		end += sizeof(struct pto_core_callable) + options->cores[i].bytes;
+		end += sizeof(struct pto_core_callable) + cores[i].bytes;
 		if (end > UINT32_MAX)
 			return error_set(-E2BIG, "pto image: its objects end at byte %llu, 32-bit offsets are possible",
 					 (unsigned long long)end);
@@ -137,7 +157,7 @@ int dw_pto_image_build(const struct dw_pto_image_options *options, void **image,
 	storage = whole + sizeof(header);
 	memcpy(storage, options->data, options->bytes);
 	for (size_t i = 0; i < options->core_count; i++)
-		core_write(&options->cores[i], storage + header.child_offsets[i]);
+		core_write(&cores[i], storage + header.child_offsets[i]);
 	*image = whole;
 	*bytes = sizeof(header) + end;
 	return 0;

@@ -128,7 +128,7 @@ int chip_memory_check(struct dw_orch *orch, uint64_t begin, uint64_t bytes, uint
 	else if (block && block->run != orch->run)
 		result = error_set(-EFAULT, "tensor %zu lies in device memory of another run", index);
 	else if (block && block->worker != worker)
-		result = error_set(-EINVAL, "tensor %zu lies in device memory of %s: direct the task there (options.worker = %u)",
+		result = error_set(-EINVAL, "tensor %zu lies in device memory of %s: direct the task there (options.place = DW_PLACE(%u))",
 				   index, engine->peers[block->worker].path,
 				   block->worker - engine->sub_count);
 	else if (block)
@@ -217,9 +217,7 @@ DW_API int dw_chip_alloc(struct dw_orch *orch, uint32_t worker, int dtype, const
 /* The task that frees: it overwrites the range, and so comes after its users. */
 static int submit_free(struct dw_orch *orch, struct chip_block *block)
 {
-	static const struct dw_submit_options defaults = {
-		.size = sizeof(defaults), .worker = DW_ANY,
-	};
+	static const struct dw_submit_options defaults = { .size = sizeof(defaults) };
 	struct engine *engine = orch->run->engine;
 	struct slot *slot = orch_slot_new(orch, &free_callable, &defaults);
 	struct linking linking;

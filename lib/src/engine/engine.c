@@ -591,20 +591,17 @@ int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, c
 
 void engine_stats(struct engine *engine, struct dw_engine_stats *stats)
 {
-	size_t size = stats->size < sizeof(*stats) ? stats->size : sizeof(*stats);
-	struct dw_engine_stats now;
 	struct hub_counters counters = { 0 };
 
 	lock_take(&engine->lock);
-	now = engine->stats;
-	now.heap_used = heap_used(engine->heap);
-	now.heap_peak = heap_peak(engine->heap);
+	*stats = engine->stats;
+	stats->heap_used = heap_used(engine->heap);
+	stats->heap_peak = heap_peak(engine->heap);
 	if (engine->hub)
 		hub_counters(engine->hub, &counters);
 	lock_give(&engine->lock);
-	now.size = size;
-	now.parent_sleeps = counters.sleeps;
-	now.parent_wakes = counters.wakes;
-	now.provider = engine->hub ? hub_provider(engine->hub) : DW_PROVIDER_AUTO;
-	memcpy(stats, &now, size);
+	stats->size = sizeof(*stats);
+	stats->parent_sleeps = counters.sleeps;
+	stats->parent_wakes = counters.wakes;
+	stats->provider = engine->hub ? hub_provider(engine->hub) : DW_PROVIDER_AUTO;
 }

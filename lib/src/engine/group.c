@@ -526,13 +526,12 @@ DW_API int dw_submit_group(struct dw_orch *orch, dw_callable handle, struct dw_a
 			   size_t members, const uint32_t *workers,
 			   const struct dw_submit_options *options, dw_task *task)
 {
-	static const struct dw_submit_options defaults = {
-		.size = sizeof(defaults), .worker = DW_ANY,
-	};
+	static const struct dw_submit_options defaults = { .size = sizeof(defaults) };
 	struct group_submission submission = {
 		.orch = orch, .args = args, .members = members, .workers = workers,
 		.options = options ? options : &defaults,
 	};
+	struct dw_submit_options full;
 	struct engine *engine;
 	int result;
 
@@ -540,11 +539,10 @@ DW_API int dw_submit_group(struct dw_orch *orch, dw_callable handle, struct dw_a
 	if (result == 0 && (!args || !members))
 		result = error_set(-EINVAL, "a group has at least one member and an argument list for each");
 	if (result == 0)
-		result = orch_check_options(submission.options);
-	if (result == 0 && submission.options->worker != DW_ANY)
-		result = error_set(-EINVAL, "options.worker is %u: a group names its workers in `workers` "
-				   "(initialise options with DW_SUBMIT_OPTIONS)",
-				   submission.options->worker);
+		result = orch_take_options(&submission.options, &full);
+	if (result == 0 && submission.options->place)
+		result = error_set(-EINVAL, "options.place is DW_PLACE(%u): a group names its workers in `workers`, so it should be 0",
+				   submission.options->place - 1);
 	if (result == 0)
 		result = callable_hold(handle, &submission.callable);
 	if (result < 0)

@@ -593,7 +593,8 @@ void group_free(struct engine *engine, struct group *group);
 /* orchestrator.c */
 int orch_check_args(struct dw_orch *orch, const struct dw_args *args, uint32_t worker,
 		    struct range *ranges, uint64_t *output_bytes);
-int orch_check_options(const struct dw_submit_options *options);
+/* Checks a submit's options; they are moved to `full` if their size is not this library's. */
+int orch_take_options(const struct dw_submit_options **options, struct dw_submit_options *full);
 int orch_ranges(struct dw_orch *orch, uint64_t count, struct range **ranges);
 int orch_find_pool(struct engine *engine, const struct callable *callable, struct pool **pool);
 int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *address);

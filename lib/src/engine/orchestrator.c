@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include "engine/internal.h"
 #include "engine/trace.h"
+#include "task/options.h"
 
 static const char *const tag_names[] = {
 	"INPUT", "OUTPUT", "INOUT", "OUTPUT_EXISTING", "NO_DEP",
@@ -42,13 +43,17 @@ int engine_check_config(const struct dw_config *config, const char *what)
 	return 0;
 }
 
-int orch_check_options(const struct dw_submit_options *options)
+int orch_take_options(const struct dw_submit_options **given, struct dw_submit_options *full)
 {
+	const struct dw_submit_options *options = *given;
 	int result;
 
-	if (options->size != sizeof(*options))
-		return error_set(-EINVAL, "options.size is %zu; it should be %zu (initialise with DW_SUBMIT_OPTIONS)",
-				 options->size, sizeof(*options));
+	if (UNLIKELY(options->size != sizeof(*options))) {
+		result = options_read(full, sizeof(*full), options, "dw_submit_options");
+		if (result < 0)
+			return result;
+		*given = options = full;
+	}
 	result = engine_check_config(&options->config, "options.config");
 	if (result)
 		return result;
@@ -197,21 +202,23 @@ int orch_find_pool(struct engine *engine, const struct callable *callable, struc
 }
 
 /* The index of the worker that a task is directed to, or DW_ANY. */
-static int find_worker(struct engine *engine, const struct pool *pool, uint32_t id,
+static int find_worker(struct engine *engine, const struct pool *pool, uint32_t place,
 		       const struct callable *callable, uint32_t *index)
 {
+	uint32_t id = place - 1;
+
 	*index = DW_ANY;
-	if (id == DW_ANY)
+	if (!place)
 		return 0;
 	if (pool->kind == DW_CHILD_SUB)
-		return error_set(-EINVAL, "options.worker is %u, but \"%s\" goes to any sub worker: pass DW_ANY "
-				 "(initialise options with DW_SUBMIT_OPTIONS)", id, callable->name);
+		return error_set(-EINVAL, "options.place is DW_PLACE(%u), but \"%s\" goes to any sub worker: it should be 0",
+				 id, callable->name);
 	if (id >= engine->worker_count - engine->sub_count)
-		return error_set(-EINVAL, "options.worker is %u; ids are 0 … %u, or DW_ANY", id,
-				 engine->worker_count - engine->sub_count - 1);
+		return error_set(-EINVAL, "options.place is DW_PLACE(%u); there is DW_PLACE(0) … DW_PLACE(%u), or 0: any",
+				 id, engine->worker_count - engine->sub_count - 1);
 	*index = engine->sub_count + id;
 	if (&engine->pools[engine->peers[*index].pool] != pool)
-		return error_set(-EINVAL, "options.worker is %u, which is %s and cannot run \"%s\"", id,
+		return error_set(-EINVAL, "options.place is DW_PLACE(%u), which is %s and cannot run \"%s\"", id,
 				 engine->peers[*index].path, callable->name);
 	return 0;
 }
@@ -638,7 +645,7 @@ static int submit_prepare(struct submission *submission)
 
 	result = orch_find_pool(engine, submission->callable, &submission->pool);
 	if (result == 0)
-		result = find_worker(engine, submission->pool, submission->options->worker,
+		result = find_worker(engine, submission->pool, submission->options->place,
 				     submission->callable, &submission->worker);
 	if (result == 0)
 		result = orch_ranges(submission->orch, submission->args->tensor_count,
@@ -652,12 +659,11 @@ static int submit_prepare(struct submission *submission)
 DW_API int dw_submit(struct dw_orch *orch, dw_callable handle, struct dw_args *args,
 		     const struct dw_submit_options *options, dw_task *task)
 {
-	static const struct dw_submit_options defaults = {
-		.size = sizeof(defaults), .worker = DW_ANY,
-	};
+	static const struct dw_submit_options defaults = { .size = sizeof(defaults) };
 	struct submission submission = {
 		.orch = orch, .args = args, .options = options ? options : &defaults,
 	};
+	struct dw_submit_options full;
 	struct engine *engine;
 	int result;
 
@@ -665,7 +671,7 @@ DW_API int dw_submit(struct dw_orch *orch, dw_callable handle, struct dw_args *a
 	if (result == 0 && !args)
 		result = error_set(-EINVAL, "args is NULL");
 	if (result == 0 && options)
-		result = orch_check_options(options);
+		result = orch_take_options(&submission.options, &full);
 	if (result == 0)
 		result = callable_hold(handle, &submission.callable);
 	if (result < 0)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include "engine/internal.h"
 #include "engine/trace.h"
+#include "task/options.h"
 #include "task/running.h"
 
 static void run_free(struct dw_run *run)
@@ -253,14 +254,6 @@ static void *run_thread(void *argument)
 	return NULL;
 }
 
-static int check_run_options(const struct dw_run_options *options)
-{
-	if (options && options->size != sizeof(*options))
-		return error_set(-EINVAL, "options.size is %zu; it should be %zu (initialise with DW_OPTIONS)",
-				 options->size, sizeof(*options));
-	return 0;
-}
-
 /* The library's threads take none of the application's signals. */
 static int start_thread(struct dw_run *run)
 {
@@ -290,19 +283,18 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 		     const struct dw_config *config, void *context,
 		     const struct dw_run_options *options, struct dw_run **run)
 {
+	struct dw_run_options full = { .size = sizeof(full) };
 	struct dw_run *made;
-	int result = check_run_options(options);
+	int result = options ? options_read(&full, sizeof(full), options, "dw_run_options") : 0;
 
 	if (result < 0)
 		return result;
 	made = run_new(engine, fn, args, config, context);
 	if (!made)
 		return error_set(-ENOMEM, "no memory for a run");
-	if (options) {
-		made->timeout_ns = options->timeout_ns;
-		made->progress = options->progress;
-		made->progress_context = options->progress_context;
-	}
+	made->timeout_ns = full.timeout_ns;
+	made->progress = full.progress;
+	made->progress_context = full.progress_context;
 	result = run_begin(engine, made);
 	if (result < 0) {
 		free(made);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "mailbox/provider.h"
 #include "task/error.h"
+#include "task/options.h"
 
 #define DEVICE "/dev/distworker"
 
@@ -91,16 +92,13 @@ int provider_describe(const char *path, struct dw_provider_info *info)
 int dw_provider_query(struct dw_provider_info *info)
 {
 	struct dw_provider_info answer = { .size = sizeof(answer) };
-	size_t size;
-	int result;
+	int result = options_check_output(info, "dw_provider_info");
 
-	if (!info || info->size < offsetof(struct dw_provider_info, reason) + 1)
-		return error_set(-EINVAL, "dw_provider_query: info must begin with its size");
-	size = info->size < sizeof(answer) ? info->size : sizeof(answer);
+	if (result < 0)
+		return result;
 	result = provider_describe(DEVICE, &answer);
-	answer.size = info->size;
-	memcpy(info, &answer, size);
-	if (size < sizeof(answer))
-		info->reason[size - offsetof(struct dw_provider_info, reason) - 1] = '\0';
+	options_write(info, &answer, sizeof(answer));
+	if (info->size > offsetof(struct dw_provider_info, reason) && info->size < sizeof(answer))
+		info->reason[info->size - offsetof(struct dw_provider_info, reason) - 1] = '\0';
 	return result;
 }

@@ -15,6 +15,7 @@
 #include <zlib.h>
 #include "base/fd.h"
 #include "callable/symbol.h"
+#include "task/options.h"
 #include "worker/worker.h"
 
 static int find_above(const struct dw_worker *worker, const char *name, dw_callable *handle)
@@ -304,8 +305,6 @@ out:
 
 static int check_image(const struct dw_image_options *o)
 {
-	if (!o || o->size != sizeof(*o))
-		return error_set(-EINVAL, "image options: initialise with DW_OPTIONS(dw_image_options)");
 	if (!o->driver || !o->driver[0])
 		return error_set(-EINVAL, "image options: driver is empty");
 	if (!o->entry || !o->entry[0])
@@ -367,18 +366,21 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 {
 	struct callable callable = { .owner = worker, .kind = CALLABLE_IMAGE };
 	int result = check_register(worker, "dw_callable_register_image");
+	struct dw_image_options full;
 
 	if (result == 0)
-		result = check_image(options);
-	if (result == 0 && !handle)
-		result = error_set(-EINVAL, "image %s: `callable` is NULL", options->entry);
+		result = options_read(&full, sizeof(full), options, "dw_image_options");
 	if (result == 0)
-		result = place_image(worker_root(worker), options, &callable);
+		result = check_image(&full);
+	if (result == 0 && !handle)
+		result = error_set(-EINVAL, "image %s: `callable` is NULL", full.entry);
+	if (result == 0)
+		result = place_image(worker_root(worker), &full, &callable);
 	if (result < 0)
 		return result;
 	/* The spawners' copies of what is registered before init refer to the bytes for good. */
 	callable.context = worker_root(worker)->state == WORKER_NEW ? IMAGE_KEPT : NULL;
-	return register_placed(&callable, options, handle);
+	return register_placed(&callable, &full, handle);
 }
 
 /* -------------------------------------------------------------- unregister */

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "task/options.h"
 #include "worker/worker.h"
 
 /* A thread of another process: its clock cannot be read. Without CONFIG_SCHED_INFO: 0. */
@@ -73,22 +74,26 @@ void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, co
 		to->cpu_ns = cpu_of(to->pid, __atomic_load_n(&now->tid, __ATOMIC_RELAXED));
 }
 
-static size_t copy_stats(const struct dw_worker *worker, struct dw_child_stats *stats, size_t space,
+/* Room for `space` entries of `size` bytes. */
+static size_t copy_stats(const struct dw_worker *worker, char *stats, size_t size, size_t space,
 			 size_t at)
 {
+	struct dw_child_stats now;
 	uint32_t own = worker->options.subs + worker->options.chip_count + worker->nested_count;
 
 	for (uint32_t i = 0; i < own; i++, at++) {
 		if (at >= space)
 			continue;
-		stats_copy(&stats[at], &worker->stats[i], &worker->now[i]);
+		stats_copy(&now, &worker->stats[i], &worker->now[i]);
+		options_fill(stats + at * size, size, &now, sizeof(now));
 	}
 	for (uint32_t i = 0; i < worker->nested_count; i++)
-		at = copy_stats(worker->nested[i], stats, space, at);
+		at = copy_stats(worker->nested[i], stats, size, space, at);
 	return at;
 }
 
-DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stats, size_t *count)
+DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stats, size_t size,
+			   size_t *count)
 {
 	int result = worker_check(worker, "dw_worker_stats");
 
@@ -96,25 +101,30 @@ DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stat
 		return result;
 	if (!count || (*count && !stats))
 		return error_set(-EINVAL, "dw_worker_stats: `count` or `stats` is NULL");
+	result = options_check_size(size, "dw_child_stats");
+	if (result < 0)
+		return result;
 	if (!worker->stats)
 		return error_set(-ENOTCONN, "dw_worker_stats: Worker %s was never initialised",
 				 worker->name);
-	*count = copy_stats(worker, stats, *count, 0);
+	*count = copy_stats(worker, (char *)stats, size, *count, 0);
 	return 0;
 }
 
 DW_API int dw_worker_engine_stats(struct dw_worker *worker, struct dw_engine_stats *stats)
 {
 	int result = worker_check(worker, "dw_worker_engine_stats");
+	struct dw_engine_stats now;
 
 	if (result < 0)
 		return result;
-	if (!stats || stats->size != sizeof(*stats))
-		return error_set(-EINVAL, "dw_worker_engine_stats: initialise with "
-				 "DW_OPTIONS(dw_engine_stats)");
+	result = options_check_output(stats, "dw_engine_stats");
+	if (result < 0)
+		return result;
 	if (!worker->engine)
 		return error_set(-ENOTCONN, "dw_worker_engine_stats: Worker %s was never initialised",
 				 worker->name);
-	engine_stats(worker->engine, stats);
+	engine_stats(worker->engine, &now);
+	options_write(stats, &now, sizeof(now));
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "task/options.h"
 #include "worker/board.h"
 
 #define LINK_NAME	"/memfd:" BOARD_NAME
@@ -163,24 +164,20 @@ static void copy_text(char *to, const char *from, size_t space)
 	to[space - 1] = '\0';
 }
 
-static int check_output(const void *output, size_t size, size_t wanted, const char *call)
-{
-	if (!output || size != wanted)
-		return error_set(-EINVAL, "%s: size is %zu; it should be %zu (initialise with DW_OPTIONS)", call,
-				 size, wanted);
-	return 0;
-}
-
 DW_API int dw_tree_info(const struct dw_tree *tree, struct dw_tree_info *info)
 {
-	int result = check_output(info, info ? info->size : 0, sizeof(*info), "dw_tree_info");
+	const struct dw_tree_info known = {
+		.size = sizeof(known),
+		.pid = tree->layout.pid,
+		.worker_count = tree->layout.worker_count,
+		.child_count = tree->layout.child_count,
+		.started_ns = tree->layout.started,
+	};
+	int result = options_check_output(info, "dw_tree_info");
 
 	if (result < 0)
 		return result;
-	info->pid = tree->layout.pid;
-	info->worker_count = tree->layout.worker_count;
-	info->child_count = tree->layout.child_count;
-	info->started_ns = tree->layout.started;
+	options_write(info, &known, sizeof(known));
 	return 0;
 }
 
@@ -199,18 +196,19 @@ static void copy_engine(struct dw_engine_stats *to, const struct dw_engine_stats
 	COPY(to, from, provider);
 }
 
-DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker)
+static int check_worker(const struct dw_tree *tree, uint32_t number)
 {
-	int result = check_output(worker, worker ? worker->size : 0, sizeof(*worker), "dw_tree_worker");
-	const struct board_worker *from;
-	uint32_t self;
-
-	if (result < 0)
-		return result;
 	if (number >= tree->layout.worker_count)
 		return error_set(-ERANGE, "Worker %u of a tree that has %u", number,
 				 tree->layout.worker_count);
-	from = worker_at(tree, number);
+	return 0;
+}
+
+static void read_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker)
+{
+	const struct board_worker *from = worker_at(tree, number);
+	uint32_t self;
+
 	memset(worker, 0, sizeof(*worker));
 	worker->size = sizeof(*worker);
 	copy_text(worker->path, from->path, sizeof(worker->path));
@@ -223,37 +221,76 @@ DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number, struct dw
 	worker->runs = LOAD(from->now.runs);
 	worker->blocked = LOAD(from->now.blocked);
 	worker->blocked_since_ns = LOAD(from->now.blocked_since);
-	copy_engine(&worker->engine, &from->now.stats);
 	if (worker->first_child > tree->layout.child_count)
 		worker->first_child = tree->layout.child_count;
 	if (worker->child_count > tree->layout.child_count - worker->first_child)
 		worker->child_count = tree->layout.child_count - worker->first_child;
-	for (uint32_t i = 0; i < worker->child_count; i++)
-		worker->engine.parent_wakes += LOAD(stats_at(tree, worker->first_child + i)->wakes);
 	self = LOAD(from->self);
 	if (self < tree->layout.child_count && !LOAD(stats_at(tree, self)->alive))
 		worker->up = 0;
+}
+
+static void read_engine(const struct dw_tree *tree, uint32_t number, struct dw_engine_stats *engine)
+{
+	struct dw_tree_worker worker;
+
+	read_worker(tree, number, &worker);
+	memset(engine, 0, sizeof(*engine));
+	copy_engine(engine, &worker_at(tree, number)->now.stats);
+	for (uint32_t i = 0; i < worker.child_count; i++)
+		engine->parent_wakes += LOAD(stats_at(tree, worker.first_child + i)->wakes);
+}
+
+DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker)
+{
+	int result = options_check_output(worker, "dw_tree_worker");
+	struct dw_tree_worker now;
+
+	if (result == 0)
+		result = check_worker(tree, number);
+	if (result < 0)
+		return result;
+	read_worker(tree, number, &now);
+	options_write(worker, &now, sizeof(now));
 	return 0;
 }
 
-DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child)
+DW_API int dw_tree_worker_stats(const struct dw_tree *tree, uint32_t number,
+				struct dw_engine_stats *stats)
 {
-	int result = check_output(child, child ? child->size : 0, sizeof(*child), "dw_tree_child");
-	const struct dw_child_stats *stats;
-	const struct child_now *now;
-	const struct board_child *rest;
+	int result = options_check_output(stats, "dw_engine_stats");
+	struct dw_engine_stats now;
 
+	if (result == 0)
+		result = check_worker(tree, number);
 	if (result < 0)
 		return result;
+	read_engine(tree, number, &now);
+	options_write(stats, &now, sizeof(now));
+	return 0;
+}
+
+static int check_child(const struct dw_tree *tree, uint32_t number)
+{
 	if (number >= tree->layout.child_count)
 		return error_set(-ERANGE, "child %u of a tree that has %u", number,
 				 tree->layout.child_count);
-	stats = stats_at(tree, number);
-	now = (const struct child_now *)((const char *)tree->board + tree->layout.now) + number;
+	return 0;
+}
+
+static const struct child_now *now_at(const struct dw_tree *tree, uint32_t number)
+{
+	return (const struct child_now *)((const char *)tree->board + tree->layout.now) + number;
+}
+
+static void read_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child)
+{
+	const struct child_now *now = now_at(tree, number);
+	const struct board_child *rest;
+
 	rest = (const struct board_child *)((const char *)tree->board + tree->layout.children) + number;
 	memset(child, 0, sizeof(*child));
 	child->size = sizeof(*child);
-	stats_copy(&child->stats, stats, now);
 	COPY(child, now, tid);
 	child->queued = LOAD(now->in_ring);
 	COPY(child, now, busy);
@@ -261,6 +298,36 @@ DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_
 	child->since_ns = LOAD(now->since);
 	copy_text(child->callable, now->name, sizeof(child->callable));
 	copy_text(child->cause, rest->cause, sizeof(child->cause));
+}
+
+DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child)
+{
+	int result = options_check_output(child, "dw_tree_child");
+	struct dw_tree_child now;
+
+	if (result == 0)
+		result = check_child(tree, number);
+	if (result < 0)
+		return result;
+	read_child(tree, number, &now);
+	options_write(child, &now, sizeof(now));
+	return 0;
+}
+
+DW_API int dw_tree_child_stats(const struct dw_tree *tree, uint32_t number,
+			       struct dw_child_stats *stats, size_t size)
+{
+	int result = options_check_size(size, "dw_child_stats");
+	struct dw_child_stats now;
+
+	if (result == 0 && !stats)
+		result = error_set(-EINVAL, "dw_tree_child_stats: `stats` is NULL");
+	if (result == 0)
+		result = check_child(tree, number);
+	if (result < 0)
+		return result;
+	stats_copy(&now, stats_at(tree, number), now_at(tree, number));
+	options_fill(stats, size, &now, sizeof(now));
 	return 0;
 }
 
@@ -296,9 +363,8 @@ static void say_time(struct report *report, uint64_t since)
 		say(report, "%.1f s", (double)ns / 1e9);
 }
 
-static uint64_t live_tasks(const struct dw_tree_worker *worker)
+static uint64_t live_tasks(const struct dw_engine_stats *engine)
 {
-	const struct dw_engine_stats *engine = &worker->engine;
 	uint64_t final = engine->done + engine->failed + engine->skipped;
 
 	return engine->submitted > final ? engine->submitted - final : 0;
@@ -309,35 +375,36 @@ static bool is_long(const struct report *report, uint64_t since)
 	return since && report->now > since && report->now - since >= report->stuck_ns;
 }
 
-static void say_child(struct report *report, const struct dw_tree_child *child)
+static void say_child(struct report *report, const struct dw_tree_child *child,
+		      const struct dw_child_stats *stats)
 {
-	say(report, "  %-28s pid %-8d ", child->stats.path, child->stats.pid);
-	if (!child->stats.alive)
+	say(report, "  %-28s pid %-8d ", stats->path, stats->pid);
+	if (!stats->alive)
 		say(report, "dead%s%s", child->cause[0] ? ": " : "", child->cause);
 	else if (child->busy)
 		say(report, "runs task %llu, \"%s\", for ", (unsigned long long)child->task,
 		    child->callable);
 	else
 		say(report, "waits for work since ");
-	if (child->stats.alive)
+	if (stats->alive)
 		say_time(report, child->since_ns);
 	say(report, ", %u in its ring, %llu done, %llu failed\n", child->queued,
-	    (unsigned long long)child->stats.tasks_done, (unsigned long long)child->stats.tasks_failed);
+	    (unsigned long long)stats->tasks_done, (unsigned long long)stats->tasks_failed);
 }
 
-static void say_worker(struct report *report, const struct dw_tree_worker *worker)
+static void say_worker(struct report *report, const struct dw_tree_worker *worker,
+		       const struct dw_engine_stats *engine)
 {
 	static const char *const blocked[] = {
 		[DW_BLOCKED_WINDOW] = "until fewer of its tasks are unfinished",
 		[DW_BLOCKED_HEAP] = "for room in the heap",
 	};
-	const struct dw_engine_stats *engine = &worker->engine;
 
 	say(report, "%s (L%u, pid %d)%s: %u runs, %llu tasks: %llu done, %llu failed, %llu skipped, %llu alive; "
 	    "heap %llu of %llu MiB; %llu wake-ups\n", worker->path, worker->level, worker->pid,
 	    worker->up ? "" : " is not up", worker->runs, (unsigned long long)engine->submitted,
 	    (unsigned long long)engine->done, (unsigned long long)engine->failed,
-	    (unsigned long long)engine->skipped, (unsigned long long)live_tasks(worker),
+	    (unsigned long long)engine->skipped, (unsigned long long)live_tasks(engine),
 	    (unsigned long long)(engine->heap_used >> 20), (unsigned long long)(worker->heap_bytes >> 20),
 	    (unsigned long long)engine->parent_wakes);
 	if (worker->blocked == DW_BLOCKED_WINDOW || worker->blocked == DW_BLOCKED_HEAP) {
@@ -349,27 +416,30 @@ static void say_worker(struct report *report, const struct dw_tree_worker *worke
 
 /* What of one Worker is stuck, and on whom it waits. */
 static void say_stuck(struct report *report, const struct dw_tree *tree,
-		      const struct dw_tree_worker *worker)
+		      const struct dw_tree_worker *worker, const struct dw_engine_stats *engine)
 {
-	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+	struct dw_child_stats stats;
+	struct dw_tree_child child;
 	uint64_t idle_since = 0;
 	bool works = false, first = true;
 
-	if (!worker->up || !live_tasks(worker))
+	if (!worker->up || !live_tasks(engine))
 		return;
 	for (uint32_t i = 0; i < worker->child_count; i++) {
-		dw_tree_child(tree, worker->first_child + i, &child);
+		read_child(tree, worker->first_child + i, &child);
+		stats_copy(&stats, stats_at(tree, worker->first_child + i),
+			   now_at(tree, worker->first_child + i));
 		if (child.since_ns > idle_since)
 			idle_since = child.since_ns;
-		works = works || (child.stats.alive && child.busy);
-		if (!child.stats.alive || !child.busy || !is_long(report, child.since_ns))
+		works = works || (stats.alive && child.busy);
+		if (!stats.alive || !child.busy || !is_long(report, child.since_ns))
 			continue;
 		if (first)
 			say(report, "%s waits for:\n", worker->path);
 		first = false;
 		report->stuck++;
-		say(report, "  %s (pid %d): runs task %llu, \"%s\", since ", child.stats.path,
-		    child.stats.pid, (unsigned long long)child.task, child.callable);
+		say(report, "  %s (pid %d): runs task %llu, \"%s\", since ", stats.path,
+		    stats.pid, (unsigned long long)child.task, child.callable);
 		say_time(report, child.since_ns);
 		say(report, "\n");
 	}
@@ -377,31 +447,37 @@ static void say_stuck(struct report *report, const struct dw_tree *tree,
 		return;
 	report->stuck++;
 	say(report, "%s: %llu tasks are not finished, and no child works since ", worker->path,
-	    (unsigned long long)live_tasks(worker));
+	    (unsigned long long)live_tasks(engine));
 	say_time(report, idle_since);
 	say(report, "\n");
 }
 
 static int make_report(const struct dw_tree *tree, struct report *report)
 {
-	struct dw_tree_worker worker = DW_OPTIONS(dw_tree_worker);
-	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+	struct dw_engine_stats engine;
+	struct dw_child_stats stats;
+	struct dw_tree_worker worker;
+	struct dw_tree_child child;
 
 	say(report, "tree of process %d, up for ", tree->layout.pid);
 	say_time(report, tree->layout.started);
 	say(report, "\n");
 	for (uint32_t i = 0; i < tree->layout.worker_count; i++) {
-		dw_tree_worker(tree, i, &worker);
-		say_worker(report, &worker);
+		read_worker(tree, i, &worker);
+		read_engine(tree, i, &engine);
+		say_worker(report, &worker, &engine);
 		for (uint32_t k = 0; k < worker.child_count; k++) {
-			dw_tree_child(tree, worker.first_child + k, &child);
-			say_child(report, &child);
+			read_child(tree, worker.first_child + k, &child);
+			stats_copy(&stats, stats_at(tree, worker.first_child + k),
+				   now_at(tree, worker.first_child + k));
+			say_child(report, &child, &stats);
 		}
 	}
 	say(report, "stuck for %.3g s or longer:\n", (double)report->stuck_ns / 1e9);
 	for (uint32_t i = 0; i < tree->layout.worker_count; i++) {
-		dw_tree_worker(tree, i, &worker);
-		say_stuck(report, tree, &worker);
+		read_worker(tree, i, &worker);
+		read_engine(tree, i, &engine);
+		say_stuck(report, tree, &worker, &engine);
 	}
 	if (!report->stuck)
 		say(report, "nothing\n");

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "task/options.h"
 #include "worker/worker.h"
 
 #define GIB (1ULL << 30)
@@ -50,15 +51,9 @@ static int check_options(uint32_t level, const struct dw_worker_options *o)
 {
 	if (level < DW_LEVEL_NODE || level > DW_LEVEL_CLUSTER)
 		return error_set(-EINVAL, "level is %u; a Worker's is 3 (node) to 6 (cluster)", level);
-	if (o->size != sizeof(*o))
-		return error_set(-EINVAL, "options.size is %zu; this library's is %zu: "
-				 "initialise with DW_OPTIONS(dw_worker_options)", o->size, sizeof(*o));
-	if (o->chip_count && !o->chips)
-		return error_set(-EINVAL, "chip_count is %u and chips is NULL", o->chip_count);
-	for (uint32_t i = 0; i < o->chip_count; i++)
-		if (!o->chips[i].driver || !o->chips[i].driver[0])
-			return error_set(-EINVAL, "chips[%u].driver is empty; it should be a driver's "
-					 "name, such as \"sim\", or a path", i);
+	if (o->chip_count && (!o->chips || !o->chip_size))
+		return error_set(-EINVAL, "chip_count is %u and %s", o->chip_count, !o->chips ?
+				 "chips is NULL" : "chip_size is 0; it should be sizeof(struct dw_chip_options)");
 	if (o->mode != DW_PROCESS && o->mode != DW_THREAD)
 		return error_set(-EINVAL, "mode is %d; it should be DW_PROCESS or DW_THREAD", o->mode);
 	if (o->provider > DW_PROVIDER_FUTEX)
@@ -122,47 +117,60 @@ static void free_worker(struct dw_worker *worker)
 	free(worker);
 }
 
-static int copy_chips(struct dw_worker *worker, const struct dw_chip_options *chips)
+static int copy_chip(struct dw_chip_options *to, const struct dw_worker_options *options, uint32_t i)
 {
-	uint32_t count = worker->options.chip_count;
+	const char *element = (const char *)options->chips + i * options->chip_size;
+	struct dw_chip_options chip;
+	int result = options_copy(&chip, sizeof(chip), element, options->chip_size, "dw_chip_options");
 
-	worker->chips = calloc(count + 1, sizeof(*worker->chips));
-	if (!worker->chips)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < count; i++) {
-		worker->chips[i].device = chips[i].device;
-		worker->chips[i].driver = strdup(chips[i].driver);
-		if (chips[i].options)
-			worker->chips[i].options = strdup(chips[i].options);
-		if (!worker->chips[i].driver || (chips[i].options && !worker->chips[i].options))
-			return -ENOMEM;
-	}
+	if (result < 0)
+		return error_prefix(result, "chips[%u]: ", i);
+	if (!chip.driver || !chip.driver[0])
+		return error_set(-EINVAL, "chips[%u].driver is empty; it should be a driver's "
+				 "name, such as \"sim\", or a path", i);
+	*to = chip;
+	to->driver = strdup(chip.driver);
+	to->options = chip.options ? strdup(chip.options) : NULL;
+	if (!to->driver || (chip.options && !to->options))
+		return error_set(-ENOMEM, "no memory for a Worker's chips");
 	return 0;
+}
+
+static int copy_chips(struct dw_worker *worker, const struct dw_worker_options *options)
+{
+	int result = 0;
+
+	worker->chips = calloc(options->chip_count + 1, sizeof(*worker->chips));
+	if (!worker->chips)
+		return error_set(-ENOMEM, "no memory for a Worker's chips");
+	for (uint32_t i = 0; i < options->chip_count && result == 0; i++)
+		result = copy_chip(&worker->chips[i], options, i);
+	return result;
 }
 
 DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *options,
 			    struct dw_worker **result)
 {
-	struct dw_worker_options defaults = DW_OPTIONS(dw_worker_options);
+	struct dw_worker_options full = DW_OPTIONS(dw_worker_options);
 	pthread_condattr_t monotonic;
 	struct dw_worker *worker;
 	int error;
 
 	if (!result)
 		return error_set(-EINVAL, "dw_worker_create: `worker` is NULL");
-	if (!options)
-		options = &defaults;
-	error = check_options(level, options);
+	error = options ? options_read(&full, sizeof(full), options, "dw_worker_options") : 0;
+	if (error == 0)
+		error = check_options(level, &full);
 	if (error < 0)
 		return error;
 	worker = calloc(1, sizeof(*worker));
 	if (!worker)
 		return error_set(-ENOMEM, "no memory for a Worker");
 	worker->level = level;
-	worker->options = *options;
+	worker->options = full;
 	worker->options.chips = NULL;
 	set_defaults(&worker->options);
-	snprintf(worker->name, sizeof(worker->name), "%s", options->name ? options->name : "");
+	snprintf(worker->name, sizeof(worker->name), "%s", full.name ? full.name : "");
 	worker->options.name = NULL;
 	worker->owner_pid = getpid();
 	worker->spawner_fd = worker->spawner_pidfd = worker->tree_fd = -1;
@@ -173,10 +181,10 @@ DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *opti
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&worker->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	error = copy_chips(worker, options->chips);
+	error = copy_chips(worker, &full);
 	if (error < 0) {
 		free_worker(worker);
-		return error_set(error, "no memory for a Worker's chips");
+		return error;
 	}
 	*result = worker;
 	return 0;

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Structs that grow: a program that was compiled with one field less, or with fields
+ * that the library does not know, works; every call that takes or fills a struct is tried. Each struct
+ * ends at a page that cannot be read, so that a byte too far is a crash.
+ */
+#include <stddef.h>
+#include "chips.h"
+
+#define END(type, field) (offsetof(struct type, field) + sizeof(((struct type *)0)->field))
+
+static struct rig rig;
+static struct dw_tree *tree;
+static struct dw_orch *orch_now;
+static dw_callable nothing;
+
+/* `bytes` bytes in front of a page that is not there, filled with `fill`. A few may lie between: structs are aligned. */
+static void *before_edge(size_t bytes, int fill)
+{
+	static char *pages;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *start;
+
+	if (!pages) {
+		pages = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (pages == MAP_FAILED || mprotect(pages + 2 * page, page, PROT_NONE) < 0)
+			exit(1);
+	}
+	start = pages + 2 * page - (bytes + 7) / 8 * 8;
+	memset(pages, fill, 2 * page);
+	return start;
+}
+
+/* ------------------------------------------------------------ structs that a call takes */
+
+/*
+ * `value` has `known` bytes, which is where the struct ends today, and makes sense; its last field begins
+ * at `last`. `call` returns 0 with it.
+ */
+static void takes(const char *name, const void *value, size_t known, size_t last,
+		  int (*call)(const void *options))
+{
+	size_t sizes[] = { 0, 7, SIZE_MAX, 4097 };
+	char *options;
+
+	options = before_edge(last, 0xff);
+	memcpy(options, value, last);
+	memcpy(options, &last, sizeof(last));
+	if (!CHECK_EQ(call(options), 0))
+		printf("# %s, a field shorter: %s\n", name, dw_strerror_last());
+	options = before_edge(known + 8, 0);
+	memcpy(options, value, known);
+	memcpy(options, &(size_t){ known + 8 }, sizeof(size_t));
+	if (!CHECK_EQ(call(options), 0))
+		printf("# %s, a field longer: %s\n", name, dw_strerror_last());
+	options[known] = 1;
+	CHECK_EQ(call(options), -E2BIG);
+	CHECK_STR(dw_strerror_last(), name);
+	options[known] = 0;
+	options[known + 7] = 1;
+	CHECK_EQ(call(options), -E2BIG);
+	CHECK_STR(dw_strerror_last(), "is set");
+	for (unsigned i = 0; i < 4; i++) {
+		options = before_edge(known, 0);
+		memcpy(options, value, known);
+		memcpy(options, &sizes[i], sizeof(size_t));
+		CHECK_EQ(call(options), sizes[i] < 8 ? -EINVAL : -E2BIG);
+		CHECK_STR(dw_strerror_last(), name);
+	}
+}
+
+#define TAKES(type, value, last, call) takes(#type, value, sizeof(struct type), offsetof(struct type, last), call)
+
+static int call_create(const void *options)
+{
+	struct dw_worker *worker = NULL;
+	int result = dw_worker_create(3, options, &worker);
+
+	CHECK(!worker == (result < 0));
+	dw_worker_destroy(worker);
+	return result;
+}
+
+TEST(a_worker_takes_options_of_other_sizes)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+
+	options.name = "other";
+	options.subs = 1;
+	TAKES(dw_worker_options, &options, check_declared, call_create);
+}
+
+static char *chip_bytes;
+static size_t chip_size;
+
+static int call_chips(const void *unused)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *worker = NULL;
+	uint32_t id;
+	int result;
+
+	(void)unused;
+	options.chips = (const void *)chip_bytes;
+	options.chip_size = chip_size;
+	options.chip_count = 3;
+	result = dw_worker_create(3, &options, &worker);
+	if (result == 0) {
+		CHECK_EQ(dw_worker_chip_id(worker, 2, &id), 0);
+		dw_worker_destroy(worker);
+	}
+	return result;
+}
+
+static void fill_chips(size_t size)
+{
+	const struct dw_chip_options chip = { .driver = "sim", .options = "async=1" };
+
+	chip_size = size;
+	chip_bytes = before_edge(3 * size, size < sizeof(chip) ? 0xff : 0);
+	for (unsigned i = 0; i < 3; i++)
+		memcpy(chip_bytes + i * size, &chip, size < sizeof(chip) ? size : sizeof(chip));
+}
+
+TEST(chips_of_other_sizes_are_where_the_program_put_them)
+{
+	fill_chips(offsetof(struct dw_chip_options, options));
+	CHECK_EQ(call_chips(NULL), 0);
+	fill_chips(sizeof(struct dw_chip_options) + 8);
+	CHECK_EQ(call_chips(NULL), 0);
+	chip_bytes[2 * chip_size + sizeof(struct dw_chip_options)] = 1;
+	CHECK_EQ(call_chips(NULL), -E2BIG);
+	CHECK_STR(dw_strerror_last(), "chips[2]: struct dw_chip_options");
+	chip_size = 0;
+	CHECK_EQ(call_chips(NULL), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "sizeof(struct dw_chip_options)");
+	chip_size = SIZE_MAX;
+	CHECK_EQ(call_chips(NULL), -E2BIG);
+}
+
+/* ------------------------------------------------------------------- with a tree */
+
+static int call_image(const void *options)
+{
+	dw_callable callable;
+
+	return dw_callable_register_image(rig.node, options, &callable);
+}
+
+static int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	return 0;
+}
+
+static int call_start(const void *options)
+{
+	struct dw_run *run;
+	int result = dw_worker_start(rig.node, orch_nothing, NULL, NULL, NULL, options, &run);
+
+	return result < 0 ? result : dw_run_wait(run);
+}
+
+static int call_submit(const void *options)
+{
+	struct dw_args *args;
+	dw_task task = 0;
+	int result;
+
+	dw_args_create(&args);
+	result = dw_submit(orch_now, nothing, args, options, &task);
+	dw_args_destroy(args);
+	CHECK(!task == (result < 0));
+	return result < 0 ? result : dw_orch_wait(orch_now);
+}
+
+static int call_group(const void *options)
+{
+	struct dw_args *args;
+	int result;
+
+	dw_args_create(&args);
+	result = dw_submit_group(orch_now, nothing, &args, 1, NULL, options, NULL);
+	dw_args_destroy(args);
+	return result < 0 ? result : dw_orch_wait(orch_now);
+}
+
+static int orch_submits(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
+
+	(void)args;
+	(void)config;
+	(void)context;
+	options.name = "a task";
+	orch_now = orch;
+	TAKES(dw_submit_options, &options, after_count, call_submit);
+	TAKES(dw_submit_options, &options, after_count, call_group);
+	return 0;
+}
+
+/* -------------------------------------------------------------- structs that a call fills */
+
+/*
+ * `sized`: the struct begins with its size; else the size is an argument. What lies before `steady` is the same
+ * in two calls, one right after the other.
+ */
+static void fills(const char *name, bool sized, size_t known, size_t last, size_t steady,
+		  int (*call)(void *struct_, size_t size))
+{
+	size_t begin = sized ? sizeof(size_t) : 0, sizes[] = { 0, 7, SIZE_MAX, 4097 };
+	unsigned char *reference = calloc(1, known), *filled;
+
+	memcpy(reference, &known, sized ? sizeof(known) : 0);
+	if (!CHECK_EQ(call(reference, known), 0))
+		printf("# %s: %s\n", name, dw_strerror_last());
+	filled = before_edge(last, 0xcc);
+	memcpy(filled, &last, sized ? sizeof(last) : 0);
+	if (!CHECK_EQ(call(filled, last), 0))
+		printf("# %s, a field shorter: %s\n", name, dw_strerror_last());
+	CHECK(memcmp(filled + begin, reference + begin, (last < steady ? last : steady) - begin) == 0);
+	filled = before_edge(known + 16, 0xcc);
+	memcpy(filled, &(size_t){ known + 16 }, sized ? sizeof(known) : 0);
+	if (!CHECK_EQ(call(filled, known + 16), 0))
+		printf("# %s, fields longer: %s\n", name, dw_strerror_last());
+	CHECK(memcmp(filled + begin, reference + begin, steady - begin) == 0);
+	for (size_t i = known; i < known + 16; i++)
+		CHECK_EQ(filled[i], 0);
+	if (sized)
+		CHECK_EQ(*(size_t *)(void *)filled, known + 16);
+	for (unsigned i = 0; i < 4; i++) {
+		filled = before_edge(known, 0xcc);
+		memcpy(filled, &sizes[i], sized ? sizeof(known) : 0);
+		CHECK_EQ(call(filled, sizes[i]), sizes[i] < 8 ? -EINVAL : -E2BIG);
+		CHECK_STR(dw_strerror_last(), name);
+		for (size_t k = begin; k < known; k++)
+			CHECK_EQ(filled[k], 0xcc);
+	}
+	free(reference);
+}
+
+#define FILLS(type, last, call) \
+	fills(#type, true, sizeof(struct type), offsetof(struct type, last), END(type, last), call)
+
+static int call_engine(void *stats, size_t size)
+{
+	(void)size;
+	return dw_worker_engine_stats(rig.node, stats);
+}
+
+static int call_tree_info(void *info, size_t size)
+{
+	(void)size;
+	return dw_tree_info(tree, info);
+}
+
+static int call_tree_worker(void *worker, size_t size)
+{
+	(void)size;
+	return dw_tree_worker(tree, 0, worker);
+}
+
+static int call_tree_worker_stats(void *stats, size_t size)
+{
+	(void)size;
+	return dw_tree_worker_stats(tree, 0, stats);
+}
+
+static int call_tree_child(void *child, size_t size)
+{
+	(void)size;
+	return dw_tree_child(tree, 1, child);
+}
+
+static int call_tree_child_stats(void *stats, size_t size)
+{
+	return dw_tree_child_stats(tree, 1, stats, size);
+}
+
+static int call_stats(void *stats, size_t size)
+{
+	size_t count = 1;
+
+	return dw_worker_stats(rig.node, stats, size, &count);
+}
+
+static int call_provider(void *info, size_t size)
+{
+	(void)size;
+	return dw_provider_query(info);
+}
+
+static int call_driver(void *info, size_t size)
+{
+	(void)size;
+	return dw_chip_driver_query("sim", info);
+}
+
+static int call_devices(void *properties, size_t size)
+{
+	size_t count = 1;
+
+	return dw_chip_enumerate("sim", NULL, properties, size, &count);
+}
+
+/* The second element is where the program's own size puts it. */
+static void steps(size_t size)
+{
+	size_t count = 2;
+	char *stats = before_edge(2 * size, 0xcc);
+
+	CHECK_EQ(dw_worker_stats(rig.node, (void *)stats, size, &count), 0);
+	CHECK_EQ(count, 2);
+	CHECK_STR(stats, "node0/sub0");
+	CHECK_STR(stats + size, "node0/chip0");
+}
+
+static void steps_of_devices(size_t size)
+{
+	size_t count = 2;
+	char *devices = before_edge(2 * size, 0xcc);
+
+	CHECK_EQ(dw_chip_enumerate("sim", "devices=2", (void *)devices, size, &count), 0);
+	CHECK_EQ(count, 2);
+	CHECK_STR(devices + offsetof(struct dw_chip_properties, name), "sim0");
+	CHECK_STR(devices + size + offsetof(struct dw_chip_properties, name), "sim1");
+	CHECK_EQ(((struct dw_chip_properties *)(void *)(devices + size))->size, size);
+}
+
+TEST(every_call_on_a_tree_takes_and_fills_structs_of_other_sizes)
+{
+	struct dw_chip_options chips[1] = { { .driver = "sim" } };
+	struct dw_image_options image = DW_OPTIONS(dw_image_options);
+	struct dw_run_options run = DW_OPTIONS(dw_run_options);
+
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 1);
+	CHECK_EQ(dw_callable_register_sub(rig.node, "nothing", sub_nothing, NULL, &nothing), 0);
+	REQUIRE(rig_init(&rig) == 0);
+	REQUIRE(dw_tree_open(getpid(), 0, &tree) == 0);
+	image.driver = "sim";
+	image.entry = "vector_add";
+	image.path = fixture("chip_kernels");
+	TAKES(dw_image_options, &image, signature_count, call_image);
+	TAKES(dw_run_options, &run, progress_context, call_start);
+	CHECK_EQ(dw_worker_run(rig.node, orch_submits, NULL, NULL, NULL), 0);
+	FILLS(dw_engine_stats, provider, call_engine);
+	FILLS(dw_tree_info, started_ns, call_tree_info);
+	FILLS(dw_tree_worker, heap_bytes, call_tree_worker);
+	FILLS(dw_engine_stats, provider, call_tree_worker_stats);
+	FILLS(dw_tree_child, cause, call_tree_child);
+	FILLS(dw_provider_info, reason, call_provider);
+	fills("dw_child_stats", false, sizeof(struct dw_child_stats), offsetof(struct dw_child_stats, cpu_ns),
+	      offsetof(struct dw_child_stats, cpu_ns), call_tree_child_stats);
+	fills("dw_child_stats", false, sizeof(struct dw_child_stats), offsetof(struct dw_child_stats, cpu_ns),
+	      offsetof(struct dw_child_stats, cpu_ns), call_stats);
+	steps(offsetof(struct dw_child_stats, cpu_ns));
+	steps(sizeof(struct dw_child_stats) + 16);
+	dw_tree_close(tree);
+	rig_destroy(&rig);
+}
+
+/* Drivers are asked in a process that makes no Workers. */
+TEST(drivers_are_asked_with_structs_of_other_sizes)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		unit_failures = 0;
+		FILLS(dw_chip_driver_info, path, call_driver);
+		fills("dw_chip_properties", true, sizeof(struct dw_chip_properties),
+		      offsetof(struct dw_chip_properties, reserved), offsetof(struct dw_chip_properties, reserved),
+		      call_devices);
+		steps_of_devices(offsetof(struct dw_chip_properties, reserved));
+		steps_of_devices(sizeof(struct dw_chip_properties) + 16);
+		fflush(stdout);
+		_exit(unit_failures != 0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+}
+
+/* ------------------------------------------------------------------------- pto images */
+
+static int call_pto(const void *options)
+{
+	void *image = NULL;
+	size_t bytes;
+	int result = dw_pto_image_build(options, &image, &bytes);
+
+	free(image);
+	return result;
+}
+
+static int call_core(const void *core)
+{
+	struct dw_pto_image_options options = DW_OPTIONS(dw_pto_image_options);
+
+	options.data = "object";
+	options.bytes = 6;
+	options.entry = "entry";
+	options.cores = core;
+	options.core_count = 1;
+	return call_pto(&options);
+}
+
+TEST(pto_images_are_built_from_structs_of_other_sizes)
+{
+	struct dw_pto_image_options options = DW_OPTIONS(dw_pto_image_options);
+	struct dw_pto_core core = DW_OPTIONS(dw_pto_core);
+	char *cores;
+
+	options.data = "object";
+	options.bytes = 6;
+	options.entry = "entry";
+	TAKES(dw_pto_image_options, &options, core_count, call_pto);
+	core.data = "core";
+	core.bytes = 4;
+	TAKES(dw_pto_core, &core, signature, call_core);
+	/* Two of a larger size. */
+	core.size = sizeof(core) + 8;
+	cores = before_edge(2 * core.size, 0);
+	memcpy(cores, &core, sizeof(core));
+	core.function = 1;
+	memcpy(cores + core.size, &core, sizeof(core));
+	options.cores = (const void *)cores;
+	options.core_count = 2;
+	CHECK_EQ(call_pto(&options), 0);
+	core.size = sizeof(core);
+	memcpy(cores + core.size + 8, &core, sizeof(core));
+	CHECK_EQ(call_pto(&options), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "core function 1");
+}
