@@ -44,7 +44,7 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -fPIC -pthread -ffp-contract=off -fvisibili
 LINK := $(CC) -pthread $(CFLAGS) $(SANITIZE) $(LDFLAGS)
 USER_CFLAGS := $(filter-out -DDW_BUILDING_LIBRARY,$(ALL_CFLAGS))
 
-LIB_SRC := $(wildcard $(foreach layer,base task mailbox memory depend callable engine worker chip,\
+LIB_SRC := $(wildcard $(foreach layer,base task mailbox memory depend callable engine trace worker chip,\
 	lib/src/$(layer)/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 LIB := $(B)/libdistworker.so

@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include "engine/trace_file.h"
+#include "trace/file.h"
 #include "unit.h"
 
 #define LAST "{\"ph\":\"last\"}\n]\n"

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "engine/internal.h"
-#include "engine/trace.h"
 
 void task_describe(const struct slot *slot, char *text, size_t space)
 {
@@ -137,7 +136,6 @@ static void consume(struct engine *engine, struct slot *slot)
 		group_free(engine, slot->group);
 	else
 		payload_free(engine, &slot->payload);
-	free(slot->times);
 	if (scope_put(engine->heap, slot->scope))
 		engine->heap_serial++;
 	__atomic_store_n(&run->finished, run->finished + 1, __ATOMIC_RELAXED);
@@ -148,7 +146,7 @@ static void finish_one(struct engine *engine, struct slot *slot)
 {
 	struct edge *edge = slot->first, *next;
 
-	trace_task(engine, slot, TRACE_FINAL);
+	PROBE(engine, task, slot, PROBE_FINAL);
 	if (LIKELY(slot->head.state == TASK_DONE)) {
 		engine_count(engine, done);
 	} else {
@@ -183,7 +181,7 @@ void task_returned(struct engine *engine, struct slot *slot)
 {
 	slot->head.state = TASK_PENDING;
 	slot->placed = NO_WORKER;
-	trace_task(engine, slot, TRACE_RETURNED);
+	PROBE(engine, task, slot, PROBE_RETURNED);
 	if (!slot->waiting)
 		task_released(engine, slot);
 }

@@ -17,7 +17,6 @@
 #include "base/fd.h"
 #include "engine/internal.h"
 #include "mailbox/spin.h"
-#include "engine/trace.h"
 
 enum source { SOURCE_BELL, SOURCE_TIMER, SOURCE_KICK, SOURCE_EXTRA };
 
@@ -111,8 +110,7 @@ static void forget_block(struct dw_run *run, uint64_t begin, uint64_t end, void 
 	(void)context;
 	if (run->map)
 		tensor_map_forget(run->map, begin, end);
-	if (UNLIKELY(run->graph != NULL))
-		graph_forget(run, begin, end);
+	PROBE(run->engine, forget, run, begin, end);
 }
 
 static int create_parts(struct engine *engine, const struct engine_options *options)
@@ -170,6 +168,7 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	made->check_declared = options->check_declared;
 	made->ops = options->ops;
 	made->ops_context = options->ops_context;
+	made->probe = options->probe;
 	made->extra_fd = options->extra_fd;
 	made->timer_fd = -1;
 	made->kick_fd = -1;
@@ -178,8 +177,6 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	made->edges = (struct slab)SLAB_INIT(struct edge, EDGES_FIRST, EDGES_MOST);
 	made->process = process_serial();
 	result = create_parts(made, options);
-	if (result == 0)
-		result = trace_create(made, options);
 	if (result < 0) {
 		engine_destroy(made);
 		return result == -ENOMEM ? error_set(result, "%s: no memory for its engine",
@@ -214,7 +211,6 @@ void engine_destroy(struct engine *engine)
 		heap_destroy(engine->heap);
 	slots_destroy(engine);
 	chip_memory_destroy(engine);
-	trace_destroy(engine);
 	free(engine->active);
 	free(engine->unpublished);
 	free(engine->news);
@@ -357,11 +353,6 @@ void engine_stop(struct engine *engine)
 		lock_give(&engine->lock);
 		if (write(engine->kick_fd, &one, sizeof(one)) == sizeof(one))
 			pthread_join(engine->background, NULL);
-	}
-	if (engine->trace && engine->process == process_serial()) {
-		lock_take(&engine->lock);
-		trace_stop(engine);
-		lock_give(&engine->lock);
 	}
 	engine->background_runs = false;
 	close_descriptors(engine);

@@ -25,6 +25,7 @@
 #include <stdint.h>
 #include <distworker/distworker.h>
 #include "callable/callable.h"
+#include "engine/probe.h"
 #include "mailbox/mailbox.h"
 #include "memory/arena.h"
 #include "task/error.h"
@@ -59,16 +60,6 @@ struct engine_now {
 	uint32_t runs;			/* in flight */
 };
 
-/* The files of DW_TRACE and DW_GRAPH, one each for a whole tree; NULL where they are not wanted. */
-struct trace_files {
-	struct trace_file *json, *dot;
-};
-
-/* By the root's process, before its first fork. An error names the variable and its value. */
-int trace_files_open(struct trace_files *files);
-/* By the same process, when no other writer is left. */
-void trace_files_close(struct trace_files *files);
-
 struct engine_worker {
 	enum dw_child_kind kind;
 	const char *driver;	/* chips: only images of this driver go there */
@@ -101,8 +92,7 @@ struct engine_options {
 	struct dw_child_stats *worker_stats;
 	struct child_now *worker_now;		/* the same for what they do now; NULL: nobody tells */
 	struct engine_now *now;			/* this Worker's own; NULL: nobody looks */
-	const struct child_now *self;		/* of this Worker in its parent; NULL: it is the root */
-	const struct trace_files *trace;
+	struct probe probe;			/* a subscriber that watches; ops NULL: none */
 	uint64_t timeout_ns, heap_timeout_ns;
 	bool check_declared;
 	const struct arena *outer_arena;	/* for `declared`: what lies in it must be declared; NULL: unchecked */

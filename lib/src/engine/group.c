@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "engine/internal.h"
-#include "engine/trace.h"
 
 void group_free(struct engine *engine, struct group *group)
 {

@@ -13,7 +13,7 @@
  *   wait.c          threads that wait: one drives in the foreground, others sleep
  *   timer.c         deadlines and stragglers, one timerfd, armed while needed
  *   chip_memory.c   tensors that stay on a chip
- *   trace.h         trace.c, graph.c, trace_file.c: what DW_TRACE and DW_GRAPH ask for
+ *   probe.h         hooks for a subscriber that watches the engine
  *   engine.c        create, start, stop, background thread, statistics, control
  */
 #ifndef DW_ENGINE_INTERNAL_H
@@ -124,7 +124,7 @@ struct slot {
 	uint64_t timeout_ns;
 	uint64_t blame;			/* number of the failed task that SKIP comes from */
 
-	struct trace_times *times;	/* NULL unless traced */
+	void *probe_data;		/* of the subscriber */
 	uint32_t index;
 	uint16_t retries, attempts;
 	int32_t block_dim, aicpu_thread_num;
@@ -359,8 +359,7 @@ struct dw_run {
 	pthread_t thread;
 	uint32_t process;		/* process_serial() of who started it */
 
-	uint64_t serial, begun;		/* traced: number of the run in its engine, and when */
-	struct graph_run *graph;	/* NULL unless its graph is written */
+	void *probe_data;		/* of the subscriber */
 };
 
 /* ----------------------------------------------------------------- waiting */
@@ -444,7 +443,7 @@ struct engine {
 	void *ops_context;
 	struct dw_engine_stats stats;
 	struct engine_now *now, own_now;	/* copies, never read here */
-	struct trace *trace;		/* NULL unless traced */
+	struct probe probe;
 };
 
 /*

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "engine/internal.h"
-#include "engine/trace.h"
 #include "task/options.h"
 
 static const char *const tag_names[] = {
@@ -496,7 +495,7 @@ void link_after(struct linking *linking, const struct dw_submit_options *options
 {
 	struct slot *slot = linking->consumer;
 
-	trace_after(linking->engine, slot, options);
+	PROBE(linking->engine, after, slot, options);
 	for (size_t i = 0; i < options->after_count; i++) {
 		dw_task task = options->after[i];
 		struct slot *producer = task ? slot_find(linking->engine, task) : NULL;
@@ -526,7 +525,7 @@ void link_end(struct linking *linking)
 		run_cancel_locked(slot->run, -ENOMEM, "no memory for the edges of a task");
 	if (UNLIKELY(slot->run->cancelled))
 		slot->flags |= SLOT_CANCEL;
-	trace_task(engine, slot, TRACE_SUBMITTED);
+	PROBE(engine, task, slot, PROBE_SUBMITTED);
 	if (!slot->waiting) {
 		task_released(engine, slot);
 		return;

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "engine/internal.h"
-#include "engine/trace.h"
 
 /* Whether frame a comes before frame b; both within a ring's length. */
 static bool number_before(uint32_t a, uint32_t b)
@@ -238,7 +237,7 @@ bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 	slot->position = number;
 	if (!group && !slot->retries)
 		slot->flags |= SLOT_LANE;
-	trace_task(engine, slot, TRACE_DISPATCHED);
+	PROBE(engine, task, slot, PROBE_DISPATCHED);
 	peer_added(engine, peer);
 	if (UNLIKELY(timeout)) {
 		peer->timed++;
@@ -466,7 +465,7 @@ static void handle_completion(struct engine *engine, struct peer *peer, struct e
 			estimate_learn(engine, slot->callable, spent);
 			peer_count(peer, busy_ns, spent);
 		}
-		trace_span(engine, slot, peer, entry.member, completion);
+		PROBE(engine, span, slot, peer, entry.member, completion);
 	}
 	task_completed(engine, peer, slot, entry.member, completion, text);
 }

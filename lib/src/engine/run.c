@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "engine/internal.h"
-#include "engine/trace.h"
 #include "task/options.h"
 #include "task/running.h"
 
@@ -62,7 +61,7 @@ static void run_leave(struct engine *engine, struct dw_run *run)
 	if (run->next)
 		run->next->previous = run->previous;
 	runs_count(engine, -1);
-	trace_run(engine, run, false);
+	PROBE(engine, run, run, false);
 }
 
 /*
@@ -119,7 +118,7 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 		runs_count(engine, 1);
 		if (engine->run_count == 2)
 			want_awaited(engine);
-		trace_run(engine, run, true);
+		PROBE(engine, run, run, true);
 		if (run->timeout_ns) {
 			run->deadline = deadline_in(run->timeout_ns);
 			timer_at_most(engine, run->deadline);

@@ -15,7 +15,6 @@
  */
 #include <errno.h>
 #include "engine/internal.h"
-#include "engine/trace.h"
 
 /* Workers that pick() looks at before it is content. */
 #define PROBES 8
@@ -62,7 +61,7 @@ void task_ready(struct engine *engine, struct slot *slot)
 
 	slot->head.state = TASK_READY;
 	slot->order = ++engine->order;
-	trace_task(engine, slot, TRACE_READY);
+	PROBE(engine, task, slot, PROBE_READY);
 	if (slot->worker != DW_ANY)
 		peer = &engine->peers[slot->worker];
 	if (UNLIKELY(peer ? peer->state == PEER_DEAD : !engine->pools[slot->pool].usable)) {

@@ -56,7 +56,7 @@ struct slot *slot_new(struct engine *engine)
 	slot->first = NULL;
 	slot->last = NULL;
 	slot->blame = 0;
-	slot->times = NULL;
+	slot->probe_data = NULL;
 	slot->attempts = 0;
 	return slot;
 }

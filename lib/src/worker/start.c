@@ -103,6 +103,25 @@ static void fill_stats(struct dw_worker *worker)
 	}
 }
 
+static int make_trace(struct dw_worker *worker)
+{
+	const struct dw_worker *parent = worker->parent;
+	struct trace_options options = {
+		.files = &worker_root(worker)->trace_files,
+		.path = worker->path,
+		.worker_count = worker->child_count,
+		.self = parent ? &parent->now[parent->options.subs + worker->id] : NULL,
+	};
+
+	return trace_create(&options, &worker->trace);
+}
+
+/* Without the engine's background thread, which has ended. */
+static void stop_trace(void *worker)
+{
+	trace_stop(((struct dw_worker *)worker)->trace);
+}
+
 static int make_engine(struct dw_worker *worker, const struct arena *outer)
 {
 	struct hub_options hub = {
@@ -120,9 +139,6 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 		.worker_stats = worker->stats,
 		.worker_now = worker->now,
 		.now = &worker->board->now,
-		.self = worker->parent ? &worker->parent->now[worker->parent->options.subs +
-							     worker->id] : NULL,
-		.trace = &worker_root(worker)->trace,
 		.timeout_ns = worker->options.timeout_ns,
 		.heap_timeout_ns = worker->options.heap_timeout_ns,
 		.check_declared = worker->parent && worker->parent->options.check_declared,
@@ -137,8 +153,12 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 	result = hub_create(&hub, &worker->hub);
 	if (result < 0)
 		return result;
+	result = make_trace(worker);
+	if (result < 0)
+		return result;
 	engine.hub = worker->hub;
 	engine.extra_fd = worker->events_fd;
+	engine.probe = trace_probe(worker->trace);
 	return engine_create(&engine, &worker->engine);
 }
 
@@ -151,7 +171,7 @@ static int prepare(struct dw_worker *worker, struct arena *outer)
 	if (result == 0 && !worker->parent)
 		result = board_create(worker);
 	if (result == 0 && !worker->parent)
-		result = trace_files_open(&worker->trace);
+		result = trace_files_open(&worker->trace_files);
 	if (result == 0)
 		result = make_links(worker);
 	if (result < 0)
@@ -586,12 +606,14 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 		result = stop_threads(worker, deadline);
 	else if (worker->spawner_pid > 0)
 		result = stop_processes(worker, deadline);
-	if (worker->engine)
+	if (worker->engine) {
 		engine_stop(worker->engine);
+		engine_locked(worker->engine, stop_trace, worker);
+	}
 	spawner_end(worker);
 	stop_nested(worker);
 	if (!worker->parent && !in_use(worker))
-		trace_files_close(&worker->trace);
+		trace_files_close(&worker->trace_files);
 	pthread_mutex_lock(&worker->lock);
 	worker->state = WORKER_CLOSED;
 	pthread_mutex_unlock(&worker->lock);
@@ -613,6 +635,8 @@ bool worker_release(struct dw_worker *worker)
 		worker_release(worker->nested[i]);
 	if (worker->engine)
 		engine_destroy(worker->engine);
+	trace_destroy(worker->trace);
+	worker->trace = NULL;
 	if (worker->hub)
 		hub_destroy(worker->hub);
 	for (uint32_t i = 0; worker->children && i < worker->child_count; i++) {

@@ -44,6 +44,7 @@
 #include <sys/types.h>
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "trace/trace.h"
 
 #define PATH_BYTES 96
 #define NAME_BYTES 48
@@ -122,7 +123,8 @@ struct dw_worker {
 	struct board *board_memory;	/* of the root: all of it … */
 	struct board *board_layout;	/* … and its first lines in memory of our own */
 	int board_fd;			/* of the root: -1: nobody sees it from outside */
-	struct trace_files trace;	/* of the root: DW_TRACE, DW_GRAPH */
+	struct trace_files trace_files;	/* of the root: DW_TRACE, DW_GRAPH */
+	struct trace *trace;		/* of this Worker's engine; NULL: nothing is traced */
 	int spawner_fd;			/* socket, -1 in THREAD mode */
 	int spawner_pidfd;
 	int tree_fd;			/* at its end when spawner and all descendants are gone */

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "engine/trace.h"
+#include "trace/dot.h"
 
 #define RANGES_SHOWN 4
 
@@ -18,23 +18,23 @@ struct node_range {
 	uint8_t tag;
 };
 
-struct graph_node {
+struct dot_node {
 	struct slot_head head;		/* first: the map takes it for a slot; always PENDING */
-	struct graph_node *next;
+	struct dot_node *next;
 	dw_task task;
 	struct node_range *ranges;
 	uint32_t range_count;
 	uint64_t consumer;		/* number of the last one that it got an edge to, … */
 	uint32_t at;			/* … among whose edges it has this place */
 	/* While it is being submitted: what it waits for, and why. */
-	struct { struct graph_node *producer; uint8_t reasons; } *edges;
+	struct { struct dot_node *producer; uint8_t reasons; } *edges;
 	uint32_t edge_count, edge_space;
 };
 
-struct graph_run {
+struct dot_run {
 	struct tensor_map *map;
-	struct graph_node *nodes;
-	struct graph_node **by_task;	/* open addressing */
+	struct dot_node *nodes;
+	struct dot_node **by_task;	/* open addressing */
 	uint32_t space, count;
 	dw_task *after;			/* explicit edges of the task that is being submitted */
 	size_t after_count;
@@ -42,12 +42,13 @@ struct graph_run {
 
 /* ------------------------------------------------------------------- nodes */
 
-static struct graph_run *graph_of(struct dw_run *run)
+static struct dot_run *dot_of(struct dw_run *run)
 {
-	struct graph_run *graph = run->graph;
+	struct trace_run *traced = trace_run(run);
+	struct dot_run *graph;
 
-	if (graph)
-		return graph;
+	if (!traced || traced->dot)
+		return traced ? traced->dot : NULL;
 	graph = calloc(1, sizeof(*graph));
 	if (!graph)
 		return NULL;
@@ -55,7 +56,7 @@ static struct graph_run *graph_of(struct dw_run *run)
 		free(graph);
 		return NULL;
 	}
-	run->graph = graph;
+	traced->dot = graph;
 	return graph;
 }
 
@@ -64,7 +65,7 @@ static uint32_t hash(dw_task task, uint32_t space)
 	return (uint32_t)((task * 0x9E3779B97F4A7C15ULL) >> 32) & (space - 1);
 }
 
-static void insert(struct graph_node **table, uint32_t space, struct graph_node *node)
+static void insert(struct dot_node **table, uint32_t space, struct dot_node *node)
 {
 	uint32_t i = hash(node->task, space);
 
@@ -73,15 +74,15 @@ static void insert(struct graph_node **table, uint32_t space, struct graph_node 
 	table[i] = node;
 }
 
-static bool remember(struct graph_run *graph, struct graph_node *node)
+static bool remember(struct dot_run *graph, struct dot_node *node)
 {
 	if (2 * (graph->count + 1) > graph->space) {
 		uint32_t space = graph->space ? 2 * graph->space : 256;
-		struct graph_node **table = calloc(space, sizeof(*table));
+		struct dot_node **table = calloc(space, sizeof(*table));
 
 		if (!table)
 			return false;
-		for (struct graph_node *old = graph->nodes; old; old = old->next)
+		for (struct dot_node *old = graph->nodes; old; old = old->next)
 			insert(table, space, old);
 		free(graph->by_task);
 		graph->by_task = table;
@@ -94,7 +95,7 @@ static bool remember(struct graph_run *graph, struct graph_node *node)
 	return true;
 }
 
-static struct graph_node *find(const struct graph_run *graph, dw_task task)
+static struct dot_node *find(const struct dot_run *graph, dw_task task)
 {
 	uint32_t i;
 
@@ -106,7 +107,7 @@ static struct graph_node *find(const struct graph_run *graph, dw_task task)
 	return NULL;
 }
 
-static bool add_ranges(struct graph_node *node, const struct payload *payload)
+static bool add_ranges(struct dot_node *node, const struct payload *payload)
 {
 	const unsigned char *blob = payload->copy;
 	const struct dw_tensor *tensors = (const struct dw_tensor *)(blob + WIRE_HEADER_BYTES);
@@ -129,7 +130,7 @@ static bool add_ranges(struct graph_node *node, const struct payload *payload)
 	return true;
 }
 
-static bool find_ranges(struct graph_node *node, const struct slot *slot)
+static bool find_ranges(struct dot_node *node, const struct slot *slot)
 {
 	if (chip_memory_is_control(slot->callable)) {
 		const struct engine_chip_memory *message = (const void *)slot->storage;
@@ -153,7 +154,7 @@ static bool find_ranges(struct graph_node *node, const struct slot *slot)
 
 static void add_edge(struct slot *producer, enum edge_reason reason, void *context)
 {
-	struct graph_node *node = context, *from = (struct graph_node *)producer;
+	struct dot_node *node = context, *from = (struct dot_node *)producer;
 
 	if (from == node)
 		return;
@@ -186,7 +187,7 @@ static bool writes(uint8_t tag)
 	return tag != DW_INPUT;
 }
 
-static void access_all(struct graph_run *graph, struct graph_node *node, bool reading)
+static void access_all(struct dot_run *graph, struct dot_node *node, bool reading)
 {
 	struct task_ref ref = { (struct slot *)node, 0 };
 	uint64_t poison = 0;
@@ -210,8 +211,8 @@ static bool explains(enum edge_reason reason, uint8_t producer, uint8_t consumer
 }
 
 /* "RAW tensor 1 [0x7f…, 0x7f…)" for each place where the two meet. */
-static void add_reason(struct trace_lines *lines, const struct graph_node *from,
-		       const struct graph_node *to, enum edge_reason reason, const char *name)
+static void add_reason(struct trace_lines *lines, const struct dot_node *from,
+		       const struct dot_node *to, enum edge_reason reason, const char *name)
 {
 	uint32_t shown = 0;
 
@@ -235,26 +236,26 @@ static void add_reason(struct trace_lines *lines, const struct graph_node *from,
 }
 
 static void add_name(struct trace_lines *lines, const struct trace *trace, const struct dw_run *run,
-		     const struct graph_node *node)
+		     const struct dot_node *node)
 {
-	lines_add(lines, "\"%d.%llu.%llu\"", trace->pid, (unsigned long long)run->serial,
+	lines_add(lines, "\"%d.%llu.%llu\"", trace->pid, (unsigned long long)trace_run(run)->serial,
 		  (unsigned long long)node->head.number);
 }
 
-static void write_edge(struct engine *engine, struct slot *slot, const struct graph_node *from,
-		       const struct graph_node *to, uint8_t reasons)
+static void write_edge(struct trace *trace, struct slot *slot, const struct dot_node *from,
+		       const struct dot_node *to, uint8_t reasons)
 {
 	static const struct { enum edge_reason reason; const char *name; } all[] = {
 		{ EDGE_RAW, "RAW" }, { EDGE_WAR, "WAR" }, { EDGE_WAW, "WAW" },
 		{ EDGE_EXPLICIT, "explicit" },
 	};
-	struct trace_lines *lines = &engine->trace->dot;
+	struct trace_lines *lines = &trace->dot;
 	bool any = false;
 
 	lines_begin(lines);
-	add_name(lines, engine->trace, slot->run, from);
+	add_name(lines, trace, slot->run, from);
 	lines_add(lines, " -> ");
-	add_name(lines, engine->trace, slot->run, to);
+	add_name(lines, trace, slot->run, to);
 	lines_add(lines, " [label=\"");
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (!(reasons & all[i].reason))
@@ -269,12 +270,11 @@ static void write_edge(struct engine *engine, struct slot *slot, const struct gr
 
 /* ----------------------------------------------------------------- interface */
 
-void graph_after(struct engine *engine, struct slot *slot, const struct dw_submit_options *options)
+void dot_after(struct slot *slot, const struct dw_submit_options *options)
 {
-	struct graph_run *graph = graph_of(slot->run);
+	struct dot_run *graph = dot_of(slot->run);
 	dw_task *after;
 
-	(void)engine;
 	if (!graph || !options->after_count)
 		return;
 	after = realloc(graph->after, options->after_count * sizeof(*after));
@@ -285,10 +285,10 @@ void graph_after(struct engine *engine, struct slot *slot, const struct dw_submi
 	graph->after_count = options->after_count;
 }
 
-struct graph_node *graph_submitted(struct engine *engine, struct slot *slot)
+struct dot_node *dot_submitted(struct trace *trace, struct slot *slot)
 {
-	struct graph_run *graph = graph_of(slot->run);
-	struct graph_node *node = graph ? calloc(1, sizeof(*node)) : NULL;
+	struct dot_run *graph = dot_of(slot->run);
+	struct dot_node *node = graph ? calloc(1, sizeof(*node)) : NULL;
 
 	if (!node)
 		return NULL;
@@ -303,33 +303,33 @@ struct graph_node *graph_submitted(struct engine *engine, struct slot *slot)
 	access_all(graph, node, true);
 	access_all(graph, node, false);
 	for (size_t i = 0; i < graph->after_count; i++) {
-		struct graph_node *producer = find(graph, graph->after[i]);
+		struct dot_node *producer = find(graph, graph->after[i]);
 
 		if (producer)
 			add_edge((struct slot *)producer, EDGE_EXPLICIT, node);
 	}
 	graph->after_count = 0;
 	for (uint32_t i = 0; i < node->edge_count; i++)
-		write_edge(engine, slot, node->edges[i].producer, node, node->edges[i].reasons);
+		write_edge(trace, slot, node->edges[i].producer, node, node->edges[i].reasons);
 	free(node->edges);
 	node->edges = NULL;
 	return node;
 }
 
-void graph_final(struct engine *engine, const struct slot *slot, struct graph_node *node)
+void dot_final(struct trace *trace, const struct slot *slot, struct dot_node *node)
 {
 	static const struct { const char *name, *colour; } states[] = {
 		[TASK_DONE] = { "done", "palegreen" }, [TASK_FAILED] = { "failed", "tomato" },
 		[TASK_SKIPPED] = { "skipped", "lightgrey" },
 	};
-	struct trace_lines *lines = &engine->trace->dot;
-	unsigned long long run = (unsigned long long)slot->run->serial;
+	struct trace_lines *lines = &trace->dot;
+	unsigned long long run = (unsigned long long)trace_run(slot->run)->serial;
 
 	lines_begin(lines);
-	lines_add(lines, "subgraph \"cluster_%d.%llu\" { label=\"", engine->trace->pid, run);
-	lines_add_text(lines, engine->path);
+	lines_add(lines, "subgraph \"cluster_%d.%llu\" { label=\"", trace->pid, run);
+	lines_add_text(lines, trace->path);
 	lines_add(lines, " run %llu\"; ", run);
-	add_name(lines, engine->trace, slot->run, node);
+	add_name(lines, trace, slot->run, node);
 	lines_add(lines, " [label=\"%llu ", (unsigned long long)slot->head.number);
 	lines_add_text(lines, slot->name ? slot->name : slot->callable->name);
 	if (slot->flags & SLOT_GROUP)
@@ -339,10 +339,9 @@ void graph_final(struct engine *engine, const struct slot *slot, struct graph_no
 	lines_end(lines, "]; };");
 }
 
-void graph_run_ended(struct dw_run *run)
+void dot_run_ended(struct dot_run *graph)
 {
-	struct graph_run *graph = run->graph;
-	struct graph_node *node;
+	struct dot_node *node;
 
 	if (!graph)
 		return;
@@ -355,10 +354,10 @@ void graph_run_ended(struct dw_run *run)
 	free(graph->by_task);
 	free(graph->after);
 	free(graph);
-	run->graph = NULL;
 }
 
-void graph_forget(struct dw_run *run, uint64_t begin, uint64_t end)
+void dot_forget(struct dot_run *graph, uint64_t begin, uint64_t end)
 {
-	tensor_map_forget(run->graph->map, begin, end);
+	if (graph)
+		tensor_map_forget(graph->map, begin, end);
 }

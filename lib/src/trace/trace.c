@@ -12,9 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "engine/trace.h"
-
-int trace_on;
+#include <string.h>
+#include "trace/dot.h"
 
 /* ------------------------------------------------------------------- files */
 
@@ -30,8 +29,6 @@ int trace_files_open(struct trace_files *files)
 	result = trace_file_open("DW_GRAPH", "digraph distworker {\n", "}\n", ';', &files->dot);
 	if (result < 0)
 		trace_files_close(files);
-	else if (files->json || files->dot)
-		trace_on = 1;
 	return result;
 }
 
@@ -42,32 +39,34 @@ void trace_files_close(struct trace_files *files)
 	*files = (struct trace_files){ 0 };
 }
 
-int trace_create(struct engine *engine, const struct engine_options *options)
+int trace_create(const struct trace_options *options, struct trace **trace)
 {
-	const struct trace_files *files = options->trace;
-	struct trace *trace;
+	const struct trace_files *files = options->files;
+	struct trace *made;
 
-	if (!files || (!files->json && !files->dot))
+	*trace = NULL;
+	if (!files->json && !files->dot)
 		return 0;
-	trace = calloc(1, sizeof(*trace));
-	if (!trace)
-		return -ENOMEM;
-	trace->lanes = calloc(engine->worker_count + 1, sizeof(*trace->lanes));
-	if (!trace->lanes) {
-		free(trace);
-		return -ENOMEM;
+	made = calloc(1, sizeof(*made));
+	if (!made)
+		return error_set(-ENOMEM, "%s: no memory for its trace", options->path);
+	made->lanes = calloc(options->worker_count + 1, sizeof(*made->lanes));
+	made->path = strdup(options->path);
+	if (!made->lanes || !made->path) {
+		trace_destroy(made);
+		return error_set(-ENOMEM, "%s: no memory for its trace", options->path);
 	}
-	trace->pid = getpid();
-	trace->tid = trace->pid;
-	trace->self = options->self;
-	trace->graphs = files->dot;
-	trace->json.file = files->json;
-	trace->dot.file = files->dot;
+	made->pid = getpid();
+	made->tid = made->pid;
+	made->self = options->self;
+	made->graphs = files->dot;
+	made->json.file = files->json;
+	made->dot.file = files->dot;
 	if (files->json)
 		trace_file_join(files->json);
 	if (files->dot)
 		trace_file_join(files->dot);
-	engine->trace = trace;
+	*trace = made;
 	return 0;
 }
 
@@ -79,20 +78,22 @@ static void stop_lines(struct trace_lines *lines)
 	lines->file = NULL;
 }
 
-void trace_stop(struct engine *engine)
+void trace_stop(struct trace *trace)
 {
-	if (!engine->trace)
+	if (!trace)
 		return;
-	stop_lines(&engine->trace->json);
-	stop_lines(&engine->trace->dot);
+	stop_lines(&trace->json);
+	stop_lines(&trace->dot);
 }
 
-void trace_destroy(struct engine *engine)
+void trace_destroy(struct trace *trace)
 {
-	if (engine->trace)
-		free(engine->trace->lanes);
-	free(engine->trace);
-	engine->trace = NULL;
+	if (!trace)
+		return;
+	trace_stop(trace);
+	free(trace->path);
+	free(trace->lanes);
+	free(trace);
 }
 
 /* ------------------------------------------------------------------- lines */
@@ -125,30 +126,28 @@ static void name_lane(struct trace *trace, int32_t pid, int32_t tid, const char 
 }
 
 /* The lane of a nested Worker is that of its thread in its parent, which names it. */
-static void name_self(struct engine *engine)
+static void name_self(struct trace *trace)
 {
-	struct trace *trace = engine->trace;
-
 	if (trace->named)
 		return;
 	trace->named = true;
 	if (trace->self)
 		trace->tid = __atomic_load_n(&trace->self->tid, __ATOMIC_RELAXED);
 	else
-		name_lane(trace, trace->pid, trace->tid, engine->path, engine->path);
+		name_lane(trace, trace->pid, trace->tid, trace->path, trace->path);
 }
 
 /* A replacement has a name of its own. */
-static void name_worker(struct engine *engine, const struct peer *peer, int32_t pid, int32_t tid)
+static void name_worker(struct trace *trace, const struct peer *peer, int32_t pid, int32_t tid)
 {
-	struct trace_lane *lane = &engine->trace->lanes[peer->index];
+	struct trace_lane *lane = &trace->lanes[peer->index];
 
 	if (lane->pid == pid && lane->tid == tid)
 		return;
 	lane->pid = pid;
 	lane->tid = tid;
 	lane->last_end = 0;
-	name_lane(engine->trace, pid, tid, pid == engine->trace->pid ? NULL : peer->path, peer->path);
+	name_lane(trace, pid, tid, pid == trace->pid ? NULL : peer->path, peer->path);
 }
 
 static const char *state_name(const struct slot *slot)
@@ -170,29 +169,29 @@ static void begin_slice(struct trace_lines *lines, const struct slot *slot, int3
 	lines_add(lines, ",\"args\":{");
 }
 
-static void add_identity(struct engine *engine, const struct slot *slot, const char *state)
+static void add_identity(struct trace *trace, const struct slot *slot, const char *state)
 {
-	struct trace_lines *lines = &engine->trace->json;
+	struct trace_lines *lines = &trace->json;
 
 	lines_add(lines, "\"task\":%llu,\"run\":%llu,\"state\":\"%s\",\"owner\":",
-		  (unsigned long long)slot->head.number, (unsigned long long)slot->run->serial, state);
-	lines_add_string(lines, engine->path);
+		  (unsigned long long)slot->head.number, (unsigned long long)trace_run(slot->run)->serial, state);
+	lines_add_string(lines, trace->path);
 	lines_add(lines, ",\"callable\":");
 	lines_add_string(lines, slot->callable->name);
 	lines_add(lines, ",");
-	lines_add_time(lines, "submitted", slot->times->submitted);
+	lines_add_time(lines, "submitted", trace_times(slot)->submitted);
 }
 
-static void write_span(struct engine *engine, const struct slot *slot, const struct trace_span *span,
+static void write_span(struct trace *trace, const struct slot *slot, const struct trace_span *span,
 		       bool last, uint64_t now)
 {
-	struct trace_lines *lines = &engine->trace->json;
-	const struct peer *peer = &engine->peers[span->worker];
+	struct trace_lines *lines = &trace->json;
+	const struct peer *peer = &slot->run->engine->peers[span->worker];
 	const char *state = last ? state_name(slot) : span->failed ? "failed" : "done";
 
-	name_worker(engine, peer, span->pid, span->tid);
+	name_worker(trace, peer, span->pid, span->tid);
 	begin_slice(lines, slot, span->pid, span->tid, span->started, span->ended, state);
-	add_identity(engine, slot, state);
+	add_identity(trace, slot, state);
 	lines_add(lines, ",");
 	lines_add_time(lines, "ready", span->ready);
 	lines_add(lines, ",");
@@ -212,13 +211,13 @@ static void write_span(struct engine *engine, const struct slot *slot, const str
 	lines_end(lines, "}},");
 }
 
-static void write_unrun(struct engine *engine, const struct slot *slot, uint64_t now)
+static void write_unrun(struct trace *trace, const struct slot *slot, uint64_t now)
 {
-	struct trace_lines *lines = &engine->trace->json;
+	struct trace_lines *lines = &trace->json;
 	const char *state = state_name(slot);
 
-	begin_slice(lines, slot, engine->trace->pid, engine->trace->tid, now, now, state);
-	add_identity(engine, slot, state);
+	begin_slice(lines, slot, trace->pid, trace->tid, now, now, state);
+	add_identity(trace, slot, state);
 	lines_add(lines, ",");
 	lines_add_time(lines, "completed", now);
 	if (slot->blame && slot->blame != slot->head.number)
@@ -243,11 +242,11 @@ static const char *reason_names(uint8_t reasons, char names[32])
 }
 
 /* Begins at `slot` and leads to `to`, or ends there (NULL). */
-static void write_flow(struct engine *engine, const struct slot *slot, const struct slot *to,
+static void write_flow(struct trace *trace, const struct slot *slot, const struct slot *to,
 		       const struct trace_flow *flow, int32_t pid, int32_t tid, uint64_t at)
 {
 	bool begins = to != NULL;
-	struct trace_lines *lines = &engine->trace->json;
+	struct trace_lines *lines = &trace->json;
 	char names[32];
 
 	lines_begin(lines);
@@ -258,8 +257,8 @@ static void write_flow(struct engine *engine, const struct slot *slot, const str
 	if (begins) {
 		lines_add(lines, ",\"args\":{\"from\":%llu,\"to\":%llu,\"run\":%llu,\"owner\":",
 			  (unsigned long long)slot->head.number, (unsigned long long)to->head.number,
-			  (unsigned long long)slot->run->serial);
-		lines_add_string(lines, engine->path);
+			  (unsigned long long)trace_run(slot->run)->serial);
+		lines_add_string(lines, trace->path);
 		lines_add(lines, "}");
 	}
 	lines_end(lines, "},");
@@ -296,10 +295,10 @@ static void add_flow(struct trace_times *times, const struct trace_flow *flow)
 }
 
 /* It was started, or may have been, by somebody who died: until now, at most. */
-static void add_lost_span(struct engine *engine, struct slot *slot, uint64_t now)
+static void add_lost_span(struct trace *trace, struct slot *slot, uint64_t now)
 {
-	struct trace_times *times = slot->times;
-	uint64_t before = engine->trace->lanes[times->worker].last_end;
+	struct trace_times *times = trace_times(slot);
+	uint64_t before = trace->lanes[times->worker].last_end;
 	struct trace_span span = {
 		.ready = times->ready, .dispatched = times->dispatched, .ended = now,
 		.started = before > times->dispatched ? before : times->dispatched,
@@ -313,91 +312,97 @@ static void add_lost_span(struct engine *engine, struct slot *slot, uint64_t now
 }
 
 /* Arrows to what waits for it begin in its last slice; theirs end when they are written. */
-static void write_arrows(struct engine *engine, struct slot *slot, const struct trace_span *first,
+static void write_arrows(struct trace *trace, struct slot *slot, const struct trace_span *first,
 			 const struct trace_span *last, uint64_t now)
 {
-	struct trace *trace = engine->trace;
-	struct trace_times *times = slot->times;
+	struct trace_times *times = trace_times(slot);
 	struct trace_flow flow;
 
 	for (uint32_t i = 0; i < times->flow_count; i++)
-		write_flow(engine, slot, NULL, &times->flows[i], first ? first->pid : trace->pid,
+		write_flow(trace, slot, NULL, &times->flows[i], first ? first->pid : trace->pid,
 			   first ? first->tid : trace->tid, first ? first->started : now);
 	for (struct edge *edge = slot->first; edge; edge = edge->next) {
-		if (!edge->consumer->times)
+		if (!trace_times(edge->consumer))
 			continue;
 		flow = (struct trace_flow){ .id = flow_new(trace), .reasons = edge->reasons };
-		add_flow(edge->consumer->times, &flow);
+		add_flow(trace_times(edge->consumer), &flow);
 		/* The end itself is not in the slice any more. */
-		write_flow(engine, slot, edge->consumer, &flow, last ? last->pid : trace->pid,
+		write_flow(trace, slot, edge->consumer, &flow, last ? last->pid : trace->pid,
 			   last ? last->tid : trace->tid,
 			   !last ? now : last->ended - (last->ended > last->started));
 	}
 }
 
-static void write_task(struct engine *engine, struct slot *slot)
+static void write_task(struct trace *trace, struct slot *slot)
 {
 	const struct trace_span *first = NULL, *last = NULL;
-	struct trace_times *times = slot->times;
+	struct trace_times *times = trace_times(slot);
 	uint64_t now = now_ns();
 
-	name_self(engine);
-	add_lost_span(engine, slot, now);
+	name_self(trace);
+	add_lost_span(trace, slot, now);
 	for (uint32_t i = 0; i < times->span_count; i++) {
 		const struct trace_span *span = &times->spans[i];
 		bool final = span->attempt == slot->attempts;
 
-		write_span(engine, slot, span, final && !(slot->flags & SLOT_GROUP), now);
+		write_span(trace, slot, span, final && !(slot->flags & SLOT_GROUP), now);
 		if (final && !first)
 			first = span;
 		if (final && (!last || span->ended > last->ended))
 			last = span;
 	}
 	if (!first)
-		write_unrun(engine, slot, now);
-	write_arrows(engine, slot, first, last, now);
+		write_unrun(trace, slot, now);
+	write_arrows(trace, slot, first, last, now);
 }
 
-static void task_submitted(struct engine *engine, struct slot *slot)
+static void task_submitted(struct trace *trace, struct slot *slot)
 {
-	if (!slot->times)
-		slot->times = calloc(1, sizeof(*slot->times));
-	if (!slot->times)
+	struct trace_times *times;
+
+	if (!trace_run(slot->run))
 		return;
-	slot->times->submitted = now_ns();
-	if (engine->trace->graphs)
-		slot->times->node = graph_submitted(engine, slot);
+	times = calloc(1, sizeof(*times));
+	slot->probe_data = times;
+	if (!times)
+		return;
+	times->submitted = now_ns();
+	if (trace->graphs)
+		times->node = dot_submitted(trace, slot);
 }
 
-static void task_final(struct engine *engine, struct slot *slot)
+static void task_final(struct trace *trace, struct slot *slot)
 {
-	if (engine->trace->json.file)
-		write_task(engine, slot);
-	if (slot->times->node)
-		graph_final(engine, slot, slot->times->node);
-	free(slot->times->spans);
-	free(slot->times->flows);
-	free(slot->times);
-	slot->times = NULL;
+	struct trace_times *times = trace_times(slot);
+
+	if (trace->json.file)
+		write_task(trace, slot);
+	if (times->node)
+		dot_final(trace, slot, times->node);
+	free(times->spans);
+	free(times->flows);
+	free(times);
+	slot->probe_data = NULL;
 }
 
-void trace_task_event(struct engine *engine, struct slot *slot, enum trace_event event)
+static void on_task(void *context, struct slot *slot, enum probe_event event)
 {
-	struct trace_times *times = slot->times;
+	struct trace *trace = context;
+	struct trace_times *times = trace_times(slot);
 	const struct peer *peer;
 
-	if (!engine->trace || (event != TRACE_SUBMITTED && !times))
+	if (event != PROBE_SUBMITTED && !times)
 		return;
 	switch (event) {
-	case TRACE_SUBMITTED:
-		task_submitted(engine, slot);
+	case PROBE_SUBMITTED:
+		task_submitted(trace, slot);
 		break;
-	case TRACE_READY:
+	case PROBE_READY:
 		times->ready = now_ns();
 		times->dispatched = 0;
 		break;
-	case TRACE_DISPATCHED:
-		peer = &engine->peers[slot->placed];
+	case PROBE_DISPATCHED:
+		peer = &slot->run->engine->peers[slot->placed];
 		times->worker = slot->placed;
 		times->pid = __atomic_load_n(&peer->stats->pid, __ATOMIC_RELAXED);
 		times->tid = __atomic_load_n(&peer->now->tid, __ATOMIC_RELAXED);
@@ -408,35 +413,37 @@ void trace_task_event(struct engine *engine, struct slot *slot, enum trace_event
 		if (!times->ready)
 			times->ready = times->dispatched;
 		break;
-	case TRACE_RETURNED:
+	case PROBE_RETURNED:
 		times->ready = 0;
 		times->dispatched = 0;
 		break;
-	case TRACE_FINAL:
-		task_final(engine, slot);
+	case PROBE_FINAL:
+		task_final(trace, slot);
 		break;
 	}
 }
 
-void trace_after_event(struct engine *engine, struct slot *slot,
-		       const struct dw_submit_options *options)
+static void on_after(void *context, struct slot *slot, const struct dw_submit_options *options)
 {
-	if (engine->trace && engine->trace->graphs)
-		graph_after(engine, slot, options);
+	const struct trace *trace = context;
+
+	if (trace->graphs)
+		dot_after(slot, options);
 }
 
 /* A child reads the clock before it looks for a frame: it may have read it just before the dispatch. */
-void trace_span_event(struct engine *engine, struct slot *slot, const struct peer *peer,
-		      uint32_t member, const struct completion *completion)
+static void on_span(void *context, struct slot *slot, const struct peer *peer, uint32_t member,
+		    const struct completion *completion)
 {
-	struct trace_times *times = slot->times;
+	struct trace *trace = context;
+	struct trace_times *times = trace_times(slot);
 	struct trace_span span = {
 		.started = completion->started, .ended = completion->ended, .worker = peer->index,
 		.member = member, .attempt = slot->attempts,
 		.failed = completion->state != COMPLETION_DONE,
 	};
 
-	if (!engine->trace || !times)
+	if (!times)
 		return;
 	span.ready = times->ready;
 	span.dispatched = times->dispatched;
@@ -446,47 +453,78 @@ void trace_span_event(struct engine *engine, struct slot *slot, const struct pee
 		span.started = span.dispatched;
 	if (span.ended < span.started)
 		span.ended = span.started;
-	engine->trace->lanes[peer->index].last_end = span.ended;
+	trace->lanes[peer->index].last_end = span.ended;
 	add_span(times, &span);
 }
 
-static void write_run(struct engine *engine, const struct dw_run *run)
+static void write_run(struct trace *trace, const struct dw_run *run)
 {
-	struct trace_lines *lines = &engine->trace->json;
+	const struct trace_run *traced = trace_run(run);
+	struct trace_lines *lines = &trace->json;
 	uint64_t now = now_ns();
 
-	name_self(engine);
+	name_self(trace);
 	for (int end = 0; end < 2; end++) {
 		lines_begin(lines);
 		lines_add(lines, "{\"ph\":\"%s\",\"cat\":\"run\",\"name\":\"run %llu\",\"id\":\"0x%llx\","
-			  "\"pid\":%d,\"tid\":%d,", end ? "e" : "b", (unsigned long long)run->serial,
-			  (unsigned long long)run->serial, engine->trace->pid, engine->trace->tid);
-		lines_add_time(lines, "ts", end ? now : run->begun);
+			  "\"pid\":%d,\"tid\":%d,", end ? "e" : "b",
+			  (unsigned long long)traced->serial, (unsigned long long)traced->serial,
+			  trace->pid, trace->tid);
+		lines_add_time(lines, "ts", end ? now : traced->begun);
 		lines_add(lines, ",\"args\":{\"owner\":");
-		lines_add_string(lines, engine->path);
+		lines_add_string(lines, trace->path);
 		lines_add(lines, ",\"tasks\":%llu,\"error\":%d", (unsigned long long)run->submitted,
 			  -run->error);
 		lines_end(lines, "}},");
 	}
 }
 
-/* What was written lies in the file when nothing runs: a process that is killed then loses nothing. */
-void trace_run_event(struct engine *engine, struct dw_run *run, bool begins)
+/*
+ * The files hold all that was written when no run is left, so that a process that is killed
+ * then loses nothing.
+ */
+static void on_run(void *context, struct dw_run *run, bool begins)
 {
-	struct trace *trace = engine->trace;
+	struct trace *trace = context;
+	struct trace_run *traced = trace_run(run);
 
-	if (!trace)
-		return;
 	if (begins) {
-		run->serial = ++trace->runs;
-		run->begun = now_ns();
+		traced = calloc(1, sizeof(*traced));
+		run->probe_data = traced;
+		if (!traced)
+			return;
+		traced->serial = ++trace->runs;
+		traced->begun = now_ns();
 		return;
 	}
-	graph_run_ended(run);
-	if (trace->json.file)
-		write_run(engine, run);
-	if (!engine->run_count) {
+	if (traced) {
+		dot_run_ended(traced->dot);
+		if (trace->json.file)
+			write_run(trace, run);
+	}
+	free(traced);
+	run->probe_data = NULL;
+	if (!run->engine->run_count) {
 		lines_flush(&trace->json);
 		lines_flush(&trace->dot);
 	}
+}
+
+static void on_forget(void *context, struct dw_run *run, uint64_t begin, uint64_t end)
+{
+	struct trace_run *traced = trace_run(run);
+
+	(void)context;
+	if (traced)
+		dot_forget(traced->dot, begin, end);
+}
+
+struct probe trace_probe(struct trace *trace)
+{
+	static const struct probe_ops ops = {
+		.task = on_task, .after = on_after, .span = on_span, .run = on_run,
+		.forget = on_forget,
+	};
+
+	return (struct probe){ trace ? &ops : NULL, trace };
 }

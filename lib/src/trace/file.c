@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind trace_file.h. The descriptor is inherited over forks; what the processes have to
+ * Behind trace/file.h. The descriptor is inherited over forks; what the processes have to
  * know of each other is in one shared page. Any thread.
  */
 #include <errno.h>
@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
-#include "engine/trace_file.h"
+#include "trace/file.h"
 #include "task/error.h"
 
 #define NAME_BYTES_MAX 200

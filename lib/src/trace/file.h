@@ -8,8 +8,8 @@
  * balanced. A process that was killed in the middle of a write leaves a torn line; the owner
  * sees that a writer has not said goodbye, looks for such lines, and makes blanks of them.
  */
-#ifndef DW_ENGINE_TRACE_FILE_H
-#define DW_ENGINE_TRACE_FILE_H
+#ifndef DW_TRACE_FILE_H
+#define DW_TRACE_FILE_H
 
 #include <stddef.h>
 #include <stdint.h>

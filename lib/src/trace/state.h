@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The state of a trace: what trace.c and dot.c keep for an engine, a run and a task. Guarded by
+ * the engine's lock.
+ */
+#ifndef DW_TRACE_STATE_H
+#define DW_TRACE_STATE_H
+
+#include "engine/internal.h"
+#include "trace/file.h"
+#include "trace/trace.h"
+
+/* One attempt, of one member if it is a group. */
+struct trace_span {
+	uint64_t ready, dispatched, started, ended;
+	uint32_t worker, member;
+	uint32_t attempt;
+	int32_t pid, tid;
+	bool failed;
+};
+
+/* An edge whose producer has ended. */
+struct trace_flow {
+	uint64_t id;
+	uint8_t reasons;
+};
+
+/* What is known of a task so far; times in ns, 0: has not happened. */
+struct trace_times {
+	uint64_t submitted, ready, dispatched;
+	uint32_t worker;		/* where it was dispatched last, … */
+	int32_t pid, tid;		/* … and who that was */
+	uint32_t span_count, span_space, flow_count, flow_space;
+	struct trace_span *spans;
+	struct trace_flow *flows;
+	struct dot_node *node;
+};
+
+/* Where the slices of a worker are drawn. */
+struct trace_lane {
+	int32_t pid, tid;		/* that were named already */
+	uint64_t last_end;
+};
+
+/* What is known of a run. */
+struct trace_run {
+	uint64_t serial, begun;		/* its number in its engine, and when it began */
+	struct dot_run *dot;		/* NULL unless its graph is written */
+};
+
+struct trace {
+	char *path;			/* of the Worker */
+	int32_t pid, tid;		/* the lane of the Worker itself */
+	bool graphs;
+	bool named;
+	const struct child_now *self;	/* of the Worker in its parent; NULL: it is the root */
+	uint64_t runs;
+	struct trace_lane *lanes;	/* one per worker */
+	struct trace_lines json, dot;
+};
+
+static inline struct trace_times *trace_times(const struct slot *slot)
+{
+	return slot->probe_data;
+}
+
+static inline struct trace_run *trace_run(const struct dw_run *run)
+{
+	return run->probe_data;
+}
+
+#endif
