@@ -13,6 +13,23 @@ DW_CACHE=${DW_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/distworker}
 # shellcheck disable=SC2034
 readonly EXIT_KERNEL=120 EXIT_GUEST=121 EXIT_SETUP=122 EXIT_USAGE=123 EXIT_TIMEOUT=124
 
+# The kernel of this machine's own release (tests/vm/kernel); "" where it is none of Debian's that the table has.
+own_kernel() {
+	# shellcheck disable=SC1091 # not of this project
+	case $(. /etc/os-release 2>/dev/null && echo "${ID-}-${VERSION_CODENAME-}") in
+	debian-bookworm) echo 6.1 ;;
+	debian-trixie) echo 6.12 ;;
+	esac
+}
+
+# need_own_kernel: the same, or the end.
+need_own_kernel() {
+	local name
+	name=$(own_kernel)
+	[ -n "$name" ] || die "tests/vm/kernel has no kernel for this machine's release: Debian 12 or 13 is needed"
+	echo "$name"
+}
+
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit "$EXIT_USAGE"; }
 
@@ -69,6 +86,26 @@ apt_download() {
 	tail -n 5 "$log" >&2
 	rm -f "$log"
 	die "cannot download $*: is apt configured and are its lists there (apt-get update)?"
+}
+
+# archive LABEL: the address of that archive of Debian in this machine's apt sources.
+archive() {
+	# shellcheck disable=SC2016 # the $ is apt's
+	apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
+		awk -F'|' -v label="$1" '$1 == "Debian" && $2 == label { print $3; exit }'
+}
+
+# archive_sources SUITE: lines of a sources.list; those of a suite-backports are its base's with one more.
+archive_sources() {
+	local base=${1%-backports} main security
+	main=$(archive Debian)
+	security=$(archive Debian-Security)
+	[ -n "$main" ] || die "this machine's apt has no Debian archive, or its lists are missing (apt-get update)"
+	echo "deb $main $base main"
+	[ "$base" = "$1" ] || echo "deb $main $1 main"
+	if [ -n "$security" ] && [ "$base" != sid ]; then
+		echo "deb $security $base-security main"
+	fi
 }
 
 # with_lock NAME: hold the lock of that part of the cache until this shell ends (file descriptor 9).
