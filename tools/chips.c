@@ -196,7 +196,7 @@ static int show(const struct request *request, const struct driver *drivers, siz
 					   drivers[i].error);
 	}
 	if (root)
-		printf("%s\n", json_object_to_json_string_ext(root, JSON_STYLE));
+		fprintf(tool_results(), "%s\n", json_object_to_json_string_ext(root, JSON_STYLE));
 	json_object_put(root);
 	if (!count)
 		status = tool_fail(TOOL_NO_DRIVER, "no chip driver is found; install distworker "
@@ -229,6 +229,9 @@ int verb_chips(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &request);
 	if (!drivers)
 		return tool_fail(TOOL_SYSTEM, "no memory");
+	status = request.json ? tool_json_only() : TOOL_OK;
+	if (status)
+		return status;
 	for (count = 0; count < request.name_count; count++)
 		driver_ask(request.names[count], request.options, &drivers[count]);
 	if (!request.name_count)

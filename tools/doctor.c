@@ -356,6 +356,8 @@ int verb_doctor(int argc, char **argv)
 	bool json = false;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &json);
+	if (json && tool_json_only())
+		return TOOL_SYSTEM;
 	if (json)
 		visit.json = json_object_new_array();
 	check_version(&visit);
@@ -369,7 +371,7 @@ int verb_doctor(int argc, char **argv)
 	check_shm(&visit);
 	check_drivers(&visit);
 	if (visit.json) {
-		printf("%s\n", json_object_to_json_string_ext(visit.json, JSON_STYLE));
+		fprintf(tool_results(), "%s\n", json_object_to_json_string_ext(visit.json, JSON_STYLE));
 		json_object_put(visit.json);
 	}
 	return visit.worst == VERDICT_FAIL ? TOOL_UNHEALTHY : TOOL_OK;

@@ -45,6 +45,8 @@ static void answer(int fd, const char *name, const char *options)
 	struct answer answer = { .info = DW_OPTIONS(dw_chip_driver_info), .known = PROPERTIES_MAX };
 	int result;
 
+	/* Vendors' libraries print where they like: that is no result of ours. */
+	tool_print_to_stderr();
 	alarm(DRIVER_SECONDS);
 	result = properties ? dw_chip_driver_query(name, &answer.info) : -ENOMEM;
 	answer.loaded = result == 0;

@@ -421,6 +421,15 @@ static int parse(struct reader *reader, const char *text, size_t length, struct 
 
 	if (!tokener)
 		return fail(reader, "", "no memory");
+	if (length >= 2 && (!memcmp(text, "\xff\xfe", 2) || !memcmp(text, "\xfe\xff", 2))) {
+		json_tokener_free(tokener);
+		return fail(reader, "", "it is UTF-16; UTF-8 is wanted");
+	}
+	/* Editors of another system begin a UTF-8 file with a byte order mark. */
+	if (length >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {
+		text += 3;
+		length -= 3;
+	}
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	*root = json_tokener_parse_ex(tokener, text, (int)length);
 	error = json_tokener_get_error(tokener);

@@ -142,7 +142,7 @@ static void print_json(const struct facts *facts)
 		json_object_array_add(drivers, driver);
 	}
 	json_object_object_add(root, "drivers", drivers);
-	printf("%s\n", json_object_to_json_string_ext(root, JSON_STYLE));
+	fprintf(tool_results(), "%s\n", json_object_to_json_string_ext(root, JSON_STYLE));
 	json_object_put(root);
 }
 
@@ -173,7 +173,9 @@ int verb_info(int argc, char **argv)
 	int status;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &json);
-	status = collect(&facts);
+	status = json ? tool_json_only() : TOOL_OK;
+	if (!status)
+		status = collect(&facts);
 	if (status)
 		return status;
 	if (json)

@@ -35,7 +35,8 @@ static void folders_add(struct folders *folders, const char *name, size_t length
 static void folders_collect(struct folders *folders)
 {
 	const char *path = getenv("DW_JOB_PATH");
-	char own[PATH_MAX + 32];
+	char library[PATH_MAX], own[PATH_MAX + 32];
+	Dl_info info;
 
 	folders->count = 0;
 	while (path && *path) {
@@ -44,11 +45,14 @@ static void folders_collect(struct folders *folders)
 		folders_add(folders, path, length);
 		path += length + (path[length] == ':');
 	}
-	/* In the build folder; installed, also under another prefix than it was built for. */
+	/* In the build folder; installed, beside the library, wherever that is. */
 	snprintf(own, sizeof(own), "%s/jobs", tool_folder());
 	folders_add(folders, own, strlen(own));
-	snprintf(own, sizeof(own), "%s/../lib/distworker/jobs", tool_folder());
-	folders_add(folders, own, strlen(own));
+	if (dladdr(dw_version(), &info) && info.dli_fname && realpath(info.dli_fname, library)) {
+		*strrchr(library, '/') = '\0';
+		snprintf(own, sizeof(own), "%s/distworker/jobs", library);
+		folders_add(folders, own, strlen(own));
+	}
 	folders_add(folders, DW_DRIVER_DIR "/jobs", strlen(DW_DRIVER_DIR "/jobs"));
 }
 

@@ -37,6 +37,7 @@ struct session {
 	struct summary summary;
 	char hierarchy[256];
 	int signals;			/* signalfd */
+	FILE *out;			/* where the summary goes */
 };
 
 /* The run, and the thread that waits for it. */
@@ -222,6 +223,11 @@ static int next_signal(const struct session *session)
 	return 0;
 }
 
+static int signal_status(int signal)
+{
+	return signal == SIGTERM ? TOOL_TERMINATED : signal ? TOOL_INTERRUPTED : TOOL_OK;
+}
+
 static int bring_up(struct session *session)
 {
 	double began = tool_now();
@@ -320,7 +326,7 @@ static int stop_reason(const struct session *session, int signal, double began)
 	double timeout = (double)session->options.timeout_ns * 1e-9;
 
 	if (signal)
-		return signal == SIGTERM ? TOOL_TERMINATED : TOOL_INTERRUPTED;
+		return signal_status(signal);
 	return timeout > 0 && tool_now() >= began + timeout ? TOOL_FAILED : TOOL_OK;
 }
 
@@ -394,21 +400,22 @@ static int fly(struct session *session, struct flight *flight, bool *ended)
 	return status;
 }
 
-/* Idle for a while, and what the tree did meanwhile. A signal ends it early. */
-static void measure_idle(struct session *session)
+/* Idle for a while, and what the tree did meanwhile. A signal ends it early and is returned; else 0. */
+static int measure_idle(struct session *session)
 {
 	struct tree_sample before = { 0 }, after = { 0 };
 	struct pollfd fd = { .fd = session->signals, .events = POLLIN };
 	struct timespec settle = { .tv_nsec = 200000000 };
 	double began, left;
+	int signal = 0;
 
 	/* The last wake-ups of the run belong to the run. */
 	nanosleep(&settle, NULL);
 	if (!tree_sample_take(&before)) {
 		began = tool_now();
-		while ((left = began + session->options.idle_seconds - tool_now()) > 0 &&
-		       poll(&fd, 1, (int)(left * 1000) + 1) > 0 && !next_signal(session))
-			;
+		while (!signal && (left = began + session->options.idle_seconds - tool_now()) > 0 &&
+		       poll(&fd, 1, (int)(left * 1000) + 1) > 0)
+			signal = next_signal(session);
 		if (!tree_sample_take(&after)) {
 			session->summary.idle_seconds = tool_now() - began;
 			tree_sample_compare(&before, &after, &session->summary.idle);
@@ -416,6 +423,7 @@ static void measure_idle(struct session *session)
 	}
 	tree_sample_release(&before);
 	tree_sample_release(&after);
+	return signal;
 }
 
 static int ask_job(struct session *session)
@@ -462,8 +470,11 @@ static int run(struct session *session, bool *ended)
 		return status ? status : TOOL_FAILED;
 	}
 	status = ask_job(session);
-	if (session->options.idle_seconds > 0)
-		measure_idle(session);
+	if (session->options.idle_seconds > 0) {
+		int signal = measure_idle(session);
+
+		status = status ? status : signal_status(signal);
+	}
 	return status;
 }
 
@@ -475,8 +486,8 @@ static int tell(struct session *session, int status)
 	if (session->summary.error[0])
 		tool_fail(status, "%s: %s", session->summary.job, session->summary.error);
 	if (!session->options.json)
-		summary_text(&session->summary, stdout);
-	else if (summary_json(&session->summary, stdout))
+		summary_text(&session->summary, session->out);
+	else if (summary_json(&session->summary, session->out))
 		return tool_fail(TOOL_SYSTEM, "no memory for the summary");
 	return status;
 }
@@ -511,7 +522,9 @@ static int execute(struct session *session)
 		tool_fail(0, "the run did not end after its children were killed; leaving");
 		_exit(TOOL_KILLED);
 	}
-	return take_down(session, tell(session, status));
+	status = take_down(session, tell(session, status));
+	/* One that came after the run, to us alone, ended nothing, and is not lost. */
+	return status ? status : signal_status(next_signal(session));
 }
 
 static int show_job_help(const struct distworker_job *job)
@@ -539,6 +552,11 @@ int verb_run(int argc, char **argv)
 		job_list(stdout);
 		return TOOL_OK;
 	}
+	/* Under `trace --json` it is the trace's summary that goes to stdout. */
+	session.out = tool_results() == stdout ? NULL : stdout;
+	if (!status && session.options.json)
+		status = tool_json_only();
+	session.out = session.out ? session.out : tool_results();
 	if (!status)
 		status = job_load(session.options.job, &session.file);
 	if (!status && wants_help(&session.options))

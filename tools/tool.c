@@ -4,6 +4,7 @@
  * main thread, tool_fail() from any.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <stdarg.h>
@@ -117,9 +118,44 @@ double tool_now(void)
 	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+static FILE *results;		/* NULL: stdout */
+
+int tool_print_to_stderr(void)
+{
+	int fd;
+
+	fflush(stdout);
+	if (dup2(STDERR_FILENO, STDOUT_FILENO) >= 0)
+		return 0;
+	/* Without a stderr there is nobody to read it. */
+	fd = open("/dev/null", O_WRONLY);
+	if (fd >= 0 && fd != STDOUT_FILENO) {
+		dup2(fd, STDOUT_FILENO);
+		close(fd);
+	}
+	return fd < 0 ? -errno : 0;
+}
+
+int tool_json_only(void)
+{
+	int fd = results ? -1 : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+
+	if (results || (fd < 0 && errno == EBADF))
+		return TOOL_OK;
+	results = fd < 0 ? NULL : fdopen(fd, "w");
+	if (!results || tool_print_to_stderr())
+		return tool_fail(TOOL_SYSTEM, "stdout cannot be kept for the results: %s", strerror(errno));
+	return TOOL_OK;
+}
+
+FILE *tool_results(void)
+{
+	return results ? results : stdout;
+}
+
 int tool_flush(int status)
 {
-	if (fflush(stdout) || ferror(stdout))
+	if (fflush(stdout) || ferror(stdout) || fflush(tool_results()) || ferror(tool_results()))
 		return tool_fail(status ? status : TOOL_SYSTEM, "the output cannot be written: %s",
 				 strerror(errno));
 	return status;

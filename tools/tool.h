@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <argp.h>
 #include "exit.h"
 
@@ -40,6 +41,15 @@ int tool_seconds(const char *text, double *seconds);
 const char *tool_thousands(uint64_t value, char text[32]);
 /* CLOCK_MONOTONIC in seconds. */
 double tool_now(void);
+/*
+ * --json: stdout is for the results alone. What jobs and vendors' libraries print, here or in
+ * a child, goes to stderr from now on. Before the first fork; returns a tool_exit.
+ */
+int tool_json_only(void);
+/* What this process prints from now on goes to stderr. 0 or -errno. */
+int tool_print_to_stderr(void);
+/* Where the results go: stdout, also after tool_json_only(). */
+FILE *tool_results(void);
 /* Whether everything got out; a full disk is not success. */
 int tool_flush(int status);
 /* Of enum dw_provider; "none" for what is neither. */

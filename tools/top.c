@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 #include "tool.h"
@@ -16,6 +17,7 @@
 
 struct looking {
 	bool json, once;
+	FILE *out;
 	int32_t pid;
 	double interval, stuck;
 	struct json_object *array;
@@ -167,7 +169,7 @@ static error_t parse_list(int key, char *text, struct argp_state *state)
 
 static void print_array(struct looking *looking)
 {
-	printf("%s\n", json_object_to_json_string_ext(looking->array, JSON_STYLE));
+	fprintf(tool_results(), "%s\n", json_object_to_json_string_ext(looking->array, JSON_STYLE));
 	json_object_put(looking->array);
 	looking->array = NULL;
 }
@@ -226,7 +228,7 @@ static int top_one(const struct dw_tree *tree, void *context)
 		return 1;
 	}
 	dw_tree_report(tree, stuck, text, &bytes);
-	printf("%s: %s\n", command, text);
+	fprintf(looking->out, "%s: %s\n", command, text);
 	free(text);
 	return 0;
 }
@@ -253,7 +255,7 @@ static int top_once(struct looking *looking)
 static error_t parse_top(int key, char *text, struct argp_state *state)
 {
 	struct looking *looking = state->input;
-	uint64_t pid;
+	uint64_t pid = 0;
 
 	switch (key) {
 	case 'j':
@@ -281,6 +283,54 @@ static error_t parse_top(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
+/* Columns of the terminal; SIZE_MAX: it does not tell. */
+static size_t columns(void)
+{
+	struct winsize size;
+
+	return !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col ? size.ws_col : SIZE_MAX;
+}
+
+/* Lines that are longer than `most` characters are cut there. The text is UTF-8. */
+static void print_cut(const char *text, size_t most)
+{
+	while (*text) {
+		size_t length = strcspn(text, "\n"), shown = 0, characters = 0;
+
+		while (shown < length) {
+			bool begins = ((unsigned char)text[shown] & 0xc0) != 0x80;
+
+			if (begins && characters++ == most)
+				break;
+			shown++;
+		}
+		printf("%.*s%s", (int)shown, text, text[length] ? "\n" : "");
+		text += length + (text[length] != '\0');
+	}
+}
+
+/* A picture takes the place of the last one when it is whole, so that a message stands below one. */
+static int top_picture(struct looking *looking)
+{
+	char *text = NULL;
+	size_t length = 0;
+	int status;
+
+	looking->out = open_memstream(&text, &length);
+	if (!looking->out)
+		return tool_fail(TOOL_SYSTEM, "no memory");
+	status = top_once(looking);
+	if (fclose(looking->out) && !status)
+		status = tool_fail(TOOL_SYSTEM, "no memory");
+	if (!status) {
+		printf("\033[H\033[2J");
+		print_cut(text, columns());
+		status = tool_flush(TOOL_OK);
+	}
+	free(text);
+	return status;
+}
+
 int verb_top(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
@@ -293,12 +343,12 @@ int verb_top(int argc, char **argv)
 	static const struct argp argp = {
 		.options = options, .parser = parse_top, .args_doc = "[PID]",
 		.doc = "Show what the trees on this machine do: tasks by state, queues, heap, wake-ups of every "
-		       "Worker and child, and what is stuck, since when, and on whom it waits. Nobody in a tree "
+		       "Worker and child, and what is stuck, for how long, and on whom it waits. Nobody in a tree "
 		       "is asked or stopped.\vPID is the process of a tree's root (`distworker list`); without it "
 		       "all are shown that this user may see.\n\nExit status: 0; 2 usage; 10 there is no such "
 		       "tree.\n\nExample:\n  distworker top --once --stuck 2\n",
 	};
-	struct looking looking = { .interval = 2, .stuck = 10 };
+	struct looking looking = { .interval = 2, .stuck = 10, .out = stdout };
 	struct timespec pause;
 	int status;
 
@@ -308,9 +358,8 @@ int verb_top(int argc, char **argv)
 	pause = (struct timespec){ .tv_sec = (time_t)looking.interval,
 		.tv_nsec = (long)((looking.interval - (double)(time_t)looking.interval) * 1e9) };
 	for (;;) {
-		printf("\033[H\033[2J");
-		status = top_once(&looking);
-		if (status || fflush(stdout))
+		status = top_picture(&looking);
+		if (status)
 			return status;
 		/* Nobody waits for this program but its reader. */
 		nanosleep(&pause, NULL);

@@ -19,28 +19,14 @@ struct wishes {
 	int rest;			/* where the words for `run` begin; 0: there are none */
 };
 
-/* Runs the job with `variable` set. With --json only the summary goes to stdout. */
+/* Runs the job with `variable` set. */
 static int run_with(const char *variable, const struct wishes *wishes, int argc, char **argv)
 {
-	int kept = -1, status;
-
 	if (setenv(variable, wishes->output, 1))
 		return tool_fail(TOOL_SYSTEM, "no memory");
 	/* The words of the job follow our name. */
 	argv[wishes->rest - 1] = argv[0];
-	if (wishes->json) {
-		fflush(stdout);
-		kept = dup(STDOUT_FILENO);
-		if (kept < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-			return tool_fail(TOOL_SYSTEM, "stdout cannot be kept: %s", strerror(errno));
-	}
-	status = verb_run(argc - wishes->rest + 1, argv + wishes->rest - 1);
-	if (kept >= 0) {
-		fflush(stdout);
-		dup2(kept, STDOUT_FILENO);
-		close(kept);
-	}
-	return status;
+	return verb_run(argc - wishes->rest + 1, argv + wishes->rest - 1);
 }
 
 static error_t parse_words(int key, char *text, struct argp_state *state)
@@ -104,6 +90,8 @@ int verb_trace(int argc, char **argv)
 	int ran = TOOL_OK, status;
 
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &wishes);
+	if (wishes.json && tool_json_only())
+		return TOOL_SYSTEM;
 	if (wishes.rest)
 		ran = run_with("DW_TRACE", &wishes, argc, argv);
 	/* Also of a job that failed there is a trace, if it came so far. */
@@ -111,7 +99,7 @@ int verb_trace(int argc, char **argv)
 		return ran;
 	status = traced_read(wishes.read ? wishes.read : wishes.output, &traced);
 	if (status == TOOL_OK && wishes.json)
-		traced_print_json(&traced, wishes.owner, wishes.longest);
+		traced_print_json(&traced, tool_results(), wishes.owner, wishes.longest);
 	else if (status == TOOL_OK)
 		traced_print(&traced, wishes.owner, wishes.longest);
 	traced_release(&traced);

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Between two stamps each; a task that never ran has only `submitted` and `completed`. */
 enum stamp { STAMP_SUBMITTED, STAMP_READY, STAMP_DISPATCHED, STAMP_STARTED, STAMP_ENDED,
@@ -38,6 +39,6 @@ int traced_read(const char *path, struct traced *traced);
 void traced_release(struct traced *traced);
 /* What was measured, as text or as one JSON object; `owner` (NULL: the root): whose critical path. */
 void traced_print(const struct traced *traced, const char *owner, size_t longest);
-void traced_print_json(const struct traced *traced, const char *owner, size_t longest);
+void traced_print_json(const struct traced *traced, FILE *out, const char *owner, size_t longest);
 
 #endif

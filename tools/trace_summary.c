@@ -322,7 +322,7 @@ static struct json_object *task_json(const struct traced_task *task)
 	return object;
 }
 
-void traced_print_json(const struct traced *traced, const char *owner, size_t longest)
+void traced_print_json(const struct traced *traced, FILE *out, const char *owner, size_t longest)
 {
 	struct json_object *root = json_object_new_object(), *stages = json_object_new_object();
 	struct json_object *waits = json_object_new_array(), *path = json_object_new_array();
@@ -351,7 +351,7 @@ void traced_print_json(const struct traced *traced, const char *owner, size_t lo
 	json_object_object_add(root, "stages_ns", stages);
 	json_object_object_add(root, "longest_waits", waits);
 	json_object_object_add(root, "critical_path", path);
-	printf("%s\n", json_object_to_json_string_ext(root, JSON_STYLE));
+	fprintf(out, "%s\n", json_object_to_json_string_ext(root, JSON_STYLE));
 	json_object_put(root);
 	facts_release(&facts);
 }

@@ -153,9 +153,9 @@ static void stuck_in(enum dw_mode mode)
 		CHECK_STR(text, line);
 		CHECK_STR(text, "1 tasks: 0 done, 0 failed, 0 skipped, 1 alive");
 		CHECK_STR(stuck, "pod0 waits for:\n  pod0/node0 (pid ");
-		CHECK_STR(stuck, "): runs task 1, \"nested\", since ");
+		CHECK_STR(stuck, "): runs task 1, \"nested\", for ");
 		CHECK_STR(stuck, "pod0/node0 waits for:\n  pod0/node0/sub0 (pid ");
-		CHECK_STR(stuck, "): runs task 1, \"stay\", since ");
+		CHECK_STR(stuck, "): runs task 1, \"stay\", for ");
 		CHECK(!strstr(stuck, "pod0/sub0"));
 		CHECK(!strstr(stuck, "nothing"));
 	}
@@ -313,7 +313,7 @@ TEST(tasks_for_which_nobody_works_are_stuck)
 	CHECK_EQ(dw_worker_start(root, orch_one, NULL, NULL, cell, NULL, &run), 0);
 	sleep_ms(60);
 	CHECK_EQ(dw_worker_report(root, 50000000, text, &bytes), 0);
-	CHECK_STR(text, "node0: 1 tasks are not finished, and no child works since ");
+	CHECK_STR(text, "node0: 1 tasks are not finished, and no child has worked for ");
 	CHECK_STR(text, "1 in its ring");
 	CHECK_EQ(kill(stats[0].pid, SIGCONT), 0);
 	wait_begun();
@@ -369,7 +369,7 @@ TEST(a_submitter_that_waits_for_the_heap_is_shown)
 	CHECK_EQ(worker.heap_bytes, 256 << 20);
 	CHECK_EQ(worker.runs, 1);
 	CHECK_EQ(dw_worker_report(root, 0, text, &bytes), 0);
-	CHECK_STR(text, "its orchestration waits for room in the heap since ");
+	CHECK_STR(text, "its orchestration waits for room in the heap, for ");
 	CHECK_EQ(write(gate[1], "g", 1), 1);
 	CHECK_EQ(dw_run_wait(run), 0);
 	CHECK_EQ(dw_tree_worker(tree, 0, &worker), 0);

@@ -385,7 +385,7 @@ static void say_child(struct report *report, const struct dw_tree_child *child,
 		say(report, "runs task %llu, \"%s\", for ", (unsigned long long)child->task,
 		    child->callable);
 	else
-		say(report, "waits for work since ");
+		say(report, "idle for ");
 	if (stats->alive)
 		say_time(report, child->since_ns);
 	say(report, ", %u in its ring, %llu done, %llu failed\n", child->queued,
@@ -408,7 +408,7 @@ static void say_worker(struct report *report, const struct dw_tree_worker *worke
 	    (unsigned long long)(engine->heap_used >> 20), (unsigned long long)(worker->heap_bytes >> 20),
 	    (unsigned long long)engine->parent_wakes);
 	if (worker->blocked == DW_BLOCKED_WINDOW || worker->blocked == DW_BLOCKED_HEAP) {
-		say(report, "  its orchestration waits %s since ", blocked[worker->blocked]);
+		say(report, "  its orchestration waits %s, for ", blocked[worker->blocked]);
 		say_time(report, worker->blocked_since_ns);
 		say(report, "\n");
 	}
@@ -438,7 +438,7 @@ static void say_stuck(struct report *report, const struct dw_tree *tree,
 			say(report, "%s waits for:\n", worker->path);
 		first = false;
 		report->stuck++;
-		say(report, "  %s (pid %d): runs task %llu, \"%s\", since ", stats.path,
+		say(report, "  %s (pid %d): runs task %llu, \"%s\", for ", stats.path,
 		    stats.pid, (unsigned long long)child.task, child.callable);
 		say_time(report, child.since_ns);
 		say(report, "\n");
@@ -446,7 +446,7 @@ static void say_stuck(struct report *report, const struct dw_tree *tree,
 	if (works || !is_long(report, idle_since))
 		return;
 	report->stuck++;
-	say(report, "%s: %llu tasks are not finished, and no child works since ", worker->path,
+	say(report, "%s: %llu tasks are not finished, and no child has worked for ", worker->path,
 	    (unsigned long long)live_tasks(engine));
 	say_time(report, idle_since);
 	say(report, "\n");

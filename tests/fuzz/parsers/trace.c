@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	path = input_file(data, size, &fd);
 	if (traced_read(path, &traced) == TOOL_OK) {
 		traced_print(&traced, NULL, 5);
-		traced_print_json(&traced, "pod0/node1", 5);
+		traced_print_json(&traced, stdout, "pod0/node1", 5);
 	}
 	traced_release(&traced);
 	close(fd);
