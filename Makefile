@@ -12,6 +12,7 @@
 ## make uninstall     DESTDIR= PREFIX= ; takes away what install has put there (uninstall-user: without the module's part)
 ## make kselftest     the module's selftests, in a guest
 ## make check-kernels the same on every kernel that tests/vm/kernel lists (DISTWORKER_HANDOVERS=1000000: long hunts)
+## make check-fresh  `make run` and `make check` in minimal systems of Debian 12 and 13 (hours; tests/vm/fresh)
 ## make check-debug-kernel   everything on kernels with KASAN, lockdep, KCSAN …
 ## make static        cppcheck, clang-tidy; checkpatch, sparse, W=1, coccicheck; the documentation of the module
 ## make fuzz-module   SECONDS=60: fuzzing of the module in a guest
@@ -29,18 +30,23 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 DRIVERDIR ?= $(LIBDIR)/distworker
 
+# A word for the shell, and the right side of sed's s|||.
+quote = '$(subst ','\'',$(1))'
+sedquote = $(subst |,\|,$(subst &,\&,$(subst \,\\,$(1))))
+
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$@')
 
-WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+# WERROR=1, as in `make check`, makes errors of them: other compilers warn of other things.
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if $(WERROR),-Werror)
 # Instrumented code confuses these two analyses.
 WARNINGS += $(if $(SANITIZE),-Wno-format-truncation -Wno-maybe-uninitialized)
 CFLAGS ?= -O2 -g
 # -ffp-contract=off: a result has the same bits on every machine.
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -fPIC -pthread -ffp-contract=off -fvisibility=hidden \
 	$(WARNINGS) -Ilib/include -Ikmod/uapi -Ilib/src -DDW_BUILDING_LIBRARY \
-	-DDW_VERSION='"$(VERSION)"' -DDW_DRIVER_DIR='"$(DRIVERDIR)"' -MMD -MP $(CFLAGS) $(SANITIZE)
+	-DDW_VERSION='"$(VERSION)"' -DDW_DRIVER_DIR=$(call quote,"$(DRIVERDIR)") -MMD -MP $(CFLAGS) $(SANITIZE)
 LINK := $(CC) -pthread $(CFLAGS) $(SANITIZE) $(LDFLAGS)
 USER_CFLAGS := $(filter-out -DDW_BUILDING_LIBRARY,$(ALL_CFLAGS))
 
@@ -108,9 +114,10 @@ $(B)/tools/%.o: tools/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(USER_CFLAGS) -c $< -o $@
+LINK_TOOL = $(LINK) $(TOOL_OBJ) -L$(B) -ldistworker -ljson-c -ldl -lm
 $(TOOL): $(TOOL_OBJ) $(LIB)
 	$(call say,LD)
-	$(Q)$(LINK) $(TOOL_OBJ) -L$(B) -ldistworker -ljson-c -ldl -lm -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' -o $@
+	$(Q)$(LINK_TOOL) -Wl,-rpath,'$$ORIGIN' -o $@
 $(B)/jobs/%.so: tools/jobs/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD)
@@ -156,7 +163,7 @@ $(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
 
 # ---------------------------------------------------------------- main jobs
 
-.PHONY: help run check kselftest check-kernels check-debug-kernel bench stress fuzz setup-build setup-check static fuzz-module
+.PHONY: help run check kselftest check-kernels check-fresh check-debug-kernel bench stress fuzz setup-build setup-check static fuzz-module
 
 setup-build setup-check setup-guest setup-bench: setup-%:
 	@tests/setup $*
@@ -168,7 +175,7 @@ run: setup-build
 	$(TOOL) run $(RUN_ARGS)
 
 check: setup-check
-	@$(MAKE) --no-print-directory all tests
+	@$(MAKE) --no-print-directory WERROR=1 all tests
 	@B=$(B) MAKE="$(MAKE)" tests/check
 
 kselftest: setup-guest
@@ -184,6 +191,10 @@ static: setup-check
 
 fuzz-module: setup-guest
 	tests/fuzz/run --seconds $(SECONDS)
+
+# In minimal systems that are made for it; one of this machine's own is no matter.
+check-fresh:
+	@tests/vm/fresh
 
 check-debug-kernel: setup-check
 	@$(MAKE) --no-print-directory all tests
@@ -214,58 +225,88 @@ SYSUSERSDIR ?= /usr/lib/sysusers.d
 MODULESLOADDIR ?= /usr/lib/modules-load.d
 # As root, into the running system: programs that are linked with the library start at once.
 UPDATE_LOADER = $(if $(DESTDIR),,test "$$(id -u)" -ne 0 || PATH=$$PATH:/sbin:/usr/sbin ldconfig)
-DKMS_SOURCE := $(DESTDIR)/usr/src/distworker-$(VERSION)
 
-.PHONY: install install-user install-module-source uninstall uninstall-user uninstall-module-source
+# $(call at,PATH): the path below DESTDIR, as a word for the shell.
+at = $(call quote,$(DESTDIR)$(1))
+BINDIR = $(PREFIX)/bin
+INCLUDEDIR = $(PREFIX)/include
+COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
+MODULESOURCEDIR = /usr/src/distworker-$(VERSION)
+INSTALLED_FOLDERS = PREFIX LIBDIR DRIVERDIR PKGCONFIGDIR UDEVDIR SYSUSERSDIR MODULESLOADDIR
+
+.PHONY: install install-user install-module-source uninstall uninstall-user uninstall-module-source check-folders
 install: install-user install-module-source
 
-install-user: all
-	$(INSTALL) -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(DRIVERDIR) $(DESTDIR)$(PKGCONFIGDIR) \
-		$(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/distworker \
-		$(DESTDIR)$(PREFIX)/include/linux $(DESTDIR)$(DRIVERDIR)/jobs/kernels
-	$(INSTALL) -m 755 $(LIB).$(MAJOR) $(DESTDIR)$(LIBDIR)
-	ln -sf libdistworker.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libdistworker.so
-	$(INSTALL) -m 755 $(DRIVER_SO) $(DESTDIR)$(DRIVERDIR)
-	$(INSTALL) -m 755 $(JOB_SO) $(DESTDIR)$(DRIVERDIR)/jobs
-	$(INSTALL) -m 755 $(KERNEL_SO) $(DESTDIR)$(DRIVERDIR)/jobs/kernels
-	$(INSTALL) -m 644 $(KERNEL_CL) $(DESTDIR)$(DRIVERDIR)/jobs/kernels
-	$(INSTALL) -m 644 $(JOB_DATA) tools/jobs/digits.README $(DESTDIR)$(DRIVERDIR)/jobs
-	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	$(INSTALL) -m 644 tools/completion.bash \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/distworker
-	$(INSTALL) -m 755 $(TOOL) $(DESTDIR)$(PREFIX)/bin
-	$(INSTALL) -m 644 lib/include/distworker/*.h $(DESTDIR)$(PREFIX)/include/distworker
-	$(INSTALL) -m 644 kmod/uapi/linux/distworker.h $(DESTDIR)$(PREFIX)/include/linux
-	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@DRIVERDIR@|$(DRIVERDIR)|; s|@VERSION@|$(VERSION)|' \
-		lib/distworker.pc.in > $(DESTDIR)$(PKGCONFIGDIR)/distworker.pc
+# $(call check_folder,NAME,VALUE): what is no place to write to, or to delete from, is refused.
+define check_folder
+	@case $(call quote,$(2)) in /*[!/]*) ;; \
+		*) echo $(call quote,make: $(1) is "$(2)": it should be an absolute path other than /) >&2; exit 1 ;; esac
+
+endef
+check-folders:
+	$(foreach folder,$(INSTALLED_FOLDERS),$(call check_folder,$(folder),$($(folder))))
+	$(if $(DESTDIR),$(call check_folder,DESTDIR,$(DESTDIR)))
+
+# The library looks for drivers beside itself, and where DRIVERDIR was when it was built.
+install-user: check-folders all
+	@test $(call quote,$(DRIVERDIR)) = $(call quote,$(LIBDIR)/distworker) || \
+		grep -qF $(call quote,$(DRIVERDIR)) $(LIB) || \
+		{ echo "make: the library was built with another DRIVERDIR: make clean, then make DRIVERDIR=..." >&2; exit 1; }
+	$(INSTALL) -d $(call at,$(LIBDIR)) $(call at,$(DRIVERDIR)/jobs/kernels) $(call at,$(PKGCONFIGDIR)) \
+		$(call at,$(BINDIR)) $(call at,$(INCLUDEDIR)/distworker) $(call at,$(INCLUDEDIR)/linux) \
+		$(call at,$(COMPLETIONDIR))
+	$(INSTALL) -m 755 $(LIB).$(MAJOR) $(call at,$(LIBDIR))
+	ln -sf libdistworker.so.$(MAJOR) $(call at,$(LIBDIR)/libdistworker.so)
+	$(INSTALL) -m 755 $(DRIVER_SO) $(call at,$(DRIVERDIR))
+	$(INSTALL) -m 755 $(JOB_SO) $(call at,$(DRIVERDIR)/jobs)
+	$(INSTALL) -m 755 $(KERNEL_SO) $(call at,$(DRIVERDIR)/jobs/kernels)
+	$(INSTALL) -m 644 $(KERNEL_CL) $(call at,$(DRIVERDIR)/jobs/kernels)
+	$(INSTALL) -m 644 $(JOB_DATA) tools/jobs/digits.README $(call at,$(DRIVERDIR)/jobs)
+	$(INSTALL) -m 644 tests/tsan.supp $(call at,$(DRIVERDIR))
+	$(INSTALL) -m 644 tools/completion.bash $(call at,$(COMPLETIONDIR)/distworker)
+	$(LINK_TOOL) -Wl,-rpath,"\$$ORIGIN/$$(realpath -ms --relative-to=$(call quote,$(BINDIR)) $(call quote,$(LIBDIR)))" \
+		-o $(call at,$(BINDIR)/distworker)
+	chmod 755 $(call at,$(BINDIR)/distworker)
+	$(INSTALL) -m 644 lib/include/distworker/*.h $(call at,$(INCLUDEDIR)/distworker)
+	$(INSTALL) -m 644 kmod/uapi/linux/distworker.h $(call at,$(INCLUDEDIR)/linux)
+	sed -e $(call quote,s|@PREFIX@|$(call sedquote,$(PREFIX))|; s|@LIBDIR@|$(call sedquote,$(LIBDIR))|) \
+		-e $(call quote,s|@DRIVERDIR@|$(call sedquote,$(DRIVERDIR))|; s|@VERSION@|$(VERSION)|) \
+		lib/distworker.pc.in > $(call at,$(PKGCONFIGDIR)/distworker.pc)
 	$(UPDATE_LOADER)
 
 # For DKMS: dkms add distworker/$(VERSION) && dkms install distworker/$(VERSION)
-install-module-source:
-	$(INSTALL) -d $(DKMS_SOURCE) $(DESTDIR)$(UDEVDIR) $(DESTDIR)$(SYSUSERSDIR) \
-		$(DESTDIR)$(MODULESLOADDIR)
-	$(INSTALL) -m 644 dkms.conf VERSION $(DKMS_SOURCE)
-	rm -rf $(DKMS_SOURCE)/kmod && mkdir $(DKMS_SOURCE)/kmod
-	cd kmod && cp -r Kbuild Makefile $(filter-out %.mod.c,$(notdir $(wildcard kmod/*.c))) *.h uapi \
-		$(abspath $(DKMS_SOURCE))/kmod
-	$(INSTALL) -m 644 kmod/*.rules $(DESTDIR)$(UDEVDIR)
-	$(INSTALL) -m 644 kmod/sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/distworker.conf
-	$(INSTALL) -m 644 kmod/modules-load.conf $(DESTDIR)$(MODULESLOADDIR)/distworker.conf
+install-module-source: check-folders
+	$(INSTALL) -d $(call at,$(MODULESOURCEDIR)) $(call at,$(UDEVDIR)) $(call at,$(SYSUSERSDIR)) \
+		$(call at,$(MODULESLOADDIR))
+	$(INSTALL) -m 644 dkms.conf VERSION $(call at,$(MODULESOURCEDIR))
+	rm -rf $(call at,$(MODULESOURCEDIR)/kmod)
+	mkdir $(call at,$(MODULESOURCEDIR)/kmod)
+	cp -r kmod/Kbuild kmod/Makefile $(filter-out %.mod.c,$(wildcard kmod/*.c)) kmod/*.h kmod/uapi \
+		$(call at,$(MODULESOURCEDIR)/kmod)
+	$(INSTALL) -m 644 kmod/*.rules $(call at,$(UDEVDIR))
+	$(INSTALL) -m 644 kmod/sysusers.conf $(call at,$(SYSUSERSDIR)/distworker.conf)
+	$(INSTALL) -m 644 kmod/modules-load.conf $(call at,$(MODULESLOADDIR)/distworker.conf)
 	$(if $(DESTDIR),,getent group distworker >/dev/null || groupadd --system distworker)
 
 uninstall: uninstall-user uninstall-module-source
 
-uninstall-user:
-	rm -rf $(DESTDIR)$(DRIVERDIR) $(DESTDIR)$(PREFIX)/include/distworker
-	rm -f $(DESTDIR)$(LIBDIR)/libdistworker.so* $(DESTDIR)$(PKGCONFIGDIR)/distworker.pc \
-		$(DESTDIR)$(PREFIX)/bin/distworker $(DESTDIR)$(PREFIX)/include/linux/distworker.h \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/distworker
+# File by file: what others have put into these folders stays, and so do the folders then.
+uninstall-user: check-folders
+	rm -f $(foreach file,$(notdir $(DRIVER_SO)) tsan.supp $(JOB_SO:$(B)/%=%) $(KERNEL_SO:$(B)/%=%) \
+		$(KERNEL_CL:$(B)/%=%) $(JOB_DATA:$(B)/%=%) jobs/digits.README,$(call at,$(DRIVERDIR)/$(file)))
+	rm -f $(call at,$(LIBDIR)/libdistworker.so) $(call at,$(LIBDIR)/libdistworker.so.$(MAJOR)) \
+		$(call at,$(PKGCONFIGDIR)/distworker.pc) $(call at,$(BINDIR)/distworker) \
+		$(call at,$(COMPLETIONDIR)/distworker) $(call at,$(INCLUDEDIR)/linux/distworker.h) \
+		$(foreach file,$(notdir $(wildcard lib/include/distworker/*.h)),$(call at,$(INCLUDEDIR)/distworker/$(file)))
+	for folder in $(call at,$(DRIVERDIR)/jobs/kernels) $(call at,$(DRIVERDIR)/jobs) $(call at,$(DRIVERDIR)) \
+		$(call at,$(INCLUDEDIR)/distworker); do \
+		if [ -d "$$folder" ]; then rmdir --ignore-fail-on-non-empty "$$folder"; fi; done
 	$(UPDATE_LOADER)
 
-uninstall-module-source:
-	rm -rf $(DKMS_SOURCE)
-	rm -f $(DESTDIR)$(UDEVDIR)/*-distworker.rules $(DESTDIR)$(SYSUSERSDIR)/distworker.conf \
-		$(DESTDIR)$(MODULESLOADDIR)/distworker.conf
+uninstall-module-source: check-folders
+	rm -rf $(call at,$(MODULESOURCEDIR))
+	rm -f $(foreach file,$(notdir $(wildcard kmod/*.rules)),$(call at,$(UDEVDIR)/$(file))) \
+		$(call at,$(SYSUSERSDIR)/distworker.conf) $(call at,$(MODULESLOADDIR)/distworker.conf)
 
 clean:
 	rm -rf $(B)

@@ -46,12 +46,23 @@
  * stdout and stderr without what was buffered in them. Flush other streams before init: a child
  * that writes to one would write again what is in its buffer. Descriptors and mappings
  * that are made after init reach no child.
+ *
+ * OpenMP. Threads do not survive a fork. If the process has run a parallel region with gcc's
+ * libgomp before dw_worker_init(), a parallel region in a task of a process waits for threads
+ * that are not there, until the task's deadline ends it. Run the first one after init, use
+ * LLVM's libomp, which starts new threads in a child, or DW_MODE_THREAD. Regions that run in
+ * tasks only are fine with either.
  */
 #ifndef DISTWORKER_H
 #define DISTWORKER_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* Heaps and arenas are reserved as address space: 8 GiB by default. */
+#if UINTPTR_MAX < UINT64_MAX
+#error "distworker needs a 64-bit target: pointers of this one have fewer bits (-m32, -mx32, or a 32-bit compiler?)"
+#endif
 
 #ifdef __cplusplus
 extern "C" {

@@ -34,7 +34,7 @@ extern "C" {
 
 /* One Worker of the hierarchy. */
 struct distworker_tree_node {
-	const char *path;		/* "pod/node1" */
+	const char *path;		/* "pod0/node1" */
 	uint32_t level;			/* 3 … 6 */
 	uint32_t parent;		/* index in the tree; DISTWORKER_TREE_NONE: the root */
 	uint32_t worker;		/* its id in its parent, for DW_PLACE() */
