@@ -164,6 +164,24 @@ TEST(kernel_fails_on_demand_inside_a_graph)
 	chip_close(chip);
 }
 
+/*
+ * Two tasks fail at once. Failed in some runs with "returned -33 (…) in block 0": the
+ * text of the one was lost when the other had put its own into the same place.
+ */
+TEST(lowest_of_two_that_fail_at_once_keeps_its_text)
+{
+	uint64_t x[8] = { 0 };
+	struct dw_tensor t = tensor1(x, DW_UINT64, 8);
+	struct chip *chip;
+
+	for (int round = 0; round < 20; round++) {
+		chip = sim_with("threads=4", "two_fail");
+		CHECK_EQ(chip_call(chip, 1, &t, 1, NULL, 0, 1), -EDOM);
+		CHECK_STR(error_text(), "task 1 \"fail_together\": the first was here");
+		chip_close(chip);
+	}
+}
+
 TEST(orchestration_without_a_description_is_no_kernel_by_mistake)
 {
 	struct chip *chip = NULL;

@@ -321,10 +321,10 @@ struct blocks {
 	const struct call *call;
 	_Atomic uint32_t next;
 	_Atomic bool failed;
-	pthread_mutex_t lock;		/* the two below */
+	pthread_mutex_t lock;		/* the three below */
 	uint32_t failed_index;
 	int status;
-	struct block_text text;
+	struct block_text text;		/* of that block */
 };
 
 int block_fail(const struct dw_sim_block *block, int error, const char *format, ...)
@@ -332,14 +332,9 @@ int block_fail(const struct dw_sim_block *block, int error, const char *format, 
 	struct block_text *text = block->driver;
 	va_list list;
 
-	pthread_mutex_lock(&text->lock);
-	if (block->index <= text->index) {
-		text->index = block->index;
-		va_start(list, format);
-		vsnprintf(text->text, sizeof(text->text), format, list);
-		va_end(list);
-	}
-	pthread_mutex_unlock(&text->lock);
+	va_start(list, format);
+	vsnprintf(text->text, sizeof(text->text), format, list);
+	va_end(list);
 	return error > 0 ? -error : error;
 }
 
@@ -347,11 +342,12 @@ int block_fail(const struct dw_sim_block *block, int error, const char *format, 
 static bool block_run(struct blocks *blocks)
 {
 	const struct call *call = blocks->call;
+	struct block_text text = { "" };
 	struct dw_sim_block block = {
 		.dim = (uint32_t)call->config.block_dim,
 		.cancelled = call->cancelled,
 		.fail = block_fail,
-		.driver = &blocks->text,
+		.driver = &text,
 	};
 	int status;
 
@@ -368,6 +364,7 @@ static bool block_run(struct blocks *blocks)
 		if (block.index < blocks->failed_index) {
 			blocks->failed_index = block.index;
 			blocks->status = status < 0 ? status : -EIO;
+			blocks->text = text;
 		}
 		pthread_mutex_unlock(&blocks->lock);
 		atomic_store_explicit(&blocks->failed, true, memory_order_relaxed);
@@ -422,7 +419,6 @@ static int kernel_run(struct dw_chip_device *device, struct call *call, struct d
 		.call = call,
 		.failed_index = UINT32_MAX,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.text = { .index = UINT32_MAX, .lock = PTHREAD_MUTEX_INITIALIZER },
 	};
 
 	blocks_drive(device, &blocks);
@@ -431,7 +427,7 @@ static int kernel_run(struct dw_chip_device *device, struct call *call, struct d
 	if (blocks.status == -ECANCELED && kit_cancelled(call->cancelled))
 		return kit_fail(error, -ECANCELED, "kernel \"%s\" was cancelled at block %u",
 				call->image->entry, blocks.failed_index);
-	if (blocks.text.text[0] && blocks.text.index == blocks.failed_index)
+	if (blocks.text.text[0])
 		return kit_fail(error, blocks.status, "%s", blocks.text.text);
 	return kit_fail(error, blocks.status, "kernel \"%s\" returned %d (%s) in block %u of %d",
 			call->image->entry, blocks.status, strerror(-blocks.status),

@@ -95,7 +95,9 @@ static const char *task_name(const struct task *task)
 	return dladdr(address, &info) && info.dli_sname ? info.dli_sname : "a static kernel";
 }
 
-static void graph_failed(struct graph *graph, const struct task *task, uint32_t block, int status)
+/* `text`: the block's own; empty: it gave none. */
+static void graph_failed(struct graph *graph, const struct task *task, uint32_t block, int status,
+			 const char *text)
 {
 	if (graph->status && (graph->failed_task < task->number ||
 			      (graph->failed_task == task->number && graph->failed_block <= block)))
@@ -103,9 +105,10 @@ static void graph_failed(struct graph *graph, const struct task *task, uint32_t 
 	graph->status = status < 0 ? status : -EIO;
 	graph->failed_task = task->number;
 	graph->failed_block = block;
-	if (graph->text_task == task->number && graph->text_block == block)
-		snprintf(graph->failed_text, sizeof(graph->failed_text), "task %llu \"%.47s\": %s",
-			 (unsigned long long)task->number, task_name(task), graph->block_text);
+	if (text[0])
+		snprintf(graph->failed_text, sizeof(graph->failed_text),
+			 "task %llu \"%.47s\": %.160s", (unsigned long long)task->number,
+			 task_name(task), text);
 	else
 		snprintf(graph->failed_text, sizeof(graph->failed_text),
 			 "task %llu: kernel \"%.47s\" returned %d (%s) in block %u of %u",
@@ -113,43 +116,20 @@ static void graph_failed(struct graph *graph, const struct task *task, uint32_t 
 			 strerror(-graph->status), block, task->block_dim);
 }
 
-struct running {
-	struct graph *graph;
-	const struct task *task;
-};
-
-static int task_fail(const struct dw_sim_block *block, int error, const char *format, ...)
-{
-	const struct running *running = block->driver;
-	struct graph *graph = running->graph;
-	va_list list;
-
-	pthread_mutex_lock(&graph->lock);
-	if (!graph->status || running->task->number <= graph->failed_task) {
-		graph->text_task = running->task->number;
-		graph->text_block = block->index;
-		va_start(list, format);
-		vsnprintf(graph->block_text, sizeof(graph->block_text), format, list);
-		va_end(list);
-	}
-	pthread_mutex_unlock(&graph->lock);
-	return error > 0 ? -error : error;
-}
-
-static int block_run(struct graph *graph, const struct task *task, uint32_t index)
+static int block_run(struct graph *graph, const struct task *task, uint32_t index,
+		     struct block_text *own)
 {
 	const struct faults *faults = &graph->device->options.faults;
-	struct running running = { graph, task };
 	struct dw_sim_block block = {
 		.index = index, .dim = task->block_dim, .core = index,
-		.cancelled = graph->orch.cancelled, .fail = task_fail, .driver = &running,
+		.cancelled = graph->orch.cancelled, .fail = block_fail, .driver = own,
 	};
 	struct dw_chip_error text = { "" };
 
 	if (kit_cancelled(block.cancelled))
-		return task_fail(&block, -ECANCELED, "cancelled");
+		return block_fail(&block, -ECANCELED, "cancelled");
 	if (faults->by_kernel && index == 0 && fault_kernel(faults, 0, task_name(task), &text) < 0)
-		return task_fail(&block, -EIO, "%s", text.text);
+		return block_fail(&block, -EIO, "%s", text.text);
 	return task->kernel(&block, task->tensors, task->scalars);
 }
 
@@ -182,6 +162,7 @@ static void graph_wake(struct graph *graph, uint32_t less)
 static bool graph_step(struct graph *graph)
 {
 	struct task *task = graph->ready_first;
+	struct block_text text = { "" };
 	uint64_t begin;
 	uint32_t index;
 	int status;
@@ -205,7 +186,7 @@ static bool graph_step(struct graph *graph)
 	graph_wake(graph, 0);
 	pthread_mutex_unlock(&graph->lock);
 	begin = now_ns();
-	status = block_run(graph, task, index);
+	status = block_run(graph, task, index, &text);
 	begin = now_ns() - begin;
 	pthread_mutex_lock(&graph->lock);
 	graph->blocks_ns += begin;
@@ -213,7 +194,7 @@ static bool graph_step(struct graph *graph)
 	if (graph->block_ns == 0)
 		graph->block_ns = 1;
 	if (status)
-		graph_failed(graph, task, index, status);
+		graph_failed(graph, task, index, status, text.text);
 	task->running--;
 	if (task->running == 0 && task->next_block == task->block_dim)
 		task_finish(graph, task);
@@ -397,7 +378,7 @@ static int task_link(struct graph *graph, struct task *task, const struct dw_sim
 	for (size_t i = 0; i < launch->after_count && status == 0; i++)
 		status = graph_edge(graph, launch->after[i], task);
 	if (status < 0)
-		graph_failed(graph, task, 0, status);
+		graph_failed(graph, task, 0, status, "");
 	if (task->pending == 0)
 		ready_push(graph, task);
 	return status;

@@ -82,9 +82,6 @@ struct graph {
 	uint64_t failed_task;
 	uint32_t failed_block;
 	char failed_text[256];
-	uint64_t text_task;		/* whose text waits to be returned as an error */
-	uint32_t text_block;
-	char block_text[160];
 	struct dw_chip_error orch_error;	/* of a call of the orchestration, or of fail */
 };
 

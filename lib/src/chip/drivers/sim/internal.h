@@ -192,10 +192,11 @@ bool call_reads_from(const struct call *reader, const struct call *writer);
 int call_run(struct dw_chip_device *device, struct call *call, bool staged,
 	     struct dw_chip_error *error);
 
-/* What a block's `driver` points to: where an error text goes. */
+/*
+ * What a block's `driver` points to: where its error text goes. Each block has its own, on the
+ * stack of the thread that runs it, so that no other block can overwrite it.
+ */
 struct block_text {
-	pthread_mutex_t lock;
-	uint32_t index;			/* of the block that owns the text */
 	char text[192];
 };
 int block_fail(const struct dw_sim_block *block, int error, const char *format, ...)
