@@ -95,8 +95,14 @@ static inline void work_units(uint64_t units)
 {
 	uint64_t x = units;
 
-	for (uint64_t i = 0; i < units; i++)
+	for (uint64_t i = 0; i < units; i++) {
+#if defined(__x86_64__)
 		__asm__ volatile("imul $3, %0, %0\n\tadd $1, %0" : "+r"(x));
+#else
+		x = x * 3 + 1;
+		__asm__ volatile("" : "+r"(x));	/* each step waits for the one before it */
+#endif
+	}
 }
 
 static inline UNUSED double units_per_ns(void)

@@ -274,7 +274,8 @@ struct dw_worker_options {
 	enum dw_mode mode;		/* of the children of this Worker */
 	enum dw_provider provider;	/* AUTO: DW_PROVIDER from the environment, else the module
 					 * if it is there, else futex */
-	uint64_t heap_ring_bytes;	/* each of 4 rings; default 1 GiB, reserved, not populated */
+	uint64_t heap_ring_bytes;	/* each of 4 rings; default 1 GiB, reserved, not populated;
+					 * this and arena_bytes in whole pages of this machine */
 	uint64_t arena_bytes;		/* buffers and large arguments; default 4 GiB, reserved */
 	uint32_t mailbox_depth;		/* frames per ring, a power of two; default 64 */
 	uint32_t frame_bytes;		/* default 512; larger arguments go through the arena */

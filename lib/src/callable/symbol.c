@@ -222,7 +222,8 @@ int symbol_resolve(struct callable *callable, void **address)
 	void *handle = NULL;
 	int result;
 
-	*address = atomic_load_explicit(&callable->resolved, memory_order_relaxed);
+	/* Pairs with the release below: the object's relocations are visible to this thread too. */
+	*address = atomic_load_explicit(&callable->resolved, memory_order_acquire);
 	if (*address)
 		return 0;
 	pthread_mutex_lock(&loaded_lock);
@@ -232,7 +233,7 @@ int symbol_resolve(struct callable *callable, void **address)
 		if (!*address)
 			result = error_set(-ESRCH, "%s defines no symbol \"%s\"", callable->path,
 					   callable->symbol);
-		atomic_store_explicit(&callable->resolved, *address, memory_order_relaxed);
+		atomic_store_explicit(&callable->resolved, *address, memory_order_release);
 	}
 	pthread_mutex_unlock(&loaded_lock);
 	return result;

@@ -49,6 +49,8 @@ int worker_check(const struct dw_worker *worker, const char *call)
 
 static int check_options(uint32_t level, const struct dw_worker_options *o)
 {
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
 	if (level < DW_LEVEL_NODE || level > DW_LEVEL_CLUSTER)
 		return error_set(-EINVAL, "level is %u; a Worker's is 3 (node) to 6 (cluster)", level);
 	if (o->chip_count && (!o->chips || !o->chip_size))
@@ -65,10 +67,11 @@ static int check_options(uint32_t level, const struct dw_worker_options *o)
 	if (o->frame_bytes && (o->frame_bytes % 64 || o->frame_bytes < 128 || o->frame_bytes > 65536))
 		return error_set(-EINVAL, "frame_bytes is %u; it should be a multiple of 64 from 128 "
 				 "to 65536", o->frame_bytes);
-	if (o->heap_ring_bytes % 4096 || o->arena_bytes % 4096)
+	if (o->heap_ring_bytes % page || o->arena_bytes % page)
 		return error_set(-EINVAL, "heap_ring_bytes (%llu) and arena_bytes (%llu) should be "
-				 "multiples of 4096", (unsigned long long)o->heap_ring_bytes,
-				 (unsigned long long)o->arena_bytes);
+				 "multiples of %llu, a page of this machine",
+				 (unsigned long long)o->heap_ring_bytes,
+				 (unsigned long long)o->arena_bytes, (unsigned long long)page);
 	if (o->restart > DW_RESTART_ON_DEATH)
 		return error_set(-EINVAL, "restart is %d; it should be NEVER or ON_DEATH", o->restart);
 	if (o->placement > DW_PLACE_TOPOLOGY)
