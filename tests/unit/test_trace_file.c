@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include "task/error.h"
 #include "trace/file.h"
 #include "unit.h"
 
@@ -27,16 +28,20 @@ static struct trace_file *begin(void)
 
 static char content[1 << 20];
 
-static const char *end(struct trace_file *file)
+static const char *read_content(void)
 {
-	ssize_t bytes;
-	int fd;
+	int fd = open(path, O_RDONLY);
+	ssize_t bytes = read(fd, content, sizeof(content) - 1);
 
-	trace_file_close(file);
-	fd = open(path, O_RDONLY);
-	bytes = read(fd, content, sizeof(content) - 1);
 	content[bytes > 0 ? bytes : 0] = '\0';
 	close(fd);
+	return content;
+}
+
+static const char *end(struct trace_file *file)
+{
+	trace_file_close(file);
+	read_content();
 	unlink(path);
 	return content;
 }
@@ -164,4 +169,50 @@ TEST(a_disk_that_is_full_ends_the_trace_and_leaves_it_valid)
 		CHECK(stop[-1] == ',' && stop[-2] == '}');
 		line = stop;
 	}
+}
+
+/* One warning, with the limit's name; all that was whole is there, and the end. */
+TEST(a_limit_of_the_size_of_files_is_named_once)
+{
+	struct trace_file *file = begin();
+	static struct trace_lines lines;
+	static char log[4096];
+	int status_of = -1, ends[2];
+	struct stat status;
+	const char *text;
+	ssize_t bytes;
+	pid_t child;
+
+	CHECK_EQ(pipe(ends), 0);
+	trace_file_join(file);
+	child = fork();
+	if (child == 0) {
+		struct rlimit limit = { 1000, 1000 };
+
+		signal(SIGXFSZ, SIG_DFL);
+		dup2(ends[1], STDERR_FILENO);
+		log_threshold = LOG_WARN;
+		setrlimit(RLIMIT_FSIZE, &limit);
+		lines = (struct trace_lines){ .file = file };
+		for (int i = 0; i < 100; i++) {
+			write_line(&lines, i);
+			lines_flush(&lines);
+		}
+		trace_file_leave(file);
+		trace_file_close(file);
+		_exit(0);
+	}
+	close(ends[1]);
+	CHECK_EQ(waitpid(child, &status_of, 0), child);
+	CHECK_EQ(status_of, 0);
+	bytes = read(ends[0], log, sizeof(log) - 1);
+	log[bytes > 0 ? bytes : 0] = '\0';
+	CHECK_STR(log, "ends here: EFBIG (the limit of the size of files: ulimit -f)");
+	CHECK(strchr(log, '\n') && !strchr(log, '\n')[1]);
+	CHECK_EQ(stat(path, &status), 0);
+	CHECK(status.st_size <= 1000 && status.st_size > 800);
+	text = read_content();
+	CHECK(!strcmp(text + strlen(text) - strlen(LAST), LAST));
+	close(ends[0]);
+	end(file);
 }

@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/file.h"
 #include "memory/arena.h"
 #include "task/error.h"
 
@@ -82,14 +83,11 @@ static inline uint64_t round_up(uint64_t value, uint64_t align)
 static void *map_shared(uint64_t bytes)
 {
 	int flags = MAP_SHARED | MAP_NORESERVE;
-	struct rlimit limit;
+	int fd = fd_move_up(memfd_create("distworker-arena", MFD_CLOEXEC));
 	void *base;
-	int fd = -1;
 
-	/* ftruncate() beyond RLIMIT_FSIZE would raise a signal. */
-	if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur >= bytes)
-		fd = fd_move_up(memfd_create("distworker-arena", MFD_CLOEXEC));
-	if (fd >= 0 && ftruncate(fd, (off_t)bytes)) {
+	/* A memfd is a file (RLIMIT_FSIZE); memory without a name is not. */
+	if (fd >= 0 && file_resize(fd, bytes) < 0) {
 		close(fd);
 		fd = -1;
 	}

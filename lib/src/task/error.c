@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <distworker/distworker.h>
+#include "base/file.h"
 #include "task/error.h"
 
 #define LOG_LINE_BYTES 1024
@@ -104,6 +105,8 @@ const char *error_hint(int error)
 {
 	if (error == EAGAIN)
 		return " (the limit of processes and threads: ulimit -u, or the cgroup's pids.max)";
+	if (error == EFBIG)
+		return " (the limit of the size of files: ulimit -f)";
 	return error == EMFILE ? " (the limit of descriptors: ulimit -n)" : "";
 }
 
@@ -136,7 +139,6 @@ void log_write(enum log_level level, const char *format, ...)
 	int saved = errno, length;
 	size_t used;
 	va_list list;
-	ssize_t written;
 
 	length = snprintf(line, sizeof(line), "distworker[%d] %s: ", (int)getpid(),
 			  level_names[level]);
@@ -149,8 +151,7 @@ void log_write(enum log_level level, const char *format, ...)
 		used = sizeof(line) - 1;
 	/* One write, so that lines of several processes do not mix. */
 	line[used] = '\n';
-	written = write(STDERR_FILENO, line, used + 1);
-	(void)written;
+	file_write_once(STDERR_FILENO, line, used + 1);
 	errno = saved;
 }
 

@@ -15,7 +15,7 @@ int error_prefix(int error, const char *format, ...) __attribute__((format(print
 const char *error_text(void);
 /* "EIO", "SIGSEGV"; "errno 4711" for an unknown one. Valid for ever (thread-local for unknown ones). */
 const char *error_name(int error);
-/* Which limit it is when no process, thread or descriptor can be had: " (…)"; else "". */
+/* Which limit it is when no process, thread, descriptor or room in a file can be had: " (…)"; else "". */
 const char *error_hint(int error);
 const char *error_signal_name(int signal);
 

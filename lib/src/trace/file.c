@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -18,18 +19,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/file.h"
 #include "trace/file.h"
 #include "task/error.h"
 
 #define NAME_BYTES_MAX 200
+#define END_BYTES_MAX 128
+
+/* A reader of a pipe that takes nothing for so long ends the trace. */
+#define PIPE_PATIENCE_MS 5000
 
 struct shared {
 	_Atomic uint32_t joined, left;	/* writers; different at the close: one was killed */
 	_Atomic uint32_t failed;	/* a write did: nobody tries again */
+	pthread_mutex_t stream;		/* of what is no file: one flush after the other */
 };
 
 struct trace_file {
 	int fd;
+	bool is_file;			/* it can be read again, truncated and locked; else /dev/null, a FIFO, … */
 	const char *variable;
 	const char *last_line;
 	char end;
@@ -81,19 +89,42 @@ static int open_path(struct trace_file *file)
 	file->fd = fd_move_up(open(file->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
 	if (file->fd < 0)
 		return -errno;
-	if (flock(file->fd, LOCK_EX | LOCK_NB) == 0 && ftruncate(file->fd, 0) == 0)
+	file->is_file = true;
+	error = flock(file->fd, LOCK_EX | LOCK_NB) ? -errno : file_resize(file->fd, 0);
+	if (error == 0)
 		return 0;
-	error = -errno;
 	close(file->fd);
 	file->fd = -1;
 	return error;
 }
 
+/*
+ * /dev/null, a terminal, a FIFO: there is only one of it, so that every tree writes to the path itself.
+ * 1: opened; 0: the path is a file, or is not there yet. Never blocks: -ENXIO says that nobody reads the FIFO.
+ */
+static int open_stream(struct trace_file *file, const char *wanted)
+{
+	struct stat status;
+
+	if (stat(wanted, &status) < 0 || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
+		return 0;
+	if (!S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode))
+		return -EINVAL;
+	if (snprintf(file->path, sizeof(file->path), "%s", wanted) >= (int)sizeof(file->path))
+		return -ENAMETOOLONG;
+	file->fd = fd_move_up(open(wanted, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+	return file->fd < 0 ? -errno : 1;
+}
+
 static int open_some_path(struct trace_file *file, const char *wanted)
 {
-	uint32_t number = tree_number(file->variable, wanted);
-	int result = make_path(file->path, wanted, number, false);
+	int result = open_stream(file, wanted);
+	uint32_t number;
 
+	if (result)
+		return result < 0 ? result : 0;
+	number = tree_number(file->variable, wanted);
+	result = make_path(file->path, wanted, number, false);
 	if (result == 0)
 		result = open_path(file);
 	if (result == -EWOULDBLOCK) {
@@ -104,24 +135,73 @@ static int open_some_path(struct trace_file *file, const char *wanted)
 	return result;
 }
 
-/* After a failure (no space) nothing more is written by anybody. */
-static void file_write(struct trace_file *file, const char *lines, size_t bytes)
+static void stream_lock_init(pthread_mutex_t *mutex)
 {
-	ssize_t written;
+	pthread_mutexattr_t attributes;
+
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(mutex, &attributes);
+	pthread_mutexattr_destroy(&attributes);
+}
+
+/* A pipe takes large writes in parts: nobody else writes between them. */
+static int stream_write(struct trace_file *file, const char *lines, size_t bytes)
+{
+	pthread_mutex_t *mutex = &file->shared->stream;
+	struct pollfd room = { .fd = file->fd, .events = POLLOUT };
+	int result;
+
+	/* Its holder was killed in the middle of a line, which stays torn. */
+	if (pthread_mutex_lock(mutex) == EOWNERDEAD)
+		pthread_mutex_consistent(mutex);
+	for (;;) {
+		size_t written;
+
+		result = file_write(file->fd, lines, bytes, &written);
+		lines += written;
+		bytes -= written;
+		if (result != -EAGAIN)
+			break;
+		if (poll(&room, 1, PIPE_PATIENCE_MS) == 0) {
+			result = -ETIMEDOUT;
+			break;
+		}
+	}
+	pthread_mutex_unlock(mutex);
+	return result;
+}
+
+static const char *why_it_ends(int error)
+{
+	return error == -EPIPE ? " (nobody reads it any more)" :
+	       error == -ETIMEDOUT ? " (its reader takes nothing)" : error_hint(-error);
+}
+
+/* After a failure (no space) nothing more is written by anybody. */
+static int lines_write(struct trace_file *file, const char *lines, size_t bytes)
+{
+	int result;
 
 	if (!bytes || atomic_load_explicit(&file->shared->failed, memory_order_relaxed))
-		return;
-	do
-		written = write(file->fd, lines, bytes);
-	while (written < 0 && errno == EINTR);
-	if (written == (ssize_t)bytes)
-		return;
-	if (!atomic_exchange_explicit(&file->shared->failed, 1, memory_order_relaxed))
-		log_at(LOG_WARN, "%s=%s ends here: %s", file->variable, file->path,
-		    written < 0 ? error_name(errno) : "the disk is full");
+		return 0;
+	result = file->is_file ? file_write(file->fd, lines, bytes, NULL) :
+				 stream_write(file, lines, bytes);
+	if (result < 0 && !atomic_exchange_explicit(&file->shared->failed, 1, memory_order_relaxed))
+		log_at(LOG_WARN, "%s=%s ends here: %s%s", file->variable, file->path,
+		       error_name(result), why_it_ends(result));
+	return result;
 }
 
 /* ------------------------------------------------------------ open, join, leave */
+
+static const char *what_is_right(int error)
+{
+	return error == -ENXIO ? "nobody reads this FIFO: start its reader first" :
+	       error == -EINVAL ? "it should be a file, a FIFO or a device such as /dev/null" :
+	       "it should be a path in a folder that exists and may be written to";
+}
 
 int trace_file_open(const char *variable, const char *first_line, const char *last_line, char end,
 		    struct trace_file **opened)
@@ -145,15 +225,16 @@ int trace_file_open(const char *variable, const char *first_line, const char *la
 		free(file);
 		return error_set(-ENOMEM, "no memory for %s=%s", variable, wanted);
 	}
+	stream_lock_init(&file->shared->stream);
 	result = open_some_path(file, wanted);
 	if (result < 0) {
 		munmap(file->shared, sizeof(*file->shared));
-		error_set(result, "%s=%s: cannot write this file: %s; it should be a path in a folder that "
-			  "exists and may be written to", variable, wanted, error_name(-result));
+		error_set(result, "%s=%s: cannot write this file: %s; %s", variable, wanted,
+			  error_name(-result), what_is_right(result));
 		free(file);
 		return result;
 	}
-	file_write(file, first_line, strlen(first_line));
+	lines_write(file, first_line, strlen(first_line));
 	*opened = file;
 	return 0;
 }
@@ -173,7 +254,7 @@ void trace_file_leave(struct trace_file *file)
 void lines_flush(struct trace_lines *lines)
 {
 	if (lines->file && lines->used > 1)
-		file_write(lines->file, lines->text, lines->used);
+		lines_write(lines->file, lines->text, lines->used);
 	lines->used = 0;
 }
 
@@ -312,6 +393,47 @@ static void repair(const struct trace_file *file)
 	munmap(text, (size_t)status.st_size);
 }
 
+/*
+ * Cuts whole lines off the end, so that `bytes` more fit: the file could not grow by them. What is
+ * in it is then as valid as a trace that was ended earlier. Whether anything was cut.
+ */
+static bool make_room(const struct trace_file *file, size_t bytes)
+{
+	struct stat status;
+	uint64_t cut;
+	char byte;
+
+	if (fstat(file->fd, &status) < 0 || (uint64_t)status.st_size <= bytes)
+		return false;
+	cut = (uint64_t)status.st_size - bytes;
+	while (cut && pread(file->fd, &byte, 1, (off_t)cut - 1) == 1 && byte != '\n')
+		cut--;
+	return cut && file_resize(file->fd, cut) == 0;
+}
+
+/*
+ * Begins a line of its own: the one before it may be torn. After a failure too: what did not
+ * fit may have been longer, and a limit is that of another process.
+ */
+static void write_end(struct trace_file *file)
+{
+	char text[END_BYTES_MAX];
+	size_t bytes = (size_t)snprintf(text, sizeof(text), "\n%s", file->last_line);
+	bool failed = atomic_load(&file->shared->failed);
+	struct stat before;
+
+	if (!file->is_file) {
+		lines_write(file, text, bytes);
+		return;
+	}
+	atomic_store(&file->shared->failed, 0);
+	if (fstat(file->fd, &before) < 0 || (failed ? file_write(file->fd, text, bytes, NULL) :
+					     lines_write(file, text, bytes)) == 0)
+		return;
+	if (file_resize(file->fd, (uint64_t)before.st_size) == 0 && make_room(file, bytes))
+		file_write(file->fd, text, bytes, NULL);
+}
+
 void trace_file_close(struct trace_file *file)
 {
 	struct shared *shared;
@@ -319,12 +441,10 @@ void trace_file_close(struct trace_file *file)
 	if (!file)
 		return;
 	shared = file->shared;
-	if (atomic_load(&shared->joined) != atomic_load(&shared->left) || atomic_load(&shared->failed))
+	if (file->is_file && (atomic_load(&shared->joined) != atomic_load(&shared->left) ||
+			      atomic_load(&shared->failed)))
 		repair(file);
-	atomic_store(&shared->failed, 0);
-	/* A torn line may have been the last one. */
-	file_write(file, "\n", 1);
-	file_write(file, file->last_line, strlen(file->last_line));
+	write_end(file);
 	close(file->fd);
 	munmap(shared, sizeof(*shared));
 	free(file);

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/file.h"
 #include "worker/board.h"
 
 static void count(const struct dw_worker *worker, uint32_t *workers, uint32_t *children)
@@ -23,14 +24,22 @@ static void count(const struct dw_worker *worker, uint32_t *workers, uint32_t *c
 
 static int make_memory(size_t bytes, int *fd, void **memory)
 {
+	int error = 0;
+
 	*fd = fd_move_up(memfd_create(BOARD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING));
-	if (*fd >= 0 && (ftruncate(*fd, (off_t)bytes) < 0 ||
-			 fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)) {
+	if (*fd < 0)
+		error = -errno;
+	else
+		error = file_resize(*fd, bytes);
+	if (error == 0 && fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		error = -errno;
+	if (error && *fd >= 0) {
 		close(*fd);
 		*fd = -1;
 	}
-	if (*fd < 0)
-		log_at(LOG_WARN, "this tree cannot be seen from outside: memfd: %s", error_name(errno));
+	if (error)
+		log_at(LOG_WARN, "this tree cannot be seen from outside: memfd: %s%s",
+		       error_name(error), error_hint(-error));
 	*memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | (*fd < 0 ? MAP_ANONYMOUS : 0),
 		       *fd, 0);
 	if (*memory != MAP_FAILED)

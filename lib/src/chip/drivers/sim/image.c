@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/file.h"
 #include "internal.h"
 
 #if defined(__x86_64__)
@@ -57,8 +58,6 @@ static const char *image_name(const struct dw_chip_image_spec *spec)
 
 static int memfd_fill(const struct dw_chip_image_spec *spec, struct dw_chip_error *error)
 {
-	const char *data = spec->data;
-	size_t done = 0;
 	int fd = fd_move_up(memfd_create("distworker-sim-image", MFD_CLOEXEC));
 	int code;
 
@@ -67,18 +66,12 @@ static int memfd_fill(const struct dw_chip_image_spec *spec, struct dw_chip_erro
 		return kit_fail(error, code, "%s: no memfd for the image: %s", image_name(spec),
 				strerror(-code));
 	}
-	while (done < spec->bytes) {
-		ssize_t count = write(fd, data + done, spec->bytes - done);
-
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count <= 0) {
-			code = count < 0 ? -errno : -EIO;
-			close(fd);
-			return kit_fail(error, code, "%s: cannot keep %zu bytes of image: %s",
-					image_name(spec), spec->bytes, strerror(-code));
-		}
-		done += (size_t)count;
+	code = file_write(fd, spec->data, spec->bytes, NULL);
+	if (code < 0) {
+		close(fd);
+		return kit_fail(error, code, "%s: cannot keep %zu bytes of image: %s%s", image_name(spec),
+				spec->bytes, strerror(-code),
+				code == -EFBIG ? " (the limit of the size of files: ulimit -f)" : "");
 	}
 	return fd;
 }
