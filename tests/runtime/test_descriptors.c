@@ -159,6 +159,7 @@ static void build(struct place *place)
 	EXPECT(dw_worker_create(4, &options, &place->pod) == 0);
 	options.chips = &chip;
 	options.chip_count = 1;
+	options.chip_size = sizeof(chip);
 	EXPECT(dw_worker_create(3, &options, &node) == 0);
 	EXPECT(dw_worker_add_child(place->pod, node, NULL) == 0);
 	EXPECT(dw_buffer_create(place->pod, 4096 + sizeof(float) * COUNT * 3, &memory) == 0);

@@ -208,7 +208,7 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name,
  * A symbol of a shared object, "path/libjob.so:name", at any time. The file is
  * identified by its build-id (else by its content); children load it on first
  * use and refuse a file that has changed. When the call returns every child of
- * the tree knows it. The same content under the same name has the same handle. -ENOENT, -ELIBBAD (no ELF
+ * the tree knows it; while another thread is in dw_worker_init() the call waits for the end of that. The same content under the same name has the same handle. -ENOENT, -ELIBBAD (no ELF
  * object), -ESRCH (no such symbol), -EEXIST (another kind, or a changed file: unregister that first). Only in the root's process:
  * -EINVAL in an orchestration function of a nested Worker that is a process; the same for images.
  */
@@ -296,16 +296,21 @@ DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *opti
 /*
  * `child` becomes worker `*id` of `parent`, which owns it from now on; `id` may be NULL.
  * -EINVAL: level not below the parent's; -EBUSY: either is initialised, or the
- * child has buffers; -EEXIST: the child has a parent; -ELOOP: it is an ancestor.
+ * child has buffers; -EEXIST: the child has a parent, or its name is that of another child of this
+ * parent, which may be a default name ("node1"), a sub worker's ("sub0") or a chip's ("chip0");
+ * -ELOOP: it is an ancestor.
  */
 DW_API int dw_worker_add_child(struct dw_worker *parent, struct dw_worker *child, uint32_t *id);
 /* Ids of the chips of a Worker: chip i of its options is worker *id. -ERANGE. */
 DW_API int dw_worker_chip_id(const struct dw_worker *worker, uint32_t chip, uint32_t *id);
 /*
  * Brings the whole tree up, or nothing: on an error everything has been torn
- * down and dw_strerror_last() tells the first cause with its path. -EINVAL: a child, or a Worker
- * with nobody to work for it; -EBUSY: it was initialised before; -ENAMETOOLONG: a path of more than
- * 80 bytes; -ETIMEDOUT: who was not ready after init_timeout_ns; else the errno of the cause.
+ * down and dw_strerror_last() tells the first cause with its path. The Worker is then as it was before the call,
+ * with its callables, buffers and registered memory: it may be changed, and initialised again. A Worker
+ * without sub workers, chips and child Workers comes up too; every task that is submitted to it fails with -ENODEV.
+ * -EINVAL: a child; -EBUSY: it was initialised before, or a thread of a failed init has not
+ * ended yet; -ENAMETOOLONG: a path of more than 80 bytes; -ETIMEDOUT: a child was not ready after
+ * init_timeout_ns; else the errno of the cause.
  */
 DW_API int dw_worker_init(struct dw_worker *root);
 /*
@@ -345,7 +350,8 @@ DW_API int dw_worker_cancel(struct dw_worker *root);
  */
 DW_API int dw_worker_close(struct dw_worker *root);
 /*
- * Closes if need be and frees the root with everything below it. NULL is fine. What did not
+ * Closes if need be and frees the root with everything below it. NULL is fine. A child Worker, which
+ * its root owns, is not touched, and dw_strerror_last() says so. What did not
  * end before close_timeout_ns and cannot be killed (a thread in DW_THREAD mode, an orchestration
  * function that runs on) still uses the tree: then all of it stays allocated, for good.
  */

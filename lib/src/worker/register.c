@@ -86,12 +86,16 @@ static int register_function(struct dw_worker *worker, struct callable *callable
 		return result;
 	if (!callable->name || !callable->name[0] || !handle)
 		return error_set(-EINVAL, "dw_callable_register: the name is empty, or `callable` is NULL");
-	if (worker_root(worker)->state != WORKER_NEW)
-		return error_set(-EBUSY, "function \"%s\": Worker %s was initialised already, and its "
-				 "children would not know it; register functions before init, or a symbol",
-				 callable->name, worker->name);
 	callable->owner = worker;
-	return callable_add(callable, handle);
+	pthread_mutex_lock(&worker_root(worker)->registering);
+	if (worker_root(worker)->state != WORKER_NEW)
+		result = error_set(-EBUSY, "function \"%s\": Worker %s was initialised already, and its "
+				   "children would not know it; register functions before init, or a symbol",
+				   callable->name, worker->name);
+	else
+		result = callable_add(callable, handle);
+	pthread_mutex_unlock(&worker_root(worker)->registering);
+	return result;
 }
 
 DW_API int dw_callable_register_orch(struct dw_worker *worker, const char *name, dw_orch_fn *fn,
@@ -122,6 +126,56 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name, 
 
 #define IMAGE_KEPT ((void *)1)	/* callable.context of an image whose bytes outlive it */
 
+/* In every engine of this process: what was registered on one Worker, others may have tasks of. */
+static void want_tasks(struct dw_worker *worker, const struct callable *callable)
+{
+	if (worker->state != WORKER_UP)
+		return;
+	engine_want_callable(worker->engine, callable);
+	for (uint32_t i = 0; i < worker->nested_count; i++)
+		want_tasks(worker->nested[i], callable);
+}
+
+/* Nobody gets it any more, and no task of this process uses it. */
+static int retire(struct dw_worker *worker, dw_callable handle, struct callable *callable)
+{
+	int result = callable_retire(handle);
+
+	if (result < 0)
+		return result;
+	want_tasks(worker_root(worker), callable);
+	return callable_wait(callable, 0);
+}
+
+/* To the children, and then its bytes, `data`, are free. With `registering`: an init may have forked it before. */
+static int forget_locked(struct dw_worker *worker, dw_callable handle, void *data)
+{
+	struct dw_worker *told = who_tells(worker);
+	int result = told ? control_broadcast(told, CONTROL_UNREGISTER, &handle, sizeof(handle)) : 0;
+
+	if (result == 0 && data)
+		arena_free(worker_root(worker)->arena, data);
+	return result;
+}
+
+static void *bytes_of(const struct callable *callable)
+{
+	return callable->context == IMAGE_KEPT ? NULL : callable->data;
+}
+
+/* What a child has refused. */
+static void discard_locked(struct dw_worker *worker, dw_callable handle)
+{
+	struct callable *callable;
+	void *data;
+
+	if (callable_get(handle, &callable) < 0)
+		return;
+	data = bytes_of(callable);
+	if (retire(worker, handle, callable) == 0)
+		forget_locked(worker, handle, data);
+}
+
 /*
  * Adds it here, then tells the children; what a child refuses is nowhere. An
  * image's bytes are given back with it.
@@ -151,7 +205,7 @@ static int announce(struct dw_worker *worker, struct callable *callable, dw_call
 	}
 	if (result < 0) {
 		snprintf(text, sizeof(text), "%s", error_text());
-		dw_callable_unregister(worker, given);
+		discard_locked(worker, given);
 		return error_set(result, "%s", text);
 	}
 	*handle = given;
@@ -350,6 +404,8 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 	callable->signature = (int32_t *)options->signature;
 	callable->signature_count = (uint32_t)options->signature_count;
 	pthread_mutex_lock(&worker_root(worker)->registering);
+	/* The spawners' copies of what is registered before init refer to the bytes for good. */
+	callable->context = worker_root(worker)->state == WORKER_NEW ? IMAGE_KEPT : NULL;
 	if (known_image(callable, handle)) {
 		arena_free(worker_root(worker)->arena, callable->data);
 	} else {
@@ -378,27 +434,14 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 		result = place_image(worker_root(worker), &full, &callable);
 	if (result < 0)
 		return result;
-	/* The spawners' copies of what is registered before init refer to the bytes for good. */
-	callable.context = worker_root(worker)->state == WORKER_NEW ? IMAGE_KEPT : NULL;
 	return register_placed(&callable, &full, handle);
 }
 
 /* -------------------------------------------------------------- unregister */
 
-/* In every engine of this process: what was registered on one Worker, others may have tasks of. */
-static void want_tasks(struct dw_worker *worker, const struct callable *callable)
-{
-	if (worker->state != WORKER_UP)
-		return;
-	engine_want_callable(worker->engine, callable);
-	for (uint32_t i = 0; i < worker->nested_count; i++)
-		want_tasks(worker->nested[i], callable);
-}
-
 DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
 {
 	struct callable *callable;
-	struct dw_worker *told;
 	void *data;
 	int result = check_register(worker, "dw_callable_unregister");
 
@@ -409,17 +452,13 @@ DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
 	if (callable->owner != worker)
 		return error_set(-ENOENT, "callable %s was not registered on Worker %s", callable->name,
 				 worker->name);
-	data = callable->context == IMAGE_KEPT ? NULL : callable->data;
-	result = callable_retire(handle);
+	data = bytes_of(callable);
+	result = retire(worker, handle, callable);
 	if (result < 0)
 		return result;
-	want_tasks(worker_root(worker), callable);
-	result = callable_wait(callable, 0);
-	told = who_tells(worker);
-	if (result == 0 && told)
-		result = control_broadcast(told, CONTROL_UNREGISTER, &handle, sizeof(handle));
-	if (result == 0 && data)
-		arena_free(worker_root(worker)->arena, data);
+	pthread_mutex_lock(&worker_root(worker)->registering);
+	result = forget_locked(worker, handle, data);
+	pthread_mutex_unlock(&worker_root(worker)->registering);
 	return result;
 }
 

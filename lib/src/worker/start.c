@@ -57,11 +57,9 @@ static int make_children(struct dw_worker *worker)
 	uint32_t count = worker->options.subs + worker->options.chip_count + worker->nested_count;
 	uint32_t i = 0;
 
-	if (!count)
-		return error_set(-EINVAL, "Worker %s has no sub workers, no chips and no child Workers: "
-				 "it could never run a task", worker->path);
-	worker->children = calloc(count, sizeof(*worker->children));
-	worker->engine_workers = calloc(count, sizeof(*worker->engine_workers));
+	/* One more: a Worker may have none. */
+	worker->children = calloc(count + 1, sizeof(*worker->children));
+	worker->engine_workers = calloc(count + 1, sizeof(*worker->engine_workers));
 	if (!worker->children || !worker->engine_workers)
 		return error_set(-ENOMEM, "%s: no memory for %u children", worker->path, count);
 	/* Not before: who tears down believes what the children's fields say. */
@@ -145,15 +143,15 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 		.ops = &worker_ops,
 		.ops_context = worker,
 	};
-	int result;
+	int result = 0;
 
 	worker->events_fd = fd_move_up(epoll_create1(EPOLL_CLOEXEC));
 	if (worker->events_fd < 0)
 		return error_set(-errno, "%s: epoll_create: %s", worker->path, error_name(errno));
-	result = hub_create(&hub, &worker->hub);
-	if (result < 0)
-		return result;
-	result = make_trace(worker);
+	if (worker->child_count)
+		result = hub_create(&hub, &worker->hub);
+	if (result == 0)
+		result = make_trace(worker);
 	if (result < 0)
 		return result;
 	engine.hub = worker->hub;
@@ -181,26 +179,30 @@ static int prepare(struct dw_worker *worker, struct arena *outer)
 	if (result < 0)
 		return result;
 	if (worker->options.mode == DW_PROCESS)
-		return spawner_fork(worker);
+		return worker->child_count ? spawner_fork(worker) : 0;
 	for (uint32_t i = 0; i < worker->nested_count && result == 0; i++)
 		result = worker_prepare(worker->nested[i], worker->arena);
 	return result;
 }
 
-int worker_prepare(struct dw_worker *worker, struct arena *outer)
+/* What has failed on its way up is as it was before; the error keeps its text. */
+static int take_down(struct dw_worker *worker, int error)
 {
 	char text[ERROR_TEXT_BYTES];
+
+	snprintf(text, sizeof(text), "%s", error_text());
+	worker_stop(worker, deadline_in(worker_close_budget(worker)));
+	worker_release(worker);
+	return error_set(error, "%s", text);
+}
+
+int worker_prepare(struct dw_worker *worker, struct arena *outer)
+{
 	int result;
 
 	worker->state = WORKER_STARTING;
 	result = prepare(worker, outer);
-	if (result < 0) {
-		snprintf(text, sizeof(text), "%s", error_text());
-		worker_stop(worker, deadline_in(worker_close_budget(worker)));
-		worker_release(worker);
-		error_set(result, "%s", text);
-	}
-	return result;
+	return result < 0 ? take_down(worker, result) : 0;
 }
 
 /* ------------------------------------------------------------------- start */
@@ -361,7 +363,6 @@ out:
 
 int worker_start(struct dw_worker *worker)
 {
-	char text[ERROR_TEXT_BYTES];
 	int result;
 
 	result = watch_all(worker);
@@ -371,15 +372,12 @@ int worker_start(struct dw_worker *worker)
 		result = start_children(worker);
 	if (result == 0)
 		result = wait_ready(worker);
-	if (result < 0) {
-		snprintf(text, sizeof(text), "%s", error_text());
-		worker_stop(worker, deadline_in(worker_close_budget(worker)));
-		worker_release(worker);
-		return error_set(result, "%s", text);
-	}
+	if (result < 0)
+		return take_down(worker, result);
 	board_up(worker, true);
 	arena_seal(worker->arena);
-	hub_forks_done(worker->hub);
+	if (worker->hub)
+		hub_forks_done(worker->hub);
 	return 0;
 }
 
@@ -645,18 +643,21 @@ bool worker_release(struct dw_worker *worker)
 		close_fd(&worker->children[i].link_child);
 	}
 	close_fd(&worker->events_fd);
-	registrations_release(worker);
 	free(worker->children);
 	free(worker->engine_workers);
-	if (worker->arena)
-		arena_destroy(worker->arena);
 	worker->engine = NULL;
 	worker->hub = NULL;
 	worker->children = NULL;
 	worker->engine_workers = NULL;
 	worker->child_count = 0;
-	worker->arena = NULL;
-	if (!worker->parent)
+	worker->spawner_gone = false;
+	if (worker->parent) {
+		arena_destroy(worker->arena);
+		worker->arena = NULL;
+	} else {
 		board_destroy(worker);
+		trace_files_close(&worker->trace_files);
+	}
+	worker->state = WORKER_NEW;
 	return true;
 }

@@ -104,6 +104,7 @@ static void set_defaults(struct dw_worker_options *o)
 
 static void free_worker(struct dw_worker *worker)
 {
+	arena_destroy(worker->arena);
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		free_worker(worker->nested[i]);
 	/* What was registered on one that lived in a process of its own is in our table as well. */
@@ -193,6 +194,59 @@ DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *opti
 	return 0;
 }
 
+static const char *default_name(uint32_t level, uint32_t number, char name[NAME_BYTES])
+{
+	snprintf(name, NAME_BYTES, "%s%u", level_name(level), number);
+	return name;
+}
+
+/* The name that a child has, or gets; its place among the siblings is final. */
+static const char *nested_name(const struct dw_worker *child, uint32_t number, char name[NAME_BYTES])
+{
+	return child->name[0] ? child->name : default_name(child->level, number, name);
+}
+
+/* Whether `name` is "sub0" … "sub<count - 1>", or the same of chips. */
+static bool is_numbered(const char *name, const char *kind, uint32_t count)
+{
+	size_t length = strlen(kind);
+	char wanted[32], *end;
+	unsigned long number;
+
+	if (strncmp(name, kind, length) != 0)
+		return false;
+	number = strtoul(name + length, &end, 10);
+	if (*end || number >= count)
+		return false;
+	snprintf(wanted, sizeof(wanted), "%s%lu", kind, number);
+	return strcmp(name, wanted) == 0;
+}
+
+/* Paths name one child each: in messages, statistics and traces. */
+static int check_sibling_names(const struct dw_worker *parent, const struct dw_worker *child)
+{
+	uint32_t number = parent->nested_count;
+	char own[NAME_BYTES], other[NAME_BYTES];
+	const char *name = nested_name(child, number, own);
+	const char *whose = child->name[0] ? "" : " by default";
+
+	for (uint32_t i = 0; i < number; i++) {
+		const struct dw_worker *sibling = parent->nested[i];
+
+		if (strcmp(name, nested_name(sibling, i, other)) == 0)
+			return error_set(-EEXIST, "child Worker %u would be named \"%s\"%s, which is the "
+					 "name of child Worker %u%s: give one of them another name",
+					 number, name, whose, i, sibling->name[0] ? "" : " by default");
+	}
+	if (is_numbered(name, "sub", parent->options.subs))
+		return error_set(-EEXIST, "child Worker %u would be named \"%s\", which is the name of a sub "
+				 "worker of the same parent: give it another name", number, name);
+	if (is_numbered(name, "chip", parent->options.chip_count))
+		return error_set(-EEXIST, "child Worker %u would be named \"%s\", which is the name of a "
+				 "chip of the same parent: give it another name", number, name);
+	return 0;
+}
+
 DW_API int dw_worker_add_child(struct dw_worker *parent, struct dw_worker *child, uint32_t *id)
 {
 	struct dw_worker **grown;
@@ -218,6 +272,9 @@ DW_API int dw_worker_add_child(struct dw_worker *parent, struct dw_worker *child
 	if (child->arena)
 		return error_set(-EBUSY, "Worker %s has buffers of its own; buffers belong to the root",
 				 child->name);
+	result = check_sibling_names(parent, child);
+	if (result < 0)
+		return result;
 	grown = realloc(parent->nested, (parent->nested_count + 1) * sizeof(*grown));
 	if (!grown)
 		return error_set(-ENOMEM, "no memory for a child");
@@ -253,8 +310,9 @@ static int name_tree(struct dw_worker *worker)
 	int n;
 
 	if (!worker->name[0])
-		snprintf(worker->name, sizeof(worker->name), "%s%u", level_name(worker->level),
-			 worker->parent ? worker->id - worker->parent->options.chip_count : 0);
+		default_name(worker->level,
+			     worker->parent ? worker->id - worker->parent->options.chip_count : 0,
+			     worker->name);
 	if (worker->parent)
 		n = snprintf(worker->path, sizeof(worker->path), "%s/%s", worker->parent->path,
 			     worker->name);
@@ -271,6 +329,24 @@ static int name_tree(struct dw_worker *worker)
 	return 0;
 }
 
+static int bring_up(struct dw_worker *root)
+{
+	int result;
+
+	if (root->state == WORKER_CLOSED && root->init_failed && !worker_release(root))
+		return error_set(-EBUSY, "Worker %s: a thread of its last init, which has failed, has not "
+				 "ended yet", root->name);
+	if (root->state != WORKER_NEW)
+		return error_set(-EBUSY, "Worker %s was initialised before", root->name);
+	result = name_tree(root);
+	if (result == 0)
+		result = worker_prepare(root, NULL);
+	if (result == 0)
+		result = worker_start(root);
+	root->init_failed = result < 0;
+	return result;
+}
+
 DW_API int dw_worker_init(struct dw_worker *root)
 {
 	int result = worker_check(root, "dw_worker_init");
@@ -280,15 +356,10 @@ DW_API int dw_worker_init(struct dw_worker *root)
 	if (root->parent)
 		return error_set(-EINVAL, "Worker %s is a child of %s: initialise the root", root->name,
 				 root->parent->name);
-	if (root->state != WORKER_NEW)
-		return error_set(-EBUSY, "Worker %s was initialised before", root->name);
-	result = name_tree(root);
-	if (result < 0)
-		return result;
-	result = worker_prepare(root, NULL);
-	if (result < 0)
-		return result;
-	return worker_start(root);
+	pthread_mutex_lock(&root->registering);
+	result = bring_up(root);
+	pthread_mutex_unlock(&root->registering);
+	return result;
 }
 
 DW_API int dw_worker_close(struct dw_worker *root)
@@ -308,8 +379,13 @@ DW_API int dw_worker_close(struct dw_worker *root)
 
 DW_API void dw_worker_destroy(struct dw_worker *root)
 {
-	if (!root || root->owner_pid != getpid())
+	if (!root || worker_check(root, "dw_worker_destroy") < 0)
 		return;
+	if (root->parent) {
+		error_set(-EINVAL, "Worker %s is a child of %s: destroy the root, which owns it", root->name,
+			  root->parent->name);
+		return;
+	}
 	dw_worker_close(root);
 	if (worker_release(root))
 		free_worker(root);
@@ -328,7 +404,8 @@ static int check_up(struct dw_worker *worker, const char *call)
 		return result;
 	if (worker->state != WORKER_UP)
 		return error_set(-ENOTCONN, "%s: Worker %s is %s", call, worker->name,
-				 worker->state == WORKER_NEW ? "not initialised" : "closed");
+				 worker->state == WORKER_NEW ? "not initialised" :
+				 worker->state == WORKER_STARTING ? "being initialised" : "closed");
 	return 0;
 }
 
@@ -430,8 +507,12 @@ DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t 
 
 	if (result < 0)
 		return result;
+	pthread_mutex_lock(&worker->registering);
 	if (worker->state != WORKER_NEW)
-		return error_set(-EBUSY, "dw_buffer_register: Worker %s was initialised already; the "
-				 "children would not have this memory", worker->name);
-	return arena_register(worker->arena, address, bytes);
+		result = error_set(-EBUSY, "dw_buffer_register: Worker %s was initialised already; the "
+				   "children would not have this memory", worker->name);
+	else
+		result = arena_register(worker->arena, address, bytes);
+	pthread_mutex_unlock(&worker->registering);
+	return result;
 }

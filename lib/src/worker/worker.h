@@ -133,12 +133,16 @@ struct dw_worker {
 	uint32_t up_generation;
 	int events_fd;			/* epoll over spawner socket, links, up_link */
 
-	/* Of the root: who finds a symbol or an image known finds it announced; before all other locks. */
+	/*
+	 * Of the root; before all other locks. A thread that finds a symbol or an image known finds it announced, and
+	 * nothing is registered in the middle of an init, of which its children would not hear.
+	 */
 	pthread_mutex_t registering;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* CLOCK_MONOTONIC; state of a child or of the spawner */
 	_Atomic enum worker_state state;	/* written with the lock */
 	bool spawner_gone;
+	bool init_failed;		/* of the root: the last init */
 };
 
 /* worker.c */
@@ -147,7 +151,7 @@ const char *worker_child_name(enum dw_child_kind kind);
 struct dw_worker *worker_root(struct dw_worker *worker);
 int worker_make_arena(struct dw_worker *worker, struct arena *outer);
 
-/* start.c: the two passes of init, and the way down. On an error everything of this Worker is gone again. */
+/* start.c: the two passes of init, and the way down. On an error the Worker is as it was before, and may be tried again. */
 int worker_prepare(struct dw_worker *worker, struct arena *outer);
 int worker_start(struct dw_worker *worker);
 int worker_stop(struct dw_worker *worker, uint64_t deadline_ns);
@@ -156,7 +160,10 @@ int worker_start_thread(struct child *child);
 /* How long init and close may take here: less than above, so that the cause comes from where it is. */
 uint64_t worker_init_budget(const struct dw_worker *worker);
 uint64_t worker_close_budget(const struct dw_worker *worker);
-/* False: threads or runs that did not end in time still use it, so that all of it stays. */
+/*
+ * Gives back what init has made: the Worker is new again, with its callables and its buffers. False: threads or
+ * runs that did not end in time still use it, so that all of it stays.
+ */
 bool worker_release(struct dw_worker *worker);
 
 /* events.c. What the background thread was woken for: a child's index, or one of these. */
