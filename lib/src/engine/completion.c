@@ -213,14 +213,18 @@ static bool task_retry(struct engine *engine, struct slot *slot)
 void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int error,
 	       const char *text, bool whole)
 {
-	char what[ERROR_TEXT_BYTES / 2], limit[32], late[128];
+	char what[ERROR_TEXT_BYTES / 2], limit[32], late[ERROR_TEXT_BYTES / 2];
 	const char *path = peer ? peer->path : engine->path;
 
 	if (slot->flags & SLOT_DEADLINE) {
 		format_ns(slot->timeout_ns ? slot->timeout_ns : engine->timeout_ns, limit,
 			  sizeof(limit));
-		snprintf(late, sizeof(late), "ran longer than its deadline of %s and was killed",
-			 limit);
+		if (peer && peer->error == -EPERM && peer->cause)
+			snprintf(late, sizeof(late), "ran longer than its deadline of %s; %.180s", limit,
+				 peer->cause);
+		else
+			snprintf(late, sizeof(late), "ran longer than its deadline of %s and was killed",
+				 limit);
 		error = -ETIMEDOUT;
 		text = late;
 		whole = false;

@@ -24,6 +24,14 @@ static void take_why(void *context)
 	call->child->why[0] = '\0';
 }
 
+void death_take_why(struct child *child, char *text, size_t space)
+{
+	struct why_call call = { .child = child };
+
+	engine_locked(child->owner->engine, take_why, &call);
+	snprintf(text, space, "%s", call.why);
+}
+
 void death_describe(struct child *child, int status, char *text, size_t space)
 {
 	struct why_call call = { .child = child };

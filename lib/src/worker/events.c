@@ -62,7 +62,7 @@ static void child_failed(struct child *child, int error, const char *text)
 /* The socket is full for a moment when a crowd is asked for at once: worker_events() goes on. */
 static int ask_for(struct child *child)
 {
-	int result = spawner_ask(child->owner, child->index, child->generation);
+	int result = spawner_ask(child->owner, SPAWNER_FORK, child->index, child->generation);
 
 	child->spawn_wanted = result == -EAGAIN;
 	if (result == 0 || result == -EAGAIN)
@@ -91,7 +91,15 @@ int worker_spawn_locked(struct dw_worker *worker, struct child *child)
 	child->state = CHILD_SPAWNING;
 	child->generation++;
 	child->error = 0;
+	child->left[0] = '\0';
 	return worker->options.mode == DW_THREAD ? start_thread(child) : ask_for(child);
+}
+
+/* The spawner's death kills its children, so that no error needs an answer but a full socket. */
+static void ask_for_kill(struct child *child)
+{
+	child->kill_wanted = spawner_ask(child->owner, SPAWNER_KILL, child->index,
+					 child->generation) == -EAGAIN;
 }
 
 /* What the spawner's socket did not take before it reported; it has room now. */
@@ -100,6 +108,8 @@ static void send_wanted(struct dw_worker *worker)
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		struct child *child = &worker->children[i];
 
+		if (child->kill_wanted)
+			ask_for_kill(child);
 		if (child->spawn_wanted && child->state == CHILD_SPAWNING && ask_for(child) < 0)
 			child_failed(child, -EOWNERDEAD, error_text());
 		if (child->spawn_wanted)
@@ -107,17 +117,21 @@ static void send_wanted(struct dw_worker *worker)
 	}
 }
 
-static void send_signal(int pidfd, int signal_number)
+/* Whether it may not be sent. One that has ended needs none. */
+static bool is_refused(int pidfd, int signal_number)
 {
-	if (pidfd >= 0)
-		syscall(SYS_pidfd_send_signal, pidfd, signal_number, NULL, 0);
+	return pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, signal_number, NULL, 0) < 0 &&
+	       errno != ESRCH;
 }
 
 void worker_kill_child(struct child *child)
 {
-	send_signal(child->pidfd, SIGKILL);
-	/* Who reports the death may have been stopped. */
-	send_signal(child->owner->spawner_pidfd, SIGCONT);
+	bool refused = is_refused(child->pidfd, SIGKILL);
+
+	/* The process that reports the death may have been stopped. A session's own may always be continued. */
+	is_refused(child->owner->spawner_pidfd, SIGCONT);
+	if (refused)
+		ask_for_kill(child);
 }
 
 static void on_spawned(struct child *child, pid_t pid, int pidfd)
@@ -159,7 +173,7 @@ static bool wants_restart(struct child *child, const char *cause)
 	    worker->spawner_gone)
 		return false;
 	child->given_up = child->given_up || loop;
-	return !child->given_up;
+	return !child->given_up && !child->left[0];
 }
 
 static void on_dead(struct child *child, const char *cause)
@@ -187,7 +201,8 @@ static void on_dead(struct child *child, const char *cause)
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
 	/* One that served has no error but of its device, and says so before it goes. */
 	engine_worker_dead(worker->engine, child->index, returns,
-			   was_ready && child->error ? child->error : -EOWNERDEAD, text);
+			   child->left[0] ? -EPERM : was_ready && child->error ? child->error : -EOWNERDEAD,
+			   text);
 }
 
 /* Not to be replaced after all: what waits for it has to hear of it. */
@@ -219,7 +234,9 @@ static void on_gone(struct child *child)
 	engine_locked(worker->engine, gone_call, &call);
 	if (!child->promised)
 		return;
-	if (worker->spawner_gone)
+	if (child->left[0])
+		call.result = error_set(-EPERM, "what it has left behind cannot be killed: %s", child->left);
+	else if (worker->spawner_gone)
 		call.result = error_set(-EOWNERDEAD, "its spawner died");
 	else if (worker->state != WORKER_UP)
 		call.result = error_set(-ESHUTDOWN, "%s is being closed", worker->path);
@@ -341,6 +358,31 @@ static void dies(struct child *child, int status)
 	on_dead(child, text);
 }
 
+/*
+ * Neither this process nor the spawner may kill it, or what it has left behind. It may go on and write; nobody waits for
+ * it, as for a thread that goes on.
+ */
+static void on_not_killed(struct child *child, pid_t pid, int error)
+{
+	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2];
+
+	if (child->state == CHILD_NONE || child->state == CHILD_GONE)
+		return;
+	snprintf(child->left, sizeof(child->left), "pid %d: %s", (int)pid, error_name(error));
+	if (child->state == CHILD_DEAD) {
+		snprintf(text, sizeof(text), "pid %d, which it has left behind, cannot be killed: %s", (int)pid,
+			 error_name(error));
+		log_at(LOG_ERROR, "%s: %s", child->path, text);
+	} else {
+		death_take_why(child, text, sizeof(text));
+		snprintf(text + strlen(text), sizeof(text) - strlen(text),
+			 "%spid %d cannot be killed, and goes on: %s", text[0] ? "; " : "", (int)pid,
+			 error_name(error));
+		on_dead(child, text);
+	}
+	on_gone(child);
+}
+
 static void describe_failure(const struct spawner_report *report, char *text, size_t space)
 {
 	int error = report->value;
@@ -377,6 +419,9 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 		break;
 	case SPAWNER_GONE:
 		on_gone(child);
+		break;
+	case SPAWNER_NOT_KILLED:
+		on_not_killed(child, report->pid, report->value);
 		break;
 	}
 }

@@ -44,43 +44,50 @@ static bool is_writer(int directory, const char *name)
 	return fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_mode & S_IWUSR;
 }
 
-static bool holds(pid_t pid, const uint64_t *pipes, uint32_t count, bool to_write)
+/* Which of the pipes the process holds; 0: none. */
+static uint64_t held_pipe(pid_t pid, const uint64_t *pipes, uint32_t count, bool to_write)
 {
 	char path[64], target[64];
 	struct dirent *entry;
-	bool found = false;
+	uint64_t found = 0, inode;
 	DIR *fds;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	fds = fd_open_folder(path);
 	if (!fds)
-		return false;
+		return 0;
 	while (!found && (entry = readdir(fds))) {
 		ssize_t n = readlinkat(dirfd(fds), entry->d_name, target, sizeof(target) - 1);
 
 		if (n <= 0)
 			continue;
 		target[n] = '\0';
-		found = strncmp(target, "pipe:[", 6) == 0 &&
-			is_one_of(strtoull(target + 6, NULL, 10), pipes, count) &&
-			(!to_write || is_writer(dirfd(fds), entry->d_name));
+		if (strncmp(target, "pipe:[", 6) != 0)
+			continue;
+		inode = strtoull(target + 6, NULL, 10);
+		if (is_one_of(inode, pipes, count) &&
+		    (!to_write || is_writer(dirfd(fds), entry->d_name)))
+			found = inode;
 	}
 	closedir(fds);
 	return found;
 }
 
-void orphans_kill(const uint64_t *pipes, uint32_t count, bool (*is_own)(void *context, pid_t pid),
-		  void *context)
+void orphans_kill(const uint64_t *pipes, uint32_t count, const struct orphans_calls *calls, void *context)
 {
 	FILE *children = fd_open_stream("/proc/thread-self/children");
-	int pid;
+	int pid, error;
 
 	if (!children)
 		return;
 	/* Our own children: none of these numbers can become a stranger's before we reap it. */
-	while (fscanf(children, "%d", &pid) == 1)
-		if (!is_own(context, pid) && holds(pid, pipes, count, false))
-			kill(pid, SIGKILL);
+	while (fscanf(children, "%d", &pid) == 1) {
+		uint64_t pipe = calls->is_own(context, pid) ? 0 : held_pipe(pid, pipes, count, false);
+
+		error = pipe ? spawner_kill_process(pid) : 0;
+		if (error)
+			calls->not_killed(context, pid, pipe, error);
+	}
 	fclose(children);
 }
 
@@ -88,7 +95,7 @@ void orphans_kill(const uint64_t *pipes, uint32_t count, bool (*is_own)(void *co
 static bool kill_writer(pid_t pid, uint64_t pipe)
 {
 	int pidfd = fd_move_up((int)syscall(SYS_pidfd_open, pid, 0));
-	bool killed = pidfd >= 0 && holds(pid, &pipe, 1, true) &&
+	bool killed = pidfd >= 0 && held_pipe(pid, &pipe, 1, true) &&
 		      syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
 
 	if (pidfd >= 0)
@@ -109,7 +116,7 @@ void orphans_kill_writers(uint64_t pipe)
 		while (processes && (entry = readdir(processes))) {
 			pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-			if (pid > 0 && pid != getpid() && holds(pid, &pipe, 1, true))
+			if (pid > 0 && pid != getpid() && held_pipe(pid, &pipe, 1, true))
 				any = kill_writer(pid, pipe) || any;
 		}
 		if (processes)

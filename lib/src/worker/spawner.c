@@ -24,6 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/fd.h"
 #include "callable/symbol.h"
 #include "worker/spawner.h"
@@ -36,7 +37,9 @@ struct spawned {
 	uint64_t lifeline_pipe;	/* its inode */
 	bool ended;		/* the lifeline has; it is closed once the child is dead */
 	uint32_t due;		/* events to be reported: bit 1 << enum spawner_event */
-	struct spawner_report report;	/* their details */
+	struct spawner_report report;	/* their details … */
+	pid_t not_killed;	/* … and those of SPAWNER_NOT_KILLED, which is said once; 0: it was not */
+	int kill_error;
 };
 
 struct spawner {
@@ -56,6 +59,8 @@ struct spawner {
 
 /* This is a retry after an error of the kernel, not polling: nothing would tell that memory is there again. */
 #define REFUSED_MS 100
+/* A spawner that has no children any more ends at once, unless it was stopped and may not be killed. */
+#define END_NS 10000000000ULL
 
 /* Between the making of descriptors and the fork that passes them on no other tree may fork. */
 static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -97,6 +102,10 @@ static bool send_report(struct spawner *spawner, struct spawned *child, enum spa
 	child->report.kind = kind;
 	child->report.index = (uint32_t)(child - spawner->children);
 	child->report.generation = child->generation;
+	if (kind == SPAWNER_NOT_KILLED) {
+		child->report.pid = child->not_killed;
+		child->report.value = child->kill_error;
+	}
 	while (send_with_fd(spawner->socket, &child->report, fd) < 0) {
 		if (errno == EINTR)
 			continue;
@@ -119,7 +128,7 @@ static void send_due(struct spawner *spawner)
 	for (uint32_t i = 0; i < spawner->worker->child_count; i++) {
 		struct spawned *child = &spawner->children[i];
 
-		for (enum spawner_event kind = SPAWNER_SPAWNED; kind <= SPAWNER_GONE; kind++)
+		for (enum spawner_event kind = SPAWNER_SPAWNED; kind <= SPAWNER_NOT_KILLED; kind++)
 			if (child->due & 1u << kind && !send_report(spawner, child, kind))
 				return;
 	}
@@ -177,10 +186,31 @@ static void spawn_failed(struct spawner *spawner, struct spawned *child, int err
 	report(spawner, child, SPAWNER_FAILED);
 }
 
-/* A child that its parent could not kill: it has waited for GO, which will not come. */
+int spawner_kill_process(pid_t pid)
+{
+	int error, pidfd;
+
+	if (kill(pid, SIGKILL) == 0)
+		return 0;
+	error = errno;
+	/* A filter may know one call and not the other. */
+	pidfd = open_pidfd(pid);
+	if (pidfd < 0)
+		return error;
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0)
+		error = 0;
+	close(pidfd);
+	return error;
+}
+
+/*
+ * A child that its parent could not kill: it has waited for GO, which will not come. If we cannot either,
+ * it ends when its parent closes the link.
+ */
 static void unspawn(struct spawned *child)
 {
-	kill(child->pid, SIGKILL);
+	if (spawner_kill_process(child->pid))
+		return;
 	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	child->pid = 0;
@@ -194,9 +224,14 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 
 	child->generation = generation;
 	child->due = 0;
+	child->not_killed = 0;
 	if (child->pidfd >= 0)
 		close(child->pidfd);
 	child->pidfd = -1;
+	/* Of one that could not be killed: nobody waits for it any more. */
+	if (child->lifeline >= 0)
+		close(child->lifeline);
+	child->lifeline = -1;
 	link_drain(spawner->worker->children[index].link_child);
 	if (fd_move_pair_up(pipe2(lifeline, O_CLOEXEC), lifeline) < 0) {
 		spawn_failed(spawner, child, errno, "pipe");
@@ -254,9 +289,38 @@ static bool is_held(int lifeline)
 	return poll(&end, 1, 0) == 0;
 }
 
+/* Once for each generation: its parent waits for no more than that then. */
+static void not_killed(struct spawner *spawner, struct spawned *child, pid_t pid, int error)
+{
+	if (child->not_killed)
+		return;
+	child->not_killed = pid;
+	child->kill_error = error;
+	report(spawner, child, SPAWNER_NOT_KILLED);
+}
+
+static void kill_child(struct spawner *spawner, uint32_t index, uint32_t generation)
+{
+	struct spawned *child = &spawner->children[index];
+	int error = child->pid && child->generation == generation ? spawner_kill_process(child->pid) : 0;
+
+	if (error)
+		not_killed(spawner, child, child->pid, error);
+}
+
+static void orphan_not_killed(void *context, pid_t pid, uint64_t pipe, int error)
+{
+	struct spawner *spawner = context;
+
+	for (uint32_t i = 0; i < spawner->worker->child_count; i++)
+		if (spawner->children[i].lifeline >= 0 && spawner->children[i].lifeline_pipe == pipe)
+			not_killed(spawner, &spawner->children[i], pid, error);
+}
+
 /* What dead children have left: the next SIGCHLD, an orphan's own or its child's, brings us back. */
 static void kill_left(struct spawner *spawner)
 {
+	static const struct orphans_calls calls = { is_own, orphan_not_killed };
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < spawner->worker->child_count; i++) {
@@ -266,7 +330,7 @@ static void kill_left(struct spawner *spawner)
 			spawner->pipes[count++] = child->lifeline_pipe;
 	}
 	if (count)
-		orphans_kill(spawner->pipes, count, is_own, spawner);
+		orphans_kill(spawner->pipes, count, &calls, spawner);
 }
 
 /* Its root's death was reported. */
@@ -320,7 +384,7 @@ static void kill_all(struct spawner *spawner)
 {
 	for (uint32_t i = 0; i < spawner->worker->child_count; i++)
 		if (spawner->children[i].pid > 0)
-			kill(spawner->children[i].pid, SIGKILL);
+			kill_child(spawner, i, spawner->children[i].generation);
 }
 
 /* -------------------------------------------------------------------- loop */
@@ -332,7 +396,9 @@ static bool obey_all(struct spawner *spawner)
 	ssize_t n;
 
 	while ((n = recv(spawner->socket, &message, sizeof(message), MSG_DONTWAIT)) != 0) {
-		if (n == sizeof(message))
+		if (n == sizeof(message) && message.order == SPAWNER_KILL)
+			kill_child(spawner, message.index, message.generation);
+		else if (n == sizeof(message))
 			spawn(spawner, message.index, message.generation);
 		else if (n < 0 && errno != EINTR)
 			return errno == EAGAIN;
@@ -340,10 +406,11 @@ static bool obey_all(struct spawner *spawner)
 	return false;
 }
 
+/* That is waited for: what cannot be killed gets its signal by our end (PDEATHSIG). */
 static bool any_subtree(const struct spawner *spawner)
 {
 	for (uint32_t i = 0; i < spawner->worker->child_count; i++)
-		if (spawner->children[i].lifeline >= 0)
+		if (spawner->children[i].lifeline >= 0 && !spawner->children[i].not_killed)
 			return true;
 	return false;
 }
@@ -526,35 +593,68 @@ out:
 	return result;
 }
 
-void spawner_end(struct dw_worker *worker)
+/* Also with the engine's lock, in which others ask for a kill. */
+static void close_socket(void *context)
 {
+	struct dw_worker *worker = context;
+
+	if (worker->spawner_fd >= 0)
+		close(worker->spawner_fd);
+	worker->spawner_fd = -1;
+}
+
+/* Whether it ends within END_NS. */
+static bool wait_for_end(int pidfd)
+{
+	struct pollfd end = { .fd = pidfd, .events = POLLIN };
+	uint64_t deadline = deadline_in(END_NS);
+	int result;
+
+	do {
+		uint64_t now = now_ns();
+
+		result = poll(&end, 1, now < deadline ? (int)((deadline - now) / 1000000) + 1 : 0);
+	} while (result < 0 && errno == EINTR);
+	return result > 0;
+}
+
+int spawner_end(struct dw_worker *worker)
+{
+	int result = 0, refused = 0;
 	siginfo_t info;
 
+	if (worker->spawner_pidfd >= 0 &&
+	    syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0) < 0)
+		refused = errno;
+	/* It sees the end of the socket, kills what is left, and leaves. */
+	if (worker->engine)
+		engine_locked(worker->engine, close_socket, worker);
+	else
+		close_socket(worker);
 	if (worker->spawner_pidfd >= 0) {
-		syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0);
+		if (!wait_for_end(worker->spawner_pidfd))
+			result = error_set(-ETIMEDOUT, "%s: its spawner, pid %d, does not end%s%s", worker->path,
+					   (int)worker->spawner_pid, refused ? ", and may not be killed: " : "",
+					   refused ? error_name(refused) : "");
 		/* ECHILD: the application reaps by itself, or ignores SIGCHLD. */
-		while (waitid(P_PIDFD, (id_t)worker->spawner_pidfd, &info, WEXITED) < 0 &&
+		while (waitid(P_PIDFD, (id_t)worker->spawner_pidfd, &info, WEXITED | WNOHANG) < 0 &&
 		       errno == EINTR)
 			;
 		close(worker->spawner_pidfd);
 	} else if (worker->spawner_pid > 0) {
-		/* It sees the end of the socket, below, and leaves. */
-		close(worker->spawner_fd);
-		worker->spawner_fd = -1;
 		waitpid(worker->spawner_pid, NULL, 0);
 	}
 	worker->spawner_pid = 0;
 	worker->spawner_pidfd = -1;
-	if (worker->spawner_fd >= 0)
-		close(worker->spawner_fd);
 	if (worker->tree_fd >= 0)
 		close(worker->tree_fd);
-	worker->spawner_fd = worker->tree_fd = -1;
+	worker->tree_fd = -1;
+	return result;
 }
 
-int spawner_ask(struct dw_worker *worker, uint32_t index, uint32_t generation)
+int spawner_ask(struct dw_worker *worker, enum spawner_order order, uint32_t index, uint32_t generation)
 {
-	struct spawner_command message = { .index = index, .generation = generation };
+	struct spawner_command message = { .order = order, .index = index, .generation = generation };
 	ssize_t n;
 
 	do {

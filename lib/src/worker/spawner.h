@@ -8,8 +8,13 @@
 
 #include "worker/worker.h"
 
-/* The one command: fork this generation of this child. */
+enum spawner_order {
+	SPAWNER_FORK = 1,	/* this generation of this child */
+	SPAWNER_KILL = 2,	/* its parent may not: the spawner still has the credentials of init */
+};
+
 struct spawner_command {
+	uint32_t order;
 	uint32_t index;
 	uint32_t generation;
 };
@@ -20,6 +25,8 @@ enum spawner_event {
 	SPAWNER_FAILED = 2,	/* value: errno; what: of which call */
 	SPAWNER_DEAD = 3,	/* value: status of wait(2) */
 	SPAWNER_GONE = 4,	/* the whole subtree */
+	/* At any time: a signal to it, or to a process that it has left behind (pid), was refused with errno `value`. */
+	SPAWNER_NOT_KILLED = 6,
 };
 
 struct spawner_report {
@@ -31,12 +38,33 @@ struct spawner_report {
 	char what[16];
 };
 
-/* spawner.c, for the spawner's parent: 1 with a report and, or -1, its pidfd; 0: none now; -errno, -EPIPE: the end. */
+/* spawner.c, for the spawner's parent. */
+int spawner_fork(struct dw_worker *worker);
+/*
+ * Ends the spawner and reaps it; its children have ended, or go with it. -ETIMEDOUT: it may not be
+ * killed, and is left.
+ */
+int spawner_end(struct dw_worker *worker);
+/*
+ * -EAGAIN: the socket is full, which ends with the spawner's
+ * next report. Never blocks.
+ */
+int spawner_ask(struct dw_worker *worker, enum spawner_order order, uint32_t index, uint32_t generation);
+/* 1 with a report and, or -1, its pidfd; 0: none now; -errno, -EPIPE: the end. */
 int spawner_receive(struct dw_worker *worker, struct spawner_report *report, int *pidfd);
 
-/* orphans.c, in the spawner: SIGKILL to children of this process that are not its own and hold one of `count` pipes. */
-void orphans_kill(const uint64_t *pipes, uint32_t count, bool (*is_own)(void *context, pid_t pid),
-		  void *context);
+/* SIGKILL by all means that there are: 0 or errno. `pid` is a child that was not reaped. */
+int spawner_kill_process(pid_t pid);
+
+/*
+ * orphans.c, in the spawner: SIGKILL to children of this process that are not its own and hold one of `count`
+ * pipes; not_killed() is told of those that it was refused for.
+ */
+struct orphans_calls {
+	bool (*is_own)(void *context, pid_t pid);
+	void (*not_killed)(void *context, pid_t pid, uint64_t pipe, int error);
+};
+void orphans_kill(const uint64_t *pipes, uint32_t count, const struct orphans_calls *calls, void *context);
 /*
  * When the spawner is gone: SIGKILL to every process but this one that could write into the pipe, which all of
  * the spawner's descendants have inherited.

@@ -393,7 +393,8 @@ static void stop_rings(void *context)
 	struct dw_worker *worker = context;
 
 	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (worker->children[i].state == CHILD_READY || worker->children[i].thread_started)
+		if (worker->children[i].state == CHILD_READY || worker->children[i].thread_started ||
+		    worker->children[i].left[0])
 			hub_stop(worker->hub, i);
 }
 
@@ -435,6 +436,18 @@ static void name_left(struct dw_worker *worker, char *names, size_t bytes)
 						 worker->children[i].path);
 }
 
+/* Whether any could not be killed. */
+static bool name_unkilled(struct dw_worker *worker, char *names, size_t bytes)
+{
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < worker->child_count && used < bytes; i++)
+		if (worker->children[i].left[0])
+			used += (size_t)snprintf(names + used, bytes - used, "%s%s (%s)", used ? ", " : "",
+						 worker->children[i].path, worker->children[i].left);
+	return used;
+}
+
 static bool wait_over(struct dw_worker *worker, uint64_t deadline)
 {
 	for (;;) {
@@ -462,8 +475,12 @@ static int stop_processes(struct dw_worker *worker, uint64_t deadline)
 			   worker->path, names);
 	kill_all(worker);
 	/* SIGKILL needs no deadline but that of a kernel in trouble, or of a spawner that was stopped. */
-	if (wait_over(worker, now_ns() + KILL_NS))
+	if (wait_over(worker, now_ns() + KILL_NS)) {
+		if (name_unkilled(worker, names, sizeof(names)))
+			result = error_set(-ETIMEDOUT, "%s: left behind, because they did not end before "
+					   "close_timeout_ns and cannot be killed: %s", worker->path, names);
 		goto out;
+	}
 	if (worker->spawner_pidfd >= 0)
 		syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0);
 	if (wait_over(worker, now_ns() + KILL_NS))
@@ -578,7 +595,7 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 {
 	char drain_text[ERROR_TEXT_BYTES] = "";
 	enum worker_state before;
-	int result = 0, drained = 0;
+	int result = 0, drained = 0, ended;
 	uint64_t floor;
 
 	pthread_mutex_lock(&worker->lock);
@@ -608,7 +625,9 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 		engine_stop(worker->engine);
 		engine_locked(worker->engine, stop_trace, worker);
 	}
-	spawner_end(worker);
+	ended = spawner_end(worker);
+	if (result == 0)
+		result = ended;
 	stop_nested(worker);
 	if (!worker->parent && !in_use(worker))
 		trace_files_close(&worker->trace_files);

@@ -26,7 +26,9 @@
  * the end of a pipe which all of them inherited (tree_fd).
  *
  * Who kills. The owner of the mailboxes, by pidfd. The spawner is continued then, in
- * case that somebody has stopped it: the death comes by its report.
+ * case that somebody has stopped it: the death comes by its report. If the owner may not (it has dropped its
+ * credentials since init, or a filter refuses the call), the spawner is asked to; if it may not either, it says so,
+ * and the child counts as dead and gone, by that name.
  *
  * Messages. Spawner: one SEQPACKET socket. Each child: one SEQPACKET pair made
  * before the fork ("link"): GO and CANCEL down, READY, ERROR and a thread's OVER up. They are read by
@@ -80,6 +82,8 @@ struct child {
 	int pidfd;			/* from SPAWNED to GONE; -1; written with the engine's lock, too */
 	bool promised;			/* DEAD, and the engine was told of a successor */
 	bool spawn_wanted;		/* SPAWNING, but its spawner was not told yet */
+	_Atomic bool kill_wanted;	/* the same of a kill that only the spawner may do; or the engine's lock */
+	char left[64];			/* "pid 4711: EPERM": what nobody could kill; no successor takes its place */
 	int error;			/* of getting ready: -errno, with its text */
 	char error_text[ERROR_TEXT_BYTES];
 	bool given_up;
@@ -151,7 +155,10 @@ const char *worker_child_name(enum dw_child_kind kind);
 struct dw_worker *worker_root(struct dw_worker *worker);
 int worker_make_arena(struct dw_worker *worker, struct arena *outer);
 
-/* start.c: the two passes of init, and the way down. On an error the Worker is as it was before, and may be tried again. */
+/*
+ * start.c: the two passes of init, and the way down. On an error the Worker is as it was before, and
+ * may be tried again.
+ */
 int worker_prepare(struct dw_worker *worker, struct arena *outer);
 int worker_start(struct dw_worker *worker);
 int worker_stop(struct dw_worker *worker, uint64_t deadline_ns);
@@ -188,6 +195,8 @@ int child_main(struct child *child, uint32_t generation, bool process);
 /* death.c: the words for a death, and whether somebody dies too often. worker->lock. */
 /* Of a wait(2) status, and what is known beside it; the result is what callers are told. */
 void death_describe(struct child *child, int status, char *text, size_t space);
+/* Why the child was to be killed, once; "". */
+void death_take_why(struct child *child, char *text, size_t space);
 /* Counts a death; whether it was one too many within 60 s. */
 bool death_is_loop(struct child *child, const char *cause);
 /* Appends "; given up after …" with the deaths before. */
@@ -198,13 +207,6 @@ bool remains_none(struct child *child);
 
 /* stats.c: a copy of counters that others write, and the processor time of who is alive. */
 void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_now *now);
-
-/* spawner.c */
-int spawner_fork(struct dw_worker *worker);
-/* Ends the spawner and reaps it; its children have ended, or go with it. */
-void spawner_end(struct dw_worker *worker);
-/* -EAGAIN: the socket is full, which ends with the spawner's next report. Never blocks. */
-int spawner_ask(struct dw_worker *worker, uint32_t index, uint32_t generation);
 
 /* register.c */
 void registrations_release(struct dw_worker *worker);
