@@ -33,12 +33,19 @@
  *   dw_tree_*                                            any thread, one at a time per dw_tree
  *   dw_args_*                                            any thread, one at a time per dw_args
  *   dw_tensor_*, dw_dtype_*, dw_provider_query,
- *   dw_version, dw_strerror_last                         any thread
+ *   dw_version, dw_strerror_last, dw_fork_hooks_*        any thread
  *
  * Fork. Workers, runs and Orchestrators belong to the process that made them. In a child of
  * fork() that is not one of the library's own every call that takes one gives -EBADFD
  * (dw_orch_worker_count() and dw_orch_sub_count() 0, dw_worker_destroy() does nothing). The
- * other calls work there, on the child's own copy of arguments, tensors and dw_trees.
+ * other calls work there, on the child's own copy of arguments, tensors and dw_trees. Buffers and what
+ * dw_alloc() gave are not mapped in a process that the application forks after init: to touch them is
+ * a SIGSEGV. Memory of dw_buffer_register() is, and so is every buffer if it forks before init.
+ *
+ * Processes. From init to close the calling process has a child of the library's own for each of its Workers in
+ * DW_PROCESS mode, which ends at close and not before: wait for your own children by pid (waitpid(pid, …)), since
+ * `while (wait(NULL) > 0)` waits for that one as well. Nothing is lost where SIGCHLD is ignored, or
+ * where the application reaps that child after it has ended.
  *
  * Children. dw_worker_init() forks them, and later replacements from a copy of the process
  * as it was then. They have its memory, its descriptors (also those that close on exec),
@@ -313,6 +320,48 @@ DW_API int dw_worker_chip_id(const struct dw_worker *worker, uint32_t chip, uint
  * init_timeout_ns; else the errno of the cause.
  */
 DW_API int dw_worker_init(struct dw_worker *root);
+
+/* What a start hook is told of a child. */
+struct dw_child_start {
+	size_t size;
+	const char *path;		/* "pod0/node1/sub0" */
+	uint32_t kind;			/* enum dw_child_kind */
+	uint32_t mode;			/* enum dw_mode: a process or a thread */
+	uint32_t generation;		/* 1; its replacements count up */
+};
+/*
+ * Calls of the application's around the forks of the library, for state that does not survive a fork by itself: an
+ * interpreter's locks, a thread pool, a log's buffer, random numbers. For the whole process, all of its trees, and
+ * everything that is forked from it later. Each function may be NULL.
+ *
+ * prepare, parent, child: around every fork that the library makes, as those of pthread_atfork() (which are called
+ * as well): prepare just before, in the thread that forks, the last hooks added first; then parent there, also if
+ * the fork has failed, and child in the new process, the first hooks added first. The library's forks are those of
+ * dw_worker_init(), in its caller's thread, of one process for each Worker in DW_PROCESS mode; and those of
+ * that process, for every child and every replacement.
+ * start: in every child, a process or (DW_THREAD) a thread, in the thread that will run its callables, before its
+ * driver is loaded and before its first task. An error is the child's: init fails, and a
+ * replacement that cannot start counts as dead; dw_task_fail() gives it a text.
+ *
+ * Hooks hold up init, and end by themselves; they call nothing of this library but dw_task_fail(), and nothing that
+ * needs another thread in child. They are called without locks of the library's.
+ */
+struct dw_fork_hooks {
+	size_t size;
+	void (*prepare)(void *context);
+	void (*parent)(void *context);
+	void (*child)(void *context);
+	int (*start)(const struct dw_child_start *start, void *context);
+	void *context;
+};
+/*
+ * Adds a copy behind the hooks that are there. While a tree is up, too: its children and their replacements, which are
+ * forked from a copy of this process, do not have it. -EINVAL: no function is set; -ENOMEM.
+ */
+DW_API int dw_fork_hooks_add(const struct dw_fork_hooks *hooks);
+/* The last ones that are the same in all fields; a fork that is in progress still calls them. -ENOENT. */
+DW_API int dw_fork_hooks_remove(const struct dw_fork_hooks *hooks);
+
 /*
  * Runs `fn` with an Orchestrator of this Worker and returns when every task that
  * it submitted is final: 0 or the first error ("pod0/node1/sub0: task 17 "verify" (check_row):

@@ -14,6 +14,7 @@
 #include "worker/board.h"
 #include "worker/chip_loop.h"
 #include "worker/child.h"
+#include "worker/fork_hooks.h"
 #include "worker/placement.h"
 
 static int call_function(struct callable *callable, const struct dw_args *args,
@@ -191,7 +192,11 @@ int child_main(struct child *child, uint32_t generation, bool process)
 		return 1;
 	result = endpoint_attach(child->owner->hub, child->index, &endpoint);
 	if (result == 0) {
-		result = get_ready(child, generation, process, &chip);
+		result = fork_hooks_start(child, generation);
+		if (result < 0 && child->kind == DW_CHILD_WORKER)
+			error_prefix(result, "%s: ", child->path);
+		if (result == 0)
+			result = get_ready(child, generation, process, &chip);
 		if (result < 0)
 			endpoint_detach(endpoint);
 	}

@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "callable/symbol.h"
+#include "worker/fork_hooks.h"
 #include "worker/spawner.h"
 
 struct spawned {
@@ -165,13 +166,15 @@ static void become_child(struct spawner *spawner, uint32_t index, pid_t spawner_
 	sigprocmask(SIG_SETMASK, &spawner->application_mask, NULL);
 }
 
-static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid)
-	__attribute__((noreturn));
-static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid)
+static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid,
+			  struct fork_hooks *hooks) __attribute__((noreturn));
+static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid,
+			  struct fork_hooks *hooks)
 {
 	int code;
 
 	become_child(spawner, index, spawner_pid);
+	fork_hooks_child(hooks);
 	code = child_main(&spawner->worker->children[index], spawner->children[index].generation, true);
 	/* What the callables printed; what the parent had not flushed was purged. */
 	fflush(stdout);
@@ -220,6 +223,7 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 {
 	struct spawned *child = &spawner->children[index];
 	pid_t self = getpid();
+	struct fork_hooks hooks;
 	int lifeline[2], error;
 
 	child->generation = generation;
@@ -237,15 +241,22 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 		spawn_failed(spawner, child, errno, "pipe");
 		return;
 	}
+	if (fork_hooks_prepare(&hooks) < 0) {
+		close(lifeline[0]);
+		close(lifeline[1]);
+		spawn_failed(spawner, child, ENOMEM, "hooks");
+		return;
+	}
 	child->pid = fork();
+	error = errno;
 	if (child->pid == 0) {
 		/* The write end stays open, over exec too: it stands for the life of the subtree. */
 		close(lifeline[0]);
 		fcntl(lifeline[1], F_SETFD, 0);
-		live_as_child(spawner, index, self);
+		live_as_child(spawner, index, self, &hooks);
 	}
-	error = errno;
 	close(lifeline[1]);
+	fork_hooks_parent(&hooks);
 	if (child->pid < 0) {
 		child->pid = 0;
 		close(lifeline[0]);
@@ -479,8 +490,9 @@ static void close_parents(struct spawner *spawner)
 		close(worker->up_link);
 }
 
-static void spawner_main(struct spawner *spawner, pid_t parent) __attribute__((noreturn));
-static void spawner_main(struct spawner *spawner, pid_t parent)
+static void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hooks *hooks)
+	__attribute__((noreturn));
+static void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hooks *hooks)
 {
 	sigset_t all, child_only;
 
@@ -501,6 +513,7 @@ static void spawner_main(struct spawner *spawner, pid_t parent)
 	close_parents(spawner);
 	/* Below us it stays open over exec too, as a lifeline does. */
 	fcntl(spawner->tree, F_SETFD, 0);
+	fork_hooks_child(hooks);
 
 	sigemptyset(&child_only);
 	sigaddset(&child_only, SIGCHLD);
@@ -530,7 +543,7 @@ static int make_descriptors(struct dw_worker *worker, int sockets[2], int tree[2
 	return 0;
 }
 
-static int fork_spawner(struct dw_worker *worker, struct spawner *spawner)
+static int fork_spawner(struct dw_worker *worker, struct spawner *spawner, struct fork_hooks *hooks)
 {
 	pid_t parent = getpid();
 	int error;
@@ -538,12 +551,14 @@ static int fork_spawner(struct dw_worker *worker, struct spawner *spawner)
 	/* What another thread has half changed would stay so in the children, and its lock taken for ever. */
 	symbol_lock();
 	callable_lock();
+	fork_hooks_lock();
 	worker->spawner_pid = fork();
 	error = errno;
+	fork_hooks_unlock();
 	callable_unlock();
 	symbol_unlock();
 	if (worker->spawner_pid == 0)
-		spawner_main(spawner, parent);
+		spawner_main(spawner, parent, hooks);
 	if (worker->spawner_pid < 0) {
 		worker->spawner_pid = 0;
 		return error_set(-error, "%s: cannot fork the spawner: %s%s", worker->path,
@@ -560,6 +575,7 @@ int spawner_fork(struct dw_worker *worker)
 {
 	struct spawner spawner = { .worker = worker };
 	int sockets[2], tree[2];
+	struct fork_hooks hooks;
 	int result;
 
 	spawner.children = calloc(worker->child_count + 1, sizeof(*spawner.children));
@@ -569,6 +585,9 @@ int spawner_fork(struct dw_worker *worker)
 		result = error_set(-ENOMEM, "%s: no memory for the spawner", worker->path);
 		goto out;
 	}
+	result = fork_hooks_prepare(&hooks);
+	if (result < 0)
+		goto out;
 	pthread_mutex_lock(&fork_lock);
 	result = make_descriptors(worker, sockets, tree);
 	if (result == 0) {
@@ -577,11 +596,12 @@ int spawner_fork(struct dw_worker *worker)
 		spawner.socket = sockets[1];
 		spawner.tree = tree[1];
 		sigprocmask(SIG_SETMASK, NULL, &spawner.application_mask);
-		result = fork_spawner(worker, &spawner);
+		result = fork_spawner(worker, &spawner, &hooks);
 		close(sockets[1]);
 		close(tree[1]);
 	}
 	pthread_mutex_unlock(&fork_lock);
+	fork_hooks_parent(&hooks);
 	for (uint32_t i = 0; result == 0 && i < worker->child_count; i++) {
 		close(worker->children[i].link_child);
 		worker->children[i].link_child = -1;

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Calls of the application's around each fork of the library, and at the start of each child. One
+ * list for the process; a fork works on a copy of it, so that its calls match whatever is added or
+ * removed meanwhile. No hook is called with a lock of the library's held.
+ */
+#ifndef DW_WORKER_FORK_HOOKS_H
+#define DW_WORKER_FORK_HOOKS_H
+
+#include "worker/worker.h"
+
+/* The hooks of one fork. */
+struct fork_hooks {
+	struct dw_fork_hooks *hooks;
+	size_t count;
+};
+
+/* Before the fork and before any lock. 0, or -ENOMEM with a text: then no hook was called. */
+int fork_hooks_prepare(struct fork_hooks *fork);
+/* After it, also if it has failed; in the parent or in the child. */
+void fork_hooks_parent(struct fork_hooks *fork);
+void fork_hooks_child(struct fork_hooks *fork);
+/* Around a fork of a process with threads; unlock in both processes. */
+void fork_hooks_lock(void);
+void fork_hooks_unlock(void);
+/* In the thread that is the child. The first error, with a text. */
+int fork_hooks_start(const struct child *child, uint32_t generation);
+
+#endif
