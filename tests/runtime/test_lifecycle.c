@@ -439,3 +439,90 @@ TEST(symbol_that_is_registered_during_init_reaches_every_child)
 	dw_worker_destroy(pod);
 	sem_destroy(&between.forked);
 }
+
+/* ------------------------------------------------------ forks of the application */
+
+/* Whether there is memory: reading it would be a SIGSEGV otherwise. */
+static bool is_mapped(const void *address)
+{
+	return msync((void *)((uintptr_t)address & ~(uintptr_t)4095), 4096, MS_ASYNC) == 0;
+}
+
+/* 100 if all is as the header says. */
+static int look_from_child(const struct kept *kept, bool buffers)
+{
+	void *more;
+
+	if (is_mapped(kept->buffer) != buffers || (buffers && kept->buffer[1] != 1))
+		return 1;
+	if (!is_mapped(kept->registered) || kept->registered[1] != -1)
+		return 2;
+	kept->registered[2]--;
+	if (dw_worker_run(kept->pod, orch_add_both, NULL, NULL, (void *)kept) != -EBADFD)
+		return 3;
+	if (dw_buffer_create(kept->pod, 64, &more) != -EBADFD)
+		return 4;
+	dw_worker_destroy(kept->pod);
+	return 100;
+}
+
+static void fork_and_look(const struct kept *kept, bool buffers)
+{
+	int64_t before = kept->registered[2];
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(look_from_child(kept, buffers));
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	if (!CHECK(WIFEXITED(status)))
+		return;
+	CHECK_EQ(WEXITSTATUS(status), 100);
+	CHECK_EQ(kept->registered[2], before - 1);
+	kept->registered[2] = before;
+}
+
+/* What the header says of them. */
+TEST(process_that_the_application_forks_has_registered_memory_and_after_init_no_buffers)
+{
+	struct dw_worker *pod = create(4, "pod", 1, DW_PROCESS);
+	struct kept kept;
+
+	CHECK_EQ(register_all(pod, &calls), 0);
+	keep(&kept, pod);
+	fork_and_look(&kept, true);
+	CHECK_EQ(dw_worker_init(pod), 0);
+	fork_and_look(&kept, false);
+	works(&kept);
+	CHECK_EQ(dw_worker_close(pod), 0);
+	/* No other child than the library's, which ends with its tree. */
+	CHECK_EQ(wait(NULL), -1);
+	CHECK_EQ(errno, ECHILD);
+	CHECK(are_kept(&kept));
+	dw_worker_destroy(pod);
+	munmap(kept.registered, WORDS * 8);
+}
+
+/* An application that reaps whatever has ended. */
+TEST(spawner_that_the_application_reaps_ends_as_any)
+{
+	struct dw_worker *pod = create(4, "pod", 1, DW_PROCESS);
+	struct dw_child_stats stats[1];
+	size_t count = 1;
+	struct kept kept;
+
+	CHECK_EQ(register_all(pod, &calls), 0);
+	keep(&kept, pod);
+	CHECK_EQ(dw_worker_init(pod), 0);
+	works(&kept);
+	CHECK_EQ(dw_worker_stats(pod, stats, sizeof(stats[0]), &count), 0);
+	kill(parent_of(stats[0].pid), SIGKILL);
+	CHECK(wait(NULL) > 0);
+	CHECK_EQ(wait(NULL), -1);
+	CHECK(dw_worker_run(pod, orch_add_both, NULL, NULL, &kept) < 0);
+	CHECK_EQ(dw_worker_close(pod), 0);
+	CHECK(are_kept(&kept));
+	dw_worker_destroy(pod);
+	munmap(kept.registered, WORDS * 8);
+	CHECK_EQ(descendants(NULL, 0), 0);
+}
