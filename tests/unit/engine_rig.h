@@ -232,7 +232,7 @@ static void *rig_reap(void *argument)
 	return NULL;
 }
 
-static void rig_op_kill(void *context, uint32_t worker, const char *why)
+static bool rig_op_kill(void *context, uint32_t worker, const char *why)
 {
 	struct rig *rig = context;
 
@@ -240,6 +240,7 @@ static void rig_op_kill(void *context, uint32_t worker, const char *why)
 	atomic_fetch_add(&rig->kills, 1);
 	if (rig->pids[worker])
 		kill(rig->pids[worker], SIGKILL);
+	return true;
 }
 
 static void rig_op_cancelled(void *context, uint32_t worker)

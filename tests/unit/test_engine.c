@@ -514,13 +514,13 @@ TEST(control_frames_are_answered)
 	handles();
 	rig = rig_open((struct rig_options){ .subs = 2 });
 	REQUIRE(rig);
-	CHECK_EQ(engine_control(rig->engine, 1, 3, "abc", 4), 0);
-	CHECK_EQ(engine_control(rig->engine, 0, 3, big, sizeof(big)), 0);
-	CHECK_EQ(engine_control(rig->engine, 1, 7, "abc", 4), -EIO);
+	CHECK_EQ(engine_control(rig->engine, 1, 3, "abc", 4, NULL), 0);
+	CHECK_EQ(engine_control(rig->engine, 0, 3, big, sizeof(big), NULL), 0);
+	CHECK_EQ(engine_control(rig->engine, 1, 7, "abc", 4, NULL), -EIO);
 	CHECK_STR(dw_strerror_last(), "control 7 fails");
 	for (int i = 0; i < 200; i++)
-		CHECK_EQ(engine_control_send(rig->engine, 1, 3, big, i * 20), 0);
-	CHECK_EQ(engine_control(rig->engine, 1, 3, "abc", 4), 0);
+		CHECK_EQ(engine_control_send(rig->engine, 1, 3, big, i * 20, NULL), 0);
+	CHECK_EQ(engine_control(rig->engine, 1, 3, "abc", 4, NULL), 0);
 	rig_close(rig);
 }
 

@@ -21,7 +21,7 @@
  * right. -ENODEV means that the device is lost: the library then makes no call on it but
  * unload and close, and in a process of its own not even these: the process ends. A driver never prints, never ends the process, and installs
  * no signal handler. A driver that crashes takes the chip's process with it and
- * nothing else; a call that never returns is ended by the task's deadline, with the process.
+ * nothing else; a call that never returns, of whatever function, is ended by a deadline, with the process.
  *
  * Sizes. Structs that begin with `size` grow at their end. The side that
  * allocates a struct sets it; the other touches no byte beyond it. The driver's table: what the library

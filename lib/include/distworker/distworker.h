@@ -241,6 +241,7 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 /*
  * Waits until no task uses it; later submits get -ESTALE. What sits behind those tasks is waited for only where it
  * may use it as well: what a nested Worker's process was given before, and, for an image, a chip. -ENOENT.
+ * -ETIMEDOUT: a chip's driver did not unload it within init_timeout_ns; it is killed, or its thread goes on.
  */
 DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable callable);
 /* The handle of what was registered under a name on this Worker or above it. -ENOENT. */
@@ -251,8 +252,10 @@ DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_calla
 /*
  * How children run. A process is isolated: what crashes or hangs in it fails its task and is
  * killed, and nothing else is harmed. A thread is for callables and drivers that are safe there: a crash ends the
- * application, and nothing can be killed, so that a deadline or a cancel is told (dw_task_cancelled)
- * and what does not listen goes on.
+ * application, and nothing can be killed, so that a deadline or a cancel is told (dw_task_cancelled).
+ * A thread that has not returned 0.5 s after its deadline goes on alone: its task fails with ETIMEDOUT, its other
+ * tasks go elsewhere, and until it returns it gets no more (-ENODEV where no other worker is left), and what it may
+ * still write is given to nobody: a task with a tensor there is -EBUSY, and a buffer there should not be freed.
  */
 enum dw_mode { DW_PROCESS = 0, DW_THREAD = 1 };
 enum dw_provider { DW_PROVIDER_AUTO = 0, DW_PROVIDER_KERNEL = 1, DW_PROVIDER_FUTEX = 2 };
@@ -387,7 +390,10 @@ DW_API int dw_worker_start(struct dw_worker *root, dw_orch_fn *fn, const struct 
 			   const struct dw_run_options *options, struct dw_run **run);
 /* Waits, returns what dw_worker_run() would, and frees the run. */
 DW_API int dw_run_wait(struct dw_run *run);
-/* Tasks that have not started are SKIPPED with ECANCELED; those that run are told. Any thread. */
+/*
+ * Tasks that have not started are SKIPPED with ECANCELED; those that run are told. A call of a chip's driver that
+ * cannot be told (dw_chip_alloc, dw_chip_free) and does not return within 0.5 s is ended as at a deadline. Any thread.
+ */
 DW_API int dw_run_cancel(struct dw_run *run);
 /* Cancels every run of the tree. Any thread; safe to call from a thread that got a signal. -ENOTCONN as above. */
 DW_API int dw_worker_cancel(struct dw_worker *root);
@@ -479,7 +485,9 @@ DW_API int dw_scope_end(struct dw_orch *orch);
 DW_API int dw_orch_wait(struct dw_orch *orch);
 /*
  * Device memory on one chip, for tensors that stay there; freed with the run at the latest. -EINVAL: `worker` is no
- * chip, or as dw_tensor_init(); -EOPNOTSUPP: it has no memory of its own; -EOWNERDEAD; -ENOMEM; else the driver's error.
+ * chip, or as dw_tensor_init(); -EOPNOTSUPP: it has no memory of its own; -EOWNERDEAD; -ENOMEM; -ETIMEDOUT: the driver
+ * took longer than the Worker's timeout_ns (0: its init_timeout_ns), so that the chip was killed, or its thread goes
+ * on; after the run's deadline or a cancel the run's error; else the driver's error.
  */
 DW_API int dw_chip_alloc(struct dw_orch *orch, uint32_t worker, int dtype, const uint32_t *shape,
 			 uint32_t ndims, struct dw_tensor *tensor);

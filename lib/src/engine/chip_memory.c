@@ -144,6 +144,12 @@ static void fill_message(struct engine_chip_memory *message, uint64_t handle, ui
 	*message = (struct engine_chip_memory){ .scalars = 2, .handle = handle, .bytes = bytes };
 }
 
+/* A call of the driver that is no task has the deadline that a task has, or else that of an init. */
+static uint64_t call_timeout(const struct engine *engine)
+{
+	return engine->timeout_ns ? engine->timeout_ns : engine->init_timeout_ns;
+}
+
 static int find_chip(const struct engine *engine, uint32_t id, uint32_t *worker)
 {
 	*worker = engine->sub_count + id;
@@ -202,10 +208,18 @@ DW_API int dw_chip_alloc(struct dw_orch *orch, uint32_t worker, int dtype, const
 		return result;
 	engine = orch->run->engine;
 	fill_message(&message, block->begin, block->bytes);
-	result = engine_control(engine, index, ENGINE_CONTROL_CHIP_ALLOC, &message, sizeof(message));
+	result = engine_control(engine, index, ENGINE_CONTROL_CHIP_ALLOC, &message, sizeof(message),
+				&(struct engine_control_limits){
+					.what = "dw_chip_alloc()", .run = orch->run,
+					.timeout_ns = call_timeout(engine),
+				});
 	if (result < 0) {
 		lock_take(&engine->lock);
-		block_remove(engine, block);
+		/* A thread may have it in the end: the run's end frees it behind that. */
+		if (engine->peers[index].state == PEER_STUCK)
+			block->freeing = true;
+		else
+			block_remove(engine, block);
 		lock_give(&engine->lock);
 		return result;
 	}
@@ -298,7 +312,10 @@ void chip_memory_run_ended(struct engine *engine, const struct dw_run *run)
 		fill_message(&message, block->begin, block->bytes);
 		lock_give(&engine->lock);
 		result = engine_control_send(engine, block->worker, ENGINE_CONTROL_CHIP_FREE, &message,
-					     sizeof(message));
+					     sizeof(message), &(struct engine_control_limits){
+						.what = "dw_chip_free()",
+						.timeout_ns = call_timeout(engine),
+					     });
 		lock_take(&engine->lock);
 		if (result == 0 || result == -EOWNERDEAD)
 			block_remove(engine, block);

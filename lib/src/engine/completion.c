@@ -99,7 +99,8 @@ static void release_consumer(struct engine *engine, struct slot *slot, struct ed
 	consumer->producers ^= slot->index;
 	if (edge->counted)
 		consumer->in_lane--;
-	if (failed && edge->reasons & (EDGE_RAW | EDGE_EXPLICIT)) {
+	/* What a thread goes on with may still write, so that nobody can write after it. */
+	if (failed && (edge->reasons & (EDGE_RAW | EDGE_EXPLICIT) || slot->flags & SLOT_ABANDONED)) {
 		consumer->flags |= SLOT_SKIP;
 		if (!consumer->blame)
 			consumer->blame = slot->blame;
@@ -125,12 +126,9 @@ void task_released(struct engine *engine, struct slot *slot)
 		task_ready(engine, slot);
 }
 
-static void consume(struct engine *engine, struct slot *slot)
+/* A final task's slot, and what it holds, go back. */
+void slot_release(struct engine *engine, struct slot *slot)
 {
-	struct dw_run *run = slot->run;
-
-	if (UNLIKELY(chip_memory_is_control(slot->callable)))
-		chip_memory_freed(engine, slot);
 	callable_put(slot->callable);
 	if (UNLIKELY(slot->flags & SLOT_GROUP))
 		group_free(engine, slot->group);
@@ -138,8 +136,18 @@ static void consume(struct engine *engine, struct slot *slot)
 		payload_free(engine, &slot->payload);
 	if (scope_put(engine->heap, slot->scope))
 		engine->heap_serial++;
-	__atomic_store_n(&run->finished, run->finished + 1, __ATOMIC_RELAXED);
 	slot_free(engine, slot);
+}
+
+static void consume(struct engine *engine, struct slot *slot)
+{
+	struct dw_run *run = slot->run;
+
+	if (UNLIKELY(chip_memory_is_control(slot->callable)))
+		chip_memory_freed(engine, slot);
+	if (LIKELY(!(slot->flags & SLOT_ABANDONED)) || !slot_keep(engine, slot))
+		slot_release(engine, slot);
+	__atomic_store_n(&run->finished, run->finished + 1, __ATOMIC_RELAXED);
 }
 
 static void finish_one(struct engine *engine, struct slot *slot)
@@ -216,7 +224,7 @@ void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int 
 	char what[ERROR_TEXT_BYTES / 2], limit[32], late[ERROR_TEXT_BYTES / 2];
 	const char *path = peer ? peer->path : engine->path;
 
-	if (slot->flags & SLOT_DEADLINE) {
+	if (slot->flags & SLOT_DEADLINE && !(slot->flags & SLOT_ABANDONED)) {
 		format_ns(slot->timeout_ns ? slot->timeout_ns : engine->timeout_ns, limit,
 			  sizeof(limit));
 		if (peer && peer->error == -EPERM && peer->cause)

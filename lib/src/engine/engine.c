@@ -105,9 +105,12 @@ static int add_peer(struct engine *engine, uint32_t i, const struct engine_optio
 	return 0;
 }
 
+/* `run` NULL: it has ended. */
 static void forget_block(struct dw_run *run, uint64_t begin, uint64_t end, void *context)
 {
 	(void)context;
+	if (!run)
+		return;
 	if (run->map)
 		tensor_map_forget(run->map, begin, end);
 	PROBE(run->engine, forget, run, begin, end);
@@ -165,6 +168,7 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	made->payload = made->hub ? hub_frame_payload(made->hub) : 0;
 	made->timeout_ns = options->timeout_ns;
 	made->heap_timeout_ns = options->heap_timeout_ns ? options->heap_timeout_ns : 10000000000ULL;
+	made->init_timeout_ns = options->init_timeout_ns;
 	made->check_declared = options->check_declared;
 	made->ops = options->ops;
 	made->ops_context = options->ops_context;
@@ -199,8 +203,10 @@ void engine_destroy(struct engine *engine)
 	if (!engine)
 		return;
 	engine_stop(engine);
-	for (uint32_t i = 0; engine->peers && i < engine->worker_count; i++)
+	for (uint32_t i = 0; engine->peers && i < engine->worker_count; i++) {
+		peer_release_kept(engine, &engine->peers[i]);
 		destroy_peer(&engine->peers[i]);
+	}
 	for (uint32_t i = 0; i < engine->pool_count; i++) {
 		free(engine->pools[i].mask);
 		free(engine->pools[i].open);
@@ -437,6 +443,13 @@ static void strand_queue(struct engine *engine, struct slot_queue_list *list)
 	}
 }
 
+void peer_strand(struct engine *engine, struct peer *peer)
+{
+	strand_queue(engine, &peer->directed);
+	if (!engine->pools[peer->pool].usable)
+		strand_queue(engine, &engine->pools[peer->pool].any);
+}
+
 void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, int error,
 			const char *cause)
 {
@@ -450,11 +463,8 @@ void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, in
 	}
 	peer->error = error;
 	engine_worker_lost_locked(engine, peer, returns, cause);
-	if (peer->state == PEER_DEAD) {
-		strand_queue(engine, &peer->directed);
-		if (!engine->pools[peer->pool].usable)
-			strand_queue(engine, &engine->pools[peer->pool].any);
-	}
+	if (peer->state == PEER_DEAD)
+		peer_strand(engine, peer);
 	finish_all(engine);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);
@@ -517,22 +527,35 @@ static int control_prepare(struct engine *engine, struct control *control)
 
 static int control_refused(const struct peer *peer)
 {
-	return error_set(-EOWNERDEAD, "%s: %s", peer->path, peer->cause ? peer->cause : "dead");
+	return error_set(peer->state == PEER_STUCK ? -ETIMEDOUT : -EOWNERDEAD, "%s: %s", peer->path,
+			 peer->cause ? peer->cause : "dead");
+}
+
+static void control_limit(struct control *control, const struct engine_control_limits *limits)
+{
+	if (!limits)
+		return;
+	control->what = limits->what;
+	control->timeout_ns = limits->timeout_ns;
+	control->run = limits->run;
 }
 
 int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
-		   uint32_t bytes)
+		   uint32_t bytes, const struct engine_control_limits *limits)
 {
 	struct control control = { .code = code, .blob = blob, .bytes = bytes };
 	struct waiter waiter = { .ready = control_answered, .engine = engine, .control = &control };
 	struct peer *peer = &engine->peers[worker];
 	int result;
 
+	control_limit(&control, limits);
 	result = control_prepare(engine, &control);
 	if (result < 0)
 		return result;
 	lock_take(&engine->lock);
-	if (peer->state == PEER_DEAD || peer->state == PEER_RETURNING) {
+	if (control.run && control.run->cancelled) {
+		result = error_set(control.run->error, "%s", control.run->text);
+	} else if (peer_is_lost(peer) || peer->state == PEER_RETURNING) {
 		result = control_refused(peer);
 	} else {
 		control_queue(engine, peer, &control);
@@ -548,7 +571,7 @@ int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const 
 }
 
 int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
-			uint32_t bytes)
+			uint32_t bytes, const struct engine_control_limits *limits)
 {
 	struct peer *peer = &engine->peers[worker];
 	struct control *control = malloc(sizeof(*control) + bytes);
@@ -558,6 +581,7 @@ int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, c
 		return error_set(-ENOMEM, "%s: no memory for a control frame", peer->path);
 	*control = (struct control){ .code = code, .blob = control + 1, .bytes = bytes,
 				     .detached = true };
+	control_limit(control, limits);
 	memcpy(control + 1, blob, bytes);
 	result = control_prepare(engine, control);
 	if (result < 0) {

@@ -70,10 +70,10 @@ struct engine_worker {
 /* How the engine reaches the worker layer. Called without the lock unless said otherwise. */
 struct engine_ops {
 	/*
-	 * Kill child `worker` (SIGKILL), because of `why`. engine_worker_dead() follows. With the lock; must
-	 * not block, but for the locks of engines of nested Workers.
+	 * Kill child `worker` (SIGKILL), because of `why`. engine_worker_dead() follows. False: it is a thread,
+	 * which cannot be killed. With the lock; must not block, but for the locks of engines of nested Workers.
 	 */
-	void (*kill)(void *context, uint32_t worker, const char *why);
+	bool (*kill)(void *context, uint32_t worker, const char *why);
 	/* Something in flight there was cancelled: nested Workers look at their frame. With the lock; must not block. */
 	void (*cancelled)(void *context, uint32_t worker);
 	/* The kernel's word on a peer (kernel provider; may be NULL). Any thread that waits, or the background one. */
@@ -94,6 +94,7 @@ struct engine_options {
 	struct engine_now *now;			/* this Worker's own; NULL: nobody looks */
 	struct probe probe;			/* a subscriber that watches; ops NULL: none */
 	uint64_t timeout_ns, heap_timeout_ns;
+	uint64_t init_timeout_ns;	/* of a replacement, until it is up; 0: none */
 	bool check_declared;
 	const struct arena *outer_arena;	/* for `declared`: what lies in it must be declared; NULL: unchecked */
 	int extra_fd;			/* polled by the background thread beside the hub; -1: none */
@@ -133,19 +134,27 @@ void engine_locked(struct engine *engine, void (*call)(void *context), void *con
 /* Somebody waits for the uses of a retired callable: this engine hears of the end of each of its tasks. */
 void engine_want_callable(struct engine *engine, const struct callable *callable);
 
+/* What ends a control frame that does not return: its process is killed; a thread goes on without it. */
+struct engine_control_limits {
+	const char *what;		/* a literal, for messages: "dw_chip_alloc()" */
+	uint64_t timeout_ns;		/* from when it could start; 0: none */
+	struct dw_run *run;		/* NULL, or a run whose deadline and cancel end it as well */
+};
+
 /*
  * Sends a control frame to one worker, waits for its completion, returns its
- * status and sets its text. `blob` is copied (through the arena when large). -EOWNERDEAD.
+ * status and sets its text. `blob` is copied (through the arena when large); `limits` may be NULL.
+ * -EOWNERDEAD; -ETIMEDOUT; the error of the run.
  */
 int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
-		   uint32_t bytes);
+		   uint32_t bytes, const struct engine_control_limits *limits);
 
 /*
  * The same without waiting, for the background thread: the frame comes before every task that is
  * handed out later. An error of the child is lost. -ENOMEM, -EOWNERDEAD.
  */
 int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
-			uint32_t bytes);
+			uint32_t bytes, const struct engine_control_limits *limits);
 
 /*
  * Codes of the engine's own control frames, to chips: dw_chip_alloc() and dw_chip_free(). Their blob is

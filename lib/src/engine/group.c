@@ -111,7 +111,7 @@ static bool is_stranded(const struct engine *engine, const struct slot *slot, ch
 		uint32_t worker = group->members[i].worker;
 		const struct peer *peer = worker == DW_ANY ? NULL : &engine->peers[worker];
 
-		if (!peer || peer->state != PEER_DEAD)
+		if (!peer || !peer_is_lost(peer))
 			continue;
 		snprintf(why, space, "member %u must run on %s: %s", i, peer->path,
 			 peer->cause ? peer->cause : "the worker is gone");
@@ -370,6 +370,7 @@ struct group_submission {
 	const struct dw_submit_options *options;
 	struct pool *pool;
 	struct range *ranges;		/* of all members, one after the other */
+	size_t tensors;			/* of all members */
 	uint64_t output_bytes;
 	struct group *group;
 };
@@ -443,6 +444,8 @@ static int group_submit_locked(struct group_submission *submission, dw_task *tas
 	result = orch_wait_for_window_locked(orch);
 	if (result == 0)
 		result = orch_check_after_locked(orch->run, submission->options);
+	if (UNLIKELY(result == 0 && engine->kept_count))
+		result = kept_check(engine, ranges, submission->tensors);
 	if (result < 0)
 		return result;
 	if (submission->members > pool->usable)
@@ -507,6 +510,7 @@ static int group_prepare(struct group_submission *submission)
 	if (result < 0)
 		return result;
 	submission->ranges = ranges;
+	submission->tensors = tensors;
 	for (size_t i = 0; i < submission->members; i++) {
 		worker = submission->workers && submission->workers[i] != DW_ANY ?
 			 orch->run->engine->sub_count + submission->workers[i] : DW_ANY;

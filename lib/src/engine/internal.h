@@ -12,6 +12,7 @@
  *   run.c           runs: start, drain, cancel, errors
  *   wait.c          threads that wait: one drives in the foreground, others sleep
  *   timer.c         deadlines and stragglers, one timerfd, armed while needed
+ *   abandon.c       threads that do not return before a deadline
  *   chip_memory.c   tensors that stay on a chip
  *   probe.h         hooks for a subscriber that watches the engine
  *   engine.c        create, start, stop, background thread, statistics, control
@@ -58,6 +59,8 @@
 #define TAKE_AWAKE_NS	10000
 #define TAKE_ASLEEP_NS	60000
 #define STRAGGLER_NS	2000000
+/* What was cancelled gets this long to notice. */
+#define CANCEL_GRACE_NS	500000000ULL
 
 #define ESTIMATES	256
 
@@ -81,9 +84,11 @@ enum slot_flag {
 	SLOT_CANCEL	= 1 << 4,	/* its run was cancelled */
 	SLOT_DEADLINE	= 1 << 5,	/* its worker was killed because it took too long */
 	SLOT_AGAIN	= 1 << 6,	/* held, and tried again then */
+	SLOT_ABANDONED	= 1 << 7,	/* a thread goes on with it (abandon.c) */
 };
 
-enum slot_queue { QUEUE_NONE = 0, QUEUE_READY, QUEUE_AHEAD };
+/* QUEUE_KEPT: final, and what it has is kept for a thread that goes on with it. */
+enum slot_queue { QUEUE_NONE = 0, QUEUE_READY, QUEUE_AHEAD, QUEUE_KEPT };
 
 /* Arguments: a private copy that no child can touch (wire blob, then tags), and for those
  * that no frame can hold a shared one in the arena. */
@@ -206,6 +211,7 @@ enum entry_flag {
 	ENTRY_AHEAD	= 1 << 2,	/* FRAME_AHEAD */
 	ENTRY_ANY	= 1 << 3,	/* may go elsewhere */
 	ENTRY_TIMED	= 1 << 4,	/* has a deadline */
+	ENTRY_TOLD	= 1 << 5,	/* which has passed: its thread was told, and has a moment to notice */
 };
 
 /* What is in a frame of a ring, by our own word. */
@@ -227,11 +233,16 @@ struct control {
 	void *arena_blob;
 	uint32_t bytes;
 	bool done, detached;
+	const char *what;		/* for messages: "dw_chip_alloc()" */
+	uint64_t timeout_ns;		/* once at the head of the ring; 0: none */
+	struct dw_run *run;		/* whose deadline and cancel end it too, or NULL */
+	const char *late;		/* its worker was killed, because it did this */
 	int result;
 	char text[ERROR_TEXT_BYTES];
 };
 
-enum peer_state { PEER_STARTING = 0, PEER_UP, PEER_RETURNING, PEER_DEAD };
+/* STUCK: a thread that is past a deadline (abandon.c). From there on it takes nothing. */
+enum peer_state { PEER_STARTING = 0, PEER_UP, PEER_RETURNING, PEER_STUCK, PEER_DEAD };
 
 /* One worker, as the engine sees it. */
 struct peer {
@@ -265,6 +276,10 @@ struct peer {
 	/* What its dead subtree may still write: RUNNING, and in no ring, until that is gone. */
 	struct slot *held;		/* by next */
 	struct member *held_members;	/* of groups */
+	/* Final, and in the hands of a thread that goes on with it. */
+	struct slot *kept;		/* by next */
+	struct member *kept_members;
+	uint64_t return_by;		/* RETURNING: when its replacement has to be ready */
 	char *cause;			/* of its last death */
 	int error;			/* of the tasks that it had started then */
 	struct dw_child_stats *stats, own_stats;
@@ -304,6 +319,7 @@ struct group {
 	uint32_t *chosen;		/* workers: the explicit ones, then the others */
 	uint32_t left;			/* members that are in rings, or held */
 	uint32_t ran;			/* members that started and ended */
+	uint32_t kept;			/* members that threads go on with */
 	uint32_t failed_at;		/* worker of the first member that failed */
 	int error;			/* its error */
 	char text[ERROR_TEXT_BYTES];
@@ -346,6 +362,7 @@ struct dw_run {
 	const _Atomic uint32_t *cancel;	/* of the task that this run is, or NULL */
 	uint64_t timeout_ns, deadline;
 	bool overdue;			/* cancelled at its deadline; what runs on is killed at the next */
+	uint64_t calls_end;		/* cancelled: when its calls of a driver, which cannot ask, are ended */
 
 	dw_orch_fn *fn;
 	const struct dw_args *args;
@@ -428,6 +445,7 @@ struct engine {
 
 	uint64_t chip_window;		/* addresses of device memory; 0: none so far */
 	struct chip_block *chip_blocks;
+	uint32_t kept_count;		/* tasks and members in peers' `kept` */
 	uint64_t timer_at;		/* NEVER: not armed */
 	bool straggler;			/* the timer is armed for stragglers too */
 	uint64_t straggler_ns;
@@ -437,7 +455,7 @@ struct engine {
 	uint32_t process;		/* process_serial() of the process that owns it */
 
 	char *path;
-	uint64_t timeout_ns, heap_timeout_ns;
+	uint64_t timeout_ns, heap_timeout_ns, init_timeout_ns;
 	bool check_declared;
 	const struct engine_ops *ops;
 	void *ops_context;
@@ -510,7 +528,13 @@ void want_completion(struct engine *engine, struct slot *slot);
 void want_completions(struct engine *engine,
 		      bool (*wanted)(const struct slot *slot, const void *context),
 		      const void *context);
-void peer_kill(struct engine *engine, struct peer *peer, const char *why);
+/* False: it is a thread, and was told. */
+bool peer_kill(struct engine *engine, struct peer *peer, const char *why);
+void control_done(struct engine *engine, struct control *control, int result, const char *text);
+/* Controls of a cancelled run that have not started end here. Whether some have. */
+bool peer_cancel_controls(struct engine *engine, struct peer *peer, const struct dw_run *run);
+/* The frame at the head, or behind it, is a call of a driver for this run. */
+bool entry_is_call(const struct entry *entry, const struct dw_run *run);
 /* What its death left is over: nobody can write it any more. */
 void peer_release_held(struct engine *engine, struct peer *peer);
 void peer_update(struct engine *engine, struct peer *peer);
@@ -523,6 +547,10 @@ static inline struct entry *peer_entry(const struct engine *engine, const struct
 				       uint32_t number)
 {
 	return &peer->entries[number & (engine->depth - 1)];
+}
+static inline bool peer_is_lost(const struct peer *peer)
+{
+	return peer->state >= PEER_STUCK;
 }
 static inline bool peer_has_room(const struct engine *engine, const struct peer *peer)
 {
@@ -551,7 +579,19 @@ void engine_unlock_and_wake(struct engine *engine);
 /* Before the parent sleeps with more to hand out: it wants to refill rings before they run dry. */
 void ask_for_refill(struct engine *engine);
 
+/* abandon.c */
+/* Kills the worker, or, if it is a thread, goes on without it. */
+void peer_end(struct engine *engine, struct peer *peer, const char *why);
+void peer_abandon(struct engine *engine, struct peer *peer, const char *why);
+void peer_recover(struct engine *engine, struct peer *peer);
+void peer_returned(struct engine *engine, struct peer *peer, uint32_t number);
+void peer_release_kept(struct engine *engine, struct peer *peer);
+bool slot_keep(struct engine *engine, struct slot *slot);
+void kept_forget_run(struct engine *engine, const struct dw_run *run);
+int kept_check(const struct engine *engine, const struct range *ranges, size_t count);
+
 /* completion.c */
+void slot_release(struct engine *engine, struct slot *slot);
 void task_finish(struct engine *engine, struct slot *slot, enum task_state state);
 void finish_all(struct engine *engine);
 /* All producers of a pending task are final. */
@@ -647,6 +687,8 @@ void chip_memory_run_ended(struct engine *engine, const struct dw_run *run);
 void chip_memory_destroy(struct engine *engine);
 
 /* engine.c */
+/* Its queues, when it takes nothing any more. */
+void peer_strand(struct engine *engine, struct peer *peer);
 uint32_t process_serial(void);
 
 #endif

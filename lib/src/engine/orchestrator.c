@@ -224,7 +224,7 @@ static int find_worker(struct engine *engine, const struct pool *pool, uint32_t 
 
 static int check_alive(struct engine *engine, const struct pool *pool, uint32_t worker)
 {
-	if (worker != DW_ANY && engine->peers[worker].state == PEER_DEAD)
+	if (worker != DW_ANY && peer_is_lost(&engine->peers[worker]))
 		return error_set(-ENODEV, "%s is gone: %s", engine->peers[worker].path,
 				 engine->peers[worker].cause ? engine->peers[worker].cause : "dead");
 	if (!pool->usable)
@@ -604,6 +604,8 @@ static int submit_locked(const struct submission *submission, dw_task *task)
 		result = check_alive(engine, submission->pool, submission->worker);
 	if (result == 0 && options->after_count)
 		result = orch_check_after_locked(orch->run, options);
+	if (UNLIKELY(result == 0 && engine->kept_count))
+		result = kept_check(engine, submission->ranges, submission->args->tensor_count);
 	if (result < 0)
 		return result;
 	if (submission->output_bytes) {

@@ -282,6 +282,16 @@ void peer_post_controls(struct engine *engine, struct peer *peer)
 			memcpy(frame + 1, control->blob, control->bytes);
 		*entry = (struct entry){ .control = control };
 		peer_added(engine, peer);
+		if (control->timeout_ns) {
+			entry->flags = ENTRY_TIMED;
+			entry->timeout_ns = control->timeout_ns;
+			entry->posted_ns = now_ns();
+			peer->timed++;
+			if (number == peer->head)
+				peer_head_changed(engine, peer);
+			else
+				want_head(engine, peer, number, control->timeout_ns);
+		}
 		peer_publish(engine, peer);
 		peer_urgent(engine, peer, number);
 	}
@@ -431,8 +441,7 @@ static void peer_drop_head(struct engine *engine, struct peer *peer,
 		notify_next(engine, peer);
 }
 
-static void control_done(struct engine *engine, struct control *control, int result,
-			 const char *text)
+void control_done(struct engine *engine, struct control *control, int result, const char *text)
 {
 	control->done = true;
 	control->result = result;
@@ -451,6 +460,8 @@ static void handle_completion(struct engine *engine, struct peer *peer, struct e
 	struct slot *slot = entry.slot;
 	uint64_t spent = completion->ended - completion->started;
 
+	if (UNLIKELY(peer->state == PEER_STUCK))
+		peer_returned(engine, peer, peer->head);
 	peer_drop_head(engine, peer, completion);
 	if (completion->state == COMPLETION_FAILED)
 		distrust_ahead(engine, peer);
@@ -494,6 +505,8 @@ uint32_t peer_harvest(struct engine *engine, struct peer *peer, uint32_t limit)
 				  completion.state == COMPLETION_FAILED ? text : "");
 	}
 	if (count) {
+		if (UNLIKELY(peer->state == PEER_STUCK && peer->head == peer->tail))
+			peer_recover(engine, peer);
 		engine->pools[peer->pool].saturated = false;
 		engine->queued = true;
 		peer_update(engine, peer);
@@ -525,10 +538,63 @@ bool peer_take_back(struct engine *engine, struct peer *peer, uint32_t number)
 	return true;
 }
 
-void peer_kill(struct engine *engine, struct peer *peer, const char *why)
+bool peer_kill(struct engine *engine, struct peer *peer, const char *why)
 {
-	if (engine->ops && engine->ops->kill)
-		engine->ops->kill(engine->ops_context, peer->index, why);
+	return !engine->ops || !engine->ops->kill ||
+	       engine->ops->kill(engine->ops_context, peer->index, why);
+}
+
+bool entry_is_call(const struct entry *entry, const struct dw_run *run)
+{
+	return entry->control ? entry->control->run == run :
+	       entry->slot && entry->slot->run == run && chip_memory_is_control(entry->slot->callable);
+}
+
+bool peer_cancel_controls(struct engine *engine, struct peer *peer, const struct dw_run *run)
+{
+	struct control **link = &peer->controls, *control, *last = NULL;
+	bool started = false;
+
+	while ((control = *link)) {
+		if (control->run != run) {
+			last = control;
+			link = &control->next;
+			continue;
+		}
+		*link = control->next;
+		control_done(engine, control, run->error, run->text);
+	}
+	peer->last_control = last;
+	for (uint32_t number = peer->head; number != peer->tail; number++) {
+		struct entry *entry = peer_entry(engine, peer, number);
+
+		if (!entry_is_call(entry, run))
+			continue;
+		if (entry->control && !peer->mad && peer->state == PEER_UP &&
+		    hub_take_back(engine->hub, peer->index, number)) {
+			control = entry->control;
+			entry->control = NULL;
+			entry->flags |= ENTRY_TAKEN;
+			control_done(engine, control, run->error, run->text);
+		} else {
+			started = true;
+		}
+	}
+	return started;
+}
+
+/* Its worker died under it, or was killed because of it. */
+static void control_lost(struct engine *engine, const struct peer *peer, struct control *control,
+			 const char *cause)
+{
+	char text[ERROR_TEXT_BYTES];
+
+	if (control->late)
+		snprintf(text, sizeof(text), "%s: %s %s and was killed", peer->path, control->what,
+			 control->late);
+	else
+		snprintf(text, sizeof(text), "%s: %.400s", peer->path, cause);
+	control_done(engine, control, control->late ? -ETIMEDOUT : -EOWNERDEAD, text);
 }
 
 static void controls_fail(struct engine *engine, struct peer *peer, const char *cause)
@@ -579,6 +645,7 @@ void peer_release_held(struct engine *engine, struct peer *peer)
 		peer->held_members = member->next;
 		group_member_gone(engine, member->slot);
 	}
+	peer_release_kept(engine, peer);
 }
 
 /* What was in the ring when the worker died. `started` is unknown for a mad one: all count as started. */
@@ -593,10 +660,7 @@ static void fail_entries(struct engine *engine, struct peer *peer, const char *c
 		bool started = peer->mad || hub_started(engine->hub, peer->index, number);
 
 		if (entry->control) {
-			char full[ERROR_TEXT_BYTES];
-
-			snprintf(full, sizeof(full), "%s: %.400s", peer->path, cause);
-			control_done(engine, entry->control, -EOWNERDEAD, full);
+			control_lost(engine, peer, entry->control, cause);
 			continue;
 		}
 		if (!slot)
@@ -616,12 +680,17 @@ void engine_worker_lost_locked(struct engine *engine, struct peer *peer, bool re
 			       const char *cause)
 {
 	struct pool *pool = &engine->pools[peer->pool];
-	bool was_usable = peer->state != PEER_DEAD, was_up = peer->state == PEER_UP;
+	bool was_usable = !peer_is_lost(peer), was_up = peer->state == PEER_UP;
 
 	/* What it completed before it died counts. */
 	peer_publish(engine, peer);
 	peer_harvest(engine, peer, UINT32_MAX);
 	peer->state = returns ? PEER_RETURNING : PEER_DEAD;
+	peer->return_by = NEVER;
+	if (returns && engine->init_timeout_ns) {
+		peer->return_by = deadline_in(engine->init_timeout_ns);
+		timer_at_most(engine, peer->return_by);
+	}
 	if (was_up)
 		pool->up--;
 	if (was_usable && !returns)

@@ -37,6 +37,7 @@ static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struc
 	run->engine = engine;
 	run->process = process_serial();
 	run->deadline = NEVER;
+	run->calls_end = NEVER;
 	run->fn = fn;
 	run->args = args;
 	if (config)
@@ -61,6 +62,7 @@ static void run_leave(struct engine *engine, struct dw_run *run)
 	if (run->next)
 		run->next->previous = run->previous;
 	runs_count(engine, -1);
+	kept_forget_run(engine, run);
 	PROBE(engine, run, run, false);
 }
 
@@ -381,6 +383,7 @@ static void cancel_group(struct engine *engine, struct slot *slot, void *context
 void run_cancel_locked(struct dw_run *run, int error, const char *why)
 {
 	struct engine *engine = run->engine;
+	bool calls = false;
 
 	/* Too late for one that has ended. */
 	if (run->cancelled || !run->map)
@@ -390,8 +393,14 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why)
 	own_error(run, error, why);
 	finish_all(engine);
 	slots_each(engine, cancel_slot, run);
-	for (uint32_t i = 0; i < engine->worker_count; i++)
+	for (uint32_t i = 0; i < engine->worker_count; i++) {
 		cancel_ring(engine, &engine->peers[i], run);
+		calls = peer_cancel_controls(engine, &engine->peers[i], run) || calls;
+	}
+	if (calls) {
+		run->calls_end = now_ns() + CANCEL_GRACE_NS;
+		timer_at_most(engine, run->calls_end);
+	}
 	slots_each(engine, cancel_group, run);
 	finish_all(engine);
 	waiters_settle(engine);

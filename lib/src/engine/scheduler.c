@@ -64,7 +64,7 @@ void task_ready(struct engine *engine, struct slot *slot)
 	PROBE(engine, task, slot, PROBE_READY);
 	if (slot->worker != DW_ANY)
 		peer = &engine->peers[slot->worker];
-	if (UNLIKELY(peer ? peer->state == PEER_DEAD : !engine->pools[slot->pool].usable)) {
+	if (UNLIKELY(peer ? peer_is_lost(peer) : !engine->pools[slot->pool].usable)) {
 		task_stranded(engine, slot);
 		return;
 	}

@@ -21,8 +21,6 @@
 #define STRAGGLER_MAX_NS 16000000
 /* A worker gets this long to start what is at its head, however short the task's own deadline. */
 #define START_GRACE_NS 300000000ULL
-/* What a run's deadline has cancelled gets this long to notice. */
-#define CANCEL_GRACE_NS 500000000ULL
 
 void timer_at_most(struct engine *engine, uint64_t at_ns)
 {
@@ -54,21 +52,61 @@ void peer_head_changed(struct engine *engine, struct peer *peer)
 		timer_at_most(engine, peer->head_since + entry->timeout_ns);
 }
 
-/* The frame at the head has run too long. */
-static void expire(struct engine *engine, struct peer *peer, struct entry *entry)
+static void tell(struct engine *engine, struct peer *peer)
 {
-	char what[ERROR_TEXT_BYTES / 2], why[ERROR_TEXT_BYTES];
-
-	entry->flags &= (uint8_t)~ENTRY_TIMED;
-	peer->timed--;
-	entry->slot->flags |= SLOT_DEADLINE;
-	task_describe(entry->slot, what, sizeof(what));
-	snprintf(why, sizeof(why), "%s ran longer than its deadline of %llu ns", what,
-		 (unsigned long long)entry->timeout_ns);
 	hub_cancel(engine->hub, peer->index, peer->head);
 	if (engine->ops && engine->ops->cancelled)
 		engine->ops->cancelled(engine->ops_context, peer->index);
-	peer_kill(engine, peer, why);
+}
+
+/* The call of a driver at the head takes too long, or nobody wants it any more. It cannot ask. */
+static void end_call(struct engine *engine, struct peer *peer, struct entry *entry, const char *late)
+{
+	const char *what = entry->control ? entry->control->what : "dw_chip_free()";
+	char why[ERROR_TEXT_BYTES];
+
+	if (entry->flags & ENTRY_TIMED)
+		peer->timed--;
+	entry->flags &= (uint8_t)~ENTRY_TIMED;
+	if (entry->control)
+		entry->control->late = late;
+	else
+		entry->slot->flags |= SLOT_DEADLINE;
+	snprintf(why, sizeof(why), "%s %s", what ? what : "a control frame", late);
+	peer_end(engine, peer, why);
+}
+
+/*
+ * The frame at the head has run too long. A thread is told, and has a moment to notice that.
+ */
+static void expire(struct engine *engine, struct peer *peer, struct entry *entry, uint64_t now)
+{
+	char what[ERROR_TEXT_BYTES / 2], why[ERROR_TEXT_BYTES];
+	uint64_t timeout = entry->timeout_ns;
+
+	if (!entry->slot || chip_memory_is_control(entry->slot->callable)) {
+		end_call(engine, peer, entry, "took longer than its deadline");
+		return;
+	}
+	if (entry->flags & ENTRY_TOLD)
+		timeout = entry->slot->timeout_ns ? entry->slot->timeout_ns : engine->timeout_ns;
+	entry->slot->flags |= SLOT_DEADLINE;
+	task_describe(entry->slot, what, sizeof(what));
+	snprintf(why, sizeof(why), "%s ran longer than its deadline of %llu ns", what,
+		 (unsigned long long)timeout);
+	if (entry->flags & ENTRY_TOLD) {
+		peer_end(engine, peer, why);
+		return;
+	}
+	tell(engine, peer);
+	if (peer_kill(engine, peer, why)) {
+		entry->flags &= (uint8_t)~ENTRY_TIMED;
+		peer->timed--;
+		return;
+	}
+	entry->flags |= ENTRY_TOLD;
+	entry->timeout_ns = now - peer->head_since + CANCEL_GRACE_NS;
+	timer_at_most(engine, now + CANCEL_GRACE_NS);
 }
 
 static void expire_head(struct engine *engine, struct peer *peer, uint64_t now)
@@ -81,21 +119,24 @@ static void expire_head(struct engine *engine, struct peer *peer, uint64_t now)
 	if (peer->mad || peer->head == peer->tail)
 		return;
 	entry = peer_entry(engine, peer, peer->head);
-	if (!(entry->flags & ENTRY_TIMED) || !entry->slot)
+	if (!(entry->flags & ENTRY_TIMED) || (!entry->slot && !entry->control))
 		return;
 	deadline = peer->head_since + entry->timeout_ns;
 	if (deadline < peer->head_since)
 		return;
 	if (now >= deadline && hub_started(engine->hub, peer->index, peer->head)) {
-		expire(engine, peer, entry);
+		expire(engine, peer, entry, now);
 		return;
 	}
 	if (deadline < peer->head_since + START_GRACE_NS && now >= deadline)
 		deadline = peer->head_since + START_GRACE_NS;
-	if (now < deadline)
+	if (now < deadline) {
 		timer_at_most(engine, deadline);
-	else
-		peer_kill(engine, peer, "it did not start its next task before that one's deadline");
+	} else if (!peer_kill(engine, peer, "it did not start its next task before that one's deadline")) {
+		/* A thread that has not run yet: in no call of a driver, so that it will. */
+		entry->timeout_ns = now - peer->head_since + CANCEL_GRACE_NS;
+		timer_at_most(engine, now + CANCEL_GRACE_NS);
+	}
 }
 
 /* Tasks of a run that was cancelled at its deadline, and that run on. Whether there were any. */
@@ -111,14 +152,49 @@ static bool kill_overdue(struct engine *engine, const struct dw_run *run)
 		    !hub_started(engine->hub, i, peer->head))
 			continue;
 		entry->slot->flags |= SLOT_DEADLINE;
-		peer_kill(engine, peer, "it ran on after its run's deadline had passed");
+		peer_end(engine, peer, "it ran on after its run's deadline had passed");
 		any = true;
 	}
 	return any;
 }
 
+/* Calls of a driver for a cancelled run, which have had their moment. */
+static bool end_calls(struct engine *engine, const struct dw_run *run)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < engine->worker_count; i++) {
+		struct peer *peer = &engine->peers[i];
+		struct entry *entry;
+
+		peer_harvest(engine, peer, UINT32_MAX);
+		entry = peer_entry(engine, peer, peer->head);
+		if (peer->mad || peer->head == peer->tail || !entry_is_call(entry, run))
+			continue;
+		any = true;
+		if (hub_started(engine->hub, i, peer->head))
+			end_call(engine, peer, entry, "did not return after its run was cancelled");
+	}
+	return any;
+}
+
+/* A replacement that is not ready in time hangs in its start: a driver that does not open, say. */
+static void check_return(struct engine *engine, struct peer *peer, uint64_t now)
+{
+	if (peer->state != PEER_RETURNING || peer->return_by == NEVER)
+		return;
+	if (now >= peer->return_by) {
+		peer_kill(engine, peer, "the replacement was not ready before init_timeout_ns");
+		peer->return_by = deadline_in(engine->init_timeout_ns);
+	}
+	timer_at_most(engine, peer->return_by);
+}
+
 static void check_run(struct engine *engine, struct dw_run *run, uint64_t now)
 {
+	if (now >= run->calls_end)
+		run->calls_end = end_calls(engine, run) ? now + CANCEL_GRACE_NS : NEVER;
+	timer_at_most(engine, run->calls_end);
 	if (run->deadline == NEVER)
 		return;
 	if (now < run->deadline) {
@@ -196,9 +272,11 @@ void timer_expired(struct engine *engine)
 		next = run->next;
 		check_run(engine, run, now);
 	}
-	for (uint32_t i = 0; i < engine->worker_count; i++)
+	for (uint32_t i = 0; i < engine->worker_count; i++) {
 		if (engine->peers[i].timed)
 			expire_head(engine, &engine->peers[i], now);
+		check_return(engine, &engine->peers[i], now);
+	}
 	if (engine->straggler)
 		stragglers_expired(engine, now);
 	engine_work(engine);

@@ -207,15 +207,30 @@ static bool concerns(const struct child *child, uint64_t code, const void *blob)
 	return must_forget(child, callable_kind_of(handle));
 }
 
+/*
+ * A driver loads an image as it does during init, and has as long. A nested Worker bounds what its own
+ * children do, one after the other.
+ */
+static struct engine_control_limits limits_of(const struct child *child, uint64_t code)
+{
+	return (struct engine_control_limits){
+		.what = code == CONTROL_REGISTER ? "the registration of a callable" :
+						   "the unregistration of a callable",
+		.timeout_ns = child->kind == DW_CHILD_WORKER ? 0 : worker_init_budget(child->owner),
+	};
+}
+
 int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob, uint32_t bytes)
 {
 	char text[ERROR_TEXT_BYTES];
+	struct engine_control_limits limits;
 	int result, first = 0;
 
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		if (!concerns(&worker->children[i], code, blob) || !child_is_ready(worker, i))
 			continue;
-		result = engine_control(worker->engine, i, code, blob, bytes);
+		limits = limits_of(&worker->children[i], code);
+		result = engine_control(worker->engine, i, code, blob, bytes, &limits);
 		/* A child that dies meanwhile learns it as a replacement. */
 		if (result < 0 && result != -EOWNERDEAD && !first) {
 			first = result;
@@ -229,6 +244,7 @@ int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob,
 static int replay_one(struct callable *callable, void *context)
 {
 	struct child *child = context;
+	struct engine_control_limits limits = limits_of(child, CONTROL_REGISTER);
 	uint32_t bytes;
 	void *blob;
 	int result;
@@ -238,7 +254,8 @@ static int replay_one(struct callable *callable, void *context)
 	result = control_encode(callable, &blob, &bytes);
 	if (result < 0)
 		return result;
-	result = engine_control_send(child->owner->engine, child->index, CONTROL_REGISTER, blob, bytes);
+	result = engine_control_send(child->owner->engine, child->index, CONTROL_REGISTER, blob, bytes,
+				     &limits);
 	free(blob);
 	return result;
 }

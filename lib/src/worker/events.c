@@ -599,15 +599,20 @@ static void kill_children_call(void *context)
 		kill_child_call(nested, &nested->children[i]);
 }
 
-static void op_kill(void *context, uint32_t index, const char *why)
+static bool op_kill(void *context, uint32_t index, const char *why)
 {
 	struct dw_worker *worker = context;
 	struct child *child = &worker->children[index];
 
-	log_at(LOG_WARN, "%s: killed: %s", child->path, why);
-	if (worker->options.mode == DW_PROCESS)
+	if (worker->options.mode == DW_PROCESS) {
+		log_at(LOG_WARN, "%s: killed: %s", child->path, why);
 		snprintf(child->why, sizeof(child->why), "%s", why);
+	} else {
+		log_at(LOG_WARN, "%s: told to stop, because a thread cannot be killed: %s", child->path,
+		       why);
+	}
 	kill_child_call(worker, child);
+	return worker->options.mode == DW_PROCESS;
 }
 
 static void op_cancelled(void *context, uint32_t index)

@@ -139,6 +139,7 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 		.now = &worker->board->now,
 		.timeout_ns = worker->options.timeout_ns,
 		.heap_timeout_ns = worker->options.heap_timeout_ns,
+		.init_timeout_ns = worker_init_budget(worker),
 		.check_declared = worker->parent && worker->parent->options.check_declared,
 		.ops = &worker_ops,
 		.ops_context = worker,
