@@ -5,6 +5,8 @@
 ## make               library, drivers, tool, jobs, examples
 ## make run           the main job, with all set-up
 ## make check         all tests, with all set-up (about 20 minutes on 2 cores)
+## make check-quick   unit tests, runtime suite with futexes, static checks (5 minutes; tests/one NAME: one program)
+## make hooks         checks of a second before each commit, if you like
 ## make module        the kernel module (KDIR=: other headers than the running kernel's)
 ## make install       DESTDIR= PREFIX= ; both of the next
 ## make install-user  library, headers, .pc, drivers, tool (without root: PREFIX=$HOME/...)
@@ -163,7 +165,7 @@ $(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
 
 # ---------------------------------------------------------------- main jobs
 
-.PHONY: help run check kselftest check-kernels check-fresh check-debug-kernel bench stress fuzz setup-build setup-check static fuzz-module
+.PHONY: help run check check-quick hooks hooks-off kselftest check-kernels check-fresh check-debug-kernel bench stress fuzz setup-build setup-check static fuzz-module
 
 setup-build setup-check setup-guest setup-bench: setup-%:
 	@tests/setup $*
@@ -177,6 +179,18 @@ run: setup-build
 check: setup-check
 	@$(MAKE) --no-print-directory WERROR=1 all tests
 	@B=$(B) MAKE="$(MAKE)" tests/check
+
+# What changes most, without a guest and without sanitizers.
+check-quick: setup-check
+	@$(MAKE) --no-print-directory WERROR=1 all tests
+	@B=$(B) MAKE="$(MAKE)" tests/check unit runtime-futex tool-seeing tool-output static-library static-format documentation
+
+# Offered: checks of a second before each commit.
+hooks:
+	@ln -sfr tests/hooks/pre-commit "$$(git rev-parse --git-path hooks)/pre-commit"
+	@echo "git runs tests/hooks/pre-commit before each commit; git commit --no-verify goes without, make hooks-off ends it"
+hooks-off:
+	@rm -f "$$(git rev-parse --git-path hooks)/pre-commit"
 
 kselftest: setup-guest
 	tests/selftests/guest

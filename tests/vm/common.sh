@@ -9,6 +9,10 @@
 # Everything that is downloaded or built lies here and may be removed at any time.
 DW_CACHE=${DW_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/distworker}
 
+# More options for QEMU: a stub for gdb (docs/contributing.md).
+# shellcheck disable=SC2034
+DW_QEMU=${DW_QEMU:-}
+
 # Exit codes of tests/vm/run that are not the command's own; README.md lists them.
 # shellcheck disable=SC2034
 readonly EXIT_KERNEL=120 EXIT_GUEST=121 EXIT_SETUP=122 EXIT_USAGE=123 EXIT_TIMEOUT=124
