@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <json-c/json.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -109,6 +110,18 @@ static bool module_installed(const char *release)
 	return false;
 }
 
+/* Whether the kernel takes signed modules only: by its own option, or by lockdown. */
+static bool signatures_enforced(void)
+{
+	char text[128];
+
+	if (first_line("/sys/module/module/parameters/sig_enforce", text, sizeof(text)) &&
+	    text[0] == 'Y')
+		return true;
+	return first_line("/sys/kernel/security/lockdown", text, sizeof(text)) &&
+	       (strstr(text, "[integrity]") || strstr(text, "[confidentiality]"));
+}
+
 static void module_absent(struct visit *visit)
 {
 	char text[64], remedy[256];
@@ -123,6 +136,12 @@ static void module_absent(struct visit *visit)
 		say(visit, VERDICT_OK, "module", "",
 		    "none: this kernel (%s) has no loadable modules; the futex provider is used",
 		    kernel.release);
+	else if (module_installed(kernel.release) && signatures_enforced())
+		say(visit, VERDICT_WARN, "module",
+		    "sign it with a key that this kernel trusts (DKMS: mok_signing_key, "
+		    "mokutil --import), then modprobe distworker",
+		    "it is installed, but not loaded: this kernel takes signed modules only "
+		    "(module.sig_enforce, or Secure Boot)");
 	else if (module_installed(kernel.release))
 		say(visit, VERDICT_WARN, "module", "modprobe distworker",
 		    "it is installed for this kernel, but not loaded");
@@ -136,13 +155,28 @@ static void module_absent(struct visit *visit)
 
 static void module_refused(struct visit *visit, int error)
 {
-	if (error == EACCES || error == EPERM)
-		say(visit, VERDICT_WARN, "module",
-		    "join the group of the udev rule (99-distworker.rules): usermod -aG distworker USER, "
-		    "and log in again", "no permission to open " DEVICE);
-	else
+	char remedy[256], gid[16], of[64];
+	struct group *group;
+	struct stat node;
+
+	if ((error != EACCES && error != EPERM) || stat(DEVICE, &node)) {
 		say(visit, VERDICT_WARN, "module", "unload and load the module; dmesg tells more",
 		    DEVICE " cannot be opened: %s", strerror(error));
+		return;
+	}
+	snprintf(gid, sizeof(gid), "%u", node.st_gid);
+	group = getgrgid(node.st_gid);
+	snprintf(of, sizeof(of), "%s", group ? group->gr_name : gid);
+	if (node.st_gid && (node.st_mode & 060) == 060)
+		snprintf(remedy, sizeof(remedy),
+			 "join the group of " DEVICE ": usermod -aG %s USER, and log in again", of);
+	else
+		snprintf(remedy, sizeof(remedy),
+			 "install the udev rule (99-distworker.rules), then udevadm trigger "
+			 "--name-match=distworker: it gives the node to a group");
+	say(visit, VERDICT_WARN, "module", remedy,
+	    "no permission to open " DEVICE ", which is group %s's with mode %04o", of,
+	    node.st_mode & 0777);
 }
 
 static void check_module(struct visit *visit)
