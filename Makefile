@@ -276,7 +276,7 @@ install-user: check-folders all
 	$(INSTALL) -m 755 $(KERNEL_SO) $(call at,$(DRIVERDIR)/jobs/kernels)
 	$(INSTALL) -m 644 $(KERNEL_CL) $(call at,$(DRIVERDIR)/jobs/kernels)
 	$(INSTALL) -m 644 $(JOB_DATA) tools/jobs/digits.README $(call at,$(DRIVERDIR)/jobs)
-	$(INSTALL) -m 644 tests/tsan.supp $(call at,$(DRIVERDIR))
+	$(INSTALL) -m 644 lib/tsan.supp $(call at,$(DRIVERDIR))
 	$(INSTALL) -m 644 tools/completion.bash $(call at,$(COMPLETIONDIR)/distworker)
 	$(LINK_TOOL) -Wl,-rpath,"\$$ORIGIN/$$(realpath -ms --relative-to=$(call quote,$(BINDIR)) $(call quote,$(LIBDIR)))" \
 		-o $(call at,$(BINDIR)/distworker)
