@@ -16,6 +16,8 @@
 #include <unistd.h>
 #include "process_tree.h"
 
+#define OWN_ATTEMPTS 100
+
 /* The content of a small file of /proc, NUL-terminated; -1: gone. */
 static ssize_t read_small(const char *path, char *text, size_t bytes)
 {
@@ -113,13 +115,18 @@ static int sample_process(pid_t pid, struct tree_sample *sample)
 static void sample_own(struct tree_sample *sample)
 {
 	struct rusage all, watcher, again;
+	bool same = false;
 
-	/* Until the watcher was not switched in between: on a busy machine it is at times. */
-	do {
-		getrusage(RUSAGE_THREAD, &watcher);
-		getrusage(RUSAGE_SELF, &all);
-		getrusage(RUSAGE_THREAD, &again);
-	} while (watcher.ru_nvcsw != again.ru_nvcsw || watcher.ru_nivcsw != again.ru_nivcsw);
+	/*
+	 * The watcher must not be switched in between. On a busy machine it is at times; under a
+	 * tracer each call switches it, and a filter may refuse the call: bounded.
+	 */
+	for (unsigned i = 0; i < OWN_ATTEMPTS && !same; i++) {
+		if (getrusage(RUSAGE_THREAD, &watcher) || getrusage(RUSAGE_SELF, &all) ||
+		    getrusage(RUSAGE_THREAD, &again))
+			return;
+		same = watcher.ru_nvcsw == again.ru_nvcsw && watcher.ru_nivcsw == again.ru_nivcsw;
+	}
 	sample->own_voluntary = (uint64_t)(all.ru_nvcsw - watcher.ru_nvcsw);
 	sample->own_involuntary = (uint64_t)(all.ru_nivcsw - watcher.ru_nivcsw);
 }
