@@ -307,8 +307,8 @@ static int open_descriptors(struct engine *engine)
 	    watch(engine, engine->kick_fd, SOURCE_KICK) < 0 ||
 	    (engine->hub && watch(engine, hub_bell_fd(engine->hub), SOURCE_BELL) < 0) ||
 	    (engine->extra_fd >= 0 && watch(engine, engine->extra_fd, SOURCE_EXTRA) < 0))
-		return error_set(-errno, "%s: descriptors of its background thread: %s", engine->path,
-				 error_name(errno));
+		return error_set(-errno, "%s: descriptors of its background thread: %s%s", engine->path,
+				 error_name(errno), error_hint(errno));
 	return 0;
 }
 

@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <distworker/distworker.h>
 #include "base/file.h"
@@ -101,8 +103,19 @@ const char *error_name(int error)
 	return unknown_name;
 }
 
+/* pthread_create() gives EAGAIN for a stack that it cannot map, too. */
+static bool memory_is_limited(void)
+{
+	struct rlimit space, data;
+
+	return (!getrlimit(RLIMIT_AS, &space) && space.rlim_cur != RLIM_INFINITY) ||
+	       (!getrlimit(RLIMIT_DATA, &data) && data.rlim_cur != RLIM_INFINITY);
+}
+
 const char *error_hint(int error)
 {
+	if (error == EAGAIN && memory_is_limited())
+		return " (a limit of processes, threads or memory: ulimit -u, -v, -d, or the cgroup's pids.max)";
 	if (error == EAGAIN)
 		return " (the limit of processes and threads: ulimit -u, or the cgroup's pids.max)";
 	if (error == EFBIG)

@@ -530,15 +530,15 @@ static int make_descriptors(struct dw_worker *worker, int sockets[2], int tree[2
 {
 	if (fd_move_pair_up(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets),
 			    sockets) < 0)
-		return error_set(-errno, "%s: cannot make the spawner's socket: %s", worker->path,
-				 error_name(errno));
+		return error_set(-errno, "%s: cannot make the spawner's socket: %s%s", worker->path,
+				 error_name(errno), error_hint(errno));
 	if (fd_move_pair_up(pipe2(tree, O_CLOEXEC), tree) < 0) {
 		int error = errno;
 
 		close(sockets[0]);
 		close(sockets[1]);
-		return error_set(-error, "%s: cannot make the spawner's pipe: %s", worker->path,
-				 error_name(error));
+		return error_set(-error, "%s: cannot make the spawner's pipe: %s%s", worker->path,
+				 error_name(error), error_hint(error));
 	}
 	return 0;
 }
@@ -566,8 +566,8 @@ static int fork_spawner(struct dw_worker *worker, struct spawner *spawner, struc
 	}
 	worker->spawner_pidfd = open_pidfd(worker->spawner_pid);
 	if (worker->spawner_pidfd < 0)
-		return error_set(-errno, "%s: cannot watch the spawner: pidfd_open: %s", worker->path,
-				 error_name(errno));
+		return error_set(-errno, "%s: cannot watch the spawner: pidfd_open: %s%s", worker->path,
+				 error_name(errno), error_hint(errno));
 	return 0;
 }
 

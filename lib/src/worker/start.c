@@ -80,8 +80,9 @@ static int make_links(struct dw_worker *worker)
 
 		if (fd_move_pair_up(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends),
 				    ends) < 0)
-			return error_set(-errno, "%s: cannot make the link: %s",
-					 worker->children[i].path, error_name(errno));
+			return error_set(-errno, "%s: cannot make the link: %s%s",
+					 worker->children[i].path, error_name(errno),
+					 error_hint(errno));
 		worker->children[i].link_parent = ends[0];
 		worker->children[i].link_child = ends[1];
 	}
@@ -148,7 +149,8 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 
 	worker->events_fd = fd_move_up(epoll_create1(EPOLL_CLOEXEC));
 	if (worker->events_fd < 0)
-		return error_set(-errno, "%s: epoll_create: %s", worker->path, error_name(errno));
+		return error_set(-errno, "%s: epoll_create: %s%s", worker->path, error_name(errno),
+				 error_hint(errno));
 	if (worker->child_count)
 		result = hub_create(&hub, &worker->hub);
 	if (result == 0)
