@@ -28,7 +28,8 @@
 
 #define DEVICE "/dev/distworker"
 #define FILES_WANTED 1024
-#define RESERVED_BYTES (8ull << 30)	/* four heap rings and an arena, at their defaults */
+
+static char tree_text[512];	/* of the last tree that failed */
 
 enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL };
 
@@ -295,25 +296,83 @@ static void check_pids(struct visit *visit)
 		    "the control group allows %s processes and threads", value);
 }
 
-/* The arena and the heap are reserved as one sparse shared mapping each, and filled by use. */
-static void check_memory(struct visit *visit)
-{
-	char text[32];
-	const char *overcommit = first_line("/proc/sys/vm/overcommit_memory", text, sizeof(text));
-	void *memory = mmap(NULL, RESERVED_BYTES, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+/* ---------------------------------------------------------------- hierarchy */
 
-	if (memory == MAP_FAILED)
-		say(visit, VERDICT_FAIL, "reserve", overcommit && *overcommit == '2' ?
-		    "sysctl vm.overcommit_memory=0, or take smaller heap rings and arena" :
-		    "raise ulimit -v, or take smaller heap rings and arena",
-		    "%llu GiB of address space cannot be reserved: %s", RESERVED_BYTES >> 30,
-		    strerror(errno));
-	else
-		say(visit, VERDICT_OK, "reserve", "", "%llu GiB of address space can be reserved",
-		    RESERVED_BYTES >> 30);
-	if (memory != MAP_FAILED)
-		munmap(memory, RESERVED_BYTES);
+static int do_nothing(const struct dw_args *args, void *context)
+{
+	(void)args, (void)context;
+	return 0;
+}
+
+static int submit_nothing(struct dw_orch *orch, const struct dw_args *args,
+			  const struct dw_config *config, void *context)
+{
+	struct dw_args *none = NULL;
+	int result = dw_args_create(&none);
+
+	(void)args, (void)config;
+	if (!result)
+		result = dw_submit(orch, *(dw_callable *)context, none, NULL, NULL);
+	dw_args_destroy(none);
+	return result;
+}
+
+/* A node with one sub worker and the default sizes comes up and runs a task: 0, or -errno with a text. */
+static int try_tree(enum dw_provider wanted, uint32_t *used, bool *up)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+	struct dw_worker *node = NULL;
+	dw_callable nothing;
+	char text[512];
+	int result;
+
+	options.subs = 1;
+	options.provider = wanted;
+	result = dw_worker_create(DW_LEVEL_NODE, &options, &node);
+	if (!result)
+		result = dw_callable_register_sub(node, "nothing", do_nothing, NULL, &nothing);
+	if (!result)
+		result = dw_worker_init(node);
+	*up = !result;
+	if (!result && !dw_worker_engine_stats(node, &stats))
+		*used = stats.provider;
+	if (!result)
+		result = dw_worker_run(node, submit_nothing, NULL, NULL, &nothing);
+	snprintf(text, sizeof(text), "%s", dw_strerror_last());
+	dw_worker_destroy(node);
+	if (result)
+		snprintf(tree_text, sizeof(tree_text), "%s", text);
+	return result;
+}
+
+/*
+ * What a tree needs is tried by a tree. Address space is not asked for by itself: what the
+ * kernel's accounting allows for one kind of mapping it may refuse for another.
+ */
+static void check_tree(struct visit *visit)
+{
+	struct dw_provider_info info = DW_OPTIONS(dw_provider_info);
+	uint32_t used = DW_PROVIDER_FUTEX;
+	char overcommit[32];
+	bool up;
+
+	if (try_tree(DW_PROVIDER_AUTO, &used, &up)) {
+		say(visit, VERDICT_FAIL, "tree", up ? "" : first_line("/proc/sys/vm/overcommit_memory",
+		    overcommit, sizeof(overcommit)) && *overcommit == '2' ?
+		    "if memory is what is missing: sysctl vm.overcommit_memory=0, or smaller heap rings and arena" :
+		    "raise the limit that is named, or take smaller heap rings and arena", "a node with one sub worker %s: %.400s",
+		    up ? "comes up, and cannot run a task" : "does not come up", tree_text);
+		return;
+	}
+	say(visit, VERDICT_OK, "tree", "", "a node with one sub worker comes up and runs a task (%s provider)",
+	    used == DW_PROVIDER_KERNEL ? "kernel" : "futex");
+	if (used == DW_PROVIDER_KERNEL || dw_provider_query(&info) || info.provider != DW_PROVIDER_KERNEL)
+		return;
+	/* The module is there, and the tree did without it. */
+	if (try_tree(DW_PROVIDER_KERNEL, &used, &up))
+		say(visit, VERDICT_WARN, "tree", "", "the module is there, and trees use futexes: %.400s",
+		    tree_text);
 }
 
 static void check_shm(struct visit *visit)
@@ -401,8 +460,8 @@ int verb_doctor(int argc, char **argv)
 	check_limit(&visit, RLIMIT_NOFILE, "open files", FILES_WANTED, "ulimit -n 4096");
 	check_limit(&visit, RLIMIT_NPROC, "processes", 512, "ulimit -u 4096");
 	check_pids(&visit);
-	check_memory(&visit);
 	check_shm(&visit);
+	check_tree(&visit);
 	check_drivers(&visit);
 	if (visit.json) {
 		fprintf(tool_results(), "%s\n", json_object_to_json_string_ext(visit.json, JSON_STYLE));

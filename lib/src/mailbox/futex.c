@@ -109,7 +109,7 @@ static int futex_create(struct hub *hub)
 		futex_destroy(hub);
 		return error_set(error, "eventfd for %u mailboxes: %s%s", hub->mailboxes,
 				 strerror(-error), error == -EMFILE ?
-				 "; each takes one descriptor: raise RLIMIT_NOFILE" : "");
+				 "; each takes one descriptor: raise RLIMIT_NOFILE (ulimit -n)" : "");
 	}
 	return 0;
 }

@@ -99,32 +99,47 @@ static int allocate_private(struct hub *hub)
 	return 0;
 }
 
+/* What the chosen provider cannot create another one may, where the choice is the library's. */
+static int create_with(struct hub *hub, const struct provider_ops *ops, bool forced)
+{
+	int error;
+
+	hub->ops = ops;
+	spin_init(&hub->spin, ops->spin_limit_ns);
+	error = ops->create(hub);
+	if (!error || ops == &futex_provider)
+		return error;
+	if (forced)
+		return error_prefix(error, "provider \"kernel\": ");
+	log_at(LOG_INFO, "using futexes: %s", error_text());
+	return create_with(hub, &futex_provider, true);
+}
+
 int hub_create(const struct hub_options *options, struct hub **hub)
 {
 	const struct provider_ops *ops;
 	struct hub *made;
+	bool forced;
 	int error;
 
 	error = check_options(options);
 	if (error)
 		return error;
-	error = provider_choose(options->provider, &ops);
+	error = provider_choose(options->provider, &ops, &forced);
 	if (error)
 		return error;
 	made = calloc(1, sizeof(*made));
 	if (!made)
 		return error_set(-ENOMEM, "no memory for a hub");
-	made->ops = ops;
 	made->owner = getpid();
 	made->fd = -1;
 	made->mailboxes = options->mailboxes;
 	made->words = (options->mailboxes + 63) / 64;
 	made->cpus = spin_cpus();
 	set_layout(&made->layout, options);
-	spin_init(&made->spin, ops->spin_limit_ns);
 	error = allocate_private(made);
 	if (!error)
-		error = ops->create(made);
+		error = create_with(made, ops, forced);
 	if (error) {
 		free_private(made);
 		return error;

@@ -151,11 +151,15 @@ static void kernel_destroy(struct hub *hub)
 	/* A forked child has no mapping, and something else may lie there. */
 	if (hub->memory && getpid() == hub->owner)
 		munmap(hub->memory, hub->memory_bytes);
-	for (uint32_t i = 0; i < hub->mailboxes; i++)
+	hub->memory = NULL;
+	for (uint32_t i = 0; i < hub->mailboxes; i++) {
 		if (hub->fds[i] >= 0)
 			close(hub->fds[i]);
+		hub->fds[i] = -1;
+	}
 	if (hub->fd >= 0)
 		close(hub->fd);
+	hub->fd = -1;
 }
 
 static int set_up(struct hub *hub, const struct distworker_query *query)
@@ -168,13 +172,20 @@ static int set_up(struct hub *hub, const struct distworker_query *query)
 	void *memory;
 
 	if (hub->mailboxes > query->max_mailboxes)
-		return error_set(-EINVAL, "%u mailboxes; the distworker module allows %u per hub",
+		return error_set(-EDQUOT, "%u children need a mailbox each; the distworker module's "
+				 "limit max_mailboxes is %u per hub: raise it (" MODULE_FOLDER
+				 "/parameters/max_mailboxes, 1024 at most), or use DW_PROVIDER=futex",
 				 hub->mailboxes, query->max_mailboxes);
 	if (hub->layout.bytes > query->max_mailbox_bytes)
-		return error_set(-EINVAL, "a mailbox of %u bytes; the distworker module allows %u",
+		return error_set(-EDQUOT, "mailbox_depth %u frames of frame_bytes %u need a mailbox of %u "
+				 "bytes; the distworker module's limit max_mailbox_bytes is %u: take less, "
+				 "or raise it (" MODULE_FOLDER "/parameters/max_mailbox_bytes), or use "
+				 "DW_PROVIDER=futex", hub->layout.depth, hub->layout.frame_bytes,
 				 hub->layout.bytes, query->max_mailbox_bytes);
 	if (ioctl_again(hub->fd, DISTWORKER_HUB_SETUP, &setup))
-		return call_failed("set-up of a hub of the distworker module");
+		return errno == EDQUOT ?
+			quota_error(query->max_hubs, (uint64_t)hub->mailboxes * hub->layout.bytes) :
+			call_failed("set-up of a hub of the distworker module");
 	memory = mmap(NULL, setup.mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, hub->fd, 0);
 	if (memory == MAP_FAILED)
 		return call_failed("mmap of a hub of the distworker module");
@@ -199,7 +210,7 @@ static int create_endpoint(struct hub *hub, uint32_t i)
 		error = -errno;
 		return error_set(error, "endpoint %u of %u: %s%s", i, hub->mailboxes,
 				 strerror(-error), error == -EMFILE ?
-				 "; each takes one descriptor: raise RLIMIT_NOFILE" : "");
+				 "; each takes one descriptor: raise RLIMIT_NOFILE (ulimit -n)" : "");
 	}
 	hub->fds[i] = fd_move_up(create.fd);
 	if (hub->fds[i] < 0)

@@ -28,7 +28,7 @@ static int read_environment(enum dw_provider *wanted)
 	return 0;
 }
 
-int provider_choose(enum dw_provider wanted, const struct provider_ops **ops)
+int provider_choose(enum dw_provider wanted, const struct provider_ops **ops, bool *forced)
 {
 	struct distworker_query query;
 	int error;
@@ -40,6 +40,7 @@ int provider_choose(enum dw_provider wanted, const struct provider_ops **ops)
 		if (error)
 			return error;
 	}
+	*forced = wanted != DW_PROVIDER_AUTO;
 	if (wanted == DW_PROVIDER_FUTEX) {
 		*ops = &futex_provider;
 		return 0;

@@ -146,8 +146,13 @@ extern const struct provider_ops futex_provider;
 
 /* What is at `path`: 0 and *query, or -errno with a text. */
 int kernel_probe(const char *path, struct distworker_query *query);
-/* Chooses: 0 and *ops, or -errno with a text. */
-int provider_choose(enum dw_provider wanted, const struct provider_ops **ops);
+/*
+ * Chooses: 0 and *ops, or -errno with a text. *forced: nobody left the choice to the library, so
+ * that no other provider may stand in when this one cannot create a hub.
+ */
+int provider_choose(enum dw_provider wanted, const struct provider_ops **ops, bool *forced);
+/* -EDQUOT, with the text for a hub of `bytes` that the module refused because of a user's limit. */
+int quota_error(uint32_t max_hubs, uint64_t bytes);
 /* dw_provider_query() for a device at `path`. */
 int provider_describe(const char *path, struct dw_provider_info *info);
 
