@@ -19,6 +19,7 @@
 ## make static        cppcheck, clang-tidy; checkpatch, sparse, W=1, coccicheck; the documentation of the module
 ## make fuzz-module   SECONDS=60: fuzzing of the module in a guest
 ## make stress        SECONDS=60: random kills under load
+## make check-worlds  the same programs in all worlds that tests/worlds/table lists (clocks, limits, filters …)
 ## make fuzz          SECONDS=60: libFuzzer on each parser, so long each
 ## make bench         side by side with StarPU, libgomp, futex, eventfd, pipe
 ## make clean
@@ -165,7 +166,7 @@ $(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
 
 # ---------------------------------------------------------------- main jobs
 
-.PHONY: help run check check-quick hooks hooks-off kselftest check-kernels check-fresh check-debug-kernel bench stress fuzz setup-build setup-check static fuzz-module
+.PHONY: help run check check-quick hooks hooks-off kselftest check-kernels check-worlds check-fresh check-debug-kernel bench stress fuzz setup-build setup-check static fuzz-module
 
 setup-build setup-check setup-guest setup-bench: setup-%:
 	@tests/setup $*
@@ -194,6 +195,10 @@ hooks-off:
 
 kselftest: setup-guest
 	tests/selftests/guest
+
+check-worlds: setup-check
+	@$(MAKE) --no-print-directory all tests
+	@B=$(B) tests/worlds/run
 
 check-kernels: setup-guest
 	tests/vm/matrix

@@ -479,7 +479,10 @@ static int run_seed(uint64_t seed)
 		memset(program->shared, 0, sizeof(*program->shared));
 		for (int k = 0; k < CELLS; k++)
 			program->shared->cells[k] = k;
-		CHECK_EQ(dw_worker_start(chain.worker[0], orch_program, NULL, NULL, program, NULL, &program->run), 0);
+		program->run = NULL;
+		if (!CHECK_EQ(dw_worker_start(chain.worker[0], orch_program, NULL, NULL, program, NULL,
+					      &program->run), 0))
+			printf("# %s\n", dw_strerror_last());
 	}
 	for (uint32_t i = 0; i < RUNS; i++)
 		wrong += wait_and_compare(&programs[i]);
@@ -502,7 +505,11 @@ static void run_all(unsigned threads)
 	for (uint32_t i = 0; i < RUNS; i++)
 		CHECK_EQ(dw_buffer_create(chain.worker[0], sizeof(*programs[i].shared),
 					  (void **)&programs[i].shared), 0);
-	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+	if (!CHECK_EQ(dw_worker_init(chain.worker[0]), 0)) {
+		printf("# %s\n", dw_strerror_last());
+		chain_destroy();
+		return;
+	}
 	CHECK_EQ(run_seeds(run_seed, 100), 0);
 	CHECK_EQ(dw_worker_engine_stats(chain.worker[0], &stats), 0);
 	CHECK_EQ(stats.heap_used, 0);
