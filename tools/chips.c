@@ -230,8 +230,10 @@ int verb_chips(int argc, char **argv)
 	if (!drivers)
 		return tool_fail(TOOL_SYSTEM, "no memory");
 	status = request.json ? tool_json_only() : TOOL_OK;
-	if (status)
+	if (status) {
+		free(drivers);
 		return status;
+	}
 	for (count = 0; count < request.name_count; count++)
 		driver_ask(request.names[count], request.options, &drivers[count]);
 	if (!request.name_count)

@@ -233,10 +233,12 @@ static void fail_waiting_controls(struct engine *engine, struct peer *peer, cons
 void peer_abandon(struct engine *engine, struct peer *peer, const char *why)
 {
 	struct pool *pool = &engine->pools[peer->pool];
-	char *cause = strdup(why);
+	char *cause;
 
 	if (peer->state != PEER_UP || peer->mad)
 		return;
+	/* It may be the old cause that is passed in. */
+	cause = strdup(why);
 	free(peer->cause);
 	peer->cause = cause;
 	take_back_all(engine, peer);
