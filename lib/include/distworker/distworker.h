@@ -24,6 +24,7 @@
  *   dw_worker_init, dw_worker_close, dw_worker_destroy   one thread at a time per tree
  *   dw_worker_run, dw_worker_start, dw_worker_cancel,
  *   dw_run_*, dw_buffer_*, dw_callable_*                 any thread
+ *   dw_log_set                                           any thread but that of a log callback
  *   dw_submit, dw_submit_group, dw_alloc, dw_scope_*,
  *   dw_orch_*, dw_chip_alloc, dw_chip_free               the thread that runs the orchestration
  *                                                        function to which the dw_orch was given
@@ -242,8 +243,19 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
  * Waits until no task uses it; later submits get -ESTALE. What sits behind those tasks is waited for only where it
  * may use it as well: what a nested Worker's process was given before, and, for an image, a chip. -ENOENT.
  * -ETIMEDOUT: a chip's driver did not unload it within init_timeout_ns; it is killed, or its thread goes on.
+ * -EDEADLK: a callable of this tree makes the call (in DW_THREAD mode), and its own task could be among those that
+ * are waited for; the same for dw_callable_register_symbol() and dw_callable_register_image(), whose
+ * message would wait behind that task.
  */
 DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable callable);
+/*
+ * The same for at most `timeout_ns` (UINT64_MAX: without limit). -ETIMEDOUT: later submits get -ESTALE already, but
+ * tasks that use the callable, or children that have yet to forget it, are still at it: what it refers to (code, context,
+ * memory) must stay. Call this or dw_callable_unregister() again to wait for the rest. Until that has returned 0 the name
+ * stays free, and an image's memory is not given back.
+ */
+DW_API int dw_callable_unregister_for(struct dw_worker *worker, dw_callable callable,
+				      uint64_t timeout_ns);
 /* The handle of what was registered under a name on this Worker or above it. -ENOENT. */
 DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_callable *callable);
 
@@ -372,7 +384,9 @@ DW_API int dw_fork_hooks_remove(const struct dw_fork_hooks *hooks);
  * which its worker died is final when nothing of that worker is left that could write: the memory
  * is the caller's again then. (Only for chips that includes devices. What a sub function has told
  * a device to write, it has to wait for.)
- * May be called again and again, from any thread. -EINVAL: `fn` is NULL, or `config` makes no sense; -ENOTCONN: the
+ * May be called again and again, from any thread; also within an orchestration function of the same tree, whose
+ * own tasks go on meanwhile. -EDEADLK: within a callable that is a task of this Worker or of one below it (in
+ * DW_THREAD mode): the run could need the very child that waits for it. -EINVAL: `fn` is NULL, or `config` makes no sense; -ENOTCONN: the
  * Worker is not initialised, or closed; -ESHUTDOWN: it is being closed.
  */
 DW_API int dw_worker_run(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
@@ -380,16 +394,79 @@ DW_API int dw_worker_run(struct dw_worker *root, dw_orch_fn *fn, const struct dw
 struct dw_run_options {
 	size_t size;
 	uint64_t timeout_ns;		/* deadline of the run; 0: none */
-	/* Called now and then by the thread that drains, never twice at once. */
+	/*
+	 * Called when tasks were submitted or have become final (done, failed, skipped) since the last call, at the
+	 * earliest 20 ms after that has returned; and once more, with the final counts, when all
+	 * are final. The counts never decrease. A thread that the library keeps for this alone makes the calls, one at a
+	 * time, without a lock and with all signals blocked: a callback that takes its time delays its own next
+	 * call and the end of its run (dw_run_wait() and dw_worker_close() return after the last call has
+	 * returned), and nothing else. It may call everything that any thread may call, but neither wait for its
+	 * own run nor close or destroy the tree (-EDEADLK). NULL: no thread, no cost.
+	 */
 	void (*progress)(uint64_t submitted, uint64_t finished, void *context);
 	void *progress_context;
 };
-/* The same without blocking: a thread of the library calls `fn`. `args` must live until the wait. Errors as above. */
+/*
+ * The same without blocking: a thread of the library calls `fn`. `args` must live until the run has ended. The
+ * run belongs to the caller, who gives it back by dw_run_wait() or dw_run_detach(), once; it may outlive its
+ * Worker. Errors as above; -EAGAIN: no thread can be had.
+ */
 DW_API int dw_worker_start(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
 			   const struct dw_config *config, void *context,
 			   const struct dw_run_options *options, struct dw_run **run);
-/* Waits, returns what dw_worker_run() would, and frees the run. */
+/*
+ * Waits for the end of a run, returns what dw_worker_run() would, and frees the run. -EINVAL: NULL.
+ * -EDEADLK: the run cannot end before this call does, because its own orchestration function or progress
+ * callback makes the call, or because it waits, through other runs, for the run that the caller
+ * is a part of. The run stays the caller's then. A wait with a deadline counts as one that ends.
+ */
 DW_API int dw_run_wait(struct dw_run *run);
+/*
+ * Waits for the end for at most `timeout_ns` (UINT64_MAX: without limit). 0: the run has ended; -ETIMEDOUT: it goes on.
+ * Neither frees the run nor tells its result: dw_run_wait() does both, and returns at once when
+ * the run has ended. -EINVAL, -EDEADLK as above.
+ */
+DW_API int dw_run_wait_for(struct dw_run *run, uint64_t timeout_ns);
+/* The same without waiting. 0: the run has ended; -EAGAIN: it goes on. */
+DW_API int dw_run_test(struct dw_run *run);
+/*
+ * For event loops: a descriptor that becomes readable (POLLIN) when the run ends, and stays so. The same one each
+ * time; it may be asked for before the end and after it. It belongs to the run, which closes it when it is freed:
+ * take it out of the event loop before dw_run_wait() or dw_run_detach(). Do not write to it; a read is
+ * not needed, and changes nothing. Closes on exec. -EMFILE, -ENFILE.
+ */
+DW_API int dw_run_fd(struct dw_run *run, int *fd);
+/*
+ * Gives the run back without waiting: it goes on, and frees itself when it ends. Its result and its errors are
+ * lost, and `args` must live until dw_worker_close() has returned. dw_worker_close() waits for such a run
+ * as for every other. -EINVAL: NULL.
+ */
+DW_API int dw_run_detach(struct dw_run *run);
+
+/* One error of a run. Texts that are too long are cut. */
+struct dw_run_error {
+	size_t size;
+	uint64_t task;			/* number of the task within the run, from 1; 0: no task, but the run itself
+					 * (its function returned an error, its deadline passed, it was cancelled) */
+	int32_t error;			/* -errno */
+	uint32_t attempts;		/* that the task had; 0: no task */
+	char name[64];			/* of the task; "": it has none */
+	char callable[64];		/* of the task */
+	char path[96];			/* of the child that ran the task, or of the Worker */
+	char text[512];			/* the whole, as dw_strerror_last() gives it of a first error */
+};
+/*
+ * How many errors a run has had so far: one for each task that has FAILED (not for those that were SKIPPED because of it,
+ * and not for attempts that were repeated), and those of the run itself. `*kept`: how many of them dw_run_error()
+ * can give, the first 64; `kept` may be NULL. `run` NULL: the run that the calling thread's last dw_worker_run() or
+ * dw_run_wait() has ended. -EINVAL, -EBADFD.
+ */
+DW_API int dw_run_error_count(struct dw_run *run, uint64_t *count, uint32_t *kept);
+/*
+ * Error `index` of a run, in the order in which they were noticed: 0 is the one that dw_run_wait() returns. `run` as
+ * above. -ERANGE: that many were not kept; -EINVAL: as dw_run_error_count(), or of the struct.
+ */
+DW_API int dw_run_error(struct dw_run *run, uint32_t index, struct dw_run_error *error);
 /*
  * Tasks that have not started are SKIPPED with ECANCELED; those that run are told. A call of a chip's driver that
  * cannot be told (dw_chip_alloc, dw_chip_free) and does not return within 0.5 s is ended as at a deadline. Any thread.
@@ -402,13 +479,16 @@ DW_API int dw_worker_cancel(struct dw_worker *root);
  * bounded by close_timeout_ns: children that are still busy then are killed, and the
  * error (-ETIMEDOUT) names them, after the runs that have not ended. Children that are idle get
  * 200 ms to leave even if the runs took all the time. The object stays until dw_worker_destroy().
+ * -EDEADLK, and nothing is changed: an orchestration function, a progress callback or a callable of
+ * this tree makes the call, which would wait for itself.
  */
 DW_API int dw_worker_close(struct dw_worker *root);
 /*
  * Closes if need be and frees the root with everything below it. NULL is fine. A child Worker, which
  * its root owns, is not touched, and dw_strerror_last() says so. What did not
  * end before close_timeout_ns and cannot be killed (a thread in DW_THREAD mode, an orchestration
- * function that runs on) still uses the tree: then all of it stays allocated, for good.
+ * function that runs on) still uses the tree: then all of it stays allocated, for good. Within an orchestration function, a
+ * progress callback or a callable of this tree it does nothing but set the text of dw_strerror_last().
  */
 DW_API void dw_worker_destroy(struct dw_worker *root);
 
@@ -484,6 +564,12 @@ DW_API int dw_scope_end(struct dw_orch *orch);
 /* Waits until every task that was submitted so far is final; the first error of the run, or 0. */
 DW_API int dw_orch_wait(struct dw_orch *orch);
 /*
+ * Waits until one task of this run is final, whatever the others do, and returns its own error: 0, or that of what it
+ * ran; -ECANCELED when it was skipped, with a text that names the task that failed before it. May be called
+ * again. -EINVAL: `task` is 0, or no task of this run.
+ */
+DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task);
+/*
  * Device memory on one chip, for tensors that stay there; freed with the run at the latest. -EINVAL: `worker` is no
  * chip, or as dw_tensor_init(); -EOPNOTSUPP: it has no memory of its own; -EOWNERDEAD; -ENOMEM; -ETIMEDOUT: the driver
  * took longer than the Worker's timeout_ns (0: its init_timeout_ns), so that the chip was killed, or its thread goes
@@ -512,6 +598,25 @@ DW_API int dw_task_fail(int error, const char *format, ...) __attribute__((forma
 DW_API const char *dw_strerror_last(void);
 /* "0.2.0" */
 DW_API const char *dw_version(void);
+
+enum dw_log_level { DW_LOG_ERROR = 1, DW_LOG_WARN = 2, DW_LOG_INFO = 3, DW_LOG_DEBUG = 4 };
+
+/*
+ * One line of the library's log, without the end of the line. `pid` is the process that it comes from: this one, or a child.
+ * The text is valid during the call.
+ */
+typedef void dw_log_fn(enum dw_log_level level, int32_t pid, const char *text, void *context);
+/*
+ * Where the library's log lines up to `level` go: to `fn`, instead of stderr. NULL: to stderr again, up to the level that
+ * DW_LOG names (none without it). For the whole process. A thread of the library makes the calls, one at a time,
+ * without a lock, in the process that called this: `fn` may block and may call the library. Children that are
+ * forked by a later dw_worker_init() send their lines here; children that exist already go on as before.
+ * Lines are never waited for: those that come faster than `fn` takes them, or than stderr does, are dropped, and a
+ * line says how many. Before the first dw_worker_init() they are kept until it. When the call returns, all that was
+ * logged before it has been told to the old `fn`, which is not called any more.
+ * -EINVAL: no such level; -EDEADLK: the call is made by a log callback; -EMFILE, -ENFILE, -EAGAIN.
+ */
+DW_API int dw_log_set(dw_log_fn *fn, void *context, enum dw_log_level level);
 
 enum dw_child_kind { DW_CHILD_SUB = 0, DW_CHILD_CHIP = 1, DW_CHILD_WORKER = 2 };
 
@@ -600,6 +705,11 @@ struct dw_tree_child {
 	uint64_t task;			/* what it runs, or ran last: its number within its run … */
 	char callable[32];		/* … and by which callable (cut) */
 	char cause[96];			/* of its last death; "": it never died */
+	/*
+	 * Tasks that the child has run, by its own count: up to date at any time. The parent counts in
+	 * tasks_done and tasks_failed of dw_child_stats when it looks at the completions, which it does many at a time.
+	 */
+	uint64_t ended;
 };
 /* Numbers are 0 … child_count - 1, over all Workers. -ERANGE. */
 DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child);

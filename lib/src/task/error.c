@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * The last error's text of each thread, names of errors and signals, the log.
+ * The last error's text of each thread, names of errors and signals.
  *
  * Any thread, any time; nothing here takes a lock or allocates memory. Setting
  * a text leaves errno as it was.
@@ -10,20 +10,13 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 #include <distworker/distworker.h>
-#include "base/file.h"
 #include "task/error.h"
-
-#define LOG_LINE_BYTES 1024
 
 static _Thread_local char last_text[ERROR_TEXT_BYTES];
 static _Thread_local char unknown_name[32];
-
-int log_threshold;
 
 int error_set(int error, const char *format, ...)
 {
@@ -140,47 +133,4 @@ const char *error_signal_name(int signal)
 		return signal_names[signal];
 	snprintf(unknown_name, sizeof(unknown_name), "signal %d", signal);
 	return unknown_name;
-}
-
-static const char *const level_names[] = {
-	[LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug",
-};
-
-void log_write(enum log_level level, const char *format, ...)
-{
-	char line[LOG_LINE_BYTES];
-	int saved = errno, length;
-	size_t used;
-	va_list list;
-
-	length = snprintf(line, sizeof(line), "distworker[%d] %s: ", (int)getpid(),
-			  level_names[level]);
-	used = length < 0 ? 0 : (size_t)length;
-	va_start(list, format);
-	length = vsnprintf(line + used, sizeof(line) - used, format, list);
-	va_end(list);
-	used += length < 0 ? 0 : (size_t)length;
-	if (used > sizeof(line) - 1)
-		used = sizeof(line) - 1;
-	/* One write, so that lines of several processes do not mix. */
-	line[used] = '\n';
-	file_write_once(STDERR_FILENO, line, used + 1);
-	errno = saved;
-}
-
-/* Before other constructors, which may log; nobody can have made a thread yet. */
-__attribute__((constructor(101))) static void read_threshold(void)
-{
-	const char *wanted = getenv("DW_LOG");
-
-	if (!wanted || !*wanted)
-		return;
-	for (int level = LOG_ERROR; level <= LOG_DEBUG; level++) {
-		if (!strcmp(wanted, level_names[level])) {
-			log_threshold = level;
-			return;
-		}
-	}
-	log_threshold = LOG_ERROR;
-	log_write(LOG_ERROR, "DW_LOG=%s is not a level: error, warn, info, debug", wanted);
 }

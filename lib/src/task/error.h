@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The calling thread's last error text, and the log. Whoever first sees an error
+ * The calling thread's last error text, and the log (log.c). Whoever first sees an error
  * words it, once; callers above pass it on or put a path in front.
  */
 #ifndef DW_TASK_ERROR_H
 #define DW_TASK_ERROR_H
+
+#include <stdatomic.h>
 
 #define ERROR_TEXT_BYTES 512
 
@@ -19,15 +21,22 @@ const char *error_name(int error);
 const char *error_hint(int error);
 const char *error_signal_name(int signal);
 
-/* DW_LOG=error|warn|info|debug: written to stderr, one write() per line. Off by default. */
+/*
+ * The log: lines up to DW_LOG=error|warn|info|debug to stderr, off by default, or up to the level of dw_log_set()
+ * to that callback. Never blocks: a line that cannot be written at once is dropped, counted, and
+ * the drop is said before the next line. Any thread, any lock.
+ */
 enum log_level { LOG_ERROR = 1, LOG_WARN, LOG_INFO, LOG_DEBUG };
-extern int log_threshold;	/* 0 until DW_LOG was read, then constant */
+extern _Atomic int log_threshold;
 void log_write(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 #define log_at(level, ...) \
 	do { \
-		if (__builtin_expect((int)(level) <= log_threshold, 0)) \
+		if (__builtin_expect((int)(level) <= atomic_load_explicit(&log_threshold, \
+									   memory_order_relaxed), 0)) \
 			log_write(level, __VA_ARGS__); \
 	} while (0)
+/* This process forks no more for a while: the thread that calls the callback may start. */
+void log_forks_done(void);
 
 #endif
