@@ -30,6 +30,7 @@ struct entry {
 	_Atomic uint64_t live;		/* the handle; 0: retired, or not yet there */
 	struct callable callable;
 	uint32_t generation;		/* given out last */
+	bool leaving;			/* retired by callable_retire_begin(), and not yet ended: its place is kept */
 	struct entry *before, *after;	/* live: by registration; retired: `after` by age */
 	struct entry *bucket_next;	/* of the same hash of the name */
 };
@@ -289,6 +290,7 @@ static void entry_publish(struct entry *entry, struct callable *copy, dw_callabl
 	atomic_store_explicit(&callable->resolved, NULL, memory_order_relaxed);
 
 	entry->generation = handle_generation(handle);
+	entry->leaving = false;
 	entry->after = NULL;
 	entry->before = live_last;
 	if (live_last)
@@ -354,7 +356,7 @@ static struct entry *entry_fresh(enum callable_kind kind, dw_callable *handle)
 	struct entry *entry = retired_count > RETIRED_KEPT ? retired_first : NULL;
 
 	while (entry && (atomic_load_explicit(&entry->callable.uses, memory_order_seq_cst) ||
-			 entry->generation == GENERATION_MOST))
+			 entry->generation == GENERATION_MOST || entry->leaving))
 		entry = entry->after;
 	if (entry) {
 		retired_take(entry);
@@ -486,6 +488,61 @@ int callable_retire(dw_callable handle)
 		entry_retire(entry);
 	pthread_mutex_unlock(&mutex);
 	return live ? 0 : refuse(handle);
+}
+
+int callable_retire_begin(dw_callable handle, const void *owner, struct callable **callable)
+{
+	struct entry *entry = entry_of(handle);
+	bool live, known;
+	int result = 0;
+
+	if (!entry || !handle)
+		return refuse(handle);
+	pthread_mutex_lock(&mutex);
+	live = atomic_load_explicit(&entry->live, memory_order_relaxed) == handle;
+	known = live || (entry->leaving && entry->callable.handle == handle);
+	if (known && entry->callable.owner != owner)
+		result = error_set(-ENOENT, "callable %s was not registered on this Worker",
+				   entry->callable.name);
+	if (live && result == 0) {
+		entry_retire(entry);
+		entry->leaving = true;
+	}
+	pthread_mutex_unlock(&mutex);
+	if (!known)
+		return refuse(handle);
+	*callable = &entry->callable;
+	return result;
+}
+
+bool callable_is_leaving(dw_callable handle)
+{
+	struct entry *entry = entry_of(handle);
+	bool leaving;
+
+	pthread_mutex_lock(&mutex);
+	leaving = entry->leaving && entry->callable.handle == handle;
+	pthread_mutex_unlock(&mutex);
+	return leaving;
+}
+
+void callable_retire_end(dw_callable handle)
+{
+	struct entry *entry = entry_of(handle);
+
+	pthread_mutex_lock(&mutex);
+	if (entry->callable.handle == handle)
+		entry->leaving = false;
+	pthread_mutex_unlock(&mutex);
+}
+
+void callable_retire_abandon(const void *owner)
+{
+	pthread_mutex_lock(&mutex);
+	for (struct entry *entry = retired_first; entry; entry = entry->after)
+		if (entry->callable.owner == owner)
+			entry->leaving = false;
+	pthread_mutex_unlock(&mutex);
 }
 
 static int by_name(const char *name, bool any, const void *owner, dw_callable *handle)

@@ -64,6 +64,16 @@ int callable_wait(struct callable *callable, uint64_t deadline_ns);
 int callable_add(struct callable *callable, dw_callable *handle);
 /* Nobody gets it any more; who holds it may read it: its place is not reused before its uses are 0. */
 int callable_retire(dw_callable handle);
+/*
+ * The same in two steps, for who has to wait in between: of a callable of that owner (-ENOENT), live or begun
+ * already and not ended.
+ */
+int callable_retire_begin(dw_callable handle, const void *owner, struct callable **callable);
+/* Whether the second step is still to come. */
+bool callable_is_leaving(dw_callable handle);
+void callable_retire_end(dw_callable handle);
+/* The owner goes away: nobody will end what was begun. */
+void callable_retire_abandon(const void *owner);
 enum callable_kind callable_kind_of(dw_callable handle);
 /* Its name for messages: of what lies in a file, without the folders. */
 const char *callable_title(const struct callable *callable);

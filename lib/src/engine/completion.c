@@ -25,16 +25,26 @@ void task_describe(const struct slot *slot, char *text, size_t space)
 		 callable_title(slot->callable));
 }
 
+/* Of a task, where `slot` is not NULL, or of the run itself; `path` is where. */
+static void add_error(struct dw_run *run, const struct slot *slot, const char *path, int error,
+		      const char *text)
+{
+	if (!run->error) {
+		run->error = error;
+		snprintf(run->text, sizeof(run->text), "%s", text);
+	}
+	run_errors_add(&run->errors, slot, path, error, text);
+}
+
 void run_error(struct dw_run *run, int error, const char *format, ...)
 {
+	char text[ERROR_TEXT_BYTES];
 	va_list args;
 
-	if (run->error)
-		return;
-	run->error = error;
 	va_start(args, format);
-	vsnprintf(run->text, sizeof(run->text), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	add_error(run, NULL, run->engine->path, error, text);
 }
 
 /* Sets a final state; finish_all() does the rest, in this order: producers before who followed them. */
@@ -76,7 +86,9 @@ static void remember_failure(struct slot *slot)
 			poison_payload(slot, &slot->group->members[i].payload);
 	else
 		poison_payload(slot, &slot->payload);
-	if (failed_add(&slot->run->failed, slot_id(slot), slot->blame) < 0)
+	/* A failed task is its own cause; its error was the last that came under its number. */
+	if (failed_add(&slot->run->failed, slot_id(slot), slot->blame, slot->head.state == TASK_FAILED ?
+		       slot->error : 0) < 0)
 		run_error(slot->run, -ENOMEM, "no memory to remember that task %llu failed",
 			  (unsigned long long)slot->head.number);
 }
@@ -221,8 +233,9 @@ static bool task_retry(struct engine *engine, struct slot *slot)
 void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int error,
 	       const char *text, bool whole)
 {
-	char what[ERROR_TEXT_BYTES / 2], limit[32], late[ERROR_TEXT_BYTES / 2];
+	char what[ERROR_TEXT_BYTES / 2], line[ERROR_TEXT_BYTES], limit[32], late[ERROR_TEXT_BYTES / 2];
 	const char *path = peer ? peer->path : engine->path;
+	int length;
 
 	if (slot->flags & SLOT_DEADLINE && !(slot->flags & SLOT_ABANDONED)) {
 		format_ns(slot->timeout_ns ? slot->timeout_ns : engine->timeout_ns, limit,
@@ -243,13 +256,18 @@ void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int 
 		peer_count(peer, tasks_failed, 1);
 	task_describe(slot, what, sizeof(what));
 	if (whole)
-		run_error(slot->run, error, "%s", text);
+		length = snprintf(line, sizeof(line), "%s", text);
 	else if (slot->attempts)
-		run_error(slot->run, error, "%s: %s: %s: %.300s (attempt %u)", path, what,
-			  error_name(-error), text, slot->attempts + 1u);
+		length = snprintf(line, sizeof(line), "%s: %s: %s: %.300s (attempt %u)", path, what,
+				  error_name(-error), text, slot->attempts + 1u);
 	else
-		run_error(slot->run, error, "%s: %s: %s: %.300s", path, what, error_name(-error),
-			  text);
+		length = snprintf(line, sizeof(line), "%s: %s: %s: %.300s", path, what,
+				  error_name(-error), text);
+	/* One that is too long is cut. */
+	if (length < 0)
+		line[0] = '\0';
+	add_error(slot->run, slot, path, error, line);
+	slot->error = error;
 	slot->blame = slot->head.number;
 }
 

@@ -540,49 +540,85 @@ static void control_limit(struct control *control, const struct engine_control_l
 	control->run = limits->run;
 }
 
-int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
-		   uint32_t bytes, const struct engine_control_limits *limits)
+/* With its own copy of the blob, so that it may stay on its way when nobody waits for it. */
+static struct control *control_new(const struct peer *peer, uint64_t code, const void *blob,
+				   uint32_t bytes, const struct engine_control_limits *limits)
 {
-	struct control control = { .code = code, .blob = blob, .bytes = bytes };
-	struct waiter waiter = { .ready = control_answered, .engine = engine, .control = &control };
+	struct control *control = malloc(sizeof(*control) + bytes);
+
+	if (!control) {
+		error_set(-ENOMEM, "%s: no memory for a control frame", peer->path);
+		return NULL;
+	}
+	*control = (struct control){ .code = code, .blob = control + 1, .bytes = bytes };
+	control_limit(control, limits);
+	memcpy(control + 1, blob, bytes);
+	return control;
+}
+
+static void control_free(struct engine *engine, struct control *control)
+{
+	if (control->arena_blob)
+		arena_free(engine->arena, control->arena_blob);
+	free(control);
+}
+
+int engine_control_until(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
+			 uint32_t bytes, const struct engine_control_limits *limits,
+			 uint64_t deadline_ns)
+{
 	struct peer *peer = &engine->peers[worker];
+	struct control *control = control_new(peer, code, blob, bytes, limits);
+	struct waiter waiter = { .ready = control_answered, .engine = engine, .control = control };
 	int result;
 
-	control_limit(&control, limits);
-	result = control_prepare(engine, &control);
-	if (result < 0)
+	if (!control)
+		return -ENOMEM;
+	result = control_prepare(engine, control);
+	if (result < 0) {
+		free(control);
 		return result;
+	}
 	lock_take(&engine->lock);
-	if (control.run && control.run->cancelled) {
-		result = error_set(control.run->error, "%s", control.run->text);
+	if (control->run && control->run->cancelled) {
+		result = error_set(control->run->error, "%s", control->run->text);
 	} else if (peer_is_lost(peer) || peer->state == PEER_RETURNING) {
 		result = control_refused(peer);
 	} else {
-		control_queue(engine, peer, &control);
-		wait_locked(engine, &waiter, NEVER);
-		result = control.result;
-		if (result)
-			error_set(result, "%s", control.text);
+		control_queue(engine, peer, control);
+		result = wait_locked(engine, &waiter, deadline_ns);
+		if (result < 0) {
+			control->detached = true;
+			control = NULL;
+			error_set(result, "%s: still at the tasks before it", peer->path);
+		} else {
+			result = control->result;
+			if (result)
+				error_set(result, "%s", control->text);
+		}
 	}
 	engine_unlock_and_wake(engine);
-	if (control.arena_blob)
-		arena_free(engine->arena, control.arena_blob);
+	if (control)
+		control_free(engine, control);
 	return result;
+}
+
+int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
+		   uint32_t bytes, const struct engine_control_limits *limits)
+{
+	return engine_control_until(engine, worker, code, blob, bytes, limits, NEVER);
 }
 
 int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
 			uint32_t bytes, const struct engine_control_limits *limits)
 {
 	struct peer *peer = &engine->peers[worker];
-	struct control *control = malloc(sizeof(*control) + bytes);
+	struct control *control = control_new(peer, code, blob, bytes, limits);
 	int result;
 
 	if (!control)
-		return error_set(-ENOMEM, "%s: no memory for a control frame", peer->path);
-	*control = (struct control){ .code = code, .blob = control + 1, .bytes = bytes,
-				     .detached = true };
-	control_limit(control, limits);
-	memcpy(control + 1, blob, bytes);
+		return -ENOMEM;
+	control->detached = true;
 	result = control_prepare(engine, control);
 	if (result < 0) {
 		free(control);
@@ -594,11 +630,8 @@ int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, c
 	else
 		control_queue(engine, peer, control);
 	engine_unlock_and_wake(engine);
-	if (result < 0) {
-		if (control->arena_blob)
-			arena_free(engine->arena, control->arena_blob);
-		free(control);
-	}
+	if (result < 0)
+		control_free(engine, control);
 	return result;
 }
 

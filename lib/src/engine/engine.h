@@ -43,8 +43,8 @@ struct child_now {
 	/* Written by the child. */
 	uint64_t since;			/* that it works, or that it waits */
 	uint64_t task;			/* number of what it runs, or ran last, within its run, … */
-	uint64_t callable;		/* … by which callable … */
-	char name[32];			/* … of which name */
+	uint64_t ended;			/* tasks that it has run, whatever became of them */
+	char name[32];			/* … by the callable of which name */
 	uint32_t busy;			/* 1: in a callable */
 	int32_t tid;			/* of the thread that serves the mailbox */
 	/* Written by its parent's engine. */
@@ -148,6 +148,10 @@ struct engine_control_limits {
  */
 int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
 		   uint32_t bytes, const struct engine_control_limits *limits);
+/* The same until a deadline (CLOCK_MONOTONIC; UINT64_MAX: none): -ETIMEDOUT, and the frame stays on its way. */
+int engine_control_until(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
+			 uint32_t bytes, const struct engine_control_limits *limits,
+			 uint64_t deadline_ns);
 
 /*
  * The same without waiting, for the background thread: the frame comes before every task that is

@@ -9,7 +9,12 @@
  *   scheduler.c     ready queues, which worker gets what, take-back
  *   peer.c          one worker's ring: posting, harvesting, notification, death
  *   completion.c    final states and what follows from them
- *   run.c           runs: start, drain, cancel, errors
+ *   run.c           runs: start, drain, cancel
+ *   run_handle.h    what a program does with a run that it has started
+ *   run_errors.h    all errors of a run
+ *   progress.h      the progress callback, called by a thread of its own
+ *   nesting.h       what a thread is inside of, and whether its wait could ever end
+ *   wait_task.c     waiting for one task
  *   wait.c          threads that wait: one drives in the foreground, others sleep
  *   timer.c         deadlines and stragglers, one timerfd, armed while needed
  *   abandon.c       threads that do not return before a deadline
@@ -31,6 +36,9 @@
 #include "depend/task_ref.h"
 #include "depend/tensor_map.h"
 #include "engine/engine.h"
+#include "engine/nesting.h"
+#include "engine/run_errors.h"
+#include "engine/run_handle.h"
 #include "memory/heap.h"
 
 #define NO_WORKER	UINT32_MAX
@@ -134,6 +142,7 @@ struct slot {
 	uint16_t retries, attempts;
 	int32_t block_dim, aicpu_thread_num;
 	uint32_t config_flags;
+	int error;			/* FAILED: why */
 
 	unsigned char storage[SLOT_INLINE_BYTES] __attribute__((aligned(8)));
 } __attribute__((aligned(64)));
@@ -343,7 +352,7 @@ struct dw_orch {
 
 /* Ids of tasks that failed or were skipped, for explicit edges to consumed ones. */
 struct failed_set {
-	struct { dw_task task; uint64_t blame; } *entries;
+	struct failed { dw_task task; uint64_t blame; int error; } *entries;
 	uint32_t space, count;
 };
 
@@ -356,7 +365,11 @@ struct dw_run {
 	struct failed_set failed;
 	int error;			/* the first */
 	char text[ERROR_TEXT_BYTES];
+	struct run_errors errors;
 	bool cancelled;
+	bool over;			/* all tasks are final, and there will be no more */
+	bool blocking;			/* dw_worker_run(): nobody has a handle */
+	const struct slot *awaited_slot;	/* dw_orch_wait_task(): urgent in every ring; NULL: none */
 	bool awaited;			/* a thread waits for its tasks */
 	_Atomic uint32_t cancel_word;	/* what dw_task_cancelled() looks at */
 	const _Atomic uint32_t *cancel;	/* of the task that this run is, or NULL */
@@ -370,11 +383,9 @@ struct dw_run {
 	void *context;
 	const struct dw_args *declared;
 	const char *what;		/* the task that this run is, for messages, or NULL */
-	void (*progress)(uint64_t submitted, uint64_t finished, void *context);
-	void *progress_context;
-	uint64_t progress_finished, progress_ns;
-	pthread_t thread;
-	uint32_t process;		/* process_serial() of who started it */
+	struct progress *progress;	/* NULL: nobody wants to hear of it */
+	struct nesting_child served;	/* THREAD mode: the child whose task this run is; engine NULL: none */
+	struct run_handle handle;
 
 	void *probe_data;		/* of the subscriber */
 };
@@ -393,6 +404,7 @@ struct waiter {
 	const struct control *control;
 	uint64_t value;
 	bool kicked;			/* the driver: knows, or need not be told */
+	bool idle;			/* never drives */
 	_Atomic uint32_t woken;		/* event */
 };
 
@@ -509,8 +521,9 @@ static inline const uint8_t *payload_tags(const struct payload *payload)
 {
 	return (const uint8_t *)payload->copy + payload->bytes;
 }
-int failed_add(struct failed_set *set, dw_task task, uint64_t blame);
-uint64_t failed_find(const struct failed_set *set, dw_task task);
+int failed_add(struct failed_set *set, dw_task task, uint64_t blame, int error);
+/* NULL: it is none of them. */
+const struct failed *failed_find(const struct failed_set *set, dw_task task);
 
 /* peer.c */
 bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member);
@@ -664,9 +677,13 @@ void link_end(struct linking *linking);
 
 /* run.c */
 void run_cancel_locked(struct dw_run *run, int error, const char *why);
+/* Its last reference is gone. */
+void run_free(struct dw_run *run);
 
 /* wait.c */
 int wait_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns);
+/* The same, once, for a waiter that never drives: 0 also when it was woken for nothing. */
+int wait_idle_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns);
 /* Wakes those whose condition has become true; after every change, before the lock goes. */
 void waiters_settle(struct engine *engine);
 /* Hands on what the hub has heard of peers; without the lock. */

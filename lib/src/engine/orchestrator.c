@@ -342,7 +342,7 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 		if (engine->heap_serial != waiter.value)
 			continue;
 		heap_tail(engine->heap, orch->scope, &tail);
-		if (tail.scope && tail.scope->open && tail.scope->run == orch->run)
+		if (tail.scope && tail.scope->open && nesting_inside(tail.scope->run))
 			return heap_deadlock(bytes, &tail);
 		/* What holds the tail shall be heard of; what enters a ring from now on is anyway. */
 		if (tail.scope)
@@ -499,7 +499,7 @@ void link_after(struct linking *linking, const struct dw_submit_options *options
 	for (size_t i = 0; i < options->after_count; i++) {
 		dw_task task = options->after[i];
 		struct slot *producer = task ? slot_find(linking->engine, task) : NULL;
-		uint64_t blame;
+		const struct failed *failed;
 
 		if (!producer)
 			continue;
@@ -507,10 +507,10 @@ void link_after(struct linking *linking, const struct dw_submit_options *options
 			link_edge(producer, EDGE_EXPLICIT, linking);
 			continue;
 		}
-		blame = failed_find(&slot->run->failed, task);
-		if (blame) {
+		failed = failed_find(&slot->run->failed, task);
+		if (failed && failed->blame) {
 			slot->flags |= SLOT_SKIP;
-			slot->blame = blame;
+			slot->blame = failed->blame;
 		}
 	}
 }

@@ -248,6 +248,7 @@ bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 			want_head(engine, peer, number, timeout);
 	}
 	if (UNLIKELY((slot->run->awaited && engine->run_count > 1) || engine->heap_waiters ||
+		     slot->run->awaited_slot == slot ||
 		     atomic_load_explicit(&slot->callable->retired, memory_order_relaxed)))
 		peer_urgent(engine, peer, number);
 	if (slot->first && !group)

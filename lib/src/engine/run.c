@@ -8,11 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "engine/internal.h"
+#include "engine/progress.h"
 #include "task/options.h"
 #include "task/running.h"
 
-static void run_free(struct dw_run *run)
+void run_free(struct dw_run *run)
 {
+	run_errors_free(&run->errors);
+	progress_free(run->progress);
 	free(run->failed.entries);
 	free(run->orch.ranges);
 	free(run);
@@ -35,7 +38,8 @@ static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struc
 	if (!run)
 		return NULL;
 	run->engine = engine;
-	run->process = process_serial();
+	run_handle_init(&run->handle);
+	run->served = nesting_served();
 	run->deadline = NEVER;
 	run->calls_end = NEVER;
 	run->fn = fn;
@@ -171,12 +175,15 @@ static void end_scopes(struct engine *engine, struct dw_run *run)
 static int call_function(struct dw_run *run, char *text, size_t space)
 {
 	struct running_task task, own;
+	struct nesting nesting;
 	int result, returned;
 
+	nesting_push(&nesting, run);
 	running_push(&task, run->cancel);
 	running_push(&own, &run->cancel_word);
 	error_set(0, "%s", "");
 	returned = run->fn(&run->orch, run->args, &run->config, run->context);
+	nesting_pop(&nesting);
 	snprintf(text, space, "%s", error_text());
 	result = running_pop(&own, returned);
 	running_pop(&task, 0);
@@ -199,9 +206,22 @@ static void run_execute(struct dw_run *run)
 		own_error(run, result, text);
 	end_scopes(engine, run);
 	run_drain_locked(engine, run);
+	run->over = true;
 	if (UNLIKELY(engine->chip_blocks != NULL)) {
 		lock_give(&engine->lock);
 		chip_memory_run_ended(engine, run);
+		lock_take(&engine->lock);
+	}
+	if (UNLIKELY(run->progress != NULL)) {
+		/* While the run is in its engine: dw_worker_close() waits for the last call. */
+		engine_unlock_and_wake(engine);
+		progress_end(run);
+		lock_take(&engine->lock);
+	}
+	if (!run->blocking) {
+		/* The handle's lock comes first. */
+		engine_unlock_and_wake(engine);
+		run_handle_leaving(run);
 		lock_take(&engine->lock);
 	}
 	run_leave(engine, run);
@@ -210,17 +230,17 @@ static void run_execute(struct dw_run *run)
 	waiters_settle(engine);
 	engine_unlock_and_wake(engine);
 	tensor_map_destroy(map);
-	if (run->progress)
-		run->progress(run->submitted, run->finished, run->progress_context);
 }
 
-/* Frees the run; returns its result and sets its text. */
+/* Frees the run; returns its result and sets its text. A part of another run keeps no errors for its thread. */
 static int run_result(struct dw_run *run)
 {
 	int result = run->error;
 
 	if (result)
 		error_set(result, "%s", run->text);
+	if (!run->what)
+		run_errors_keep(&run->errors);
 	run_free(run);
 	return result;
 }
@@ -236,6 +256,7 @@ int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args
 		run->cancel = cancel;
 		run->declared = declared;
 		run->what = what;
+		run->blocking = true;
 		result = run_begin(engine, run);
 	}
 	if (result < 0) {
@@ -251,33 +272,36 @@ int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args
 
 static void *run_thread(void *argument)
 {
-	run_execute(argument);
+	struct dw_run *run = argument;
+
+	run_execute(run);
+	run_handle_ended(run);
+	run_handle_put(run);
 	return NULL;
 }
 
-/* The library's threads take none of the application's signals. */
+/* The run's thread has a reference of its own. */
 static int start_thread(struct dw_run *run)
 {
-	sigset_t all, before;
 	int result;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	result = pthread_create(&run->thread, NULL, run_thread, run);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	atomic_store_explicit(&run->handle.references, 2, memory_order_relaxed);
+	result = run_start_thread(&run->handle.thread, run_thread, run);
 	return result ? error_set(-result, "no thread for a run: %s%s", error_name(result),
 				  error_hint(result)) : 0;
 }
 
 static void run_abandon(struct engine *engine, struct dw_run *run)
 {
+	if (run->progress)
+		progress_abandon(run);
 	lock_take(&engine->lock);
 	end_scopes(engine, run);
 	run_leave(engine, run);
 	waiters_settle(engine);
 	engine_unlock_and_wake(engine);
 	tensor_map_destroy(run->map);
-	free(run);
+	run_free(run);
 }
 
 int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
@@ -294,40 +318,26 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 	if (!made)
 		return error_set(-ENOMEM, "no memory for a run");
 	made->timeout_ns = full.timeout_ns;
-	made->progress = full.progress;
-	made->progress_context = full.progress_context;
-	result = run_begin(engine, made);
+	if (full.progress)
+		made->progress = progress_new(made, &full);
+	if (full.progress && !made->progress)
+		result = error_set(-ENOMEM, "no memory for a run");
+	if (result == 0)
+		result = run_begin(engine, made);
 	if (result < 0) {
-		free(made);
+		run_free(made);
 		return result;
 	}
-	result = start_thread(made);
+	if (made->progress)
+		result = progress_begin(made);
+	if (result == 0)
+		result = start_thread(made);
 	if (result < 0) {
 		run_abandon(engine, made);
 		return result;
 	}
 	*run = made;
 	return 0;
-}
-
-static int run_usable(const struct dw_run *run, const char *call)
-{
-	if (!run)
-		return error_set(-EINVAL, "%s: the run is NULL", call);
-	if (run->process != process_serial())
-		return error_set(-EBADFD, "%s: the run belongs to another process: it was started before a fork",
-				 call);
-	return 0;
-}
-
-int engine_run_wait(struct dw_run *run)
-{
-	int result = run_usable(run, "dw_run_wait");
-
-	if (result < 0)
-		return result;
-	pthread_join(run->thread, NULL);
-	return run_result(run);
 }
 
 /* ------------------------------------------------------------------- cancel */
@@ -386,7 +396,7 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why)
 	bool calls = false;
 
 	/* Too late for one that has ended. */
-	if (run->cancelled || !run->map)
+	if (run->cancelled || run->over)
 		return;
 	run->cancelled = true;
 	atomic_store_explicit(&run->cancel_word, 1, memory_order_relaxed);
@@ -404,19 +414,6 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why)
 	slots_each(engine, cancel_group, run);
 	finish_all(engine);
 	waiters_settle(engine);
-}
-
-int engine_run_cancel(struct dw_run *run, int error, const char *why)
-{
-	int result = run_usable(run, "dw_run_cancel");
-
-	if (result < 0)
-		return result;
-	lock_take(&run->engine->lock);
-	run_cancel_locked(run, error, why);
-	engine_work(run->engine);
-	engine_unlock_and_wake(run->engine);
-	return 0;
 }
 
 void engine_cancel_flagged(struct engine *engine, int error, const char *why)

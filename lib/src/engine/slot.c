@@ -159,19 +159,19 @@ static uint32_t failed_hash(dw_task task, uint32_t space)
 	return (uint32_t)((task * 0x9E3779B97F4A7C15ULL) >> 32) & (space - 1);
 }
 
-static void failed_insert(struct failed_set *set, dw_task task, uint64_t blame)
+static void failed_insert(struct failed_set *set, const struct failed *failed)
 {
-	uint32_t i = failed_hash(task, set->space);
+	uint32_t i = failed_hash(failed->task, set->space);
 
 	while (set->entries[i].task)
 		i = (i + 1) & (set->space - 1);
-	set->entries[i].task = task;
-	set->entries[i].blame = blame;
+	set->entries[i] = *failed;
 }
 
-int failed_add(struct failed_set *set, dw_task task, uint64_t blame)
+int failed_add(struct failed_set *set, dw_task task, uint64_t blame, int error)
 {
 	struct failed_set grown = { .space = set->space ? 2 * set->space : 64 };
+	struct failed added = { .task = task, .blame = blame, .error = error };
 
 	if (2 * (set->count + 1) > set->space) {
 		grown.entries = calloc(grown.space, sizeof(*grown.entries));
@@ -179,24 +179,24 @@ int failed_add(struct failed_set *set, dw_task task, uint64_t blame)
 			return -ENOMEM;
 		for (uint32_t i = 0; i < set->space; i++)
 			if (set->entries[i].task)
-				failed_insert(&grown, set->entries[i].task, set->entries[i].blame);
+				failed_insert(&grown, &set->entries[i]);
 		grown.count = set->count;
 		free(set->entries);
 		*set = grown;
 	}
-	failed_insert(set, task, blame);
+	failed_insert(set, &added);
 	set->count++;
 	return 0;
 }
 
-uint64_t failed_find(const struct failed_set *set, dw_task task)
+const struct failed *failed_find(const struct failed_set *set, dw_task task)
 {
 	uint32_t i;
 
 	if (!set->count)
-		return 0;
+		return NULL;
 	for (i = failed_hash(task, set->space); set->entries[i].task; i = (i + 1) & (set->space - 1))
 		if (set->entries[i].task == task)
-			return set->entries[i].blame;
-	return 0;
+			return &set->entries[i];
+	return NULL;
 }

@@ -8,9 +8,6 @@
 #include <errno.h>
 #include "engine/internal.h"
 
-/* A progress callback this seldom. */
-#define PROGRESS_NS 20000000
-
 void waiters_settle(struct engine *engine)
 {
 	for (struct waiter *waiter = engine->waiters; waiter; waiter = waiter->next)
@@ -24,23 +21,6 @@ void waiters_settle(struct engine *engine)
 	}
 }
 
-/* Without the lock around the callback; the run cannot end while its waiter is here. */
-static void report_progress(struct engine *engine, struct dw_run *run)
-{
-	uint64_t submitted = run->submitted, finished = run->finished, now;
-
-	if (finished == run->progress_finished)
-		return;
-	now = now_ns();
-	if (now - run->progress_ns < PROGRESS_NS && finished != submitted)
-		return;
-	run->progress_finished = finished;
-	run->progress_ns = now;
-	engine_unlock_and_wake(engine);
-	run->progress(submitted, finished, run->progress_context);
-	lock_take(&engine->lock);
-}
-
 void engine_pass_changes(struct engine *engine)
 {
 	struct hub_change change;
@@ -49,6 +29,17 @@ void engine_pass_changes(struct engine *engine)
 	while (hub_next_change(engine->hub, &i, &change))
 		if (engine->ops && engine->ops->changed)
 			engine->ops->changed(engine->ops_context, i, &change);
+}
+
+/* The driver leaves: another thread that waits takes over, if there is one. */
+static void hand_over(struct engine *engine)
+{
+	for (struct waiter *waiter = engine->waiters; waiter; waiter = waiter->next) {
+		if (waiter->idle)
+			continue;
+		event_set(&waiter->woken);
+		return;
+	}
 }
 
 static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
@@ -61,8 +52,6 @@ static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline
 		/* Its own changes need no kick; others' are looked for again below. */
 		waiter->kicked = true;
 		engine_work(engine);
-		if (waiter->run && waiter->run->progress)
-			report_progress(engine, waiter->run);
 		if (waiter->ready(waiter))
 			break;
 		if (deadline_ns != NEVER && now_ns() >= deadline_ns) {
@@ -84,8 +73,7 @@ static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline
 	hub_drive_end(engine->hub);
 	engine_work(engine);
 	engine->foreground = NULL;
-	if (engine->waiters)
-		event_set(&engine->waiters->woken);
+	hand_over(engine);
 	return result;
 }
 
@@ -106,6 +94,11 @@ static int wait_for_event(struct engine *engine, struct waiter *waiter, uint64_t
 		;
 	*link = waiter->next;
 	return result;
+}
+
+int wait_idle_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
+{
+	return waiter->ready(waiter) ? 0 : wait_for_event(engine, waiter, deadline_ns);
 }
 
 /* With the lock, which is dropped meanwhile. 0 when ready() was true, or -ETIMEDOUT. */

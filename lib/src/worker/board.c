@@ -174,8 +174,8 @@ void child_works(struct child *child, const struct callable *callable, uint64_t 
 {
 	struct child_now *now = &child->owner->now[child->index];
 
-	if (now->callable != callable->handle) {
-		__atomic_store_n(&now->callable, callable->handle, __ATOMIC_RELAXED);
+	if (child->shown != callable->handle) {
+		child->shown = callable->handle;
 		copy_text(now->name, sizeof(now->name), callable_title(callable));
 	}
 	__atomic_store_n(&now->task, task, __ATOMIC_RELAXED);

@@ -64,4 +64,12 @@ static inline void child_waits(struct child *child, uint64_t since)
 	__atomic_store_n(&now->busy, 0, __ATOMIC_RELAXED);
 }
 
+/* It has run a task. Its parent may take the completion much later. */
+static inline void child_ended(struct child *child)
+{
+	struct child_now *now = &child->owner->now[child->index];
+
+	__atomic_store_n(&now->ended, now->ended + 1, __ATOMIC_RELAXED);
+}
+
 #endif

@@ -91,6 +91,7 @@ static void run_task(struct child *child, struct endpoint *endpoint, struct fram
 		result = child->kind == DW_CHILD_WORKER ?
 			 call_orchestration(child->nested, callable, &args, frame) :
 			 call_function(callable, &args, &frame->cancel);
+	child_ended(child);
 	endpoint_complete(endpoint, number, result, result < 0 ? error_text() : NULL, started,
 			  now_ns());
 }
@@ -183,8 +184,12 @@ int child_main(struct child *child, uint32_t generation, bool process)
 	uint64_t deadline;
 	int result, broken = 0;
 
-	if (process)
+	if (process) {
 		prctl(PR_SET_NAME, worker_child_name(child->kind));
+		nesting_forget();
+	} else {
+		nesting_serve(child->owner->engine, child->index);
+	}
 	placement_apply(child, process);
 	__atomic_store_n(&child->owner->now[child->index].tid, gettid(), __ATOMIC_RELAXED);
 	child_waits(child, now_ns());

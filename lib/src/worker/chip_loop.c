@@ -210,6 +210,7 @@ static bool collect(struct chip_loop *loop)
 	int result;
 
 	while ((result = chip_collect(loop->chip, &completion)) == 1) {
+		child_ended(loop->child);
 		endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
 				  completion.status ? completion.text : NULL, completion.started,
 				  completion.ended);

@@ -220,7 +220,8 @@ static struct engine_control_limits limits_of(const struct child *child, uint64_
 	};
 }
 
-int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob, uint32_t bytes)
+int control_broadcast_until(struct dw_worker *worker, uint64_t code, const void *blob,
+			    uint32_t bytes, uint64_t deadline_ns)
 {
 	char text[ERROR_TEXT_BYTES];
 	struct engine_control_limits limits;
@@ -230,7 +231,8 @@ int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob,
 		if (!concerns(&worker->children[i], code, blob) || !child_is_ready(worker, i))
 			continue;
 		limits = limits_of(&worker->children[i], code);
-		result = engine_control(worker->engine, i, code, blob, bytes, &limits);
+		result = engine_control_until(worker->engine, i, code, blob, bytes, &limits,
+					      deadline_ns);
 		/* A child that dies meanwhile learns it as a replacement. */
 		if (result < 0 && result != -EOWNERDEAD && !first) {
 			first = result;
@@ -238,6 +240,11 @@ int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob,
 		}
 	}
 	return first < 0 ? error_set(first, "%s", text) : 0;
+}
+
+int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob, uint32_t bytes)
+{
+	return control_broadcast_until(worker, code, blob, bytes, UINT64_MAX);
 }
 
 /* Everything that was not there yet when the spawner was forked; what was is recognised by its handle. */

@@ -148,10 +148,12 @@ static int retire(struct dw_worker *worker, dw_callable handle, struct callable 
 }
 
 /* To the children, and then its bytes, `data`, are free. With `registering`: an init may have forked it before. */
-static int forget_locked(struct dw_worker *worker, dw_callable handle, void *data)
+static int forget_locked(struct dw_worker *worker, dw_callable handle, void *data,
+			 uint64_t deadline_ns)
 {
 	struct dw_worker *told = who_tells(worker);
-	int result = told ? control_broadcast(told, CONTROL_UNREGISTER, &handle, sizeof(handle)) : 0;
+	int result = told ? control_broadcast_until(told, CONTROL_UNREGISTER, &handle,
+						    sizeof(handle), deadline_ns) : 0;
 
 	if (result == 0 && data)
 		arena_free(worker_root(worker)->arena, data);
@@ -173,7 +175,7 @@ static void discard_locked(struct dw_worker *worker, dw_callable handle)
 		return;
 	data = bytes_of(callable);
 	if (retire(worker, handle, callable) == 0)
-		forget_locked(worker, handle, data);
+		forget_locked(worker, handle, data, NEVER);
 }
 
 /*
@@ -284,6 +286,8 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	const char *colon;
 	int result = check_register(worker, "dw_callable_register_symbol");
 
+	if (result == 0)
+		result = worker_check_no_task(worker, "dw_callable_register_symbol");
 	if (result < 0)
 		return result;
 	colon = symbol ? strrchr(symbol, ':') : NULL;
@@ -425,6 +429,8 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 	struct dw_image_options full;
 
 	if (result == 0)
+		result = worker_check_no_task(worker, "dw_callable_register_image");
+	if (result == 0)
 		result = options_read(&full, sizeof(full), options, "dw_image_options");
 	if (result == 0)
 		result = check_image(&full);
@@ -439,27 +445,55 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 
 /* -------------------------------------------------------------- unregister */
 
-DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
+/* Also when other threads wait for the same one: the last step is for one of them. */
+static int forget(struct dw_worker *worker, dw_callable handle, void *data, uint64_t deadline_ns)
+{
+	pthread_mutex_t *registering = &worker_root(worker)->registering;
+	struct timespec deadline = clock_timespec(deadline_ns);
+	int result = deadline_ns == NEVER ? pthread_mutex_lock(registering) :
+		     pthread_mutex_clocklock(registering, CLOCK_MONOTONIC, &deadline);
+
+	if (result)
+		return error_set(-result, "%s: another thread registers or unregisters", worker->path);
+	if (callable_is_leaving(handle)) {
+		result = forget_locked(worker, handle, data, deadline_ns);
+		if (result != -ETIMEDOUT)
+			callable_retire_end(handle);
+	}
+	pthread_mutex_unlock(registering);
+	return result;
+}
+
+static int unregister(struct dw_worker *worker, dw_callable handle, uint64_t deadline_ns,
+		      const char *call)
 {
 	struct callable *callable;
 	void *data;
-	int result = check_register(worker, "dw_callable_unregister");
+	int result = check_register(worker, call);
 
 	if (result == 0)
-		result = callable_get(handle, &callable);
+		result = worker_check_no_task(worker, call);
+	if (result == 0)
+		result = callable_retire_begin(handle, worker, &callable);
 	if (result < 0)
 		return result;
-	if (callable->owner != worker)
-		return error_set(-ENOENT, "callable %s was not registered on Worker %s", callable->name,
-				 worker->name);
 	data = bytes_of(callable);
-	result = retire(worker, handle, callable);
-	if (result < 0)
-		return result;
-	pthread_mutex_lock(&worker_root(worker)->registering);
-	result = forget_locked(worker, handle, data);
-	pthread_mutex_unlock(&worker_root(worker)->registering);
-	return result;
+	want_tasks(worker_root(worker), callable);
+	result = callable_wait(callable, deadline_ns);
+	if (result == 0)
+		result = forget(worker, handle, data, deadline_ns);
+	return result == -ETIMEDOUT ? error_prefix(result, "%s: ", call) : result;
+}
+
+DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable handle)
+{
+	return unregister(worker, handle, NEVER, "dw_callable_unregister");
+}
+
+DW_API int dw_callable_unregister_for(struct dw_worker *worker, dw_callable handle,
+				      uint64_t timeout_ns)
+{
+	return unregister(worker, handle, deadline_in(timeout_ns), "dw_callable_unregister_for");
 }
 
 static int retire_own(struct callable *callable, void *worker)
@@ -472,4 +506,5 @@ static int retire_own(struct callable *callable, void *worker)
 void registrations_release(struct dw_worker *worker)
 {
 	callable_each(retire_own, worker);
+	callable_retire_abandon(worker);
 }

@@ -295,6 +295,7 @@ static void read_child(const struct dw_tree *tree, uint32_t number, struct dw_tr
 	child->queued = LOAD(now->in_ring);
 	COPY(child, now, busy);
 	COPY(child, now, task);
+	COPY(child, now, ended);
 	child->since_ns = LOAD(now->since);
 	copy_text(child->callable, now->name, sizeof(child->callable));
 	copy_text(child->cause, rest->cause, sizeof(child->cause));

@@ -45,6 +45,42 @@ int worker_check(const struct dw_worker *worker, const char *call)
 	return 0;
 }
 
+static bool is_of_tree(const struct engine *engine, bool task, const void *root)
+{
+	(void)task;
+	return worker_root(engine_context(engine)) == root;
+}
+
+static bool is_task_of_tree(const struct engine *engine, bool task, const void *root)
+{
+	return task && is_of_tree(engine, task, root);
+}
+
+/* A task of this Worker, or of one below it. */
+static bool is_task_below(const struct engine *engine, bool task, const void *worker)
+{
+	for (const struct dw_worker *at = engine_context(engine); task && at; at = at->parent)
+		if (at == worker)
+			return true;
+	return false;
+}
+
+int worker_check_outside(struct dw_worker *worker, const char *call)
+{
+	if (!nesting_each(is_of_tree, worker_root(worker)))
+		return 0;
+	return error_set(-EDEADLK, "%s: the call is made by an orchestration function, a callback or a callable "
+			 "of Worker %s, and would wait for itself", call, worker->path);
+}
+
+int worker_check_no_task(struct dw_worker *worker, const char *call)
+{
+	if (!nesting_each(is_task_of_tree, worker_root(worker)))
+		return 0;
+	return error_set(-EDEADLK, "%s: the call is made by a callable of the tree of Worker %s, and could wait "
+			 "for that one's own task", call, worker->path);
+}
+
 /* ------------------------------------------------------------------ create */
 
 static int check_options(uint32_t level, const struct dw_worker_options *o)
@@ -359,6 +395,7 @@ DW_API int dw_worker_init(struct dw_worker *root)
 	pthread_mutex_lock(&root->registering);
 	result = bring_up(root);
 	pthread_mutex_unlock(&root->registering);
+	log_forks_done();
 	return result;
 }
 
@@ -374,6 +411,9 @@ DW_API int dw_worker_close(struct dw_worker *root)
 	if (root->parent)
 		return error_set(-EINVAL, "Worker %s is a child of %s: close the root", root->name,
 				 root->parent->name);
+	result = worker_check_outside(root, "dw_worker_close");
+	if (result < 0)
+		return result;
 	return worker_stop(root, deadline_in(root->options.close_timeout_ns));
 }
 
@@ -386,6 +426,8 @@ DW_API void dw_worker_destroy(struct dw_worker *root)
 			  root->parent->name);
 		return;
 	}
+	if (worker_check_outside(root, "dw_worker_destroy") < 0)
+		return;
 	dw_worker_close(root);
 	if (worker_release(root))
 		free_worker(root);
@@ -416,6 +458,10 @@ DW_API int dw_worker_run(struct dw_worker *worker, dw_orch_fn *fn, const struct 
 
 	if (result == 0 && config)
 		result = engine_check_config(config, "config");
+	if (result == 0 && nesting_each(is_task_below, worker))
+		result = error_set(-EDEADLK, "dw_worker_run: the call is made by a callable that is a task of "
+				   "Worker %s, or of one below it, and the run could need the child that waits "
+				   "for it", worker->path);
 	if (result < 0)
 		return result;
 	return engine_run(worker->engine, fn, args, config, context, NULL, NULL, NULL);
@@ -434,11 +480,6 @@ DW_API int dw_worker_start(struct dw_worker *worker, dw_orch_fn *fn, const struc
 	if (result < 0)
 		return result;
 	return engine_run_start(worker->engine, fn, args, config, context, options, run);
-}
-
-DW_API int dw_run_wait(struct dw_run *run)
-{
-	return engine_run_wait(run);
 }
 
 DW_API int dw_run_cancel(struct dw_run *run)

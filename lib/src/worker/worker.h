@@ -46,6 +46,7 @@
 #include <sys/types.h>
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "engine/nesting.h"
 #include "trace/trace.h"
 
 #define PATH_BYTES 96
@@ -74,6 +75,7 @@ struct child {
 	struct dw_worker *nested;	/* CHILD_WORKER */
 	const struct dw_chip_options *chip;	/* CHILD_CHIP */
 	int link_parent, link_child;	/* ends of its link; -1 where closed */
+	dw_callable shown;		/* of the name on the board; by the child itself */
 
 	/* Guarded by owner->lock. */
 	enum child_state state;
@@ -151,6 +153,9 @@ struct dw_worker {
 
 /* worker.c */
 int worker_check(const struct dw_worker *worker, const char *call);
+/* -EDEADLK when the calling thread is inside of a run or a task of this Worker's tree; of a task. */
+int worker_check_outside(struct dw_worker *worker, const char *call);
+int worker_check_no_task(struct dw_worker *worker, const char *call);
 const char *worker_child_name(enum dw_child_kind kind);
 struct dw_worker *worker_root(struct dw_worker *worker);
 int worker_make_arena(struct dw_worker *worker, struct arena *outer);
@@ -218,6 +223,9 @@ int control_handle(struct child *child, struct chip *chip, uint64_t code, const 
 		   uint32_t bytes);
 /* To every child that is READY and that it concerns; the first error, with the child's path. */
 int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob, uint32_t bytes);
+/* The same until a deadline: -ETIMEDOUT, and who has not answered is told nevertheless. */
+int control_broadcast_until(struct dw_worker *worker, uint64_t code, const void *blob,
+			    uint32_t bytes, uint64_t deadline_ns);
 /* Tells a replacement what was registered after init; does not wait for it. */
 int control_replay(struct child *child);
 /* A callable as the blob of CONTROL_REGISTER; free() it. */

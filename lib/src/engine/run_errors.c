@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * See run_errors.h; and the calls that read them.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "engine/internal.h"
+#include "engine/run_handle.h"
+#include "task/options.h"
+
+/* ------------------------------------------------------------------ collect */
+
+void run_errors_add(struct run_errors *errors, const struct slot *slot, const char *path, int error,
+		    const char *text)
+{
+	struct dw_run_error *entry;
+
+	errors->count++;
+	if (errors->kept == RUN_ERRORS_KEPT)
+		return;
+	if (!errors->entries)
+		errors->entries = calloc(RUN_ERRORS_KEPT, sizeof(*errors->entries));
+	if (!errors->entries)
+		return;
+	entry = &errors->entries[errors->kept++];
+	entry->size = sizeof(*entry);
+	entry->error = error;
+	snprintf(entry->path, sizeof(entry->path), "%s", path);
+	snprintf(entry->text, sizeof(entry->text), "%s", text);
+	if (!slot)
+		return;
+	entry->task = slot->head.number;
+	entry->attempts = slot->attempts + 1u;
+	snprintf(entry->name, sizeof(entry->name), "%s", slot->name ? slot->name : "");
+	snprintf(entry->callable, sizeof(entry->callable), "%s", callable_title(slot->callable));
+}
+
+const struct dw_run_error *run_errors_find(const struct run_errors *errors, uint64_t number)
+{
+	for (uint32_t i = 0; i < errors->kept; i++)
+		if (errors->entries[i].task == number)
+			return &errors->entries[i];
+	return NULL;
+}
+
+void run_errors_free(struct run_errors *errors)
+{
+	free(errors->entries);
+	*errors = (struct run_errors){ 0 };
+}
+
+/* --------------------------------------------------------- of a thread's last */
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static bool has_key;
+static _Thread_local struct run_errors last;
+
+/* The thread ends: `value` is its own `last`. */
+static void forget(void *value)
+{
+	run_errors_free(value);
+}
+
+static void make_key(void)
+{
+	has_key = pthread_key_create(&key, forget) == 0;
+}
+
+void run_errors_keep(struct run_errors *errors)
+{
+	run_errors_free(&last);
+	if (!errors->count)
+		return;
+	if (errors->entries) {
+		pthread_once(&once, make_key);
+		/* Without it the texts would outlive the thread: the count stays. */
+		if (!has_key || pthread_setspecific(key, &last)) {
+			free(errors->entries);
+			errors->entries = NULL;
+			errors->kept = 0;
+		}
+	}
+	last = *errors;
+	*errors = (struct run_errors){ 0 };
+}
+
+/* --------------------------------------------------------------------- read */
+
+DW_API int dw_run_error_count(struct dw_run *run, uint64_t *count, uint32_t *kept)
+{
+	const struct run_errors *errors = &last;
+	int result;
+
+	if (!count)
+		return error_set(-EINVAL, "dw_run_error_count: `count` is NULL");
+	if (run) {
+		result = run_errors_begin(run, "dw_run_error_count", &errors);
+		if (result < 0)
+			return result;
+	}
+	*count = errors->count;
+	if (kept)
+		*kept = errors->kept;
+	if (run)
+		run_errors_end(run);
+	return 0;
+}
+
+DW_API int dw_run_error(struct dw_run *run, uint32_t index, struct dw_run_error *error)
+{
+	const struct run_errors *errors = &last;
+	int result = options_check_output(error, "dw_run_error");
+
+	if (result == 0 && run)
+		result = run_errors_begin(run, "dw_run_error", &errors);
+	if (result < 0)
+		return result;
+	if (index < errors->kept)
+		options_write(error, &errors->entries[index], sizeof(*error));
+	else
+		result = error_set(-ERANGE, "dw_run_error: error %u; %u are kept, of %llu that there were",
+				   index, errors->kept, (unsigned long long)errors->count);
+	if (run)
+		run_errors_end(run);
+	return result;
+}

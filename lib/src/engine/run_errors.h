@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The errors of a run: the first RUN_ERRORS_KEPT with all that is known of each, then a count.
+ * Guarded by the engine's lock until the run has ended; nobody changes them afterwards.
+ */
+#ifndef DW_ENGINE_RUN_ERRORS_H
+#define DW_ENGINE_RUN_ERRORS_H
+
+#include <stdint.h>
+#include <distworker/distworker.h>
+
+struct slot;
+
+#define RUN_ERRORS_KEPT 64
+
+struct run_errors {
+	uint64_t count;
+	uint32_t kept;
+	struct dw_run_error *entries;	/* RUN_ERRORS_KEPT, made with the first; NULL: none, or no memory */
+};
+
+/*
+ * Adds one. `slot`: the task; NULL: the run itself has failed. `path`: of the worker, or of the
+ * run's. The text is what dw_run_wait() would say of it.
+ */
+void run_errors_add(struct run_errors *errors, const struct slot *slot, const char *path, int error,
+		    const char *text);
+/* That of a task; NULL: it is none of those that were kept. */
+const struct dw_run_error *run_errors_find(const struct run_errors *errors, uint64_t number);
+void run_errors_free(struct run_errors *errors);
+
+/*
+ * The calling thread's: those of the run that its last dw_worker_run() or dw_run_wait() has ended.
+ * Empties `errors`.
+ */
+void run_errors_keep(struct run_errors *errors);
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * See run_handle.h.
+ */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "engine/internal.h"
+#include "engine/nesting.h"
+
+/* An eventfd with this flag gives 1 for each read: nobody reads it empty. */
+#define MANY_READS (UINT64_MAX - 1)
+
+void run_handle_init(struct run_handle *handle)
+{
+	handle->process = process_serial();
+	atomic_store_explicit(&handle->references, 1, memory_order_relaxed);
+	handle->fd = -1;
+}
+
+void run_handle_put(struct dw_run *run)
+{
+	/*
+	 * Pairs with the same of the other threads: what they did to the run comes before its end.
+	 */
+	if (atomic_fetch_sub_explicit(&run->handle.references, 1, memory_order_acq_rel) != 1)
+		return;
+	if (run->handle.fd >= 0)
+		close(run->handle.fd);
+	run_free(run);
+}
+
+static void get(struct dw_run *run)
+{
+	atomic_fetch_add_explicit(&run->handle.references, 1, memory_order_relaxed);
+}
+
+void run_handle_leaving(struct dw_run *run)
+{
+	lock_take(&run->handle.lock);
+	run->handle.leaving = true;
+	lock_give(&run->handle.lock);
+}
+
+/* At most once per descriptor: the count of a new eventfd is 0, so that it does not block. */
+static void make_readable(int fd)
+{
+	uint64_t count = MANY_READS;
+
+	if (write(fd, &count, sizeof(count)) < 0)
+		return;
+}
+
+void run_handle_ended(struct dw_run *run)
+{
+	lock_take(&run->handle.lock);
+	if (run->handle.fd >= 0)
+		make_readable(run->handle.fd);
+	event_set(&run->handle.ended);
+	lock_give(&run->handle.lock);
+}
+
+/* With the lock: whoever has seen the descriptor readable sees the end here. */
+static bool has_ended(struct dw_run *run)
+{
+	bool ended;
+
+	lock_take(&run->handle.lock);
+	ended = atomic_load_explicit(&run->handle.ended, memory_order_relaxed);
+	lock_give(&run->handle.lock);
+	return ended;
+}
+
+static int usable(const struct dw_run *run, const char *call)
+{
+	if (!run)
+		return error_set(-EINVAL, "%s: the run is NULL", call);
+	if (run->handle.process != process_serial())
+		return error_set(-EBADFD, "%s: the run belongs to another process: it was started before a fork",
+				 call);
+	return 0;
+}
+
+/* ------------------------------------------------------------------- waiting */
+
+int engine_run_wait(struct dw_run *run)
+{
+	struct nesting_wait wait;
+	int result = usable(run, "dw_run_wait");
+
+	if (result < 0)
+		return result;
+	if (!has_ended(run)) {
+		result = nesting_wait_begin(&wait, run, false, "dw_run_wait");
+		if (result < 0)
+			return result;
+		event_wait(&run->handle.ended, NEVER);
+		nesting_wait_end(&wait);
+	}
+	pthread_join(run->handle.thread, NULL);
+	result = run->error;
+	if (result)
+		error_set(result, "%s", run->text);
+	run_errors_keep(&run->errors);
+	run_handle_put(run);
+	return result;
+}
+
+DW_API int dw_run_wait(struct dw_run *run)
+{
+	return engine_run_wait(run);
+}
+
+DW_API int dw_run_wait_for(struct dw_run *run, uint64_t timeout_ns)
+{
+	struct nesting_wait wait;
+	int result = usable(run, "dw_run_wait_for");
+
+	if (result < 0 || has_ended(run))
+		return result;
+	result = nesting_wait_begin(&wait, run, timeout_ns != NEVER, "dw_run_wait_for");
+	if (result < 0)
+		return result;
+	get(run);
+	if (event_wait(&run->handle.ended, deadline_in(timeout_ns)) < 0)
+		result = error_set(-ETIMEDOUT, "dw_run_wait_for: the run has not ended after %llu ms",
+				   (unsigned long long)(timeout_ns / 1000000));
+	nesting_wait_end(&wait);
+	run_handle_put(run);
+	return result;
+}
+
+DW_API int dw_run_test(struct dw_run *run)
+{
+	int result = usable(run, "dw_run_test");
+
+	if (result < 0 || has_ended(run))
+		return result;
+	return error_set(-EAGAIN, "dw_run_test: the run has not ended");
+}
+
+DW_API int dw_run_fd(struct dw_run *run, int *fd)
+{
+	int result = usable(run, "dw_run_fd");
+
+	if (result < 0)
+		return result;
+	if (!fd)
+		return error_set(-EINVAL, "dw_run_fd: `fd` is NULL");
+	lock_take(&run->handle.lock);
+	if (run->handle.fd < 0) {
+		run->handle.fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE));
+		if (run->handle.fd < 0)
+			result = error_set(-errno, "dw_run_fd: no descriptor: %s%s", error_name(errno),
+					   error_hint(errno));
+		else if (atomic_load_explicit(&run->handle.ended, memory_order_relaxed))
+			make_readable(run->handle.fd);
+	}
+	if (result == 0)
+		*fd = run->handle.fd;
+	lock_give(&run->handle.lock);
+	return result;
+}
+
+DW_API int dw_run_detach(struct dw_run *run)
+{
+	int result = usable(run, "dw_run_detach");
+
+	if (result < 0)
+		return result;
+	pthread_detach(run->handle.thread);
+	run_handle_put(run);
+	return 0;
+}
+
+/* ------------------------------------------------------------ while it goes on */
+
+/* With the locks of the handle and, while the run is in it, of the engine. */
+static void lock_both(struct dw_run *run)
+{
+	lock_take(&run->handle.lock);
+	if (!run->handle.leaving)
+		lock_take(&run->engine->lock);
+}
+
+static void unlock_both(struct dw_run *run)
+{
+	if (!run->handle.leaving)
+		engine_unlock_and_wake(run->engine);
+	lock_give(&run->handle.lock);
+}
+
+int engine_run_cancel(struct dw_run *run, int error, const char *why)
+{
+	int result = usable(run, "dw_run_cancel");
+
+	if (result < 0)
+		return result;
+	lock_both(run);
+	if (!run->handle.leaving) {
+		run_cancel_locked(run, error, why);
+		engine_work(run->engine);
+	}
+	unlock_both(run);
+	return 0;
+}
+
+int run_errors_begin(struct dw_run *run, const char *call, const struct run_errors **errors)
+{
+	int result = usable(run, call);
+
+	if (result < 0)
+		return result;
+	lock_both(run);
+	*errors = &run->errors;
+	return 0;
+}
+
+void run_errors_end(struct dw_run *run)
+{
+	unlock_both(run);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Waiting for tasks, by the orchestration function: for all of the run, or for one.
+ */
+#include <errno.h>
+#include "engine/internal.h"
+
+static bool task_final(const struct waiter *waiter)
+{
+	const struct slot *slot = slot_find(waiter->engine, waiter->value);
+
+	return slot->head.generation != waiter->value >> 32 || slot->head.state == TASK_FREE ||
+	       slot->head.state >= TASK_DONE;
+}
+
+static bool is_of_run(const struct slot *slot, const void *run)
+{
+	return slot->run == run;
+}
+
+/*
+ * Nobody knows which tasks it waits for, over several steps: every completion of the run may be the
+ * one.
+ */
+static int wait_for_producers(struct engine *engine, struct waiter *waiter)
+{
+	int result;
+
+	want_completions(engine, is_of_run, waiter->run);
+	engine->heap_waiters++;
+	result = wait_locked(engine, waiter, NEVER);
+	engine->heap_waiters--;
+	return result;
+}
+
+static void wait_for(struct engine *engine, struct dw_run *run, dw_task task)
+{
+	struct waiter waiter = {
+		.ready = task_final, .engine = engine, .run = run, .value = task,
+	};
+	struct slot *slot = slot_find(engine, task);
+
+	if (task_final(&waiter))
+		return;
+	run->awaited_slot = slot;
+	want_completion(engine, slot);
+	if (slot->waiting)
+		wait_for_producers(engine, &waiter);
+	else
+		wait_locked(engine, &waiter, NEVER);
+	run->awaited_slot = NULL;
+}
+
+/* Its own error: that of what it ran, or that it was not run at all. */
+static int result_of(const struct dw_run *run, dw_task task)
+{
+	const struct failed *failed = failed_find(&run->failed, task);
+	const struct dw_run_error *error;
+
+	if (!failed)
+		return 0;
+	error = failed->blame ? run_errors_find(&run->errors, failed->blame) : NULL;
+	if (failed->error)
+		return error_set(failed->error, "%s", error ? error->text : error_name(-failed->error));
+	if (failed->blame)
+		return error_set(-ECANCELED, "the task was skipped, because task %llu failed: %.400s",
+				 (unsigned long long)failed->blame, error ? error->text : run->text);
+	return error_set(-ECANCELED, "the task was skipped: %.400s", run->text);
+}
+
+DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task)
+{
+	const struct dw_submit_options options = { .after = &task, .after_count = 1 };
+	struct engine *engine;
+	struct dw_run *run;
+	int result = orch_usable(orch);
+
+	if (result < 0)
+		return result;
+	if (!task)
+		return error_set(-EINVAL, "dw_orch_wait_task: `task` is 0, which is no task");
+	run = orch->run;
+	engine = run->engine;
+	lock_take(&engine->lock);
+	result = orch_check_after_locked(run, &options);
+	if (result < 0) {
+		error_set(result, "dw_orch_wait_task: `task` is %#llx, which is no task of this run",
+			  (unsigned long long)task);
+	} else {
+		wait_for(engine, run, task);
+		result = result_of(run, task);
+	}
+	engine_unlock_and_wake(engine);
+	return result;
+}

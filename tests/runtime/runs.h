@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* What the tests of runs share: a start, and tasks that wait for a byte of the test. */
+#ifndef TESTS_RUNS_H
+#define TESTS_RUNS_H
+
+#include <semaphore.h>
+#include "failure.h"
+
+/* What a test waits for has 20 s, on a slow machine more: it hangs else. */
+static inline bool sem_comes(sem_t *sem)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 20 * unit_slow();
+	while (sem_timedwait(sem, &end) < 0)
+		if (errno != EINTR)
+			return false;
+	return true;
+}
+
+static inline int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	return 0;
+}
+
+static inline struct dw_run *start(dw_orch_fn *fn, void *context, const struct dw_run_options *options)
+{
+	struct dw_run *run = NULL;
+
+	if (!CHECK_EQ(dw_worker_start(chain.worker[0], fn, NULL, NULL, context, options, &run), 0))
+		printf("# %s\n", dw_strerror_last());
+	return run;
+}
+
+/* Tasks that each wait for a byte of the test. */
+struct paced {
+	int bytes[2];
+};
+
+static struct paced paced;
+
+static inline int sub_paced(const struct dw_args *args, void *context)
+{
+	char byte;
+
+	(void)context;
+	if (read(paced.bytes[0], &byte, 1) != 1)
+		return -EIO;
+	++*(volatile int64_t *)dw_args_data(args, 0);
+	return 0;
+}
+
+static dw_callable paced_callable;
+
+static inline int orch_paced(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	unsigned count = *(const unsigned *)context;
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	for (unsigned i = 0; i < count && !result; i++)
+		result = submit_one(orch, paced_callable, &chain.cells[i], DW_INOUT, 0, NULL, NULL);
+	return result;
+}
+
+static inline void paced_init(enum dw_mode mode, uint32_t subs)
+{
+	chain_create(1, subs, threads_of(mode), NULL);
+	REQUIRE(pipe2(paced.bytes, O_CLOEXEC) == 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "paced", sub_paced, NULL,
+					  &paced_callable), 0);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+}
+
+static inline void paced_destroy(void)
+{
+	chain_destroy();
+	close(paced.bytes[0]);
+	close(paced.bytes[1]);
+}
+
+static inline void let_pass(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		CHECK_EQ(write(paced.bytes[1], "x", 1), 1);
+}
+
+#endif
