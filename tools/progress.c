@@ -22,7 +22,9 @@ void progress_begin(struct progress *progress, enum progress_style style)
 		style = isatty(STDERR_FILENO) && terminal && strcmp(terminal, "dumb") ?
 			PROGRESS_BAR : PROGRESS_LINES;
 	*progress = (struct progress){ .style = style, .began = tool_now() };
-	progress->drawn = progress->mark_time = progress->began;
+	progress->drawn = progress->began;
+	progress->marks[0].time = progress->began;
+	progress->mark_count = 1;
 }
 
 static double period(const struct progress *progress)
@@ -63,24 +65,35 @@ static void draw_bar(struct progress *progress, double fraction, const char *lin
 	progress->shown = 1;
 }
 
+/* Tasks that take seconds end seldom: over several seconds, or over the whole run so far. */
+static double rate_now(struct progress *progress, double now, uint64_t tasks)
+{
+	const struct progress_mark *last = &progress->marks[(progress->mark_count - 1) % RATE_MARKS];
+	const struct progress_mark *oldest = progress->mark_count < RATE_MARKS ?
+		&progress->marks[0] : &progress->marks[progress->mark_count % RATE_MARKS];
+	double seconds = now - oldest->time;
+	double rate = seconds > 0 && tasks > oldest->tasks ?
+		      (double)(tasks - oldest->tasks) / seconds : 0;
+
+	if (now - last->time >= 0.5)
+		progress->marks[progress->mark_count++ % RATE_MARKS] =
+			(struct progress_mark){ .time = now, .tasks = tasks };
+	return rate;
+}
+
 void progress_update(struct progress *progress, double fraction, const char *text, uint64_t tasks)
 {
-	double now = tool_now(), elapsed = now - progress->began;
+	double now = tool_now(), elapsed = now - progress->began, rate;
 	char line[256], count[32], left[32] = "";
 
 	if (progress->style == PROGRESS_NONE || now - progress->drawn < period(progress))
 		return;
-	if (now - progress->mark_time >= 0.5) {
-		progress->rate = (double)(tasks - progress->mark_tasks) /
-				 (now - progress->mark_time);
-		progress->mark_time = now;
-		progress->mark_tasks = tasks;
-	}
+	rate = rate_now(progress, now, tasks);
 	if (fraction > 0.02 && fraction < 1.0)
 		snprintf(left, sizeof(left), ", %.0f s left",
 			 elapsed / fraction * (1.0 - fraction));
 	snprintf(line, sizeof(line), "%3.0f %%  %s%s%s tasks/s%s", fraction * 100, text,
-		 *text ? "  " : "", tool_thousands((uint64_t)progress->rate, count), left);
+		 *text ? "  " : "", tool_thousands((uint64_t)(rate + 0.5), count), left);
 	if (progress->style == PROGRESS_BAR)
 		draw_bar(progress, fraction, line);
 	else

@@ -10,12 +10,17 @@
 
 enum progress_style { PROGRESS_AUTO = 0, PROGRESS_BAR, PROGRESS_LINES, PROGRESS_NONE };
 
+#define RATE_MARKS 10
+
 struct progress {
 	enum progress_style style;
 	double began, drawn;		/* tool_now() */
-	double mark_time;		/* when the rate was last computed … */
-	uint64_t mark_tasks;		/* … and the tasks then */
-	double rate;
+	/* The rate is that since the oldest mark, of the last RATE_MARKS half seconds. */
+	struct progress_mark {
+		double time;
+		uint64_t tasks;
+	} marks[RATE_MARKS];
+	unsigned int mark_count;	/* ever made */
 	int shown;			/* a bar stands on the terminal */
 };
 

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,14 +39,11 @@ struct session {
 	FILE *out;			/* where the summary goes */
 };
 
-/* The run, and the thread that waits for it. */
+/* The run. */
 struct flight {
 	struct dw_run *run;
 	struct dw_args *args;
-	pthread_t waiter;
-	int done;			/* eventfd: the fields below are set */
-	int result;
-	char text[ERROR_BYTES];		/* errors are per thread: kept here */
+	int ended;			/* the run's descriptor */
 };
 
 /* --------------------------------------------------- what a job can call */
@@ -245,28 +241,12 @@ static int bring_up(struct session *session)
 
 /* ------------------------------------------------------------------- the run */
 
-static void *wait_for_run(void *context)
-{
-	struct flight *flight = context;
-	uint64_t one = 1;
-
-	flight->result = dw_run_wait(flight->run);
-	if (flight->result)
-		snprintf(flight->text, sizeof(flight->text), "%s", dw_strerror_last());
-	/* An eventfd at 0 takes 8 bytes; the write orders the fields before it. */
-	if (write(flight->done, &one, sizeof(one)) != sizeof(one))
-		abort();
-	return NULL;
-}
-
 static int take_off(struct session *session, struct flight *flight)
 {
 	struct dw_run_options options = DW_OPTIONS(dw_run_options);
 	int err;
 
-	*flight = (struct flight){ .done = eventfd(0, EFD_CLOEXEC) };
-	if (flight->done < 0)
-		return tool_fail(TOOL_SYSTEM, "eventfd: %s", strerror(errno));
+	*flight = (struct flight){ .ended = -1 };
 	options.timeout_ns = session->options.timeout_ns;
 	err = dw_args_create(&flight->args);
 	if (!err)
@@ -274,19 +254,20 @@ static int take_off(struct session *session, struct flight *flight)
 				      NULL, session->state, &options, &flight->run);
 	if (err)
 		return tool_fail(TOOL_FAILED, "the run cannot be started: %s", dw_strerror_last());
-	err = pthread_create(&flight->waiter, NULL, wait_for_run, flight);
+	err = dw_run_fd(flight->run, &flight->ended);
 	if (!err)
 		return TOOL_OK;
+	tool_fail(0, "%s", dw_strerror_last());
 	dw_run_cancel(flight->run);
 	dw_run_wait(flight->run);
-	return tool_fail(TOOL_SYSTEM, "no thread to wait with: %s", strerror(err));
+	return TOOL_SYSTEM;
 }
 
 /* True when the run has ended; at the latest after `ms`, or when a signal is there. */
 static bool wait_a_while(const struct session *session, const struct flight *flight, int ms)
 {
 	struct pollfd fds[] = {
-		{ .fd = flight->done, .events = POLLIN },
+		{ .fd = flight->ended, .events = POLLIN },
 		{ .fd = session->signals, .events = POLLIN },
 	};
 
@@ -316,8 +297,7 @@ static void show(struct session *session, struct progress *progress)
 	/* Counters lie in shared memory: reading them costs the tree nothing. */
 	if (!summary_collect(&session->summary, session->plan->worker))
 		progress_update(progress, fraction, text,
-				summary_tasks(session->summary.children,
-					      session->summary.child_count));
+				session->summary.ended);
 }
 
 /* The reason to end the run now, as a status; TOOL_OK: there is none. */
@@ -447,7 +427,7 @@ static int run(struct session *session, bool *ended)
 	struct summary *summary = &session->summary;
 	double began = tool_now();
 	struct flight flight;
-	int status;
+	int status, err;
 
 	tree_sample_take(&before);
 	status = take_off(session, &flight);
@@ -456,8 +436,11 @@ static int run(struct session *session, bool *ended)
 	status = fly(session, &flight, ended);
 	if (!*ended)
 		return status;
-	pthread_join(flight.waiter, NULL);
-	close(flight.done);
+	err = dw_run_wait(flight.run);
+	if (err) {
+		snprintf(summary->error, sizeof(summary->error), "%s", dw_strerror_last());
+		summary_keep_errors(summary);
+	}
 	summary->seconds = tool_now() - began;
 	tree_sample_take(&after);
 	tree_sample_compare(&before, &after, &summary->busy);
@@ -465,10 +448,8 @@ static int run(struct session *session, bool *ended)
 	tree_sample_release(&after);
 	summary_collect(summary, session->plan->worker);
 	dw_args_destroy(flight.args);
-	if (flight.result) {
-		snprintf(summary->error, sizeof(summary->error), "%s", flight.text);
+	if (err)
 		return status ? status : TOOL_FAILED;
-	}
 	status = ask_job(session);
 	if (session->options.idle_seconds > 0) {
 		int signal = measure_idle(session);

@@ -11,6 +11,7 @@
 #include "tool.h"
 
 #define ROWS_MAX 24
+#define ERRORS_SHOWN 8
 
 /* A worker's kind of place: L2 is chips, L0 subs, else nested Workers. */
 static const char *level_title(uint32_t level)
@@ -27,6 +28,54 @@ static const char *level_key(uint32_t level)
 	static const char *const keys[] = { "sub", "L1", "L2", "L3", "L4", "L5" };
 
 	return level < COUNT_OF(keys) ? keys[level] : "L6";
+}
+
+/* What all Workers count, those in other processes too; false: the tree cannot be read. */
+static bool read_tree(struct summary *summary)
+{
+	struct dw_tree_info info = DW_OPTIONS(dw_tree_info);
+
+	if (!summary->tree && dw_tree_open(getpid(), 0, &summary->tree)) {
+		summary->tree = NULL;
+		return false;
+	}
+	if (dw_tree_info(summary->tree, &info))
+		return false;
+	summary->tasks = (struct task_counts){ 0 };
+	summary->ended = 0;
+	for (uint32_t i = 0; i < info.worker_count; i++) {
+		struct dw_engine_stats engine = DW_OPTIONS(dw_engine_stats);
+
+		if (dw_tree_worker_stats(summary->tree, i, &engine))
+			return false;
+		summary->tasks.done += engine.done;
+		summary->tasks.failed += engine.failed;
+		summary->tasks.skipped += engine.skipped;
+		summary->tasks.retried += engine.retried;
+	}
+	for (uint32_t i = 0; i < info.child_count; i++) {
+		struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+
+		if (dw_tree_child(summary->tree, i, &child))
+			return false;
+		summary->ended += child.ended;
+	}
+	return true;
+}
+
+/* Without a view of the tree: the root's tasks, and those of the rest that have run. */
+static void count_children(struct summary *summary)
+{
+	const struct dw_engine_stats *engine = &summary->engine;
+
+	summary->tasks = (struct task_counts){
+		.skipped = engine->skipped, .retried = engine->retried,
+	};
+	for (size_t i = 0; i < summary->child_count; i++) {
+		summary->tasks.done += summary->children[i].tasks_done;
+		summary->tasks.failed += summary->children[i].tasks_failed;
+	}
+	summary->ended = summary->tasks.done + summary->tasks.failed;
 }
 
 int summary_collect(struct summary *summary, struct dw_worker *root)
@@ -53,7 +102,24 @@ int summary_collect(struct summary *summary, struct dw_worker *root)
 	if (err)
 		summary->child_count = 0;
 	summary->ran = !err;
+	if (!err && !read_tree(summary))
+		count_children(summary);
 	return err;
+}
+
+void summary_keep_errors(struct summary *summary)
+{
+	uint32_t kept = 0;
+
+	if (dw_run_error_count(NULL, &summary->error_count, &kept) || !kept)
+		return;
+	summary->errors = calloc(kept, sizeof(*summary->errors));
+	for (uint32_t i = 0; summary->errors && i < kept; i++) {
+		summary->errors[i] = DW_OPTIONS(dw_run_error);
+		if (dw_run_error(NULL, i, &summary->errors[i]))
+			break;
+		summary->errors_kept++;
+	}
 }
 
 void summary_release(struct summary *summary)
@@ -61,19 +127,15 @@ void summary_release(struct summary *summary)
 	free(summary->children);
 	summary->children = NULL;
 	summary->child_count = 0;
-}
-
-uint64_t summary_tasks(const struct dw_child_stats *children, size_t count)
-{
-	uint64_t tasks = 0;
-
-	for (size_t i = 0; i < count; i++)
-		tasks += children[i].tasks_done + children[i].tasks_failed;
-	return tasks;
+	free(summary->errors);
+	summary->errors = NULL;
+	summary->errors_kept = 0;
+	dw_tree_close(summary->tree);
+	summary->tree = NULL;
 }
 
 struct totals {
-	uint64_t tasks, done[8], failed[8], skipped, wakes, sleeps;
+	uint64_t tasks, done[8], failed[8], wakes, sleeps;
 	uint32_t workers[8], dead;
 };
 
@@ -87,12 +149,11 @@ static void add_up(const struct summary *summary, struct totals *totals)
 		totals->workers[level]++;
 		totals->done[level] += child->tasks_done;
 		totals->failed[level] += child->tasks_failed;
-		totals->skipped += child->tasks_skipped;
 		totals->wakes += child->wakes;
 		totals->sleeps += child->sleeps;
 		totals->dead += !child->alive;
 	}
-	totals->tasks = summary_tasks(summary->children, summary->child_count);
+	totals->tasks = summary->tasks.done + summary->tasks.failed + summary->tasks.skipped;
 }
 
 /* -------------------------------------------------------------------- text */
@@ -137,6 +198,19 @@ static void text_workers(const struct summary *summary, FILE *out)
 			summary->child_count - rows);
 }
 
+/* The first one is told on stderr. */
+static void text_errors(const struct summary *summary, FILE *out)
+{
+	uint32_t shown = summary->errors_kept < ERRORS_SHOWN ? summary->errors_kept : ERRORS_SHOWN;
+
+	for (uint32_t i = 1; i < shown; i++)
+		fprintf(out, "  %-14s %s\n", i == 1 ? "further errors" : "", summary->errors[i].text);
+	if (shown && summary->error_count > shown)
+		fprintf(out, "  %-14s … and %llu more%s\n", "",
+			(unsigned long long)(summary->error_count - shown),
+			summary->errors_kept > shown ? " (--json has more of them)" : "");
+}
+
 static void text_levels(const struct totals *totals, FILE *out)
 {
 	char count[32];
@@ -178,11 +252,14 @@ void summary_text(const struct summary *summary, FILE *out)
 	fprintf(out, "  %-14s %s in %.2f s: %s tasks/s", "tasks", tool_thousands(totals.tasks, count),
 		summary->seconds, tool_thousands(summary->seconds > 0 ?
 		(uint64_t)((double)totals.tasks / summary->seconds) : 0, rate));
-	if (totals.skipped)
-		fprintf(out, ", %s skipped", tool_thousands(totals.skipped, count));
-	if (summary->engine.retried)
-		fprintf(out, ", %s retried", tool_thousands(summary->engine.retried, count));
+	if (summary->tasks.failed)
+		fprintf(out, ", %s failed", tool_thousands(summary->tasks.failed, count));
+	if (summary->tasks.skipped)
+		fprintf(out, ", %s skipped", tool_thousands(summary->tasks.skipped, count));
+	if (summary->tasks.retried)
+		fprintf(out, ", %s retried", tool_thousands(summary->tasks.retried, count));
 	fprintf(out, "\n");
+	text_errors(summary, out);
 	text_levels(&totals, out);
 	fprintf(out, "  %-14s %s paid for children, %.3f per task; children slept %s times, the "
 		"root %llu\n",
@@ -245,6 +322,29 @@ static struct json_object *json_child(const struct dw_child_stats *child)
 	return object;
 }
 
+static struct json_object *json_error(const struct dw_run_error *error)
+{
+	struct json_object *object = json_object_new_object();
+
+	put_count(object, "task", error->task);
+	json_object_object_add(object, "errno", json_object_new_int(-error->error));
+	put_text(object, "name", error->name);
+	put_text(object, "callable", error->callable);
+	put_text(object, "path", error->path);
+	put_text(object, "text", error->text);
+	return object;
+}
+
+static void json_errors(const struct summary *summary, struct json_object *root)
+{
+	struct json_object *errors = json_object_new_array();
+
+	for (uint32_t i = 0; i < summary->errors_kept; i++)
+		json_object_array_add(errors, json_error(&summary->errors[i]));
+	put_count(root, "error_count", summary->error_count);
+	json_object_object_add(root, "errors", errors);
+}
+
 static struct json_object *json_change(const struct tree_change *change, double seconds)
 {
 	struct json_object *object = json_object_new_object();
@@ -268,8 +368,10 @@ static void json_counters(const struct summary *summary, struct json_object *roo
 	put_count(tasks, "total", totals.tasks);
 	put_number(tasks, "per_second", summary->seconds > 0 ?
 		   (double)totals.tasks / summary->seconds : 0.0);
-	put_count(tasks, "skipped", totals.skipped);
-	put_count(tasks, "retried", summary->engine.retried);
+	put_count(tasks, "done", summary->tasks.done);
+	put_count(tasks, "failed", summary->tasks.failed);
+	put_count(tasks, "skipped", summary->tasks.skipped);
+	put_count(tasks, "retried", summary->tasks.retried);
 	for (uint32_t level = 0; level < 8; level++)
 		if (totals.workers[level])
 			put_count(levels, level_key(level),
@@ -301,6 +403,8 @@ int summary_json(const struct summary *summary, FILE *out)
 	json_object_object_add(root, "status", json_object_new_int(summary->status));
 	if (summary->error[0])
 		put_text(root, "error", summary->error);
+	if (summary->error_count)
+		json_errors(summary, root);
 	put_number(root, "seconds", summary->seconds);
 	put_number(root, "init_seconds", summary->init_seconds);
 	for (size_t i = 0; i < summary->result_count; i++) {

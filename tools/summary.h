@@ -20,6 +20,11 @@ struct result {
 	bool is_number;
 };
 
+/* Of all Workers of the tree. */
+struct task_counts {
+	uint64_t done, failed, skipped, retried;
+};
+
 struct summary {
 	const char *job, *hierarchy;
 	int status;			/* enum tool_exit */
@@ -30,6 +35,12 @@ struct summary {
 	struct dw_engine_stats engine;
 	struct dw_child_stats *children;
 	size_t child_count;
+	struct dw_tree *tree;		/* this process's own, for the next two; NULL: it cannot be read */
+	struct task_counts tasks;
+	uint64_t ended;			/* tasks that the children have run, by their own count */
+	struct dw_run_error *errors;	/* of the run … */
+	uint32_t errors_kept;		/* … that the library has kept … */
+	uint64_t error_count;		/* … of so many */
 	struct tree_change busy;	/* over the run */
 	double idle_seconds;		/* 0: not measured */
 	struct tree_change idle;
@@ -43,7 +54,7 @@ void summary_text(const struct summary *summary, FILE *out);
 /* 0 or -ENOMEM. */
 int summary_json(const struct summary *summary, FILE *out);
 void summary_release(struct summary *summary);
-/* Tasks that ended, at every level. */
-uint64_t summary_tasks(const struct dw_child_stats *children, size_t count);
+/* Keeps the errors of the run that the calling thread has just waited for. */
+void summary_keep_errors(struct summary *summary);
 
 #endif
