@@ -28,11 +28,18 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 }
 #endif
 
+/* For arrays of which a call uses as much as its hub is large, where kernels zero the stack. */
+#if __has_attribute(__uninitialized__)
+#define __distw_uninitialized	__attribute__((__uninitialized__))
+#else
+#define __distw_uninitialized
+#endif
+
 /*
  * 6.13, and PREEMPT_RT before it: the scheduler may ask for this CPU lazily,
  * which need_resched() does not tell.
  */
-static inline bool dw_need_resched(void)
+static inline bool distw_need_resched(void)
 {
 #ifdef TIF_NEED_RESCHED_LAZY
 	if (test_thread_flag(TIF_NEED_RESCHED_LAZY))
@@ -47,7 +54,7 @@ static inline bool dw_need_resched(void)
 #endif
 
 /* Is the task, which is not the current one, on a CPU right now? */
-static inline bool dw_task_on_cpu(struct task_struct *task)
+static inline bool distw_task_on_cpu(struct task_struct *task)
 {
 #ifdef CONFIG_SMP
 	return READ_ONCE(task->on_cpu) && !vcpu_is_preempted(task_cpu(task));
@@ -60,7 +67,7 @@ static inline bool dw_task_on_cpu(struct task_struct *task)
  * A deadline of the caller's CLOCK_MONOTONIC on the kernel's; 0 and never are the same
  * on both. As timens_ktime_to_host(), which modules cannot call.
  */
-static inline u64 dw_deadline_to_host(u64 deadline)
+static inline u64 distw_deadline_to_host(u64 deadline)
 {
 #ifdef CONFIG_TIME_NS
 	s64 offset;

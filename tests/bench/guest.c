@@ -51,7 +51,8 @@ static struct distworker_hub_setup setup;
 
 static struct distworker_mailbox *mailbox(unsigned i)
 {
-	return (void *)(hub_map + setup.mailbox_offset + (size_t)i * setup.mailbox_bytes);
+	return (void *)(hub_map + setup.mailbox_offset + (size_t)i * setup.mailbox_bytes +
+			i % setup.header_slots * setup.header_step);
 }
 
 static uint32_t *seen(unsigned i)
@@ -105,13 +106,16 @@ static void module_child(unsigned i, bool answers)
 		.flags = answers ? DISTWORKER_WAIT_WAKE : 0,
 	};
 	struct distworker_mailbox *box;
+	unsigned char *memory;
 
 	while (!atomic_load(&shared->go))
 		usleep(1000);
 	check(ioctl(endpoint_fds[i], DISTWORKER_ENDPOINT_ATTACH, &attach), "ATTACH");
-	box = mmap(NULL, attach.mailbox_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, endpoint_fds[i], 0);
-	if (box == MAP_FAILED)
+	memory = mmap(NULL, attach.mailbox_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      endpoint_fds[i], 0);
+	if (memory == MAP_FAILED)
 		die("mmap");
+	box = (void *)(memory + attach.header_offset);
 	for (;;) {
 		uint32_t post = __atomic_load_n(&box->post, __ATOMIC_ACQUIRE);
 

@@ -27,7 +27,7 @@
 #include "faults.h"
 
 #define MAILBOXES	3u
-#define BYTES		8192u
+#define BYTES		(2 * (unsigned int)getpagesize())
 #define MAX_FAULTS	5000u
 
 /* In one process, the hub's owner and its peer: a process may be bound to its own mailbox. */
@@ -142,7 +142,8 @@ static int call_map_mailbox(struct state *s)
 
 static int call_map_line(struct state *s)
 {
-	s->line = mmap(NULL, 4096, PROT_READ, MAP_SHARED, s->endpoint, DISTWORKER_HUB_LINE_OFFSET);
+	s->line = mmap(NULL, getpagesize(), PROT_READ, MAP_SHARED, s->endpoint,
+		       DISTWORKER_HUB_LINE_OFFSET);
 	if (s->line == MAP_FAILED) {
 		s->line = NULL;
 		return -errno;
@@ -152,7 +153,7 @@ static int call_map_line(struct state *s)
 
 static int call_split(struct state *s)
 {
-	return result(mprotect(s->map, 4096, PROT_READ));
+	return result(mprotect(s->map, getpagesize(), PROT_READ));
 }
 
 static int call_hub_wake(struct state *s)
@@ -250,14 +251,6 @@ static int call_fdinfo(struct state *s)
 	ret = read_all(path);
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", s->endpoint);
 	return ret ? ret : read_all(path);
-}
-
-static int call_debugfs(struct state *s)
-{
-	int ret = read_all("/sys/kernel/debug/distworker/hubs");
-
-	(void)s;
-	return ret == -ENOENT ? 0 : ret;
 }
 
 /* Of a child that is bound to mailbox 1 and does its part with the fault armed. */
@@ -374,7 +367,7 @@ static void state_free(struct state *s)
 	if (s->map)
 		munmap(s->map, s->map_bytes);
 	if (s->line)
-		munmap(s->line, 4096);
+		munmap(s->line, getpagesize());
 	if (s->epoll >= 0)
 		close(s->epoll);
 	if (s->endpoint >= 0)
@@ -438,7 +431,6 @@ static const struct walk walks[] = {
 	{ "epoll", ATTACHED, call_epoll },
 	{ "detach", ATTACHED, call_detach },
 	{ "read_fdinfo", ATTACHED, call_fdinfo },
-	{ "read_debugfs", ATTACHED, call_debugfs },
 	{ "death_of_a_peer", CREATED, call_death },
 };
 

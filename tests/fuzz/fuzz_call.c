@@ -12,7 +12,7 @@ static bool error_is_documented(int error)
 {
 	switch (error) {
 	case EINVAL: case EFAULT: case E2BIG: case ENOTTY: case EBADF: case EBADFD: case EPERM: case EBUSY: case ESRCH:
-	case ENOTCONN: case EOWNERDEAD: case ETIMEDOUT: case EINTR: case ENOMEM: case EDQUOT: case EMFILE:
+	case ENOTCONN: case EOWNERDEAD: case ETIMEDOUT: case EINTR: case ENOMEM: case EMFILE:
 		return true;
 	case ENFILE:
 		return have_faults;

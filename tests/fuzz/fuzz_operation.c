@@ -106,7 +106,7 @@ static void do_scribble(void)
 				words[i] = any();
 		} else {
 			while (count--) {
-				i = below(map.bytes / 4096) * 1024 + (one_in(4) ? below(1024) : PICK(0u, 1u, 2u, 16u, 17u, 32u));
+				i = below(map.bytes / 4096) * 1024 + (one_in(4) ? below(1024) : PICK(0u, 1u, 2u, 32u, 33u, 64u));
 				words[i] = one_in(3) ? odd_u32() : words[i] + 1;
 			}
 		}
@@ -209,10 +209,6 @@ static void do_look(void)
 {
 	char path[64];
 
-	if (one_in(4)) {
-		read_some("/sys/kernel/debug/distworker/hubs");
-		return;
-	}
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", one_in(3) ? atomic_load(&family->pids[below(32)]) : getpid(), fd_any());
 	read_some(path);
 }

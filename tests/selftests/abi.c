@@ -48,9 +48,9 @@ VARIANT(hub_setup, DISTWORKER_HUB_SETUP, distworker_hub_setup, 0, FLAGS(distwork
 VARIANT(mailbox_create, DISTWORKER_MAILBOX_CREATE, distworker_mailbox_create, 0,
 	FLAGS(distworker_mailbox_create), -1);
 VARIANT(mailbox_bind, DISTWORKER_MAILBOX_BIND, distworker_mailbox_bind, 0,
-	FLAGS(distworker_mailbox_bind), offsetof(struct distworker_mailbox_bind, reserved));
+	FLAGS(distworker_mailbox_bind), -1);
 VARIANT(mailbox_rearm, DISTWORKER_MAILBOX_REARM, distworker_mailbox_bind, 0,
-	FLAGS(distworker_mailbox_bind), offsetof(struct distworker_mailbox_bind, reserved));
+	FLAGS(distworker_mailbox_bind), -1);
 VARIANT(mailbox_query, DISTWORKER_MAILBOX_QUERY, distworker_mailbox_query, 0,
 	FLAGS(distworker_mailbox_query), -1);
 VARIANT(hub_wait, DISTWORKER_HUB_WAIT, distworker_hub_wait,
@@ -62,6 +62,11 @@ VARIANT(endpoint_attach, DISTWORKER_ENDPOINT_ATTACH, distworker_endpoint_attach,
 	FLAGS(distworker_endpoint_attach), -1);
 VARIANT(endpoint_wait, DISTWORKER_ENDPOINT_WAIT, distworker_endpoint_wait,
 	DISTWORKER_WAIT_WAKE | DISTWORKER_WAIT_NOSPIN, FLAGS(distworker_endpoint_wait), -1);
+
+static unsigned long sized(unsigned long command, unsigned int bytes)
+{
+	return _IOC(_IOC_DIR(command), _IOC_TYPE(command), _IOC_NR(command), bytes);
+}
 
 /* A state and arguments with which the call succeeds at once. */
 FIXTURE_SETUP(call)
@@ -135,6 +140,8 @@ FIXTURE_TEARDOWN(call)
 }
 
 #define MAKE_CALL(pointer) dw_ioctl(self->fd, variant->command, pointer)
+/* The same from a header in which the struct is that long. */
+#define MAKE_SIZED(bytes, pointer) dw_ioctl(self->fd, sized(variant->command, bytes), pointer)
 #define UNTOUCHED() (memcmp(self->before, self->argument, ARGUMENT_BYTES) == 0)
 #define REMEMBER() memcpy(self->before, self->argument, ARGUMENT_BYTES)
 
@@ -150,7 +157,7 @@ TEST_F(call, of_this_size_works_and_writes_no_byte_behind_it)
 TEST_F(call, from_a_newer_header_works_if_the_new_fields_are_zero)
 {
 	*(__u32 *)self->argument = self->size + 8;
-	ASSERT_EQ(0, MAKE_CALL(self->argument));
+	ASSERT_EQ(0, MAKE_SIZED(self->size + 8, self->argument));
 	/* They stay defined: zero is what an old kernel has to say about them. */
 	for (size_t i = self->size; i < self->size + 8; i++)
 		EXPECT_EQ(0, self->argument[i]);
@@ -162,7 +169,7 @@ TEST_F(call, from_a_newer_header_that_uses_a_new_field_is_e2big)
 		*(__u32 *)self->argument = self->size + 16;
 		self->argument[self->size + byte] = 1;
 		REMEMBER();
-		EXPECT_EQ(-E2BIG, MAKE_CALL(self->argument));
+		EXPECT_EQ(-E2BIG, MAKE_SIZED(self->size + 16, self->argument));
 		EXPECT_TRUE(UNTOUCHED());
 		self->argument[self->size + byte] = 0;
 	}
@@ -170,23 +177,18 @@ TEST_F(call, from_a_newer_header_that_uses_a_new_field_is_e2big)
 	EXPECT_EQ(0, MAKE_CALL(self->argument));
 }
 
-TEST_F(call, of_a_whole_page_works_and_of_more_is_e2big)
+TEST_F(call, of_the_largest_size_that_a_command_can_tell_works)
 {
-	const size_t page = getpagesize();
-	unsigned char *memory = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+	const size_t most = _IOC_SIZEMASK;
+	unsigned char *memory = mmap(NULL, most, PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	memcpy(memory, self->argument, self->size);
-	*(__u32 *)memory = page + 1;
-	EXPECT_EQ(-E2BIG, MAKE_CALL(memory));
-	*(__u32 *)memory = 2 * page;
-	EXPECT_EQ(-E2BIG, MAKE_CALL(memory));
-	*(__u32 *)memory = ~0u;
-	EXPECT_EQ(-E2BIG, MAKE_CALL(memory));
-	*(__u32 *)memory = 0x80000000;
-	EXPECT_EQ(-E2BIG, MAKE_CALL(memory));
-	*(__u32 *)memory = page;
-	EXPECT_EQ(0, MAKE_CALL(memory));
+	*(__u32 *)memory = most;
+	memory[most - 1] = 1;
+	EXPECT_EQ(-E2BIG, MAKE_SIZED(most, memory));
+	memory[most - 1] = 0;
+	EXPECT_EQ(0, MAKE_SIZED(most, memory));
 }
 
 TEST_F(call, smaller_than_the_first_version_is_einval)
@@ -196,7 +198,7 @@ TEST_F(call, smaller_than_the_first_version_is_einval)
 	for (__u32 size = 0; size < minimum; size++) {
 		*(__u32 *)self->argument = size;
 		REMEMBER();
-		ASSERT_EQ(-EINVAL, MAKE_CALL(self->argument));
+		ASSERT_EQ(-EINVAL, MAKE_SIZED(size, self->argument));
 		ASSERT_TRUE(UNTOUCHED());
 	}
 	*(__u32 *)self->argument = self->size;
@@ -212,7 +214,7 @@ TEST(query_of_any_later_size_gets_as_much_as_it_has_room_for)
 	for (__u32 size = 8; size < sizeof(whole); size++) {
 		memset(&part, POISON, sizeof(part));
 		part.size = size;
-		ASSERT_EQ(0, dw_ioctl(fd, DISTWORKER_QUERY, &part));
+		ASSERT_EQ(0, dw_ioctl(fd, sized(DISTWORKER_QUERY, size), &part));
 		ASSERT_EQ(size, part.size);
 		ASSERT_EQ(0, memcmp(4 + (char *)&whole, 4 + (char *)&part, size - 4));
 		for (__u32 i = size; i < sizeof(part); i++)
@@ -279,12 +281,34 @@ TEST_F(call, with_outputs_that_cannot_be_written_is_efault_and_leaves_no_descrip
 	EXPECT_EQ(0, MAKE_CALL(self->argument));
 }
 
-TEST_F(call, goes_by_its_number_and_not_by_the_size_in_it)
+/* The size in the command was ignored, and a struct's length could be read twice, and differ. */
+TEST_F(call, of_which_command_and_struct_disagree_about_the_size_is_einval)
 {
-	unsigned long other = _IOC(_IOC_READ | _IOC_WRITE, DISTWORKER_IOC_MAGIC,
-				   _IOC_NR(variant->command), self->size + 40);
+	static const int off[] = { -8, -1, 1, 8, 40 };
 
-	ASSERT_EQ(0, dw_ioctl(self->fd, other, self->argument));
+	for (unsigned int i = 0; i < ARRAY_SIZE(off); i++) {
+		REMEMBER();
+		EXPECT_EQ(-EINVAL, MAKE_SIZED(self->size + off[i], self->argument));
+		EXPECT_TRUE(UNTOUCHED());
+		*(__u32 *)self->argument = self->size + off[i];
+		EXPECT_EQ(-EINVAL, MAKE_CALL(self->argument));
+		*(__u32 *)self->argument = self->size;
+	}
+	EXPECT_EQ(0, MAKE_CALL(self->argument));
+}
+
+TEST_F(call, of_another_direction_is_enotty)
+{
+	static const unsigned int directions[] = { _IOC_NONE, _IOC_READ, _IOC_WRITE };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(directions); i++) {
+		unsigned long other = _IOC(directions[i], DISTWORKER_IOC_MAGIC,
+					   _IOC_NR(variant->command), self->size);
+
+		EXPECT_EQ(-ENOTTY, dw_ioctl(self->fd, other, self->argument));
+	}
+	EXPECT_TRUE(UNTOUCHED());
+	EXPECT_EQ(0, MAKE_CALL(self->argument));
 }
 
 /* ---------------------------------------------------------------- numbers */
@@ -292,20 +316,18 @@ TEST_F(call, goes_by_its_number_and_not_by_the_size_in_it)
 TEST(structs_have_no_holes_and_the_sizes_of_version_1)
 {
 	EXPECT_EQ(32, sizeof(struct distworker_query));
-	EXPECT_EQ(40, sizeof(struct distworker_hub_setup));
+	EXPECT_EQ(56, sizeof(struct distworker_hub_setup));
 	EXPECT_EQ(16, sizeof(struct distworker_mailbox_create));
 	EXPECT_EQ(24, sizeof(struct distworker_mailbox_bind));
 	EXPECT_EQ(72, sizeof(struct distworker_mailbox_query));
 	EXPECT_EQ(64, sizeof(struct distworker_hub_wait));
 	EXPECT_EQ(24, sizeof(struct distworker_hub_wake));
-	EXPECT_EQ(24, sizeof(struct distworker_endpoint_attach));
+	EXPECT_EQ(32, sizeof(struct distworker_endpoint_attach));
 	EXPECT_EQ(24, sizeof(struct distworker_endpoint_wait));
-	EXPECT_EQ(128, sizeof(struct distworker_hub_line));
-	EXPECT_EQ(64, sizeof(struct distworker_hub_state));
-	EXPECT_EQ(256, sizeof(struct distworker_mailbox));
-	EXPECT_EQ(64, offsetof(struct distworker_hub_line, driving));
-	EXPECT_EQ(64, offsetof(struct distworker_mailbox, done));
-	EXPECT_EQ(128, offsetof(struct distworker_mailbox, asleep));
+	EXPECT_EQ(256, sizeof(struct distworker_hub_line));
+	EXPECT_EQ(128, sizeof(struct distworker_hub_state));
+	EXPECT_EQ(512, sizeof(struct distworker_mailbox));
+	EXPECT_EQ(256, sizeof(struct distworker_timeline));
 }
 
 TEST(unknown_numbers_and_other_letters_are_enotty)
@@ -414,7 +436,7 @@ TEST(masks_of_a_wait_must_cover_the_hub_too)
 
 TEST(masks_that_lead_nowhere_are_efault)
 {
-	void *nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *nowhere = mmap(NULL, getpagesize(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct distworker_hub_wake wake = ABI(distworker_hub_wake, .wake_mask = to_u64(nowhere),
 					      .mask_words = 1);
 	struct distworker_hub_wait wait = ABI(distworker_hub_wait, .kick_seen = 1,
@@ -454,8 +476,11 @@ TEST(numbers_of_version_1_stay_what_they_were)
 	EXPECT_EQ(0x4, DISTWORKER_FEATURE_DEATH);
 	EXPECT_EQ(0x8, DISTWORKER_FEATURE_POLL);
 	EXPECT_EQ(0x10000000, DISTWORKER_HUB_LINE_OFFSET);
+	EXPECT_EQ(0x20000000, DISTWORKER_TIMELINE_OFFSET);
+	EXPECT_EQ(128, DISTWORKER_LINE_BYTES);
 	EXPECT_EQ(0x1, DISTWORKER_ASLEEP_WAITER);
 	EXPECT_EQ(0x2, DISTWORKER_ASLEEP_POLLER);
+	EXPECT_EQ(0x4, DISTWORKER_ASLEEP_TIMELINE);
 	EXPECT_EQ(0x1, DISTWORKER_WAIT_WAKE);
 	EXPECT_EQ(0x2, DISTWORKER_WAIT_NOSPIN);
 	EXPECT_EQ(0x1, DISTWORKER_EVENT_DONE);
@@ -467,14 +492,14 @@ TEST(numbers_of_version_1_stay_what_they_were)
 	EXPECT_EQ(0x1, DISTWORKER_WAKE_SELF);
 	EXPECT_EQ(0xdc, DISTWORKER_IOC_MAGIC);
 	EXPECT_EQ(0xc020dc10, DISTWORKER_QUERY);
-	EXPECT_EQ(0xc028dc11, DISTWORKER_HUB_SETUP);
+	EXPECT_EQ(0xc038dc11, DISTWORKER_HUB_SETUP);
 	EXPECT_EQ(0xc010dc12, DISTWORKER_MAILBOX_CREATE);
 	EXPECT_EQ(0xc018dc13, DISTWORKER_MAILBOX_BIND);
 	EXPECT_EQ(0xc018dc14, DISTWORKER_MAILBOX_REARM);
 	EXPECT_EQ(0xc048dc15, DISTWORKER_MAILBOX_QUERY);
 	EXPECT_EQ(0xc040dc16, DISTWORKER_HUB_WAIT);
 	EXPECT_EQ(0xc018dc17, DISTWORKER_HUB_WAKE);
-	EXPECT_EQ(0xc018dc20, DISTWORKER_ENDPOINT_ATTACH);
+	EXPECT_EQ(0xc020dc20, DISTWORKER_ENDPOINT_ATTACH);
 	EXPECT_EQ(0xc018dc21, DISTWORKER_ENDPOINT_WAIT);
 	EXPECT_EQ(0xdc22, DISTWORKER_ENDPOINT_WAKE);
 	EXPECT_EQ(0xdc23, DISTWORKER_ENDPOINT_DETACH);
@@ -493,35 +518,43 @@ TEST(members_of_version_1_stay_where_they_were)
 {
 	AT(0, hub_line, asleep);
 	AT(4, hub_line, reserved0);
-	AT(64, hub_line, driving);
-	AT(68, hub_line, user);
+	AT(128, hub_line, driving);
+	AT(132, hub_line, user);
 	AT(0, hub_state, kick);
 	AT(4, hub_state, reserved);
-	AT(64, hub_state, seen);
+	AT(128, hub_state, seen);
 	AT(0, mailbox, post);
-	AT(4, mailbox, reserved0);
+	AT(4, mailbox, recall);
 	AT(8, mailbox, stop);
 	AT(12, mailbox, user0);
-	AT(64, mailbox, done);
-	AT(68, mailbox, seen);
-	AT(72, mailbox, user1);
-	AT(128, mailbox, asleep);
-	AT(132, mailbox, reserved2);
-	AT(192, mailbox, user3);
+	AT(128, mailbox, done);
+	AT(132, mailbox, seen);
+	AT(136, mailbox, user1);
+	AT(256, mailbox, asleep);
+	AT(260, mailbox, reserved2);
+	AT(384, mailbox, user3);
+	AT(0, timeline, count);
+	AT(8, timeline, failures);
+	AT(16, timeline, reserved0);
+	AT(128, timeline, awaited);
+	AT(136, timeline, reserved1);
 	AT(0, query, size);
 	AT(4, query, abi_version);
 	AT(8, query, features);
 	AT(16, query, max_mailboxes);
 	AT(20, query, max_mailbox_bytes);
-	AT(24, query, max_hubs);
-	AT(28, query, page_bytes);
+	AT(24, query, page_bytes);
+	AT(28, query, line_bytes);
 	AT(0, hub_setup, size);
 	AT(4, hub_setup, flags);
 	AT(8, hub_setup, mailboxes);
 	AT(12, hub_setup, mailbox_bytes);
 	AT(16, hub_setup, state_offset);
 	AT(24, hub_setup, mailbox_offset);
-	AT(32, hub_setup, mapping_bytes);
+	AT(32, hub_setup, timeline_offset);
+	AT(40, hub_setup, mapping_bytes);
+	AT(48, hub_setup, header_step);
+	AT(52, hub_setup, header_slots);
 	AT(0, mailbox_create, size);
 	AT(4, mailbox_create, flags);
 	AT(8, mailbox_create, index);
@@ -531,20 +564,19 @@ TEST(members_of_version_1_stay_where_they_were)
 	AT(8, mailbox_bind, index);
 	AT(12, mailbox_bind, pid);
 	AT(16, mailbox_bind, generation);
-	AT(20, mailbox_bind, reserved);
 	AT(0, mailbox_query, size);
 	AT(4, mailbox_query, flags);
 	AT(8, mailbox_query, index);
 	AT(12, mailbox_query, state);
 	AT(16, mailbox_query, generation);
-	AT(20, mailbox_query, cause);
-	AT(24, mailbox_query, pid);
-	AT(28, mailbox_query, status);
-	AT(32, mailbox_query, wakes);
-	AT(40, mailbox_query, sleeps);
-	AT(48, mailbox_query, spins_won);
-	AT(56, mailbox_query, spins_lost);
-	AT(64, mailbox_query, sleep_ns);
+	AT(24, mailbox_query, cause);
+	AT(28, mailbox_query, pid);
+	AT(32, mailbox_query, status);
+	AT(36, mailbox_query, reserved);
+	AT(40, mailbox_query, wakes);
+	AT(48, mailbox_query, sleeps);
+	AT(56, mailbox_query, spins_won);
+	AT(64, mailbox_query, spins_lost);
 	AT(0, hub_wait, size);
 	AT(4, hub_wait, flags);
 	AT(8, hub_wait, deadline_ns);
@@ -564,9 +596,10 @@ TEST(members_of_version_1_stay_where_they_were)
 	AT(0, endpoint_attach, size);
 	AT(4, endpoint_attach, flags);
 	AT(8, endpoint_attach, index);
-	AT(12, endpoint_attach, generation);
-	AT(16, endpoint_attach, mailbox_bytes);
-	AT(20, endpoint_attach, owner_pid);
+	AT(12, endpoint_attach, owner_pid);
+	AT(16, endpoint_attach, generation);
+	AT(24, endpoint_attach, mailbox_bytes);
+	AT(28, endpoint_attach, header_offset);
 	AT(0, endpoint_wait, size);
 	AT(4, endpoint_wait, flags);
 	AT(8, endpoint_wait, deadline_ns);

@@ -564,7 +564,7 @@ TEST(one_process_can_be_the_peer_of_many_mailboxes_and_dies_in_all)
 TEST(a_replacement_takes_over_a_dead_mailbox_through_the_same_endpoint)
 {
 	struct distworker_mailbox_query query;
-	__u32 generation, last = 0;
+	__u64 generation, last = 0;
 	struct hub hub;
 	int endpoint;
 
@@ -596,7 +596,7 @@ TEST(a_replacement_takes_over_a_dead_mailbox_through_the_same_endpoint)
 TEST(rearm_of_a_free_mailbox_takes_the_binding_back)
 {
 	struct distworker_mailbox_query query;
-	__u32 before, after;
+	__u64 before, after;
 	struct hub hub;
 	int endpoint;
 

@@ -43,7 +43,8 @@
 #define PARAMETERS "/sys/module/distworker/parameters/"
 #define NSEC_PER_SEC 1000000000ULL
 #define NSEC_PER_MSEC 1000000ULL
-#define BOX_BYTES 4096u
+/* A mailbox of one page. */
+#define BOX_BYTES ((unsigned int)getpagesize())
 
 /* Without the device nothing here means anything: the whole program is skipped. */
 static void __attribute__((constructor)) skip_without_device(void)
@@ -161,10 +162,10 @@ static inline int dw_create(int hub, __u32 index)
 	return ret ? ret : create.fd;
 }
 
-static inline int dw_bind(int hub, __u32 index, pid_t pid, __u32 *generation)
+static inline int dw_bind(int hub, __u32 index, pid_t pid, __u64 *generation)
 {
 	struct distworker_mailbox_bind bind = {
-		.size = sizeof(bind), .index = index, .pid = pid, .generation = POISON32,
+		.size = sizeof(bind), .index = index, .pid = pid, .generation = POISON64,
 	};
 	int ret = dw_ioctl(hub, DISTWORKER_MAILBOX_BIND, &bind);
 
@@ -173,10 +174,10 @@ static inline int dw_bind(int hub, __u32 index, pid_t pid, __u32 *generation)
 	return ret;
 }
 
-static inline int dw_rearm(int hub, __u32 index, __u32 *generation)
+static inline int dw_rearm(int hub, __u32 index, __u64 *generation)
 {
 	struct distworker_mailbox_bind bind = {
-		.size = sizeof(bind), .index = index, .generation = POISON32,
+		.size = sizeof(bind), .index = index, .generation = POISON64,
 	};
 	int ret = dw_ioctl(hub, DISTWORKER_MAILBOX_REARM, &bind);
 
@@ -348,10 +349,16 @@ static inline void hub_close(struct hub *hub)
 	close(hub->fd);
 }
 
+/* The memory of a mailbox, and the header in it. */
+static inline char *hub_box(struct hub *hub, unsigned int index)
+{
+	return hub->map + hub->setup.mailbox_offset + (size_t)index * hub->setup.mailbox_bytes;
+}
+
 static inline struct distworker_mailbox *hub_mailbox(struct hub *hub, unsigned int index)
 {
-	return (void *)(hub->map + hub->setup.mailbox_offset +
-			(size_t)index * hub->setup.mailbox_bytes);
+	return (void *)(hub_box(hub, index) +
+			index % hub->setup.header_slots * hub->setup.header_step);
 }
 
 #define load(word)		__atomic_load_n(&(word), __ATOMIC_ACQUIRE)
@@ -462,6 +469,7 @@ struct endpoint {
 	int sync;
 	unsigned int index;
 	struct distworker_endpoint_attach attach;
+	char *memory;				/* of the mailbox */
 	struct distworker_mailbox *box;
 	struct distworker_hub_line *hub_line;	/* read-only */
 	void *argument;
@@ -494,9 +502,10 @@ static inline bool sync_receive(int fd)
 
 static inline void endpoint_map(struct endpoint *endpoint)
 {
-	endpoint->box = mmap(NULL, endpoint->attach.mailbox_bytes, PROT_READ | PROT_WRITE,
-			     MAP_SHARED, endpoint->fd, 0);
-	CHECK(endpoint->box != MAP_FAILED);
+	endpoint->memory = mmap(NULL, endpoint->attach.mailbox_bytes, PROT_READ | PROT_WRITE,
+				MAP_SHARED, endpoint->fd, 0);
+	CHECK(endpoint->memory != MAP_FAILED);
+	endpoint->box = (void *)(endpoint->memory + endpoint->attach.header_offset);
 	endpoint->hub_line = mmap(NULL, getpagesize(), PROT_READ, MAP_SHARED, endpoint->fd,
 				  DISTWORKER_HUB_LINE_OFFSET);
 	CHECK(endpoint->hub_line != MAP_FAILED);

@@ -27,7 +27,8 @@ FIXTURE(owner)
 FIXTURE_SETUP(owner)
 {
 	ASSERT_EQ(0, prctl(PR_SET_CHILD_SUBREAPER, 1));
-	self->family = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	self->family = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_TRUE(self->family != MAP_FAILED);
 	self->pid = -1;
 }
@@ -179,7 +180,8 @@ FIXTURE_VARIANT_ADD(owner_end, by_close) { .end = owner_closes, .lives = true };
 FIXTURE_SETUP(owner_end)
 {
 	ASSERT_EQ(0, prctl(PR_SET_CHILD_SUBREAPER, 1));
-	self->family = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	self->family = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_TRUE(self->family != MAP_FAILED);
 }
 

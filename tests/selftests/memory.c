@@ -299,7 +299,8 @@ static void peer_writes_to_hub_line_by_proc(struct endpoint *endpoint)
 	__u32 value = 1;
 
 	CHECK(fd >= 0);
-	CHECK(pwrite(fd, &value, sizeof(value), (off_t)(uintptr_t)&endpoint->hub_line->driving) < 0);
+	CHECK(pwrite64(fd, &value, sizeof(value),
+		       (off64_t)(uintptr_t)&endpoint->hub_line->driving) < 0);
 }
 
 TEST(hub_line_is_read_only_through_proc_mem_too)
@@ -464,7 +465,7 @@ TEST(peer_that_overwrites_the_kernels_word_hurts_itself_at_most)
 TEST(rearm_zeroes_the_mailbox_and_counts_the_generation)
 {
 	struct distworker_mailbox_query query;
-	__u32 first, second;
+	__u64 first, second;
 	struct peer peer;
 	struct hub hub;
 
@@ -679,7 +680,76 @@ TEST(mapping_is_kept_out_of_forks_growth_and_core_dumps)
 	EXPECT_TRUE(strstr(flags, " dc") != NULL);	/* not copied on fork */
 	EXPECT_TRUE(strstr(flags, " de") != NULL);	/* not expanded by mremap */
 	EXPECT_TRUE(strstr(flags, " dd") != NULL);	/* not dumped */
-	EXPECT_TRUE(strstr(flags, " mx") == NULL);	/* may not become executable */
+	EXPECT_TRUE(strstr(flags, " me") == NULL);	/* may not become executable */
+}
+
+/* mprotect() made it executable where /dev is not mounted noexec. */
+TEST(mapping_cannot_be_executable)
+{
+	struct hub hub;
+	int endpoint;
+
+	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
+	endpoint = attach_self(&hub, 0);
+	EXPECT_FALSE(can_map(hub.fd, getpagesize(), PROT_READ | PROT_EXEC, 0));
+	EXPECT_FALSE(can_map(endpoint, getpagesize(), PROT_READ | PROT_EXEC, 0));
+	EXPECT_EQ(-1, mprotect(hub.map, getpagesize(), PROT_READ | PROT_EXEC));
+	EXPECT_EQ(EACCES, errno);
+}
+
+/* ---------------------------------------------------------------- debuggers */
+
+static bool look_by_proc(pid_t pid, void *address, void *buffer, size_t bytes, bool write)
+{
+	char path[64];
+	ssize_t done;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	/* An off_t of 32 bits is too short for the upper half of the addresses. */
+	done = write ? pwrite64(fd, buffer, bytes, (off64_t)(uintptr_t)address) :
+		       pread64(fd, buffer, bytes, (off64_t)(uintptr_t)address);
+	close(fd);
+	return done == (ssize_t)bytes;
+}
+
+/* gdb could not show what lies in a mailbox: the kernel had no way to it. */
+TEST(debuggers_read_and_write_hub_and_mailbox_to_their_ends_and_not_beyond)
+{
+	const size_t page = getpagesize();
+	struct distworker_mailbox *box;
+	char byte, bytes[300];
+	struct hub hub;
+	int endpoint;
+	__u32 word;
+
+	ASSERT_EQ(0, hub_open(&hub, 2, 2 * page));
+	endpoint = attach_self(&hub, 1);
+	box = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED, endpoint, 0);
+	ASSERT_TRUE(box != MAP_FAILED);
+	box->done = 77;
+	EXPECT_TRUE(look_by_proc(getpid(), &box->done, &word, sizeof(word), false));
+	EXPECT_EQ(77, word);
+	EXPECT_TRUE(look_by_proc(getpid(), &hub_mailbox(&hub, 1)->done, &word, sizeof(word), false));
+	EXPECT_EQ(77, word);
+	word = 78;
+	EXPECT_TRUE(look_by_proc(getpid(), &box->done, &word, sizeof(word), true));
+	EXPECT_EQ(78, hub_mailbox(&hub, 1)->done);
+	word = 79;
+	EXPECT_TRUE(look_by_proc(getpid(), &hub_mailbox(&hub, 1)->done, &word, sizeof(word), true));
+	EXPECT_EQ(79, box->done);
+	/* Over the border of a page, and at the end. */
+	memset((char *)box + page - 100, 0x33, 300);
+	EXPECT_TRUE(look_by_proc(getpid(), (char *)box + page - 100, bytes, 300, false));
+	EXPECT_EQ(0, memcmp((char *)box + page - 100, bytes, 300));
+	((char *)box)[2 * page - 1] = 5;
+	EXPECT_TRUE(look_by_proc(getpid(), (char *)box + 2 * page - 1, &byte, 1, false));
+	EXPECT_EQ(5, byte);
+	munmap((char *)box + page, page);
+	EXPECT_FALSE(look_by_proc(getpid(), (char *)box + page - 1, bytes, 2, false));
 }
 
 TEST_HARNESS_MAIN

@@ -5,6 +5,7 @@
  */
 #include <sys/eventfd.h>
 #include <sys/select.h>
+#include <sys/time.h>
 #include <linux/io_uring.h>
 #include "distworker_test.h"
 
@@ -87,19 +88,151 @@ TEST_F(self_peer, endpoint_is_readable_while_the_post_word_differs_or_stop_is_se
 	EXPECT_EQ(POLLIN, poll_now(self->endpoint));
 }
 
-TEST_F(self_peer, files_of_others_and_of_nobody_are_errors)
+TEST_F(self_peer, files_without_an_owner_or_a_peer_are_errors)
 {
 	int fresh = device_open(), other = dw_create(self->hub.fd, 1);
 
 	EXPECT_EQ(POLLERR, poll_now(fresh));
 	EXPECT_EQ(POLLERR, poll_now(other));
-	ASSERT_EQ(0, IN_CHILD({
-		CHECK_EQ(POLLERR, poll_now(self->hub.fd));
-		CHECK_EQ(POLLERR, poll_now(self->endpoint));
-	}));
-	EXPECT_EQ(0, poll_now(self->hub.fd));
 	ASSERT_EQ(0, dw_detach(self->endpoint));
 	EXPECT_EQ(POLLERR, poll_now(self->endpoint));
+}
+
+/*
+ * poll asked who the current process is. In a worker of the kernel, where aio and io_uring
+ * can call it, that is nobody, and the answer was an error.
+ */
+TEST_F(self_peer, poll_answers_whoever_has_the_file_and_costs_one_call_at_most)
+{
+	ASSERT_EQ(0, IN_CHILD({
+		CHECK_EQ(0, poll_now(self->hub.fd));
+		CHECK_EQ(0, poll_now(self->endpoint));
+	}));
+	EXPECT_EQ(DISTWORKER_ASLEEP_POLLER, self->hub.line->asleep);
+	EXPECT_EQ(DISTWORKER_ASLEEP_POLLER, self->box->asleep);
+	EXPECT_EQ(0, dw_endpoint_wake(self->endpoint));
+	EXPECT_EQ(0, self->hub.line->asleep);
+	EXPECT_EQ(0, dw_wake(self->hub.fd, 0, 1));
+	EXPECT_EQ(0, self->box->asleep);
+}
+
+/* ---------------------------------------------------------------- polled before there is anything */
+
+FIXTURE(early)
+{
+	struct hub hub;
+	int epoll;
+	int endpoint;
+};
+
+FIXTURE_VARIANT(early)
+{
+	__u32 flags;
+};
+
+FIXTURE_VARIANT_ADD(early, level) { .flags = 0 };
+FIXTURE_VARIANT_ADD(early, edge) { .flags = EPOLLET };
+
+FIXTURE_SETUP(early)
+{
+	self->epoll = epoll_create1(EPOLL_CLOEXEC);
+	ASSERT_LE(0, self->epoll);
+}
+
+FIXTURE_TEARDOWN(early)
+{
+}
+
+static int epoll_add(int epoll, int fd, __u32 flags)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLPRI | flags };
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* What epoll has to say of its one file within a moment; 0: nothing. */
+static __u32 epoll_now(int epoll, int ms)
+{
+	struct epoll_event event;
+
+	return epoll_wait(epoll, &event, 1, ms) == 1 ? event.events : 0;
+}
+
+/* It had an error once, was on no queue, and heard of nothing for ever. */
+TEST_F(early, epoll_of_a_device_hears_of_the_hub_that_it_becomes)
+{
+	struct hub *hub = &self->hub;
+
+	hub->fd = device_open();
+	ASSERT_EQ(0, epoll_add(self->epoll, hub->fd, variant->flags));
+	EXPECT_EQ(EPOLLERR, epoll_now(self->epoll, 10000));
+	ASSERT_EQ(0, dw_setup(hub->fd, 1, BOX_BYTES, &hub->setup));
+	hub->map = mmap(NULL, hub->setup.mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			hub->fd, 0);
+	ASSERT_TRUE(hub->map != MAP_FAILED);
+	hub->line = (void *)hub->map;
+	hub->state = (void *)(hub->map + hub->setup.state_offset);
+	EXPECT_EQ(0, epoll_now(self->epoll, 0));
+	EXPECT_EQ(DISTWORKER_ASLEEP_POLLER, load(hub->line->asleep));
+	store(hub->state->kick, 1);
+	EXPECT_EQ(1, dw_wake(hub->fd, DISTWORKER_WAKE_SELF, 0));
+	EXPECT_EQ(EPOLLIN, epoll_now(self->epoll, 10000));
+}
+
+TEST_F(early, epoll_of_an_endpoint_hears_of_posts_of_this_generation_and_the_next)
+{
+	struct hub *hub = &self->hub;
+
+	ASSERT_EQ(0, hub_open(hub, 1, BOX_BYTES));
+	self->endpoint = dw_create(hub->fd, 0);
+	ASSERT_EQ(0, epoll_add(self->epoll, self->endpoint, variant->flags));
+	EXPECT_EQ(EPOLLERR, epoll_now(self->epoll, 10000));
+	for (int generation = 0; generation < 3; generation++) {
+		ASSERT_EQ(0, dw_bind(hub->fd, 0, getpid(), NULL));
+		ASSERT_EQ(0, dw_attach(self->endpoint, NULL));
+		EXPECT_EQ(0, epoll_now(self->epoll, 0));
+		EXPECT_EQ(1, hub_post(hub, 0));
+		EXPECT_EQ(EPOLLIN, epoll_now(self->epoll, 10000));
+		ASSERT_EQ(0, dw_detach(self->endpoint));
+		EXPECT_EQ(EPOLLERR, epoll_now(self->epoll, 10000));
+		ASSERT_EQ(0, dw_rearm(hub->fd, 0, NULL));
+		/* Re-arming had zeroed the word while the poller stayed on its queue. */
+		EXPECT_EQ(DISTWORKER_ASLEEP_POLLER, load(hub_mailbox(hub, 0)->asleep));
+	}
+}
+
+/* ---------------------------------------------------------------- beside waits that end otherwise */
+
+static void handle_alarm(int signal)
+{
+}
+
+/* Each of them woke all pollers of its side for nothing. */
+TEST_F(self_peer, waits_that_a_deadline_or_a_signal_ends_wake_no_poller)
+{
+	struct sigaction action = { .sa_handler = handle_alarm };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, epoll_add(epoll, self->hub.fd, 0));
+	ASSERT_EQ(0, epoll_add(epoll, self->endpoint, 0));
+	EXPECT_EQ(0, epoll_now(epoll, 0));
+	for (int i = 0; i < 20; i++) {
+		struct hub_wait wait = { .watch = 1, .flags = DISTWORKER_WAIT_NOSPIN };
+		struct itimerval often = { .it_value.tv_usec = i % 2 * 2000,
+					   .it_interval.tv_usec = i % 2 * 2000 };
+		__u64 deadline = i % 2 ? soon() : now_ns() + 2 * NSEC_PER_MSEC;
+		int expected = i % 2 ? -EINTR : -ETIMEDOUT;
+
+		wait.deadline = deadline;
+		ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+		ASSERT_EQ(expected, dw_hub_wait(self->hub.fd, &wait));
+		ASSERT_EQ(expected, dw_endpoint_wait(self->endpoint, DISTWORKER_WAIT_NOSPIN, 0,
+						     deadline, NULL));
+		/* A wake-up takes it away. */
+		ASSERT_EQ(DISTWORKER_ASLEEP_POLLER, load(self->hub.line->asleep));
+		ASSERT_EQ(DISTWORKER_ASLEEP_POLLER, load(self->box->asleep));
+	}
 }
 
 /* ---------------------------------------------------------------- the asleep words */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * To be seen: fdinfo of hubs and endpoints, their counters, and debugfs.
+ * What can be seen: fdinfo of hubs and endpoints, their counters, and tracepoints.
  */
 #include "distworker_test.h"
 
@@ -112,13 +112,12 @@ static void peer_waits_three_times(struct endpoint *endpoint)
 	sync_receive(endpoint->sync);
 }
 
-TEST(counters_count_wakes_sleeps_and_time_asleep_and_agree_everywhere)
+TEST(counters_count_wakes_and_sleeps_and_agree_everywhere)
 {
 	struct distworker_mailbox_query query;
 	struct peer peer;
 	struct hub hub;
 	int endpoint;
-	__u64 start = now_ns();
 
 	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
 	endpoint = dw_create(hub.fd, 0);
@@ -128,8 +127,6 @@ TEST(counters_count_wakes_sleeps_and_time_asleep_and_agree_everywhere)
 		ASSERT_TRUE(read_fdinfo(peer.pid, endpoint));
 		EXPECT_NE(0, number("mailbox:0", "asleep"));
 		EXPECT_EQ(peer.pid, number("mailbox:0", "tid"));
-		/* Longer than any tick, in which the time asleep may be counted. */
-		usleep(25000);
 		ASSERT_EQ(1, hub_post(&hub, 0));
 	}
 	ASSERT_TRUE(sync_receive(peer.sync));
@@ -138,8 +135,6 @@ TEST(counters_count_wakes_sleeps_and_time_asleep_and_agree_everywhere)
 	EXPECT_EQ(3, query.sleeps);
 	EXPECT_EQ(0, query.spins_won);
 	EXPECT_EQ(0, query.spins_lost);
-	EXPECT_LE(3 * 15 * NSEC_PER_MSEC, query.sleep_ns);
-	EXPECT_GT(now_ns() - start + 3 * 10 * NSEC_PER_MSEC, query.sleep_ns);
 	/* Through the owner's copy of the endpoint, the peer's, and the hub. */
 	for (int i = 0; i < 3; i++) {
 		ASSERT_TRUE(read_fdinfo(i == 1 ? peer.pid : getpid(), i == 2 ? hub.fd : endpoint));
@@ -147,7 +142,6 @@ TEST(counters_count_wakes_sleeps_and_time_asleep_and_agree_everywhere)
 		EXPECT_EQ(3, number("mailbox:0", "sleeps"));
 		EXPECT_EQ(0, number("mailbox:0", "spins_won"));
 		EXPECT_EQ(0, number("mailbox:0", "spins_lost"));
-		EXPECT_EQ(query.sleep_ns, number("mailbox:0", "sleep_ns"));
 		EXPECT_EQ(0, number("mailbox:0", "asleep"));
 		EXPECT_EQ(3, number("mailbox:0", "post"));
 	}
@@ -287,26 +281,6 @@ TEST(fdinfo_is_readable_while_the_hub_is_in_full_use)
 	store(hub.state->kick, 1);
 	dw_wake(hub.fd, DISTWORKER_WAKE_SELF, 0);
 	EXPECT_EQ(0, waiter_join(&waiter));
-}
-
-TEST(debugfs_lists_all_hubs_and_forgets_closed_ones)
-{
-	static const char path[] = "/sys/kernel/debug/distworker/hubs";
-	char line[64];
-	struct hub hubs[2];
-
-	if (access(path, R_OK))
-		SKIP(return, "visible: no %s", path);
-	for (int i = 0; i < 2; i++) {
-		ASSERT_EQ(0, hub_open(&hubs[i], 2 + i, BOX_BYTES));
-		ASSERT_TRUE(read_fdinfo(getpid(), hubs[i].fd));
-		snprintf(line, sizeof(line), "hub:%lld owner:%d", number("hub:", "hub"), getpid());
-		ASSERT_TRUE(read_file(path));
-		EXPECT_TRUE(strstr(text, line) != NULL);
-	}
-	hub_close(&hubs[1]);
-	ASSERT_TRUE(read_file(path));
-	EXPECT_TRUE(strstr(text, line) == NULL);
 }
 
 TEST(tracepoints_are_there)

@@ -41,10 +41,15 @@
  *
  *   0                   struct distworker_hub_line       endpoints see this page read-only
  *   state_offset        struct distworker_hub_state      the hub's owner only
- *   mailbox_offset + i * mailbox_bytes    mailbox i
+ *   mailbox_offset + i * mailbox_bytes    the memory of mailbox i
  *
- * Endpoint mappings: the mailbox at offset 0, read-write; the page of the hub
- * line at DISTWORKER_HUB_LINE_OFFSET, read-only.
+ * struct distworker_mailbox lies in the memory of mailbox i at (i % header_slots) *
+ * header_step, so that the words of many mailboxes do not share one set of a cache.
+ * Words that different sides write are DISTWORKER_LINE_BYTES apart.
+ *
+ * Endpoint mappings: the memory of the mailbox at offset 0, read-write; the page of the
+ * hub line at DISTWORKER_HUB_LINE_OFFSET, read-only. DISTWORKER_TIMELINE_OFFSET is kept
+ * for struct distworker_timeline.
  *
  * The sleep protocol is the same on both sides:
  *
@@ -56,28 +61,33 @@
  *               word again, and sleeps only if it is still the same.
  */
 #define DISTWORKER_HUB_LINE_OFFSET	0x10000000ULL
+#define DISTWORKER_TIMELINE_OFFSET	0x20000000ULL
+
+/* The largest cache line among the machines that this is for, and x86's pair of lines. */
+#define DISTWORKER_LINE_BYTES		128
 
 /* Bits of distworker_hub_line.asleep and distworker_mailbox.asleep. */
 #define DISTWORKER_ASLEEP_WAITER	0x1U	/* a thread sleeps in HUB_WAIT or ENDPOINT_WAIT */
-#define DISTWORKER_ASLEEP_POLLER	0x2U	/* somebody polls the fd */
+#define DISTWORKER_ASLEEP_POLLER	0x2U	/* the fd is polled */
+#define DISTWORKER_ASLEEP_TIMELINE	0x4U	/* kept for timelines: posts do not end it */
 
 struct distworker_hub_line {
 	/* Written by the kernel alone. */
 	__u32 asleep;
-	__u32 reserved0[15];
+	__u32 reserved0[31];
 	/*
 	 * Written by the owner. Non-zero while one of its threads is awake and
 	 * will look at every mailbox before it sleeps: publishers then need
 	 * not wake a mere poller. The kernel does not read it.
 	 */
 	__u32 driving;
-	__u32 user[15];		/* the owner's, for endpoints to read */
+	__u32 user[31];		/* the owner's, for endpoints to read */
 };
 
 struct distworker_hub_state {
 	/* A thread of the owner kicks another: increment, then HUB_WAKE. */
 	__u32 kick;
-	__u32 reserved[15];
+	__u32 reserved[31];
 	/* The value of each mailbox's done word that the owner has seen. */
 	__u32 seen[];
 };
@@ -85,29 +95,43 @@ struct distworker_hub_state {
 struct distworker_mailbox {
 	/* Line 0 is written by the owner of the hub. */
 	__u32 post;		/* frames posted; the peer waits on this word */
-	__u32 reserved0;
+	__u32 recall;		/* kept for timelines: the head was taken back */
 	__u32 stop;		/* non-zero: the peer is asked to leave, and never sleeps */
-	__u32 user0[13];	/* userN: for owner and peer, the kernel does not look at it */
+	__u32 user0[29];	/* userN: for owner and peer, the kernel does not look at it */
 	/* Line 1 is written by the peer. */
 	__u32 done;		/* frames completed; the owner waits on this word */
 	__u32 seen;		/* the value of post that the peer has seen, for poll */
-	__u32 user1[14];
+	__u32 user1[30];
 	/* Line 2 is written by the kernel. */
 	__u32 asleep;		/* DISTWORKER_ASLEEP_*; non-zero: the peer sleeps, or polls */
-	__u32 reserved2[15];
+	__u32 reserved2[31];
 	/* Line 3 is written by the owner, seldom; frames and completions follow. */
-	__u32 user3[16];
+	__u32 user3[32];
+};
+
+/*
+ * Kept for timelines, which this version does not have: a page per mailbox, all of them in
+ * one region that the peers of the hub map read-only, each but its own.
+ */
+struct distworker_timeline {
+	/* Line 0 is written by the mailbox's peer. */
+	__aligned_u64 count;	/* low half of the generation << 32 | frames completed */
+	__aligned_u64 failures;	/* the same of frames that failed or were returned, stored first */
+	__u32 reserved0[28];
+	/* Line 1 is written by the kernel, and cleared by the peer. */
+	__aligned_u64 awaited;	/* the smallest count that a sibling sleeps for, 0: none */
+	__u32 reserved1[30];
 };
 
 /* DISTWORKER_QUERY: on any fd of the device; needs no set-up. */
 struct distworker_query {
 	__u32 size;
 	__u32 abi_version;	/* out: DISTWORKER_ABI_VERSION */
-	__u64 features;		/* out: DISTWORKER_FEATURE_* */
+	__aligned_u64 features;		/* out: DISTWORKER_FEATURE_* */
 	__u32 max_mailboxes;	/* out: per hub */
 	__u32 max_mailbox_bytes;/* out */
-	__u32 max_hubs;		/* out: per user */
 	__u32 page_bytes;	/* out */
+	__u32 line_bytes;	/* out: DISTWORKER_LINE_BYTES of the module */
 };
 
 /* DISTWORKER_HUB_SETUP: makes the fd a hub, owned by the calling process. */
@@ -116,9 +140,12 @@ struct distworker_hub_setup {
 	__u32 flags;		/* must be 0 */
 	__u32 mailboxes;	/* 1 … max_mailboxes */
 	__u32 mailbox_bytes;	/* in: wanted; out: rounded up to whole pages */
-	__u64 state_offset;	/* out */
-	__u64 mailbox_offset;	/* out */
-	__u64 mapping_bytes;	/* out */
+	__aligned_u64 state_offset;	/* out */
+	__aligned_u64 mailbox_offset;	/* out */
+	__aligned_u64 timeline_offset;	/* out: 0, there are none */
+	__aligned_u64 mapping_bytes;	/* out */
+	__u32 header_step;	/* out: bytes between the headers' places */
+	__u32 header_slots;	/* out: places; as many as the rounding has left room for */
 };
 
 /* DISTWORKER_MAILBOX_CREATE: the endpoint of mailbox `index`, O_CLOEXEC. */
@@ -133,15 +160,15 @@ struct distworker_mailbox_create {
  * DISTWORKER_MAILBOX_BIND: only the process `pid` (thread group, in the
  * caller's pid namespace) may attach to the mailbox.
  * DISTWORKER_MAILBOX_REARM: DEAD or FREE, bound or not → FREE with the next
- * generation, unbound; the memory of the mailbox is zeroed; `pid` must be 0.
+ * generation, unbound; the memory of the mailbox is zeroed; `pid` must be 0. After
+ * EBUSY, a change of the mailbox's state is reported when it can be tried again.
  */
 struct distworker_mailbox_bind {
 	__u32 size;
 	__u32 flags;		/* must be 0 */
 	__u32 index;
 	__s32 pid;
-	__u32 generation;	/* out */
-	__u32 reserved;		/* must be 0 */
+	__aligned_u64 generation;	/* out */
 };
 
 enum distworker_mailbox_state {
@@ -164,15 +191,15 @@ struct distworker_mailbox_query {
 	__u32 flags;		/* must be 0 */
 	__u32 index;
 	__u32 state;		/* out: enum distworker_mailbox_state */
-	__u32 generation;	/* out */
+	__aligned_u64 generation;	/* out */
 	__u32 cause;		/* out: enum distworker_death_cause */
 	__s32 pid;		/* out: bound or attached process, 0 if none */
 	__s32 status;		/* out: as wait(2) gives it; DEAD by EXIT only */
-	__u64 wakes;		/* out: wake-ups sent to the peer */
-	__u64 sleeps;		/* out: times that the peer slept */
-	__u64 spins_won;	/* out: waits of the peer that ended while spinning */
-	__u64 spins_lost;	/* out: spins of the peer that ended in sleep */
-	__u64 sleep_ns;		/* out: time that the peer was asleep, in steps of a jiffy */
+	__u32 reserved;		/* out: 0 */
+	__aligned_u64 wakes;	/* out: wake-ups sent to the peer */
+	__aligned_u64 sleeps;	/* out: times that the peer slept */
+	__aligned_u64 spins_won;	/* out: waits of the peer that ended while spinning */
+	__aligned_u64 spins_lost;	/* out: spins of the peer that ended in sleep */
 };
 
 /* Flags of distworker_hub_wait and distworker_endpoint_wait. */
@@ -197,11 +224,11 @@ struct distworker_mailbox_query {
 struct distworker_hub_wait {
 	__u32 size;
 	__u32 flags;		/* DISTWORKER_WAIT_* */
-	__u64 deadline_ns;	/* absolute CLOCK_MONOTONIC, or DISTWORKER_NO_DEADLINE */
-	__u64 wake_mask;	/* pointer, with WAIT_WAKE: peers to wake first */
-	__u64 watch_mask;	/* pointer: mailboxes whose done word counts; 0: none */
-	__u64 ready_mask;	/* pointer, out: watched mailboxes with news; 0: not wanted */
-	__u64 state_mask;	/* pointer, out: mailboxes whose state changed; 0: not wanted */
+	__aligned_u64 deadline_ns;	/* absolute CLOCK_MONOTONIC, or DISTWORKER_NO_DEADLINE */
+	__aligned_u64 wake_mask;	/* pointer, with WAIT_WAKE: peers to wake first */
+	__aligned_u64 watch_mask;	/* pointer: mailboxes whose done word counts; 0: none */
+	__aligned_u64 ready_mask;	/* pointer, out: of the watched, those with news; or 0 */
+	__aligned_u64 state_mask;	/* pointer, out: those whose state changed; or 0 */
 	__u32 mask_words;	/* words in each of the masks */
 	__u32 kick_seen;
 	__u32 events;		/* out: DISTWORKER_EVENT_* */
@@ -215,7 +242,7 @@ struct distworker_hub_wait {
 struct distworker_hub_wake {
 	__u32 size;
 	__u32 flags;
-	__u64 wake_mask;	/* pointer; 0: none */
+	__aligned_u64 wake_mask;	/* pointer; 0: none */
 	__u32 mask_words;
 	__u32 woken;		/* out: how many were asleep */
 };
@@ -225,9 +252,10 @@ struct distworker_endpoint_attach {
 	__u32 size;
 	__u32 flags;		/* must be 0 */
 	__u32 index;		/* out */
-	__u32 generation;	/* out */
-	__u32 mailbox_bytes;	/* out */
 	__s32 owner_pid;	/* out: 0 if not visible in the caller's namespace */
+	__aligned_u64 generation;	/* out */
+	__u32 mailbox_bytes;	/* out */
+	__u32 header_offset;	/* out: of struct distworker_mailbox in the mapping */
 };
 
 /*
@@ -238,14 +266,14 @@ struct distworker_endpoint_attach {
 struct distworker_endpoint_wait {
 	__u32 size;
 	__u32 flags;		/* DISTWORKER_WAIT_*; WAKE: wake the hub first */
-	__u64 deadline_ns;	/* absolute CLOCK_MONOTONIC, or DISTWORKER_NO_DEADLINE */
+	__aligned_u64 deadline_ns;	/* absolute CLOCK_MONOTONIC, or DISTWORKER_NO_DEADLINE */
 	__u32 seen;
 	__u32 events;		/* out: DISTWORKER_EVENT_* */
 };
 
 /*
- * One letter, numbers never reused. The size that _IOC encodes is the one of
- * this header; the kernel goes by the `size` member and ignores it.
+ * One letter, numbers never reused. The kernel goes by letter, number and direction; the
+ * size in the command must be the `size` member, and may grow.
  */
 #define DISTWORKER_IOC_MAGIC		0xDC
 #define DISTWORKER_QUERY \

@@ -22,6 +22,9 @@
 #include "mailbox/provider.h"
 #include "task/error.h"
 
+/* Further apart than a page of 4 KiB, headers share a set of the first cache again. */
+#define HEADER_SLOTS_LIMIT (4096u / LINE_BYTES)
+
 #define ASLEEP_WAITER DISTWORKER_ASLEEP_WAITER
 #define ASLEEP_POLLER DISTWORKER_ASLEEP_POLLER
 
@@ -78,7 +81,12 @@ static int futex_create(struct hub *hub)
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	int error;
 
-	hub->stride = hub->layout.bytes;
+	hub->stride = (hub->layout.bytes + page - 1) / page * page;
+	/* As the module does: done words at one place of each page would share a set of the caches. */
+	hub->header_slots = (uint32_t)(hub->stride - hub->layout.bytes) / LINE_BYTES + 1;
+	if (hub->header_slots > HEADER_SLOTS_LIMIT)
+		hub->header_slots = HEADER_SLOTS_LIMIT;
+	hub->header_step = LINE_BYTES;
 	hub->memory_bytes = page + hub->stride * hub->mailboxes;
 	hub->memory = mmap(NULL, hub->memory_bytes, PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -94,14 +102,15 @@ static int futex_create(struct hub *hub)
 	hub->line = hub->memory;
 	hub->boxes = (unsigned char *)hub->memory + page;
 	/* The kick word on a line of its own. */
-	error = posix_memalign((void **)&hub->kick, 64, 64 + hub->mailboxes * sizeof(*hub->seen));
+	error = posix_memalign((void **)&hub->kick, LINE_BYTES,
+			       LINE_BYTES + hub->mailboxes * sizeof(*hub->seen));
 	if (error) {
 		hub->kick = NULL;
 		futex_destroy(hub);
 		return error_set(-error, "no memory for %u mailboxes", hub->mailboxes);
 	}
-	memset(hub->kick, 0, 64 + hub->mailboxes * sizeof(*hub->seen));
-	hub->seen = hub->kick + 16;
+	memset(hub->kick, 0, LINE_BYTES + hub->mailboxes * sizeof(*hub->seen));
+	hub->seen = hub->kick + LINE_BYTES / sizeof(*hub->kick);
 	error = make_bell(&hub->fd);
 	for (uint32_t i = 0; i < hub->mailboxes && !error; i++)
 		error = make_bell(&hub->fds[i]);
@@ -233,7 +242,7 @@ static int futex_query(struct hub *hub, uint32_t i, struct hub_change *change)
 /* The child keeps the hub's line and its own mailbox. */
 static void drop_siblings(struct hub *hub, uint32_t mine)
 {
-	unsigned char *box = (unsigned char *)hub_mailbox(hub, mine);
+	unsigned char *box = hub_box(hub, mine);
 	unsigned char *end = hub->boxes + hub->stride * hub->mailboxes;
 
 	if (box > hub->boxes)
@@ -266,7 +275,8 @@ static int futex_attach(struct hub *hub, struct endpoint *endpoint)
 	endpoint->mailbox = mailbox;
 	endpoint->line_map = hub->memory;
 	endpoint->line_bytes = (uint64_t)(hub->boxes - (unsigned char *)hub->memory);
-	endpoint->mailbox_bytes = hub->stride;
+	endpoint->box = hub_box(hub, endpoint->index);
+	endpoint->box_bytes = hub->stride;
 	endpoint->fd = hub->fds[endpoint->index];
 	endpoint->hub_bell = hub->fd;
 	if (!endpoint->thread)
@@ -280,7 +290,7 @@ static void futex_detach(struct endpoint *endpoint)
 		__atomic_store_n(&endpoint->mailbox->attached, 0, __ATOMIC_RELEASE);
 	if (endpoint->thread)
 		return;
-	munmap(endpoint->mailbox, endpoint->mailbox_bytes);
+	munmap(endpoint->box, endpoint->box_bytes);
 	munmap(endpoint->line_map, endpoint->line_bytes);
 	close(endpoint->fd);
 	close(endpoint->hub_bell);

@@ -45,15 +45,12 @@ static int check_options(const struct hub_options *options)
 
 static void set_layout(struct ring_layout *layout, const struct hub_options *options)
 {
-	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
-
 	layout->depth = options->depth;
 	layout->frame_bytes = options->frame_bytes;
 	layout->completions = (uint32_t)sizeof(struct mailbox) +
 			      options->depth * options->frame_bytes;
 	layout->texts = layout->completions + options->depth * (uint32_t)sizeof(struct completion);
 	layout->bytes = layout->texts + options->depth * TEXT_BYTES;
-	layout->bytes = (layout->bytes + page - 1) / page * page;
 }
 
 static void free_private(struct hub *hub)
@@ -145,7 +142,8 @@ int hub_create(const struct hub_options *options, struct hub **hub)
 		return error;
 	}
 	for (uint32_t i = 0; i < made->mailboxes; i++)
-		made->rings[i].mailbox = hub_mailbox(made, i);
+		made->rings[i].mailbox = (struct mailbox *)(hub_box(made, i) +
+							    hub_header_offset(made, i));
 	*hub = made;
 	return 0;
 }

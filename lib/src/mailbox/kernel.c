@@ -167,6 +167,7 @@ static int set_up(struct hub *hub, const struct distworker_query *query)
 	struct distworker_hub_setup setup = {
 		.size = sizeof(setup),
 		.mailboxes = hub->mailboxes,
+		/* Not rounded up: the room behind it is for the places of the headers. */
 		.mailbox_bytes = hub->layout.bytes,
 	};
 	void *memory;
@@ -183,8 +184,11 @@ static int set_up(struct hub *hub, const struct distworker_query *query)
 				 "DW_PROVIDER=futex", hub->layout.depth, hub->layout.frame_bytes,
 				 hub->layout.bytes, query->max_mailbox_bytes);
 	if (ioctl_again(hub->fd, DISTWORKER_HUB_SETUP, &setup))
-		return errno == EDQUOT ?
-			quota_error(query->max_hubs, (uint64_t)hub->mailboxes * hub->layout.bytes) :
+		return errno == ENOMEM ?
+			error_set(-ENOMEM, "the distworker module has no memory for %u mailboxes of %u "
+				  "bytes: raise the limit of the memory cgroup (memory.max), take a smaller "
+				  "mailbox_depth, or use DW_PROVIDER=futex", hub->mailboxes,
+				  hub->layout.bytes) :
 			call_failed("set-up of a hub of the distworker module");
 	memory = mmap(NULL, setup.mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, hub->fd, 0);
 	if (memory == MAP_FAILED)
@@ -192,6 +196,8 @@ static int set_up(struct hub *hub, const struct distworker_query *query)
 	hub->memory = memory;
 	hub->memory_bytes = setup.mapping_bytes;
 	hub->stride = setup.mailbox_bytes;
+	hub->header_slots = setup.header_slots;
+	hub->header_step = setup.header_step;
 	hub->line = memory;
 	hub->boxes = (unsigned char *)memory + setup.mailbox_offset;
 	hub->kick = (uint32_t *)((unsigned char *)memory + setup.state_offset +
@@ -371,24 +377,26 @@ static void drop_siblings(struct hub *hub, uint32_t mine)
 	hub->memory = NULL;
 }
 
-static int map_endpoint(struct endpoint *endpoint, uint32_t bytes)
+static int map_endpoint(struct endpoint *endpoint, const struct distworker_endpoint_attach *attach)
 {
 	long page = sysconf(_SC_PAGESIZE);
-	void *line, *mailbox;
+	void *line, *box;
 
-	mailbox = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, endpoint->fd, 0);
-	if (mailbox == MAP_FAILED)
+	box = mmap(NULL, attach->mailbox_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, endpoint->fd,
+		   0);
+	if (box == MAP_FAILED)
 		return call_failed("mmap of a mailbox");
 	line = mmap(NULL, (size_t)page, PROT_READ, MAP_SHARED, endpoint->fd,
 		    (off_t)DISTWORKER_HUB_LINE_OFFSET);
 	if (line == MAP_FAILED) {
 		int error = call_failed("mmap of the hub's line");
 
-		munmap(mailbox, bytes);
+		munmap(box, attach->mailbox_bytes);
 		return error;
 	}
-	endpoint->mailbox = mailbox;
-	endpoint->mailbox_bytes = bytes;
+	endpoint->box = box;
+	endpoint->box_bytes = attach->mailbox_bytes;
+	endpoint->mailbox = (struct mailbox *)((unsigned char *)box + attach->header_offset);
 	endpoint->line = line;
 	endpoint->line_map = line;
 	endpoint->line_bytes = (uint64_t)page;
@@ -397,7 +405,7 @@ static int map_endpoint(struct endpoint *endpoint, uint32_t bytes)
 
 static void unmap_endpoint(struct endpoint *endpoint)
 {
-	munmap(endpoint->mailbox, endpoint->mailbox_bytes);
+	munmap(endpoint->box, endpoint->box_bytes);
 	munmap(endpoint->line_map, endpoint->line_bytes);
 }
 
@@ -417,7 +425,7 @@ static int kernel_attach(struct hub *hub, struct endpoint *endpoint)
 				 error == -EBUSY ? "it has a peer already" : strerror(-error));
 	}
 	endpoint->fd = fd;
-	error = map_endpoint(endpoint, attach.mailbox_bytes);
+	error = map_endpoint(endpoint, &attach);
 	if (error) {
 		ioctl(fd, DISTWORKER_ENDPOINT_DETACH);
 		return error;

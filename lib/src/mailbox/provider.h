@@ -43,7 +43,9 @@ struct hub {
 	uint32_t mailboxes;
 	uint32_t words;			/* of each peer_mask */
 	uint32_t cpus;
-	uint64_t stride;		/* of mailboxes */
+	uint64_t stride;		/* of mailboxes, whole pages */
+	uint32_t header_slots;		/* places of a mailbox in its pages … */
+	uint32_t header_step;		/* … so many bytes apart */
 
 	/* The provider's. NULL and -1 in a child, once its endpoint has taken them. */
 	void *memory;
@@ -87,7 +89,8 @@ struct endpoint {
 	struct mailbox *mailbox;
 	void *line_map;			/* what detach unmaps, unless `thread` */
 	uint64_t line_bytes;
-	uint64_t mailbox_bytes;
+	void *box;			/* the pages that the mailbox lies in */
+	uint64_t box_bytes;
 	int fd;				/* kernel: the endpoint; futex: this peer's bell */
 	int hub_bell;			/* futex: the parent's bell */
 
@@ -114,7 +117,7 @@ struct provider_ops {
 	bool wake_and_wait;
 	uint32_t spin_limit_ns;		/* at most this long in user space */
 
-	/* Fills memory, line, boxes, stride, kick, seen, fd, fds of a hub whose layout is set. */
+	/* Fills memory, line, boxes, stride, header_*, kick, seen, fd, fds; the layout is set. */
 	int (*create)(struct hub *hub);
 	void (*destroy)(struct hub *hub);
 	void (*forks_done)(struct hub *hub);
@@ -151,8 +154,6 @@ int kernel_probe(const char *path, struct distworker_query *query);
  * that no other provider may stand in when this one cannot create a hub.
  */
 int provider_choose(enum dw_provider wanted, const struct provider_ops **ops, bool *forced);
-/* -EDQUOT, with the text for a hub of `bytes` that the module refused because of a user's limit. */
-int quota_error(uint32_t max_hubs, uint64_t bytes);
 /* dw_provider_query() for a device at `path`. */
 int provider_describe(const char *path, struct dw_provider_info *info);
 
@@ -166,7 +167,18 @@ void hub_start_at(struct hub *hub, uint32_t i, uint32_t number);
 
 static inline struct mailbox *hub_mailbox(const struct hub *hub, uint32_t i)
 {
-	return (struct mailbox *)(hub->boxes + i * hub->stride);
+	return hub->rings[i].mailbox;
+}
+
+/* The pages of mailbox i, and how far from their beginning it lies. */
+static inline unsigned char *hub_box(const struct hub *hub, uint32_t i)
+{
+	return hub->boxes + i * hub->stride;
+}
+
+static inline uint32_t hub_header_offset(const struct hub *hub, uint32_t i)
+{
+	return i % hub->header_slots * hub->header_step;
 }
 
 static inline bool mask_test(const peer_mask *mask, uint32_t i)

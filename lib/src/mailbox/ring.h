@@ -13,13 +13,16 @@
 #include <stddef.h>
 #include "mailbox/mailbox.h"
 
+/* Words of different writers are that far apart. */
+#define LINE_BYTES DISTWORKER_LINE_BYTES
+
 /* struct distworker_mailbox with the library's words in it. */
 struct mailbox {
 	/* Line 0: the parent. Read by the peer when it has run out of frames. */
 	uint32_t post;
-	uint32_t unused;
+	uint32_t recall;		/* kept for timelines */
 	uint32_t stop;
-	uint32_t reserved0[13];
+	uint32_t reserved0[29];
 	/* Line 1: the peer. */
 	uint32_t done;
 	uint32_t seen;			/* value of `post` that the peer has looked at, for poll */
@@ -28,17 +31,17 @@ struct mailbox {
 	uint64_t spins_won;
 	uint64_t spins_lost;
 	uint32_t attached;		/* pid of the peer, 0: none; futex provider */
-	uint32_t reserved1[5];
+	uint32_t reserved1[21];
 	/* Line 2: whoever puts the peer to sleep or wakes it. */
 	uint32_t asleep;
-	uint32_t reserved2[15];
+	uint32_t reserved2[31];
 	/*
 	 * Line 3: the parent, seldom. Apart from `post`, since the peer reads them
 	 * after every frame, and `post` changes with every publication.
 	 */
 	uint32_t notify;		/* wake the parent when done passes this */
 	uint32_t refill;		/* the same; set when the ring is full */
-	uint32_t reserved3[14];
+	uint32_t reserved3[30];
 };
 
 _Static_assert(sizeof(struct mailbox) == sizeof(struct distworker_mailbox), "four lines");
@@ -48,18 +51,19 @@ _Static_assert(offsetof(struct mailbox, post) == offsetof(struct distworker_mail
 	       offsetof(struct mailbox, seen) == offsetof(struct distworker_mailbox, seen) &&
 	       offsetof(struct mailbox, asleep) == offsetof(struct distworker_mailbox, asleep),
 	       "the kernel's words");
-_Static_assert(offsetof(struct mailbox, done) == 64 && offsetof(struct mailbox, asleep) == 128 &&
-	       offsetof(struct mailbox, notify) == 192, "one writer per line");
+_Static_assert(offsetof(struct mailbox, done) == LINE_BYTES &&
+	       offsetof(struct mailbox, asleep) == 2 * LINE_BYTES &&
+	       offsetof(struct mailbox, notify) == 3 * LINE_BYTES, "one writer per line");
 
 /* struct distworker_hub_line with the library's words in it. */
 struct hub_line {
 	uint32_t asleep;		/* DISTWORKER_ASLEEP_*; futex provider: written by all */
-	uint32_t reserved0[15];
+	uint32_t reserved0[31];
 	uint32_t driving;		/* the parent */
 	uint32_t crowded;		/* the parent: more busy peers than CPUs, do not spin for long */
 	uint32_t inviting;		/* the parent spins for a peer that it has woken: spin as well */
 	uint32_t visits;		/* counts hub_came_by(): a thread that submits looked at the rings */
-	uint32_t reserved1[12];
+	uint32_t reserved1[28];
 };
 
 _Static_assert(sizeof(struct hub_line) == sizeof(struct distworker_hub_line) &&

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * distworker: one end of a mailbox, or of all mailboxes of a hub: how threads sleep
+ * there, how they are woken, and whether spinning before has paid.
+ *
+ * A wake-up carries no information: the words in the shared memory and the states
+ * of the mailboxes do. A thread that is woken looks at them again, so a spurious
+ * wake-up costs time and nothing else. The one rule is that none is missing:
+ *
+ *	the waiter			the publisher
+ *	(1) is on queue->waiters	(a) changes a word (or a state)
+ *	(2) sets "asleep"		(b) full barrier
+ *	(3) full barrier		(c) reads "asleep" (in the kernel: the queue)
+ *	(4) compares the words		(d) wakes if it is set
+ *
+ * Either (c) sees (2), or (4) sees (a). (1) and (2) are one step, and so are taking
+ * the waiter off the queue and clearing "asleep": queue->waiters.lock is held.
+ *
+ * Copyright (C) 2026 distworker authors
+ */
+
+#include <linux/module.h>
+#include <linux/poll.h>
+#include <linux/sched/task.h>
+#include <linux/seq_file.h>
+
+#include "compat.h"
+#include "queue.h"
+#include "uapi/linux/distworker.h"
+
+static unsigned int spin_max_ns = 50000;
+module_param(spin_max_ns, uint, 0644);
+MODULE_PARM_DESC(spin_max_ns, "longest spin of a wait while its peer runs, 0: never spin");
+
+#define SPIN_START_NS		10000
+
+/* After that many futile offers in a row only every 2^n-th wait makes one. */
+#define OFFER_MAX_LOSSES	7U
+
+/**
+ * distw_queue_init() - make an empty queue
+ * @queue: the queue
+ * @asleep: its word in the shared memory; NULL if there is none yet, see distw_queue_share()
+ */
+void distw_queue_init(struct distw_queue *queue, __u32 *asleep)
+{
+	init_waitqueue_head(&queue->waiters);
+	init_waitqueue_head(&queue->pollers);
+	queue->asleep = asleep ? (atomic_t *)asleep : &queue->unshared;
+	queue->spin_ns = SPIN_START_NS;
+}
+
+/**
+ * distw_queue_share() - give a queue its word in the shared memory
+ * @queue: a queue on which no thread waits; it may have pollers
+ * @asleep: the word
+ *
+ * The caller calls distw_queue_renew() when the memory can be reached.
+ */
+void distw_queue_share(struct distw_queue *queue, __u32 *asleep)
+{
+	/* Pairs with distw_queue_arm(). */
+	WRITE_ONCE(queue->asleep, (atomic_t *)asleep);
+}
+
+/**
+ * distw_queue_reset() - forget the last peer
+ * @queue: a queue on which no thread waits; it may have pollers
+ */
+void distw_queue_reset(struct distw_queue *queue)
+{
+	distw_queue_forget_task(queue);
+	atomic64_set(&queue->wakes, 0);
+	atomic64_set(&queue->sleeps, 0);
+	atomic64_set(&queue->spins_won, 0);
+	atomic64_set(&queue->spins_lost, 0);
+	WRITE_ONCE(queue->spin_ns, SPIN_START_NS);
+	WRITE_ONCE(queue->offer_losses, 0);
+	WRITE_ONCE(queue->offer_skip, 0);
+}
+
+/**
+ * distw_queue_renew() - after the "asleep" word was zeroed, moved or given a new meaning
+ * @queue: the queue
+ *
+ * Pollers that stayed on the queue, as those of epoll do, look, and are armed again.
+ */
+void distw_queue_renew(struct distw_queue *queue)
+{
+	distw_queue_wake_all(queue);
+	/* Last: a poll of io_uring that stays does not call ->poll again, and so not arm. */
+	smp_mb(); /* pairs with distw_queue_arm() */
+	if (waitqueue_active(&queue->pollers))
+		atomic_or(DISTWORKER_ASLEEP_POLLER, queue->asleep);
+}
+
+static void queue_swap_task(struct distw_queue *queue, struct task_struct *task)
+{
+	struct task_struct *old;
+
+	spin_lock(&queue->waiters.lock);
+	old = queue->task;
+	WRITE_ONCE(queue->task, task);
+	spin_unlock(&queue->waiters.lock);
+	if (old)
+		put_task_struct(old);
+}
+
+/**
+ * distw_queue_note_task() - remember the current thread as the one that is worth spinning for
+ * @queue: the queue of the thread's own side
+ */
+void distw_queue_note_task(struct distw_queue *queue)
+{
+	if (READ_ONCE(queue->task) != current)
+		queue_swap_task(queue, get_task_struct(current));
+}
+
+void distw_queue_forget_task(struct distw_queue *queue)
+{
+	queue_swap_task(queue, NULL);
+}
+
+/**
+ * distw_queue_locate() - where the noted task of the other side is
+ * @queue: the queue of the other side
+ * @peer: out: the task, counted, if it runs
+ */
+enum distw_place distw_queue_locate(struct distw_queue *queue, struct task_struct **peer)
+{
+	enum distw_place place = DISTW_PEER_AWAY;
+	struct task_struct *task;
+
+	/* A guess: nothing depends on it. It is right for most peers of a large hub. */
+	if (waitqueue_active(&queue->waiters))
+		return DISTW_PEER_AWAY;
+	spin_lock(&queue->waiters.lock);
+	task = queue->task;
+	if (task && task != current && task_is_running(task)) {
+		if (distw_task_on_cpu(task)) {
+			*peer = get_task_struct(task);
+			place = DISTW_PEER_RUNS;
+		} else if (task_cpu(task) == raw_smp_processor_id()) {
+			place = DISTW_PEER_QUEUED_HERE;
+		}
+	}
+	spin_unlock(&queue->waiters.lock);
+	return place;
+}
+
+void distw_queue_show(struct distw_queue *queue, struct seq_file *m)
+{
+	struct task_struct *task;
+	pid_t tid;
+
+	spin_lock(&queue->waiters.lock);
+	task = queue->task;
+	tid = task ? task_pid_vnr(task) : 0;
+	spin_unlock(&queue->waiters.lock);
+	seq_printf(m, " tid:%d asleep:%#x wakes:%lld sleeps:%lld spins_won:%lld spins_lost:%lld\n",
+		   tid, atomic_read(queue->asleep), (s64)atomic64_read(&queue->wakes),
+		   (s64)atomic64_read(&queue->sleeps), (s64)atomic64_read(&queue->spins_won),
+		   (s64)atomic64_read(&queue->spins_lost));
+}
+
+/* Waking */
+
+/* Wakes a thread. The stack that the sleeper is on may be gone when this returns. */
+static int sleeper_wake(struct wait_queue_entry *entry, unsigned int mode, int flags, void *key)
+{
+	struct distw_sleeper *sleeper = container_of(entry, struct distw_sleeper, entry);
+
+	if (default_wake_function(entry, mode, flags, key))
+		atomic64_inc(&sleeper->queue->wakes);
+	/* Pairs with distw_sleeper_dequeue(). */
+	smp_store_release(&sleeper->queued, false);
+	return 1;
+}
+
+/*
+ * Wakes all sleepers and empties the queue. The caller has passed a full barrier: see
+ * (b) above. True if a thread was woken. sync: the caller is about to sleep, so that the
+ * scheduler may place the thread here.
+ */
+static bool queue_wake_waiters(struct distw_queue *queue, bool sync)
+{
+	struct distw_sleeper *sleeper, *next;
+	bool woken;
+	s64 before;
+
+	/* Behind the caller's barrier, which pairs with (3). */
+	if (!waitqueue_active(&queue->waiters))
+		return false;
+	spin_lock(&queue->waiters.lock);
+	before = atomic64_read(&queue->wakes);
+	/* First, so that no thread that has been woken finds itself marked. */
+	atomic_andnot(DISTWORKER_ASLEEP_WAITER, queue->asleep);
+	if (sync) {
+		/* Only a wait queue can tell the scheduler. */
+		__wake_up_locked_sync_key(&queue->waiters, TASK_INTERRUPTIBLE, NULL);
+	} else {
+		list_for_each_entry_safe(sleeper, next, &queue->waiters.head, entry.entry)
+			sleeper_wake(&sleeper->entry, TASK_INTERRUPTIBLE, 0, NULL);
+	}
+	INIT_LIST_HEAD(&queue->waiters.head);
+	woken = atomic64_read(&queue->wakes) != before;
+	spin_unlock(&queue->waiters.lock);
+	return woken;
+}
+
+static bool queue_wake_pollers(struct distw_queue *queue, __poll_t events)
+{
+	unsigned long flags;
+	bool woken;
+
+	/* Behind the caller's barrier, which pairs with distw_queue_arm(). */
+	if (!waitqueue_active(&queue->pollers) &&
+	    !(atomic_read(queue->asleep) & DISTWORKER_ASLEEP_POLLER))
+		return false;
+	/*
+	 * A poller that arms it after this was not on the queue yet and has yet to compare
+	 * the words, or is on it and woken now; so the bit does not outlive its poller.
+	 */
+	spin_lock_irqsave(&queue->pollers.lock, flags);
+	atomic_andnot(DISTWORKER_ASLEEP_POLLER, queue->asleep);
+	/* Exact: the queue is locked. */
+	woken = waitqueue_active(&queue->pollers);
+	__wake_up_locked_key(&queue->pollers, TASK_INTERRUPTIBLE, poll_to_key(events));
+	spin_unlock_irqrestore(&queue->pollers.lock, flags);
+	return woken;
+}
+
+/**
+ * distw_queue_pass_on() - a waiter was woken by what does not concern it
+ * @queue: the waiter's queue: it may concern the pollers
+ */
+void distw_queue_pass_on(struct distw_queue *queue)
+{
+	queue_wake_pollers(queue, EPOLLIN | EPOLLRDNORM);
+}
+
+/**
+ * distw_queue_wake() - a word has changed
+ * @queue: the queue of the side to which the word matters
+ * @sync: the caller is about to sleep
+ *
+ * The caller has passed (b). Waiters come first, pollers are woken only without them.
+ *
+ * Return: whether there was anybody to wake.
+ */
+bool distw_queue_wake(struct distw_queue *queue, bool sync)
+{
+	return queue_wake_waiters(queue, sync) ||
+	       queue_wake_pollers(queue, EPOLLIN | EPOLLRDNORM);
+}
+
+/**
+ * distw_queue_wake_all() - a state has changed: waiters and pollers look
+ * @queue: the queue
+ */
+void distw_queue_wake_all(struct distw_queue *queue)
+{
+	smp_mb(); /* (b) for a state that was changed */
+	queue_wake_waiters(queue, false);
+	queue_wake_pollers(queue, EPOLLIN | EPOLLRDNORM | EPOLLPRI | EPOLLHUP);
+}
+
+/**
+ * distw_queue_arm() - the pollers' (2) and (3)
+ * @queue: the queue
+ *
+ * For ->poll, after poll_wait(), and for a look at the words on behalf of pollers that are
+ * on the queue already.
+ */
+void distw_queue_arm(struct distw_queue *queue)
+{
+	/* (1) before the look for the word; pairs with distw_queue_renew(). */
+	smp_mb();
+	atomic_or(DISTWORKER_ASLEEP_POLLER, READ_ONCE(queue->asleep));
+	smp_mb__after_atomic(); /* (3), pairs with (b) */
+}
+
+/* Whether spinning pays */
+
+u64 distw_queue_spin_ns(struct distw_queue *queue)
+{
+	/* The maximum may have been lowered since the budget was tuned. */
+	return min(READ_ONCE(queue->spin_ns), READ_ONCE(spin_max_ns));
+}
+
+/**
+ * distw_queue_tune_spin() - learn from a wait that might have spun
+ * @queue: the queue
+ * @waited_ns: how long the wait took, spinning and sleeping
+ *
+ * Spinning pays for waits shorter than the maximum; for others it is given up.
+ */
+void distw_queue_tune_spin(struct distw_queue *queue, u64 waited_ns)
+{
+	u32 max = READ_ONCE(spin_max_ns);
+	u32 spin = READ_ONCE(queue->spin_ns);
+
+	if (waited_ns > max)
+		spin = 0;
+	else if (waited_ns > spin)
+		spin = min_t(u64, max, spin ? 2ULL * spin : SPIN_START_NS);
+	WRITE_ONCE(queue->spin_ns, spin);
+}
+
+bool distw_queue_may_offer(struct distw_queue *queue)
+{
+	u32 skip = READ_ONCE(queue->offer_skip);
+
+	if (skip)
+		WRITE_ONCE(queue->offer_skip, skip - 1);
+	return !skip;
+}
+
+/**
+ * distw_queue_tune_offer() - learn from an offer of the CPU
+ * @queue: the queue
+ * @won: the offer has ended the wait; where it does not, it is made ever more rarely
+ */
+void distw_queue_tune_offer(struct distw_queue *queue, bool won)
+{
+	u32 losses = won ? 0 : min(READ_ONCE(queue->offer_losses) + 1, OFFER_MAX_LOSSES);
+
+	WRITE_ONCE(queue->offer_losses, losses);
+	WRITE_ONCE(queue->offer_skip, (1U << losses) - 1);
+}
+
+/* Sleeping */
+
+/**
+ * distw_sleeper_enqueue() - (1), (2) and (3); the caller does (4) before it schedules
+ * @sleeper: the current thread
+ */
+void distw_sleeper_enqueue(struct distw_sleeper *sleeper)
+{
+	struct distw_queue *queue = sleeper->queue;
+
+	init_waitqueue_func_entry(&sleeper->entry, sleeper_wake);
+	sleeper->entry.private = current;
+	spin_lock(&queue->waiters.lock);
+	__add_wait_queue(&queue->waiters, &sleeper->entry);
+	sleeper->queued = true;
+	__set_current_state(TASK_INTERRUPTIBLE);
+	atomic_or(DISTWORKER_ASLEEP_WAITER, queue->asleep);
+	smp_mb__after_atomic(); /* (3), pairs with (b) */
+	spin_unlock(&queue->waiters.lock);
+}
+
+/**
+ * distw_sleeper_dequeue() - the thread is awake again, for whatever reason
+ * @sleeper: the current thread
+ *
+ * Return: true if it was still queued: it was not chosen by a wake-up.
+ */
+bool distw_sleeper_dequeue(struct distw_sleeper *sleeper)
+{
+	struct distw_queue *queue = sleeper->queue;
+	bool queued;
+
+	__set_current_state(TASK_RUNNING);
+	/* The rule is to have been woken; pairs with sleeper_wake(). */
+	if (!smp_load_acquire(&sleeper->queued))
+		return false;
+	spin_lock(&queue->waiters.lock);
+	queued = sleeper->queued;
+	if (queued) {
+		sleeper->queued = false;
+		__remove_wait_queue(&queue->waiters, &sleeper->entry);
+		if (list_empty(&queue->waiters.head))
+			atomic_andnot(DISTWORKER_ASLEEP_WAITER, queue->asleep);
+	}
+	spin_unlock(&queue->waiters.lock);
+	return queued;
+}
