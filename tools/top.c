@@ -67,6 +67,7 @@ static struct json_object *child_json(const struct dw_tree *tree, uint32_t numbe
 	put(object, "task", child.task);
 	put_text(object, "callable", child.callable);
 	put_text(object, "cause", child.cause);
+	put(object, "stopped_by_signal", (uint64_t)child.stopped);
 	put(object, "queued", child.queued);
 	put(object, "done", stats.tasks_done);
 	put(object, "failed", stats.tasks_failed);

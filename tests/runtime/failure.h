@@ -103,6 +103,7 @@ enum break_how {
 	BREAK_EXIT,	/* with status 3 */
 	BREAK_HANG,	/* says its pid, and never returns */
 	BREAK_SLOW,	/* says its pid, takes 100 ms and the second scalar's, adds 1 */
+	BREAK_SLICES,	/* says its pid, takes the second scalar's ms in slices, which a stop of this process does not shorten */
 	BREAK_ONCE,	/* dies by the signal, unless the second cell says that somebody did */
 	BREAK_ASK,	/* says its pid, and returns -ECANCELED when it is cancelled */
 	BREAK_ERROR,	/* returns the second scalar's, with a text */
@@ -126,6 +127,11 @@ static inline int sub_break(const struct dw_args *args, void *context)
 	case BREAK_SLOW:
 		say();
 		pause_ms(100 + (unsigned)dw_args_int(args, 1));
+		break;
+	case BREAK_SLICES:
+		say();
+		for (int64_t ms = 0; ms < dw_args_int(args, 1); ms += 10)
+			pause_ms(10);
 		break;
 	case BREAK_ONCE:
 		if (!cell[1]) {

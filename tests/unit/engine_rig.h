@@ -328,7 +328,9 @@ static void rig_stop_all(void *context)
 
 __attribute__((unused)) static void rig_close(struct rig *rig)
 {
-	engine_drain(rig->engine, rig_now() + 10000000000ULL);
+	struct deadline deadline = deadline_at(rig_now() + 10000000000ULL);
+
+	engine_drain(rig->engine, &deadline);
 	atomic_store(&rig->closing, true);
 	engine_locked(rig->engine, rig_stop_all, rig);
 	hub_wake(rig->hub);

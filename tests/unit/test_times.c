@@ -180,6 +180,65 @@ TEST(task_behind_one_that_was_moved_has_all_its_time)
 	rig_close(job.rig);
 }
 
+/* ------------------------------------------------------------- time that nobody had */
+
+TEST(deadline_moves_by_what_a_sleep_was_late)
+{
+	struct deadline deadline = deadline_at(1000 * MS);
+
+	/* In halves: what is left at the end of a sleep on time is the other half. */
+	CHECK_EQ(deadline_sleep(&deadline, 0), 500 * MS);
+	CHECK(!deadline_passed(&deadline, 500 * MS));
+	CHECK_EQ(deadline.at_ns, 1000 * MS);
+	/* Woken early, and looked at again, which is no sleep. */
+	CHECK_EQ(deadline_sleep(&deadline, 500 * MS), 750 * MS);
+	CHECK(!deadline_passed(&deadline, 600 * MS));
+	CHECK(!deadline_passed(&deadline, 990 * MS));
+	CHECK_EQ(deadline.at_ns, 1000 * MS);
+	/* Five seconds stopped: of the 400 ms that were left 200 are. */
+	CHECK_EQ(deadline_sleep(&deadline, 600 * MS), 800 * MS);
+	CHECK(!deadline_passed(&deadline, 5600 * MS));
+	CHECK_EQ(deadline.at_ns, 5800 * MS);
+	/* The last bit is slept at once, and ends: a deadline does not move for ever. */
+	for (uint64_t now = 5600 * MS, late = 100 * MS, sleeps = 0; !deadline_passed(&deadline, now); sleeps++) {
+		now = deadline_sleep(&deadline, now) + late;
+		REQUIRE(sleeps < 10);
+	}
+}
+
+TEST(deadline_that_has_passed_or_never_does)
+{
+	struct deadline deadline = deadline_at(1000 * MS);
+
+	/* It had passed when the sleep began: nothing was late. */
+	CHECK_EQ(deadline_sleep(&deadline, 3000 * MS), 3000 * MS);
+	CHECK(deadline_passed(&deadline, 3001 * MS));
+	deadline = deadline_at(NEVER);
+	CHECK_EQ(deadline_sleep(&deadline, 3000 * MS), NEVER);
+	CHECK(!deadline_passed(&deadline, NEVER - 1));
+	/* Moved beyond the end of time. */
+	deadline = deadline_at(NEVER - 5);
+	deadline_sleep(&deadline, 0);
+	CHECK(!deadline_passed(&deadline, NEVER - 1));
+}
+
+/* What was read from the clock before a stop is as far from what follows as if there had been none. */
+TEST(times_from_before_a_stop_keep_their_distance)
+{
+	static struct engine engine;
+
+	engine.late_ns = 700;
+	engine.late_from = 10000;
+	engine.late_until = 10500;
+	CHECK_EQ(running_at(&engine, 9000), 8800);
+	CHECK_EQ(running_at(&engine, 10000), 9800);
+	CHECK_EQ(running_at(&engine, 10300), 9800);
+	CHECK_EQ(running_at(&engine, 10500), 9800);
+	CHECK_EQ(running_at(&engine, 10600), 9900);
+	/* A child's lie. */
+	CHECK_EQ(running_at(&engine, 0), 0);
+}
+
 /* ------------------------------------------------------------------ late news */
 
 static void hold_lock(void *context)

@@ -286,6 +286,12 @@ struct dw_chip_options {
 	const char *options;	/* "key=value,…" of the driver, or NULL */
 };
 
+/*
+ * Times are in ns on CLOCK_MONOTONIC. A deadline does not count the time in which the process that watches it could
+ * not run either: a frozen control group, a paused virtual machine, SIGSTOP to the whole tree. Of what was left
+ * when such a stop began, at least half is left after it. A child that is stopped while its parent runs is ended by its
+ * deadlines as one that hangs, and the texts name the signal that has stopped it.
+ */
 struct dw_worker_options {
 	size_t size;
 	const char *name;		/* in paths and messages; default "node0", "pod0", … by level and id */
@@ -701,6 +707,7 @@ struct dw_tree_child {
 	int32_t tid;			/* of the thread that serves its mailbox */
 	uint32_t queued;		/* tasks in its ring, the one that runs included */
 	uint32_t busy;			/* 1: in a callable */
+	int32_t stopped;		/* the signal that has stopped its process (SIGSTOP, …); 0: it is not stopped */
 	uint64_t since_ns;		/* when that began, or when it began to wait */
 	uint64_t task;			/* what it runs, or ran last: its number within its run … */
 	char callable[32];		/* … and by which callable (cut) */

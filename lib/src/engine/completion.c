@@ -243,6 +243,9 @@ void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int 
 		if (peer && peer->error == -EPERM && peer->cause)
 			snprintf(late, sizeof(late), "ran longer than its deadline of %s; %.180s", limit,
 				 peer->cause);
+		else if (peer && peer->stopped)
+			snprintf(late, sizeof(late), "was stopped by %s, ran longer than its deadline of "
+				 "%s and was killed", error_signal_name(peer->stopped), limit);
 		else
 			snprintf(late, sizeof(late), "ran longer than its deadline of %s and was killed",
 				 limit);

@@ -369,7 +369,7 @@ static bool no_runs(const struct waiter *waiter)
 	return !waiter->engine->runs;
 }
 
-int engine_drain(struct engine *engine, uint64_t deadline_ns)
+int engine_drain(struct engine *engine, struct deadline *deadline)
 {
 	struct waiter waiter = { .ready = no_runs, .engine = engine };
 	int result;
@@ -378,7 +378,7 @@ int engine_drain(struct engine *engine, uint64_t deadline_ns)
 	engine->closing = true;
 	for (struct dw_run *run = engine->runs; run; run = run->next)
 		run_cancel_locked(run, -ECANCELED, "its Worker is being closed");
-	result = wait_locked(engine, &waiter, deadline_ns ? deadline_ns : NEVER);
+	result = wait_locked(engine, &waiter, deadline);
 	if (result < 0)
 		error_set(result, "%s: %u runs have not ended", engine->path, engine->run_count);
 	engine_unlock_and_wake(engine);
@@ -465,6 +465,7 @@ void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, in
 	engine_worker_lost_locked(engine, peer, returns, cause);
 	if (peer->state == PEER_DEAD)
 		peer_strand(engine, peer);
+	peer->stopped = 0;
 	finish_all(engine);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);
@@ -477,6 +478,13 @@ void engine_worker_gone(struct engine *engine, uint32_t worker)
 	finish_all(engine);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);
+}
+
+void engine_worker_stopped(struct engine *engine, uint32_t worker, int signal)
+{
+	lock_take(&engine->lock);
+	engine->peers[worker].stopped = signal;
+	lock_give(&engine->lock);
 }
 
 static bool is_of_callable(const struct slot *slot, const void *callable)
@@ -570,6 +578,7 @@ int engine_control_until(struct engine *engine, uint32_t worker, uint64_t code, 
 	struct peer *peer = &engine->peers[worker];
 	struct control *control = control_new(peer, code, blob, bytes, limits);
 	struct waiter waiter = { .ready = control_answered, .engine = engine, .control = control };
+	struct deadline deadline = deadline_at(deadline_ns);
 	int result;
 
 	if (!control)
@@ -586,7 +595,7 @@ int engine_control_until(struct engine *engine, uint32_t worker, uint64_t code, 
 		result = control_refused(peer);
 	} else {
 		control_queue(engine, peer, control);
-		result = wait_locked(engine, &waiter, deadline_ns);
+		result = wait_locked(engine, &waiter, &deadline);
 		if (result < 0) {
 			control->detached = true;
 			control = NULL;

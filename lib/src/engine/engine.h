@@ -107,7 +107,8 @@ int engine_create(const struct engine_options *options, struct engine **engine);
 /* After the forks: starts the background thread. */
 int engine_start(struct engine *engine);
 /* No new runs; running ones are cancelled; returns when none is left or at the deadline (-ETIMEDOUT). */
-int engine_drain(struct engine *engine, uint64_t deadline_ns);
+struct deadline;
+int engine_drain(struct engine *engine, struct deadline *deadline);
 /* Runs in flight. */
 uint32_t engine_runs(struct engine *engine);
 /* Ends the background thread. */
@@ -121,12 +122,14 @@ void engine_destroy(struct engine *engine);
  *          will be one). Reads what the peer had completed before it died. What had started
  *          fails with `error` (EOWNERDEAD "killed by SIGSEGV, pid 4711") or is retried; as its subtree may still
  *          write, the tasks behind it, its memory and the end of its run wait until
+ *  stopped: its process was stopped by this signal, or (0) goes on. For messages.
  *  gone:   nothing of its subtree lives any more. Follows each `dead`; may be said twice.
  *  (replacement: hub_rearm and hub_bind, then up again.)
  */
 void engine_worker_up(struct engine *engine, uint32_t worker);
 void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, int error,
 			const char *cause);
+void engine_worker_stopped(struct engine *engine, uint32_t worker, int signal);
 void engine_worker_gone(struct engine *engine, uint32_t worker);
 /* Runs `call` with the engine's lock: for hub calls of the worker layer. */
 void engine_locked(struct engine *engine, void (*call)(void *context), void *context);

@@ -31,6 +31,7 @@
 #include <string.h>
 #include "base/bits.h"
 #include "base/clock.h"
+#include "base/deadline.h"
 #include "base/lock.h"
 #include "base/slab.h"
 #include "depend/task_ref.h"
@@ -228,7 +229,7 @@ struct entry {
 	struct slot *slot;		/* NULL: control, or taken back */
 	struct control *control;
 	uint64_t timeout_ns;
-	uint64_t posted_ns;		/* ENTRY_TIMED */
+	uint64_t posted_ns;		/* ENTRY_TIMED; as running_now() */
 	uint32_t member;		/* of a group */
 	uint32_t estimate_ns;
 	uint8_t flags;			/* enum entry_flag */
@@ -278,8 +279,12 @@ struct peer {
 	uint32_t urgent;		/* entries that are */
 
 	uint32_t timed;			/* entries with a deadline */
-	/* When the frame at the head could start, by the completions before it; its post may have been later. */
+	/*
+	 * When the frame at the head could start, by the completions before it; its post may have been later.
+	 * As running_now().
+	 */
 	uint64_t head_since;
+	int stopped;			/* the signal that has stopped its process; 0: it runs */
 	uint32_t straggler_head;	/* head when the straggler timer was armed */
 
 	/* What its dead subtree may still write: RUNNING, and in no ring, until that is gone. */
@@ -373,7 +378,7 @@ struct dw_run {
 	bool awaited;			/* a thread waits for its tasks */
 	_Atomic uint32_t cancel_word;	/* what dw_task_cancelled() looks at */
 	const _Atomic uint32_t *cancel;	/* of the task that this run is, or NULL */
-	uint64_t timeout_ns, deadline;
+	uint64_t timeout_ns, deadline;	/* as running_now(); NEVER */
 	bool overdue;			/* cancelled at its deadline; what runs on is killed at the next */
 	uint64_t calls_end;		/* cancelled: when its calls of a driver, which cannot ask, are ended */
 
@@ -459,6 +464,8 @@ struct engine {
 	struct chip_block *chip_blocks;
 	uint32_t kept_count;		/* tasks and members in peers' `kept` */
 	uint64_t timer_at;		/* NEVER: not armed */
+	uint64_t late_ns;		/* sum of all that the timer was late */
+	uint64_t late_from, late_until;	/* the last time */
 	bool straggler;			/* the timer is armed for stragglers too */
 	uint64_t straggler_ns;
 	int timer_fd, kick_fd, extra_fd, epoll_fd;
@@ -681,7 +688,7 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why);
 void run_free(struct dw_run *run);
 
 /* wait.c */
-int wait_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns);
+int wait_locked(struct engine *engine, struct waiter *waiter, struct deadline *deadline);
 /* The same, once, for a waiter that never drives: 0 also when it was woken for nothing. */
 int wait_idle_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns);
 /* Wakes those whose condition has become true; after every change, before the lock goes. */
@@ -690,7 +697,15 @@ void waiters_settle(struct engine *engine);
 void engine_pass_changes(struct engine *engine);
 
 /* timer.c */
-void timer_at_most(struct engine *engine, uint64_t at_ns);
+/*
+ * Deadlines are kept in the time in which this process could run: CLOCK_MONOTONIC without what
+ * the timer was late. running_deadline(): so long from now; NEVER.
+ */
+uint64_t running_now(const struct engine *engine);
+uint64_t running_at(const struct engine *engine, uint64_t monotonic_ns);
+uint64_t running_deadline(const struct engine *engine, uint64_t ns);
+/* Something ends at `deadline`, as running_deadline(). */
+void timer_deadline(struct engine *engine, uint64_t deadline);
 void timer_expired(struct engine *engine);
 void straggler_watch(struct engine *engine, struct pool *pool);
 void peer_head_changed(struct engine *engine, struct peer *peer);

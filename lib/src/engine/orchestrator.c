@@ -265,13 +265,13 @@ static int cancelled(const struct dw_run *run)
 
 /* A submitter that waits says so, to whoever looks. */
 static int wait_blocked(struct engine *engine, struct waiter *waiter, enum blocked why,
-			uint64_t deadline_ns)
+			struct deadline *deadline)
 {
 	int result;
 
 	__atomic_store_n(&engine->now->blocked_since, now_ns(), __ATOMIC_RELAXED);
 	__atomic_store_n(&engine->now->blocked, why, __ATOMIC_RELAXED);
-	result = wait_locked(engine, waiter, deadline_ns);
+	result = wait_locked(engine, waiter, deadline);
 	__atomic_store_n(&engine->now->blocked, BLOCKED_NOT, __ATOMIC_RELAXED);
 	return result;
 }
@@ -283,7 +283,7 @@ int orch_wait_for_window_locked(struct dw_orch *orch)
 	if (UNLIKELY(run->submitted - run->finished >= WINDOW_TASKS)) {
 		struct waiter waiter = { .ready = window_open, .engine = run->engine, .run = run };
 
-		wait_blocked(run->engine, &waiter, BLOCKED_WINDOW, NEVER);
+		wait_blocked(run->engine, &waiter, BLOCKED_WINDOW, NULL);
 	}
 	return UNLIKELY(run->cancelled) ? cancelled(run) : 0;
 }
@@ -332,6 +332,7 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 {
 	struct engine *engine = orch->run->engine;
 	struct waiter waiter = { .ready = heap_moved, .engine = engine, .run = orch->run };
+	struct deadline deadline;
 	struct heap_tail tail;
 	int result;
 
@@ -348,8 +349,8 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 		if (tail.scope)
 			want_completions(engine, is_within, tail.scope);
 		engine->heap_waiters++;
-		result = wait_blocked(engine, &waiter, BLOCKED_HEAP,
-				      deadline_in(engine->heap_timeout_ns));
+		deadline = deadline_at(deadline_in(engine->heap_timeout_ns));
+		result = wait_blocked(engine, &waiter, BLOCKED_HEAP, &deadline);
 		engine->heap_waiters--;
 		if (result < 0) {
 			heap_tail(engine->heap, orch->scope, &tail);

@@ -241,7 +241,7 @@ bool peer_post(struct engine *engine, struct peer *peer, struct slot *slot, uint
 	peer_added(engine, peer);
 	if (UNLIKELY(timeout)) {
 		peer->timed++;
-		entry->posted_ns = now_ns();
+		entry->posted_ns = running_now(engine);
 		if (number == peer->head)
 			peer_head_changed(engine, peer);
 		else
@@ -286,7 +286,7 @@ void peer_post_controls(struct engine *engine, struct peer *peer)
 		if (control->timeout_ns) {
 			entry->flags = ENTRY_TIMED;
 			entry->timeout_ns = control->timeout_ns;
-			entry->posted_ns = now_ns();
+			entry->posted_ns = running_now(engine);
 			peer->timed++;
 			if (number == peer->head)
 				peer_head_changed(engine, peer);
@@ -433,7 +433,7 @@ static void peer_drop_head(struct engine *engine, struct peer *peer,
 		if (UNLIKELY(peer->timed)) {
 			/* A frame that did not run took no time: the next could start when it could. */
 			if (has_run(completion))
-				peer->head_since = completion->ended;
+				peer->head_since = running_at(engine, completion->ended);
 			if (next->flags & ENTRY_TIMED)
 				peer_head_changed(engine, peer);
 		}
@@ -689,8 +689,8 @@ void engine_worker_lost_locked(struct engine *engine, struct peer *peer, bool re
 	peer->state = returns ? PEER_RETURNING : PEER_DEAD;
 	peer->return_by = NEVER;
 	if (returns && engine->init_timeout_ns) {
-		peer->return_by = deadline_in(engine->init_timeout_ns);
-		timer_at_most(engine, peer->return_by);
+		peer->return_by = running_deadline(engine, engine->init_timeout_ns);
+		timer_deadline(engine, peer->return_by);
 	}
 	if (was_up)
 		pool->up--;

@@ -126,8 +126,8 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 			want_awaited(engine);
 		PROBE(engine, run, run, true);
 		if (run->timeout_ns) {
-			run->deadline = deadline_in(run->timeout_ns);
-			timer_at_most(engine, run->deadline);
+			run->deadline = running_deadline(engine, run->timeout_ns);
+			timer_deadline(engine, run->deadline);
 		}
 		if (run->cancel && atomic_load_explicit(run->cancel, memory_order_relaxed))
 			run_cancel_locked(run, -ECANCELED, "cancelled before it began");
@@ -151,7 +151,7 @@ static void run_drain_locked(struct engine *engine, struct dw_run *run)
 	if (engine->run_count > 1)
 		want_run(engine, run);
 	run->awaited = true;
-	wait_locked(engine, &waiter, NEVER);
+	wait_locked(engine, &waiter, NULL);
 	run->awaited = was_awaited;
 }
 
@@ -408,8 +408,8 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why)
 		calls = peer_cancel_controls(engine, &engine->peers[i], run) || calls;
 	}
 	if (calls) {
-		run->calls_end = now_ns() + CANCEL_GRACE_NS;
-		timer_at_most(engine, run->calls_end);
+		run->calls_end = running_now(engine) + CANCEL_GRACE_NS;
+		timer_deadline(engine, run->calls_end);
 	}
 	slots_each(engine, cancel_group, run);
 	finish_all(engine);

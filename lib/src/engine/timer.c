@@ -8,6 +8,9 @@
  * then it can start. A worker that has not even started it by then hangs as well (it
  * was stopped, say): it is killed, and the task goes elsewhere.
  *
+ * Deadlines are kept in the time in which this process could run, running_now(): a timer that comes
+ * late moves them all by its lateness.
+ *
  * Stragglers: a task that was put behind another, or is held back for it, because that one
  * is short, as far as is known, while a worker has nothing to do. If the other takes longer
  * than thought, nothing happens that anybody could wait for; so such a task has a deadline, at
@@ -22,17 +25,68 @@
 /* A worker gets this long to start what is at its head, however short the task's own deadline. */
 #define START_GRACE_NS 300000000ULL
 
-void timer_at_most(struct engine *engine, uint64_t at_ns)
+uint64_t running_now(const struct engine *engine)
 {
-	struct itimerspec timer = {
+	return now_ns() - engine->late_ns;
+}
+
+/* What was read from the clock before the last stop was so much earlier, too. */
+uint64_t running_at(const struct engine *engine, uint64_t monotonic_ns)
+{
+	uint64_t late_ns = engine->late_ns;
+
+	if (monotonic_ns < engine->late_until) {
+		late_ns -= engine->late_until - engine->late_from;
+		if (monotonic_ns > engine->late_from)
+			monotonic_ns = engine->late_from;
+	}
+	return monotonic_ns > late_ns ? monotonic_ns - late_ns : 0;
+}
+
+uint64_t running_deadline(const struct engine *engine, uint64_t ns)
+{
+	uint64_t now = running_now(engine);
+
+	return ns < NEVER - now ? now + ns : NEVER;
+}
+
+/* By the clock. */
+static void timer_at_most(struct engine *engine, uint64_t at_ns, uint64_t now)
+{
+	struct itimerspec timer;
+
+	/* What is over already does not make the timer late. */
+	if (at_ns < now)
+		at_ns = now;
+	if (at_ns >= engine->timer_at || engine->timer_fd < 0)
+		return;
+	timer = (struct itimerspec){
 		.it_value = { .tv_sec = (time_t)(at_ns / 1000000000),
 			      .tv_nsec = (long)(at_ns % 1000000000) + (at_ns % 1000000000 == 0) },
 	};
-
-	if (at_ns >= engine->timer_at || engine->timer_fd < 0)
-		return;
 	engine->timer_at = at_ns;
 	timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
+}
+
+void timer_deadline(struct engine *engine, uint64_t deadline)
+{
+	uint64_t now = now_ns();
+
+	if (deadline < NEVER - engine->late_ns)
+		timer_at_most(engine, deadline_half(deadline + engine->late_ns, now), now);
+}
+
+/*
+ * The timer was late: this process did not run, and neither, as far as one can know, did its
+ * children. All deadlines move by that. deadline.h says how much of a stop shows so.
+ */
+static void note_lateness(struct engine *engine, uint64_t now)
+{
+	if (now <= engine->timer_at)
+		return;
+	engine->late_from = engine->timer_at;
+	engine->late_until = now;
+	engine->late_ns += now - engine->timer_at;
 }
 
 /*
@@ -42,14 +96,23 @@ void timer_at_most(struct engine *engine, uint64_t at_ns)
 void peer_head_changed(struct engine *engine, struct peer *peer)
 {
 	struct entry *entry = peer_entry(engine, peer, peer->head);
-	uint64_t now = now_ns();
+	uint64_t now = running_now(engine);
 
 	if (peer->head_since > now)
 		peer->head_since = now;
 	if (peer->head_since < entry->posted_ns)
 		peer->head_since = entry->posted_ns;
 	if (entry->timeout_ns < NEVER - peer->head_since)
-		timer_at_most(engine, peer->head_since + entry->timeout_ns);
+		timer_deadline(engine, peer->head_since + entry->timeout_ns);
+}
+
+/* "" or that its process is stopped, for a sentence that goes on. */
+static const char *stopped_and(const struct peer *peer, char *text, size_t space)
+{
+	text[0] = '\0';
+	if (peer->stopped)
+		snprintf(text, space, "it was stopped by %s, and ", error_signal_name(peer->stopped));
+	return text;
 }
 
 static void tell(struct engine *engine, struct peer *peer)
@@ -63,7 +126,7 @@ static void tell(struct engine *engine, struct peer *peer)
 static void end_call(struct engine *engine, struct peer *peer, struct entry *entry, const char *late)
 {
 	const char *what = entry->control ? entry->control->what : "dw_chip_free()";
-	char why[ERROR_TEXT_BYTES];
+	char why[ERROR_TEXT_BYTES], stopped[64];
 
 	if (entry->flags & ENTRY_TIMED)
 		peer->timed--;
@@ -72,7 +135,8 @@ static void end_call(struct engine *engine, struct peer *peer, struct entry *ent
 		entry->control->late = late;
 	else
 		entry->slot->flags |= SLOT_DEADLINE;
-	snprintf(why, sizeof(why), "%s %s", what ? what : "a control frame", late);
+	snprintf(why, sizeof(why), "%s%s %s", stopped_and(peer, stopped, sizeof(stopped)),
+		 what ? what : "a control frame", late);
 	peer_end(engine, peer, why);
 }
 
@@ -81,7 +145,7 @@ static void end_call(struct engine *engine, struct peer *peer, struct entry *ent
  */
 static void expire(struct engine *engine, struct peer *peer, struct entry *entry, uint64_t now)
 {
-	char what[ERROR_TEXT_BYTES / 2], why[ERROR_TEXT_BYTES];
+	char what[ERROR_TEXT_BYTES / 2], why[ERROR_TEXT_BYTES], stopped[64];
 	uint64_t timeout = entry->timeout_ns;
 
 	if (!entry->slot || chip_memory_is_control(entry->slot->callable)) {
@@ -92,8 +156,8 @@ static void expire(struct engine *engine, struct peer *peer, struct entry *entry
 		timeout = entry->slot->timeout_ns ? entry->slot->timeout_ns : engine->timeout_ns;
 	entry->slot->flags |= SLOT_DEADLINE;
 	task_describe(entry->slot, what, sizeof(what));
-	snprintf(why, sizeof(why), "%s ran longer than its deadline of %llu ns", what,
-		 (unsigned long long)timeout);
+	snprintf(why, sizeof(why), "%s%s ran longer than its deadline of %llu ns",
+		 stopped_and(peer, stopped, sizeof(stopped)), what, (unsigned long long)timeout);
 	if (entry->flags & ENTRY_TOLD) {
 		peer_end(engine, peer, why);
 		return;
@@ -106,11 +170,12 @@ static void expire(struct engine *engine, struct peer *peer, struct entry *entry
 	}
 	entry->flags |= ENTRY_TOLD;
 	entry->timeout_ns = now - peer->head_since + CANCEL_GRACE_NS;
-	timer_at_most(engine, now + CANCEL_GRACE_NS);
+	timer_deadline(engine, now + CANCEL_GRACE_NS);
 }
 
 static void expire_head(struct engine *engine, struct peer *peer, uint64_t now)
 {
+	char why[128], stopped[64];
 	struct entry *entry;
 	uint64_t deadline;
 
@@ -131,17 +196,23 @@ static void expire_head(struct engine *engine, struct peer *peer, uint64_t now)
 	if (deadline < peer->head_since + START_GRACE_NS && now >= deadline)
 		deadline = peer->head_since + START_GRACE_NS;
 	if (now < deadline) {
-		timer_at_most(engine, deadline);
-	} else if (!peer_kill(engine, peer, "it did not start its next task before that one's deadline")) {
-		/* A thread that has not run yet: in no call of a driver, so that it will. */
-		entry->timeout_ns = now - peer->head_since + CANCEL_GRACE_NS;
-		timer_at_most(engine, now + CANCEL_GRACE_NS);
+		timer_deadline(engine, deadline);
+		return;
 	}
+	stopped_and(peer, stopped, sizeof(stopped));
+	snprintf(why, sizeof(why), "%s%sdid not start its next task before that one's deadline",
+		 stopped, stopped[0] ? "" : "it ");
+	if (peer_kill(engine, peer, why))
+		return;
+	/* A thread that has not run yet: in no call of a driver, so that it will. */
+	entry->timeout_ns = now - peer->head_since + CANCEL_GRACE_NS;
+	timer_deadline(engine, now + CANCEL_GRACE_NS);
 }
 
 /* Tasks of a run that was cancelled at its deadline, and that run on. Whether there were any. */
 static bool kill_overdue(struct engine *engine, const struct dw_run *run)
 {
+	char why[128], stopped[64];
 	bool any = false;
 
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
@@ -152,7 +223,10 @@ static bool kill_overdue(struct engine *engine, const struct dw_run *run)
 		    !hub_started(engine->hub, i, peer->head))
 			continue;
 		entry->slot->flags |= SLOT_DEADLINE;
-		peer_end(engine, peer, "it ran on after its run's deadline had passed");
+		stopped_and(peer, stopped, sizeof(stopped));
+		snprintf(why, sizeof(why), "%s%sran on after its run's deadline had passed", stopped,
+			 stopped[0] ? "" : "it ");
+		peer_end(engine, peer, why);
 		any = true;
 	}
 	return any;
@@ -185,28 +259,28 @@ static void check_return(struct engine *engine, struct peer *peer, uint64_t now)
 		return;
 	if (now >= peer->return_by) {
 		peer_kill(engine, peer, "the replacement was not ready before init_timeout_ns");
-		peer->return_by = deadline_in(engine->init_timeout_ns);
+		peer->return_by = running_deadline(engine, engine->init_timeout_ns);
 	}
-	timer_at_most(engine, peer->return_by);
+	timer_deadline(engine, peer->return_by);
 }
 
 static void check_run(struct engine *engine, struct dw_run *run, uint64_t now)
 {
 	if (now >= run->calls_end)
 		run->calls_end = end_calls(engine, run) ? now + CANCEL_GRACE_NS : NEVER;
-	timer_at_most(engine, run->calls_end);
+	timer_deadline(engine, run->calls_end);
 	if (run->deadline == NEVER)
 		return;
 	if (now < run->deadline) {
-		timer_at_most(engine, run->deadline);
+		timer_deadline(engine, run->deadline);
 	} else if (run->overdue) {
 		/* Behind those another may start that does not ask either. */
 		run->deadline = kill_overdue(engine, run) ? now + CANCEL_GRACE_NS : NEVER;
-		timer_at_most(engine, run->deadline);
+		timer_deadline(engine, run->deadline);
 	} else {
 		run->overdue = true;
 		run->deadline = now + CANCEL_GRACE_NS;
-		timer_at_most(engine, run->deadline);
+		timer_deadline(engine, run->deadline);
 		run_cancel_locked(run, -ETIMEDOUT, "the run's deadline has passed");
 	}
 }
@@ -224,7 +298,7 @@ static void straggler_arm(struct engine *engine, uint64_t now)
 	engine->straggler = true;
 	for (uint32_t i = 0; i < engine->worker_count; i++)
 		engine->peers[i].straggler_head = engine->peers[i].head;
-	timer_at_most(engine, now + engine->straggler_ns);
+	timer_at_most(engine, now + engine->straggler_ns, now);
 }
 
 /* A task waits for another although somebody may have nothing to do: it shall not stick there. */
@@ -263,9 +337,11 @@ static void stragglers_expired(struct engine *engine, uint64_t now)
 /* With the lock, by the background thread. */
 void timer_expired(struct engine *engine)
 {
-	uint64_t now = now_ns();
+	uint64_t clock = now_ns(), now;
 	struct dw_run *run, *next;
 
+	note_lateness(engine, clock);
+	now = clock - engine->late_ns;
 	engine->timer_at = NEVER;
 	engine_work(engine);
 	for (run = engine->runs; run; run = next) {
@@ -278,6 +354,6 @@ void timer_expired(struct engine *engine)
 		check_return(engine, &engine->peers[i], now);
 	}
 	if (engine->straggler)
-		stragglers_expired(engine, now);
+		stragglers_expired(engine, clock);
 	engine_work(engine);
 }

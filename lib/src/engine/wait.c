@@ -42,7 +42,17 @@ static void hand_over(struct engine *engine)
 	}
 }
 
-static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
+static uint64_t sleep_until(struct deadline *deadline)
+{
+	return deadline ? deadline_sleep(deadline, now_ns()) : NEVER;
+}
+
+static bool is_over(struct deadline *deadline)
+{
+	return deadline && deadline_passed(deadline, now_ns());
+}
+
+static int drive(struct engine *engine, struct waiter *waiter, struct deadline *deadline)
 {
 	int result = 0;
 
@@ -54,7 +64,7 @@ static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline
 		engine_work(engine);
 		if (waiter->ready(waiter))
 			break;
-		if (deadline_ns != NEVER && now_ns() >= deadline_ns) {
+		if (is_over(deadline)) {
 			result = -ETIMEDOUT;
 			break;
 		}
@@ -65,7 +75,7 @@ static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline
 		/* hub_wait() wakes who is marked. */
 		engine->wake = false;
 		lock_give(&engine->lock);
-		hub_wait(engine->hub, deadline_ns);
+		hub_wait(engine->hub, sleep_until(deadline));
 		engine_pass_changes(engine);
 		lock_take(&engine->lock);
 	}
@@ -77,7 +87,7 @@ static int drive(struct engine *engine, struct waiter *waiter, uint64_t deadline
 	return result;
 }
 
-static int wait_for_event(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
+static int wait_for_event(struct engine *engine, struct waiter *waiter, struct deadline *deadline)
 {
 	struct waiter **link;
 	int result;
@@ -88,7 +98,8 @@ static int wait_for_event(struct engine *engine, struct waiter *waiter, uint64_t
 		;
 	*link = waiter;
 	engine_unlock_and_wake(engine);
-	result = event_wait(&waiter->woken, deadline_ns);
+	event_wait(&waiter->woken, sleep_until(deadline));
+	result = is_over(deadline) ? -ETIMEDOUT : 0;
 	lock_take(&engine->lock);
 	for (link = &engine->waiters; *link != waiter; link = &(*link)->next)
 		;
@@ -98,11 +109,13 @@ static int wait_for_event(struct engine *engine, struct waiter *waiter, uint64_t
 
 int wait_idle_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
 {
-	return waiter->ready(waiter) ? 0 : wait_for_event(engine, waiter, deadline_ns);
+	struct deadline deadline = deadline_at(deadline_ns);
+
+	return waiter->ready(waiter) ? 0 : wait_for_event(engine, waiter, &deadline);
 }
 
-/* With the lock, which is dropped meanwhile. 0 when ready() was true, or -ETIMEDOUT. */
-int wait_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
+/* With the lock, which is dropped meanwhile. 0 when ready() was true, or -ETIMEDOUT. No deadline: NULL. */
+int wait_locked(struct engine *engine, struct waiter *waiter, struct deadline *deadline)
 {
 	int result = 0;
 
@@ -111,11 +124,11 @@ int wait_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_
 		if (result < 0)
 			return result;
 		if (engine->hub && !engine->foreground) {
-			result = drive(engine, waiter, deadline_ns);
+			result = drive(engine, waiter, deadline);
 		} else {
 			engine_work(engine);
 			if (!waiter->ready(waiter))
-				result = wait_for_event(engine, waiter, deadline_ns);
+				result = wait_for_event(engine, waiter, deadline);
 		}
 	}
 	return 0;

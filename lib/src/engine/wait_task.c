@@ -28,7 +28,7 @@ static int wait_for_producers(struct engine *engine, struct waiter *waiter)
 
 	want_completions(engine, is_of_run, waiter->run);
 	engine->heap_waiters++;
-	result = wait_locked(engine, waiter, NEVER);
+	result = wait_locked(engine, waiter, NULL);
 	engine->heap_waiters--;
 	return result;
 }
@@ -47,7 +47,7 @@ static void wait_for(struct engine *engine, struct dw_run *run, dw_task task)
 	if (slot->waiting)
 		wait_for_producers(engine, &waiter);
 	else
-		wait_locked(engine, &waiter, NEVER);
+		wait_locked(engine, &waiter, NULL);
 	run->awaited_slot = NULL;
 }
 

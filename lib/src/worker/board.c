@@ -153,6 +153,11 @@ void board_up(struct dw_worker *worker, bool up)
 	__atomic_store_n(&worker->board->up, up, __ATOMIC_RELAXED);
 }
 
+void board_stopped(struct dw_worker *worker, uint32_t child, int signal)
+{
+	__atomic_store_n(&worker->board_children[child].stopped, signal, __ATOMIC_RELAXED);
+}
+
 /* A reader may see half of it; its end is always there. */
 static void copy_text(char *to, size_t space, const char *text)
 {
@@ -166,6 +171,7 @@ void board_death(struct dw_worker *worker, uint32_t child, const char *cause)
 {
 	copy_text(worker->board_children[child].cause, sizeof(worker->board_children[child].cause),
 		  cause);
+	board_stopped(worker, child, 0);
 	__atomic_store_n(&worker->now[child].busy, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->now[child].since, now_ns(), __ATOMIC_RELAXED);
 }

@@ -30,6 +30,7 @@ struct board_worker {
 
 struct board_child {
 	char cause[96];			/* of its last death; "": none */
+	int32_t stopped;		/* the signal that has stopped its process; 0: it runs */
 };
 
 struct board {
@@ -52,6 +53,8 @@ void board_destroy(struct dw_worker *root);
 void board_up(struct dw_worker *worker, bool up);
 /* A child has died, of this. */
 void board_death(struct dw_worker *worker, uint32_t child, const char *cause);
+/* Its process was stopped by this signal; 0: it goes on. */
+void board_stopped(struct dw_worker *worker, uint32_t child, int signal);
 
 /* What a child does now; by itself. */
 void child_works(struct child *child, const struct callable *callable, uint64_t task, uint64_t since);

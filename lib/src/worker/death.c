@@ -37,6 +37,9 @@ void death_describe(struct child *child, int status, char *text, size_t space)
 	struct why_call call = { .child = child };
 
 	engine_locked(child->owner->engine, take_why, &call);
+	if (!call.why[0] && child->stopped)
+		snprintf(call.why, sizeof(call.why), "it was stopped by %s",
+			 error_signal_name(child->stopped));
 	if (WIFSIGNALED(status))
 		snprintf(text, space, "killed by %s, pid %d%s%s%s",
 			 error_signal_name(WTERMSIG(status)), (int)child->pid,

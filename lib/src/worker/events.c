@@ -92,6 +92,7 @@ int worker_spawn_locked(struct dw_worker *worker, struct child *child)
 	child->generation++;
 	child->error = 0;
 	child->left[0] = '\0';
+	child->stopped = 0;
 	return worker->options.mode == DW_THREAD ? start_thread(child) : ask_for(child);
 }
 
@@ -197,12 +198,28 @@ static void on_dead(struct child *child, const char *cause)
 		child_failed(child, -EOWNERDEAD, full);
 	}
 	__atomic_store_n(&worker->stats[child->index].alive, 0, __ATOMIC_RELAXED);
+	child->stopped = 0;
 	board_death(worker, child->index, text);
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
 	/* One that served has no error but of its device, and says so before it goes. */
 	engine_worker_dead(worker->engine, child->index, returns,
 			   child->left[0] ? -EPERM : was_ready && child->error ? child->error : -EOWNERDEAD,
 			   text);
+}
+
+/* Its process was stopped, or (0) goes on: it is said, and its deadlines end it. */
+static void on_stopped(struct child *child, int signal)
+{
+	if (child->state != CHILD_BOUND && child->state != CHILD_READY)
+		return;
+	if (signal)
+		log_at(LOG_WARN, "%s: stopped by %s, pid %d", child->path, error_signal_name(signal),
+		       (int)child->pid);
+	else
+		log_at(LOG_INFO, "%s: goes on, pid %d", child->path, (int)child->pid);
+	child->stopped = signal;
+	board_stopped(child->owner, child->index, signal);
+	engine_worker_stopped(child->owner->engine, child->index, signal);
 }
 
 /* Not to be replaced after all: what waits for it has to hear of it. */
@@ -413,6 +430,9 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 		child_failed(child, -report->value, full);
 		on_dead(child, text);
 		on_gone(child);
+		break;
+	case SPAWNER_STOPPED:
+		on_stopped(child, report->value);
 		break;
 	case SPAWNER_DEAD:
 		dies(child, report->value);

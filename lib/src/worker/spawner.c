@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/deadline.h"
 #include "base/fd.h"
 #include "callable/symbol.h"
 #include "worker/fork_hooks.h"
@@ -36,6 +37,7 @@ struct spawned {
 	uint32_t generation;
 	int lifeline;		/* read end; its end comes when the whole subtree is gone; -1 */
 	uint64_t lifeline_pipe;	/* its inode */
+	int stopped;		/* the signal that has stopped it; 0: it runs */
 	bool ended;		/* the lifeline has; it is closed once the child is dead */
 	uint32_t due;		/* events to be reported: bit 1 << enum spawner_event */
 	struct spawner_report report;	/* their details … */
@@ -107,6 +109,8 @@ static bool send_report(struct spawner *spawner, struct spawned *child, enum spa
 		child->report.pid = child->not_killed;
 		child->report.value = child->kill_error;
 	}
+	if (kind == SPAWNER_STOPPED)
+		child->report.value = child->stopped;
 	while (send_with_fd(spawner->socket, &child->report, fd) < 0) {
 		if (errno == EINTR)
 			continue;
@@ -229,6 +233,7 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 	child->generation = generation;
 	child->due = 0;
 	child->not_killed = 0;
+	child->stopped = 0;
 	if (child->pidfd >= 0)
 		close(child->pidfd);
 	child->pidfd = -1;
@@ -352,6 +357,14 @@ static void subtree_gone(struct spawner *spawner, struct spawned *child)
 	report(spawner, child, SPAWNER_GONE);
 }
 
+/* Whatever stops a child, from its fork on, its parent hears of it: stopped it can neither work nor answer. */
+static void child_stopped(struct spawner *spawner, struct spawned *child, int signal)
+{
+	child->stopped = signal;
+	report(spawner, child, SPAWNER_STOPPED);
+}
+
+/* The deaths, stops and continuations that there are. */
 static void reap(struct spawner *spawner)
 {
 	struct signalfd_siginfo info;
@@ -362,12 +375,18 @@ static void reap(struct spawner *spawner)
 
 	while (read(spawner->signal_fd, &info, sizeof(info)) > 0)
 		;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		any = true;
+	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
 		child = find_child(spawner, pid);
+		if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
+			if (child)
+				child_stopped(spawner, child, WIFSTOPPED(status) ? WSTOPSIG(status) : 0);
+			continue;
+		}
+		any = true;
 		if (!child)
 			continue;
 		child->pid = 0;
+		child->due &= ~(1u << SPAWNER_STOPPED);
 		child->report.value = status;
 		report(spawner, child, SPAWNER_DEAD);
 		if (child->ended)
@@ -627,14 +646,14 @@ static void close_socket(void *context)
 static bool wait_for_end(int pidfd)
 {
 	struct pollfd end = { .fd = pidfd, .events = POLLIN };
-	uint64_t deadline = deadline_in(END_NS);
+	struct deadline deadline = deadline_at(deadline_in(END_NS));
 	int result;
 
 	do {
-		uint64_t now = now_ns();
+		uint64_t now = now_ns(), wake = deadline_sleep(&deadline, now);
 
-		result = poll(&end, 1, now < deadline ? (int)((deadline - now) / 1000000) + 1 : 0);
-	} while (result < 0 && errno == EINTR);
+		result = poll(&end, 1, (int)((wake - now) / 1000000) + 1);
+	} while (result <= 0 && (result == 0 || errno == EINTR) && !deadline_passed(&deadline, now_ns()));
 	return result > 0;
 }
 

@@ -19,12 +19,13 @@ struct spawner_command {
 	uint32_t generation;
 };
 
-/* Of one generation of a child in this order, each at most once. */
+/* Of one generation of a child in this order, each at most once but for STOPPED. */
 enum spawner_event {
 	SPAWNER_SPAWNED = 1,	/* pid; a pidfd comes with it (SCM_RIGHTS) */
 	SPAWNER_FAILED = 2,	/* value: errno; what: of which call */
-	SPAWNER_DEAD = 3,	/* value: status of wait(2) */
-	SPAWNER_GONE = 4,	/* the whole subtree */
+	SPAWNER_STOPPED = 3,	/* value: the signal that has stopped it; 0: it goes on */
+	SPAWNER_DEAD = 4,	/* value: status of wait(2) */
+	SPAWNER_GONE = 5,	/* the whole subtree */
 	/* At any time: a signal to it, or to a process that it has left behind (pid), was refused with errno `value`. */
 	SPAWNER_NOT_KILLED = 6,
 };

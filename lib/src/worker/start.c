@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/deadline.h"
 #include "base/fd.h"
 #include "worker/board.h"
 #include "worker/spawner.h"
@@ -288,19 +289,13 @@ static int start_children(struct dw_worker *worker)
 	return result;
 }
 
-static void to_timespec(uint64_t ns, struct timespec *ts)
+/* Waits for the next change of a child's state, or until the clock has to be looked at. worker->lock is held. */
+static int wait_change(struct dw_worker *worker, struct deadline *deadline)
 {
-	ts->tv_sec = (time_t)(ns / 1000000000);
-	ts->tv_nsec = (long)(ns % 1000000000);
-}
+	struct timespec until = clock_timespec(deadline_sleep(deadline, now_ns()));
 
-/* Waits for the next change of a child's state. worker->lock is held. */
-static int wait_change(struct dw_worker *worker, uint64_t deadline_ns)
-{
-	struct timespec deadline;
-
-	to_timespec(deadline_ns, &deadline);
-	return -pthread_cond_timedwait(&worker->changed, &worker->lock, &deadline);
+	pthread_cond_timedwait(&worker->changed, &worker->lock, &until);
+	return deadline_passed(deadline, now_ns()) ? -ETIMEDOUT : 0;
 }
 
 uint64_t worker_init_budget(const struct dw_worker *worker)
@@ -327,7 +322,7 @@ uint64_t worker_close_budget(const struct dw_worker *worker)
 /* UP comes with the last one's READY, so that a death after it is one of a Worker that is up. */
 static int wait_ready(struct dw_worker *worker)
 {
-	uint64_t deadline = deadline_in(worker_init_budget(worker));
+	struct deadline deadline = deadline_at(deadline_in(worker_init_budget(worker)));
 	int result = 0;
 
 	pthread_mutex_lock(&worker->lock);
@@ -341,7 +336,9 @@ static int wait_ready(struct dw_worker *worker)
 				result = error_set(child->error, "%s", child->error_text);
 				goto out;
 			}
-			if (child->state != CHILD_READY && !waiting)
+			/* Of several the one that cannot go on is to blame. */
+			if (child->state != CHILD_READY &&
+			    (!waiting || (child->stopped && !waiting->stopped)))
 				waiting = child;
 		}
 		if (!waiting) {
@@ -353,11 +350,13 @@ static int wait_ready(struct dw_worker *worker)
 			break;
 		}
 		if (result == -ETIMEDOUT) {
-			error_set(result, "%s: not ready after %llu ms (init_timeout_ns)", waiting->path,
-				  (unsigned long long)worker_init_budget(worker) / 1000000);
+			error_set(result, "%s: not ready after %llu ms (init_timeout_ns)%s%s", waiting->path,
+				  (unsigned long long)worker_init_budget(worker) / 1000000,
+				  waiting->stopped ? ": it was stopped by " : "",
+				  waiting->stopped ? error_signal_name(waiting->stopped) : "");
 			break;
 		}
-		result = wait_change(worker, deadline);
+		result = wait_change(worker, &deadline);
 	}
 out:
 	pthread_mutex_unlock(&worker->lock);
@@ -428,15 +427,21 @@ static void stop_children(struct dw_worker *worker)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-/* Names of those that are not over; worker->lock is held. */
+/* Names of those that are not over, and what stops them; worker->lock is held. */
 static void name_left(struct dw_worker *worker, char *names, size_t bytes)
 {
 	size_t used = 0;
 
-	for (uint32_t i = 0; i < worker->child_count && used < bytes; i++)
-		if (!child_over(&worker->children[i]))
-			used += (size_t)snprintf(names + used, bytes - used, "%s%s", used ? ", " : "",
-						 worker->children[i].path);
+	for (uint32_t i = 0; i < worker->child_count && used < bytes; i++) {
+		const struct child *child = &worker->children[i];
+
+		if (child_over(child))
+			continue;
+		used += (size_t)snprintf(names + used, bytes - used, "%s%s%s%s%s", used ? ", " : "",
+					 child->path, child->stopped ? " (stopped by " : "",
+					 child->stopped ? error_signal_name(child->stopped) : "",
+					 child->stopped ? ")" : "");
+	}
 }
 
 /* Whether any could not be killed. */
@@ -451,7 +456,7 @@ static bool name_unkilled(struct dw_worker *worker, char *names, size_t bytes)
 	return used;
 }
 
-static bool wait_over(struct dw_worker *worker, uint64_t deadline)
+static bool wait_over(struct dw_worker *worker, struct deadline *deadline)
 {
 	for (;;) {
 		bool over = true;
@@ -465,7 +470,14 @@ static bool wait_over(struct dw_worker *worker, uint64_t deadline)
 	}
 }
 
-static int stop_processes(struct dw_worker *worker, uint64_t deadline)
+static bool wait_killed(struct dw_worker *worker)
+{
+	struct deadline deadline = deadline_at(now_ns() + KILL_NS);
+
+	return wait_over(worker, &deadline);
+}
+
+static int stop_processes(struct dw_worker *worker, struct deadline *deadline)
 {
 	char names[256] = "";
 	int result = 0;
@@ -478,7 +490,7 @@ static int stop_processes(struct dw_worker *worker, uint64_t deadline)
 			   worker->path, names);
 	kill_all(worker);
 	/* SIGKILL needs no deadline but that of a kernel in trouble, or of a spawner that was stopped. */
-	if (wait_over(worker, now_ns() + KILL_NS)) {
+	if (wait_killed(worker)) {
 		if (name_unkilled(worker, names, sizeof(names)))
 			result = error_set(-ETIMEDOUT, "%s: left behind, because they did not end before "
 					   "close_timeout_ns and cannot be killed: %s", worker->path, names);
@@ -486,7 +498,7 @@ static int stop_processes(struct dw_worker *worker, uint64_t deadline)
 	}
 	if (worker->spawner_pidfd >= 0)
 		syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0);
-	if (wait_over(worker, now_ns() + KILL_NS))
+	if (wait_killed(worker))
 		goto out;
 	name_left(worker, names, sizeof(names));
 	worker_give_up_locked(worker, "left behind");
@@ -507,7 +519,7 @@ static void end_links(struct dw_worker *worker)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-static int stop_threads(struct dw_worker *worker, uint64_t deadline_ns)
+static int stop_threads(struct dw_worker *worker, struct deadline *deadline)
 {
 	int result = 0;
 
@@ -519,7 +531,7 @@ static int stop_threads(struct dw_worker *worker, uint64_t deadline_ns)
 		if (!child->thread_started)
 			continue;
 		pthread_mutex_lock(&worker->lock);
-		while (!child->thread_over && wait_change(worker, deadline_ns) != -ETIMEDOUT)
+		while (!child->thread_over && wait_change(worker, deadline) != -ETIMEDOUT)
 			;
 		over = child->thread_over;
 		pthread_mutex_unlock(&worker->lock);
@@ -594,8 +606,9 @@ static int first_cause(int drained, const char *text, int stopped)
 	return error_set(drained, "%.200s; then %.280s", text, second);
 }
 
-int worker_stop(struct dw_worker *worker, uint64_t deadline)
+int worker_stop(struct dw_worker *worker, uint64_t deadline_ns)
 {
+	struct deadline deadline = deadline_at(deadline_ns);
 	char drain_text[ERROR_TEXT_BYTES] = "";
 	enum worker_state before;
 	int result = 0, drained = 0, ended;
@@ -611,19 +624,19 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline)
 	board_up(worker, false);
 
 	if (worker->engine) {
-		drained = engine_drain(worker->engine, deadline);
+		drained = engine_drain(worker->engine, &deadline);
 		if (drained < 0)
 			snprintf(drain_text, sizeof(drain_text), "%s", error_text());
 		stop_children(worker);
 	}
 	/* Runs that took all the time there was are not the children's fault. */
 	floor = now_ns() + STOP_FLOOR_NS;
-	if (deadline < floor)
-		deadline = floor;
+	if (deadline.at_ns < floor)
+		deadline.at_ns = floor;
 	if (worker->options.mode == DW_THREAD)
-		result = stop_threads(worker, deadline);
+		result = stop_threads(worker, &deadline);
 	else if (worker->spawner_pid > 0)
-		result = stop_processes(worker, deadline);
+		result = stop_processes(worker, &deadline);
 	if (worker->engine) {
 		engine_stop(worker->engine);
 		engine_locked(worker->engine, stop_trace, worker);

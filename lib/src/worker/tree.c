@@ -292,6 +292,7 @@ static void read_child(const struct dw_tree *tree, uint32_t number, struct dw_tr
 	memset(child, 0, sizeof(*child));
 	child->size = sizeof(*child);
 	COPY(child, now, tid);
+	COPY(child, rest, stopped);
 	child->queued = LOAD(now->in_ring);
 	COPY(child, now, busy);
 	COPY(child, now, task);
@@ -389,6 +390,8 @@ static void say_child(struct report *report, const struct dw_tree_child *child,
 		say(report, "idle for ");
 	if (stats->alive)
 		say_time(report, child->since_ns);
+	if (child->stopped)
+		say(report, ", stopped by %s", error_signal_name(child->stopped));
 	say(report, ", %u in its ring, %llu done, %llu failed\n", child->queued,
 	    (unsigned long long)stats->tasks_done, (unsigned long long)stats->tasks_failed);
 }
@@ -433,14 +436,22 @@ static void say_stuck(struct report *report, const struct dw_tree *tree,
 		if (child.since_ns > idle_since)
 			idle_since = child.since_ns;
 		works = works || (stats.alive && child.busy);
-		if (!stats.alive || !child.busy || !is_long(report, child.since_ns))
+		/* One that is stopped does not begin what it has. */
+		if (!stats.alive || !(child.busy || (child.stopped && child.queued)) ||
+		    !is_long(report, child.since_ns))
 			continue;
 		if (first)
 			say(report, "%s waits for:\n", worker->path);
 		first = false;
 		report->stuck++;
-		say(report, "  %s (pid %d): runs task %llu, \"%s\", for ", stats.path,
-		    stats.pid, (unsigned long long)child.task, child.callable);
+		say(report, "  %s (pid %d): ", stats.path, stats.pid);
+		if (child.stopped)
+			say(report, "stopped by %s, ", error_signal_name(child.stopped));
+		if (child.busy)
+			say(report, "runs task %llu, \"%s\", for ", (unsigned long long)child.task,
+			    child.callable);
+		else
+			say(report, "has %u tasks, idle for ", child.queued);
 		say_time(report, child.since_ns);
 		say(report, "\n");
 	}

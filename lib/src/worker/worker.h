@@ -89,6 +89,7 @@ struct child {
 	int error;			/* of getting ready: -errno, with its text */
 	char error_text[ERROR_TEXT_BYTES];
 	bool given_up;
+	int stopped;			/* the signal that has stopped its process; 0: it runs */
 	uint32_t deaths;		/* ever */
 	struct death history[HISTORY];	/* the last ones: deaths % HISTORY comes next */
 	uint32_t window[60];		/* deaths in each of the last 60 s, for the crash loop */
