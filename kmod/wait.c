@@ -37,43 +37,6 @@ struct distw_wait {
 	u64 *ready;			/* out */
 };
 
-/**
- * distw_copy_in() - read a struct of any size that a caller may know
- * @arg: where it goes
- * @ksize: how long it is here
- * @min: how long it was at its first publication
- * @size: how long it is for the caller, as the command says; it must say the same itself
- * @uarg: where it comes from
- *
- * The members that only the caller knows must be zero, those that it lacks read as zero.
- */
-int distw_copy_in(void *arg, size_t ksize, size_t min, u32 size, const void __user *uarg)
-{
-	const u64 __user *from = uarg;
-	u64 *to = arg;
-	size_t i;
-	int ret;
-
-	if (size < min)
-		return -EINVAL;
-	if (likely(size == ksize)) {
-		/* In one go; all of them are made of such words. */
-		if (!user_read_access_begin(from, ksize))
-			return -EFAULT;
-		for (i = 0; i < ksize / sizeof(*to); i++)
-			unsafe_get_user(to[i], &from[i], fault);
-		user_read_access_end();
-	} else {
-		ret = copy_struct_from_user(arg, ksize, uarg, size);
-		if (ret)
-			return ret;
-	}
-	return *(u32 *)arg == size ? 0 : -EINVAL;
-fault:
-	user_read_access_end();
-	return -EFAULT;
-}
-
 /* Masks, and waking */
 
 static bool mask_is_single(const u64 *mask, u32 words)
@@ -142,13 +105,14 @@ static bool hub_mask_words_fit(struct distw_hub *hub, u32 words, u64 any)
 	return words <= DISTW_MASK_WORDS && (!any || words * 64 >= hub->mailboxes);
 }
 
+/* No mask: zeros. */
 static int hub_mask_out(const u64 *mask, u64 umask, u32 words)
 {
 	u64 __user *to = u64_to_user_ptr(umask);
 	u32 i;
 
 	for (i = 0; umask && i < words; i++)
-		if (put_user(mask[i], &to[i]))
+		if (put_user(mask ? mask[i] : 0, &to[i]))
 			return -EFAULT;
 	return 0;
 }
@@ -414,9 +378,11 @@ static int hub_wait_events(struct distw_wait *wait, const struct distworker_hub_
 		if (ret < 0)
 			return ret;
 		/* A wait that takes no report leaves it to the next. */
-		if (wait->events & DISTWORKER_EVENT_STATE && arg->state_mask &&
-		    !distw_hub_take_changes(hub, changed))
-			wait->events &= ~DISTWORKER_EVENT_STATE;
+		if (wait->events & DISTWORKER_EVENT_STATE && arg->state_mask) {
+			memset(changed, 0, wait->words * sizeof(*changed));
+			if (!distw_hub_take_changes(hub, changed))
+				wait->events &= ~DISTWORKER_EVENT_STATE;
+		}
 		if (wait->events)
 			return 0;
 		/* Another thread was faster, and may be the next time. */
@@ -469,13 +435,12 @@ long distw_hub_wait(struct distw_hub *hub, void __user *uarg, u32 size)
 		.hub = hub, .queue = &hub->queue, .seen = arg.kick_seen,
 		.words = words, .watch = watch, .ready = ready,
 	};
-	if (arg.state_mask)
-		memset(changed, 0, words * sizeof(*changed));
 	ret = hub_wait_events(&wait, &arg, changed);
 	if (ret)
 		return ret;
 	if (hub_mask_out(ready, arg.ready_mask, words) ||
-	    hub_mask_out(changed, arg.state_mask, words) || put_user(wait.events, &out->events)) {
+	    hub_mask_out(wait.events & DISTWORKER_EVENT_STATE ? changed : NULL, arg.state_mask,
+			 words) || put_user(wait.events, &out->events)) {
 		if (wait.events & DISTWORKER_EVENT_STATE && arg.state_mask)
 			distw_hub_return_changes(hub, changed);
 		return -EFAULT;
