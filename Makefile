@@ -28,6 +28,7 @@ VERSION := $(shell cat VERSION)
 MAJOR := $(firstword $(subst ., ,$(VERSION)))
 B ?= build
 CC ?= gcc
+CXX ?= g++
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
@@ -48,10 +49,14 @@ WARNINGS += $(if $(SANITIZE),-Wno-format-truncation -Wno-maybe-uninitialized)
 CFLAGS ?= -O2 -g
 # -ffp-contract=off: a result has the same bits on every machine.
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -fPIC -pthread -ffp-contract=off -fvisibility=hidden \
-	$(WARNINGS) -Ilib/include -Ikmod/uapi -Ilib/src -DDW_BUILDING_LIBRARY \
+	-fexceptions $(WARNINGS) -Ilib/include -Ikmod/uapi -Ilib/src -DDW_BUILDING_LIBRARY \
 	-DDW_VERSION='"$(VERSION)"' -DDW_DRIVER_DIR=$(call quote,"$(DRIVERDIR)") -MMD -MP $(CFLAGS) $(SANITIZE)
 LINK := $(CC) -pthread $(CFLAGS) $(SANITIZE) $(LDFLAGS)
 USER_CFLAGS := $(filter-out -DDW_BUILDING_LIBRARY,$(ALL_CFLAGS))
+# C++, as its users compile it: an example, and what tests load; left out where no C++ compiler is.
+CXX_WORKS := $(shell echo 'int main() { return 0; }' | $(CXX) -x c++ - -o /dev/null 2>/dev/null && echo yes)
+CXX_LINK = $(CXX) -std=c++11 -fPIC -pthread -Wall -Wextra -Werror -pedantic -Wold-style-cast -Ilib/include -Ikmod/uapi \
+	-MMD -MP $(CFLAGS) $(SANITIZE) $(LDFLAGS)
 
 LIB_SRC := $(wildcard $(foreach layer,base task mailbox memory depend callable engine trace worker chip,\
 	lib/src/$(layer)/*.c))
@@ -73,11 +78,13 @@ JOB_SO := $(patsubst tools/jobs/%.c,$(B)/jobs/%.so,$(wildcard tools/jobs/*.c))
 KERNEL_SO := $(patsubst tools/jobs/kernels/%.c,$(B)/jobs/kernels/%.so,$(wildcard tools/jobs/kernels/*.c))
 KERNEL_CL := $(patsubst tools/jobs/kernels/%.cl,$(B)/jobs/kernels/%.cl,$(wildcard tools/jobs/kernels/*.cl))
 JOB_DATA := $(B)/jobs/digits.csv.gz
-EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(wildcard docs/examples/*.c))
+EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(wildcard docs/examples/*.c)) \
+	$(patsubst docs/examples/%.cc,$(B)/examples/%_cc,$(if $(CXX_WORKS),$(wildcard docs/examples/*.cc)))
 
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 RUNTIME := $(patsubst %.c,$(B)/%,$(wildcard tests/runtime/test_*.c))
-FIXTURE_SO := $(patsubst %.c,$(B)/%.so,$(wildcard tests/runtime/fixtures/*.c tests/unit/fixtures/*.c))
+FIXTURE_SO := $(patsubst %.c,$(B)/%.so,$(wildcard tests/runtime/fixtures/*.c tests/unit/fixtures/*.c)) \
+	$(patsubst %.cc,$(B)/%.so,$(if $(CXX_WORKS),$(wildcard tests/runtime/fixtures/*.cc)))
 EXAMPLE_DRIVER_SO := $(patsubst docs/examples/chip-driver/%.c,$(B)/examples/libdistworker-chip-%.so,\
 	$(wildcard docs/examples/chip-driver/*.c))
 
@@ -94,6 +101,10 @@ $(B)/lib/%.o: lib/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+# Unwinders see the end of the stack there.
+$(B)/lib/src/worker/last_frame.o: ALL_CFLAGS += -fno-exceptions -fno-unwind-tables \
+	-fno-asynchronous-unwind-tables -fno-optimize-sibling-calls
 
 $(LIB).$(MAJOR): $(LIB_OBJ) lib/distworker.map
 	$(call say,LD)
@@ -140,6 +151,11 @@ $(B)/examples/%: docs/examples/%.c $(LIB)
 	$(call say,LD)
 	$(Q)$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker -lm -Wl,-rpath,'$$ORIGIN/..' -o $@
 
+$(B)/examples/%_cc: docs/examples/%.cc $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CXX_LINK) -MF $@.d $< -L$(B) -ldistworker -Wl,-rpath,'$$ORIGIN/..' -o $@
+
 # -------------------------------------------------------------------- tests
 
 $(B)/tests/unit/%: tests/unit/%.c $(LIB_STATIC)
@@ -155,6 +171,10 @@ $(B)/tests/runtime/fixtures/%.so: tests/runtime/fixtures/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -fvisibility=default -Wl,--build-id -Wl,-Bsymbolic -shared $< -o $@
+$(B)/tests/runtime/fixtures/%.so: tests/runtime/fixtures/%.cc
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CXX_LINK) -MF $(@:.so=.d) -Wl,--build-id -Wl,-Bsymbolic -shared $< -o $@
 $(B)/tests/unit/fixtures/%.so: tests/unit/fixtures/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)

@@ -34,7 +34,7 @@ static void folders_add(struct folders *folders, const char *name, size_t length
 
 static void folders_collect(struct folders *folders)
 {
-	const char *path = getenv("DW_JOB_PATH");
+	const char *path = secure_getenv("DW_JOB_PATH");
 	char library[PATH_MAX], own[PATH_MAX + 32];
 	Dl_info info;
 

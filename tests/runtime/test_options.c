@@ -385,6 +385,33 @@ TEST(drivers_are_asked_with_structs_of_other_sizes)
 	CHECK_EQ(status, 0);
 }
 
+/* Failed before: 600 bytes were taken. Two such of one beginning made an endless loop: a free number was cut off. */
+TEST(image_entries_have_a_limit_and_names_of_their_own)
+{
+	struct dw_worker *node = make_worker(3, 1, DW_PROCESS);
+	struct dw_image_options image = DW_OPTIONS(dw_image_options);
+	dw_callable first = 0, second = 0, found = 0;
+	char entry[601], name[700];
+
+	memset(entry, 'x', sizeof(entry));
+	entry[600] = '\0';
+	image.driver = "sim";
+	image.entry = entry;
+	image.data = "1";
+	image.bytes = 1;
+	CHECK_EQ(dw_callable_register_image(node, &image, &first), -ENAMETOOLONG);
+	CHECK_STR(dw_strerror_last(), "at most 4095 and 255");
+	entry[255] = '\0';
+	CHECK_EQ(dw_callable_register_image(node, &image, &first), 0);
+	image.data = "2";
+	CHECK_EQ(dw_callable_register_image(node, &image, &second), 0);
+	CHECK(first != second);
+	snprintf(name, sizeof(name), "sim:%s#2", entry);
+	CHECK_EQ(dw_callable_find(node, name, &found), 0);
+	CHECK(found == second);
+	dw_worker_destroy(node);
+}
+
 /* ------------------------------------------------------------------------- pto images */
 
 static int call_pto(const void *options)

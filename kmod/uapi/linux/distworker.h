@@ -88,8 +88,10 @@ struct distworker_hub_state {
 	/* A thread of the owner kicks another: increment, then HUB_WAKE. */
 	__u32 kick;
 	__u32 reserved[31];
-	/* The value of each mailbox's done word that the owner has seen. */
+#ifndef __cplusplus
+	/* The value of each mailbox's done word that the owner has seen. In ISO C++: behind the struct. */
 	__u32 seen[];
+#endif
 };
 
 struct distworker_mailbox {

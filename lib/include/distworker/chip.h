@@ -204,6 +204,8 @@ struct dw_chip_driver {
 };
 
 typedef const struct dw_chip_driver *dw_chip_driver_entry(void);
+/* What a driver defines; declared here so that it has its name in C++, too. */
+DW_CHIP_EXPORT dw_chip_driver_entry dw_chip_driver_v1;
 
 /* ----------------------------------------------- the library's side, for tools */
 

@@ -48,6 +48,17 @@
  * `while (wait(NULL) > 0)` waits for that one as well. Nothing is lost where SIGCHLD is ignored, or
  * where the application reaps that child after it has ended.
  *
+ * Exceptions, of C++ and other languages. One that leaves a callable, or a chip driver, ends the process that
+ * it runs in by std::terminate(): a child's task fails then as after any death (SIGABRT), and the text is on
+ * stderr. In DW_THREAD mode and in the function of dw_worker_start() that is the application. One
+ * that leaves the orchestration function of dw_worker_run() passes through to the caller: what has not started
+ * is skipped, the rest is waited for, and nothing of the run is left. The same holds for pthread_exit()
+ * and pthread_cancel() of that thread; longjmp() must not leave any function that the library has called.
+ * Callbacks for progress, for the log, and around forks must not throw.
+ *
+ * Environment. DW_LOG, DW_PROVIDER, DW_TRACE, DW_GRAPH and DW_CHIP_PATH are not read in a program that has
+ * more rights than its user (set-uid, set-gid, file capabilities: secure_getenv(3)).
+ *
  * Children. dw_worker_init() forks them, and later replacements from a copy of the process
  * as it was then. They have its memory, its descriptors (also those that close on exec),
  * its signal mask and what it ignores, the default action for every other signal, and
@@ -72,6 +83,20 @@
 #error "distworker needs a 64-bit target: pointers of this one have fewer bits (-m32, -mx32, or a 32-bit compiler?)"
 #endif
 
+/* A struct with its size set and everything else zero: the defaults. */
+#ifdef __cplusplus
+template <typename type> inline type dw_options()
+{
+	type options = type();
+
+	options.size = sizeof(options);
+	return options;
+}
+#define DW_OPTIONS(type) (dw_options<struct type>())
+#else
+#define DW_OPTIONS(type) ((struct type){ .size = sizeof(struct type) })
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -81,9 +106,6 @@ extern "C" {
 #else
 #define DW_API
 #endif
-
-/* A struct with its size set and everything else zero: the defaults. */
-#define DW_OPTIONS(type) ((struct type){ .size = sizeof(struct type) })
 
 struct dw_worker;	/* one node of the hierarchy */
 struct dw_orch;		/* the Orchestrator of one run */
@@ -229,8 +251,8 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
  */
 struct dw_image_options {
 	size_t size;
-	const char *driver;		/* "sim", "opencl", "pto", … */
-	const char *entry;
+	const char *driver;		/* "sim", "opencl", "pto", …; at most 4,095 bytes */
+	const char *entry;		/* at most 255 bytes, else -ENAMETOOLONG */
 	const void *data;		/* the image, or NULL: read `path` */
 	size_t bytes;
 	const char *path;
@@ -521,7 +543,11 @@ typedef uint64_t dw_task;
  * The place of a task, a field of its options: 0 is any worker, and id + 1 the worker with that
  * id. Where ids themselves are listed, DW_ANY stands for any worker; DW_PLACE(DW_ANY) is 0.
  */
-#define DW_PLACE(id) ((uint32_t)(id) + 1)
+#ifdef __cplusplus
+#define DW_PLACE(id) (static_cast<uint32_t>(id) + 1u)
+#else
+#define DW_PLACE(id) ((uint32_t)(id) + 1u)
+#endif
 #define DW_ANY UINT32_MAX
 
 struct dw_submit_options {

@@ -103,6 +103,8 @@ struct distworker_job {
 };
 
 typedef const struct distworker_job *distworker_job_entry(void);
+/* What a job defines; declared here so that it has its name in C++, too. */
+DISTWORKER_JOB_EXPORT distworker_job_entry distworker_job_v1;
 
 #ifdef __cplusplus
 }

@@ -108,9 +108,14 @@ struct dw_sim_entry {
 };
 
 #define DW_SIM_EXPORT __attribute__((visibility("default")))
+#ifdef __cplusplus
+#define DW_SIM_EXTERN extern "C"
+#else
+#define DW_SIM_EXTERN extern
+#endif
 #define DW_SIM_ENTRY(name, entry_kind, ...) \
 	static const int32_t dw_sim_signature_##name[] = { __VA_ARGS__ }; \
-	extern DW_SIM_EXPORT const struct dw_sim_entry dw_sim_entry_##name; \
+	DW_SIM_EXTERN DW_SIM_EXPORT const struct dw_sim_entry dw_sim_entry_##name; \
 	const struct dw_sim_entry dw_sim_entry_##name = { \
 		sizeof(struct dw_sim_entry), DW_SIM_ABI, entry_kind, \
 		sizeof(dw_sim_signature_##name) / sizeof(int32_t), dw_sim_signature_##name }
@@ -121,10 +126,10 @@ struct dw_sim_entry {
  */
 #define DW_SIM_KERNEL(name, ...) \
 	DW_SIM_ENTRY(name, DW_SIM_ENTRY_KERNEL, __VA_ARGS__); \
-	DW_SIM_EXPORT dw_sim_kernel name
+	DW_SIM_EXTERN DW_SIM_EXPORT dw_sim_kernel name
 #define DW_SIM_ORCHESTRATION(name, ...) \
 	DW_SIM_ENTRY(name, DW_SIM_ENTRY_ORCHESTRATION, __VA_ARGS__); \
-	DW_SIM_EXPORT dw_sim_orchestration name
+	DW_SIM_EXTERN DW_SIM_EXPORT dw_sim_orchestration name
 
 #ifdef __cplusplus
 }

@@ -168,39 +168,12 @@ static void end_scopes(struct engine *engine, struct dw_run *run)
 	run->orch.scope = NULL;
 }
 
-/*
- * Calls the function; 0, or its error, which is the run's unless a task failed before it. The
- * text is its own (dw_task_fail), else that of the last call of the library that failed in it.
- */
-static int call_function(struct dw_run *run, char *text, size_t space)
-{
-	struct running_task task, own;
-	struct nesting nesting;
-	int result, returned;
-
-	nesting_push(&nesting, run);
-	running_push(&task, run->cancel);
-	running_push(&own, &run->cancel_word);
-	error_set(0, "%s", "");
-	returned = run->fn(&run->orch, run->args, &run->config, run->context);
-	nesting_pop(&nesting);
-	snprintf(text, space, "%s", error_text());
-	result = running_pop(&own, returned);
-	running_pop(&task, 0);
-	if (result && (own.has_text || returned > 0 || !text[0]))
-		snprintf(text, space, "%s", error_text());
-	return result;
-}
-
-/* Calls the function, drains, leaves the engine. The result is in run->error and its text. */
-static void run_execute(struct dw_run *run)
+/* Drains, leaves the engine. `result` is what the function returned; the run's is in run->error and its text. */
+static void run_end(struct dw_run *run, int result, const char *text)
 {
 	struct engine *engine = run->engine;
-	char text[ERROR_TEXT_BYTES];
 	struct tensor_map *map;
-	int result;
 
-	result = call_function(run, text, sizeof(text));
 	lock_take(&engine->lock);
 	if (result)
 		own_error(run, result, text);
@@ -232,6 +205,61 @@ static void run_execute(struct dw_run *run)
 	tensor_map_destroy(map);
 }
 
+/* The function of a run is in progress in this frame. */
+struct run_call {
+	struct dw_run *run;		/* NULL: it has returned */
+	struct running_task task, own;
+	struct nesting nesting;
+};
+
+/* It did not return: an exception leaves it, or its thread ends. The tasks may use memory of the frames that go. */
+static void run_call_left(struct run_call *call)
+{
+	struct dw_run *run = call->run;
+
+	if (!run)
+		return;
+	nesting_pop(&call->nesting);
+	running_pop(&call->own, 0);
+	running_pop(&call->task, 0);
+	lock_take(&run->engine->lock);
+	run_cancel_locked(run, -ECANCELED, "its orchestration function was left by an exception, or its thread ended");
+	engine_unlock_and_wake(run->engine);
+	run_end(run, 0, "");
+}
+
+/*
+ * Calls the function; 0, or its error, which is the run's unless a task failed before it. The
+ * text is its own (dw_task_fail), else that of the last call of the library that failed in it.
+ */
+static int call_function(struct dw_run *run, char *text, size_t space)
+{
+	__attribute__((cleanup(run_call_left))) struct run_call call = { .run = run };
+	int result, returned;
+
+	nesting_push(&call.nesting, run);
+	running_push(&call.task, run->cancel);
+	running_push(&call.own, &run->cancel_word);
+	error_set(0, "%s", "");
+	returned = run->fn(&run->orch, run->args, &run->config, run->context);
+	call.run = NULL;
+	nesting_pop(&call.nesting);
+	snprintf(text, space, "%s", error_text());
+	result = running_pop(&call.own, returned);
+	running_pop(&call.task, 0);
+	if (result && (call.own.has_text || returned > 0 || !text[0]))
+		snprintf(text, space, "%s", error_text());
+	return result;
+}
+
+static void run_execute(struct dw_run *run)
+{
+	char text[ERROR_TEXT_BYTES];
+	int result = call_function(run, text, sizeof(text));
+
+	run_end(run, result, text);
+}
+
 /* Frees the run; returns its result and sets its text. A part of another run keeps no errors for its thread. */
 static int run_result(struct dw_run *run)
 {
@@ -245,10 +273,18 @@ static int run_result(struct dw_run *run)
 	return result;
 }
 
+/* An exception passes through engine_run(): nobody will ask for the result. */
+static void run_left(struct dw_run **run)
+{
+	if (*run)
+		run_free(*run);
+}
+
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,
 	       const struct dw_args *declared, const char *what)
 {
+	__attribute__((cleanup(run_left))) struct dw_run *unwound = NULL;
 	struct dw_run *run = run_new(engine, fn, args, config, context);
 	int result = run ? 0 : error_set(-ENOMEM, "no memory for a run");
 
@@ -264,19 +300,26 @@ int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args
 		return what ? error_prefix(result, "%s: %s: %s: ", engine->path, what,
 					   error_name(-result)) : result;
 	}
+	unwound = run;
 	run_execute(run);
+	unwound = NULL;
 	return run_result(run);
 }
 
 /* ------------------------------------------------------------ without blocking */
 
+static void run_thread_ended(struct dw_run **run)
+{
+	run_handle_ended(*run);
+	run_handle_put(*run);
+}
+
+/* Its function may end the thread: pthread_exit(). */
 static void *run_thread(void *argument)
 {
-	struct dw_run *run = argument;
+	__attribute__((cleanup(run_thread_ended))) struct dw_run *run = argument;
 
 	run_execute(run);
-	run_handle_ended(run);
-	run_handle_put(run);
 	return NULL;
 }
 

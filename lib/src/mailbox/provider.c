@@ -15,7 +15,7 @@
 
 static int read_environment(enum dw_provider *wanted)
 {
-	const char *value = getenv("DW_PROVIDER");
+	const char *value = secure_getenv("DW_PROVIDER");
 
 	if (!value || !*value || !strcmp(value, "auto"))
 		*wanted = DW_PROVIDER_AUTO;

@@ -161,7 +161,7 @@ void log_write(enum log_level level, const char *format, ...)
 /* Before other constructors, which may log; nobody can have made a thread yet. */
 __attribute__((constructor(101))) static void read_threshold(void)
 {
-	const char *wanted = getenv("DW_LOG");
+	const char *wanted = secure_getenv("DW_LOG");
 
 	if (!wanted || !*wanted)
 		return;

@@ -206,7 +206,7 @@ static const char *what_is_right(int error)
 int trace_file_open(const char *variable, const char *first_line, const char *last_line, char end,
 		    struct trace_file **opened)
 {
-	const char *wanted = getenv(variable);
+	const char *wanted = secure_getenv(variable);
 	struct trace_file *file;
 	int result;
 

@@ -361,12 +361,20 @@ out:
 	return result;
 }
 
+/* "driver:entry#number": a name is never cut, so that a free number is found. */
+#define ENTRY_BYTES_MAX 255
+#define DRIVER_BYTES_MAX 4095
+#define IMAGE_NAME_BYTES (DRIVER_BYTES_MAX + ENTRY_BYTES_MAX + sizeof(":#4294967295"))
+
 static int check_image(const struct dw_image_options *o)
 {
 	if (!o->driver || !o->driver[0])
 		return error_set(-EINVAL, "image options: driver is empty");
 	if (!o->entry || !o->entry[0])
 		return error_set(-EINVAL, "image options: entry is empty; it should name a kernel");
+	if (strlen(o->driver) > DRIVER_BYTES_MAX || strlen(o->entry) > ENTRY_BYTES_MAX)
+		return error_set(-ENAMETOOLONG, "image options: driver has %zu bytes, entry \"%.64s…\" %zu; at most %d and %d are possible",
+				 strlen(o->driver), o->entry, strlen(o->entry), DRIVER_BYTES_MAX, ENTRY_BYTES_MAX);
 	if (!o->data == !o->path)
 		return error_set(-EINVAL, "image %s: give either data or path", o->entry);
 	if (o->signature_count && !o->signature)
@@ -398,7 +406,7 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 {
 	struct dw_worker *worker = (struct dw_worker *)callable->owner;
 	uint32_t crc = (uint32_t)crc32_z(crc32(0, NULL, 0), callable->data, callable->bytes);
-	char name[512];
+	char name[IMAGE_NAME_BYTES];
 	int result = 0;
 
 	memcpy(callable->identity, &callable->bytes, sizeof(callable->bytes));

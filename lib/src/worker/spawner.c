@@ -29,6 +29,7 @@
 #include "base/fd.h"
 #include "callable/symbol.h"
 #include "worker/fork_hooks.h"
+#include "worker/last_frame.h"
 #include "worker/spawner.h"
 
 struct spawned {
@@ -170,16 +171,31 @@ static void become_child(struct spawner *spawner, uint32_t index, pid_t spawner_
 	sigprocmask(SIG_SETMASK, &spawner->application_mask, NULL);
 }
 
+struct life {
+	struct child *child;
+	uint32_t generation;
+	struct fork_hooks *hooks;
+};
+
+static int live(void *argument)
+{
+	const struct life *life = argument;
+
+	fork_hooks_child(life->hooks);
+	return child_main(life->child, life->generation, true);
+}
+
 static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid,
 			  struct fork_hooks *hooks) __attribute__((noreturn));
 static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid,
 			  struct fork_hooks *hooks)
 {
+	struct life life = { &spawner->worker->children[index], spawner->children[index].generation, hooks };
 	int code;
 
 	become_child(spawner, index, spawner_pid);
-	fork_hooks_child(hooks);
-	code = child_main(&spawner->worker->children[index], spawner->children[index].generation, true);
+	/* The application's frames, with its exception handlers, are on this stack. */
+	code = last_frame_call(live, &life);
 	/* What the callables printed; what the parent had not flushed was purged. */
 	fflush(stdout);
 	fflush(stderr);
