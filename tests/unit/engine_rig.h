@@ -20,7 +20,11 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "engine/internal.h"
+#include "base/deadline.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/state.h"
+#include "engine/submit.h"
 #include "task/running.h"
 
 #define RIG_WORKERS 64

@@ -6,6 +6,7 @@
  * (UNIT_UPTIME).
  */
 #include "unit.h"
+#include "engine/timer.h"
 #include "engine_rig.h"
 
 #define MS 1000000ULL

@@ -11,7 +11,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "engine/internal.h"
+#include "engine/abandon.h"
+#include "engine/chip_memory.h"
+#include "engine/completion.h"
+#include "engine/group.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
 
 /* --------------------------------------------------------- what is kept */
 

@@ -12,7 +12,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "engine/internal.h"
+#include "engine/chip_memory.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/submit.h"
 
 #define WINDOW_BYTES	(1ULL << 40)
 #define WINDOWS		(1U << 15)

@@ -14,7 +14,15 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "engine/internal.h"
+#include "engine/abandon.h"
+#include "engine/chip_memory.h"
+#include "engine/completion.h"
+#include "engine/group.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
 
 void task_describe(const struct slot *slot, char *text, size_t space)
 {

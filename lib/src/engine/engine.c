@@ -15,7 +15,17 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include "base/fd.h"
-#include "engine/internal.h"
+#include "engine/abandon.h"
+#include "engine/chip_memory.h"
+#include "engine/completion.h"
+#include "engine/process.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/timer.h"
+#include "engine/wait.h"
 #include "mailbox/spin.h"
 
 enum source { SOURCE_BELL, SOURCE_TIMER, SOURCE_KICK, SOURCE_EXTRA };

@@ -9,7 +9,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "engine/internal.h"
+#include "engine/abandon.h"
+#include "engine/completion.h"
+#include "engine/group.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/submit.h"
 
 void group_free(struct engine *engine, struct group *group)
 {

@@ -6,8 +6,12 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include "engine/internal.h"
 #include "engine/nesting.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
 
 static _Thread_local struct nesting *innermost;
 static _Thread_local struct nesting_child served;

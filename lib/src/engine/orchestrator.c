@@ -6,7 +6,17 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include "engine/internal.h"
+#include "engine/abandon.h"
+#include "engine/chip_memory.h"
+#include "engine/completion.h"
+#include "engine/process.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/submit.h"
+#include "engine/wait.h"
 #include "task/options.h"
 
 static const char *const tag_names[] = {

@@ -9,7 +9,17 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "engine/internal.h"
+#include "engine/abandon.h"
+#include "engine/chip_memory.h"
+#include "engine/completion.h"
+#include "engine/group.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/submit.h"
+#include "engine/timer.h"
 
 /* Whether frame a comes before frame b; both within a ring's length. */
 static bool number_before(uint32_t a, uint32_t b)

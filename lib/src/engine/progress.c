@@ -5,8 +5,13 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include "engine/internal.h"
 #include "engine/progress.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/wait.h"
 
 /* Between the end of one call and the next one. */
 #define PAUSE_NS 20000000

@@ -7,8 +7,19 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "engine/internal.h"
+#include "engine/abandon.h"
+#include "engine/chip_memory.h"
+#include "engine/completion.h"
+#include "engine/group.h"
+#include "engine/process.h"
 #include "engine/progress.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/timer.h"
+#include "engine/wait.h"
 #include "task/options.h"
 #include "task/running.h"
 

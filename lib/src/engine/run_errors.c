@@ -6,8 +6,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "engine/internal.h"
+#include "engine/run.h"
 #include "engine/run_handle.h"
+#include "engine/slot.h"
 #include "task/options.h"
 
 /* ------------------------------------------------------------------ collect */

@@ -6,8 +6,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/fd.h"
-#include "engine/internal.h"
 #include "engine/nesting.h"
+#include "engine/process.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
 
 /* An eventfd with this flag gives 1 for each read: nobody reads it empty. */
 #define MANY_READS (UINT64_MAX - 1)

@@ -14,7 +14,15 @@
  * another has nothing to do.
  */
 #include <errno.h>
-#include "engine/internal.h"
+#include "engine/completion.h"
+#include "engine/group.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/timer.h"
+#include "engine/wait.h"
 
 /* Workers that pick() looks at before it is content. */
 #define PROBES 8

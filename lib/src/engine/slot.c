@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include "engine/internal.h"
+#include "engine/run.h"
+#include "engine/slot.h"
+#include "engine/state.h"
 
 _Static_assert(offsetof(struct slot, head) == 0, "task_ref_live() reads a slot as its head");
 

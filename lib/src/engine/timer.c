@@ -19,7 +19,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/timerfd.h>
-#include "engine/internal.h"
+#include "engine/abandon.h"
+#include "engine/chip_memory.h"
+#include "engine/completion.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/timer.h"
 
 #define STRAGGLER_MAX_NS 16000000
 /* A worker gets this long to start what is at its head, however short the task's own deadline. */

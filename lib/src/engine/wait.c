@@ -6,7 +6,9 @@
  * the driver has left and one of them has to take over.
  */
 #include <errno.h>
-#include "engine/internal.h"
+#include "engine/schedule.h"
+#include "engine/state.h"
+#include "engine/wait.h"
 
 void waiters_settle(struct engine *engine)
 {

@@ -3,7 +3,13 @@
  * Waiting for tasks, by the orchestration function: for all of the run, or for one.
  */
 #include <errno.h>
-#include "engine/internal.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/schedule.h"
+#include "engine/slot.h"
+#include "engine/state.h"
+#include "engine/submit.h"
+#include "engine/wait.h"
 
 static bool task_final(const struct waiter *waiter)
 {

@@ -32,59 +32,7 @@
 #include <stdint.h>
 #include <distworker/distworker.h>
 #include <linux/distworker.h>
-
-#define FRAME_HEADER_BYTES 64
-#define TEXT_BYTES 384
-
-enum frame_kind {
-	FRAME_TASK = 1,
-	FRAME_CONTROL = 2,	/* `callable` says which; meaning belongs to the worker layer */
-};
-
-/*
- * The claim word: frame number << 2 | state. Whoever moves it from POSTED by
- * compare-and-swap owns the frame: the peer (CLAIMED) or the parent (TAKEN).
- */
-enum frame_claim { CLAIM_EMPTY = 0, CLAIM_POSTED = 1, CLAIM_CLAIMED = 2, CLAIM_TAKEN = 3 };
-
-/*
- * Posted behind producers that have not finished: the peer returns it unstarted
- * when a frame before it failed that the parent did not know of (fail_epoch).
- */
-#define FRAME_AHEAD (1u << 0)
-
-struct frame {
-	_Atomic uint32_t claim;
-	uint8_t kind;			/* enum frame_kind */
-	uint8_t flags;			/* FRAME_* */
-	uint16_t reserved;
-	uint32_t fail_epoch;		/* failures of this peer that the parent knew of when it posted */
-	_Atomic uint32_t cancel;	/* parent: 1 when the task was cancelled */
-	uint64_t task;			/* the parent's, for whoever looks at what the peer does */
-	uint64_t callable;
-	uint64_t args;			/* arena address of the wire blob; 0: it follows the header */
-	uint32_t args_bytes;
-	struct dw_config config;
-};
-_Static_assert(sizeof(struct frame) == FRAME_HEADER_BYTES, "one cache line");
-
-enum completion_state {
-	COMPLETION_DONE = 1,
-	COMPLETION_FAILED = 2,		/* error, text */
-	COMPLETION_TAKEN = 3,		/* the parent had taken the frame back */
-	COMPLETION_RETURNED = 4,	/* FRAME_AHEAD, not started: a frame before it failed */
-};
-
-struct completion {
-	uint32_t number;		/* of the frame */
-	uint16_t state;			/* enum completion_state */
-	uint16_t text_bytes;		/* of the text in the same slot, without NUL */
-	int32_t error;			/* -errno */
-	uint32_t reserved;
-	uint64_t started;		/* CLOCK_MONOTONIC, ns */
-	uint64_t ended;
-};
-_Static_assert(sizeof(struct completion) == 32, "two to a cache line");
+#include "mailbox/frame.h"
 
 /* -------------------------------------------------------------- parent */
 

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "engine/chip_memory.h"
+#include "engine/group.h"
 #include "trace/dot.h"
 
 #define RANGES_SHOWN 4

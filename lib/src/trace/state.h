@@ -6,7 +6,9 @@
 #ifndef DW_TRACE_STATE_H
 #define DW_TRACE_STATE_H
 
-#include "engine/internal.h"
+#include "engine/ring.h"
+#include "engine/run.h"
+#include "engine/slot.h"
 #include "trace/file.h"
 #include "trace/trace.h"
 

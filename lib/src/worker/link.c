@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include "worker/worker.h"
+#include "worker/link.h"
 
 int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const char *text)
 {

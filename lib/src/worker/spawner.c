@@ -101,18 +101,20 @@ static ssize_t send_with_fd(int socket, const struct spawner_report *report, int
 
 static bool send_report(struct spawner *spawner, struct spawned *child, enum spawner_event kind)
 {
+	/* A copy: the details of other events may still be due. */
+	struct spawner_report report = child->report;
 	int fd = kind == SPAWNER_SPAWNED ? child->pidfd : -1;
 
-	child->report.kind = kind;
-	child->report.index = (uint32_t)(child - spawner->children);
-	child->report.generation = child->generation;
+	report.kind = kind;
+	report.index = (uint32_t)(child - spawner->children);
+	report.generation = child->generation;
 	if (kind == SPAWNER_NOT_KILLED) {
-		child->report.pid = child->not_killed;
-		child->report.value = child->kill_error;
+		report.pid = child->not_killed;
+		report.value = child->kill_error;
 	}
 	if (kind == SPAWNER_STOPPED)
-		child->report.value = child->stopped;
-	while (send_with_fd(spawner->socket, &child->report, fd) < 0) {
+		report.value = child->stopped;
+	while (send_with_fd(spawner->socket, &report, fd) < 0) {
 		if (errno == EINTR)
 			continue;
 		spawner->full = errno == EAGAIN;

@@ -48,6 +48,7 @@
 #include "engine/engine.h"
 #include "engine/nesting.h"
 #include "trace/trace.h"
+#include "worker/link.h"
 
 #define PATH_BYTES 96
 #define NAME_BYTES 48
@@ -231,25 +232,5 @@ int control_broadcast_until(struct dw_worker *worker, uint64_t code, const void 
 int control_replay(struct child *child);
 /* A callable as the blob of CONTROL_REGISTER; free() it. */
 int control_encode(const struct callable *callable, void **blob, uint32_t *bytes);
-
-/* link.c: messages between a Worker and its child */
-enum link_kind {
-	LINK_GO = 1,
-	LINK_CANCEL = 2,
-	LINK_READY = 3,
-	LINK_ERROR = 4,			/* its last words */
-	LINK_OVER = 5,			/* of a thread: it touches nothing any more */
-};
-struct link_message {
-	uint32_t kind;
-	uint32_t generation;
-	int32_t error;
-	char text[ERROR_TEXT_BYTES];
-};
-int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const char *text);
-/* 1, 0 (would block, or the end), -errno. */
-int link_receive(int fd, struct link_message *message, bool wait);
-/* Throws away what a dead child has not read. By its end's holder, before the next one starts. */
-void link_drain(int fd);
 
 #endif

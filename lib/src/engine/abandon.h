@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Threads that do not return before a deadline. With the engine's lock.
+ */
+#ifndef DW_ENGINE_ABANDON_H
+#define DW_ENGINE_ABANDON_H
+
+#include "engine/ring.h"
+
+struct range;
+
+/* Kills the worker, or, if it is a thread, goes on without it. */
+void peer_end(struct engine *engine, struct peer *peer, const char *why);
+void peer_abandon(struct engine *engine, struct peer *peer, const char *why);
+void peer_recover(struct engine *engine, struct peer *peer);
+void peer_returned(struct engine *engine, struct peer *peer, uint32_t number);
+void peer_release_kept(struct engine *engine, struct peer *peer);
+bool slot_keep(struct engine *engine, struct slot *slot);
+void kept_forget_run(struct engine *engine, const struct dw_run *run);
+int kept_check(const struct engine *engine, const struct range *ranges, size_t count);
+
+#endif

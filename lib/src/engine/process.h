@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Tells a process from those that were forked from it.
+ */
+#ifndef DW_ENGINE_PROCESS_H
+#define DW_ENGINE_PROCESS_H
+
+#include <stdint.h>
+
+/* Differs between this process and what was forked from it. Any thread. */
+uint32_t process_serial(void);
+
+#endif

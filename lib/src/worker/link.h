@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Links: messages between a Worker and one child, over a SEQPACKET socket pair that is made before
+ * the fork. No locks: each end belongs to the thread that reads it.
+ */
+#ifndef DW_WORKER_LINK_H
+#define DW_WORKER_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "task/error.h"
+
+enum link_kind {
+	LINK_GO = 1,
+	LINK_CANCEL = 2,
+	LINK_READY = 3,
+	LINK_ERROR = 4,			/* its last words */
+	LINK_OVER = 5,			/* of a thread: it touches nothing any more */
+};
+struct link_message {
+	uint32_t kind;
+	uint32_t generation;
+	int32_t error;
+	char text[ERROR_TEXT_BYTES];
+};
+int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const char *text);
+/* 1, 0 (would block, or the end), -errno. */
+int link_receive(int fd, struct link_message *message, bool wait);
+/* Throws away what a dead child has not read. By its end's holder, before the next one starts. */
+void link_drain(int fd);
+
+#endif
