@@ -204,7 +204,7 @@ check: setup-check
 # What changes most, without a guest and without sanitizers.
 check-quick: setup-check
 	@$(MAKE) --no-print-directory WERROR=1 all tests
-	@B=$(B) MAKE="$(MAKE)" tests/check unit runtime-futex tool-seeing tool-output static-library static-format documentation
+	@B=$(B) MAKE="$(MAKE)" tests/check unit runtime-futex tool-seeing tool-output static-library static-structure static-format documentation
 
 # Offered: checks of a second before each commit.
 hooks:
