@@ -44,7 +44,7 @@ static int fail(struct dw_chip_error *error, int code, const char *format, ...)
 	return code;
 }
 
-/* Writes no more than the caller's struct has room for: it may be of another version. */
+/* The caller's struct may be of another version: fills what it has room for, with zeros behind what is known here. */
 static void describe(uint32_t id, struct dw_chip_properties *properties)
 {
 	struct dw_chip_properties full = {
@@ -57,6 +57,8 @@ static void describe(uint32_t id, struct dw_chip_properties *properties)
 	};
 
 	snprintf(full.name, sizeof(full.name), "calc%u", id);
+	if (full.size > sizeof(full))
+		memset((char *)properties + sizeof(full), 0, full.size - sizeof(full));
 	memcpy(properties, &full, full.size < sizeof(full) ? full.size : sizeof(full));
 }
 
@@ -86,7 +88,7 @@ static int calc_enumerate(const char *options, struct dw_chip_properties *proper
 	if (status < 0)
 		return status;
 	for (size_t i = 0; properties && i < *count && i < devices; i++)
-		describe((uint32_t)i, &properties[i]);
+		describe((uint32_t)i, (struct dw_chip_properties *)(void *)((char *)properties + i * properties->size));
 	*count = devices;
 	return 0;
 }
@@ -256,6 +258,8 @@ static int calc_counters(struct dw_chip_device *device, struct dw_chip_counters 
 {
 	struct dw_chip_counters full = { .size = counters->size, .calls = device->calls };
 
+	if (full.size > sizeof(full))
+		memset((char *)counters + sizeof(full), 0, full.size - sizeof(full));
 	memcpy(counters, &full, full.size < sizeof(full) ? full.size : sizeof(full));
 	return 0;
 }

@@ -32,7 +32,7 @@ extern "C" {
 
 #define DISTWORKER_TREE_NONE UINT32_MAX
 
-/* One Worker of the hierarchy. */
+/* One Worker of the hierarchy. Neither it nor its chips grow within one DISTWORKER_JOB_ABI_VERSION. */
 struct distworker_tree_node {
 	const char *path;		/* "pod0/node1" */
 	uint32_t level;			/* 3 … 6 */
@@ -42,7 +42,7 @@ struct distworker_tree_node {
 	uint32_t chip_count;
 	uint32_t child_count;		/* Workers directly below; not chips, not subs */
 	const uint32_t *children;	/* their indices in the tree */
-	const struct dw_chip_options *chips;
+	const struct dw_chip_options *chips;	/* of this version: sizeof(struct dw_chip_options) apart */
 };
 
 /*

@@ -42,7 +42,7 @@ typedef int dw_sim_kernel(const struct dw_sim_block *block, const struct dw_tens
 
 /* ------------------------------------------------- on-chip orchestration */
 
-/* A kernel that an orchestration submits. */
+/* A kernel that an orchestration submits. Of any size (chip.h, "Sizes"): what is missing is 0. */
 struct dw_sim_launch {
 	size_t size;
 	dw_sim_kernel *kernel;		/* of the same image */
@@ -97,7 +97,7 @@ enum dw_sim_entry_kind { DW_SIM_ENTRY_KERNEL = 1, DW_SIM_ENTRY_ORCHESTRATION = 2
 /*
  * Describes the exported function NAME; exported as dw_sim_entry_NAME. A kernel
  * without one is fine where the signature is given at registration; an
- * orchestration needs one.
+ * orchestration needs one. Of any size from the first three fields on (chip.h, "Sizes").
  */
 struct dw_sim_entry {
 	uint32_t size;

@@ -127,11 +127,70 @@ static inline bool kit_cancelled(const volatile uint32_t *word)
 	return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 
-/* Copies the part of `source` that a caller's struct with a `size` in front has room for. */
+/* Copies what a caller's struct with a `size` in front has room for, and zeros behind it. */
 #define KIT_GIVE(target, source) do { \
 		size_t kit_size = (target)->size; \
 		(source)->size = kit_size; \
 		memcpy(target, source, kit_size < sizeof(*(source)) ? kit_size : sizeof(*(source))); \
+		if (kit_size > sizeof(*(source))) \
+			memset((char *)(target) + sizeof(*(source)), 0, kit_size - sizeof(*(source))); \
 	} while (0)
+
+/* Element i of what enumerate fills: its size is the distance. */
+static inline struct dw_chip_properties *kit_properties_at(struct dw_chip_properties *properties, size_t i)
+{
+	return (struct dw_chip_properties *)(void *)((char *)properties + i * properties->size);
+}
+
+/* `from` begins with its size: `to`, of `known` bytes, becomes it. Missing is 0; -E2BIG for what is not known and not 0. */
+static inline int kit_take(void *to, size_t known, const void *from, const char *name,
+			   struct dw_chip_error *error)
+{
+	size_t size;
+
+	memcpy(&size, from, sizeof(size));
+	if (size < sizeof(size))
+		return kit_fail(error, -EINVAL, "%s: its size is %zu: initialise it with DW_OPTIONS(%s)", name,
+				size, name);
+	for (size_t i = known; i < size; i++)
+		if (((const char *)from)[i])
+			return kit_fail(error, -E2BIG, "%s: byte %zu of %zu is not 0, and this driver knows %zu bytes: it is older than its caller",
+					name, i, size, known);
+	memset(to, 0, known);
+	memcpy(to, from, size < known ? size : known);
+	memcpy(to, &known, sizeof(known));
+	return 0;
+}
+
+/* A call of another size is copied to `room`, and *call points there then. */
+static inline int kit_take_call(const struct dw_chip_call **call, struct dw_chip_call *room,
+				struct dw_chip_error *error)
+{
+	static const volatile uint32_t never;
+	int status;
+
+	if ((*call)->size == sizeof(**call))
+		return 0;
+	status = kit_take(room, sizeof(*room), *call, "dw_chip_call", error);
+	if (status < 0)
+		return status;
+	if (!room->cancelled)
+		room->cancelled = &never;
+	*call = room;
+	return 0;
+}
+
+static inline int kit_take_spec(const struct dw_chip_image_spec **spec, struct dw_chip_image_spec *room,
+				struct dw_chip_error *error)
+{
+	int status;
+
+	if ((*spec)->size == sizeof(**spec))
+		return 0;
+	status = kit_take(room, sizeof(*room), *spec, "dw_chip_image_spec", error);
+	if (status == 0)
+		*spec = room;
+	return status;
+}
 
 #endif

@@ -317,9 +317,12 @@ int call_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
 {
 	struct queue *queue = &device->queue;
 	struct slot *slot = &queue->slots[queue->submitted % DEPTH];
+	struct dw_chip_call room;
 	cl_int code;
-	int status;
+	int status = kit_take_call(&call, &room, error);
 
+	if (status < 0)
+		return status;
 	if (queue->submitted - queue->collected == DEPTH)
 		return kit_fail(error, -EBUSY, "opencl device %u has %d calls in flight already",
 				device->id, DEPTH);

@@ -22,7 +22,7 @@ static int opencl_enumerate(const char *text, struct dw_chip_properties *propert
 	if (status < 0)
 		return status;
 	for (size_t i = 0; properties && i < *count && i < found && i < DEVICES_MAX; i++)
-		opencl_device_properties(devices[i], &properties[i]);
+		opencl_device_properties(devices[i], kit_properties_at(properties, i));
 	*count = found;
 	return 0;
 }

@@ -211,9 +211,12 @@ static size_t local_size(struct dw_chip_device *device, const struct dw_chip_ima
 int program_load(struct dw_chip_device *device, const struct dw_chip_image_spec *spec,
 		 struct dw_chip_image **result, struct dw_chip_error *error)
 {
+	struct dw_chip_image_spec room;
 	struct dw_chip_image *image;
-	int status;
+	int status = kit_take_spec(&spec, &room, error);
 
+	if (status < 0)
+		return status;
 	if (!spec->entry || !spec->entry[0] || strlen(spec->entry) >= sizeof(image->entry))
 		return kit_fail(error, -EINVAL, "%.80s: the kernel's name is missing, or longer than %zu characters",
 				image_name(spec), sizeof(image->entry) - 1);

@@ -317,7 +317,7 @@ static int pto_enumerate(const char *text, struct dw_chip_properties *properties
 	if (status < 0)
 		return status;
 	for (size_t i = 0; properties && i < *count && i < devices; i++)
-		properties_fill(i, &properties[i]);
+		properties_fill(i, kit_properties_at(properties, i));
 	*count = devices;
 	return 0;
 }
@@ -420,9 +420,12 @@ static int pto_load(struct dw_chip_device *device, const struct dw_chip_image_sp
 		    struct dw_chip_image **result, struct dw_chip_error *error)
 {
 	struct pto_chip_callable header;
+	struct dw_chip_image_spec room;
 	struct dw_chip_image *image;
-	int status;
+	int status = kit_take_spec(&spec, &room, error);
 
+	if (status < 0)
+		return status;
 	(void)device;
 	if (spec->bytes < sizeof(header))
 		return kit_fail(error, -ELIBBAD, "pto image: %zu bytes are less than its header of %zu: build it with `distworker image pto`",
@@ -486,10 +489,14 @@ static int call_check(const struct dw_chip_call *call, struct dw_chip_error *err
 static int pto_run(struct dw_chip_device *device, const struct dw_chip_call *call,
 		   struct dw_chip_error *error)
 {
-	const struct dw_config *config = &call->config;
 	struct pto_args *args = &device->args;
-	int code, again, status = call_check(call, error);
+	const struct dw_config *config;
+	struct dw_chip_call room;
+	int code, again, status = kit_take_call(&call, &room, error);
 
+	if (status == 0)
+		status = call_check(call, error);
+	config = &call->config;
 	if (status < 0)
 		return status;
 	/* Nothing of the call before is left in what goes out. */

@@ -126,7 +126,7 @@ static int sim_enumerate(const char *text, struct dw_chip_properties *properties
 	if (status < 0)
 		return status;
 	for (size_t i = 0; properties && i < *count && i < options.devices; i++)
-		properties_fill((uint32_t)i, &options, &properties[i]);
+		properties_fill((uint32_t)i, &options, kit_properties_at(properties, i));
 	*count = options.devices;
 	return 0;
 }
@@ -195,8 +195,11 @@ static int sim_properties(struct dw_chip_device *device, struct dw_chip_properti
 static int sim_load(struct dw_chip_device *device, const struct dw_chip_image_spec *spec,
 		    struct dw_chip_image **image, struct dw_chip_error *error)
 {
+	struct dw_chip_image_spec room;
+	int status = kit_take_spec(&spec, &room, error);
+
 	(void)device;
-	return image_load(spec, image, error);
+	return status < 0 ? status : image_load(spec, image, error);
 }
 
 static void sim_unload(struct dw_chip_device *device, struct dw_chip_image *image)
@@ -327,8 +330,11 @@ static int sim_copy_out(struct dw_chip_device *device, void *host, uint64_t hand
 static int sim_run(struct dw_chip_device *device, const struct dw_chip_call *call,
 		   struct dw_chip_error *error)
 {
-	int status;
+	struct dw_chip_call room;
+	int status = kit_take_call(&call, &room, error);
 
+	if (status < 0)
+		return status;
 	if (device->queue)
 		queue_drain(device->queue);
 	if (atomic_load(&device->lost))
@@ -345,6 +351,11 @@ static int sim_completion_fd(struct dw_chip_device *device)
 static int sim_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
 		      struct dw_chip_error *error)
 {
+	struct dw_chip_call room;
+	int status = kit_take_call(&call, &room, error);
+
+	if (status < 0)
+		return status;
 	if (!device->queue)
 		return kit_fail(error, -EOPNOTSUPP, "sim device %u is synchronous: open it with driver option async=1",
 				device->id);

@@ -232,9 +232,6 @@ static void graph_drive(struct graph *graph, uint64_t live)
 
 static int launch_check(struct graph *graph, const struct dw_sim_launch *launch, uint32_t dim)
 {
-	if (launch->size < sizeof(*launch))
-		return orch_error(graph, -EINVAL, "submit: the launch's size is %zu: initialise it with DW_OPTIONS(dw_sim_launch)",
-				  launch->size);
 	if (!launch->kernel)
 		return orch_error(graph, -EINVAL, "submit: no kernel is given");
 	if ((launch->tensor_count && (!launch->tensors || !launch->tags)) ||
@@ -437,10 +434,17 @@ fail:
 static int api_submit(struct dw_sim_orch *orch, const struct dw_sim_launch *launch, uint64_t *task)
 {
 	struct graph *graph = (struct graph *)orch;
-	int status;
+	struct dw_chip_error error = { "" };
+	struct dw_sim_launch room;
+	int status = 0;
 
+	if (launch->size != sizeof(*launch))
+		status = kit_take(&room, sizeof(room), launch, "dw_sim_launch", &error);
 	pthread_mutex_lock(&graph->lock);
-	status = submit_locked(graph, launch, task);
+	if (status < 0)
+		status = orch_error(graph, status, "submit: %s", error.text);
+	else
+		status = submit_locked(graph, launch->size == sizeof(*launch) ? launch : &room, task);
 	pthread_mutex_unlock(&graph->lock);
 	return status;
 }

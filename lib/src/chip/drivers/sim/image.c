@@ -6,6 +6,7 @@
  * The memfd stays open as long as the object is mapped: the dynamic linker knows objects
  * by name, and a reused descriptor number would give it the old object again.
  */
+#include <stddef.h>
 #include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
@@ -211,12 +212,12 @@ static int signature_choose(const struct dw_chip_image_spec *spec, const struct 
 	size_t count = spec->signature_count;
 	int status;
 
-	if (entry && signature &&
+	if (entry && entry->signature && signature &&
 	    (count != entry->signature_count ||
 	     memcmp(signature, entry->signature, count * sizeof(*signature)) != 0))
 		return kit_fail(error, -EINVAL, "entry \"%s\": the signature given (%zu arguments) is not the image's own (%u): give the same, or none",
 				spec->entry, count, entry->signature_count);
-	if (!signature && !entry)
+	if (!signature && (!entry || !entry->signature))
 		return kit_fail(error, -EINVAL, "entry \"%s\" of %s has no signature: give one at registration, or write DW_SIM_KERNEL(%s, …) in its source",
 				spec->entry, image_name(spec), spec->entry);
 	if (!signature) {
@@ -237,12 +238,32 @@ static int signature_choose(const struct dw_chip_image_spec *spec, const struct 
 	return 0;
 }
 
+/* By the rule of chip.h; its size is a uint32_t, and without its first three fields it says nothing. */
+static int entry_take(struct dw_sim_entry *to, const struct dw_sim_entry *from,
+		      const struct dw_chip_image *image, struct dw_chip_error *error)
+{
+	const char *bytes = (const char *)from;
+
+	if (from->size < offsetof(struct dw_sim_entry, signature_count))
+		return kit_fail(error, -EPROTO, "entry \"%s\": its description has %u bytes, at least %zu are wanted: write DW_SIM_KERNEL(%s, …)",
+				image->entry, from->size, offsetof(struct dw_sim_entry, signature_count), image->entry);
+	for (size_t i = sizeof(*to); i < from->size; i++)
+		if (bytes[i])
+			return kit_fail(error, -EPROTO, "entry \"%s\": byte %zu of its description is not 0, and this driver knows %zu bytes: the image is for a newer one",
+					image->entry, i, sizeof(*to));
+	memset(to, 0, sizeof(*to));
+	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
+	return 0;
+}
+
 static int entry_resolve(const struct dw_chip_image_spec *spec, struct dw_chip_image *image,
 			 struct dw_chip_error *error)
 {
 	char symbol[sizeof(ENTRY_PREFIX) + sizeof(image->entry)];
 	const struct dw_sim_entry *entry;
+	struct dw_sim_entry room;
 	void *function;
+	int status;
 
 	snprintf(symbol, sizeof(symbol), ENTRY_PREFIX "%s", image->entry);
 	entry = dlsym(image->handle, symbol);
@@ -250,7 +271,13 @@ static int entry_resolve(const struct dw_chip_image_spec *spec, struct dw_chip_i
 	if (!function)
 		return kit_fail(error, -ESRCH, "%s: entry \"%s\": %s", image_name(spec), image->entry,
 				dlerror());
-	if (entry && (entry->size < sizeof(*entry) || entry->abi != DW_SIM_ABI))
+	if (entry) {
+		status = entry_take(&room, entry, image, error);
+		if (status < 0)
+			return status;
+		entry = &room;
+	}
+	if (entry && entry->abi != DW_SIM_ABI)
 		return kit_fail(error, -EPROTO, "%s: entry \"%s\" is described for sim images of version %u, this driver takes %u: compile it against this distworker/sim.h",
 				image_name(spec), image->entry, entry->abi, DW_SIM_ABI);
 	image->kind = entry ? (enum dw_sim_entry_kind)entry->kind : DW_SIM_ENTRY_KERNEL;

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* What drivers are given, and what they fill, in structs that are smaller or larger than theirs. */
+#include <stddef.h>
+#include <distworker/sim.h>
+#include "unit.h"
+#include "chip_test.h"
+#include "chip/chip.h"
+
+#define MORE 16
+#define REQUIRE_OR(condition, otherwise) \
+	do { \
+		if (!CHECK(condition)) \
+			return otherwise; \
+	} while (0)
+
+/* Two devices of each driver that is there, in elements of `size` bytes. */
+static void enumerate_with(const char *name, const char *options, size_t size, size_t wanted)
+{
+	unsigned char memory[3 * (sizeof(struct dw_chip_properties) + MORE)];
+	struct dw_chip_error error = { "" };
+	struct chip_driver driver;
+	size_t count = wanted, known = size < sizeof(struct dw_chip_properties) ? size : sizeof(struct dw_chip_properties);
+
+	if (chip_driver_load(name, &driver) < 0) {
+		printf("# %s is not there\n", name);
+		return;
+	}
+	memset(memory, 0xee, sizeof(memory));
+	for (size_t i = 0; i < wanted; i++)
+		memcpy(memory + i * size, &size, sizeof(size));
+	CHECK_EQ(driver.table.enumerate(options, (struct dw_chip_properties *)(void *)memory, &count, &error), 0);
+	for (size_t i = 0; i < wanted && i < count; i++) {
+		CHECK_EQ(memcmp(memory + i * size, &size, sizeof(size)), 0);
+		CHECK(memory[i * size + offsetof(struct dw_chip_properties, name)] != 0xee);
+		CHECK(memory[i * size + known - 1] != 0xee);
+		for (size_t byte = known; byte < size; byte++)
+			CHECK_EQ(memory[i * size + byte], 0);
+	}
+	/* Nothing behind. */
+	CHECK_EQ(memory[(count < wanted ? count : wanted) * size + sizeof(size)], 0xee);
+}
+
+/* Failed before: elements lay sizeof(struct dw_chip_properties) apart, and nothing was written behind what was known. */
+TEST(devices_are_enumerated_at_the_callers_distance)
+{
+	static const size_t sizes[] = {
+		offsetof(struct dw_chip_properties, reserved), sizeof(struct dw_chip_properties),
+		sizeof(struct dw_chip_properties) + MORE,
+	};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		enumerate_with("sim", "devices=2", sizes[i], 2);
+		enumerate_with("opencl", NULL, sizes[i], 1);
+		enumerate_with("pto", "devices=2", sizes[i], 2);
+	}
+}
+
+/* A struct of `size` bytes, of which the last is `last`; what is behind a smaller one is not its own. */
+static void resize(unsigned char *room, const void *from, size_t known, size_t size, unsigned char last)
+{
+	memset(room, 0, known + MORE);
+	memset(room, 0xee, known);
+	memcpy(room, from, size < known ? size : known);
+	memcpy(room, &size, sizeof(size));
+	if (size > known)
+		room[size - 1] = last;
+}
+
+static int load_and_run(size_t spec_size, unsigned char spec_last, size_t call_size, unsigned char call_last,
+			struct dw_chip_error *error)
+{
+	_Alignas(16) unsigned char spec_room[sizeof(struct dw_chip_image_spec) + MORE];
+	_Alignas(16) unsigned char call_room[sizeof(struct dw_chip_call) + MORE];
+	static const volatile uint32_t never;
+	uint64_t cell = 41, bytes = sizeof(cell);
+	struct dw_tensor tensor = tensor1(&cell, DW_UINT64, 1);
+	struct dw_chip_image_spec spec = { .entry = "add_one", .name = "sizes" };
+	struct dw_chip_call call = {
+		.tensors = &tensor, .tensor_bytes = &bytes, .tensor_count = 1, .cancelled = &never,
+		.config = { .block_dim = 1, .aicpu_thread_num = 1 },
+	};
+	struct dw_chip_device *device = NULL;
+	struct chip_driver driver;
+	int status;
+	void *data = file_read(fixture("sim_sizes"), &spec.bytes);
+
+	spec.data = data;
+	REQUIRE_OR(chip_driver_load("sim", &driver) == 0, -ENOENT);
+	REQUIRE_OR(driver.table.open(0, NULL, &device, error) == 0, -ENODEV);
+	resize(spec_room, &spec, sizeof(spec), spec_size, spec_last);
+	status = driver.table.load(device, (const struct dw_chip_image_spec *)(void *)spec_room, &call.image, error);
+	if (status == 0) {
+		resize(call_room, &call, sizeof(call), call_size, call_last);
+		status = driver.table.run(device, (const struct dw_chip_call *)(void *)call_room, error);
+		if (status == 0)
+			CHECK_EQ(cell, 42);
+		driver.table.unload(device, call.image);
+	}
+	driver.table.close(device);
+	free(data);
+	return status;
+}
+
+/* Failed before: bytes behind the driver's struct were not looked at, and those behind a smaller one were read. */
+TEST(calls_and_image_specs_of_other_sizes_are_taken_or_named)
+{
+	const size_t spec = sizeof(struct dw_chip_image_spec), call = sizeof(struct dw_chip_call);
+	struct dw_chip_error error = { "" };
+
+	CHECK_EQ(load_and_run(spec, 0, call, 0, &error), 0);
+	CHECK_EQ(load_and_run(offsetof(struct dw_chip_image_spec, name), 0, call, 0, &error), 0);
+	CHECK_EQ(load_and_run(spec, 0, offsetof(struct dw_chip_call, cancelled), 0, &error), 0);
+	CHECK_EQ(load_and_run(spec + MORE, 0, call + MORE, 0, &error), 0);
+	CHECK_EQ(load_and_run(spec + MORE, 1, call, 0, &error), -E2BIG);
+	CHECK_STR(error.text, "dw_chip_image_spec");
+	error.text[0] = '\0';
+	CHECK_EQ(load_and_run(spec, 0, call + MORE, 1, &error), -E2BIG);
+	CHECK_STR(error.text, "dw_chip_call");
+	error.text[0] = '\0';
+	CHECK_EQ(load_and_run(0, 0, call, 0, &error), -EINVAL);
+}
+
+static int launch_with(struct chip *chip, uint64_t size, uint64_t last)
+{
+	uint64_t cell = 1, scalars[2] = { size, last };
+	struct dw_tensor tensor = tensor1(&cell, DW_UINT64, 1);
+	int status = chip_call(chip, 1, &tensor, 1, scalars, 2, 1);
+
+	CHECK_EQ(cell, status ? 1 : 2);
+	return status;
+}
+
+/* Failed before: each smaller one was -EINVAL, and each larger one was taken. */
+TEST(launches_of_other_sizes_are_taken_or_named)
+{
+	const uint64_t size = sizeof(struct dw_sim_launch);
+	struct chip *chip = NULL;
+
+	REQUIRE(chip_open("sim", 0, NULL, &chip) == 0);
+	REQUIRE(fixture_load(chip, 1, "sim_sizes", "launches") == 0);
+	CHECK_EQ(launch_with(chip, size, 0), 0);
+	CHECK_EQ(launch_with(chip, offsetof(struct dw_sim_launch, after), 0), 0);
+	CHECK_EQ(launch_with(chip, size + MORE, 0), 0);
+	CHECK_EQ(launch_with(chip, size + MORE, 1), -E2BIG);
+	CHECK_STR(error_text(), "dw_sim_launch");
+	CHECK_EQ(launch_with(chip, 4, 0), -EINVAL);
+	chip_close(chip);
+}
+
+/* Failed before: a smaller description was -EPROTO, and what a larger one says behind was not looked at. */
+TEST(descriptions_of_entries_of_other_sizes_are_taken_or_named)
+{
+	const int32_t inout = DW_DIR_INOUT;
+	struct chip *chip = NULL;
+	size_t bytes;
+	void *data = file_read(fixture("sim_sizes"), &bytes);
+
+	REQUIRE(chip_open("sim", 0, NULL, &chip) == 0);
+	CHECK_EQ(fixture_load(chip, 1, "sim_sizes", "larger_zero"), 0);
+	CHECK_EQ(fixture_load(chip, 2, "sim_sizes", "larger_used"), -EPROTO);
+	CHECK_STR(error_text(), "larger_used");
+	CHECK_EQ(image_load_bytes(chip, 3, data, bytes, "smaller", &inout, 1), 0);
+	CHECK(fixture_load(chip, 4, "sim_sizes", "smaller") < 0);
+	CHECK_STR(error_text(), "signature");
+	chip_close(chip);
+	free(data);
+}
