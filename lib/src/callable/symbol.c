@@ -149,19 +149,23 @@ static bool is_loaded(const void *handle)
  * The dynamic linker knows objects by name: under the path of a file that was replaced it gives the old
  * object again. Then the name is that of the descriptor, which is never closed, so that it is never another's.
  */
-static void *open_object(const char *path, int *fd)
+static int open_object(const char *path, int *fd, void **handle)
 {
-	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	char name[32];
 
-	if (!handle || !is_loaded(handle))
-		return handle;
-	dlclose(handle);
+	*handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!*handle)
+		return error_set(-ELIBACC, "cannot load %s: %s", path, dlerror());
+	if (!is_loaded(*handle))
+		return 0;
+	dlclose(*handle);
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", *fd);
-	handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-	if (handle)
-		*fd = -1;
-	return handle;
+	*handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+	if (!*handle)
+		return error_set(-ELIBACC, "cannot load %s again, as %s%s: %s", path, name,
+				 access(name, F_OK) < 0 ? " (is /proc mounted?)" : "", dlerror());
+	*fd = -1;
+	return 0;
 }
 
 static int load_object(const struct callable *callable, struct loaded *object)
@@ -175,9 +179,7 @@ static int load_object(const struct callable *callable, struct loaded *object)
 				   "unregister that, and register it again", callable->path,
 				   callable->symbol);
 	} else {
-		object->handle = open_object(callable->path, &fd);
-		if (!object->handle)
-			result = error_set(-ELIBACC, "cannot load %s: %s", callable->path, dlerror());
+		result = open_object(callable->path, &fd, &object->handle);
 	}
 	if (fd >= 0)
 		close(fd);

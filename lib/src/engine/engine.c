@@ -294,6 +294,11 @@ static void *background(void *argument)
 		if (engine->hub && hub_bell_arm(engine->hub))
 			news = true;
 		count = epoll_wait(engine->epoll_fd, events, 4, news ? 0 : -1);
+		if (count < 0 && errno != EINTR) {
+			if (engine->ops->deaf)
+				engine->ops->deaf(engine->ops_context, errno);
+			return NULL;
+		}
 		for (int i = 0; i < count; i++)
 			background_event(engine, &events[i]);
 	}

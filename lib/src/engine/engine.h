@@ -80,6 +80,8 @@ struct engine_ops {
 	void (*changed)(void *context, uint32_t worker, const struct hub_change *change);
 	/* `fd` (engine_options.extra_fd) is readable; background thread. */
 	void (*extra_readable)(void *context);
+	/* epoll_wait() was refused with errno `error`: the background thread ends (may be NULL). */
+	void (*deaf)(void *context, int error);
 };
 
 struct engine_options {

@@ -144,6 +144,9 @@ static int wait_for_go(struct child *child, uint32_t generation)
 
 	for (;;) {
 		result = link_receive(child->link_child, &message, true);
+		if (result < 0)
+			return error_set(result, "%s: cannot wait for its parent: recv: %s", child->path,
+					 error_name(-result));
 		if (result <= 0)
 			return -EOWNERDEAD;
 		if (message.generation == generation)
@@ -193,8 +196,12 @@ int child_main(struct child *child, uint32_t generation, bool process)
 	placement_apply(child, process);
 	__atomic_store_n(&child->owner->now[child->index].tid, gettid(), __ATOMIC_RELAXED);
 	child_waits(child, now_ns());
-	if (wait_for_go(child, generation) < 0)
+	result = wait_for_go(child, generation);
+	if (result < 0) {
+		if (result != -EOWNERDEAD && result != -ECANCELED)
+			link_send(child->link_child, LINK_ERROR, generation, result, error_text());
 		return 1;
+	}
 	result = endpoint_attach(child->owner->hub, child->index, &endpoint);
 	if (result == 0) {
 		result = fork_hooks_start(child, generation);

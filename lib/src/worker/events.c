@@ -59,15 +59,28 @@ static void child_failed(struct child *child, int error, const char *text)
 	snprintf(child->error_text, sizeof(child->error_text), "%s", text);
 }
 
-/* The socket is full for a moment when a crowd is asked for at once: worker_events() goes on. */
+static const char *end_of_spawner(const struct dw_worker *worker)
+{
+	return worker->spawner_end[0] ? worker->spawner_end : "its spawner died";
+}
+
+/*
+ * The socket is full for a moment when a crowd is asked for at once: worker_events() goes on. It also reads why the
+ * spawner has ended, if that is found here first.
+ */
 static int ask_for(struct child *child)
 {
-	int result = spawner_ask(child->owner, SPAWNER_FORK, child->index, child->generation);
+	struct dw_worker *worker = child->owner;
+	int result;
 
+	if (worker->spawner_gone)
+		return error_set(-EOWNERDEAD, "%s: %s", child->path, end_of_spawner(worker));
+	result = spawner_ask(worker, SPAWNER_FORK, child->index, child->generation);
 	child->spawn_wanted = result == -EAGAIN;
-	if (result == 0 || result == -EAGAIN)
+	if (result == 0 || result == -EAGAIN || result == -EPIPE || result == -ECONNRESET)
 		return 0;
-	return error_set(-EOWNERDEAD, "%s: its spawner died (%s)", child->path, error_name(-result));
+	return error_set(result, "%s: its spawner cannot be asked for a process: send: %s", child->path,
+			 error_name(-result));
 }
 
 /* What on_spawned() does for a process, which is not there yet when it is asked for. */
@@ -88,12 +101,20 @@ static int start_thread(struct child *child)
 
 int worker_spawn_locked(struct dw_worker *worker, struct child *child)
 {
+	int result;
+
 	child->state = CHILD_SPAWNING;
 	child->generation++;
 	child->error = 0;
 	child->left[0] = '\0';
 	child->stopped = 0;
-	return worker->options.mode == DW_THREAD ? start_thread(child) : ask_for(child);
+	if (worker->options.mode == DW_THREAD)
+		return start_thread(child);
+	result = ask_for(child);
+	/* Nobody starts it, so nobody has to wait for its end. */
+	if (result < 0)
+		child->state = CHILD_NONE;
+	return result;
 }
 
 /* The spawner's death kills its children, so that no error needs an answer but a full socket. */
@@ -254,7 +275,7 @@ static void on_gone(struct child *child)
 	if (child->left[0])
 		call.result = error_set(-EPERM, "what it has left behind cannot be killed: %s", child->left);
 	else if (worker->spawner_gone)
-		call.result = error_set(-EOWNERDEAD, "its spawner died");
+		call.result = error_set(-EOWNERDEAD, "%s", end_of_spawner(worker));
 	else if (worker->state != WORKER_UP)
 		call.result = error_set(-ESHUTDOWN, "%s is being closed", worker->path);
 	else
@@ -341,11 +362,13 @@ static void on_nonsense(struct child *child)
 static void on_message(struct child *child, const struct link_message *message)
 {
 	bool serves = child->state == CHILD_BOUND || child->state == CHILD_READY;
+	/* The spawner's word of its birth comes over another socket, and may be read later. */
+	bool lives = serves || child->state == CHILD_SPAWNING;
 	bool thread = child->owner->options.mode == DW_THREAD;
 
 	if (message->kind == LINK_READY && child->state == CHILD_BOUND)
 		on_ready(child);
-	else if (message->kind == LINK_ERROR && serves && message->error >= -4095 && message->error < 0)
+	else if (message->kind == LINK_ERROR && lives && message->error >= -4095 && message->error < 0)
 		on_error(child, message->error, message->text);
 	else if (message->kind == LINK_OVER && thread)
 		on_thread_over(child);
@@ -356,13 +379,32 @@ static void on_message(struct child *child, const struct link_message *message)
 #define LINK_BURST 16		/* messages per wake-up: who goes on writing holds nobody up */
 #define LAST_WORDS 1024		/* of a dead child: more than its socket can hold */
 
+/* Without its messages nobody knows what it does. */
+static void on_link_error(struct child *child, int error)
+{
+	char text[ERROR_TEXT_BYTES], why[sizeof(child->why)];
+
+	epoll_ctl(child->owner->events_fd, EPOLL_CTL_DEL, child->link_parent, NULL);
+	snprintf(why, sizeof(why), "its messages cannot be read: recv: %s", error_name(-error));
+	snprintf(text, sizeof(text), "%s: %s", child->path, why);
+	child->given_up = true;
+	child_failed(child, error, text);
+	if (child->owner->options.mode == DW_PROCESS)
+		kill_because(child, why);
+	else
+		on_dead(child, why);
+}
+
 static void read_link(struct child *child, uint32_t most)
 {
 	struct link_message message;
+	int result = 1;
 
-	while (most-- && link_receive(child->link_parent, &message, false) > 0)
+	while (most-- && (result = link_receive(child->link_parent, &message, false)) > 0)
 		if (message.generation == child->generation)
 			on_message(child, &message);
+	if (result < 0)
+		on_link_error(child, result);
 }
 
 static void dies(struct child *child, int status)
@@ -446,7 +488,14 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 	}
 }
 
-#define SPAWNER_DIED "its spawner died, and it was killed with it"
+/* Of its children. */
+static void say_spawner_gone(struct child *child)
+{
+	char text[sizeof(child->owner->spawner_end) + 32];
+
+	snprintf(text, sizeof(text), "%s, and it was killed with it", end_of_spawner(child->owner));
+	on_dead(child, text);
+}
 
 /*
  * Helpers that callables have started lose their subreaper with the spawner, and nobody else ends them: what they
@@ -482,7 +531,7 @@ static void on_spawner_gone(struct dw_worker *worker)
 		if (child->state != CHILD_NONE &&
 		    (child->pidfd < 0 ||
 		     epoll_ctl(worker->events_fd, EPOLL_CTL_ADD, child->pidfd, &event) < 0))
-			on_dead(child, SPAWNER_DIED);
+			say_spawner_gone(child);
 	}
 	kill_left(worker);
 }
@@ -490,7 +539,7 @@ static void on_spawner_gone(struct dw_worker *worker)
 static void on_died(struct child *child)
 {
 	epoll_ctl(child->owner->events_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
-	on_dead(child, SPAWNER_DIED);
+	say_spawner_gone(child);
 	kill_left(child->owner);
 }
 
@@ -510,12 +559,13 @@ void worker_joined_locked(struct child *child)
 	on_gone(child);
 }
 
-/* The end of what the spawner and all descendants have inherited. */
-static void on_tree_gone(struct dw_worker *worker)
+/* Its last report, of no child. */
+static void on_spawner_ends(struct dw_worker *worker, const struct spawner_report *report)
 {
-	epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->tree_fd, NULL);
-	on_spawner_gone(worker);
-	worker_give_up_locked(worker, SPAWNER_DIED);
+	snprintf(worker->spawner_end, sizeof(worker->spawner_end), "its spawner ended: %.*s: %s%s",
+		 (int)sizeof(report->what), report->what, error_name(report->value),
+		 error_hint(report->value));
+	log_at(LOG_ERROR, "%s: %s", worker->path, worker->spawner_end);
 }
 
 static void read_spawner(struct dw_worker *worker)
@@ -523,19 +573,44 @@ static void read_spawner(struct dw_worker *worker)
 	struct spawner_report report;
 	int result, pidfd;
 
-	while ((result = spawner_receive(worker, &report, &pidfd)) > 0)
-		on_spawner_report(worker, &report, pidfd);
-	if (result < 0 && worker->state != WORKER_CLOSED)
-		on_spawner_gone(worker);
+	while ((result = spawner_receive(worker, &report, &pidfd)) > 0) {
+		if (report.kind == SPAWNER_ENDS)
+			on_spawner_ends(worker, &report);
+		else
+			on_spawner_report(worker, &report, pidfd);
+	}
+	if (result == 0 || worker->state == WORKER_CLOSED)
+		return;
+	if (result != -EPIPE && !worker->spawner_end[0])
+		snprintf(worker->spawner_end, sizeof(worker->spawner_end),
+			 "the reports of its spawner cannot be read: recvmsg: %s", error_name(-result));
+	on_spawner_gone(worker);
+}
+
+/* The end of what the spawner and all descendants have inherited. */
+static void on_tree_gone(struct dw_worker *worker)
+{
+	epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->tree_fd, NULL);
+	/* Its last words may lie there still. */
+	read_spawner(worker);
+	on_spawner_gone(worker);
+	for (uint32_t i = 0; i < worker->child_count; i++)
+		if (worker->children[i].state != CHILD_NONE)
+			say_spawner_gone(&worker->children[i]);
+	worker_give_up_locked(worker, end_of_spawner(worker));
 }
 
 static void read_up_link(struct dw_worker *worker)
 {
 	struct link_message message;
+	int result;
 
-	while (link_receive(worker->up_link, &message, false) > 0)
+	while ((result = link_receive(worker->up_link, &message, false)) > 0)
 		if (message.kind == LINK_CANCEL && message.generation == worker->up_generation)
 			engine_cancel_flagged(worker->engine, -ECANCELED, message.text);
+	/* Nothing else is heard there; the mailbox says when the parent is gone. */
+	if (result < 0)
+		epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->up_link, NULL);
 }
 
 static void leave(struct dw_worker *worker)
@@ -566,6 +641,39 @@ void worker_events(void *context)
 			read_link(&worker->children[events[i].data.u64], LINK_BURST);
 	}
 	leave(worker);
+}
+
+/*
+ * The background thread can wait for no event, and ends: no news of children arrives any more. So they are ended here,
+ * and their tasks with them.
+ */
+static void op_deaf(void *context, int error)
+{
+	struct dw_worker *worker = context;
+
+	pthread_mutex_lock(&worker->lock);
+	snprintf(worker->spawner_end, sizeof(worker->spawner_end),
+		 "its parent cannot wait for events: epoll_wait: %s", error_name(error));
+	log_at(LOG_ERROR, "%s: %s", worker->path, worker->spawner_end);
+	worker->spawner_gone = true;
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		if (worker->children[i].state == CHILD_NONE)
+			continue;
+		if (worker->options.mode == DW_PROCESS)
+			worker_kill_child(&worker->children[i]);
+		on_dead(&worker->children[i], worker->spawner_end);
+	}
+	pthread_cond_broadcast(&worker->changed);
+	pthread_mutex_unlock(&worker->lock);
+	if (worker->tree_fd < 0)
+		return;
+	syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0);
+	orphans_kill_writers(orphans_pipe(worker->tree_fd));
+	spawner_wait_end(worker->tree_fd);
+	pthread_mutex_lock(&worker->lock);
+	worker_give_up_locked(worker, worker->spawner_end);
+	pthread_cond_broadcast(&worker->changed);
+	pthread_mutex_unlock(&worker->lock);
 }
 
 /*
@@ -650,4 +758,5 @@ const struct engine_ops worker_ops = {
 	.cancelled = op_cancelled,
 	.changed = op_changed,
 	.extra_readable = worker_events,
+	.deaf = op_deaf,
 };

@@ -54,6 +54,7 @@ struct spawner {
 	int signal_fd;
 	bool full;		/* the socket; due reports wait for POLLOUT */
 	bool refused;		/* a report was, for want of memory or the like: it is tried again */
+	bool lost;		/* it cannot wait, or send any report: it leaves */
 	bool alone;		/* the parent is gone: only the end of the subtrees is waited for */
 	sigset_t application_mask;
 	struct spawned *children;
@@ -99,6 +100,25 @@ static ssize_t send_with_fd(int socket, const struct spawner_report *report, int
 	return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/*
+ * The last report: without it the parent would only see the socket end. A socket that is full has no room for it. Not
+ * by sendmsg(), which may be the call that is refused.
+ */
+static void cannot_go_on(const struct spawner *spawner, const char *what, int error)
+{
+	struct spawner_report last = { .kind = SPAWNER_ENDS, .value = error };
+
+	snprintf(last.what, sizeof(last.what), "%s", what);
+	while (send(spawner->socket, &last, sizeof(last), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EINTR)
+		;
+}
+
+/* A filter's refusal stays. */
+static bool is_final(int error)
+{
+	return error == EPERM || error == EACCES || error == ENOSYS;
+}
+
 static bool send_report(struct spawner *spawner, struct spawned *child, enum spawner_event kind)
 {
 	/* A copy: the details of other events may still be due. */
@@ -117,6 +137,11 @@ static bool send_report(struct spawner *spawner, struct spawned *child, enum spa
 	while (send_with_fd(spawner->socket, &report, fd) < 0) {
 		if (errno == EINTR)
 			continue;
+		if (is_final(errno)) {
+			spawner->lost = spawner->refused = true;
+			cannot_go_on(spawner, "sendmsg", errno);
+			return false;
+		}
 		spawner->full = errno == EAGAIN;
 		/* When the parent is gone poll() says so; all else (ENOBUFS, ETOOMANYREFS) may pass. */
 		spawner->refused = errno != EAGAIN && errno != EPIPE && errno != ECONNRESET;
@@ -132,6 +157,8 @@ static bool send_report(struct spawner *spawner, struct spawned *child, enum spa
 
 static void send_due(struct spawner *spawner)
 {
+	if (spawner->lost)
+		return;
 	spawner->full = spawner->refused = false;
 	for (uint32_t i = 0; i < spawner->worker->child_count; i++) {
 		struct spawned *child = &spawner->children[i];
@@ -448,8 +475,13 @@ static bool obey_all(struct spawner *spawner)
 			kill_child(spawner, message.index, message.generation);
 		else if (n == sizeof(message))
 			spawn(spawner, message.index, message.generation);
-		else if (n < 0 && errno != EINTR)
-			return errno == EAGAIN;
+		else if (n < 0 && errno == EAGAIN)
+			return true;
+		else if (n < 0 && errno != EINTR) {
+			if (errno != ECONNRESET)
+				cannot_go_on(spawner, "recv", errno);
+			return false;
+		}
 	}
 	return false;
 }
@@ -474,7 +506,7 @@ static void loop(struct spawner *spawner)
 	uint32_t count = spawner->worker->child_count;
 	struct pollfd *polls = spawner->polls;
 
-	while (!spawner->alone || any_subtree(spawner)) {
+	while (!spawner->lost && (!spawner->alone || any_subtree(spawner))) {
 		polls[0] = (struct pollfd){ .fd = spawner->alone ? -1 : spawner->socket,
 					    .events = POLLIN | (spawner->full ? POLLOUT : 0) };
 		polls[1] = (struct pollfd){ .fd = spawner->alone ? -1 : spawner->parent_pidfd,
@@ -484,8 +516,13 @@ static void loop(struct spawner *spawner)
 			polls[3 + i] = (struct pollfd){ .fd = spawner->children[i].ended ? -1 :
 							      spawner->children[i].lifeline };
 		/* A refused report is tried again after each wake-up, and after 100 ms without one. */
-		if (poll(polls, 3 + count, spawner->refused && !spawner->alone ? REFUSED_MS : -1) < 0)
+		if (poll(polls, 3 + count, spawner->refused && !spawner->alone ? REFUSED_MS : -1) < 0) {
+			if (is_final(errno)) {
+				spawner->lost = true;
+				cannot_go_on(spawner, "poll", errno);
+			}
 			continue;
+		}
 		if (polls[2].revents)
 			reap(spawner);
 		for (uint32_t i = 0; i < count; i++)
@@ -497,6 +534,9 @@ static void loop(struct spawner *spawner)
 		if (polls[1].revents || (polls[0].revents & ~POLLOUT && !obey_all(spawner)))
 			parent_gone(spawner);
 	}
+	/* What cannot be killed now gets SIGKILL when this process has ended (PDEATHSIG). */
+	if (spawner->lost)
+		kill_all(spawner);
 }
 
 /* As exec does: handlers go, what is ignored stays ignored; but a reaper needs SIGCHLD. */
@@ -555,7 +595,11 @@ static void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hook
 	sigemptyset(&child_only);
 	sigaddset(&child_only, SIGCHLD);
 	spawner->signal_fd = fd_move_up(signalfd(-1, &child_only, SFD_CLOEXEC | SFD_NONBLOCK));
+	if (spawner->signal_fd < 0)
+		cannot_go_on(spawner, "signalfd", errno);
 	spawner->parent_pidfd = open_pidfd(parent);
+	if (spawner->signal_fd >= 0 && spawner->parent_pidfd < 0)
+		cannot_go_on(spawner, "pidfd_open", errno);
 	if (spawner->signal_fd >= 0 && spawner->parent_pidfd >= 0 && getppid() == parent)
 		loop(spawner);
 	_exit(0);
@@ -660,10 +704,9 @@ static void close_socket(void *context)
 	worker->spawner_fd = -1;
 }
 
-/* Whether it ends within END_NS. */
-static bool wait_for_end(int pidfd)
+int spawner_wait_end(int fd)
 {
-	struct pollfd end = { .fd = pidfd, .events = POLLIN };
+	struct pollfd end = { .fd = fd, .events = POLLIN };
 	struct deadline deadline = deadline_at(deadline_in(END_NS));
 	int result;
 
@@ -672,12 +715,12 @@ static bool wait_for_end(int pidfd)
 
 		result = poll(&end, 1, (int)((wake - now) / 1000000) + 1);
 	} while (result <= 0 && (result == 0 || errno == EINTR) && !deadline_passed(&deadline, now_ns()));
-	return result > 0;
+	return result < 0 ? -errno : result;
 }
 
 int spawner_end(struct dw_worker *worker)
 {
-	int result = 0, refused = 0;
+	int result = 0, refused = 0, ended;
 	siginfo_t info;
 
 	if (worker->spawner_pidfd >= 0 &&
@@ -689,13 +732,14 @@ int spawner_end(struct dw_worker *worker)
 	else
 		close_socket(worker);
 	if (worker->spawner_pidfd >= 0) {
-		if (!wait_for_end(worker->spawner_pidfd))
+		ended = spawner_wait_end(worker->spawner_pidfd);
+		if (ended == 0 || (ended < 0 && refused))
 			result = error_set(-ETIMEDOUT, "%s: its spawner, pid %d, does not end%s%s", worker->path,
 					   (int)worker->spawner_pid, refused ? ", and may not be killed: " : "",
 					   refused ? error_name(refused) : "");
 		/* ECHILD: the application reaps by itself, or ignores SIGCHLD. */
-		while (waitid(P_PIDFD, (id_t)worker->spawner_pidfd, &info, WEXITED | WNOHANG) < 0 &&
-		       errno == EINTR)
+		while (waitid(P_PIDFD, (id_t)worker->spawner_pidfd, &info,
+			      WEXITED | (ended < 0 && !refused ? 0 : WNOHANG)) < 0 && errno == EINTR)
 			;
 		close(worker->spawner_pidfd);
 	} else if (worker->spawner_pid > 0) {
@@ -732,9 +776,10 @@ int spawner_receive(struct dw_worker *worker, struct spawner_report *report, int
 	ssize_t n;
 
 	*pidfd = -1;
+	/* ECONNRESET, once: it has closed without reading all; what it wrote is there still. */
 	do {
 		n = recvmsg(worker->spawner_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
+	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -errno;
 	if (n != sizeof(*report))

@@ -28,6 +28,8 @@ enum spawner_event {
 	SPAWNER_GONE = 5,	/* the whole subtree */
 	/* At any time: a signal to it, or to a process that it has left behind (pid), was refused with errno `value`. */
 	SPAWNER_NOT_KILLED = 6,
+	/* Of no child: the spawner cannot go on, and ends. value: errno; what: of which call. */
+	SPAWNER_ENDS = 7,
 };
 
 struct spawner_report {
@@ -46,6 +48,8 @@ int spawner_fork(struct dw_worker *worker);
  * killed, and is left.
  */
 int spawner_end(struct dw_worker *worker);
+/* Until a pidfd or the tree's pipe is at its end, at most 10 s: 1, 0; -errno: it cannot be waited for. */
+int spawner_wait_end(int fd);
 /*
  * -EAGAIN: the socket is full, which ends with the spawner's
  * next report. Never blocks.

@@ -346,7 +346,9 @@ static int wait_ready(struct dw_worker *worker)
 			break;
 		}
 		if (worker->spawner_gone) {
-			result = error_set(-EOWNERDEAD, "%s: its spawner died during init", worker->path);
+			result = error_set(-EOWNERDEAD, "%s: %s during init", worker->path,
+					   worker->spawner_end[0] ? worker->spawner_end :
+					   "its spawner died");
 			break;
 		}
 		if (result == -ETIMEDOUT) {
@@ -686,6 +688,7 @@ bool worker_release(struct dw_worker *worker)
 	worker->engine_workers = NULL;
 	worker->child_count = 0;
 	worker->spawner_gone = false;
+	worker->spawner_end[0] = '\0';
 	if (worker->parent) {
 		arena_destroy(worker->arena);
 		worker->arena = NULL;

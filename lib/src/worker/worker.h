@@ -150,6 +150,7 @@ struct dw_worker {
 	pthread_cond_t changed;		/* CLOCK_MONOTONIC; state of a child or of the spawner */
 	_Atomic enum worker_state state;	/* written with the lock */
 	bool spawner_gone;
+	char spawner_end[96];		/* why it is gone, or cannot be heard; "": it died */
 	bool init_failed;		/* of the root: the last init */
 };
 

@@ -323,6 +323,11 @@ int image_load(const struct dw_chip_image_spec *spec, struct dw_chip_image **res
 	if (!image->handle) {
 		const char *text = dlerror();
 
+		if (access(path, F_OK) < 0) {
+			status = kit_fail(error, -errno, "%s cannot be loaded, which needs /proc: %s: %s",
+					  image_name(spec), path, strerror(errno));
+			goto fail;
+		}
 		/* The linker's text begins with the descriptor's path, which tells nobody anything. */
 		if (strncmp(text, path, strlen(path)) == 0)
 			text += strlen(path);
