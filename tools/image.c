@@ -57,7 +57,7 @@ static const char *include_option(void)
 	static const char *const places[] = { "/../lib/include", "/../include" };
 	static char option[PATH_MAX + 64];
 
-	for (size_t i = 0; i < COUNT_OF(places); i++) {
+	for (size_t i = 0; tool_folder() && i < COUNT_OF(places); i++) {
 		snprintf(option, sizeof(option), "-I%s%s/distworker/sim.h", tool_folder(), places[i]);
 		if (access(option + 2, R_OK) == 0) {
 			option[strlen(option) - strlen("/distworker/sim.h")] = '\0';

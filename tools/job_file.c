@@ -46,8 +46,10 @@ static void folders_collect(struct folders *folders)
 		path += length + (path[length] == ':');
 	}
 	/* In the build folder; installed, beside the library, wherever that is. */
-	snprintf(own, sizeof(own), "%s/jobs", tool_folder());
-	folders_add(folders, own, strlen(own));
+	if (tool_folder()) {
+		snprintf(own, sizeof(own), "%s/jobs", tool_folder());
+		folders_add(folders, own, strlen(own));
+	}
 	if (dladdr(dw_version(), &info) && info.dli_fname && realpath(info.dli_fname, library)) {
 		*strrchr(library, '/') = '\0';
 		snprintf(own, sizeof(own), "%s/distworker/jobs", library);
@@ -95,6 +97,9 @@ static int compare_names(const void *a, const void *b)
 static int fail_unknown(const char *name, const struct folders *folders)
 {
 	char *names[JOBS_MAX] = { NULL }, places[1024] = "", known[512] = "";
+	/* Then its own folder is missing in the list. */
+	const char *lost = tool_folder() ? "" :
+			   " (the folder of this program is not known, because /proc/self/exe cannot be read)";
 	size_t count = 0, used = 0;
 	const char *near;
 
@@ -110,10 +115,10 @@ static int fail_unknown(const char *name, const struct folders *folders)
 					 names[i]);
 	near = tool_nearest(name, (const char *const *)names, count);
 	if (near)
-		tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s; did you mean \"%s\"?", name,
-			  places, near);
+		tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s; did you mean \"%s\"?", name,
+			  places, lost, near);
 	else
-		tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s; %s%s", name, places,
+		tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s; %s%s", name, places, lost,
 			  count ? "there are: " : "there is none at all", known);
 	while (count)
 		free(names[--count]);

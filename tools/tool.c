@@ -11,9 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <time.h>
 #include <unistd.h>
 #include <distworker/distworker.h>
+#include "number.h"
 #include "tool.h"
 
 int tool_fail(int status, const char *format, ...)
@@ -89,7 +91,7 @@ int tool_seconds(const char *text, double *seconds)
 	double number;
 	char *end;
 
-	number = strtod(text, &end);
+	number = number_parse(text, &end);
 	if (end == text || *end || !isfinite(number) || number < 0 || number > 1e9)
 		return -EINVAL;
 	*seconds = number;
@@ -170,13 +172,18 @@ const char *provider_name(uint32_t provider)
 const char *tool_folder(void)
 {
 	static char folder[PATH_MAX];
-	ssize_t length = folder[0] ? 0 : readlink("/proc/self/exe", folder, sizeof(folder) - 1);
-	char *slash;
+	const char *started;
+	ssize_t length;
 
-	if (length > 0) {
-		folder[length] = '\0';
-		slash = strrchr(folder, '/');
-		*slash = '\0';
-	}
-	return folder[0] ? folder : ".";
+	if (folder[0])
+		return folder;
+	length = readlink("/proc/self/exe", folder, sizeof(folder) - 1);
+	folder[length > 0 ? length : 0] = '\0';
+	/* Without /proc: the path that it was started by. */
+	started = (const char *)getauxval(AT_EXECFN);
+	if (folder[0] != '/' && (!started || !realpath(started, folder)))
+		folder[0] = '\0';
+	if (folder[0])
+		*strrchr(folder, '/') = '\0';
+	return folder[0] ? folder : NULL;
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <distworker/job.h>
+#include "../number.h"
 
 enum option_kind { OPTION_COUNT, OPTION_REAL, OPTION_TEXT };
 
@@ -39,7 +40,7 @@ static int option_set(const struct distworker_job_environment *environment,
 			return 0;
 		}
 	} else {
-		double value = strtod(text, &end);
+		double value = number_parse(text, &end);
 
 		if (end != text && !*end && !errno && value >= entry->least &&
 		    value <= entry->most) {
