@@ -5,13 +5,16 @@
  */
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <stddef.h>
+#include <unistd.h>
 #include "failure.h"
+#include "mailbox/ring.h"
 #include "worker/worker.h"
 
 enum madness { MAD_RANDOM, MAD_ONES, MAD_ZEROES, MAD_ONE_WORD, MAD_KINDS, MAD_COUNT = MAD_KINDS };
 
-/* The word that counts completions, whether the mailbox begins the mapping or follows the hub's page. */
-#define DONE_WORD 16
+/* The word that counts completions, whether the first mailbox begins the mapping or follows the hub's page. */
+#define DONE_WORD (offsetof(struct mailbox, done) / sizeof(uint32_t))
 
 static uint64_t state;
 
@@ -24,6 +27,7 @@ static uint32_t next_random(void)
 /* Shared mappings that are small are the mailbox and the hub's line; the arena is large. */
 static void scribble(enum madness madness)
 {
+	size_t page = (size_t)sysconf(_SC_PAGESIZE) / sizeof(uint32_t);
 	unsigned long begin, end;
 	char line[512];
 	FILE *maps = fopen("/proc/self/maps", "re");
@@ -39,8 +43,8 @@ static void scribble(enum madness madness)
 		count = (end - begin) / sizeof(*words);
 		if (madness == MAD_COUNT) {
 			words[DONE_WORD] = 1 << 30;
-			if (count > 1024 + DONE_WORD)
-				words[1024 + DONE_WORD] = 1 << 30;
+			if (count > page + DONE_WORD)
+				words[page + DONE_WORD] = 1 << 30;
 			continue;
 		}
 		if (madness == MAD_ONE_WORD) {

@@ -38,15 +38,28 @@ static int member(const struct dw_args *args, void *context)
 
 static int scribbles(const struct dw_args *args, void *context)
 {
-	(void)args;
+	struct board *board = (struct board *)dw_args_scalar(args, 0);
+
 	(void)context;
 	__atomic_store_n(&rig_endpoint->mailbox->done, rig_endpoint->mailbox->done + 1000,
 			 __ATOMIC_RELEASE);
+	atomic_store(&board->scribbled, true);
 	rig_sleep(5000000000);
 	return 0;
 }
 
-static dw_callable fails_handle, member_handle, scribbles_handle;
+/* Ends after the nonsense was written: its completion makes the parent look at the rings. */
+static int outlives_scribbling(const struct dw_args *args, void *context)
+{
+	const struct board *board = (const struct board *)dw_args_scalar(args, 0);
+
+	(void)context;
+	while (!atomic_load(&board->scribbled))
+		rig_sleep(100000);
+	return 0;
+}
+
+static dw_callable fails_handle, member_handle, scribbles_handle, outlives_handle;
 
 static struct rig *open_rig(struct rig_options options, struct job *job)
 {
@@ -54,6 +67,7 @@ static struct rig *open_rig(struct rig_options options, struct job *job)
 		fails_handle = rig_sub("fails", fails);
 		member_handle = rig_sub("member", member);
 		scribbles_handle = rig_sub("scribbles", scribbles);
+		outlives_handle = rig_sub("outlives", outlives_scribbling);
 	}
 	return open_with(options, job);
 }
@@ -550,7 +564,7 @@ static int scribble_among_others(struct dw_orch *orch, const struct dw_args *arg
 	(void)config;
 	submit(orch, job, scribbles_handle, 0, 0, NULL, 0, DW_ANY);
 	for (uint64_t i = 0; i < 100; i++)
-		submit(orch, job, timed_handle, i, 100000, NULL, 0, DW_ANY);
+		submit(orch, job, outlives_handle, i, 0, NULL, 0, DW_ANY);
 	return 0;
 }
 

@@ -13,6 +13,7 @@ struct board {
 	_Atomic uint64_t took[1024];	/* ns, as measured: more than was asked for on a busy machine */
 	_Atomic int64_t members;
 	_Atomic int64_t told;
+	_Atomic bool scribbled;
 };
 
 /* Scalars: board, index, ns to sleep. */

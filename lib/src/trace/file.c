@@ -260,12 +260,12 @@ void lines_flush(struct trace_lines *lines)
 
 void lines_begin(struct trace_lines *lines)
 {
-	if (lines->used + LINE_BYTES > LINES_BYTES)
+	if (lines->used + TRACE_LINE_BYTES > TRACE_LINES_BYTES)
 		lines_flush(lines);
 	/* Not behind a line that another process has left torn. */
 	if (!lines->used)
 		lines->text[lines->used++] = '\n';
-	lines->stop = lines->used + LINE_BYTES - 64;
+	lines->stop = lines->used + TRACE_LINE_BYTES - 64;
 }
 
 void lines_add(struct trace_lines *lines, const char *format, ...)

@@ -32,15 +32,15 @@ void trace_file_leave(struct trace_file *file);
 
 /*
  * What one writer has not written yet; the engine's lock guards it. A line is made of
- * lines_begin(), any of the others, lines_end(); a line has at most LINE_BYTES, what is more is cut.
+ * lines_begin(), any of the others, lines_end(); a line has at most TRACE_LINE_BYTES, what is more is cut.
  */
-#define LINE_BYTES ((size_t)8192)
-#define LINES_BYTES (8 * LINE_BYTES)
+#define TRACE_LINE_BYTES ((size_t)8192)
+#define TRACE_LINES_BYTES (8 * TRACE_LINE_BYTES)
 
 struct trace_lines {
 	struct trace_file *file;	/* NULL: nothing is kept */
 	size_t used, stop;		/* stop: where this line has to end */
-	char text[LINES_BYTES];
+	char text[TRACE_LINES_BYTES];
 };
 
 void lines_begin(struct trace_lines *lines);
