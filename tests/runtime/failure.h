@@ -38,9 +38,14 @@ static inline void say(void)
 static inline pid_t heard(void)
 {
 	struct pollfd fd = { .fd = said[0], .events = POLLIN };
+	uint64_t begun = now_ns();
 	pid_t pid = 0;
+	int ready;
 
-	if (poll(&fd, 1, 20000) != 1 || read(said[0], &pid, sizeof(pid)) != sizeof(pid))
+	do
+		ready = poll(&fd, 1, 1000);
+	while (ready != 1 && unit_within(begun, 20 * SECOND_NS));
+	if (ready != 1 || read(said[0], &pid, sizeof(pid)) != sizeof(pid))
 		return 0;
 	return pid;
 }
@@ -84,10 +89,10 @@ static inline bool lives(pid_t pid)
  */
 static inline bool is_over(pid_t pid)
 {
-	uint64_t end = now_ns() + SECOND_NS / 10;
+	uint64_t begun = now_ns();
 
 	while (lives(pid)) {
-		if (now_ns() > end)
+		if (!unit_within(begun, SECOND_NS / 10))
 			return false;
 		pause_ms(1);
 	}

@@ -10,12 +10,27 @@ static struct dw_submit_options within(uint64_t ns)
 	return options;
 }
 
+/* A deadline that a task reaches only if it hangs: longer where starting it takes longer. */
+static uint64_t ample(uint64_t ns)
+{
+	return ns * unit_slow() * unit_busy();
+}
+
+static void check_deadline(const char *before, uint64_t ns)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "%sETIMEDOUT: ran longer than its deadline of %llu ms", before,
+		 (unsigned long long)(ns / MS));
+	check_text(text);
+}
+
 /* A busy machine is late; what does not end at all is found all the same. */
 static void check_time(uint64_t start, uint64_t least)
 {
 	uint64_t ns = now_ns() - start;
 
-	if (!CHECK(ns >= least && ns < 20 * SECOND_NS * unit_slow()))
+	if (!CHECK(ns >= least && unit_within(start, 20 * SECOND_NS)))
 		printf("# it took %llu ms\n", (unsigned long long)(ns / MS));
 }
 
@@ -32,10 +47,11 @@ static int timed_run(struct order order, uint64_t least)
 
 TEST(hung_sub_ends_at_its_deadline_and_is_named)
 {
+	uint64_t ns = ample(50 * MS);
+
 	chain_init(1, 1, 0, NULL);
-	CHECK_EQ(timed_run((struct order){ .how = BREAK_HANG, .options = within(50 * MS) }, 50 * MS),
-		 -ETIMEDOUT);
-	check_text("node0/sub0: task 1 \"deep\" (break): ETIMEDOUT: ran longer than its deadline of 50 ms");
+	CHECK_EQ(timed_run((struct order){ .how = BREAK_HANG, .options = within(ns) }, ns), -ETIMEDOUT);
+	check_deadline("node0/sub0: task 1 \"deep\" (break): ", ns);
 	CHECK(!lives(heard()));
 	chain_destroy();
 }
@@ -46,11 +62,11 @@ TEST(deadline_of_the_worker_holds_on_every_level)
 		struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 		pid_t bottom;
 
-		options.timeout_ns = 300 * MS;
+		options.timeout_ns = ample(300 * MS);
 		chain_init(4, 1, 0, &options);
-		CHECK_EQ(timed_run((struct order){ .depth = depth, .how = BREAK_HANG }, 300 * MS),
-			 -ETIMEDOUT);
-		check_text("ETIMEDOUT: ran longer than its deadline of 300 ms");
+		CHECK_EQ(timed_run((struct order){ .depth = depth, .how = BREAK_HANG },
+				   options.timeout_ns), -ETIMEDOUT);
+		check_deadline("", options.timeout_ns);
 		bottom = heard();
 		CHECK(bottom > 0 && is_over(bottom));
 		chain_destroy();
@@ -59,11 +75,12 @@ TEST(deadline_of_the_worker_holds_on_every_level)
 
 TEST(deadline_of_a_nested_task_kills_its_whole_subtree)
 {
+	uint64_t ns = ample(100 * MS);
 	pid_t bottom;
 
 	chain_init(4, 1, 0, NULL);
-	CHECK_EQ(timed_run((struct order){ .depth = 3, .how = BREAK_HANG, .options = within(100 * MS),
-					   .options_on_the_way = true }, 100 * MS), -ETIMEDOUT);
+	CHECK_EQ(timed_run((struct order){ .depth = 3, .how = BREAK_HANG, .options = within(ns),
+					   .options_on_the_way = true }, ns), -ETIMEDOUT);
 	check_text("cluster0/supernode0: task 1 \"deep\" (down): ETIMEDOUT");
 	bottom = heard();
 	CHECK(bottom > 0 && is_over(bottom));
@@ -73,11 +90,12 @@ TEST(deadline_of_a_nested_task_kills_its_whole_subtree)
 /* The nested Worker is a thread and cannot be killed; what it waits for can. */
 TEST(deadline_of_a_nested_thread_kills_the_processes_below)
 {
+	uint64_t ns = ample(100 * MS);
 	pid_t bottom;
 
 	chain_init(3, 1, 1, NULL);
-	CHECK_EQ(timed_run((struct order){ .depth = 2, .how = BREAK_HANG, .options = within(100 * MS),
-					   .options_on_the_way = true }, 100 * MS), -ETIMEDOUT);
+	CHECK_EQ(timed_run((struct order){ .depth = 2, .how = BREAK_HANG, .options = within(ns),
+					   .options_on_the_way = true }, ns), -ETIMEDOUT);
 	bottom = heard();
 	CHECK(bottom > 0 && is_over(bottom));
 	chain_destroy();
@@ -98,7 +116,7 @@ TEST(deadline_of_a_thread_is_told_to_its_callable)
 static void hang_below_stopped(bool spawner)
 {
 	for (unsigned depth = 0; depth < 3; depth++) {
-		struct order order = { .depth = 2, .how = BREAK_HANG, .options = within(200 * MS),
+		struct order order = { .depth = 2, .how = BREAK_HANG, .options = within(ample(200 * MS)),
 				       .options_on_the_way = true };
 		struct dw_run *run;
 		pid_t bottom, stopped;
@@ -129,13 +147,14 @@ TEST(stopped_spawner_does_not_hold_up_a_deadline)
 /* It never starts what it was given: at the deadline that goes to the other. */
 TEST(child_that_was_stopped_while_idle_loses_its_task_at_the_deadline)
 {
+	uint64_t ns = ample(100 * MS);
 	char path[128];
 
 	chain_init(1, 2, 0, NULL);
 	snprintf(path, sizeof(path), "%s/sub0", chain_path(0));
 	kill(pid_of(path), SIGSTOP);
 	for (int i = 0; i < 10; i++)
-		CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT, .options = within(100 * MS) }), 0);
+		CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT, .options = within(ns) }), 0);
 	CHECK_EQ(chain.cells[0], 10);
 	chain_destroy();
 }
@@ -143,12 +162,13 @@ TEST(child_that_was_stopped_while_idle_loses_its_task_at_the_deadline)
 TEST(task_that_ran_too_long_is_retried)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
-	struct dw_submit_options submit = within(50 * MS);
+	uint64_t ns = ample(50 * MS);
+	struct dw_submit_options submit = within(ns);
 
 	options.restart = DW_RESTART_ON_DEATH;
 	submit.retries = 1;
 	chain_init(1, 1, 0, &options);
-	CHECK_EQ(timed_run((struct order){ .how = BREAK_HANG, .options = submit }, 100 * MS),
+	CHECK_EQ(timed_run((struct order){ .how = BREAK_HANG, .options = submit }, 2 * ns),
 		 -ETIMEDOUT);
 	check_text("(attempt 2)");
 	CHECK(heard() != heard());
@@ -217,17 +237,20 @@ static struct dw_worker *with_chip(struct dw_worker *below, const char *options,
 TEST(hung_init_ends_at_its_deadline_and_names_who_was_not_ready)
 {
 	for (unsigned levels = 1; levels <= 2; levels++) {
-		struct dw_worker *root = with_chip(NULL, "open=hang", 300 * MS, 0);
+		uint64_t ns = ample(300 * MS);
+		struct dw_worker *root = with_chip(NULL, "open=hang", ns, 0);
 		unsigned fds = count_fds();
+		char text[128];
 		uint64_t start;
 
 		if (levels == 2)
-			root = with_chip(root, NULL, 10 * SECOND_NS, 0);
+			root = with_chip(root, NULL, ample(10 * SECOND_NS), 0);
 		start = now_ns();
 		CHECK_EQ(dw_worker_init(root), -ETIMEDOUT);
 		check_time(start, 200 * MS);
-		check_text(levels == 2 ? "pod0/node0/chip0: not ready after 300 ms" :
-			   "node0/chip0: not ready after 300 ms");
+		snprintf(text, sizeof(text), "%snode0/chip0: not ready after %llu ms", levels == 2 ? "pod0/" : "",
+			 (unsigned long long)(ns / MS));
+		check_text(text);
 		CHECK_EQ(descendants(NULL, 0), 0);
 		CHECK_EQ(count_fds(), fds);
 		dw_worker_destroy(root);

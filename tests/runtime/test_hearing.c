@@ -136,7 +136,7 @@ TEST(deadline_holds_behind_a_task_that_has_none_or_a_longer_one)
 		CHECK_EQ(dw_worker_run(chain.worker[0], orch_short_then_hang, NULL, NULL, &timeout),
 			 -ETIMEDOUT);
 		check_text("node0/sub0: task 2 (act): ETIMEDOUT: ran longer than its deadline of 300 ms");
-		CHECK(now_ns() - began < 5 * SECOND_NS * unit_slow());
+		CHECK(unit_within(began, 5 * SECOND_NS));
 		chain_destroy();
 	}
 }
@@ -156,7 +156,7 @@ TEST(child_with_a_false_clock_gains_nothing)
 	act_init(1, NULL);
 	began = now_ns();
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_lie_then_hang, NULL, NULL, NULL), -ETIMEDOUT);
-	CHECK(now_ns() - began < 5 * SECOND_NS * unit_slow());
+	CHECK(unit_within(began, 5 * SECOND_NS));
 	chain_destroy();
 }
 
@@ -324,7 +324,7 @@ TEST(cancelled_run_ends_with_what_it_had_running)
 	pause_ms(50);
 	dw_run_cancel(first);
 	CHECK_EQ(dw_run_wait(first), -ECANCELED);
-	CHECK(now_ns() - began < 2 * SECOND_NS * unit_slow());
+	CHECK(unit_within(began, 2 * SECOND_NS));
 	CHECK_EQ(dw_run_wait(behind), 0);
 	chain_destroy();
 }
@@ -350,7 +350,7 @@ TEST_IN_BOTH_MODES(run_that_waits_hears_of_its_end_when_another_has_come_since)
 	step = 1;
 	behind = start(orch_long_one, NULL);
 	CHECK_EQ(dw_run_wait(first), 0);
-	CHECK(now_ns() - began < 2 * SECOND_NS * unit_slow());
+	CHECK(unit_within(began, 2 * SECOND_NS));
 	CHECK_EQ(dw_run_wait(behind), 0);
 	chain_destroy();
 }
@@ -630,7 +630,7 @@ static void check_unregister(unsigned levels, enum dw_mode mode, enum meanwhile 
 	run = start(levels > 1 ? orch_nested_waits : orch_brief_then_long, &meanwhile);
 	wait_for_step(1);
 	CHECK_EQ(dw_callable_unregister(chain.worker[0], brief), 0);
-	if (!CHECK(now_ns() - began < (SECOND_NS + SECOND_NS / 2) * unit_slow()))
+	if (!CHECK(unit_within(began, SECOND_NS + SECOND_NS / 2)))
 		printf("# %u levels, %d: %llu ms\n", levels, meanwhile,
 		       (unsigned long long)((now_ns() - began) / MS));
 	CHECK(now_ns() - began >= 100 * MS);
@@ -693,7 +693,7 @@ TEST(end_of_a_task_that_its_worker_did_not_know_of_yet_is_heard_of)
 	run = start(orch_holds_back, NULL);
 	wait_for_step(1);
 	CHECK_EQ(dw_callable_unregister(chain.worker[0], quick), 0);
-	CHECK(now_ns() - began < (SECOND_NS + SECOND_NS / 2) * unit_slow());
+	CHECK(unit_within(began, SECOND_NS + SECOND_NS / 2));
 	CHECK_EQ(dw_run_wait(run), 0);
 	chain_destroy();
 }

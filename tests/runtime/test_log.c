@@ -57,9 +57,9 @@ static void told_init(void)
 /* The number of the first line with `part`; -1 after 20 s. */
 static int line_with(const char *part)
 {
-	uint64_t end = now_ns() + 20 * SECOND_NS * unit_slow();
+	uint64_t begun = now_ns();
 
-	while (now_ns() < end) {
+	while (unit_within(begun, 20 * SECOND_NS)) {
 		pthread_mutex_lock(&told.lock);
 		for (unsigned i = 0; i < told.count; i++) {
 			if (strstr(told.text[i], part)) {
@@ -240,11 +240,11 @@ static pid_t with_stderr(int fd, const char *level)
 /* Whether it ends by itself, and well. */
 static bool ends_well(pid_t pid)
 {
-	uint64_t end = now_ns() + 60 * SECOND_NS * unit_slow();
+	uint64_t begun = now_ns();
 	int status = 0;
 
 	while (waitpid(pid, &status, WNOHANG) == 0) {
-		if (now_ns() > end) {
+		if (!unit_within(begun, 60 * SECOND_NS)) {
 			kill(pid, SIGKILL);
 			waitpid(pid, &status, 0);
 			return false;

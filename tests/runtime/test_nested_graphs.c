@@ -280,7 +280,7 @@ static int sub_body(const struct dw_args *args, void *context)
 {
 	struct shared *shared = (struct shared *)(uintptr_t)dw_args_scalar(args, 3);
 	uint32_t views = (uint32_t)dw_args_tensor_count(args), place = (uint32_t)dw_args_scalar(args, 4);
-	uint64_t end = now_ns() + 10 * SECOND_NS;
+	uint64_t begun = now_ns();
 	int64_t *data[VIEWS_MOST];
 	uint32_t counts[VIEWS_MOST];
 	uint8_t tags[VIEWS_MOST];
@@ -294,7 +294,7 @@ static int sub_body(const struct dw_args *args, void *context)
 	if (place) {
 		atomic_fetch_add(&shared->meet[place], 1);
 		while (atomic_load(&shared->meet[place]) < 2 && !dw_task_cancelled()) {
-			if (now_ns() > end) {
+			if (!unit_within(begun, 10 * SECOND_NS)) {
 				atomic_fetch_add(&shared->alone, 1);
 				break;
 			}

@@ -50,7 +50,7 @@ static void check_refused(int error, bool spawned, int number)
 	CHECK_EQ(chain_run(order), -EOWNERDEAD);
 	/* With the module the run does not wait for the report of a death; closing does. */
 	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
-	CHECK(now_ns() - begun < 2 * SECOND_NS * unit_slow());
+	CHECK(unit_within(begun, 2 * SECOND_NS));
 	CHECK_EQ(*refusals, 1);
 	munmap(refusals, 4096);
 	refused.error = 0;

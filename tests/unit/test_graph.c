@@ -11,6 +11,7 @@
  *   test_graph --kill              children are killed at random while tasks are idempotent
  */
 #include "engine_rig.h"
+#include "slow.h"
 
 #define CELLS		256		/* persistent cells, shared by everybody */
 #define FRESH		4096		/* cells that are written once, without waiting */
@@ -134,14 +135,14 @@ static int body(const struct dw_args *args)
 	if (fails < 0 || attempt < fails)
 		return dw_task_fail(EIO, "told to");
 	if (members > 1) {
-		uint64_t end = rig_now() + 20000000000ULL;
+		uint64_t begun = rig_now();
 
 		atomic_fetch_add(&shared->barrier[op], 1);
 		while (atomic_load(&shared->barrier[op]) % (int64_t)members != 0 &&
 		       atomic_load(&shared->barrier[op]) < (int64_t)members) {
 			if (dw_task_cancelled())
 				return -ECANCELED;
-			if (rig_now() > end) {
+			if (!unit_within(begun, 20000000000ULL)) {
 				atomic_fetch_add(&shared->broken, 1);
 				return -ETIMEDOUT;
 			}
