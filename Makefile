@@ -55,7 +55,7 @@ LINK := $(CC) -pthread $(CFLAGS) $(SANITIZE) $(LDFLAGS)
 USER_CFLAGS := $(filter-out -DDW_BUILDING_LIBRARY,$(ALL_CFLAGS))
 # C++, as its users compile it: an example, and what tests load; left out where no C++ compiler is.
 CXX_WORKS := $(shell echo 'int main() { return 0; }' | $(CXX) -x c++ - -o /dev/null 2>/dev/null && echo yes)
-CXX_LINK = $(CXX) -std=c++11 -fPIC -pthread -Wall -Wextra -Werror -pedantic -Wold-style-cast -Ilib/include -Ikmod/uapi \
+CXX_LINK = $(CXX) -std=c++11 -fPIC -pthread -Wall -Wextra $(if $(WERROR),-Werror) -pedantic -Wold-style-cast -Ilib/include -Ikmod/uapi \
 	-MMD -MP $(CFLAGS) $(SANITIZE) $(LDFLAGS)
 
 LIB_SRC := $(wildcard $(foreach layer,base task mailbox memory depend callable engine trace worker chip,\
