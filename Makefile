@@ -4,7 +4,7 @@
 #
 ## make               library, drivers, tool, jobs, examples
 ## make run           the main job, with all set-up
-## make check         all tests, with all set-up (about 20 minutes on 2 cores)
+## make check         all tests, with all set-up (about 35 minutes on 2 cores)
 ## make check-quick   unit tests, runtime suite with futexes, static checks (5 minutes; tests/one NAME: one program)
 ## make hooks         checks of a second before each commit, if you like
 ## make module        the kernel module (KDIR=: other headers than the running kernel's)
