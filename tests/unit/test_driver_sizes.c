@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /* What drivers are given, and what they fill, in structs that are smaller or larger than theirs. */
+#include <poll.h>
 #include <stddef.h>
 #include <distworker/sim.h>
 #include "unit.h"
@@ -163,5 +164,66 @@ TEST(descriptions_of_entries_of_other_sizes_are_taken_or_named)
 	CHECK(fixture_load(chip, 4, "sim_sizes", "smaller") < 0);
 	CHECK_STR(error_text(), "signature");
 	chip_close(chip);
+	free(data);
+}
+
+/* `room` was filled by a driver that knows `known` bytes of it. */
+static void check_filled(const unsigned char *room, size_t known, size_t size)
+{
+	CHECK_EQ(memcmp(room, &size, sizeof(size)), 0);
+	for (size_t byte = known; byte < size; byte++)
+		CHECK_EQ(room[byte], 0);
+	for (size_t byte = size; byte < known + MORE; byte++)
+		CHECK_EQ(room[byte], 0xee);
+}
+
+/* Failed before: what lies behind the driver's own struct was not set to 0. */
+TEST(counters_and_completions_of_other_sizes_are_filled)
+{
+	static const size_t counters[] = {
+		offsetof(struct dw_chip_counters, memory_used), sizeof(struct dw_chip_counters),
+		sizeof(struct dw_chip_counters) + MORE,
+	};
+	static const size_t completions[] = {
+		offsetof(struct dw_chip_completion, error), sizeof(struct dw_chip_completion),
+		sizeof(struct dw_chip_completion) + MORE,
+	};
+	static const volatile uint32_t never;
+	_Alignas(16) unsigned char room[sizeof(struct dw_chip_completion) + MORE];
+	struct dw_chip_image_spec spec = { .size = sizeof(spec), .entry = "add_one" };
+	uint64_t cell = 0, bytes = sizeof(cell);
+	struct dw_tensor tensor = tensor1(&cell, DW_UINT64, 1);
+	struct dw_chip_call call = {
+		.size = sizeof(call), .tensors = &tensor, .tensor_bytes = &bytes,
+		.tensor_count = 1, .cancelled = &never, .cookie = 77,
+		.config = { .block_dim = 1, .aicpu_thread_num = 1 },
+	};
+	struct dw_chip_error error = { "" };
+	struct dw_chip_device *device = NULL;
+	struct chip_driver driver;
+	struct pollfd ready;
+	void *data = file_read(fixture("sim_sizes"), &spec.bytes);
+
+	spec.data = data;
+	REQUIRE(chip_driver_load("sim", &driver) == 0);
+	REQUIRE(driver.table.open(0, "async=1", &device, &error) == 0);
+	REQUIRE(driver.table.load(device, &spec, &call.image, &error) == 0);
+	ready = (struct pollfd){ .fd = driver.table.completion_fd(device), .events = POLLIN };
+	for (size_t i = 0; i < 3; i++) {
+		memset(room, 0xee, sizeof(room));
+		memcpy(room, &completions[i], sizeof(size_t));
+		CHECK_EQ(driver.table.submit(device, &call, &error), 0);
+		while (driver.table.collect(device, (struct dw_chip_completion *)(void *)room) == 0)
+			poll(&ready, 1, -1);
+		check_filled(room, sizeof(struct dw_chip_completion), completions[i]);
+		CHECK_EQ(memcmp(room + offsetof(struct dw_chip_completion, cookie), &call.cookie,
+				sizeof(call.cookie)), 0);
+		memset(room, 0xee, sizeof(room));
+		memcpy(room, &counters[i], sizeof(size_t));
+		CHECK_EQ(driver.table.counters(device, (struct dw_chip_counters *)(void *)room), 0);
+		check_filled(room, sizeof(struct dw_chip_counters), counters[i]);
+	}
+	driver.table.unload(device, call.image);
+	driver.table.close(device);
 	free(data);
 }
