@@ -90,6 +90,26 @@ TEST(a_worker_takes_options_of_other_sizes)
 	TAKES(dw_worker_options, &options, check_declared, call_create);
 }
 
+static void hook(void *context)
+{
+	(void)context;
+}
+
+static int call_hooks(const void *hooks)
+{
+	int result = dw_fork_hooks_add(hooks);
+
+	return result < 0 ? result : dw_fork_hooks_remove(hooks);
+}
+
+TEST(fork_hooks_of_other_sizes_are_taken)
+{
+	struct dw_fork_hooks hooks = DW_OPTIONS(dw_fork_hooks);
+
+	hooks.prepare = hook;
+	TAKES(dw_fork_hooks, &hooks, context, call_hooks);
+}
+
 static char *chip_bytes;
 static size_t chip_size;
 

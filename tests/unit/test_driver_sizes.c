@@ -177,7 +177,7 @@ static void check_filled(const unsigned char *room, size_t known, size_t size)
 		CHECK_EQ(room[byte], 0xee);
 }
 
-/* Failed before: what lies behind the driver's own struct was not set to 0. */
+/* What lies behind the driver's own struct is set to 0. */
 TEST(counters_and_completions_of_other_sizes_are_filled)
 {
 	static const size_t counters[] = {
