@@ -154,7 +154,7 @@ static inline int sub_break(const struct dw_args *args, void *context)
 	case BREAK_NOT:
 		break;
 	}
-	++*cell;
+	__atomic_fetch_add(cell, 1, __ATOMIC_RELAXED);
 	return 0;
 }
 

@@ -54,7 +54,7 @@ static inline int sub_paced(const struct dw_args *args, void *context)
 	(void)context;
 	if (read(paced.bytes[0], &byte, 1) != 1)
 		return -EIO;
-	++*(volatile int64_t *)dw_args_data(args, 0);
+	__atomic_fetch_add((int64_t *)dw_args_data(args, 0), 1, __ATOMIC_RELAXED);
 	return 0;
 }
 

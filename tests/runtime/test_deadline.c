@@ -20,8 +20,12 @@ static void check_deadline(const char *before, uint64_t ns)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "%sETIMEDOUT: ran longer than its deadline of %llu ms", before,
-		 (unsigned long long)(ns / MS));
+	if (ns < NS_PER_S)
+		snprintf(text, sizeof(text), "%sETIMEDOUT: ran longer than its deadline of %.4g ms", before,
+			 (double)ns / 1e6);
+	else
+		snprintf(text, sizeof(text), "%sETIMEDOUT: ran longer than its deadline of %.4g s", before,
+			 (double)ns / 1e9);
 	check_text(text);
 }
 

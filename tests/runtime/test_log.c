@@ -12,13 +12,14 @@
 static struct {
 	pthread_mutex_t lock;
 	sem_t came;
-	unsigned count;
+	_Atomic unsigned count;
 	enum dw_log_level level[LINES_MOST];
 	int32_t pid[LINES_MOST];
 	char text[LINES_MOST][256];
 	_Atomic int inside, together;
 	sem_t go;
-	bool holds, calls_back;
+	_Atomic bool holds;
+	bool calls_back;
 	int set_again, stats;
 } told = { .lock = PTHREAD_MUTEX_INITIALIZER };
 

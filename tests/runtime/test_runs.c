@@ -402,7 +402,7 @@ TEST_IN_BOTH_MODES(a_detached_run_frees_itself)
 	while (count_fds() != before && waited++ < 20000 * unit_slow())
 		pause_ms(1);
 	CHECK_EQ(count_fds(), before);
-	CHECK_EQ(chain.cells[0], 1);
+	CHECK_EQ(__atomic_load_n(&chain.cells[0], __ATOMIC_RELAXED), 1);
 	for (int i = 0; i < 200; i++)
 		CHECK_EQ(dw_run_detach(start(orch_nothing, NULL, NULL)), 0);
 	paced_destroy();
