@@ -148,6 +148,8 @@ static int workers_used(uint32_t cpus)
 		return -1;
 	job.rig = rig;
 	rig->engine->cpus = cpus;
+	/* As if it were armed: on a busy machine a submission may take longer than a straggler is given. */
+	rig->engine->straggler = true;
 	for (int i = 0; i < ESTIMATES; i++)
 		rig->engine->estimates[i] = 100;
 	for (int i = 0; i < 8; i++)
