@@ -166,17 +166,17 @@ static void copy_text(char *to, const char *from, size_t space)
 
 DW_API int dw_tree_info(const struct dw_tree *tree, struct dw_tree_info *info)
 {
-	const struct dw_tree_info known = {
-		.size = sizeof(known),
-		.pid = tree->layout.pid,
-		.worker_count = tree->layout.worker_count,
-		.child_count = tree->layout.child_count,
-		.started_ns = tree->layout.started,
-	};
 	int result = options_check_output(info, "dw_tree_info");
+	struct dw_tree_info known;
 
 	if (result < 0)
 		return result;
+	/* What lies between the fields is the program's, too. */
+	memset(&known, 0, sizeof(known));
+	known.pid = tree->layout.pid;
+	known.worker_count = tree->layout.worker_count;
+	known.child_count = tree->layout.child_count;
+	known.started_ns = tree->layout.started;
 	options_write(info, &known, sizeof(known));
 	return 0;
 }
