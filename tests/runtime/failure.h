@@ -83,16 +83,22 @@ static inline bool lives(pid_t pid)
 	return state != 'Z' && state != 'X';
 }
 
+/* A deadline that a task reaches only if it hangs: longer where its start takes longer. */
+static inline uint64_t ample(uint64_t ns)
+{
+	return ns * unit_slow() * unit_busy();
+}
+
 /*
  * A process whose end was reported: it has no memory and no descriptors any more, and the
- * kernel may be at the rest of its exit.
+ * kernel may be at the rest of its exit. It would not end by itself.
  */
 static inline bool is_over(pid_t pid)
 {
 	uint64_t begun = now_ns();
 
 	while (lives(pid)) {
-		if (!unit_within(begun, SECOND_NS / 10))
+		if (!unit_within(begun, 20 * SECOND_NS))
 			return false;
 		pause_ms(1);
 	}

@@ -10,12 +10,6 @@ static struct dw_submit_options within(uint64_t ns)
 	return options;
 }
 
-/* A deadline that a task reaches only if it hangs: longer where starting it takes longer. */
-static uint64_t ample(uint64_t ns)
-{
-	return ns * unit_slow() * unit_busy();
-}
-
 static void check_deadline(const char *before, uint64_t ns)
 {
 	char text[256];

@@ -21,8 +21,9 @@
 #include "worker/spawner.h"
 
 #define KILL_NS 2000000000ULL
-/* What children have to end by themselves, whatever the runs have left of the time. */
+/* Children have at least this long to end by themselves, and this part of the time for a close, if the runs took all of it. */
 #define STOP_FLOOR_NS 200000000ULL
+#define STOP_SHARE 4
 
 /* ----------------------------------------------------------------- prepare */
 
@@ -632,7 +633,8 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline_ns)
 		stop_children(worker);
 	}
 	/* Runs that took all the time there was are not the children's fault. */
-	floor = now_ns() + STOP_FLOOR_NS;
+	floor = worker_close_budget(worker) / STOP_SHARE;
+	floor = now_ns() + (floor > STOP_FLOOR_NS ? floor : STOP_FLOOR_NS);
 	if (deadline.at_ns < floor)
 		deadline.at_ns = floor;
 	if (worker->options.mode == DW_THREAD)
