@@ -66,10 +66,11 @@ static void show_mailbox(struct seq_file *m, struct distw_mailbox *mailbox)
 	struct distworker_mailbox_query now;
 
 	distw_mailbox_read(mailbox, &now);
-	seq_printf(m, "mailbox:%u hub:%u state:%s generation:%llu pid:%d cause:%s status:%#x post:%u done:%u",
-		   mailbox->index, mailbox->hub->id, states[now.state],
-		   now.generation, now.pid, causes[now.cause], now.status,
-		   READ_ONCE(mailbox->shared->post), READ_ONCE(mailbox->shared->done));
+	seq_printf(m, "mailbox:%u hub:%u state:%s generation:%llu pid:%d cause:%s status:%#x",
+		   mailbox->index, mailbox->hub->id, states[now.state], now.generation, now.pid,
+		   causes[now.cause], now.status);
+	seq_printf(m, " post:%u done:%u", READ_ONCE(mailbox->shared->post),
+		   READ_ONCE(mailbox->shared->done));
 	distw_queue_show(&mailbox->queue, m);
 }
 

@@ -208,17 +208,21 @@ int verb_chips(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
 		{ "json", 'j', NULL, 0, "as one JSON array", 0 },
-		{ "chip-options", 'o', "OPTIONS", 0, "\"key=value,...\" of the driver that is named", 0 },
+		{ "chip-options", 'o', "OPTIONS", 0,
+		  "\"key=value,...\" of the driver that is named", 0 },
 		{ 0 },
 	};
 	static const struct argp argp = {
-		.options = options, .parser = parse, .args_doc = "[DRIVER...]",
+		.options = options,
+		.parser = parse,
+		.args_doc = "[DRIVER...]",
 		.doc = "Tell what chip drivers there are, and their devices with their properties. "
-		       "A DRIVER is a name, or a path with a slash; without one, all that are found. "
-		       "Device numbers are what struct dw_chip_options and hierarchy files take."
-		       "\vExit status: 0; 2 usage; 8 a DRIVER that was named is not there or cannot "
-		       "tell its devices, or there is no driver at all.\n\n"
-		       "Examples:\n  distworker chips\n  distworker chips sim --chip-options memory=1G,devices=2\n"
+		       "A DRIVER is a name, or a path with a slash; without one, all that are "
+		       "found. Device numbers are what struct dw_chip_options and hierarchy files "
+		       "take.\vExit status: 0; 2 usage; 8 a DRIVER that was named is not there or "
+		       "cannot tell its devices, or there is no driver at all.\n\n"
+		       "Examples:\n  distworker chips\n  distworker chips sim --chip-options "
+		       "memory=1G,devices=2\n"
 		       "  distworker chips opencl --json\n",
 	};
 	struct driver *drivers = calloc(DRIVERS_MAX, sizeof(*drivers));

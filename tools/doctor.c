@@ -147,10 +147,12 @@ static void module_absent(struct visit *visit)
 		say(visit, VERDICT_WARN, "module", "modprobe distworker",
 		    "it is installed for this kernel, but not loaded");
 	else {
-		snprintf(remedy, sizeof(remedy), "make install, dkms install distworker/%s, modprobe distworker "
-			 "(README: \"Install\")", DW_VERSION);
-		say(visit, VERDICT_WARN, "module", remedy, "it is not installed for this kernel (%s)",
-		    kernel.release);
+		snprintf(remedy, sizeof(remedy),
+			 "make install, dkms install distworker/%s, modprobe distworker "
+			 "(README: \"Install\")",
+			 DW_VERSION);
+		say(visit, VERDICT_WARN, "module", remedy,
+		    "it is not installed for this kernel (%s)", kernel.release);
 	}
 }
 
@@ -208,8 +210,8 @@ static void check_module(struct visit *visit)
 	}
 	info = DW_OPTIONS(dw_provider_info);
 	if (dw_provider_query(&info))
-		say(visit, VERDICT_FAIL, "provider", "unset DW_PROVIDER, or set it to auto or futex",
-		    "%s", dw_strerror_last());
+		say(visit, VERDICT_FAIL, "provider",
+		    "unset DW_PROVIDER, or set it to auto or futex", "%s", dw_strerror_last());
 	else
 		say(visit, VERDICT_OK, "provider", "", "%s: %s",
 		    info.provider == DW_PROVIDER_KERNEL ? "kernel" : "futex", info.reason);
@@ -317,7 +319,10 @@ static int submit_nothing(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-/* A node with one sub worker and the default sizes comes up and runs a task: 0, or -errno with a text. */
+/*
+ * A node with one sub worker and the default sizes comes up and runs a task: 0, or -errno with a
+ * text.
+ */
 static int try_tree(enum dw_provider wanted, uint32_t *used, bool *up)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
@@ -358,21 +363,27 @@ static void check_tree(struct visit *visit)
 	bool up;
 
 	if (try_tree(DW_PROVIDER_AUTO, &used, &up)) {
-		say(visit, VERDICT_FAIL, "tree", up ? "" : first_line("/proc/sys/vm/overcommit_memory",
-		    overcommit, sizeof(overcommit)) && *overcommit == '2' ?
-		    "if memory is what is missing: sysctl vm.overcommit_memory=0, or smaller heap rings and arena" :
-		    "raise the limit that is named, or take smaller heap rings and arena", "a node with one sub worker %s: %.400s",
+		say(visit, VERDICT_FAIL, "tree",
+		    up ? "" :
+		    first_line("/proc/sys/vm/overcommit_memory", overcommit, sizeof(overcommit)) &&
+				    *overcommit == '2' ?
+			 "if memory is what is missing: sysctl vm.overcommit_memory=0, or smaller "
+			 "heap rings and arena" :
+			 "raise the limit that is named, or take smaller heap rings and arena",
+		    "a node with one sub worker %s: %.400s",
 		    up ? "comes up, and cannot run a task" : "does not come up", tree_text);
 		return;
 	}
-	say(visit, VERDICT_OK, "tree", "", "a node with one sub worker comes up and runs a task (%s provider)",
+	say(visit, VERDICT_OK, "tree", "",
+	    "a node with one sub worker comes up and runs a task (%s provider)",
 	    used == DW_PROVIDER_KERNEL ? "kernel" : "futex");
-	if (used == DW_PROVIDER_KERNEL || dw_provider_query(&info) || info.provider != DW_PROVIDER_KERNEL)
+	if (used == DW_PROVIDER_KERNEL || dw_provider_query(&info) ||
+	    info.provider != DW_PROVIDER_KERNEL)
 		return;
 	/* The module is there, and the tree did without it. */
 	if (try_tree(DW_PROVIDER_KERNEL, &used, &up))
-		say(visit, VERDICT_WARN, "tree", "", "the module is there, and trees use futexes: %.400s",
-		    tree_text);
+		say(visit, VERDICT_WARN, "tree", "",
+		    "the module is there, and trees use futexes: %.400s", tree_text);
 }
 
 static void check_shm(struct visit *visit)
@@ -439,9 +450,11 @@ int verb_doctor(int argc, char **argv)
 		{ 0 },
 	};
 	static const struct argp argp = {
-		.options = options, .parser = parse,
+		.options = options,
+		.parser = parse,
 		.doc = "Look for what is missing on this machine, and tell what to do about it."
-		       "\vOK: fine. WARN: it works, but less well. FAIL: hierarchies will not work.\n\n"
+		       "\vOK: fine. WARN: it works, but less well. FAIL: hierarchies will not "
+		       "work.\n\n"
 		       "Exit status: 0 nothing failed, 6 a line says FAIL, 2 usage.\n\n"
 		       "Example:\n  distworker doctor\n",
 	};
@@ -464,7 +477,8 @@ int verb_doctor(int argc, char **argv)
 	check_tree(&visit);
 	check_drivers(&visit);
 	if (visit.json) {
-		fprintf(tool_results(), "%s\n", json_object_to_json_string_ext(visit.json, JSON_STYLE));
+		fprintf(tool_results(), "%s\n",
+			json_object_to_json_string_ext(visit.json, JSON_STYLE));
 		json_object_put(visit.json);
 	}
 	return visit.worst == VERDICT_FAIL ? TOOL_UNHEALTHY : TOOL_OK;

@@ -143,11 +143,13 @@ void driver_ask(const char *name, const char *options, struct driver *driver)
 		snprintf(driver->error, sizeof(driver->error), "it did not answer within %d s",
 			 DRIVER_SECONDS);
 	else if (WIFSIGNALED(status))
-		snprintf(driver->error, sizeof(driver->error), "it was killed by SIG%s when it was asked",
+		snprintf(driver->error, sizeof(driver->error),
+			 "it was killed by SIG%s when it was asked",
 			 sigabbrev_np(WTERMSIG(status)));
 	else
 		snprintf(driver->error, sizeof(driver->error),
-			 "it ended its process with status %d when it was asked", WEXITSTATUS(status));
+			 "it ended its process with status %d when it was asked",
+			 WEXITSTATUS(status));
 }
 
 void driver_release(struct driver *driver)

@@ -30,7 +30,9 @@ void driver_release(struct driver *driver);
 /* All that are found, asked; up to DRIVERS_MAX. Returns how many. */
 size_t drivers_find(struct driver drivers[DRIVERS_MAX]);
 void drivers_release(struct driver *drivers, size_t count);
-/* How many devices a driver has with these options; 0: it cannot tell. Remembers the last answers. */
+/*
+ * How many devices a driver has with these options; 0: it cannot tell. Remembers the last answers.
+ */
 size_t driver_devices(const char *name, const char *options);
 
 #endif

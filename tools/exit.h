@@ -14,8 +14,10 @@ enum tool_exit {
 	TOOL_NO_TREE = 4,	/* run: the hierarchy's file is wrong, or it did not come up */
 	TOOL_REJECTED = 5,	/* run: the job itself finds its result not good enough */
 	TOOL_UNHEALTHY = 6,	/* doctor: at least one line says FAIL */
-	TOOL_SYSTEM = 7,	/* no memory, no /proc, output cannot be written; image: no compiler, object not readable */
-	TOOL_NO_DRIVER = 8,	/* chips: a driver that was named is not there, or cannot tell its devices */
+	/* no memory, no /proc, output cannot be written; image: no compiler, object not readable */
+	TOOL_SYSTEM = 7,
+	/* chips: a driver that was named is not there, or cannot tell its devices */
+	TOOL_NO_DRIVER = 8,
 	TOOL_NO_IMAGE = 9,	/* image: the sources do not compile, or an object breaks a limit */
 	TOOL_NOT_SEEN = 10,	/* top: there is no such tree, or this user may not see it */
 	TOOL_NO_TRACE = 11,	/* trace, graph: the file is not there, or is no trace */

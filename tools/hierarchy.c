@@ -174,9 +174,10 @@ int plan_from_options(const struct plan_options *options, struct plan **plan, ch
 	uint32_t levels = options->level - DW_LEVEL_NODE;
 
 	if (options->fanout_count > levels) {
-		snprintf(text, bytes, "--nodes: %u numbers, but a Worker of level %u has %u levels of "
-			 "Workers below it (--level)", options->fanout_count, options->level,
-			 levels);
+		snprintf(text, bytes,
+			 "--nodes: %u numbers, but a Worker of level %u has %u levels of "
+			 "Workers below it (--level)",
+			 options->fanout_count, options->level, levels);
 		return -EINVAL;
 	}
 	*plan = plan_level(options, options->level);

@@ -216,7 +216,8 @@ static int read_chips(struct reader *reader, struct json_object *object,
 	if (!json_object_is_type(chips, json_type_array)) {
 		if (!json_object_is_type(chips, json_type_int))
 			return fail(reader, "chips",
-				    "a number or a list of chips is wanted, not %s", describe(chips));
+				    "a number or a list of chips is wanted, not %s",
+				    describe(chips));
 		err = get_count32(reader, object, "chips", 0, PLAN_CHIPS_MAX, &count);
 		if (!err && plan_add_chips(plan, count, inherited->driver, PLAN_ANY_DEVICE,
 					   inherited->chip_options))
@@ -259,7 +260,8 @@ static int read_options(struct reader *reader, struct json_object *object,
 		err = get_count32(reader, object, "mailbox_depth", 2, 1 << 15,
 				  &worker->mailbox_depth);
 	if (!err)
-		err = get_count32(reader, object, "frame_bytes", 128, 1 << 16, &worker->frame_bytes);
+		err = get_count32(reader, object, "frame_bytes", 128, 1 << 16,
+				  &worker->frame_bytes);
 	if (!err)
 		err = get_count(reader, object, "heap_ring_bytes", 4096, 1ull << 46,
 				&worker->heap_ring_bytes);
@@ -333,8 +335,9 @@ static int read_worker(struct reader *reader, struct json_object *object, uint32
 {
 	static const char *const keys[] = {
 		"name", "level", "count", "subs", "chips", "driver", "chip_options", "children",
-		"mode", "provider", "restart", "restart_limit", "placement", "mailbox_depth", "frame_bytes",
-		"heap_ring_bytes", "arena_bytes", "timeout", "heap_timeout", "init_timeout",
+		"mode", "provider", "restart", "restart_limit", "placement", "mailbox_depth",
+		"frame_bytes", "heap_ring_bytes", "arena_bytes", "timeout", "heap_timeout",
+		"init_timeout",
 		"close_timeout", "check_declared",
 	};
 	struct inherited inherited = *from_above;

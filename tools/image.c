@@ -43,7 +43,8 @@ static error_t parse_sim(int key, char *text, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_END:
 		if (!build->sources)
-			argp_error(state, "no source is named: distworker image sim SOURCE.c -o IMAGE.so");
+			argp_error(state,
+				   "no source is named: distworker image sim SOURCE.c -o IMAGE.so");
 		if (!build->output)
 			argp_error(state, "no output is named: -o IMAGE.so");
 		return 0;
@@ -58,7 +59,8 @@ static const char *include_option(void)
 	static char option[PATH_MAX + 64];
 
 	for (size_t i = 0; tool_folder() && i < COUNT_OF(places); i++) {
-		snprintf(option, sizeof(option), "-I%s%s/distworker/sim.h", tool_folder(), places[i]);
+		snprintf(option, sizeof(option), "-I%s%s/distworker/sim.h", tool_folder(),
+			 places[i]);
 		if (access(option + 2, R_OK) == 0) {
 			option[strlen(option) - strlen("/distworker/sim.h")] = '\0';
 			return option;
@@ -109,16 +111,19 @@ int image_sim(int argc, char **argv)
 	static const struct argp_option options[] = {
 		{ "output", 'o', "IMAGE.so", 0, "the image", 0 },
 		{ "compiler", 'c', "COMMAND", 0, "instead of $CC, or cc", 0 },
-		{ "compiler-option", 'X', "OPTION", 0, "for the compiler, after our own; may be repeated", 0 },
+		{ "compiler-option", 'X', "OPTION", 0,
+		  "for the compiler, after our own; may be repeated", 0 },
 		{ 0 },
 	};
 	static const struct argp argp = {
-		.options = options, .parser = parse_sim, .args_doc = "SOURCE.c...",
-		.doc = "Make an image for the driver sim from C sources that include distworker/sim.h, "
-		       "and tell its entries. Nothing of the library is linked; functions that are "
-		       "not there are an error now rather than when the image is loaded."
-		       "\vExit status: 0; 2 usage; 7 there is no compiler, or the image cannot be "
-		       "written; 9 the sources do not compile.\n\n"
+		.options = options,
+		.parser = parse_sim,
+		.args_doc = "SOURCE.c...",
+		.doc = "Make an image for the driver sim from C sources that include "
+		       "distworker/sim.h, and tell its entries. Nothing of the library is linked; "
+		       "functions that are not there are an error now rather than when the image "
+		       "is loaded.\vExit status: 0; 2 usage; 7 there is no compiler, or the image "
+		       "cannot be written; 9 the sources do not compile.\n\n"
 		       "Examples:\n  distworker image sim kernels.c -o kernels.so\n"
 		       "  distworker image sim kernels.c -X -O3 -X -march=native -o kernels.so\n",
 	};
@@ -131,11 +136,14 @@ int image_sim(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &build);
 	if (snprintf(output, sizeof(output), "%s.%d", build.output, (int)getpid()) >=
 	    (int)sizeof(output))
-		return tool_fail(TOOL_USAGE, "the output's path has more than %d characters", PATH_MAX);
+		return tool_fail(TOOL_USAGE, "the output's path has more than %d characters",
+				 PATH_MAX);
 	status = compile(&build, output);
 	if (status == 127 || status == 126 || status < 0)
-		return tool_fail(TOOL_SYSTEM, "the compiler %s cannot be started%s; name another with --compiler",
-				 build.compiler, status == 127 ? ": it is not there" : "");
+		return tool_fail(
+			TOOL_SYSTEM,
+			"the compiler %s cannot be started%s; name another with --compiler",
+			build.compiler, status == 127 ? ": it is not there" : "");
 	if (status) {
 		unlink(output);
 		return tool_fail(TOOL_NO_IMAGE, "%s ended with status %d, and %s is not made",
@@ -155,14 +163,17 @@ int image_sim(int argc, char **argv)
 
 static void usage(FILE *file)
 {
-	fprintf(file, "Usage: distworker image DRIVER ...\n"
+	fprintf(file,
+		"Usage: distworker image DRIVER ...\n"
 		"Make an image for a chip driver.\n\n"
 		"  sim SOURCE.c... -o IMAGE.so         from C sources, with the C compiler\n"
-		"  pto --orchestration FILE --entry NAME --config-entry NAME [--core ...] -o IMAGE\n"
+		"  pto --orchestration FILE --entry NAME --config-entry NAME [--core ...] -o "
+		"IMAGE\n"
 		"                                      from the objects of an Ascend tool chain\n\n"
 		"An image of the driver opencl is OpenCL C source, or SPIR-V, as it is.\n\n"
 		"  distworker image DRIVER --help      its options, with an example\n\n"
-		"Exit status: 0; 2 usage; 7 no compiler, no memory, or a file cannot be read or written;\n"
+		"Exit status: 0; 2 usage; 7 no compiler, no memory, or a file cannot be read or "
+		"written;\n"
 		"9 the sources do not compile, or an object breaks a limit of the image.\n\n"
 		"Example: distworker image sim kernels.c -o kernels.so\n");
 }
@@ -191,7 +202,10 @@ int verb_image(int argc, char **argv)
 		program_invocation_name = name;
 		return makers[i].make(argc - 1, argv + 1);
 	}
-	return tool_fail(TOOL_USAGE, "\"%s\" is no driver whose images are made here; sim and pto are%s",
-			 argv[1], !strcmp(argv[1], "opencl") ?
-			 " (an image of opencl is its source, as it is)" : "");
+	return tool_fail(TOOL_USAGE,
+			 "\"%s\" is no driver whose images are made here; sim and pto are%s",
+			 argv[1],
+			 !strcmp(argv[1], "opencl") ?
+				 " (an image of opencl is its source, as it is)" :
+				 "");
 }

@@ -97,7 +97,8 @@ int image_sim_entries(const char *path)
 		goto out;
 	}
 	head = at(&file, 0, sizeof(*head), 1);
-	if (head && !memcmp(head->e_ident, ELFMAG, SELFMAG) && head->e_ident[EI_CLASS] == ELFCLASS64) {
+	if (head && !memcmp(head->e_ident, ELFMAG, SELFMAG) &&
+	    head->e_ident[EI_CLASS] == ELFCLASS64) {
 		printf("%s: %llu bytes\n", path, (unsigned long long)file.bytes);
 		for (unsigned int i = 0; i < head->e_shnum; i++) {
 			const Elf64_Shdr *symbols = section(&file, i);

@@ -39,7 +39,8 @@ static size_t read_directions(struct argp_state *state, const char *option, cons
 			if (strlen(words[word]) == length && !strncmp(words[word], text, length))
 				break;
 		if (word == COUNT_OF(words))
-			argp_error(state, "%s: \"%.*s\" is no direction; in, out, inout and scalar are",
+			argp_error(state,
+				   "%s: \"%.*s\" is no direction; in, out, inout and scalar are",
 				   option, (int)length, text);
 		if (count == ARGUMENTS_MAX)
 			argp_error(state, "%s: more than %d directions", option, ARGUMENTS_MAX);
@@ -173,8 +174,8 @@ static int make(struct pto *pto)
 	if (!status)
 		status = write_file(pto->output, image, bytes);
 	if (!status)
-		printf("%s: %zu bytes, entry %s, %zu argument%s, %zu core function%s\n", pto->output,
-		       bytes, pto->build.entry, pto->build.signature_count,
+		printf("%s: %zu bytes, entry %s, %zu argument%s, %zu core function%s\n",
+		       pto->output, bytes, pto->build.entry, pto->build.signature_count,
 		       pto->build.signature_count == 1 ? "" : "s", pto->build.core_count,
 		       pto->build.core_count == 1 ? "" : "s");
 	free(image);
@@ -190,19 +191,22 @@ int image_pto(int argc, char **argv)
 		{ "orchestration", 'r', "FILE", 0, "the orchestration object, up to 4 MiB", 0 },
 		{ "entry", KEY_ENTRY, "NAME", 0, "its entry, up to 63 characters", 0 },
 		{ "config-entry", KEY_CONFIG_ENTRY, "NAME", 0, "its configuration entry", 0 },
-		{ "signature", KEY_SIGNATURE, "DIRECTIONS", 0, "of the whole call, tensors first: in,in,out,scalar", 0 },
+		{ "signature", KEY_SIGNATURE, "DIRECTIONS", 0,
+		  "of the whole call, tensors first: in,in,out,scalar", 0 },
 		{ "core", KEY_CORE, "ID:FILE:DIRECTIONS", 0,
 		  "a function that runs on the cores; may be repeated, up to 32", 0 },
 		{ "output", 'o', "IMAGE", 0, "the image", 0 },
 		{ 0 },
 	};
 	static const struct argp argp = {
-		.options = options, .parser = parse,
-		.doc = "Make an image for the driver pto from an orchestration object and core objects."
-		       "\vExit status: 0; 2 usage; 7 a file cannot be read or written; 9 an object "
-		       "breaks a limit of the image.\n\n"
-		       "Example:\n  distworker image pto --orchestration orch.o --entry orchestrate "
-		       "--config-entry configure --signature in,in,out --core 10:add.o:in,in,out -o add.pto\n",
+		.options = options,
+		.parser = parse,
+		.doc = "Make an image for the driver pto from an orchestration object and core "
+		       "objects.\vExit status: 0; 2 usage; 7 a file cannot be read or written; 9 "
+		       "an object breaks a limit of the image.\n\n"
+		       "Example:\n  distworker image pto --orchestration orch.o --entry "
+		       "orchestrate --config-entry configure --signature in,in,out --core "
+		       "10:add.o:in,in,out -o add.pto\n",
 	};
 	struct pto *pto = calloc(1, sizeof(*pto));
 	int status;

@@ -164,9 +164,10 @@ int verb_info(int argc, char **argv)
 		{ 0 },
 	};
 	static const struct argp argp = {
-		.options = options, .parser = parse,
-		.doc = "Tell versions, the provider of mailboxes and why, limits, and the chip drivers."
-		       "\vExit status: 0; 2 usage.\n\nExample:\n  distworker info --json\n",
+		.options = options,
+		.parser = parse,
+		.doc = "Tell versions, the provider of mailboxes and why, limits, and the chip "
+		       "drivers.\vExit status: 0; 2 usage.\n\nExample:\n  distworker info --json\n",
 	};
 	struct facts facts;
 	bool json = false;

@@ -98,8 +98,11 @@ static int fail_unknown(const char *name, const struct folders *folders)
 {
 	char *names[JOBS_MAX] = { NULL }, places[1024] = "", known[512] = "";
 	/* Then its own folder is missing in the list. */
-	const char *lost = tool_folder() ? "" :
-			   " (the folder of this program is not known, because /proc/self/exe cannot be read)";
+	const char *lost =
+		tool_folder() ?
+			"" :
+			" (the folder of this program is not known, because /proc/self/exe cannot "
+			"be read)";
 	size_t count = 0, used = 0;
 	const char *near;
 
@@ -158,9 +161,11 @@ static int check(const struct job_file *file)
 		return tool_fail(TOOL_NO_JOB, "%s: %s() returned NULL", file->path,
 				 DISTWORKER_JOB_SYMBOL);
 	if (job->abi_version != DISTWORKER_JOB_ABI_VERSION)
-		return tool_fail(TOOL_NO_JOB,
-			"%s was built for version %u of distworker/job.h, this program has version %d; "
-			"build it again", file->path, job->abi_version, DISTWORKER_JOB_ABI_VERSION);
+		return tool_fail(
+			TOOL_NO_JOB,
+			"%s was built for version %u of distworker/job.h, this program has version "
+			"%d; build it again",
+			file->path, job->abi_version, DISTWORKER_JOB_ABI_VERSION);
 	if (job->size < offsetof(struct distworker_job, release) + sizeof(job->release))
 		return tool_fail(TOOL_NO_JOB,
 				 "%s: its struct distworker_job says %zu bytes, %zu are needed",

@@ -38,8 +38,8 @@ static void usage(FILE *file)
 }
 
 /*
- * Started without 0, 1 or 2: a file takes the place that refuses what it would be used for, as a closed one does, so
- * that nothing that is opened later is taken for it.
+ * Started without 0, 1 or 2: a file takes the place that refuses what it would be used for, as a
+ * closed one does, so that nothing that is opened later is taken for it.
  */
 static void occupy_standard_descriptors(void)
 {
@@ -79,6 +79,6 @@ int main(int argc, char **argv)
 	}
 	near = tool_nearest(argv[1], names, COUNT_OF(names));
 	return tool_fail(TOOL_USAGE,
-			 "there is no verb \"%s\"; %s%s%s`distworker --help` lists them", argv[1], near ? "did you mean \"" : "", near ? near : "",
-			 near ? "\"? " : "");
+			 "there is no verb \"%s\"; %s%s%s`distworker --help` lists them", argv[1],
+			 near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "");
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Numbers as C writes them, for the tool and its jobs: a library that they load may have set a locale with a comma. */
+/*
+ * Numbers as C writes them, for the tool and its jobs: a library that they load may have set a
+ * locale with a comma.
+ */
 #ifndef DISTWORKER_NUMBER_H
 #define DISTWORKER_NUMBER_H
 

@@ -68,7 +68,8 @@ static void draw_bar(struct progress *progress, double fraction, const char *lin
 /* Tasks that take seconds end seldom: over several seconds, or over the whole run so far. */
 static double rate_now(struct progress *progress, double now, uint64_t tasks)
 {
-	const struct progress_mark *last = &progress->marks[(progress->mark_count - 1) % RATE_MARKS];
+	const struct progress_mark *last =
+		&progress->marks[(progress->mark_count - 1) % RATE_MARKS];
 	const struct progress_mark *oldest = progress->mark_count < RATE_MARKS ?
 		&progress->marks[0] : &progress->marks[progress->mark_count % RATE_MARKS];
 	double seconds = now - oldest->time;

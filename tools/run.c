@@ -380,7 +380,10 @@ static int fly(struct session *session, struct flight *flight, bool *ended)
 	return status;
 }
 
-/* Idle for a while, and what the tree did meanwhile. A signal ends it early and is returned; else 0. */
+/*
+ * Idle for a while, and what the tree did meanwhile. A signal ends it early and is returned; else
+ * 0.
+ */
 static int measure_idle(struct session *session)
 {
 	struct tree_sample before = { 0 }, after = { 0 };
@@ -510,7 +513,8 @@ static int execute(struct session *session)
 
 static int show_job_help(const struct distworker_job *job)
 {
-	printf("Usage: distworker run %s [OPTION...] [-- JOB-OPTION...]\n%s\n\nOptions of the job:\n%s",
+	printf("Usage: distworker run %s [OPTION...] [-- JOB-OPTION...]\n%s\n\nOptions of the "
+	       "job:\n%s",
 	       job->name, job->description ? job->description : "",
 	       job->usage ? job->usage : "  none\n");
 	return TOOL_OK;

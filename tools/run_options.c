@@ -17,7 +17,8 @@ enum key {
 
 static const struct argp_option entries[] = {
 	{ NULL, 0, NULL, 0, "The hierarchy:", 1 },
-	{ "level", KEY_LEVEL, "N", 0, "level of the root: 3 node, 4 pod, 5 supernode, 6 cluster (4)", 1 },
+	{ "level", KEY_LEVEL, "N", 0,
+	  "level of the root: 3 node, 4 pod, 5 supernode, 6 cluster (4)", 1 },
 	{ "levels", KEY_LEVEL, "N", OPTION_ALIAS, NULL, 1 },
 	{ "nodes", KEY_NODES, "N[xN...]", 0,
 	  "Workers below each Worker, from the top: 2, or 2x3 for two pods of three nodes (2)", 1 },
@@ -27,13 +28,16 @@ static const struct argp_option entries[] = {
 	{ "chip-options", KEY_CHIP_OPTIONS, "K=V,...", 0, "options for the driver", 1 },
 	{ "tree", KEY_TREE, "FILE", 0, "any other hierarchy, from a JSON file", 1 },
 	{ "mode", KEY_MODE, "MODE", 0, "children are a process or a thread (process)", 1 },
-	{ "provider", KEY_PROVIDER, "NAME", 0, "of the mailboxes: auto, kernel or futex (auto)", 1 },
+	{ "provider", KEY_PROVIDER, "NAME", 0, "of the mailboxes: auto, kernel or futex (auto)",
+	  1 },
 	{ "depth", KEY_DEPTH, "N", 0, "frames of a mailbox, a power of two", 1 },
 	{ "heap", KEY_HEAP, "MIB", 0, "size of each of the 4 heap rings", 1 },
-	{ "check-declared", KEY_CHECK, NULL, 0, "fail nested tasks that touch what was not declared", 1 },
+	{ "check-declared", KEY_CHECK, NULL, 0,
+	  "fail nested tasks that touch what was not declared", 1 },
 	{ NULL, 0, NULL, 0, "Time:", 2 },
 	{ "timeout", KEY_TIMEOUT, "SECONDS", 0, "the whole run must end by then", 2 },
-	{ "task-timeout", KEY_TASK_TIMEOUT, "SECONDS", 0, "a task must end by then, once started", 2 },
+	{ "task-timeout", KEY_TASK_TIMEOUT, "SECONDS", 0, "a task must end by then, once started",
+	  2 },
 	{ "init-timeout", KEY_INIT_TIMEOUT, "SECONDS", 0, "the hierarchy must be up by then", 2 },
 	{ "close-timeout", KEY_CLOSE_TIMEOUT, "SECONDS", 0,
 	  "children that are still busy then are killed", 2 },
@@ -50,11 +54,12 @@ static const struct argp_option entries[] = {
 static const char documentation[] =
 	"Build a hierarchy of Workers, run a job on it, and tell what it did."
 	"\v"
-	"JOB is the name of a job (--list) or the path of a shared object. What stands behind -- is the "
-	"job's own; `distworker run JOB -- --help` lists it.\n\n"
-	"Ctrl-C cancels the run and waits for the tasks that have started; a second one kills them.\n\n"
-	"Exit status: 0 done, 1 the run failed, 2 usage, 3 no such job, 4 no such hierarchy, 5 the job "
-	"rejects its result, 130 cancelled by Ctrl-C, 143 by SIGTERM, 137 killed.\n\n"
+	"JOB is the name of a job (--list) or the path of a shared object. What stands behind -- "
+	"is the job's own; `distworker run JOB -- --help` lists it.\n\n"
+	"Ctrl-C cancels the run and waits for the tasks that have started; a second one kills "
+	"them.\n\n"
+	"Exit status: 0 done, 1 the run failed, 2 usage, 3 no such job, 4 no such hierarchy, 5 the "
+	"job rejects its result, 130 cancelled by Ctrl-C, 143 by SIGTERM, 137 killed.\n\n"
 	"Example:\n"
 	"  distworker run digits --nodes 2 --chips 2 --idle-seconds 10 -- --epochs 20\n";
 
@@ -78,8 +83,8 @@ static uint64_t parse_count(struct argp_state *state, const char *option, const 
 	uint64_t value = least;
 
 	if (tool_count(text, least, most, &value))
-		argp_error(state, "%s: \"%s\" is not a whole number from %llu to %llu", option, text,
-			   (unsigned long long)least, (unsigned long long)most);
+		argp_error(state, "%s: \"%s\" is not a whole number from %llu to %llu", option,
+			   text, (unsigned long long)least, (unsigned long long)most);
 	return value;
 }
 
@@ -111,7 +116,8 @@ static void parse_nodes(struct argp_state *state, const char *text, struct plan_
 		snprintf(word, sizeof(word), "%.*s", (int)(length < 15 ? length : 15), at);
 		if (plan->fanout_count == COUNT_OF(plan->fanout) ||
 		    tool_count(word, 1, PLAN_CHILDREN_MAX, &value)) {
-			argp_error(state, "--nodes: \"%s\" is neither a number nor up to three, as in 2x3",
+			argp_error(state,
+				   "--nodes: \"%s\" is neither a number nor up to three, as in 2x3",
 				   text);
 			return;
 		}
@@ -234,15 +240,18 @@ static int parse_rest(int key, char *text, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_ARG:
 		if (options->job)
-			argp_error(state, "one job at a time: %s, or %s? the job's own options stand "
-				   "behind --", options->job, text);
+			argp_error(state,
+				   "one job at a time: %s, or %s? the job's own options stand "
+				   "behind --",
+				   options->job, text);
 		options->job = text;
 		return 0;
 	case ARGP_KEY_END:
 		if (!options->job && !options->list)
 			argp_error(state, "which job? --list shows them");
 		if (options->tree && parsing->shape)
-			argp_error(state, "%s and --tree exclude each other: the file gives the shape",
+			argp_error(state,
+				   "%s and --tree exclude each other: the file gives the shape",
 				   parsing->shape);
 		return 0;
 	}
@@ -275,7 +284,12 @@ int run_options_parse(int argc, char **argv, struct run_options *options)
 			own = i;
 	*options = (struct run_options){
 		.drain_seconds = 10,
-		.plan = { .level = DW_LEVEL_POD, .fanout = { 2 }, .chips = 2, .subs = 2, .driver = "sim", .worker = DW_OPTIONS(dw_worker_options) },
+		.plan = { .level = DW_LEVEL_POD,
+			  .fanout = { 2 },
+			  .chips = 2,
+			  .subs = 2,
+			  .driver = "sim",
+			  .worker = DW_OPTIONS(dw_worker_options) },
 	};
 	if (argp_parse(&argp, own, argv, 0, NULL, &parsing))
 		return TOOL_USAGE;

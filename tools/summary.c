@@ -95,7 +95,8 @@ int summary_collect(struct summary *summary, struct dw_worker *root)
 	if (!summary->children)
 		return -ENOMEM;
 	summary->child_count = count;
-	err = dw_worker_stats(root, summary->children, sizeof(*summary->children), &summary->child_count);
+	err = dw_worker_stats(root, summary->children, sizeof(*summary->children),
+			      &summary->child_count);
 	/* The tree may have grown; what did not fit is not shown. */
 	if (summary->child_count > count)
 		summary->child_count = count;
@@ -204,7 +205,8 @@ static void text_errors(const struct summary *summary, FILE *out)
 	uint32_t shown = summary->errors_kept < ERRORS_SHOWN ? summary->errors_kept : ERRORS_SHOWN;
 
 	for (uint32_t i = 1; i < shown; i++)
-		fprintf(out, "  %-14s %s\n", i == 1 ? "further errors" : "", summary->errors[i].text);
+		fprintf(out, "  %-14s %s\n", i == 1 ? "further errors" : "",
+			summary->errors[i].text);
 	if (shown && summary->error_count > shown)
 		fprintf(out, "  %-14s … and %llu more%s\n", "",
 			(unsigned long long)(summary->error_count - shown),
@@ -226,7 +228,8 @@ static void text_idle(const struct summary *summary, FILE *out)
 {
 	const struct tree_change *idle = &summary->idle;
 
-	fprintf(out, "  %-14s %llu context switches, %.2f %% CPU in %.1f s (%u processes, %u threads)\n",
+	fprintf(out,
+		"  %-14s %llu context switches, %.2f %% CPU in %.1f s (%u processes, %u threads)\n",
 		"idle", (unsigned long long)idle->voluntary + idle->involuntary,
 		(double)idle->cpu_ns * 1e-7 / summary->idle_seconds, summary->idle_seconds,
 		idle->processes, idle->threads);
@@ -249,9 +252,12 @@ void summary_text(const struct summary *summary, FILE *out)
 	add_up(summary, &totals);
 	fprintf(out, "  %-14s %s provider, up in %.0f ms\n", "mailboxes",
 		provider_name(summary->engine.provider), summary->init_seconds * 1e3);
-	fprintf(out, "  %-14s %s in %.2f s: %s tasks/s", "tasks", tool_thousands(totals.tasks, count),
-		summary->seconds, tool_thousands(summary->seconds > 0 ?
-		(uint64_t)((double)totals.tasks / summary->seconds) : 0, rate));
+	fprintf(out, "  %-14s %s in %.2f s: %s tasks/s", "tasks",
+		tool_thousands(totals.tasks, count), summary->seconds,
+		tool_thousands(summary->seconds > 0 ?
+				       (uint64_t)((double)totals.tasks / summary->seconds) :
+				       0,
+			       rate));
 	if (summary->tasks.failed)
 		fprintf(out, ", %s failed", tool_thousands(summary->tasks.failed, count));
 	if (summary->tasks.skipped)

@@ -35,7 +35,8 @@ struct summary {
 	struct dw_engine_stats engine;
 	struct dw_child_stats *children;
 	size_t child_count;
-	struct dw_tree *tree;		/* this process's own, for the next two; NULL: it cannot be read */
+	/* this process's own, for the next two; NULL: it cannot be read */
+	struct dw_tree *tree;
 	struct task_counts tasks;
 	uint64_t ended;			/* tasks that the children have run, by their own count */
 	struct dw_run_error *errors;	/* of the run … */

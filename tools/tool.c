@@ -146,7 +146,8 @@ int tool_json_only(void)
 		return TOOL_OK;
 	results = fd < 0 ? NULL : fdopen(fd, "w");
 	if (!results || tool_print_to_stderr())
-		return tool_fail(TOOL_SYSTEM, "stdout cannot be kept for the results: %s", strerror(errno));
+		return tool_fail(TOOL_SYSTEM, "stdout cannot be kept for the results: %s",
+				 strerror(errno));
 	return TOOL_OK;
 }
 

@@ -54,7 +54,10 @@ FILE *tool_results(void);
 int tool_flush(int status);
 /* Of enum dw_provider; "none" for what is neither. */
 const char *provider_name(uint32_t provider);
-/* The folder of the program, without a slash at its end; NULL: neither /proc nor the path that it was started by tells. */
+/*
+ * The folder of the program, without a slash at its end; NULL: neither /proc nor the path that it
+ * was started by tells.
+ */
 const char *tool_folder(void);
 
 #endif

@@ -102,7 +102,8 @@ static struct json_object *worker_json(const struct dw_tree *tree, uint32_t numb
 	put(object, "heap_used", engine.heap_used);
 	put(object, "heap_peak", engine.heap_peak);
 	put(object, "heap_bytes", worker.heap_bytes);
-	put_text(object, "blocked", worker.blocked < COUNT_OF(blocked) ? blocked[worker.blocked] : "?");
+	put_text(object, "blocked",
+		 worker.blocked < COUNT_OF(blocked) ? blocked[worker.blocked] : "?");
 	if (worker.blocked)
 		put_age(object, "blocked_seconds", worker.blocked_since_ns);
 	for (uint32_t i = 0; i < worker.child_count; i++)
@@ -149,9 +150,11 @@ static int list_one(const struct dw_tree *tree, void *context)
 	dw_tree_info(tree, &info);
 	dw_tree_worker(tree, 0, &root);
 	trees_command(info.pid, command, sizeof(command));
-	printf("%8d  %-16s %-24s L%u  %7u %8u %10.0f  %s\n", info.pid, command, root.path, root.level,
-	       info.worker_count, info.child_count, age(info.started_ns),
-	       !root.up ? "not up" : root.runs ? "runs" : "idle");
+	printf("%8d  %-16s %-24s L%u  %7u %8u %10.0f  %s\n", info.pid, command, root.path,
+	       root.level, info.worker_count, info.child_count, age(info.started_ns),
+	       !root.up	 ? "not up" :
+	       root.runs ? "runs" :
+			   "idle");
 	return 0;
 }
 
@@ -182,9 +185,11 @@ int verb_list(int argc, char **argv)
 		{ 0 },
 	};
 	static const struct argp argp = {
-		.options = options, .parser = parse_list,
+		.options = options,
+		.parser = parse_list,
 		.doc = "List the trees on this machine that this user may see.\v"
-		       "Exit status: 0, also when there is none; 2 usage.\n\nExample:\n  distworker list\n",
+		       "Exit status: 0, also when there is none; 2 usage.\n\nExample:\n  "
+		       "distworker list\n",
 	};
 	struct looking looking = { 0 };
 	unsigned int found;
@@ -194,8 +199,8 @@ int verb_list(int argc, char **argv)
 	if (looking.json)
 		looking.array = json_object_new_array();
 	else
-		printf("%8s  %-16s %-24s %s  %7s %8s %10s  %s\n", "PID", "COMMAND", "ROOT", "LV", "WORKERS",
-		       "CHILDREN", "SECONDS", "STATE");
+		printf("%8s  %-16s %-24s %s  %7s %8s %10s  %s\n", "PID", "COMMAND", "ROOT", "LV",
+		       "WORKERS", "CHILDREN", "SECONDS", "STATE");
 	result = trees_each(0, list_one, &looking, &found);
 	if (looking.json)
 		print_array(&looking);
@@ -267,11 +272,13 @@ static error_t parse_top(int key, char *text, struct argp_state *state)
 		break;
 	case 'i':
 		if (tool_seconds(text, &looking->interval) || looking->interval < 0.1)
-			argp_error(state, "--interval is \"%s\"; it should be 0.1 seconds or more", text);
+			argp_error(state, "--interval is \"%s\"; it should be 0.1 seconds or more",
+				   text);
 		break;
 	case 's':
 		if (tool_seconds(text, &looking->stuck) || looking->stuck < 0.001)
-			argp_error(state, "--stuck is \"%s\"; it should be 0.001 seconds or more", text);
+			argp_error(state, "--stuck is \"%s\"; it should be 0.001 seconds or more",
+				   text);
 		break;
 	case ARGP_KEY_ARG:
 		if (looking->pid || tool_count(text, 1, INT32_MAX, &pid))
@@ -310,7 +317,9 @@ static void print_cut(const char *text, size_t most)
 	}
 }
 
-/* A picture takes the place of the last one when it is whole, so that a message stands below one. */
+/*
+ * A picture takes the place of the last one when it is whole, so that a message stands below one.
+ */
 static int top_picture(struct looking *looking)
 {
 	char *text = NULL;
@@ -335,18 +344,23 @@ static int top_picture(struct looking *looking)
 int verb_top(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
-		{ "once", '1', NULL, 0, "one report and the end (the default where stdout is no terminal)", 0 },
+		{ "once", '1', NULL, 0,
+		  "one report and the end (the default where stdout is no terminal)", 0 },
 		{ "interval", 'i', "SECONDS", 0, "between two reports on a terminal (2)", 0 },
-		{ "stuck", 's', "SECONDS", 0, "what takes longer than this counts as stuck (10)", 0 },
+		{ "stuck", 's', "SECONDS", 0, "what takes longer than this counts as stuck (10)",
+		  0 },
 		{ "json", 'j', NULL, 0, "one report as a JSON array, a tree each", 0 },
 		{ 0 },
 	};
 	static const struct argp argp = {
-		.options = options, .parser = parse_top, .args_doc = "[PID]",
-		.doc = "Show what the trees on this machine do: tasks by state, queues, heap, wake-ups of every "
-		       "Worker and child, and what is stuck, for how long, and on whom it waits. Nobody in a tree "
-		       "is asked or stopped.\vPID is the process of a tree's root (`distworker list`); without it "
-		       "all are shown that this user may see.\n\nExit status: 0; 2 usage; 10 there is no such "
+		.options = options,
+		.parser = parse_top,
+		.args_doc = "[PID]",
+		.doc = "Show what the trees on this machine do: tasks by state, queues, heap, "
+		       "wake-ups of every Worker and child, and what is stuck, for how long, and "
+		       "on whom it waits. Nobody in a tree is asked or stopped.\vPID is the "
+		       "process of a tree's root (`distworker list`); without it all are shown "
+		       "that this user may see.\n\nExit status: 0; 2 usage; 10 there is no such "
 		       "tree.\n\nExample:\n  distworker top --once --stuck 2\n",
 	};
 	struct looking looking = { .interval = 2, .stuck = 10, .out = stdout };

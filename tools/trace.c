@@ -45,7 +45,8 @@ static error_t parse_words(int key, char *text, struct argp_state *state)
 		break;
 	case 'n':
 		if (tool_count(text, 1, 1000000, &wishes->longest))
-			argp_error(state, "--longest is \"%s\"; it should be a whole number from 1", text);
+			argp_error(state, "--longest is \"%s\"; it should be a whole number from 1",
+				   text);
 		break;
 	case 'j':
 		wishes->json = true;
@@ -57,7 +58,9 @@ static error_t parse_words(int key, char *text, struct argp_state *state)
 		break;
 	case ARGP_KEY_END:
 		if (!wishes->rest && !wishes->read)
-			argp_error(state, "a job is missing (`distworker run --list` tells which there are)");
+			argp_error(
+				state,
+				"a job is missing (`distworker run --list` tells which there are)");
 		if (wishes->rest && wishes->read)
 			argp_error(state, "either a job, or --read");
 		break;
@@ -72,17 +75,24 @@ int verb_trace(int argc, char **argv)
 	static const struct argp_option options[] = {
 		{ "output", 'o', "FILE", 0, "where the trace goes (distworker-trace.json)", 0 },
 		{ "read", 'r', "FILE", 0, "run nothing, summarise this trace", 0 },
-		{ "worker", 'w', "PATH", 0, "the critical path of this Worker's tasks (the root's)", 0 },
-		{ "longest", 'n', "N", 0, "how many waits and steps of the path are shown (10)", 0 },
-		{ "json", 'j', NULL, 0, "the summary as one JSON object; what the job says goes to stderr", 0 },
+		{ "worker", 'w', "PATH", 0, "the critical path of this Worker's tasks (the root's)",
+		  0 },
+		{ "longest", 'n', "N", 0, "how many waits and steps of the path are shown (10)",
+		  0 },
+		{ "json", 'j', NULL, 0,
+		  "the summary as one JSON object; what the job says goes to stderr", 0 },
 		{ 0 },
 	};
 	static const struct argp argp = {
-		.options = options, .parser = parse_words, .args_doc = "JOB [OPTIONS OF RUN...] [-- JOB OPTIONS...]",
-		.doc = "Run a job with DW_TRACE, and tell where its tasks' time went: time by state, the longest "
-		       "waits, the critical path. The file is for ui.perfetto.dev.\v"
-		       "Exit status: that of `distworker run`; 11 there is no trace to read.\n\n"
-		       "Examples:\n  distworker trace -o digits.json digits --nodes 2 -- --epochs 2\n"
+		.options = options,
+		.parser = parse_words,
+		.args_doc = "JOB [OPTIONS OF RUN...] [-- JOB OPTIONS...]",
+		.doc = "Run a job with DW_TRACE, and tell where its tasks' time went: time by "
+		       "state, the longest waits, the critical path. The file is for "
+		       "ui.perfetto.dev.\vExit status: that of `distworker run`; 11 there is no "
+		       "trace to read.\n\n"
+		       "Examples:\n  distworker trace -o digits.json digits --nodes 2 -- --epochs "
+		       "2\n"
 		       "  distworker trace --read digits.json --worker pod0/node1\n",
 	};
 	struct wishes wishes = { .output = "distworker-trace.json", .longest = 10 };
@@ -131,8 +141,8 @@ static int count_graph(const char *path)
 	free(line);
 	fclose(file);
 	printf("%s: %zu tasks, %zu dependencies (%zu RAW, %zu WAR, %zu WAW, %zu explicit); "
-	       "to draw it: dot -Tsvg -O %s\n", path, nodes, edges, by_reason[0], by_reason[1], by_reason[2],
-	       by_reason[3], path);
+	       "to draw it: dot -Tsvg -O %s\n",
+	       path, nodes, edges, by_reason[0], by_reason[1], by_reason[2], by_reason[3], path);
 	return TOOL_OK;
 }
 
@@ -143,11 +153,14 @@ int verb_graph(int argc, char **argv)
 		{ 0 },
 	};
 	static const struct argp argp = {
-		.options = options, .parser = parse_words, .args_doc = "JOB [OPTIONS OF RUN...] [-- JOB OPTIONS...]",
-		.doc = "Run a job with DW_GRAPH: the graph of its tasks that was inferred from their tensors, with "
-		       "the reason for each edge, for Graphviz.\v"
+		.options = options,
+		.parser = parse_words,
+		.args_doc = "JOB [OPTIONS OF RUN...] [-- JOB OPTIONS...]",
+		.doc = "Run a job with DW_GRAPH: the graph of its tasks that was inferred from "
+		       "their tensors, with the reason for each edge, for Graphviz.\v"
 		       "Exit status: that of `distworker run`.\n\n"
-		       "Example:\n  distworker graph -o digits.dot digits --nodes 1 -- --epochs 1\n",
+		       "Example:\n  distworker graph -o digits.dot digits --nodes 1 -- --epochs "
+		       "1\n",
 	};
 	struct wishes wishes = { .output = "distworker-graph.dot", .longest = 10 };
 	int ran, status;

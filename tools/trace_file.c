@@ -33,7 +33,8 @@ static bool names_grow(struct traced *traced)
 
 		if (!traced->names[i])
 			continue;
-		for (at = hash(traced->names[i]) & (space - 1); names[at]; at = (at + 1) & (space - 1))
+		for (at = hash(traced->names[i]) & (space - 1); names[at];
+		     at = (at + 1) & (space - 1))
 			;
 		names[at] = traced->names[i];
 	}
@@ -191,7 +192,8 @@ int traced_read(const char *path, struct traced *traced)
 	if (!good)
 		return tool_fail(TOOL_SYSTEM, "no memory for %s", path);
 	if (!traced->task_count)
-		return tool_fail(TOOL_NO_TRACE, "%s has no tasks; it should be a file of DW_TRACE", path);
+		return tool_fail(TOOL_NO_TRACE, "%s has no tasks; it should be a file of DW_TRACE",
+				 path);
 	return TOOL_OK;
 }
 

@@ -37,7 +37,9 @@ struct traced {
 /* A tool_exit, having said why. */
 int traced_read(const char *path, struct traced *traced);
 void traced_release(struct traced *traced);
-/* What was measured, as text or as one JSON object; `owner` (NULL: the root): whose critical path. */
+/*
+ * What was measured, as text or as one JSON object; `owner` (NULL: the root): whose critical path.
+ */
 void traced_print(const struct traced *traced, const char *owner, size_t longest);
 void traced_print_json(const struct traced *traced, FILE *out, const char *owner, size_t longest);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
  * What a trace says in a few lines: where the tasks' time went, who waited longest, and the
- * critical path: from the task that completed last, back to the producer that it got ready by, and so on.
+ * critical path: from the task that completed last, back to the producer that it got ready by, and
+ * so on.
  */
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -15,7 +16,8 @@
 #define STAGES (STAMPS - 1)
 
 static const char *const stage_names[STAGES] = {
-	"waits for producers", "waits for a worker", "waits in the ring", "runs", "until it is noticed",
+	"waits for producers", "waits for a worker", "waits in the ring", "runs",
+	"until it is noticed",
 };
 static const char *const stage_keys[STAGES] = {
 	"producers", "worker", "ring", "runs", "noticed",
@@ -105,7 +107,8 @@ static int by_consumer(const void *a, const void *b)
 }
 
 /* The first entry that is not less than (run, number). */
-static size_t find_task(const struct traced_task **tasks, size_t count, uint64_t run, uint64_t number)
+static size_t find_task(const struct traced_task **tasks, size_t count, uint64_t run,
+			uint64_t number)
 {
 	size_t low = 0, high = count;
 
@@ -121,7 +124,8 @@ static size_t find_task(const struct traced_task **tasks, size_t count, uint64_t
 	return low;
 }
 
-static size_t find_edge(const struct traced_edge **edges, size_t count, const struct traced_task *to)
+static size_t find_edge(const struct traced_edge **edges, size_t count,
+			const struct traced_task *to)
 {
 	size_t low = 0, high = count;
 
@@ -143,14 +147,16 @@ struct owned {
 	size_t task_count, edge_count;
 };
 
-static const struct traced_task *last_producer(const struct owned *owned, const struct traced_task *task)
+static const struct traced_task *last_producer(const struct owned *owned,
+					       const struct traced_task *task)
 {
 	const struct traced_task *last = NULL;
 
 	for (size_t i = find_edge(owned->edges, owned->edge_count, task);
 	     i < owned->edge_count && owned->edges[i]->run == task->run &&
 	     owned->edges[i]->to == task->task; i++) {
-		size_t at = find_task(owned->tasks, owned->task_count, task->run, owned->edges[i]->from);
+		size_t at = find_task(owned->tasks, owned->task_count, task->run,
+				      owned->edges[i]->from);
 		const struct traced_task *from = at < owned->task_count ? owned->tasks[at] : NULL;
 
 		if (from && from->run == task->run && from->task == owned->edges[i]->from &&
@@ -204,7 +210,8 @@ static bool find_path(const struct traced *traced, struct facts *facts)
 	return true;
 }
 
-static bool gather(const struct traced *traced, const char *owner, size_t longest, struct facts *facts)
+static bool gather(const struct traced *traced, const char *owner, size_t longest,
+		   struct facts *facts)
 {
 	*facts = (struct facts){
 		.waits = calloc(traced->task_count, sizeof(*facts->waits)),
@@ -230,7 +237,8 @@ static uint64_t path_work(const struct facts *facts)
 
 	for (size_t i = 0; i < facts->path_count; i++)
 		if (has_run(facts->path[i]))
-			work += facts->path[i]->stamps[STAMP_ENDED] - facts->path[i]->stamps[STAMP_STARTED];
+			work += facts->path[i]->stamps[STAMP_ENDED] -
+				facts->path[i]->stamps[STAMP_STARTED];
 	return work;
 }
 
@@ -251,7 +259,8 @@ static double ms(uint64_t ns)
 
 static void print_task(const struct traced_task *task)
 {
-	printf("task %" PRIu64 " \"%s\" of %s, run %" PRIu64, task->task, task->name, task->owner, task->run);
+	printf("task %" PRIu64 " \"%s\" of %s, run %" PRIu64, task->task, task->name, task->owner,
+	       task->run);
 	if (has_run(task))
 		printf(", on %s", task->worker);
 }
@@ -261,8 +270,8 @@ static void print_path(const struct facts *facts, size_t longest)
 	uint64_t length = path_length(facts);
 	size_t shown = facts->path_count < longest ? facts->path_count : longest;
 
-	printf("critical path of %s: %zu tasks, %.3f ms, of which %.3f ms (%.0f %%) they run\n", facts->owner,
-	       facts->path_count, ms(length), ms(path_work(facts)),
+	printf("critical path of %s: %zu tasks, %.3f ms, of which %.3f ms (%.0f %%) they run\n",
+	       facts->owner, facts->path_count, ms(length), ms(path_work(facts)),
 	       length ? 100 * (double)path_work(facts) / (double)length : 0);
 	for (size_t i = 0; i < shown; i++) {
 		const struct traced_task *task = facts->path[i];
@@ -285,7 +294,8 @@ void traced_print(const struct traced *traced, const char *owner, size_t longest
 		facts_release(&facts);
 		return;
 	}
-	printf("%zu tasks in %.3f ms: %zu done, %zu failed, %zu skipped; %zu dependencies that somebody waited for\n",
+	printf("%zu tasks in %.3f ms: %zu done, %zu failed, %zu skipped; %zu dependencies that "
+	       "somebody waited for\n",
 	       traced->task_count, ms(facts.last - facts.first), facts.states[TRACED_DONE],
 	       facts.states[TRACED_FAILED], facts.states[TRACED_SKIPPED], traced->edge_count);
 	printf("%-22s %14s %12s %12s\n", "a task", "total ms", "mean us", "most us");
@@ -316,8 +326,9 @@ static struct json_object *task_json(const struct traced_task *task)
 	json_object_object_add(object, "worker", json_object_new_string(task->worker));
 	if (has_run(task)) {
 		json_object_object_add(object, "wait_ns", json_object_new_uint64(wait_of(task)));
-		json_object_object_add(object, "run_ns", json_object_new_uint64(
-					       task->stamps[STAMP_ENDED] - task->stamps[STAMP_STARTED]));
+		json_object_object_add(object, "run_ns",
+				       json_object_new_uint64(task->stamps[STAMP_ENDED] -
+							      task->stamps[STAMP_STARTED]));
 	}
 	return object;
 }
@@ -330,9 +341,12 @@ void traced_print_json(const struct traced *traced, FILE *out, const char *owner
 
 	if (gather(traced, owner, longest, &facts)) {
 		json_object_object_add(root, "tasks", json_object_new_uint64(traced->task_count));
-		json_object_object_add(root, "ns", json_object_new_uint64(facts.last - facts.first));
-		json_object_object_add(root, "done", json_object_new_uint64(facts.states[TRACED_DONE]));
-		json_object_object_add(root, "failed", json_object_new_uint64(facts.states[TRACED_FAILED]));
+		json_object_object_add(root, "ns",
+				       json_object_new_uint64(facts.last - facts.first));
+		json_object_object_add(root, "done",
+				       json_object_new_uint64(facts.states[TRACED_DONE]));
+		json_object_object_add(root, "failed",
+				       json_object_new_uint64(facts.states[TRACED_FAILED]));
 		json_object_object_add(root, "skipped",
 				       json_object_new_uint64(facts.states[TRACED_SKIPPED]));
 		json_object_object_add(root, "edges", json_object_new_uint64(traced->edge_count));

@@ -40,7 +40,8 @@ static int sub_syrk(const struct dw_args *args, void *context)
 static int sub_gemm(const struct dw_args *args, void *context)
 {
 	(void)context;
-	tile_gemm(dw_args_data(args, 1), dw_args_data(args, 2), dw_args_data(args, 0), side_of(args));
+	tile_gemm(dw_args_data(args, 1), dw_args_data(args, 2), dw_args_data(args, 0),
+		  side_of(args));
 	return 0;
 }
 
@@ -49,7 +50,8 @@ static void add_tile(struct bench *bench, int row, int column, enum dw_tag tag)
 	uint32_t shape[] = { (uint32_t)bench->side, (uint32_t)bench->side };
 	struct dw_tensor tensor;
 
-	dw_tensor_init(&tensor, tile_at(bench->matrix, bench->side, row, column), DW_FLOAT64, shape, 2);
+	dw_tensor_init(&tensor, tile_at(bench->matrix, bench->side, row, column), DW_FLOAT64, shape,
+		       2);
 	if (dw_args_add_tensor(bench->args, &tensor, tag))
 		fail("dw_args_add_tensor");
 }

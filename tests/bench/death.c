@@ -78,7 +78,8 @@ static uint64_t kill_victim(struct bench *bench)
 	struct shared *shared = bench->shared;
 	uint64_t start;
 
-	while (!atomic_load(&shared->victim) || (uint64_t)atomic_load(&shared->busy) < bench->siblings)
+	while (!atomic_load(&shared->victim) ||
+	       (uint64_t)atomic_load(&shared->busy) < bench->siblings)
 		sleep_ns(200000);
 	sleep_ns(2000000);
 	start = now_ns();

@@ -57,7 +57,9 @@ static struct distworker_mailbox *mailbox(unsigned i)
 
 static uint32_t *seen(unsigned i)
 {
-	return (uint32_t *)(hub_map + setup.state_offset + offsetof(struct distworker_hub_state, seen)) + i;
+	return (uint32_t *)(hub_map + setup.state_offset +
+			    offsetof(struct distworker_hub_state, seen)) +
+	       i;
 }
 
 static void open_hub(unsigned mailboxes)
@@ -440,7 +442,8 @@ int main(int argc, char **argv)
 
 	if (repeats < 1)
 		return 2;
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	if (shared == MAP_FAILED)
 		die("mmap");
 	usleep(500000);
@@ -448,7 +451,8 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 			double worst = 0, trip = trip_instructions(&ways[i], &worst);
 
-			printf("trip_%s %.9g\nworst_%s %.9g\n", ways[i].name, trip, ways[i].name, worst);
+			printf("trip_%s %.9g\nworst_%s %.9g\n", ways[i].name, trip, ways[i].name,
+			       worst);
 		}
 		for (size_t i = 1; i < 3; i++)
 			printf("wake32_%s %.9g\n", ways[i].name, wake_instructions(&ways[i]));

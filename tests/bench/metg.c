@@ -43,7 +43,8 @@ static int submit_graph(struct dw_orch *orch, const struct dw_args *in,
 			dw_args_reset(args);
 			if (bench->graph->stencil) {
 				add_cell(bench, args, step, i, DW_OUTPUT);
-				for (uint64_t k = i ? i - 1 : 0; step && k <= i + 1 && k < WIDTH; k++)
+				for (uint64_t k = i ? i - 1 : 0; step && k <= i + 1 && k < WIDTH;
+				     k++)
 					add_cell(bench, args, step - 1, k, DW_INPUT);
 			}
 			dw_args_add_scalar(args, bench->graph->units);

@@ -26,7 +26,8 @@ static void run(const struct graph *graph, void *context)
 
 			if (graph->stencil) {
 				task->handles[count++] = cells[step % 2][i];
-				for (uint64_t k = i ? i - 1 : 0; step && k <= i + 1 && k < WIDTH; k++)
+				for (uint64_t k = i ? i - 1 : 0; step && k <= i + 1 && k < WIDTH;
+				     k++)
 					task->handles[count++] = cells[(step - 1) % 2][k];
 			}
 			task->cl = &codelets[count];

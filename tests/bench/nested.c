@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
  * Directed chains and trees: nested chips|workers --children N: a chain of
- * no-ops, each sent to the next child; nested burst --children N: independent no-ops, sent in turn to
- * N chips; nested tree --levels N: a task that every level
- * hands on to the one below, down to a sub worker; nested idle: what a tree costs that has nothing to do.
+ * no-ops, each sent to the next child; nested burst --children N: independent no-ops, sent in turn
+ * to N chips; nested tree --levels N: a task that every level hands on to the one below, down to a
+ * sub worker; nested idle: what a tree costs that has nothing to do.
  */
 #include <distworker/distworker.h>
 #include "bench.h"
@@ -215,7 +215,8 @@ static int work_on_all(struct dw_orch *orch, const struct dw_args *in,
 	for (size_t i = 0; i < 4; i++)
 		if (dw_args_create(&none[i]))
 			fail("dw_args");
-	if (dw_submit_group(orch, bench->nothing, none, 4, NULL, NULL, NULL) || dw_args_create(&args))
+	if (dw_submit_group(orch, bench->nothing, none, 4, NULL, NULL, NULL) ||
+	    dw_args_create(&args))
 		fail("subs");
 	for (size_t i = 0; i < 3; i++) {
 		struct dw_tensor tensor;
@@ -293,7 +294,8 @@ static void idle_tree(int ready)
 		fail("all of the idle tree");
 	/* Two nodes, eight chips and eight sub workers. */
 	if (children_with_tasks(&bench) != 18) {
-		fprintf(stderr, "nested: only %u of 18 children had a task\n", children_with_tasks(&bench));
+		fprintf(stderr, "nested: only %u of 18 children had a task\n",
+			children_with_tasks(&bench));
 		exit(1);
 	}
 	if (write(ready, "r", 1) != 1)
@@ -317,7 +319,8 @@ static uint64_t switches(const pid_t *pids, unsigned count)
 		while (tasks && (entry = readdir(tasks))) {
 			if (entry->d_name[0] == '.')
 				continue;
-			snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)pids[i], entry->d_name);
+			snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)pids[i],
+				 entry->d_name);
 			sum += status_field(path, "voluntary_ctxt_switches") +
 			       status_field(path, "nonvoluntary_ctxt_switches");
 		}
@@ -375,7 +378,9 @@ int main(int argc, char **argv)
 		idle(argument(argc, argv, "seconds", 10));
 		return 0;
 	} else {
-		fprintf(stderr, "usage: nested chips|workers|burst|tree|idle [--children N] [--tasks N] [--levels N] [--seconds N]\n");
+		fprintf(stderr,
+			"usage: nested chips|workers|burst|tree|idle [--children N] [--tasks N] "
+			"[--levels N] [--seconds N]\n");
 		return 2;
 	}
 	dw_worker_destroy(bench.root);

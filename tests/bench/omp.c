@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
-/* libgomp's tasks, in one process: omp burst|chain [--tasks N]; OMP_NUM_THREADS says how many threads. */
+/*
+ * libgomp's tasks, in one process: omp burst|chain [--tasks N]; OMP_NUM_THREADS says how many
+ * threads.
+ */
 #include "bench.h"
 
 static double tasks_ns(uint64_t tasks, bool chain)

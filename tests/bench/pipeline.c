@@ -3,7 +3,8 @@
  * The library end to end with tasks that do nothing: bursts, chains, round trips,
  * the submit call, growth. pipeline MODE [--children N] [--tasks N] [--busy N] [--cpus N].
  * --busy: so many other processes that never stop, one per CPU in turn; --cpus 1: all on one CPU;
- * --calls 1: count every system call of all processes (needs tracefs and perf events: in the guest).
+ * --calls 1: count every system call of all processes (needs tracefs and perf events: in the
+ * guest).
  */
 #include <linux/perf_event.h>
 #include <stdatomic.h>
@@ -131,7 +132,8 @@ static int submits(struct dw_orch *orch, const struct dw_args *in, const struct 
 	for (uint32_t i = 0; i < BLOCKS; i++) {
 		args[i] = new_args();
 		add(args[i], bench->blocks + i * 7 % BLOCKS * BLOCK_BYTES, BLOCK_BYTES, DW_INPUT);
-		add(args[i], bench->blocks + (i * 13 + 5) % BLOCKS * BLOCK_BYTES, BLOCK_BYTES, DW_INPUT);
+		add(args[i], bench->blocks + (i * 13 + 5) % BLOCKS * BLOCK_BYTES, BLOCK_BYTES,
+		    DW_INPUT);
 		add(args[i], bench->blocks + i * BLOCK_BYTES, BLOCK_BYTES, DW_OUTPUT);
 	}
 	cpu = thread_cpu_ns();
@@ -173,7 +175,8 @@ static int far_ahead(struct dw_orch *orch, const struct dw_args *in, const struc
 	submit(orch, bench->hold, args, NULL);
 	for (uint32_t i = 0; i < AHEAD; i++) {
 		dw_args_reset(args);
-		add(args, bench->blocks + (1 + i % (BLOCKS - 1)) * BLOCK_BYTES, BLOCK_BYTES, DW_INOUT);
+		add(args, bench->blocks + (1 + i % (BLOCKS - 1)) * BLOCK_BYTES, BLOCK_BYTES,
+		    DW_INOUT);
 		submit(orch, bench->nothing, args, NULL);
 	}
 	atomic_store(release, 1);
@@ -383,7 +386,9 @@ int main(int argc, char **argv)
 		if (argc > 1 && !strcmp(argv[1], modes[mode].name))
 			break;
 	if (mode == sizeof(modes) / sizeof(modes[0]) || busy > 64) {
-		fprintf(stderr, "usage: pipeline burst|chain|trip|submit|growth|runs [--children N] [--tasks N] [--busy N] [--cpus N] [--calls 1]\n");
+		fprintf(stderr,
+			"usage: pipeline burst|chain|trip|submit|growth|runs [--children N] "
+			"[--tasks N] [--busy N] [--cpus N] [--calls 1]\n");
 		return 2;
 	}
 	bench.tasks = argument(argc, argv, "tasks", modes[mode].tasks);

@@ -39,7 +39,8 @@ static void submit(struct starpu_codelet *codelet, starpu_data_handle_t *handles
 	}
 }
 
-static double stream_ns(uint64_t tasks, struct starpu_codelet *codelet, starpu_data_handle_t *handle)
+static double stream_ns(uint64_t tasks, struct starpu_codelet *codelet,
+			starpu_data_handle_t *handle)
 {
 	uint64_t start = now_ns();
 
@@ -49,7 +50,8 @@ static double stream_ns(uint64_t tasks, struct starpu_codelet *codelet, starpu_d
 	return (double)(now_ns() - start);
 }
 
-static void print_stream(uint64_t tasks, struct starpu_codelet *codelet, starpu_data_handle_t *handle)
+static void print_stream(uint64_t tasks, struct starpu_codelet *codelet,
+			 starpu_data_handle_t *handle)
 {
 	double ns;
 

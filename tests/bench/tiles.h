@@ -29,13 +29,14 @@ static inline void tile_potrf(double *a, int side)
 
 static inline void tile_trsm(const double *diagonal, double *a, int side)
 {
-	cblas_dtrsm(CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, side, side, 1.0,
-		    diagonal, side, a, side);
+	cblas_dtrsm(CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, side, side,
+		    1.0, diagonal, side, a, side);
 }
 
 static inline void tile_syrk(const double *a, double *c, int side)
 {
-	cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, side, side, -1.0, a, side, 1.0, c, side);
+	cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, side, side, -1.0, a, side, 1.0, c,
+		    side);
 }
 
 static inline void tile_gemm(const double *a, const double *b, double *c, int side)

@@ -11,7 +11,8 @@ int vector_add(const struct dw_sim_block *block, const struct dw_tensor *tensors
 	const float *b = (const float *)(uintptr_t)tensors[1].data;
 	float *c = (float *)(uintptr_t)tensors[2].data;
 	uint64_t count = tensors[2].shape[0];
-	uint64_t first = count * block->index / block->dim, end = count * (block->index + 1) / block->dim;
+	uint64_t first = count * block->index / block->dim,
+		 end = count * (block->index + 1) / block->dim;
 
 	(void)scalars;
 	for (uint64_t i = first; i < end; i++)

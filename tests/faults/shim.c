@@ -62,7 +62,8 @@ static int find_library(struct dl_phdr_info *info, size_t size, void *context)
 
 void shim_init(void)
 {
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	dl_iterate_phdr(find_library, NULL);
 	if (!text_begin)
 		abort();

@@ -4,13 +4,16 @@
  *
  *	fault_walk [distworker.ko]
  *
- * A walk has a call under test, and a state that is built anew before it. The call runs with /proc/self/fail-nth = 1, 2,
- * 3, ... until it ends without having met a fault. Each time it met one, it has either failed with an error that says so
- * (ENOMEM, EFAULT, EAGAIN), or it has coped and done its work; then the same call without a fault must work, and so must a
- * round trip through the whole hub. What leaks is for kmemleak and for unloading the module to find, which
- * tests/vm/run does after this. With a module's file, loading it is walked too (it must not be loaded).
+ * A walk has a call under test, and a state that is built anew before it. The call runs with
+ * /proc/self/fail-nth = 1, 2, 3, ... until it ends without having met a fault. Each time it met
+ * one, it has either failed with an error that says so (ENOMEM, EFAULT, EAGAIN), or it has coped
+ * and done its work; then the same call without a fault must work, and so must a round trip through
+ * the whole hub. What leaks is for kmemleak and for unloading the module to find, which
+ * tests/vm/run does after this. With a module's file, loading it is walked too (it must not be
+ * loaded).
  *
- * Every walk is a process of its own: the module allocates on an address space's first call. TAP on stdout.
+ * Every walk is a process of its own: the module allocates on an address space's first call. TAP on
+ * stdout.
  */
 #include <poll.h>
 #include <sched.h>
@@ -160,7 +163,10 @@ static int call_hub_wake(struct state *s)
 {
 	__u64 mask = 7;
 	struct distworker_hub_wake wake = {
-		.size = sizeof(wake), .flags = DISTWORKER_WAKE_SELF, .wake_mask = (uintptr_t)&mask, .mask_words = 1,
+		.size = sizeof(wake),
+		.flags = DISTWORKER_WAKE_SELF,
+		.wake_mask = (uintptr_t)&mask,
+		.mask_words = 1,
 	};
 
 	return result(ioctl(s->device, DISTWORKER_HUB_WAKE, &wake));
@@ -179,9 +185,14 @@ static int call_hub_wait(struct state *s)
 {
 	__u64 wake[2] = { 7 }, watch[2] = { 7 }, ready[2], changed[2];
 	struct distworker_hub_wait wait = {
-		.size = sizeof(wait), .flags = DISTWORKER_WAIT_WAKE, .deadline_ns = in_ms(2),
-		.wake_mask = (uintptr_t)wake, .watch_mask = (uintptr_t)watch, .ready_mask = (uintptr_t)ready,
-		.state_mask = (uintptr_t)changed, .mask_words = 2,
+		.size = sizeof(wait),
+		.flags = DISTWORKER_WAIT_WAKE,
+		.deadline_ns = in_ms(2),
+		.wake_mask = (uintptr_t)wake,
+		.watch_mask = (uintptr_t)watch,
+		.ready_mask = (uintptr_t)ready,
+		.state_mask = (uintptr_t)changed,
+		.mask_words = 2,
 	};
 	int ret = result(ioctl(s->device, DISTWORKER_HUB_WAIT, &wait));
 
@@ -317,8 +328,8 @@ static int call_death(struct state *s)
 
 	if (!ret)
 		ret = result(ioctl(s->device, DISTWORKER_MAILBOX_QUERY, &query));
-	if (!ret && (query.state != DISTWORKER_MAILBOX_DEAD || query.cause != DISTWORKER_DEATH_EXIT ||
-		     query.status != s->met << 8))
+	if (!ret && (query.state != DISTWORKER_MAILBOX_DEAD ||
+		     query.cause != DISTWORKER_DEATH_EXIT || query.status != s->met << 8))
 		ret = -EPROTO;
 	return ret;
 }
@@ -403,7 +414,10 @@ struct walk {
 	const char *name;
 	enum level level;
 	int (*call)(struct state *s);
-	/* A new process each time: the module's allocations for an address space are done by its first call only. */
+	/*
+	 * A new process each time: the module's allocations for an address space are done by its
+	 * first call only.
+	 */
 	bool fresh;
 };
 
@@ -446,7 +460,10 @@ static bool expected(int error)
 	return false;
 }
 
-/* One call with the n-th fault. 1: it met it; 0: it ended before; -1: a promise was broken, and that was said. */
+/*
+ * One call with the n-th fault. 1: it met it; 0: it ended before; -1: a promise was broken, and
+ * that was said.
+ */
 static int step(const struct walk *walk, const char *module, unsigned int n, int *error)
 {
 	struct state s = { .module = module, .fault = n, .met = -1 };
@@ -466,7 +483,8 @@ static int step(const struct walk *walk, const char *module, unsigned int n, int
 	if (s.met >= 0)
 		met = s.met;
 	if (*error && (!met || !expected(*error))) {
-		printf("# %s %u: %s\n", met ? "fault" : "without meeting fault", n, strerror(-*error));
+		printf("# %s %u: %s\n", met ? "fault" : "without meeting fault", n,
+		       strerror(-*error));
 		return -1;
 	}
 	if (*error) {
@@ -475,14 +493,16 @@ static int step(const struct walk *walk, const char *module, unsigned int n, int
 		again = walk->call(&s);
 		close(s.faults);
 		if (again) {
-			printf("# after fault %u (%s): the same call fails: %s\n", n, strerror(-*error), strerror(-again));
+			printf("# after fault %u (%s): the same call fails: %s\n", n,
+			       strerror(-*error), strerror(-again));
 			return -1;
 		}
 	}
 	state_free(&s);
 	again = module ? 0 : round_trip();
 	if (again) {
-		printf("# after fault %u (%s): no round trip: %s\n", n, *error ? strerror(-*error) : "coped", strerror(-again));
+		printf("# after fault %u (%s): no round trip: %s\n", n,
+		       *error ? strerror(-*error) : "coped", strerror(-again));
 		return -1;
 	}
 	return met;
@@ -522,7 +542,8 @@ static bool run_walk(const struct walk *walk, const char *module)
 	}
 	if (met > 0)
 		printf("# still a fault at the %uth\n", n);
-	printf("# %s: %u faults, %u were errors, %u were coped with\n", walk->name, failed + coped, failed, coped);
+	printf("# %s: %u faults, %u were errors, %u were coped with\n", walk->name, failed + coped,
+	       failed, coped);
 	return met == 0;
 }
 
@@ -537,7 +558,8 @@ int main(int argc, char **argv)
 	printf("TAP version 13\n");
 	faults = faults_open();
 	if (faults < 0) {
-		printf("1..0 # SKIP this kernel has no fault injection\n0 passed, 0 failed, 1 skipped\n");
+		printf("1..0 # SKIP this kernel has no fault injection\n0 passed, 0 failed, 1 "
+		       "skipped\n");
 		return 4;
 	}
 	close(faults);
@@ -559,7 +581,8 @@ int main(int argc, char **argv)
 		waitpid(child, &status, 0);
 		if (status && WIFSIGNALED(status))
 			printf("# ended by %s\n", strsignal(WTERMSIG(status)));
-		printf("%sok %u every_fault_in_%s_is_an_error_or_harmless\n", status ? "not " : "", i + 1, walk->name);
+		printf("%sok %u every_fault_in_%s_is_an_error_or_harmless\n", status ? "not " : "",
+		       i + 1, walk->name);
 		*(status ? &bad : &good) += 1;
 	}
 	printf("%u passed, %u failed, 0 skipped\n", good, bad);

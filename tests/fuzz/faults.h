@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Fault injection for one thread: the kernel lets the n-th thing fail that can (an allocation of the slab or of pages,
- * a copy from or to user space) that this thread asks for, counted from faults_arm(n).
+ * Fault injection for one thread: the kernel lets the n-th thing fail that can (an allocation of
+ * the slab or of pages, a copy from or to user space) that this thread asks for, counted from
+ * faults_arm(n).
  *
- * Needs FAULT_INJECTION, FAILSLAB, FAIL_PAGE_ALLOC and, better, FAULT_INJECTION_USERCOPY; elsewhere faults_open()
- * says -1 and nothing ever fails.
+ * Needs FAULT_INJECTION, FAILSLAB, FAIL_PAGE_ALLOC and, better, FAULT_INJECTION_USERCOPY; elsewhere
+ * faults_open() says -1 and nothing ever fails.
  */
 #ifndef DISTWORKER_FAULTS_H
 #define DISTWORKER_FAULTS_H
@@ -31,7 +32,10 @@ static inline void faults_set(const char *file, const char *value)
 	close(fd);
 }
 
-/* Once for the machine: by default what may sleep never fails, which is everything that matters here. */
+/*
+ * Once for the machine: by default what may sleep never fails, which is everything that matters
+ * here.
+ */
 static inline void faults_prepare(void)
 {
 	static const char *const points[] = { "failslab", "fail_page_alloc", "fail_usercopy" };
@@ -73,7 +77,9 @@ static inline bool faults_disarm(int fd)
 	char text[16] = "";
 	int saved = errno;
 	ssize_t got = pread(fd, text, sizeof(text) - 1, 0);
-	/* Reading copies, and this copy may be the one that fails: then nothing has failed before. */
+	/*
+	 * Reading copies, and this copy may be the one that fails: then nothing has failed before.
+	 */
 	bool failed = got > 0 && atoi(text) == 0;
 
 	faults_arm(fd, 0);

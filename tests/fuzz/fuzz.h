@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the parts of ioctl_fuzz share: counters that all processes write, a generator of random numbers for each thread, and
- * what one process holds. fuzz_thread.c owns these, fuzz_call.c makes the calls, fuzz_operation.c does everything else that
- * a process can do, ioctl_fuzz.c starts families and judges.
+ * What the parts of ioctl_fuzz share: counters that all processes write, a generator of random
+ * numbers for each thread, and what one process holds. fuzz_thread.c owns these, fuzz_call.c makes
+ * the calls, fuzz_operation.c does everything else that a process can do, ioctl_fuzz.c starts
+ * families and judges.
  */
 #ifndef DISTWORKER_FUZZ_H
 #define DISTWORKER_FUZZ_H

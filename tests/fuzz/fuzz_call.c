@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioctl_fuzz: one call with arguments that are nearly right, and what must be true of it afterwards.
+ * ioctl_fuzz: one call with arguments that are nearly right, and what must be true of it
+ * afterwards.
  */
 #include "fuzz.h"
 
@@ -11,7 +12,15 @@
 static bool error_is_documented(int error)
 {
 	switch (error) {
-	case EINVAL: case EFAULT: case E2BIG: case ENOTTY: case EBADF: case EBADFD: case EPERM: case EBUSY: case ESRCH:
+	case EINVAL:
+	case EFAULT:
+	case E2BIG:
+	case ENOTTY:
+	case EBADF:
+	case EBADFD:
+	case EPERM:
+	case EBUSY:
+	case ESRCH:
 	case ENOTCONN: case EOWNERDEAD: case ETIMEDOUT: case EINTR: case ENOMEM: case EMFILE:
 		return true;
 	case ENFILE:
@@ -23,7 +32,8 @@ static bool error_is_documented(int error)
 static void count_call(unsigned int number, int ret, int error)
 {
 	number &= NUMBERS - 1;
-	atomic_fetch_add_explicit(&shared->calls[number][ret < 0 ? FAILED : DONE], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&shared->calls[number][ret < 0 ? FAILED : DONE], 1,
+				  memory_order_relaxed);
 	if (ret >= 0)
 		return;
 	if (error > 0 && error < 200)
@@ -33,8 +43,8 @@ static void count_call(unsigned int number, int ret, int error)
 /* ---------------------------------------------------------------- arguments */
 
 /*
- * A page with the struct at its very end and no page behind it, so that each byte too many is a fault; the bytes before it
- * and, in a larger struct, behind the size are a pattern that must stay.
+ * A page with the struct at its very end and no page behind it, so that each byte too many is a
+ * fault; the bytes before it and, in a larger struct, behind the size are a pattern that must stay.
  */
 static _Thread_local char *arena;
 #define ARENA_BYTES 8192
@@ -49,7 +59,8 @@ void arena_free(void)
 static char *arena_get(void)
 {
 	if (!arena) {
-		arena = mmap(NULL, ARENA_BYTES + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		arena = mmap(NULL, ARENA_BYTES + 4096, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (arena == MAP_FAILED)
 			_exit(2);
 		mprotect(arena + ARENA_BYTES, 4096, PROT_NONE);
@@ -170,7 +181,8 @@ static void fill(union argument *arg, unsigned int number)
 	switch (number) {
 	case _IOC_NR(DISTWORKER_HUB_SETUP):
 		arg->setup.mailboxes = some_mailboxes();
-		arg->setup.mailbox_bytes = one_in(10) ? odd_u32() : PICK(256u, 4096u, 4097u, 8192u, 65536u);
+		arg->setup.mailbox_bytes =
+			one_in(10) ? odd_u32() : PICK(256u, 4096u, 4097u, 8192u, 65536u);
 		if (arg->setup.mailboxes > 130 && arg->setup.mailbox_bytes > 8192)
 			arg->setup.mailbox_bytes = 4096;
 		break;
@@ -215,15 +227,18 @@ static void fill(union argument *arg, unsigned int number)
 
 /* ---------------------------------------------------------------- calls */
 
-/* What of the struct a call that has succeeded may write: nothing that the caller's size does not cover. */
-static void check_written(unsigned int number, const char *given, const char *before, uint32_t size, uint32_t room,
-			  int ret, int error)
+/*
+ * What of the struct a call that has succeeded may write: nothing that the caller's size does not
+ * cover.
+ */
+static void check_written(unsigned int number, const char *given, const char *before, uint32_t size,
+			  uint32_t room, int ret, int error)
 {
 	uint32_t i;
 
 	/*
-	 * A copy that faults halfway has written its first half. These two copy out before the step that can still fail, so
-	 * that a fault leaves no state behind.
+	 * A copy that faults halfway has written its first half. These two copy out before the step
+	 * that can still fail, so that a fault leaves no state behind.
 	 */
 	bool early = error == EFAULT || number == _IOC_NR(DISTWORKER_HUB_SETUP) ||
 		     number == _IOC_NR(DISTWORKER_ENDPOINT_ATTACH);
@@ -232,11 +247,13 @@ static void check_written(unsigned int number, const char *given, const char *be
 		if (given[i] == before[i])
 			continue;
 		if (ret < 0 && !early) {
-			broken("ioctl %#x failed with %s and wrote byte %u of its struct", number, strerror(error), i);
+			broken("ioctl %#x failed with %s and wrote byte %u of its struct", number,
+			       strerror(error), i);
 			return;
 		}
 		if (i >= size || i >= known_size(number) || i < 4) {
-			broken("ioctl %#x with size %u wrote byte %u of its struct", number, size, i);
+			broken("ioctl %#x with size %u wrote byte %u of its struct", number, size,
+			       i);
 			return;
 		}
 	}
@@ -262,8 +279,8 @@ int call(int fd, unsigned int number)
 		} while (one_in(2));
 	}
 	if (one_in(25))
-		arg.size = PICK(0u, 3u, 4u, 7u, 8u, 12u, 100u, 128u, 4096u, 4097u, UINT32_MAX, known_size(number) - 4,
-				known_size(number) + 4);
+		arg.size = PICK(0u, 3u, 4u, 7u, 8u, 12u, 100u, 128u, 4096u, 4097u, UINT32_MAX,
+				known_size(number) - 4, known_size(number) + 4);
 	size = arg.size;
 	room = size < 4 ? 4 : size > sizeof(arg) ? sizeof(arg) : size;
 	if (number == _IOC_NR(DISTWORKER_HUB_WAIT))
@@ -274,7 +291,9 @@ int call(int fd, unsigned int number)
 	if (one_in(40)) {
 		target = (void *)(uintptr_t)some_pointer();
 	} else if (one_in(40)) {
-		/* In memory that others scribble over meanwhile: every read of it is another value. */
+		/*
+		 * In memory that others scribble over meanwhile: every read of it is another value.
+		 */
 		struct map map = map_any(false);
 
 		target = map.start + (map.bytes > 4096 ? below(4096) & ~7u : 0);
@@ -289,7 +308,8 @@ int call(int fd, unsigned int number)
 
 	command = _IOC(_IOC_READ | _IOC_WRITE, DISTWORKER_IOC_MAGIC, number, size & _IOC_SIZEMASK);
 	if (one_in(100))
-		command = PICK((unsigned int)DISTWORKER_QUERY, FIOCLEX, (unsigned int)any(), command ^ 1u << below(32));
+		command = PICK((unsigned int)DISTWORKER_QUERY, FIOCLEX, (unsigned int)any(),
+			       command ^ 1u << below(32));
 	number = _IOC_NR(command);
 
 	since = now_ns();
@@ -323,17 +343,19 @@ int call(int fd, unsigned int number)
 unsigned int some_number(void)
 {
 	static const unsigned int hub[] = {
-		_IOC_NR(DISTWORKER_HUB_WAIT), _IOC_NR(DISTWORKER_HUB_WAIT), _IOC_NR(DISTWORKER_HUB_WAIT),
-		_IOC_NR(DISTWORKER_HUB_WAKE), _IOC_NR(DISTWORKER_HUB_WAKE), _IOC_NR(DISTWORKER_MAILBOX_BIND),
-		_IOC_NR(DISTWORKER_MAILBOX_BIND), _IOC_NR(DISTWORKER_MAILBOX_REARM), _IOC_NR(DISTWORKER_MAILBOX_REARM),
-		_IOC_NR(DISTWORKER_MAILBOX_QUERY), _IOC_NR(DISTWORKER_MAILBOX_CREATE), _IOC_NR(DISTWORKER_HUB_SETUP),
+		_IOC_NR(DISTWORKER_HUB_WAIT),	    _IOC_NR(DISTWORKER_HUB_WAIT),
+		_IOC_NR(DISTWORKER_HUB_WAIT),	    _IOC_NR(DISTWORKER_HUB_WAKE),
+		_IOC_NR(DISTWORKER_HUB_WAKE),	    _IOC_NR(DISTWORKER_MAILBOX_BIND),
+		_IOC_NR(DISTWORKER_MAILBOX_BIND),   _IOC_NR(DISTWORKER_MAILBOX_REARM),
+		_IOC_NR(DISTWORKER_MAILBOX_REARM),  _IOC_NR(DISTWORKER_MAILBOX_QUERY),
+		_IOC_NR(DISTWORKER_MAILBOX_CREATE), _IOC_NR(DISTWORKER_HUB_SETUP),
 		_IOC_NR(DISTWORKER_QUERY),
 	};
 	static const unsigned int endpoint[] = {
 		_IOC_NR(DISTWORKER_ENDPOINT_ATTACH), _IOC_NR(DISTWORKER_ENDPOINT_ATTACH),
-		_IOC_NR(DISTWORKER_ENDPOINT_WAIT), _IOC_NR(DISTWORKER_ENDPOINT_WAIT), _IOC_NR(DISTWORKER_ENDPOINT_WAIT),
-		_IOC_NR(DISTWORKER_ENDPOINT_WAKE), _IOC_NR(DISTWORKER_ENDPOINT_WAKE),
-		_IOC_NR(DISTWORKER_QUERY),
+		_IOC_NR(DISTWORKER_ENDPOINT_WAIT),   _IOC_NR(DISTWORKER_ENDPOINT_WAIT),
+		_IOC_NR(DISTWORKER_ENDPOINT_WAIT),   _IOC_NR(DISTWORKER_ENDPOINT_WAKE),
+		_IOC_NR(DISTWORKER_ENDPOINT_WAKE),   _IOC_NR(DISTWORKER_QUERY),
 	};
 
 	if (one_in(50))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioctl_fuzz: what a process does besides calls: mappings, polls, signals, children, threads, death.
+ * ioctl_fuzz: what a process does besides calls: mappings, polls, signals, children, threads,
+ * death.
  */
 #include "faults.h"
 #include "fuzz.h"
@@ -28,10 +29,12 @@ static void do_map(void)
 {
 	int protection = PICK(PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE,
 			      PROT_READ | PROT_WRITE | PROT_EXEC);
-	int flags = PICK(MAP_SHARED, MAP_SHARED, MAP_SHARED, MAP_PRIVATE, MAP_SHARED | MAP_POPULATE);
+	int flags =
+		PICK(MAP_SHARED, MAP_SHARED, MAP_SHARED, MAP_PRIVATE, MAP_SHARED | MAP_POPULATE);
 	size_t bytes = PICK(4096ul, 4096ul, 8192ul, 12288ul, 16384ul, 1ul << 20, 100ul);
-	off_t offset = PICK(0l, 0l, 0l, 4096l, 8192l, (long)DISTWORKER_HUB_LINE_OFFSET,
-			    (long)DISTWORKER_HUB_LINE_OFFSET + 4096, (long)(any() & 0x7ffffffffffff000));
+	off_t offset =
+		PICK(0l, 0l, 0l, 4096l, 8192l, (long)DISTWORKER_HUB_LINE_OFFSET,
+		     (long)DISTWORKER_HUB_LINE_OFFSET + 4096, (long)(any() & 0x7ffffffffffff000));
 	char *start = mmap(NULL, bytes, protection, flags, fd_any(), offset);
 
 	if (start == MAP_FAILED)
@@ -66,16 +69,18 @@ static void do_change_mapping(void)
 		map.bytes -= 4096;
 		break;
 	case 2:
-		start = mremap(map.start, map.bytes, PICK(4096ul, map.bytes, map.bytes + 8192), MREMAP_MAYMOVE);
+		start = mremap(map.start, map.bytes, PICK(4096ul, map.bytes, map.bytes + 8192),
+			       MREMAP_MAYMOVE);
 		if (start != MAP_FAILED) {
 			map.start = start;
 			map.bytes = 4096;
 		}
 		break;
 	case 3:
-		madvise(map.start, map.bytes, PICK(MADV_DONTNEED, MADV_DOFORK, MADV_DODUMP, MADV_REMOVE, MADV_HUGEPAGE,
-						   MADV_FREE, MADV_WIPEONFORK, MADV_MERGEABLE, MADV_COLD, MADV_PAGEOUT,
-						   MADV_POPULATE_READ, MADV_POPULATE_WRITE));
+		madvise(map.start, map.bytes,
+			PICK(MADV_DONTNEED, MADV_DOFORK, MADV_DODUMP, MADV_REMOVE, MADV_HUGEPAGE,
+			     MADV_FREE, MADV_WIPEONFORK, MADV_MERGEABLE, MADV_COLD, MADV_PAGEOUT,
+			     MADV_POPULATE_READ, MADV_POPULATE_WRITE));
 		break;
 	case 4:
 		if (mlock(map.start, map.bytes) == 0)
@@ -106,7 +111,8 @@ static void do_scribble(void)
 				words[i] = any();
 		} else {
 			while (count--) {
-				i = below(map.bytes / 4096) * 1024 + (one_in(4) ? below(1024) : PICK(0u, 1u, 2u, 32u, 33u, 64u));
+				i = below(map.bytes / 4096) * 1024 +
+				    (one_in(4) ? below(1024) : PICK(0u, 1u, 2u, 32u, 33u, 64u));
 				words[i] = one_in(3) ? odd_u32() : words[i] + 1;
 			}
 		}
@@ -120,14 +126,16 @@ static void do_poll(void)
 	unsigned int i, count = 1 + below(4);
 
 	for (i = 0; i < count; i++)
-		fds[i] = (struct pollfd){ fd_any(), PICK(POLLIN, POLLIN | POLLPRI, POLLOUT, -1), 0 };
+		fds[i] =
+			(struct pollfd){ fd_any(), PICK(POLLIN, POLLIN | POLLPRI, POLLOUT, -1), 0 };
 	poll(fds, count, below(4));
 }
 
 static void do_epoll(void)
 {
 	struct epoll_event events[4], event = {
-		.events = EPOLLIN | PICK(0u, (unsigned int)EPOLLPRI, (unsigned int)EPOLLET, (unsigned int)EPOLLONESHOT),
+		.events = EPOLLIN | PICK(0u, (unsigned int)EPOLLPRI, (unsigned int)EPOLLET,
+					 (unsigned int)EPOLLONESHOT),
 	};
 	int fd = fd_any();
 
@@ -141,7 +149,10 @@ static void do_epoll(void)
 	}
 }
 
-/* A poll by io_uring on any fd, its cancellation, or the reaping of what is there; never waited for. */
+/*
+ * A poll by io_uring on any fd, its cancellation, or the reaping of what is there; never waited
+ * for.
+ */
 static void do_ring(void)
 {
 	struct io_uring_params *p = &me.ring_params;
@@ -158,8 +169,10 @@ static void do_ring(void)
 			return;
 		}
 		fcntl(me.ring, F_SETFD, FD_CLOEXEC);
-		me.ring_sq = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, me.ring, IORING_OFF_SQ_RING);
-		me.ring_sqes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, me.ring, IORING_OFF_SQES);
+		me.ring_sq = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, me.ring,
+				  IORING_OFF_SQ_RING);
+		me.ring_sqes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, me.ring,
+				    IORING_OFF_SQES);
 		if (me.ring_sq == MAP_FAILED || me.ring_sqes == MAP_FAILED) {
 			close(me.ring);
 			me.ring = -2;
@@ -173,7 +186,10 @@ static void do_ring(void)
 		me.ring = -1;
 		return;
 	}
-	/* The completion ring lies behind the submission ring in the same mapping: all of it is seen at once. */
+	/*
+	 * The completion ring lies behind the submission ring in the same mapping: all of it is
+	 * seen at once.
+	 */
 	head = (uint32_t *)((char *)me.ring_sq + p->cq_off.head);
 	*head = *(volatile uint32_t *)((char *)me.ring_sq + p->cq_off.tail);
 	tail = (uint32_t *)((char *)me.ring_sq + p->sq_off.tail);
@@ -209,7 +225,8 @@ static void do_look(void)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", one_in(3) ? atomic_load(&family->pids[below(32)]) : getpid(), fd_any());
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d",
+		 one_in(3) ? atomic_load(&family->pids[below(32)]) : getpid(), fd_any());
 	read_some(path);
 }
 
@@ -256,14 +273,19 @@ static void do_dup(void)
 		fd_add(fd, FOREIGN);
 }
 
-/* To whoever of the family takes it: fds arrive in processes that had no right to them from birth. */
+/*
+ * To whoever of the family takes it: fds arrive in processes that had no right to them from birth.
+ */
 static int mail[2] = { -1, -1 };
 
 static void do_mail(void)
 {
 	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
 	struct iovec iov = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
+				  .msg_controllen = sizeof(control) };
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 	int fd = fd_any();
 
@@ -311,7 +333,8 @@ static void process_begin(uint64_t stream)
 	i = below(32);
 	atomic_store(&family->pids[i], getpid());
 	/* Ends waits without a deadline. */
-	setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 10000 + below(40000) }, { 0, 10000 } }, NULL);
+	setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 10000 + below(40000) }, { 0, 10000 } },
+		  NULL);
 }
 
 static void process_end(void)
@@ -432,7 +455,9 @@ static void rebind(void)
 static void peer_fork(void)
 {
 	struct distworker_mailbox_bind bind = { .size = sizeof(bind), .index = below(4) };
-	struct distworker_mailbox_create create = { .size = sizeof(create), .index = bind.index, .fd = -1 };
+	struct distworker_mailbox_create create = { .size = sizeof(create),
+						    .index = bind.index,
+						    .fd = -1 };
 	uint64_t stream = any();
 	int hub = fd_of(HUB), i, go[2];
 	char byte = 0;
@@ -458,7 +483,8 @@ static void peer_fork(void)
 		}
 		me.owner = false;
 		fd_add(create.fd, ENDPOINT);
-		if (read(go[0], &byte, 1) == 1 && ioctl(create.fd, DISTWORKER_ENDPOINT_ATTACH, &attach) == 0) {
+		if (read(go[0], &byte, 1) == 1 &&
+		    ioctl(create.fd, DISTWORKER_ENDPOINT_ATTACH, &attach) == 0) {
 			map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, create.fd, 0);
 			if (map != MAP_FAILED)
 				map_add(map, 4096, true);
@@ -470,7 +496,9 @@ static void peer_fork(void)
 	if (pid > 0) {
 		me.indices[me.peer_count] = bind.index;
 		me.peers[me.peer_count++] = pid;
-		ioctl(hub, DISTWORKER_MAILBOX_REARM, &(struct distworker_mailbox_bind){ .size = sizeof(bind), .index = bind.index });
+		ioctl(hub, DISTWORKER_MAILBOX_REARM,
+		      &(struct distworker_mailbox_bind){ .size = sizeof(bind),
+							 .index = bind.index });
 		ioctl(hub, DISTWORKER_MAILBOX_BIND, &bind);
 	}
 	close(go[0]);
@@ -551,8 +579,9 @@ static void operate(void)
 	if (operations[i].owner_only && !me.owner)
 		i = 0;
 	/* Not across a fork: the counter is this thread's, and so is the file that it is set by. */
-	if (faults >= 0 && one_in(15) && operations[i].run != do_fork && operations[i].run != peer_fork &&
-	    operations[i].run != do_thread && operations[i].run != do_vfork) {
+	if (faults >= 0 && one_in(15) && operations[i].run != do_fork &&
+	    operations[i].run != peer_fork && operations[i].run != do_thread &&
+	    operations[i].run != do_vfork) {
 		faults_arm(faults, 1 + below(one_in(2) ? 4 : 40));
 		armed = true;
 	}

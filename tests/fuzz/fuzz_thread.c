@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioctl_fuzz: what each thread and each process has: coverage, faults, tables of fds and mappings, and the word for a
- * broken promise.
+ * ioctl_fuzz: what each thread and each process has: coverage, faults, tables of fds and mappings,
+ * and the word for a broken promise.
  */
 #include "faults.h"
 #include "fuzz.h"
@@ -20,7 +20,7 @@ unsigned long module_start;
 bool have_faults;
 _Thread_local uint64_t random_state;
 
-/* ---------------------------------------------------------------- coverage and faults, for each thread */
+/* ------------------------------------- coverage and faults, for each thread */
 
 _Thread_local unsigned long *coverage;
 _Thread_local int faults = -1;
@@ -33,7 +33,8 @@ static void coverage_start(void)
 	if (fd < 0)
 		return;
 	if (ioctl(fd, KCOV_INIT_TRACE, KCOV_ENTRIES) == 0) {
-		coverage = mmap(NULL, KCOV_ENTRIES * sizeof(long), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		coverage = mmap(NULL, KCOV_ENTRIES * sizeof(long), PROT_READ | PROT_WRITE,
+				MAP_SHARED, fd, 0);
 		if (coverage == MAP_FAILED || ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC))
 			coverage = NULL;
 	}
@@ -56,7 +57,8 @@ void coverage_take(void)
 			atomic_ulong *word = &shared->reached[offset / 64];
 
 			if (!(atomic_load_explicit(word, memory_order_relaxed) >> offset % 64 & 1))
-				atomic_fetch_or_explicit(word, 1ul << offset % 64, memory_order_relaxed);
+				atomic_fetch_or_explicit(word, 1ul << offset % 64,
+							 memory_order_relaxed);
 		}
 	}
 	__atomic_store_n(&coverage[0], 0, __ATOMIC_RELAXED);
@@ -114,7 +116,10 @@ _Thread_local bool main_thread = true;
 _Thread_local sigjmp_buf recover;
 _Thread_local volatile sig_atomic_t touching;
 
-/* Touching memory that was unmapped or made read-only by another thread is a miss, anything else is a death. */
+/*
+ * Touching memory that was unmapped or made read-only by another thread is a miss, anything else is
+ * a death.
+ */
 static void on_fault(int signal)
 {
 	if (touching)

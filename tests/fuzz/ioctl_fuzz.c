@@ -4,16 +4,18 @@
  *
  *	ioctl_fuzz [--seed N] [--seconds N] [--families N] [--pcs FILE]
  *
- * A family is an owner with hubs, threads, and peers in child processes, all of which choose operations at random: calls
- * with structs that are nearly right, bad pointers and sizes, forks, exec, deaths, signals, mappings, scribbling over what
- * is shared, poll, epoll, io_uring, faults injected by the kernel where it can. Each process has a generator of its own,
- * seeded from the seed, the family and its number in it: a seed repeats the operations, not how they interleave.
+ * A family is an owner with hubs, threads, and peers in child processes, all of which choose
+ * operations at random: calls with structs that are nearly right, bad pointers and sizes, forks,
+ * exec, deaths, signals, mappings, scribbling over what is shared, poll, epoll, io_uring, faults
+ * injected by the kernel where it can. Each process has a generator of its own, seeded from the
+ * seed, the family and its number in it: a seed repeats the operations, not how they interleave.
  *
- * What is promised is checked in each call: an error of the documented ones and no other, nothing written behind a
- * struct's size nor on an error, no wait that outlives its deadline by far; and at the end, when every process has been
- * killed, that none is left and the module is unused. What only the kernel sees, its log and its leaks, tests/vm/run reads.
- * With KCOV (/sys/kernel/debug/kcov) the number of places in the module that were reached is printed, and with --pcs each
- * of them, as an offset from the module's start. TAP on stdout.
+ * What is promised is checked in each call: an error of the documented ones and no other, nothing
+ * written behind a struct's size nor on an error, no wait that outlives its deadline by far; and at
+ * the end, when every process has been killed, that none is left and the module is unused. What
+ * only the kernel sees, its log and its leaks, tests/vm/run reads. With KCOV
+ * (/sys/kernel/debug/kcov) the number of places in the module that were reached is printed, and
+ * with --pcs each of them, as an offset from the module's start. TAP on stdout.
  */
 #include "faults.h"
 #include "fuzz.h"
@@ -38,7 +40,10 @@ static long number_in(const char *path)
 	return strtol(text, NULL, 0);
 }
 
-/* Families without a limit end in want of memory, which says nothing of the module; and numbers come back soon. */
+/*
+ * Families without a limit end in want of memory, which says nothing of the module; and numbers
+ * come back soon.
+ */
 static void limit_processes(void)
 {
 	int fd = open("/proc/sys/kernel/pid_max", O_WRONLY | O_CLOEXEC);
@@ -113,23 +118,28 @@ static void say_coverage(const char *path)
 
 static void say_counts(void)
 {
-	static const struct { unsigned int number; const char *name; } names[] = {
-		{ 0x10, "query" }, { 0x11, "hub_setup" }, { 0x12, "mailbox_create" }, { 0x13, "mailbox_bind" },
-		{ 0x14, "mailbox_rearm" }, { 0x15, "mailbox_query" }, { 0x16, "hub_wait" }, { 0x17, "hub_wake" },
-		{ 0x20, "endpoint_attach" }, { 0x21, "endpoint_wait" }, { 0x22, "endpoint_wake" }, { 0x23, "endpoint_detach" },
+	static const struct { unsigned int number; const char *name;
+	} names[] = {
+		{ 0x10, "query" },	   { 0x11, "hub_setup" },     { 0x12, "mailbox_create" },
+		{ 0x13, "mailbox_bind" },  { 0x14, "mailbox_rearm" }, { 0x15, "mailbox_query" },
+		{ 0x16, "hub_wait" },	   { 0x17, "hub_wake" },      { 0x20, "endpoint_attach" },
+		{ 0x21, "endpoint_wait" }, { 0x22, "endpoint_wake" }, { 0x23, "endpoint_detach" },
 	};
 	unsigned int i;
 
-	printf("# seed %llu: %lu operations, %lu processes, %lu threads, %lu kills, %lu signals, %lu injected faults\n",
-	       (unsigned long long)seed, shared->operations, shared->processes, shared->threads, shared->kills,
-	       shared->signals, shared->faults);
+	printf("# seed %llu: %lu operations, %lu processes, %lu threads, %lu kills, %lu signals, "
+	       "%lu injected faults\n",
+	       (unsigned long long)seed, shared->operations, shared->processes, shared->threads,
+	       shared->kills, shared->signals, shared->faults);
 	for (i = 0; i < sizeof(names) / sizeof(*names); i++)
-		printf("# %-16s %8lu done %8lu refused\n", names[i].name, shared->calls[names[i].number][DONE],
+		printf("# %-16s %8lu done %8lu refused\n", names[i].name,
+		       shared->calls[names[i].number][DONE],
 		       shared->calls[names[i].number][FAILED]);
 	printf("# errors:");
 	for (i = 0; i < 200; i++)
 		if (shared->errors[i])
-			printf(" %s %lu", strerrorname_np(i) ? strerrorname_np(i) : "?", shared->errors[i]);
+			printf(" %s %lu", strerrorname_np(i) ? strerrorname_np(i) : "?",
+			       shared->errors[i]);
 	printf("\n");
 }
 
@@ -191,13 +201,16 @@ int main(int argc, char **argv)
 	printf("TAP version 13\n");
 	fd = open(DEVICE, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
-		printf("1..0 # SKIP " DEVICE ": %s\n0 passed, 0 failed, 1 skipped\n", strerror(errno));
+		printf("1..0 # SKIP " DEVICE ": %s\n0 passed, 0 failed, 1 skipped\n",
+		       strerror(errno));
 		return 4;
 	}
 	close(fd);
 	printf("1..4\n");
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	family = mmap(NULL, MAX_FAMILIES * sizeof(*family), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	family = mmap(NULL, MAX_FAMILIES * sizeof(*family), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED || family == MAP_FAILED)
 		return 2;
 	fd = faults_open();
@@ -222,9 +235,13 @@ int main(int argc, char **argv)
 			uint64_t stream = (uint64_t)i << 32 | lives[i];
 
 			/* One that was stopped, and whose stopper is dead, would stay so. */
-			if (groups[i] > 0 && kill(groups[i], 0) == 0 && now_ns() - born[i] < 8 * NSEC_PER_SEC)
+			if (groups[i] > 0 && kill(groups[i], 0) == 0 &&
+			    now_ns() - born[i] < 8 * NSEC_PER_SEC)
 				continue;
-			/* What the last life has left in its group goes on for a moment, without an owner. */
+			/*
+			 * What the last life has left in its group goes on for a moment, without an
+			 * owner.
+			 */
 			if (groups[i] > 0) {
 				usleep(PICK(0, 0, 2000, 50000));
 				kill(-groups[i], SIGKILL);
@@ -256,7 +273,8 @@ int main(int argc, char **argv)
 	until = now_ns() + 20 * NSEC_PER_SEC;
 	while (number_in("/sys/module/distworker/refcnt") > 0 && now_ns() < until)
 		usleep(10000);
-	verdict(number_in("/sys/module/distworker/refcnt") <= 0, "nothing_holds_the_module_when_all_are_dead");
+	verdict(number_in("/sys/module/distworker/refcnt") <= 0,
+		"nothing_holds_the_module_when_all_are_dead");
 	printf("%u passed, %u failed, 0 skipped\n", tests - failed, failed);
 	return failed != 0;
 }

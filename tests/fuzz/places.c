@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Linked into a copy of the module that is compiled with -fsanitize-coverage=trace-pc, for kernels without KCOV: the
- * parameter `places` tells which of the compiler's calls were reached, one bit for each four bytes of code behind the
- * function below, which is the first of the module.
+ * Linked into a copy of the module that is compiled with -fsanitize-coverage=trace-pc, for kernels
+ * without KCOV: the parameter `places` tells which of the compiler's calls were reached, one bit
+ * for each four bytes of code behind the function below, which is the first of the module.
  */
 #include <linux/bitmap.h>
 #include <linux/kernel.h>

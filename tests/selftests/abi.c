@@ -347,7 +347,8 @@ TEST(unknown_numbers_and_other_letters_are_enotty)
 		for (int number = 3; number < 256; number++) {
 			bool skip = false;
 
-			ASSERT_EQ(-ENOTTY, dw_ioctl(fds[i], _IOWR('D', number, char[64]), argument));
+			ASSERT_EQ(-ENOTTY,
+				  dw_ioctl(fds[i], _IOWR('D', number, char[64]), argument));
 			for (unsigned int k = 0; k < ARRAY_SIZE(known); k++)
 				skip |= known[k] == number;
 			if (skip)

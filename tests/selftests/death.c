@@ -573,7 +573,8 @@ TEST(a_replacement_takes_over_a_dead_mailbox_through_the_same_endpoint)
 	for (int round = 0; round < 10; round++) {
 		struct peer peer;
 
-		ASSERT_EQ(0, peer_start_on(&peer, &hub, 0, dup(endpoint), peer_waits_for_post, NULL));
+		ASSERT_EQ(0,
+			  peer_start_on(&peer, &hub, 0, dup(endpoint), peer_waits_for_post, NULL));
 		hub_drain_state(&hub);
 		ASSERT_TRUE(WAIT_UNTIL(peer_sleeps(&hub, 0, peer.pid)));
 		if (round % 2) {

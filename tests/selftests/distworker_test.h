@@ -6,7 +6,8 @@
  *
  * Nothing here sleeps for a fixed time: WAIT_UNTIL() looks until a condition
  * holds. Waits get soon() as their deadline, so that a lost wake-up is a failed
- * test (ETIMEDOUT, or ETIME by too_late()) and not a hanging one. Outputs are poisoned with 0xcc before each call.
+ * test (ETIMEDOUT, or ETIME by too_late()) and not a hanging one. Outputs are poisoned with 0xcc
+ * before each call.
  */
 #ifndef DISTWORKER_TEST_H
 #define DISTWORKER_TEST_H

@@ -53,7 +53,8 @@ TEST(exit_of_a_peer_sleeps_no_more_than_that_of_any_process)
 	struct peer peer;
 	struct hub hub;
 
-	before = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	before = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	ASSERT_TRUE(before != MAP_FAILED);
 	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
 	for (int run = 0; run < RUNS; run++) {
@@ -74,7 +75,8 @@ TEST(exit_of_a_peer_sleeps_no_more_than_that_of_any_process)
 
 static void peer_has_much_memory(struct endpoint *endpoint)
 {
-	char *memory = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory =
+		mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	CHECK(memory != MAP_FAILED);
 	for (size_t i = 0; i < LARGE; i += getpagesize())

@@ -217,7 +217,7 @@ TEST_F_TIMEOUT(stream, of_completions_of_several_peers_loses_no_wake_up, HUNT_SE
 	report(_metadata->name, handovers());
 }
 
-/* ---------------------------------------------------------------- deadlines that race with posts */
+/* ------------------------------------------- deadlines that race with posts */
 
 static void peer_waits_briefly(struct endpoint *endpoint)
 {
@@ -227,8 +227,8 @@ static void peer_waits_briefly(struct endpoint *endpoint)
 
 	while (seen < rounds) {
 		seed = seed * 1664525 + 1013904223;
-		ret = dw_endpoint_wait(endpoint->fd, seed >> 31, seen, now_ns() + (seed >> 16) % 60000,
-				       NULL);
+		ret = dw_endpoint_wait(endpoint->fd, seed >> 31, seen,
+				       now_ns() + (seed >> 16) % 60000, NULL);
 		CHECK(ret == 0 || (ret == -ETIMEDOUT && now_ns() < give_up));
 		if (ret)
 			continue;
@@ -286,7 +286,8 @@ static void *thread_kicks(void *argument)
 		pause_at_random(&seed, longest_pause(i));
 		add(relay->hub->state->kick, 1);
 		full_barrier();
-		if (load(relay->hub->line->asleep) && dw_wake(relay->hub->fd, DISTWORKER_WAKE_SELF, 0) < 0)
+		if (load(relay->hub->line->asleep) &&
+		    dw_wake(relay->hub->fd, DISTWORKER_WAKE_SELF, 0) < 0)
 			store(relay->failed, 1);
 	}
 	return NULL;

@@ -173,7 +173,9 @@ FIXTURE_VARIANT(owner_end)
 };
 
 FIXTURE_VARIANT_ADD(owner_end, by_exit) { .end = owner_exits };
-FIXTURE_VARIANT_ADD(owner_end, by_exit_of_the_last_thread) { .end = owner_exits_by_its_last_thread };
+FIXTURE_VARIANT_ADD(owner_end, by_exit_of_the_last_thread) {
+	.end = owner_exits_by_its_last_thread
+};
 FIXTURE_VARIANT_ADD(owner_end, by_exec_with_the_file_open) { .end = owner_execs, .lives = true };
 FIXTURE_VARIANT_ADD(owner_end, by_close) { .end = owner_closes, .lives = true };
 
@@ -301,7 +303,7 @@ TEST_F(owner, and_peers_killed_at_once_leave_nothing_behind)
 	EXPECT_EQ(ECHILD, errno);
 }
 
-/* ---------------------------------------------------------------- closing in the middle of a wait */
+/* ------------------------------------------ closing in the middle of a wait */
 
 TEST(closing_one_copy_of_the_hub_in_the_middle_of_a_wait_loses_no_wake_up)
 {

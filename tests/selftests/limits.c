@@ -367,7 +367,8 @@ TEST_F(limits, memory_is_accounted_to_the_callers_cgroup_and_nobody_is_killed_at
 	char path[256];
 	int status;
 
-	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) || (mkdir(group, 0755) && errno != EEXIST))
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) ||
+	    (mkdir(group, 0755) && errno != EEXIST))
 		SKIP(return, "limits: no cgroup2");
 	snprintf(path, sizeof(path), "%s/memory.max", group);
 	if (access(path, F_OK)) {

@@ -134,8 +134,8 @@ TEST(hub_cannot_grow_by_mremap)
 	struct hub hub;
 
 	ASSERT_EQ(0, hub_open(&hub, 2, BOX_BYTES));
-	EXPECT_TRUE(mremap(hub.map, hub.setup.mapping_bytes,
-				     hub.setup.mapping_bytes + BOX_BYTES, MREMAP_MAYMOVE) == MAP_FAILED);
+	EXPECT_TRUE(mremap(hub.map, hub.setup.mapping_bytes, hub.setup.mapping_bytes + BOX_BYTES,
+			   MREMAP_MAYMOVE) == MAP_FAILED);
 }
 
 /* ---------------------------------------------------------------- fork */
@@ -657,7 +657,8 @@ static bool smaps_flags(void *address, char *flags, size_t bytes)
 	bool here = false;
 
 	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2 && strchr(line, '-') < strchr(line, ' '))
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2 &&
+		    strchr(line, '-') < strchr(line, ' '))
 			here = start == (uintptr_t)address;
 		else if (here && !strncmp(line, "VmFlags:", 8)) {
 			strncpy(flags, line + 8, bytes - 1);
@@ -733,7 +734,8 @@ TEST(debuggers_read_and_write_hub_and_mailbox_to_their_ends_and_not_beyond)
 	box->done = 77;
 	EXPECT_TRUE(look_by_proc(getpid(), &box->done, &word, sizeof(word), false));
 	EXPECT_EQ(77, word);
-	EXPECT_TRUE(look_by_proc(getpid(), &hub_mailbox(&hub, 1)->done, &word, sizeof(word), false));
+	EXPECT_TRUE(
+		look_by_proc(getpid(), &hub_mailbox(&hub, 1)->done, &word, sizeof(word), false));
 	EXPECT_EQ(77, word);
 	word = 78;
 	EXPECT_TRUE(look_by_proc(getpid(), &box->done, &word, sizeof(word), true));

@@ -116,7 +116,7 @@ TEST_F(self_peer, poll_answers_whoever_has_the_file_and_costs_one_call_at_most)
 	EXPECT_EQ(0, self->box->asleep);
 }
 
-/* ---------------------------------------------------------------- polled before there is anything */
+/* ------------------------------------------ polled before there is anything */
 
 FIXTURE(early)
 {
@@ -201,7 +201,7 @@ TEST_F(early, epoll_of_an_endpoint_hears_of_posts_of_this_generation_and_the_nex
 	}
 }
 
-/* ---------------------------------------------------------------- beside waits that end otherwise */
+/* ------------------------------------------ beside waits that end otherwise */
 
 static void handle_alarm(int signal)
 {
@@ -286,7 +286,9 @@ static void *thread_polls(void *argument)
 	/* At its end poll looks once more: what it finds then was no wake-up. */
 	if (now_ns() >= end)
 		ret = 0;
-	poller->events = ret != 1 ? 0 : poller->by_epoll ? event.events : (unsigned int)poll_fd.revents;
+	poller->events = ret != 1	  ? 0 :
+			 poller->by_epoll ? event.events :
+					    (unsigned int)poll_fd.revents;
 	store(poller->returned, 1);
 	return NULL;
 }
@@ -391,7 +393,8 @@ TEST_F(poller, of_an_endpoint_is_woken_by_a_post)
 	ASSERT_EQ(0, dw_bind(self->hub.fd, 0, getpid(), NULL));
 	ASSERT_EQ(0, dw_attach(endpoint, NULL));
 	self->poller.fd = endpoint;
-	ASSERT_TRUE(poller_start(&self->poller, &self->thread, &hub_mailbox(&self->hub, 0)->asleep));
+	ASSERT_TRUE(
+		poller_start(&self->poller, &self->thread, &hub_mailbox(&self->hub, 0)->asleep));
 	EXPECT_EQ(1, hub_post(&self->hub, 0));
 	pthread_join(self->thread, NULL);
 	EXPECT_EQ(POLLIN, self->poller.events);
@@ -417,7 +420,7 @@ TEST_F(poller, waits_for_a_mailbox_and_another_file_at_once)
 	EXPECT_EQ(0, peer_join(&self->peer));
 }
 
-/* ---------------------------------------------------------------- beside a waiter that signals end */
+/* ----------------------------------------- beside a waiter that signals end */
 
 struct interrupted {
 	struct hub *hub;

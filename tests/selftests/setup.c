@@ -590,7 +590,8 @@ TEST(of_racing_attaches_one_wins)
 
 TEST(attach_races_bind_and_only_the_bound_process_gets_in)
 {
-	int *shared = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int *shared = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			   -1, 0);
 	struct distworker_mailbox_query query;
 	struct hub hub;
 

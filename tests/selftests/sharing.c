@@ -160,7 +160,7 @@ TEST(death_of_a_peer_whose_files_are_shared_is_reported_at_the_end_of_the_last_h
 	EXPECT_EQ(0, dw_rearm(hub.fd, 0, NULL));
 }
 
-/* ---------------------------------------------------------------- the peer is the one that shares */
+/* ------------------------------------------ the peer is the one that shares */
 
 struct guest {
 	struct hub hub;
@@ -224,7 +224,7 @@ TEST(end_of_a_peer_that_shares_the_memory_of_its_living_parent_is_reported)
 	}
 }
 
-/* ---------------------------------------------------------------- the owner leaves a helper behind */
+/* ----------------------------------------- the owner leaves a helper behind */
 
 static void peer_learns_of_orphaning(struct endpoint *endpoint)
 {

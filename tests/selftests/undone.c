@@ -286,7 +286,7 @@ TEST(losers_of_racing_set_ups_and_attaches_get_nothing_written)
 	}
 }
 
-/* ---------------------------------------------------------------- answers that cannot be delivered */
+/* ----------------------------------------- answers that cannot be delivered */
 
 /* A page that can be read only, with the struct in it. */
 static void *read_only(const void *argument, size_t bytes)

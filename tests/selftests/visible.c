@@ -221,7 +221,8 @@ TEST(a_wait_spins_for_a_peer_that_runs_on_another_cpu_and_soon_gives_it_up)
 
 	ASSERT_EQ(0, hub_open(&hub, 1, BOX_BYTES));
 	ASSERT_EQ(0, dw_query(hub.fd, &query));
-	if (sysconf(_SC_NPROCESSORS_ONLN) == 1 || !(query.features & DISTWORKER_FEATURE_ADAPTIVE_SPIN))
+	if (sysconf(_SC_NPROCESSORS_ONLN) == 1 ||
+	    !(query.features & DISTWORKER_FEATURE_ADAPTIVE_SPIN))
 		SKIP(return, "visible: spinning takes two CPUs");
 	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_runs_until_stopped, NULL));
 	ASSERT_TRUE(sync_receive(peer.sync));

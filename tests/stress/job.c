@@ -191,8 +191,8 @@ static void check_cells(bool complete, unsigned run)
 			if (k % 8 == 7)
 				continue;
 			if (cell != expected && (complete || cell != 0))
-				wrong("run %u: cell %u of level %u is %lld, not %lld", run, k, level,
-				      (long long)cell, (long long)expected);
+				wrong("run %u: cell %u of level %u is %lld, not %lld", run, k,
+				      level, (long long)cell, (long long)expected);
 		}
 	}
 }

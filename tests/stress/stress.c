@@ -98,7 +98,8 @@ static pid_t start_hog(void)
 
 /*
  * Prints who is left; orphans have come to us (PR_SET_CHILD_SUBREAPER). Whether all of them were
- * stopped before their first instruction, by us: they could not even ask for a signal at their parent's death.
+ * stopped before their first instruction, by us: they could not even ask for a signal at their
+ * parent's death.
  */
 static bool only_unborn_left(void)
 {
@@ -194,7 +195,8 @@ static void one_round(uint64_t seed)
 	if (random_below(&state, 10) == 0)
 		hog = start_hog();
 	while (!done) {
-		nanosleep(&(struct timespec){ 0, (long)(random_below(&state, 6000) + 100) * 1000 }, NULL);
+		nanosleep(&(struct timespec){ 0, (long)(random_below(&state, 6000) + 100) * 1000 },
+			  NULL);
 		continue_stopped(false);
 		if (killed && now_ns() >= kill_at)
 			kill(parent, SIGKILL);
@@ -219,8 +221,9 @@ static void one_round(uint64_t seed)
 		if (unborn && all_gone(lifeline[0])) {
 			total.unborn++;
 		} else {
-			printf("not ok - %s: processes are left %llu ms of a quiet machine after the end\n", text,
-			       (unsigned long long)(GONE_NS / MS));
+			printf("not ok - %s: processes are left %llu ms of a quiet machine after "
+			       "the end\n",
+			       text, (unsigned long long)(GONE_NS / MS));
 			total.left++;
 		}
 	}
@@ -250,11 +253,13 @@ int main(int argc, char **argv)
 	if (count_dir("/proc/self/fd") != fds)
 		printf("# descriptors of the test itself: %u, before: %u\n",
 		       count_dir("/proc/self/fd"), fds);
-	printf("# %u rounds, %u children killed, %u stopped, %u parents killed; the last process was gone "
-	       "%.1f ms after its parent at the latest\n", round, total.kills, total.stops,
-	       total.parents_killed, (double)total.slowest_end / 1e6);
+	printf("# %u rounds, %u children killed, %u stopped, %u parents killed; the last process "
+	       "was gone %.1f ms after its parent at the latest\n",
+	       round, total.kills, total.stops, total.parents_killed,
+	       (double)total.slowest_end / 1e6);
 	if (total.unborn)
-		printf("# %u rounds ended when a process went on that had been stopped before it began\n",
+		printf("# %u rounds ended when a process went on that had been stopped before it "
+		       "began\n",
 		       total.unborn);
 	printf("# %u rounds had right results only, %u had errors that were true\n", total.right,
 	       total.errors);

@@ -2,7 +2,8 @@
 /*
  * An allocator for LD_PRELOAD that is as hostile as malloc(3) allows: what it gives is full of
  * 0xA5, what it gets back is full of 0x5A and not given again for long, nothing is aligned better
- * than 16 bytes asks for, realloc() always moves, and free(NULL), malloc(0) are what they have to be. One lock, held over fork.
+ * than 16 bytes asks for, realloc() always moves, and free(NULL), malloc(0) are what they have to
+ * be. One lock, held over fork.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -54,12 +55,14 @@ static struct block *take(size_t bytes)
 		return block;
 	}
 	if (space > CHUNK / 4) {
-		void *memory = mmap(NULL, space, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		void *memory = mmap(NULL, space, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		return memory == MAP_FAILED ? NULL : memory;
 	}
 	if ((size_t)(place_end - place) < space) {
-		void *memory = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		void *memory = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (memory == MAP_FAILED)
 			return NULL;

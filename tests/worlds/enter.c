@@ -95,7 +95,8 @@ static bool is_there(pid_t pid)
 {
 	siginfo_t info = { 0 };
 
-	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != pid;
+	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid != pid;
 }
 
 static void stop_one_by_one(pid_t root, unsigned ms)
@@ -281,7 +282,8 @@ int main(int argc, char **argv)
 		sigprocmask(SIG_SETMASK, &all, NULL);
 	} else if (!strcmp(verb, "load")) {
 		return with_load((unsigned)atoi(argv[2]), command);
-	} else if (!strcmp(verb, "stopping") || !strcmp(verb, "frozen") || !strcmp(verb, "freezer")) {
+	} else if (!strcmp(verb, "stopping") || !strcmp(verb, "frozen") ||
+		   !strcmp(verb, "freezer")) {
 		return with_stops(verb, (unsigned)atoi(argv[2]),
 				  !strcmp(verb, "freezer") ? argv[3] : NULL, command);
 	} else {

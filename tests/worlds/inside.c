@@ -3,7 +3,8 @@
  * Worlds that are made inside the program, by LD_PRELOAD; WORLD_INSIDE says which:
  *
  *   refuse:CALL:ERRNO   a filter refuses this system call from main() on, in all descendants
- *   signals:FLAGS       SIGURG every 0.5 ms; FLAGS: restart, interrupt. Children of the library ignore it: their
+ *   signals:FLAGS SIGURG every 0.5 ms; FLAGS: restart, interrupt. Children of the library ignore
+ *   it: their
  *                       handlers are the default ones
  *   locale              setlocale(LC_ALL, ""), as applications do
  *   drop                after dw_worker_init() the process is no longer root

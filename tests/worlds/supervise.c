@@ -3,7 +3,8 @@
  * Runs one program and says how it ended and what it left:
  *
  *   supervise UNITS OUT ERR -- COMMAND…     one line on stdout:
- *   exit N | signal N | hangs, "units N", "left N", then "# " lines about processes that hang or are left
+ *   exit N | signal N | hangs, "units N", "left N", then "# " lines about processes that hang or
+ *   are left
  *
  * The bound is no time. Beside the program this process does units of work of its own (a child
  * that computes for 2 ms, 20 ms apart), and a program that has not ended after UNITS of them

@@ -2,7 +2,7 @@
 /*
  * Two programs of the worlds, on a pod with one sub worker over a node with two:
  *
- *   tree deadlines   tasks that meet their deadline, one that hangs and one whose child stops itself
+ *   tree deadlines tasks that meet their deadline, one that hangs and one whose child stops itself
  *   tree restart     tasks whose child is killed under them, and that are tried again
  *
  * "right" on stdout and status 0; status 1 and the error's text; status 3 where a result is wrong
@@ -113,8 +113,8 @@ static int submit(struct dw_orch *orch, dw_callable callable, unsigned cell, enu
 }
 
 /* On the node: the task that its parent was given, on a sub worker. */
-static int orch_below(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		      void *context)
+static int orch_below(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
@@ -125,8 +125,8 @@ static int orch_below(struct dw_orch *orch, const struct dw_args *args, const st
 }
 
 /* A task fails after 20 ms, its consumer is skipped, and a third goes on for longer than both. */
-static int orch_healthy(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			void *context)
+static int orch_healthy(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
 {
 	int result = submit(orch, act, 0, ACT_SLEEP, 20, NULL);
 
@@ -144,8 +144,8 @@ static int orch_healthy(struct dw_orch *orch, const struct dw_args *args, const 
 
 static enum act lost;
 
-static int orch_late(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_late(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	int result;
@@ -158,8 +158,8 @@ static int orch_late(struct dw_orch *orch, const struct dw_args *args, const str
 	return result;
 }
 
-static int orch_restart(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			void *context)
+static int orch_restart(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	int result;
@@ -191,7 +191,8 @@ static struct dw_worker *make(uint32_t level, uint32_t subs)
 static void cell_is(unsigned cell, int64_t wanted)
 {
 	if (cells[cell] != wanted)
-		end(3, "cell %u is %lld, not %lld", cell, (long long)cells[cell], (long long)wanted);
+		end(3, "cell %u is %lld, not %lld", cell, (long long)cells[cell],
+		    (long long)wanted);
 }
 
 static void late(enum act how)

@@ -101,7 +101,8 @@ static int sub_load(const struct dw_args *args, void *context)
 		return dw_task_fail(-err, "%s", error.text);
 	if (!err)
 		return dw_task_fail(ENODATA,
-				    "%s has fewer rows than the matrix, %u; take fewer --tiles", job->data, order_of(job));
+				    "%s has fewer rows than the matrix, %u; take fewer --tiles",
+				    job->data, order_of(job));
 	return 0;
 }
 
@@ -362,7 +363,8 @@ static int check_options(const struct distworker_job_environment *environment,
 
 	if (job->side % SIDE_MULTIPLE)
 		return environment->fail(environment, EINVAL,
-					 "--side: %llu is not a multiple of %d", (unsigned long long)job->side, SIDE_MULTIPLE);
+					 "--side: %llu is not a multiple of %d",
+					 (unsigned long long)job->side, SIDE_MULTIPLE);
 	if (!tree->nodes[0].subs)
 		return environment->fail(environment, EINVAL,
 			"cholesky needs a sub worker on the root, %s has none (--subs 1)",
@@ -371,8 +373,10 @@ static int check_options(const struct distworker_job_environment *environment,
 		const struct distworker_tree_node *node = &tree->nodes[i];
 
 		if (!node->chip_count == !node->child_count)
-			return environment->fail(environment, EINVAL,
-				"cholesky needs either chips or Workers below each Worker, %s has %s",
+			return environment->fail(
+				environment, EINVAL,
+				"cholesky needs either chips or Workers below each Worker, %s has "
+				"%s",
 				node->path, node->chip_count ? "both" : "neither");
 	}
 	return 0;
@@ -554,7 +558,8 @@ const struct distworker_job *distworker_job_v1(void)
 			"  --ridge X       added to the diagonal (0.01)\n"
 			"  --limit X       the run has failed above this residual (1e-13)\n"
 			"  --block-dim N   cores per chip task (1)\n"
-			"  --data FILE     other data: 64 pixels 0-16 and the digit per row, CSV, may be gzipped\n"
+			"  --data FILE     other data: 64 pixels 0-16 and the digit per row, CSV, "
+			"may be gzipped\n"
 			"  --kernels FILE  another chip image\n"
 			"The result has the same bits whatever the hierarchy: compare `factor`.\n",
 		.prepare = cholesky_prepare,

@@ -198,7 +198,8 @@ static int train_load(struct training *training, struct digits *job)
 		return err;
 	if (!job->board->test_rows || job->board->train_rows < job->batch)
 		return dw_task_fail(EINVAL,
-				    "%s: %u rows for training, %u held out; a minibatch has %llu", job->data, job->board->train_rows, job->board->test_rows,
+				    "%s: %u rows for training, %u held out; a minibatch has %llu",
+				    job->data, job->board->train_rows, job->board->test_rows,
 				    (unsigned long long)job->batch);
 	pass->train_x = tensor_of(job->train_x, DW_FLOAT32, job->board->train_rows, MODEL_INPUTS);
 	pass->train_y = tensor_of(job->train_y, DW_UINT8, job->board->train_rows, 0);
@@ -351,8 +352,10 @@ static int check_tree(const struct distworker_job_environment *environment)
 				node->path, node->chip_count ? "both" : "neither");
 		for (uint32_t chip = 0; chip < node->chip_count; chip++)
 			if (strcmp(node->chips[chip].driver, environment->driver))
-				return environment->fail(environment, EINVAL,
-					"digits needs one driver for all chips, %s has %s beside %s",
+				return environment->fail(
+					environment, EINVAL,
+					"digits needs one driver for all chips, %s has %s beside "
+					"%s",
 					node->path, node->chips[chip].driver, environment->driver);
 	}
 	return 0;
@@ -375,7 +378,9 @@ static int register_kernel(const struct distworker_job_environment *environment,
 static int register_kernels(const struct distworker_job_environment *environment,
 			    struct digits *job)
 {
-	/* Scalars: rows, hidden; of accumulate: the length. Not every driver shows kernels a shape. */
+	/*
+	 * Scalars: rows, hidden; of accumulate: the length. Not every driver shows kernels a shape.
+	 */
 	static const int32_t forward[] = {
 		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT, DW_DIR_OUT,
 		DW_DIR_SCALAR, DW_DIR_SCALAR,
@@ -392,9 +397,11 @@ static int register_kernels(const struct distworker_job_environment *environment
 				     !strcmp(environment->driver, "opencl") ? "cl" : NULL;
 
 		if (!suffix)
-			return environment->fail(environment, ENOENT,
-				"digits has chip kernels for the drivers sim and opencl only; for %s "
-				"give an image with -- --kernels FILE", environment->driver);
+			return environment->fail(
+				environment, ENOENT,
+				"digits has chip kernels for the drivers sim and opencl only; for "
+				"%s give an image with -- --kernels FILE",
+				environment->driver);
 		snprintf(job->kernel_path, sizeof(job->kernel_path), "%s/kernels/digits.%s",
 			 environment->folder, suffix);
 		job->kernels = job->kernel_path;
@@ -588,7 +595,8 @@ const struct distworker_job *distworker_job_v1(void)
 			"  --accuracy X    the run has failed below this (0.95)\n"
 			"  --block-dim N   cores per chip task (1)\n"
 			"  --rows N        room for this many rows (16384)\n"
-			"  --data FILE     other data: 64 pixels 0-16 and the digit per row, CSV, may be gzipped\n"
+			"  --data FILE     other data: 64 pixels 0-16 and the digit per row, CSV, "
+			"may be gzipped\n"
 			"  --kernels FILE  another chip image\n"
 			"The result has the same bits whatever the hierarchy: compare `weights`.\n",
 		.prepare = digits_prepare,

@@ -66,9 +66,11 @@ static int digits_parse(uint32_t row, const char *line, uint8_t values[DIGITS_CO
 				"row %u, column %u: \"%.*s\" is not a number from 0 to %u", row,
 				column, (int)(length < 40 ? length : 40), field, limit);
 		if (last != (column == DIGITS_COLUMNS))
-			return digits_fail(error, EBADMSG, "row %u, column %u: %s; a row has %d columns",
-				row, last ? column : column + 1,
-				last ? "the row ends here" : "there are more", DIGITS_COLUMNS);
+			return digits_fail(error, EBADMSG,
+					   "row %u, column %u: %s; a row has %d columns", row,
+					   last ? column : column + 1,
+					   last ? "the row ends here" : "there are more",
+					   DIGITS_COLUMNS);
 		values[column - 1] = (uint8_t)value;
 		field += length + 1;
 	}
@@ -91,8 +93,8 @@ static int digits_read_lines(gzFile file, digits_row_fn *row_fn, void *context,
 			break;
 		row++;
 		if (length == sizeof(line) - 1 && line[length - 1] != '\n')
-			return digits_fail(error, EBADMSG, "row %u is longer than %d characters", row,
-					   DIGITS_LINE_BYTES - 2);
+			return digits_fail(error, EBADMSG, "row %u is longer than %d characters",
+					   row, DIGITS_LINE_BYTES - 2);
 		while (length && (line[length - 1] == '\n' || line[length - 1] == '\r'))
 			line[--length] = '\0';
 		err = digits_parse(row, line, values, error);

@@ -69,8 +69,9 @@ static int load_row(void *context, uint32_t row, const uint8_t values[DIGITS_COL
 	float *x = (held_out ? job->test_x : job->train_x) + (size_t)index * MODEL_INPUTS;
 
 	if (row > job->rows)
-		return digits_fail(error, EFBIG, "row %u: there is room for %llu rows; --rows makes more",
-				   row, (unsigned long long)job->rows);
+		return digits_fail(error, EFBIG,
+				   "row %u: there is room for %llu rows; --rows makes more", row,
+				   (unsigned long long)job->rows);
 	/* The mean of a pixel is near 5 of 16; exact in binary. */
 	for (uint32_t k = 0; k < MODEL_INPUTS; k++)
 		x[k] = (float)values[k] * 0.0625f - 0.3125f;

@@ -69,8 +69,10 @@ static int options_parse(const struct distworker_job_environment *environment,
 			    !strncmp(word + 2, entries[n].name, length - 2))
 				entry = &entries[n];
 		if (!entry)
-			return environment->fail(environment, EINVAL,
-				"%s has no option \"%.*s\"; `distworker run %s -- --help` lists them",
+			return environment->fail(
+				environment, EINVAL,
+				"%s has no option \"%.*s\"; `distworker run %s -- --help` lists "
+				"them",
 				environment->argv[0], (int)length, word, environment->argv[0]);
 		value = word[length] ? word + length + 1 :
 			i + 1 < environment->argc ? environment->argv[++i] : NULL;

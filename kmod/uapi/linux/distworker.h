@@ -89,7 +89,10 @@ struct distworker_hub_state {
 	__u32 kick;
 	__u32 reserved[31];
 #ifndef __cplusplus
-	/* The value of each mailbox's done word that the owner has seen. In ISO C++: behind the struct. */
+	/*
+	 * The value of each mailbox's done word that the owner has seen. In
+	 * ISO C++: behind the struct.
+	 */
 	__u32 seen[];
 #endif
 };

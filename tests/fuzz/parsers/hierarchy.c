@@ -13,7 +13,9 @@ size_t driver_devices(const char *name, const char *options)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct plan_options defaults = { .level = 4, .driver = "sim", .worker = DW_OPTIONS(dw_worker_options) };
+	struct plan_options defaults = { .level = 4,
+					 .driver = "sim",
+					 .worker = DW_OPTIONS(dw_worker_options) };
 	char text[512] = "", line[512];
 	struct plan_totals totals;
 	struct plan *plan = NULL;

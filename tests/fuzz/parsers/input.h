@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the fuzzers of parsers share. Each file here is one libFuzzer target; ./run builds and runs them.
- * A target fails by what the sanitizers see, or by MUST().
+ * What the fuzzers of parsers share. Each file here is one libFuzzer target; ./run builds and runs
+ * them. A target fails by what the sanitizers see, or by MUST().
  */
 #ifndef FUZZ_PARSERS_INPUT_H
 #define FUZZ_PARSERS_INPUT_H

@@ -27,7 +27,11 @@ static void walk(const struct dw_chip_image *image)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct dw_chip_image_spec spec = {
-		.size = sizeof(spec), .name = "fuzz", .data = data, .bytes = size, .entry = "orchestrate",
+		.size = sizeof(spec),
+		.name = "fuzz",
+		.data = data,
+		.bytes = size,
+		.entry = "orchestrate",
 	};
 	struct dw_chip_error error = { .text = "" };
 	struct dw_chip_image *image;

@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	snprintf(line, sizeof(line), "%.*s", (int)(head < 200 ? head : 200), (const char *)data);
 	place = strstr(line, "%s");
 	if (place)
-		snprintf(symbol, sizeof(symbol), "%.*s%s%s", (int)(place - line), line, path, place + 2);
+		snprintf(symbol, sizeof(symbol), "%.*s%s%s", (int)(place - line), line, path,
+			 place + 2);
 	else
 		snprintf(symbol, sizeof(symbol), "%s", line);
 	if (dw_callable_register_symbol(worker, symbol, DW_SYMBOL_SUB, &callable) < 0)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* The wire format of arguments: a view lies inside its blob, and encodes to the same bytes again. */
+/*
+ * The wire format of arguments: a view lies inside its blob, and encodes to the same bytes again.
+ */
 #include "input.h"
 #include "task/task.h"
 
