@@ -77,12 +77,21 @@ static int compile(const struct build *build, const char *output)
 		"-shared", "-fPIC", "-O2", "-g", "-ffp-contract=off", "-Wall",
 		"-Wl,-Bsymbolic", "-Wl,--build-id", "-Wl,-z,defs",
 	};
-	const char *argv[WORDS_MAX + COUNT_OF(options) + 8];
-	size_t count = 0;
+	/* A word has at least a letter and a blank. */
+	size_t count = 0, room = strlen(build->compiler) / 2 + WORDS_MAX + COUNT_OF(options) + 8;
+	const char **argv = calloc(room, sizeof(*argv));
+	char *command = strdup(build->compiler), *rest;
 	int status;
 	pid_t pid;
 
-	argv[count++] = build->compiler;
+	if (!argv || !command) {
+		free(command);
+		free(argv);
+		return -ENOMEM;
+	}
+	for (char *word = strtok_r(command, " \t", &rest); word;
+	     word = strtok_r(NULL, " \t", &rest))
+		argv[count++] = word;
 	for (size_t i = 0; i < COUNT_OF(options); i++)
 		argv[count++] = options[i];
 	argv[count++] = include_option();
@@ -98,8 +107,11 @@ static int compile(const struct build *build, const char *output)
 		execvp(argv[0], (char *const *)argv);
 		_exit(errno == ENOENT ? 127 : 126);
 	}
-	if (pid < 0)
-		return -errno;
+	status = pid < 0 ? -errno : 0;
+	free(command);
+	free(argv);
+	if (status)
+		return status;
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
@@ -110,7 +122,8 @@ int image_sim(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
 		{ "output", 'o', "IMAGE.so", 0, "the image", 0 },
-		{ "compiler", 'c', "COMMAND", 0, "instead of $CC, or cc", 0 },
+		{ "compiler", 'c', "COMMAND", 0,
+		  "instead of $CC, or cc; may have options: \"ccache gcc\"", 0 },
 		{ "compiler-option", 'X', "OPTION", 0,
 		  "for the compiler, after our own; may be repeated", 0 },
 		{ 0 },
@@ -131,7 +144,7 @@ int image_sim(int argc, char **argv)
 	char output[PATH_MAX];
 	int status;
 
-	if (!build.compiler || !build.compiler[0])
+	if (!build.compiler || !build.compiler[strspn(build.compiler, " \t")])
 		build.compiler = "cc";
 	argp_parse(&argp, argc, argv, 0, NULL, &build);
 	if (snprintf(output, sizeof(output), "%s.%d", build.output, (int)getpid()) >=
