@@ -19,16 +19,17 @@
  * Errors. A call returns 0 or -errno and puts a sentence into `error` (never
  * NULL, empty when called) that names the object, the value and what would be
  * right. -ENODEV means that the device is lost: the library then makes no call on it but
- * unload and close, and in a process of its own not even these: the process ends. A driver never prints, never ends the process, and installs
- * no signal handler. A driver that crashes takes the chip's process with it and
- * nothing else; a call that never returns, of whatever function, is ended by a deadline, with the process.
+ * unload and close, and in a process of its own not even these: the process ends. A driver never
+ * prints, never ends the process, and installs no signal handler. A driver that crashes takes the
+ * chip's process with it and nothing else; a call that never returns, of whatever function, is
+ * ended by a deadline, with the process.
  *
  * Sizes. Structs that begin with `size` grow at their end. The side that
- * allocates a struct sets it; the other touches no byte beyond it. The driver's table: what the library
- * does not know is not called, what is not there is NULL. Structs that a driver is given: it takes a
- * smaller one (what is missing is 0), and a larger one unless a byte behind what it knows is
- * not 0 (-E2BIG). Structs that it fills: as much as there is room for, and zeros behind what it
- * knows. In an array every element has the same size, and it is the distance between them.
+ * allocates a struct sets it; the other touches no byte beyond it. The driver's table: what the
+ * library does not know is not called, what is not there is NULL. Structs that a driver is given:
+ * it takes a smaller one (what is missing is 0), and a larger one unless a byte behind what it
+ * knows is not 0 (-E2BIG). Structs that it fills: as much as there is room for, and zeros behind
+ * what it knows. In an array every element has the same size, and it is the distance between them.
  */
 #ifndef DISTWORKER_CHIP_H
 #define DISTWORKER_CHIP_H
@@ -144,8 +145,8 @@ struct dw_chip_driver {
 
 	/*
 	 * Devices that there are. Fills up to *count properties (NULL: none; each has its
-	 * `size` set, and properties->size is the distance between them) and sets *count to how many devices
-	 * exist. `options` as in open.
+	 * `size` set, and properties->size is the distance between them) and sets *count to how
+	 * many devices exist. `options` as in open.
 	 */
 	int (*enumerate)(const char *options, struct dw_chip_properties *properties,
 			 size_t *count, struct dw_chip_error *error);
@@ -160,7 +161,9 @@ struct dw_chip_driver {
 	int (*properties)(struct dw_chip_device *device, struct dw_chip_properties *properties,
 			  struct dw_chip_error *error);
 
-	/* -ELIBBAD: not an image of this driver; -ESRCH: no such entry, with those that there are. */
+	/*
+	 * -ELIBBAD: not an image of this driver; -ESRCH: no such entry, with those that there are.
+	 */
 	int (*load)(struct dw_chip_device *device, const struct dw_chip_image_spec *spec,
 		    struct dw_chip_image **image, struct dw_chip_error *error);
 	void (*unload)(struct dw_chip_device *device, struct dw_chip_image *image);
@@ -186,13 +189,13 @@ struct dw_chip_driver {
 	/*
 	 * CAP_ASYNC. submit stages the call's inputs and starts it; up to queue_depth
 	 * calls are in flight and complete in the order of submission. An error of
-	 * submit means that nothing was started and no completion comes. A driver stages inputs of a call
-	 * early only where no call before it still writes those bytes.
+	 * submit means that nothing was started and no completion comes. A driver stages inputs of
+	 * a call early only where no call before it still writes those bytes.
 	 *
 	 * collect never blocks: 1 and a completion, or 0. The library calls it until it
-	 * gives 0 before it polls completion_fd, so that submit may run a short call to its end and skip
-	 * the fd; the fd must be readable (POLLIN) while there is a completion
-	 * that came after the last collect that gave 0.
+	 * gives 0 before it polls completion_fd, so that submit may run a short call to its end and
+	 * skip the fd; the fd must be readable (POLLIN) while there is a completion that came after
+	 * the last collect that gave 0.
 	 */
 	int (*completion_fd)(struct dw_chip_device *device);
 	int (*submit)(struct dw_chip_device *device, const struct dw_chip_call *call,

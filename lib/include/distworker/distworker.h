@@ -8,10 +8,11 @@
  *    thread's last error, naming the object, the value and what would be right;
  *  - outputs are the last parameters and are written only on success;
  *  - structs that begin with their size grow in later versions, at their end: initialise them with
- *    DW_OPTIONS(). Zero is the default of each field. A program and a library of different versions understand
- *    each other: fields that one of them does not know are zero for the other. Only a field that
- *    the library does not know and that is set is an error, -E2BIG; a size that was never set is -EINVAL
- *    or -E2BIG. Arrays of structs that may grow have the size of an element beside their count;
+ *    DW_OPTIONS(). Zero is the default of each field. A program and a library of different versions
+ *    understand each other: fields that one of them does not know are zero for the other. Only a
+ *    field that the library does not know and that is set is an error, -E2BIG; a size that was
+ *    never set is -EINVAL or -E2BIG. Arrays of structs that may grow have the size of an element
+ *    beside their count;
  *  - nothing is printed, no signal handler is installed, and the process is
  *    never ended by the library;
  *  - descriptors of the library's own lie above 2, also where 0, 1 or 2 are closed;
@@ -39,38 +40,41 @@
  * Fork. Workers, runs and Orchestrators belong to the process that made them. In a child of
  * fork() that is not one of the library's own every call that takes one gives -EBADFD
  * (dw_orch_worker_count() and dw_orch_sub_count() 0, dw_worker_destroy() does nothing). The
- * other calls work there, on the child's own copy of arguments, tensors and dw_trees. Buffers and what
- * dw_alloc() gave are not mapped in a process that the application forks after init: to touch them is
- * a SIGSEGV. Memory of dw_buffer_register() is, and so is every buffer if it forks before init.
+ * other calls work there, on the child's own copy of arguments, tensors and dw_trees. A process
+ * that the application forks after init has neither the buffers nor the memory of dw_alloc():
+ * touching them is a SIGSEGV. It does have the memory of dw_buffer_register(). A process that is
+ * forked before init has every buffer.
  *
- * Processes. From init to close the calling process has a child of the library's own for each of its Workers in
- * DW_PROCESS mode, which ends at close and not before: wait for your own children by pid (waitpid(pid, …)), since
- * `while (wait(NULL) > 0)` waits for that one as well. Nothing is lost where SIGCHLD is ignored, or
- * where the application reaps that child after it has ended.
+ * Processes. From init to close the calling process has one child of the library's for each of its
+ * Workers in DW_PROCESS mode. That child ends at close and not before. Wait for your own children
+ * by pid (waitpid(pid, …)): `while (wait(NULL) > 0)` waits for the library's child as well. The
+ * application may ignore SIGCHLD, and may reap the library's child after it has ended: nothing is
+ * lost.
  *
- * Exceptions, of C++ and other languages. One that leaves a callable, or a chip driver, ends the process that
- * it runs in by std::terminate(): a child's task fails then as after any death (SIGABRT), and the text is on
- * stderr. In DW_THREAD mode and in the function of dw_worker_start() that is the application. One
- * that leaves the orchestration function of dw_worker_run() passes through to the caller: what has not started
- * is skipped, the rest is waited for, and nothing of the run is left. The same holds for pthread_exit()
- * and pthread_cancel() of that thread; longjmp() must not leave any function that the library has called.
- * Callbacks for progress, for the log, and around forks must not throw.
+ * Exceptions, of C++ and other languages. An exception that leaves a callable or a chip driver ends
+ * its process by std::terminate(). A child's task then fails as after any death (SIGABRT), and the
+ * exception's text is on stderr. In DW_THREAD mode, and in the function of dw_worker_start(), that
+ * process is the application. An exception that leaves the orchestration function of
+ * dw_worker_run() passes through to the caller: the run skips the tasks that have not started,
+ * waits for the others, and leaves nothing behind. The same holds for pthread_exit() and
+ * pthread_cancel() of that thread; longjmp() must not leave any function that the library has
+ * called. Callbacks for progress, for the log, and around forks must not throw.
  *
- * Environment. DW_LOG, DW_PROVIDER, DW_TRACE, DW_GRAPH and DW_CHIP_PATH are not read in a program that has
- * more rights than its user (set-uid, set-gid, file capabilities: secure_getenv(3)).
+ * Environment. DW_LOG, DW_PROVIDER, DW_TRACE, DW_GRAPH and DW_CHIP_PATH are not read in a program
+ * that has more rights than its user (set-uid, set-gid, file capabilities: secure_getenv(3)).
  *
- * Children. dw_worker_init() forks them, and later replacements from a copy of the process
- * as it was then. They have its memory, its descriptors (also those that close on exec),
- * its signal mask and what it ignores, the default action for every other signal, and
- * stdout and stderr without what was buffered in them. Flush other streams before init: a child
- * that writes to one would write again what is in its buffer. Descriptors and mappings
- * that are made after init reach no child.
+ * Children. dw_worker_init() forks the children. It forks later replacements from a copy of the
+ * process as it was at init. A child has the memory of the process, its descriptors (also those
+ * that close on exec), its signal mask, its ignored signals, the default action for every other
+ * signal, and empty buffers of stdout and stderr. Flush other streams before init: a child that
+ * writes to such a stream writes the contents of its buffer again. Descriptors and mappings that
+ * are made after init reach no child.
  *
- * OpenMP. Threads do not survive a fork. If the process has run a parallel region with gcc's
- * libgomp before dw_worker_init(), a parallel region in a task of a process waits for threads
- * that are not there, until the task's deadline ends it. Run the first one after init, use
- * LLVM's libomp, which starts new threads in a child, or DW_MODE_THREAD. Regions that run in
- * tasks only are fine with either.
+ * OpenMP. Threads do not survive a fork. If the process has run a parallel region of gcc's libgomp
+ * before dw_worker_init(), a parallel region in a child process waits for threads that do not
+ * exist, until the task's deadline ends it. Run the first region after init; or use LLVM's libomp,
+ * which starts new threads in a child; or use DW_THREAD. Regions that run only in tasks work with
+ * both.
  */
 #ifndef DISTWORKER_H
 #define DISTWORKER_H
@@ -80,7 +84,7 @@
 
 /* Heaps and arenas are reserved as address space: 8 GiB by default. */
 #if UINTPTR_MAX < UINT64_MAX
-#error "distworker needs a 64-bit target: pointers of this one have fewer bits (-m32, -mx32, or a 32-bit compiler?)"
+#error "distworker needs a 64-bit target: pointers of this one have fewer bits (-m32, -mx32?)"
 #endif
 
 /* A struct with its size set and everything else zero: the defaults. */
@@ -113,7 +117,7 @@ struct dw_run;		/* a run in flight */
 
 /* ------------------------------------------------------------------ tensors */
 
-/* Element types. 0–8 are the reference system's; from 64 up our own. */
+/* Element types. 0–8 have the reference system's numbers; our own begin at 64. */
 enum dw_dtype {
 	DW_FLOAT32 = 0, DW_FLOAT16 = 1, DW_INT32 = 2, DW_INT16 = 3, DW_INT8 = 4,
 	DW_UINT8 = 5, DW_BFLOAT16 = 6, DW_INT64 = 7, DW_UINT64 = 8,
@@ -161,9 +165,8 @@ DW_API int dw_tensor_slice(const struct dw_tensor *tensor, uint32_t first, uint3
 
 /*
  * The arguments of one task: tensors with their tags, and 64-bit scalars.
- * The caller owns the object; a submit copies what it needs, except that the
- * addresses of DW_OUTPUT tensors that were 0 are filled in.
- * There is no limit on either number but memory (and the chip driver's own).
+ * The caller owns the object; a submit copies them, and fills in the addresses of DW_OUTPUT tensors
+ * that were 0. There is no limit on either number but memory (and the chip driver's own).
  */
 struct dw_args;
 
@@ -174,10 +177,12 @@ DW_API void dw_args_destroy(struct dw_args *args);
 /* Empties the object and keeps its memory, for the next task. */
 DW_API void dw_args_reset(struct dw_args *args);
 /*
- * Adds a copy of the tensor, or a scalar, behind those of its kind. -EINVAL: a tensor or tag that makes no
- * sense; -EPERM: arguments that a callable was given; -E2BIG: there are 2^31 - 1 of the kind; -ENOMEM.
+ * Adds a copy of the tensor, or a scalar, behind those of its kind. -EINVAL: a tensor or tag that
+ * makes no sense; -EPERM: arguments that a callable was given; -E2BIG: there are 2^31 - 1 of the
+ * kind; -ENOMEM.
  */
-DW_API int dw_args_add_tensor(struct dw_args *args, const struct dw_tensor *tensor, enum dw_tag tag);
+DW_API int dw_args_add_tensor(struct dw_args *args, const struct dw_tensor *tensor,
+			      enum dw_tag tag);
 DW_API int dw_args_add_scalar(struct dw_args *args, uint64_t value);
 /* Bit patterns of a float64 and an int64 as scalars. */
 DW_API int dw_args_add_double(struct dw_args *args, double value);
@@ -224,23 +229,24 @@ enum dw_direction { DW_DIR_SCALAR = 0, DW_DIR_IN = 1, DW_DIR_OUT = 2, DW_DIR_INO
 /*
  * Functions: before dw_worker_init() of the root; the context pointer must make
  * sense in the child (memory from before the fork, or the arena).
- * Register them on the Worker whose children shall run them, or on any Worker
- * above: what is registered on a Worker is known in its whole subtree.
- * -EBUSY after init, -EEXIST for a name that is taken.
- * One that calls exec leaves nobody who could answer: with the module its process is killed, and its
- * task fails as after any death; with futexes only a deadline ends it.
+ * Register them on the Worker whose children run them, or on any Worker above it: a Worker's
+ * callables are known in its whole subtree. -EBUSY after init, -EEXIST for a name that is taken.
+ *
+ * A function must not call exec. With the module, the library then kills the process, and the task
+ * fails as after any death; with futexes only a deadline ends the task.
  */
 DW_API int dw_callable_register_orch(struct dw_worker *worker, const char *name,
 				     dw_orch_fn *fn, void *context, dw_callable *callable);
 DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name,
 				    dw_sub_fn *fn, void *context, dw_callable *callable);
 /*
- * A symbol of a shared object, "path/libjob.so:name", at any time. The file is
- * identified by its build-id (else by its content); children load it on first
- * use and refuse a file that has changed. When the call returns every child of
- * the tree knows it; while another thread is in dw_worker_init() the call waits for the end of that. The same content under the same name has the same handle. -ENOENT, -ELIBBAD (no ELF
- * object), -ESRCH (no such symbol), -EEXIST (another kind, or a changed file: unregister that first). Only in the root's process:
- * -EINVAL in an orchestration function of a nested Worker that is a process; the same for images.
+ * A symbol of a shared object, "path/libjob.so:name", at any time. Its build-id identifies the
+ * file, or else its content. Children load the file on first use and refuse one that has changed.
+ * When the call returns, every child of the tree knows the symbol. While another thread is in
+ * dw_worker_init(), the call waits for that to end. The same content under the same name has the
+ * same handle. -ENOENT, -ELIBBAD (no ELF object), -ESRCH (no such symbol), -EEXIST (another kind,
+ * or a changed file: unregister that first). Only in the root's process: -EINVAL in an
+ * orchestration function of a nested Worker that is a process; the same for images.
  */
 DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *symbol,
 				       enum dw_symbol_kind kind, dw_callable *callable);
@@ -260,36 +266,40 @@ struct dw_image_options {
 	size_t signature_count;
 };
 DW_API int dw_callable_register_image(struct dw_worker *worker,
-				      const struct dw_image_options *options, dw_callable *callable);
+				      const struct dw_image_options *options,
+				      dw_callable *callable);
 /*
- * Waits until no task uses it; later submits get -ESTALE. What sits behind those tasks is waited for only where it
- * may use it as well: what a nested Worker's process was given before, and, for an image, a chip. -ENOENT.
- * -ETIMEDOUT: a chip's driver did not unload it within init_timeout_ns; it is killed, or its thread goes on.
- * -EDEADLK: a callable of this tree makes the call (in DW_THREAD mode), and its own task could be among those that
- * are waited for; the same for dw_callable_register_symbol() and dw_callable_register_image(), whose
+ * Waits until no task uses the callable; later submits get -ESTALE. It also waits for the tasks
+ * before that in a nested Worker's process and, for an image, on a chip, since those may use the
+ * callable as well. -ENOENT: no such callable. -ETIMEDOUT: a chip's driver did not unload the image
+ * within init_timeout_ns. The chip's process is then killed; a thread goes on. -EDEADLK: a callable
+ * of this tree makes the call (in DW_THREAD mode), and its own task could be among those that are
+ * waited for; the same for dw_callable_register_symbol() and dw_callable_register_image(), whose
  * message would wait behind that task.
  */
 DW_API int dw_callable_unregister(struct dw_worker *worker, dw_callable callable);
 /*
- * The same for at most `timeout_ns` (UINT64_MAX: without limit). -ETIMEDOUT: later submits get -ESTALE already, but
- * tasks that use the callable, or children that have yet to forget it, are still at it: what it refers to (code, context,
- * memory) must stay. Call this or dw_callable_unregister() again to wait for the rest. Until that has returned 0 the name
- * stays free, and an image's memory is not given back.
+ * The same for at most `timeout_ns` (UINT64_MAX: without limit). -ETIMEDOUT: later submits already
+ * get -ESTALE, but tasks or children still use the callable: its code, context and memory must
+ * stay. Call this or dw_callable_unregister() again to wait for the rest. Until one of them has
+ * returned 0, the name is free already, and an image's memory is still allocated.
  */
 DW_API int dw_callable_unregister_for(struct dw_worker *worker, dw_callable callable,
 				      uint64_t timeout_ns);
-/* The handle of what was registered under a name on this Worker or above it. -ENOENT. */
+/* The handle of the callable that has this name on this Worker or on one above it. -ENOENT. */
 DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_callable *callable);
 
 /* ------------------------------------------------------------------ workers */
 
 /*
- * How children run. A process is isolated: what crashes or hangs in it fails its task and is
- * killed, and nothing else is harmed. A thread is for callables and drivers that are safe there: a crash ends the
- * application, and nothing can be killed, so that a deadline or a cancel is told (dw_task_cancelled).
- * A thread that has not returned 0.5 s after its deadline goes on alone: its task fails with ETIMEDOUT, its other
- * tasks go elsewhere, and until it returns it gets no more (-ENODEV where no other worker is left), and what it may
- * still write is given to nobody: a task with a tensor there is -EBUSY, and a buffer there should not be freed.
+ * How children run. A process is isolated: a crash fails its task, a hang ends at the deadline with
+ * a kill, and neither harms anything else. A thread is for callables and drivers that are known to
+ * be safe: a crash ends the application. The library cannot kill a thread; it tells the callable of
+ * a deadline or a cancel (dw_task_cancelled). A thread that has not returned 0.5 s after its
+ * deadline is left alone. Its task fails with ETIMEDOUT, its other tasks go to other workers, and
+ * it gets no more tasks until it returns (-ENODEV where no other worker is left). Memory that it
+ * may still write stays reserved: a task with a tensor there is -EBUSY, and a buffer there must not
+ * be freed.
  */
 enum dw_mode { DW_PROCESS = 0, DW_THREAD = 1 };
 enum dw_provider { DW_PROVIDER_AUTO = 0, DW_PROVIDER_KERNEL = 1, DW_PROVIDER_FUTEX = 2 };
@@ -309,23 +319,28 @@ struct dw_chip_options {
 };
 
 /*
- * Times are in ns on CLOCK_MONOTONIC. A deadline does not count the time in which the process that watches it could
- * not run either: a frozen control group, a paused virtual machine, SIGSTOP to the whole tree. Of what was left
- * when such a stop began, at least half is left after it. A child that is stopped while its parent runs is ended by its
- * deadlines as one that hangs, and the texts name the signal that has stopped it.
+ * Times are in ns on CLOCK_MONOTONIC. A deadline leaves out the time in which the watching process
+ * could not run either: a frozen control group, a paused virtual machine, SIGSTOP to the whole
+ * tree. After such a stop, at least half of the time that was left before it remains. A child that
+ * is stopped while its parent runs counts as one that hangs: its deadlines end it, and the texts
+ * name the signal that has stopped it.
  */
 struct dw_worker_options {
 	size_t size;
-	const char *name;		/* in paths and messages; default "node0", "pod0", … by level and id */
+	/* in paths and messages; default "node0", "pod0", … by level and id */
+	const char *name;
 	uint32_t subs;			/* number of sub workers */
 	uint32_t chip_count;
 	const struct dw_chip_options *chips;
 	size_t chip_size;		/* of one of them: sizeof(struct dw_chip_options) */
 	enum dw_mode mode;		/* of the children of this Worker */
-	enum dw_provider provider;	/* AUTO: DW_PROVIDER from the environment, else the module
-					 * if it is there, else futex */
-	uint64_t heap_ring_bytes;	/* each of 4 rings; default 1 GiB, reserved, not populated;
-					 * this and arena_bytes in whole pages of this machine */
+	/* AUTO: DW_PROVIDER from the environment, else the module if it is there, else futex */
+	enum dw_provider provider;
+	/*
+	 * Each of 4 rings; default 1 GiB, reserved, not populated. This and arena_bytes are whole
+	 * pages of this machine.
+	 */
+	uint64_t heap_ring_bytes;
 	uint64_t arena_bytes;		/* buffers and large arguments; default 4 GiB, reserved */
 	uint32_t mailbox_depth;		/* frames per ring, a power of two; default 64 */
 	uint32_t frame_bytes;		/* default 512; larger arguments go through the arena */
@@ -334,13 +349,20 @@ struct dw_worker_options {
 	uint64_t init_timeout_ns;	/* default 30 s */
 	uint64_t close_timeout_ns;	/* default 5 s, then children are killed */
 	enum dw_restart restart;
-	uint32_t restart_limit;		/* deaths of one child in 60 s that end in giving up; default 5 */
+	/* deaths of one child in 60 s that end in giving up; default 5 */
+	uint32_t restart_limit;
 	enum dw_placement placement;
-	uint32_t check_declared;	/* 1: a nested task that touches what its parent task did not
-					 * declare fails with EACCES */
+	/*
+	 * 1: a nested task fails with EACCES if it touches memory that its parent task did not
+	 * declare
+	 */
+	uint32_t check_declared;
 };
 
-/* `level` is 3 … 6; `options` may be NULL: the defaults. -EINVAL names the option that makes no sense. */
+/*
+ * `level` is 3 … 6; `options` may be NULL: the defaults. -EINVAL names the option that makes no
+ * sense.
+ */
 DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *options,
 			    struct dw_worker **worker);
 /*
@@ -354,17 +376,17 @@ DW_API int dw_worker_add_child(struct dw_worker *parent, struct dw_worker *child
 /* Ids of the chips of a Worker: chip i of its options is worker *id. -ERANGE. */
 DW_API int dw_worker_chip_id(const struct dw_worker *worker, uint32_t chip, uint32_t *id);
 /*
- * Brings the whole tree up, or nothing: on an error everything has been torn
- * down and dw_strerror_last() tells the first cause with its path. The Worker is then as it was before the call,
- * with its callables, buffers and registered memory: it may be changed, and initialised again. A Worker
- * without sub workers, chips and child Workers comes up too; every task that is submitted to it fails with -ENODEV.
- * -EINVAL: a child; -EBUSY: it was initialised before, or a thread of a failed init has not
- * ended yet; -ENAMETOOLONG: a path of more than 80 bytes; -ETIMEDOUT: a child was not ready after
- * init_timeout_ns; else the errno of the cause.
+ * Brings the whole tree up, or nothing: on an error it takes everything down again, and
+ * dw_strerror_last() gives the first cause with its path. The Worker is then as it was before the
+ * call, with its callables, buffers and registered memory. It may be changed and initialised again.
+ * A Worker without sub workers, chips and child Workers comes up too; every task that is submitted
+ * to it fails with -ENODEV. -EINVAL: a child; -EBUSY: it was initialised before, or a thread of a
+ * failed init has not ended yet; -ENAMETOOLONG: a path of more than 80 bytes; -ETIMEDOUT: a child
+ * was not ready after init_timeout_ns; else the errno of the cause.
  */
 DW_API int dw_worker_init(struct dw_worker *root);
 
-/* What a start hook is told of a child. */
+/* The child that a start hook runs in. */
 struct dw_child_start {
 	size_t size;
 	const char *path;		/* "pod0/node1/sub0" */
@@ -373,21 +395,23 @@ struct dw_child_start {
 	uint32_t generation;		/* 1; its replacements count up */
 };
 /*
- * Calls of the application's around the forks of the library, for state that does not survive a fork by itself: an
- * interpreter's locks, a thread pool, a log's buffer, random numbers. For the whole process, all of its trees, and
- * everything that is forked from it later. Each function may be NULL.
+ * Functions that the library calls around its forks, for state that does not survive a fork by
+ * itself: an interpreter's locks, a thread pool, a log's buffer, random numbers. They hold for the
+ * whole process, for all its trees, and for every process that is forked from it later. Each
+ * function may be NULL.
  *
- * prepare, parent, child: around every fork that the library makes, as those of pthread_atfork() (which are called
- * as well): prepare just before, in the thread that forks, the last hooks added first; then parent there, also if
- * the fork has failed, and child in the new process, the first hooks added first. The library's forks are those of
- * dw_worker_init(), in its caller's thread, of one process for each Worker in DW_PROCESS mode; and those of
- * that process, for every child and every replacement.
- * start: in every child, a process or (DW_THREAD) a thread, in the thread that will run its callables, before its
- * driver is loaded and before its first task. An error is the child's: init fails, and a
- * replacement that cannot start counts as dead; dw_task_fail() gives it a text.
+ * prepare, parent, child: around every fork that the library makes, as those of pthread_atfork()
+ * (which are called as well): prepare just before, in the thread that forks, the last hooks added
+ * first; then parent there, also if the fork has failed, and child in the new process, the first
+ * hooks added first. The library's forks are those of dw_worker_init(), in its caller's thread, of
+ * one process for each Worker in DW_PROCESS mode; and those of that process, for every child and
+ * every replacement.
+ * start: in every child, a process or (DW_THREAD) a thread, in the thread that will run its
+ * callables, before its driver is loaded and before its first task. An error is the child's: init
+ * fails, and a replacement that cannot start counts as dead; dw_task_fail() gives it a text.
  *
- * Hooks hold up init, and end by themselves; they call nothing of this library but dw_task_fail(), and nothing that
- * needs another thread in child. They are called without locks of the library's.
+ * Hooks hold up init, and end by themselves; they call nothing of this library but dw_task_fail(),
+ * and nothing that needs another thread in child. They are called without locks of the library's.
  */
 struct dw_fork_hooks {
 	size_t size;
@@ -398,24 +422,28 @@ struct dw_fork_hooks {
 	void *context;
 };
 /*
- * Adds a copy behind the hooks that are there. While a tree is up, too: its children and their replacements, which are
- * forked from a copy of this process, do not have it. -EINVAL: no function is set; -ENOMEM.
+ * Adds a copy behind the hooks that are there. While a tree is up, too: its children and their
+ * replacements, which are forked from a copy of this process, do not have it. -EINVAL: no function
+ * is set; -ENOMEM.
  */
 DW_API int dw_fork_hooks_add(const struct dw_fork_hooks *hooks);
-/* The last ones that are the same in all fields; a fork that is in progress still calls them. -ENOENT. */
+/*
+ * The last ones that are the same in all fields; a fork that is in progress still calls them.
+ * -ENOENT.
+ */
 DW_API int dw_fork_hooks_remove(const struct dw_fork_hooks *hooks);
 
 /*
  * Runs `fn` with an Orchestrator of this Worker and returns when every task that
  * it submitted is final: 0 or the first error ("pod0/node1/sub0: task 17 "verify" (check_row):
- * EIO: short read": the name of the task, if it has one, and that of its callable). A task under
- * which its worker died is final when nothing of that worker is left that could write: the memory
- * is the caller's again then. (Only for chips that includes devices. What a sub function has told
- * a device to write, it has to wait for.)
- * May be called again and again, from any thread; also within an orchestration function of the same tree, whose
- * own tasks go on meanwhile. -EDEADLK: within a callable that is a task of this Worker or of one below it (in
- * DW_THREAD mode): the run could need the very child that waits for it. -EINVAL: `fn` is NULL, or `config` makes no sense; -ENOTCONN: the
- * Worker is not initialised, or closed; -ESHUTDOWN: it is being closed.
+ * EIO: short read": the name of the task, if it has one, and that of its callable). If a worker
+ * dies, its task becomes final when nothing of that worker can write any more: the memory is then
+ * the caller's again. That includes the devices of chips. A sub function must itself wait for the
+ * devices that it uses. May be called again and again, from any thread; also within an
+ * orchestration function of the same tree; that function's tasks go on meanwhile. -EDEADLK: within
+ * a callable that is a task of this Worker or of one below it (in DW_THREAD mode): the run could
+ * need the very child that waits for it. -EINVAL: `fn` is NULL, or `config` makes no sense;
+ * -ENOTCONN: the Worker is not initialised, or closed; -ESHUTDOWN: it is being closed.
  */
 DW_API int dw_worker_run(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
 			 const struct dw_config *config, void *context);
@@ -423,100 +451,113 @@ struct dw_run_options {
 	size_t size;
 	uint64_t timeout_ns;		/* deadline of the run; 0: none */
 	/*
-	 * Called when tasks were submitted or have become final (done, failed, skipped) since the last call, at the
-	 * earliest 20 ms after that has returned; and once more, with the final counts, when all
-	 * are final. The counts never decrease. A thread that the library keeps for this alone makes the calls, one at a
-	 * time, without a lock and with all signals blocked: a callback that takes its time delays its own next
-	 * call and the end of its run (dw_run_wait() and dw_worker_close() return after the last call has
-	 * returned), and nothing else. It may call everything that any thread may call, but neither wait for its
-	 * own run nor close or destroy the tree (-EDEADLK). NULL: no thread, no cost.
+	 * Called when tasks were submitted or have become final (done, failed, skipped) since the
+	 * last call, at the earliest 20 ms after that has returned; and once more, with the final
+	 * counts, when all are final. The counts never decrease. A thread that the library keeps
+	 * for this alone makes the calls, one at a time, without a lock and with all signals
+	 * blocked: a slow callback delays only its own next call and the end of its run
+	 * (dw_run_wait() and dw_worker_close() return after the last call has returned). It may
+	 * make every call that any thread may make, but must not wait for its own run, nor close or
+	 * destroy the tree (-EDEADLK). NULL: no thread, no cost.
 	 */
 	void (*progress)(uint64_t submitted, uint64_t finished, void *context);
 	void *progress_context;
 };
 /*
- * The same without blocking: a thread of the library calls `fn`. `args` must live until the run has ended. The
- * run belongs to the caller, who gives it back by dw_run_wait() or dw_run_detach(), once; it may outlive its
- * Worker. Errors as above; -EAGAIN: no thread can be had.
+ * The same without blocking: a thread of the library calls `fn`. `args` must live until the run has
+ * ended. The caller owns the run and gives it back once, by dw_run_wait() or dw_run_detach(). A run
+ * may outlive its Worker. Errors as above; -EAGAIN: no thread can be had.
  */
 DW_API int dw_worker_start(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
 			   const struct dw_config *config, void *context,
 			   const struct dw_run_options *options, struct dw_run **run);
 /*
  * Waits for the end of a run, returns what dw_worker_run() would, and frees the run. -EINVAL: NULL.
- * -EDEADLK: the run cannot end before this call does, because its own orchestration function or progress
- * callback makes the call, or because it waits, through other runs, for the run that the caller
- * is a part of. The run stays the caller's then. A wait with a deadline counts as one that ends.
+ * -EDEADLK: the run cannot end before this call does: its own orchestration function or progress
+ * callback makes the call, or it waits, through other runs, for the caller's run. The caller then
+ * keeps the run. A wait with a deadline does not count, since it ends.
  */
 DW_API int dw_run_wait(struct dw_run *run);
 /*
- * Waits for the end for at most `timeout_ns` (UINT64_MAX: without limit). 0: the run has ended; -ETIMEDOUT: it goes on.
- * Neither frees the run nor tells its result: dw_run_wait() does both, and returns at once when
- * the run has ended. -EINVAL, -EDEADLK as above.
+ * Waits for the end for at most `timeout_ns` (UINT64_MAX: without limit). 0: the run has ended;
+ * -ETIMEDOUT: it goes on. Neither frees the run nor tells its result: dw_run_wait() does both, and
+ * returns at once when the run has ended. -EINVAL, -EDEADLK as above.
  */
 DW_API int dw_run_wait_for(struct dw_run *run, uint64_t timeout_ns);
 /* The same without waiting. 0: the run has ended; -EAGAIN: it goes on. */
 DW_API int dw_run_test(struct dw_run *run);
 /*
- * For event loops: a descriptor that becomes readable (POLLIN) when the run ends, and stays so. The same one each
- * time; it may be asked for before the end and after it. It belongs to the run, which closes it when it is freed:
- * take it out of the event loop before dw_run_wait() or dw_run_detach(). Do not write to it; a read is
- * not needed, and changes nothing. Closes on exec. -EMFILE, -ENFILE.
+ * For event loops: a descriptor that becomes readable (POLLIN) when the run ends, and stays so. The
+ * same one each time; it may be asked for before the end and after it. It belongs to the run, which
+ * closes it when it is freed: take it out of the event loop before dw_run_wait() or
+ * dw_run_detach(). Do not write to it; a read is not needed, and changes nothing. Closes on exec.
+ * -EMFILE, -ENFILE.
  */
 DW_API int dw_run_fd(struct dw_run *run, int *fd);
 /*
- * Gives the run back without waiting: it goes on, and frees itself when it ends. Its result and its errors are
- * lost, and `args` must live until dw_worker_close() has returned. dw_worker_close() waits for such a run
- * as for every other. -EINVAL: NULL.
+ * Gives the run back without waiting: it goes on, and frees itself when it ends. Its result and its
+ * errors are lost, and `args` must live until dw_worker_close() has returned. dw_worker_close()
+ * waits for such a run as for every other. -EINVAL: NULL.
  */
 DW_API int dw_run_detach(struct dw_run *run);
 
 /* One error of a run. Texts that are too long are cut. */
 struct dw_run_error {
 	size_t size;
-	uint64_t task;			/* number of the task within the run, from 1; 0: no task, but the run itself
-					 * (its function returned an error, its deadline passed, it was cancelled) */
+	/*
+	 * The number of the task within the run, from 1. 0: the run itself has failed (its function
+	 * returned an error, its deadline passed, or it was cancelled).
+	 */
+	uint64_t task;
 	int32_t error;			/* -errno */
 	uint32_t attempts;		/* that the task had; 0: no task */
 	char name[64];			/* of the task; "": it has none */
 	char callable[64];		/* of the task */
 	char path[96];			/* of the child that ran the task, or of the Worker */
-	char text[512];			/* the whole, as dw_strerror_last() gives it of a first error */
+	/* the whole, as dw_strerror_last() gives it of a first error */
+	char text[512];
 };
 /*
- * How many errors a run has had so far: one for each task that has FAILED (not for those that were SKIPPED because of it,
- * and not for attempts that were repeated), and those of the run itself. `*kept`: how many of them dw_run_error()
- * can give, the first 64; `kept` may be NULL. `run` NULL: the run that the calling thread's last dw_worker_run() or
- * dw_run_wait() has ended. -EINVAL, -EBADFD.
+ * How many errors a run has had so far: one for each task that has FAILED (not for those that were
+ * SKIPPED because of it, and not for attempts that were repeated), and those of the run itself.
+ * `*kept`: how many of them dw_run_error() can give, the first 64; `kept` may be NULL. `run` NULL:
+ * the run that the calling thread's last dw_worker_run() or dw_run_wait() has ended. -EINVAL,
+ * -EBADFD.
  */
 DW_API int dw_run_error_count(struct dw_run *run, uint64_t *count, uint32_t *kept);
 /*
- * Error `index` of a run, in the order in which they were noticed: 0 is the one that dw_run_wait() returns. `run` as
- * above. -ERANGE: that many were not kept; -EINVAL: as dw_run_error_count(), or of the struct.
+ * Error `index` of a run, in the order in which they were noticed: 0 is the one that dw_run_wait()
+ * returns. `run` as above. -ERANGE: that many were not kept; -EINVAL: as dw_run_error_count(), or
+ * of the struct.
  */
 DW_API int dw_run_error(struct dw_run *run, uint32_t index, struct dw_run_error *error);
 /*
- * Tasks that have not started are SKIPPED with ECANCELED; those that run are told. A call of a chip's driver that
- * cannot be told (dw_chip_alloc, dw_chip_free) and does not return within 0.5 s is ended as at a deadline. Any thread.
+ * Skips the tasks that have not started (SKIPPED, ECANCELED), and tells those that run
+ * (dw_task_cancelled). A driver's call for dw_chip_alloc() or dw_chip_free() that does not return
+ * within 0.5 s is ended as at a deadline. Any thread.
  */
 DW_API int dw_run_cancel(struct dw_run *run);
-/* Cancels every run of the tree. Any thread; safe to call from a thread that got a signal. -ENOTCONN as above. */
+/*
+ * Cancels every run of the tree. Any thread; safe to call from a thread that got a signal.
+ * -ENOTCONN as above.
+ */
 DW_API int dw_worker_cancel(struct dw_worker *root);
 /*
- * Takes the whole tree down; safe at any time after create, again and again, and
- * bounded by close_timeout_ns: children that are still busy then are killed, and the
- * error (-ETIMEDOUT) names them, after the runs that have not ended. Children that are idle get
+ * Takes the whole tree down; safe at any time after create, and more than once. It takes at most
+ * about close_timeout_ns: then it kills the children that are still busy, and the error
+ * (-ETIMEDOUT) names first the runs that have not ended and then those children. Idle children get
  * 200 ms to leave even if the runs took all the time. The object stays until dw_worker_destroy().
  * -EDEADLK, and nothing is changed: an orchestration function, a progress callback or a callable of
- * this tree makes the call, which would wait for itself.
+ * this tree makes the call, and would wait for itself.
  */
 DW_API int dw_worker_close(struct dw_worker *root);
 /*
- * Closes if need be and frees the root with everything below it. NULL is fine. A child Worker, which
- * its root owns, is not touched, and dw_strerror_last() says so. What did not
- * end before close_timeout_ns and cannot be killed (a thread in DW_THREAD mode, an orchestration
- * function that runs on) still uses the tree: then all of it stays allocated, for good. Within an orchestration function, a
- * progress callback or a callable of this tree it does nothing but set the text of dw_strerror_last().
+ * Closes if need be and frees the root with everything below it. NULL is fine. Of a child Worker,
+ * which its root owns, the call only sets dw_strerror_last(). A thread of DW_THREAD mode or an
+ * orchestration function that has not ended before close_timeout_ns cannot be killed and still uses
+ * the tree: the whole tree then stays allocated, for good. Within an orchestration function, a
+ * progress callback or a callable of this tree it does nothing but set the text of
+ * dw_strerror_last().
  */
 DW_API void dw_worker_destroy(struct dw_worker *root);
 
@@ -526,12 +567,18 @@ DW_API void dw_worker_destroy(struct dw_worker *root);
  * Memory of the tree's arena, at one address in this process and all its
  * descendants; zeroed. Before or after init; outlives runs. Tensors that are
  * arguments must lie in a buffer, in what dw_alloc() gave, or in registered memory.
- * -ENOMEM names the arena's size and use; -EINVAL: 0 bytes, or, of all three, a child Worker (buffers are the root's).
+ * -ENOMEM names the arena's size and use; -EINVAL: 0 bytes, or, of all three, a child Worker
+ * (buffers are the root's).
  */
 DW_API int dw_buffer_create(struct dw_worker *worker, uint64_t bytes, void **address);
-/* At once: no task may use it any more. -ENOENT: it is no buffer's address. */
+/*
+ * Takes effect at once: no task may use the buffer any more. -ENOENT: no buffer has this address.
+ */
 DW_API int dw_buffer_destroy(struct dw_worker *worker, void *address);
-/* Memory that the user mapped MAP_SHARED before init. -EBUSY after init; -EINVAL: it is not mapped so. */
+/*
+ * Memory that the user mapped MAP_SHARED before init. -EBUSY after init; -EINVAL: it is not mapped
+ * so.
+ */
 DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t bytes);
 
 /* ------------------------------------------------------------------- submit */
@@ -553,8 +600,10 @@ typedef uint64_t dw_task;
 struct dw_submit_options {
 	size_t size;
 	const char *name;		/* for messages and traces */
-	uint32_t place;			/* 0: any worker; DW_PLACE(id): a next-level Worker or a chip */
-	uint32_t retries;		/* further attempts; only for callables that are safe to repeat */
+	/* 0: any worker; DW_PLACE(id): a next-level Worker or a chip */
+	uint32_t place;
+	/* further attempts; only for callables that are safe to repeat */
+	uint32_t retries;
 	uint64_t timeout_ns;		/* deadline once started; 0: the Worker's */
 	struct dw_config config;
 	const dw_task *after;		/* explicit edges */
@@ -563,10 +612,9 @@ struct dw_submit_options {
 
 /*
  * Submits one task: an orchestration to a nested Worker, an image to a chip, a
- * sub function to a sub worker. `options` may be NULL, `task` too. Blocks
- * while the heap is full, and while 8,192 tasks of the run are not final: what a run
- * keeps of its tasks is bounded by that, but for 32 to 64 bytes for each that has failed or
- * was skipped. Nothing is queued when it fails:
+ * sub function to a sub worker. `options` may be NULL, `task` too. Blocks while the heap is full,
+ * and while 8,192 tasks of the run are not final. That bounds the memory of a run, except for 32 to
+ * 64 bytes for each task that has failed or was skipped. When the call fails, nothing is queued:
  *  -EINVAL a field that makes no sense; -ENOENT, -ESTALE the callable is unknown
  *  or was unregistered; -EFAULT a tensor lies outside the arena; -EACCES see check_declared;
  *  -ENODEV no worker can take it; -EDEADLK, -ENOBUFS, -ENOSPC heap, see dw_alloc();
@@ -576,17 +624,18 @@ DW_API int dw_submit(struct dw_orch *orch, dw_callable callable, struct dw_args 
 		     const struct dw_submit_options *options, dw_task *task);
 /*
  * A group: `members` tasks of one callable that run at the same time on
- * different workers; one node of the graph. `workers` has one id or DW_ANY per member, or is NULL: any;
- * options->place is 0.
+ * different workers; one node of the graph. `workers` has one id or DW_ANY per member, or is NULL:
+ * any; options->place is 0.
  * -ENODEV when fewer workers live than there are members; else as dw_submit().
  */
 DW_API int dw_submit_group(struct dw_orch *orch, dw_callable callable, struct dw_args *const *args,
 			   size_t members, const uint32_t *workers,
 			   const struct dw_submit_options *options, dw_task *task);
 /*
- * An intermediate tensor that lives until its scope has ended and its last user is done. Blocks while
- * the heap is full. -EINVAL as dw_tensor_init(); -EDEADLK: only this function's own open scope could make room;
- * -ENOBUFS: nothing was given back for heap_timeout_ns; -ENOSPC: it is larger than a heap ring; -ENOMEM; -ECANCELED.
+ * An intermediate tensor that lives until its scope has ended and its last user is done. Blocks
+ * while the heap is full. -EINVAL as dw_tensor_init(); -EDEADLK: only this function's own open
+ * scope could make room; -ENOBUFS: nothing was given back for heap_timeout_ns; -ENOSPC: it is
+ * larger than a heap ring; -ENOMEM; -ECANCELED.
  */
 DW_API int dw_alloc(struct dw_orch *orch, int dtype, const uint32_t *shape, uint32_t ndims,
 		    struct dw_tensor *tensor);
@@ -596,30 +645,37 @@ DW_API int dw_scope_end(struct dw_orch *orch);
 /* Waits until every task that was submitted so far is final; the first error of the run, or 0. */
 DW_API int dw_orch_wait(struct dw_orch *orch);
 /*
- * Waits until one task of this run is final, whatever the others do, and returns its own error: 0, or that of what it
- * ran; -ECANCELED when it was skipped, with a text that names the task that failed before it. May be called
- * again. -EINVAL: `task` is 0, or no task of this run.
+ * Waits until one task of this run is final, whatever the others do, and returns its own error: 0,
+ * or that of what it ran; -ECANCELED when it was skipped, with a text that names the task that
+ * failed before it. May be called again. -EINVAL: `task` is 0, or no task of this run.
  */
 DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task);
 /*
- * Device memory on one chip, for tensors that stay there; freed with the run at the latest. -EINVAL: `worker` is no
- * chip, or as dw_tensor_init(); -EOPNOTSUPP: it has no memory of its own; -EOWNERDEAD; -ENOMEM; -ETIMEDOUT: the driver
- * took longer than the Worker's timeout_ns (0: its init_timeout_ns), so that the chip was killed, or its thread goes
- * on; after the run's deadline or a cancel the run's error; else the driver's error.
+ * Device memory on one chip, for tensors that stay there; freed with the run at the latest.
+ * -EINVAL: `worker` is no chip, or as dw_tensor_init(); -EOPNOTSUPP: the chip has no memory of its
+ * own; -EOWNERDEAD; -ENOMEM; -ETIMEDOUT: the driver took longer than the Worker's timeout_ns (0:
+ * its init_timeout_ns), and the chip's process was killed, or its thread goes on; after the run's
+ * deadline or a cancel, the run's error; otherwise the driver's error.
  */
 DW_API int dw_chip_alloc(struct dw_orch *orch, uint32_t worker, int dtype, const uint32_t *shape,
 			 uint32_t ndims, struct dw_tensor *tensor);
-/* After the tasks that use it; does not block. -ENOENT: not what this run has allocated and not freed; -ENOMEM. */
+/*
+ * Frees the memory after the tasks that use it have ended; does not block. -ENOENT: this run has no
+ * such allocation; -ENOMEM.
+ */
 DW_API int dw_chip_free(struct dw_orch *orch, const struct dw_tensor *tensor);
 /* How many workers this Orchestrator has; 0 when `orch` is NULL or another process's. */
-DW_API uint32_t dw_orch_worker_count(const struct dw_orch *orch);	/* next-level Workers and chips */
+/* next-level Workers and chips */
+DW_API uint32_t dw_orch_worker_count(const struct dw_orch *orch);
 DW_API uint32_t dw_orch_sub_count(const struct dw_orch *orch);
 /* As dw_callable_find() on the Worker that this Orchestrator belongs to. -ENOENT. */
 DW_API int dw_orch_find(struct dw_orch *orch, const char *name, dw_callable *callable);
 
 /* ------------------------------------------------------- inside a callable */
 
-/* Non-zero when the task's run was cancelled, a member of its group died, or its deadline passed. */
+/*
+ * Non-zero when the task's run was cancelled, a member of its group died, or its deadline passed.
+ */
 DW_API int dw_task_cancelled(void);
 /* Sets the text of the error that the callable is about to return; returns -error. */
 DW_API int dw_task_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -634,19 +690,20 @@ DW_API const char *dw_version(void);
 enum dw_log_level { DW_LOG_ERROR = 1, DW_LOG_WARN = 2, DW_LOG_INFO = 3, DW_LOG_DEBUG = 4 };
 
 /*
- * One line of the library's log, without the end of the line. `pid` is the process that it comes from: this one, or a child.
- * The text is valid during the call.
+ * One line of the library's log, without the end of the line. `pid` is the process that it comes
+ * from: this one, or a child. The text is valid during the call.
  */
 typedef void dw_log_fn(enum dw_log_level level, int32_t pid, const char *text, void *context);
 /*
- * Where the library's log lines up to `level` go: to `fn`, instead of stderr. NULL: to stderr again, up to the level that
- * DW_LOG names (none without it). For the whole process. A thread of the library makes the calls, one at a time,
- * without a lock, in the process that called this: `fn` may block and may call the library. Children that are
- * forked by a later dw_worker_init() send their lines here; children that exist already go on as before.
- * Lines are never waited for: those that come faster than `fn` takes them, or than stderr does, are dropped, and a
- * line says how many. Before the first dw_worker_init() they are kept until it. When the call returns, all that was
- * logged before it has been told to the old `fn`, which is not called any more.
- * -EINVAL: no such level; -EDEADLK: the call is made by a log callback; -EMFILE, -ENFILE, -EAGAIN.
+ * Sends the library's log lines up to `level` to `fn` instead of stderr. NULL: to stderr again, up
+ * to the level that DW_LOG names (none without it). For the whole process. A thread of the library
+ * makes the calls, one at a time, without a lock, in the process that called this: `fn` may block
+ * and may call the library. Children that are forked by a later dw_worker_init() send their lines
+ * here; children that exist already go on as before. The library never waits for its log: it drops
+ * lines that come faster than `fn` or stderr takes them, and a later line says how many. Lines from
+ * before the first dw_worker_init() are kept until then. When the call returns, the old `fn` has
+ * had every line that was logged before the call, and is not called any more. -EINVAL: no such
+ * level; -EDEADLK: the call is made by a log callback; -EMFILE, -ENFILE, -EAGAIN.
  */
 DW_API int dw_log_set(dw_log_fn *fn, void *context, enum dw_log_level level);
 
@@ -666,8 +723,8 @@ struct dw_child_stats {
 };
 /*
  * Counters of the whole tree below `worker`, the subtrees of other processes
- * included: `*count` in: entries of `stats`, each of `size` bytes (sizeof(*stats)); out: children there
- * are. -ENOTCONN: never initialised.
+ * included: `*count` in: entries of `stats`, each of `size` bytes (sizeof(*stats)); out: children
+ * there are. -ENOTCONN: never initialised.
  */
 DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stats, size_t size,
 			   size_t *count);
@@ -681,17 +738,23 @@ struct dw_engine_stats {
 	uint64_t deaths, restarts;
 	uint32_t provider;		/* enum dw_provider that is in use */
 };
-/* Of this Worker alone. -ENOTCONN: not initialised, or a nested Worker that is a process of its own. */
+/*
+ * Of this Worker alone. -ENOTCONN: not initialised, or a nested Worker that is a process of its
+ * own.
+ */
 DW_API int dw_worker_engine_stats(struct dw_worker *worker, struct dw_engine_stats *stats);
 
 /*
- * A tree of this machine, seen from any process that the kernel lets look into the root's
- * /proc/PID/fd: one's own, and root. Nobody in the tree is asked, stopped, or woken; numbers
- * that belong together may be a moment apart. Times are CLOCK_MONOTONIC, ns.
+ * A tree of this machine, seen from any process that may read the root's /proc/PID/fd: those of the
+ * same user, and of root. Looking asks, stops and wakes no process of the tree; numbers that belong
+ * together may be a moment apart. Times are CLOCK_MONOTONIC, ns.
  */
 struct dw_tree;
 
-/* Tree `index` (from 0) of process `pid`. -ENOENT: there is none; -EACCES; -EPROTO: of another version. */
+/*
+ * Tree `index` (from 0) of process `pid`. -ENOENT: there is none; -EACCES; -EPROTO: of another
+ * version.
+ */
 DW_API int dw_tree_open(int32_t pid, uint32_t index, struct dw_tree **tree);
 /* NULL is fine. The tree itself is not touched. */
 DW_API void dw_tree_close(struct dw_tree *tree);
@@ -717,12 +780,14 @@ struct dw_tree_worker {
 	uint32_t up;			/* 1: initialised, not closed, and alive */
 	uint32_t first_child, child_count;	/* its children: numbers for dw_tree_child() */
 	uint32_t runs;			/* in flight */
-	uint32_t blocked;		/* enum dw_blocked: what an orchestration function waits for */
+	/* enum dw_blocked: the reason why an orchestration function waits */
+	uint32_t blocked;
 	uint64_t blocked_since_ns;
 	uint64_t heap_bytes;		/* all rings; in use: dw_engine_stats.heap_used */
 };
 /* Numbers are 0 … worker_count - 1. -ERANGE. */
-DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker);
+DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number,
+			  struct dw_tree_worker *worker);
 /* Its counters; parent_wakes are those of its children. -ERANGE. */
 DW_API int dw_tree_worker_stats(const struct dw_tree *tree, uint32_t number,
 				struct dw_engine_stats *stats);
@@ -733,14 +798,16 @@ struct dw_tree_child {
 	int32_t tid;			/* of the thread that serves its mailbox */
 	uint32_t queued;		/* tasks in its ring, the one that runs included */
 	uint32_t busy;			/* 1: in a callable */
-	int32_t stopped;		/* the signal that has stopped its process (SIGSTOP, …); 0: it is not stopped */
+	/* the signal that has stopped its process (SIGSTOP, …), or 0 */
+	int32_t stopped;
 	uint64_t since_ns;		/* when that began, or when it began to wait */
 	uint64_t task;			/* what it runs, or ran last: its number within its run … */
 	char callable[32];		/* … and by which callable (cut) */
 	char cause[96];			/* of its last death; "": it never died */
 	/*
-	 * Tasks that the child has run, by its own count: up to date at any time. The parent counts in
-	 * tasks_done and tasks_failed of dw_child_stats when it looks at the completions, which it does many at a time.
+	 * Tasks that the child has run, by its own count: up to date at any time. The parent counts
+	 * in tasks_done and tasks_failed of dw_child_stats when it looks at the completions, which
+	 * it does many at a time.
 	 */
 	uint64_t ended;
 };
@@ -751,15 +818,19 @@ DW_API int dw_tree_child_stats(const struct dw_tree *tree, uint32_t number,
 			       struct dw_child_stats *stats, size_t size);
 
 /*
- * The state of the tree for people: a line for each Worker and each child, and what is stuck:
- * tasks that run for longer than `stuck_ns` (0: 10 s), submitters that wait, tasks for which nobody works.
- * *bytes in: space of `text`; out: what the whole text needs, its end included (more than there was: it is cut).
+ * The state of the tree as text for people: a line for each Worker and each child, then everything
+ * that is stuck: tasks that run for longer than `stuck_ns` (0: 10 s), submitters that wait, and
+ * tasks that no child works on. *bytes in: space of `text`; out: the bytes of the whole text with
+ * its NUL; if that is more than the space, the text is cut.
  */
 DW_API int dw_tree_report(const struct dw_tree *tree, uint64_t stuck_ns, char *text, size_t *bytes);
-/* The same of one's own tree, at any time after init and from any thread, also while it hangs. -ENOTCONN: before. */
+/*
+ * The same of one's own tree, at any time after init and from any thread, also while it hangs.
+ * -ENOTCONN: before.
+ */
 DW_API int dw_worker_report(struct dw_worker *worker, uint64_t stuck_ns, char *text, size_t *bytes);
 
-/* What `distworker info` and `doctor` print: why the module is or is not used. */
+/* Why the module is or is not used, as `distworker info` and `doctor` print it. */
 struct dw_provider_info {
 	size_t size;
 	uint32_t provider;		/* what AUTO chooses now */
@@ -767,7 +838,10 @@ struct dw_provider_info {
 	uint64_t module_features;
 	char reason[256];		/* one sentence */
 };
-/* Asks anew each time. An error is the one that DW_PROVIDER would give a hierarchy; `info` says it, too. */
+/*
+ * Asks anew each time. Returns the error that a hierarchy would get from DW_PROVIDER; `info` has it
+ * as well.
+ */
 DW_API int dw_provider_query(struct dw_provider_info *info);
 
 #ifdef __cplusplus

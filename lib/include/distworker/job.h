@@ -32,7 +32,9 @@ extern "C" {
 
 #define DISTWORKER_TREE_NONE UINT32_MAX
 
-/* One Worker of the hierarchy. Neither it nor its chips grow within one DISTWORKER_JOB_ABI_VERSION. */
+/*
+ * One Worker of the hierarchy. Neither it nor its chips grow within one DISTWORKER_JOB_ABI_VERSION.
+ */
 struct distworker_tree_node {
 	const char *path;		/* "pod0/node1" */
 	uint32_t level;			/* 3 … 6 */
@@ -42,7 +44,8 @@ struct distworker_tree_node {
 	uint32_t chip_count;
 	uint32_t child_count;		/* Workers directly below; not chips, not subs */
 	const uint32_t *children;	/* their indices in the tree */
-	const struct dw_chip_options *chips;	/* of this version: sizeof(struct dw_chip_options) apart */
+	/* of this version: sizeof(struct dw_chip_options) apart */
+	const struct dw_chip_options *chips;
 };
 
 /*
@@ -60,7 +63,8 @@ struct distworker_job_environment {
 	struct dw_worker *root;		/* not initialised yet */
 	const struct distworker_tree *tree;
 	const char *folder;		/* where the job's file lies; no slash at the end */
-	const char *driver;		/* of the first chip of the tree; NULL: there are no chips */
+	/* of the first chip of the tree; NULL: there are no chips */
+	const char *driver;
 	int argc;			/* the job's own options; argv[0] is the job's name */
 	char **argv;
 	/* Sets the text of the error that is about to be returned; returns -error. */

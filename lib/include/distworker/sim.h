@@ -47,7 +47,8 @@ struct dw_sim_launch {
 	size_t size;
 	dw_sim_kernel *kernel;		/* of the same image */
 	const char *name;		/* for messages; NULL: its symbol */
-	struct dw_tensor *tensors;	/* device addresses; 0 with DW_OUTPUT: allocated and filled in */
+	/* device addresses; 0 with DW_OUTPUT: allocated and filled in */
+	struct dw_tensor *tensors;
 	const enum dw_tag *tags;	/* one per tensor; meaning as in dw_submit() */
 	size_t tensor_count;
 	const uint64_t *scalars;
@@ -79,7 +80,10 @@ struct dw_sim_orch {
 		     struct dw_tensor *tensor);
 	int (*scope_begin)(struct dw_sim_orch *orch);	/* up to 64 deep */
 	int (*scope_end)(struct dw_sim_orch *orch);	/* does not block */
-	/* Waits for everything that was submitted: results may then be read here. First error, or 0. */
+	/*
+	 * Waits for everything that was submitted: results may then be read here. First error, or
+	 * 0.
+	 */
 	int (*wait)(struct dw_sim_orch *orch);
 	int (*fail)(struct dw_sim_orch *orch, int error, const char *format, ...)
 		__attribute__((format(printf, 3, 4)));
