@@ -114,7 +114,7 @@ TEST(every_task_is_done_when_run_returns)
 		engine_stats(rig->engine, &stats);
 		CHECK_EQ(stats.submitted, 60000);
 		CHECK_EQ(stats.done, 60000);
-		CHECK_EQ(rig->engine->live_slots, 0);
+		CHECK_EQ(rig->engine->live_tasks, 0);
 		rig_close(rig);
 	}
 }
@@ -542,7 +542,7 @@ TEST(several_runs_at_once)
 		for (int i = 0; i < 6; i++)
 			CHECK_EQ(engine_run_wait(runs[i]), 0);
 	}
-	CHECK_EQ(rig->engine->live_slots, 0);
+	CHECK_EQ(rig->engine->live_tasks, 0);
 	rig_close(rig);
 }
 
@@ -667,6 +667,6 @@ TEST(memory_stays_flat_over_a_million_tasks)
 	job.count = 1000000;
 	CHECK_EQ(rig_run(rig, submit_noops, &job), 0);
 	chunks = rig->engine->chunk_count;
-	CHECK(chunks <= WINDOW_TASKS / SLOTS_PER_CHUNK + 2);
+	CHECK(chunks <= WINDOW_TASKS / TASKS_PER_CHUNK + 2);
 	rig_close(rig);
 }

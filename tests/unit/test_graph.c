@@ -594,9 +594,9 @@ static int run_seed(struct rig *rig, struct shared *shared, uint64_t seed, bool 
 	result = rig_run(rig, orchestrate, &run);
 	engine_stats(rig->engine, &after);
 	wrong = run.error ? 1 : compare(&plan, model, shared, &before, &after, result);
-	if (rig->engine->live_slots || (!idempotent && after.heap_used)) {
-		printf("# %llu slots, %llu bytes of heap are left\n",
-		       (unsigned long long)rig->engine->live_slots,
+	if (rig->engine->live_tasks || (!idempotent && after.heap_used)) {
+		printf("# %llu tasks, %llu bytes of heap are left\n",
+		       (unsigned long long)rig->engine->live_tasks,
 		       (unsigned long long)after.heap_used);
 		wrong++;
 	}

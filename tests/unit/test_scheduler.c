@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
-/* Where tasks go: push-ahead, kinds, groups, placement, workers that misbehave. */
+/* Where tasks go: chains, kinds, groups, placement, workers that misbehave. */
 #include <sched.h>
 #include <sys/resource.h>
 #include "timed_tasks.h"
@@ -125,7 +125,7 @@ TEST(task_that_is_over_before_its_submitter_goes_on_wakes_nobody_else)
 	sched_setaffinity(0, sizeof(before), &before);
 }
 
-/* ------------------------------------------------------------- push-ahead */
+/* ----------------------------------------------------------------- chains */
 
 static int chain_with_failure(struct dw_orch *orch, const struct dw_args *args,
 			      const struct dw_config *config, void *context)
@@ -553,7 +553,7 @@ TEST(groups_of_all_workers_among_other_tasks_end)
 	done_with(rig, &job);
 }
 
-/* ------------------------------------------------------------ a mad worker */
+/* ------------------------------------------------------------ a corrupt worker */
 
 static int scribble_among_others(struct dw_orch *orch, const struct dw_args *args,
 				 const struct dw_config *config, void *context)

@@ -9,38 +9,38 @@
 #include "engine_test.h"
 #include "unit.h"
 
-static struct task_ref start(struct slot_head *head)
+static struct task_ref start(struct task_head *head)
 {
 	head->generation++;
 	head->state = TASK_PENDING;
-	return (struct task_ref){ .slot = (struct slot *)head, .generation = head->generation };
+	return (struct task_ref){ .task = (struct task *)head, .generation = head->generation };
 }
 
 /* Edges of a single access in the plain tests, by head. */
 struct edges {
-	const struct slot_head *head[64];
+	const struct task_head *head[64];
 	int reasons[64];
 	int count;
 };
 
-static void collect(struct slot *producer, enum edge_reason reason, void *context)
+static void collect(struct task *producer, enum edge_reason reason, void *context)
 {
 	struct edges *edges = context;
 	int i = 0;
 
-	while (i < edges->count && edges->head[i] != (struct slot_head *)producer)
+	while (i < edges->count && edges->head[i] != (struct task_head *)producer)
 		i++;
 	if (i == 64)
 		return;
 	if (i == edges->count) {
-		edges->head[i] = (struct slot_head *)producer;
+		edges->head[i] = (struct task_head *)producer;
 		edges->reasons[i] = 0;
 		edges->count++;
 	}
 	edges->reasons[i] |= reason;
 }
 
-static int reasons_to(const struct edges *edges, const struct slot_head *head)
+static int reasons_to(const struct edges *edges, const struct task_head *head)
 {
 	for (int i = 0; i < edges->count; i++)
 		if (edges->head[i] == head)
@@ -63,7 +63,7 @@ static struct edges touch(struct tensor_map *map, uint64_t begin, uint64_t end, 
 
 TEST(readers_do_not_wait_for_each_other_and_a_writer_waits_for_all_of_them)
 {
-	struct slot_head w = { 0 }, r[40] = { 0 }, x = { 0 };
+	struct task_head w = { 0 }, r[40] = { 0 }, x = { 0 };
 	struct tensor_map *map;
 	struct edges edges;
 
@@ -86,7 +86,7 @@ TEST(readers_do_not_wait_for_each_other_and_a_writer_waits_for_all_of_them)
 
 TEST(tasks_conflict_only_where_their_bytes_overlap)
 {
-	struct slot_head a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
+	struct task_head a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
 	struct tensor_map *map;
 	struct edges edges;
 
@@ -105,7 +105,7 @@ TEST(tasks_conflict_only_where_their_bytes_overlap)
 
 TEST(output_existing_waits_for_nobody_and_the_next_writer_waits_for_all)
 {
-	struct slot_head w1 = { 0 }, w2 = { 0 }, r1 = { 0 }, r2 = { 0 }, w3 = { 0 }, r3 = { 0 };
+	struct task_head w1 = { 0 }, w2 = { 0 }, r1 = { 0 }, r2 = { 0 }, w3 = { 0 }, r3 = { 0 };
 	struct tensor_map *map;
 	struct edges edges;
 
@@ -130,7 +130,7 @@ TEST(output_existing_waits_for_nobody_and_the_next_writer_waits_for_all)
 
 TEST(bytes_of_a_failed_writer_stay_poisoned_until_somebody_overwrites_them)
 {
-	struct slot_head w1 = { 0 }, w2 = { 0 }, r = { 0 };
+	struct task_head w1 = { 0 }, w2 = { 0 }, r = { 0 };
 	struct task_ref failed = start(&w1);
 	struct tensor_map *map;
 	uint64_t poison = 0;
@@ -157,7 +157,7 @@ TEST(bytes_of_a_failed_writer_stay_poisoned_until_somebody_overwrites_them)
 
 TEST(a_task_never_waits_for_itself)
 {
-	struct slot_head w = { 0 }, t = { 0 };
+	struct task_head w = { 0 }, t = { 0 };
 	struct tensor_map *map;
 	struct task_ref task;
 	struct edges edges;
@@ -182,8 +182,8 @@ TEST(a_task_never_waits_for_itself)
 
 TEST(ten_million_readers_between_two_writers_take_no_memory)
 {
-	static struct slot_head heads[64];
-	struct slot_head w = { 0 };
+	static struct task_head heads[64];
+	struct task_head w = { 0 };
 	struct tensor_map *map;
 	struct mallinfo2 before, after;
 	struct edges edges;
@@ -193,7 +193,7 @@ TEST(ten_million_readers_between_two_writers_take_no_memory)
 	w.state = TASK_DONE;
 	before = mallinfo2();
 	for (int i = 0; i < 10000000; i++) {
-		struct slot_head *head = &heads[i % 64];
+		struct task_head *head = &heads[i % 64];
 
 		head->state = TASK_DONE;
 		edges.count = 0;
@@ -208,13 +208,13 @@ TEST(ten_million_readers_between_two_writers_take_no_memory)
 
 TEST(segments_that_say_nothing_are_dropped)
 {
-	static struct slot_head heads[64];
+	static struct task_head heads[64];
 	struct tensor_map *map;
 	uint64_t most = 0;
 
 	CHECK_EQ(tensor_map_create(&map), 0);
 	for (uint64_t i = 0; i < 1000000; i++) {
-		struct slot_head *head = &heads[i % 64];
+		struct task_head *head = &heads[i % 64];
 		struct edges edges = { .count = 0 };
 
 		head->state = TASK_DONE;
@@ -230,8 +230,8 @@ TEST(segments_that_say_nothing_are_dropped)
 
 TEST(a_writer_of_the_whole_joins_the_pieces)
 {
-	static struct slot_head heads[1000];
-	struct slot_head w = { 0 }, r1 = { 0 }, r2 = { 0 };
+	static struct task_head heads[1000];
+	struct task_head w = { 0 }, r1 = { 0 }, r2 = { 0 };
 	struct tensor_map *map;
 	struct edges edges = { .count = 0 };
 
@@ -320,7 +320,7 @@ TEST(the_order_finds_a_neighbour_of_any_key)
 
 #define BENCH_SLOTS 256
 
-static void bench_edge(struct slot *producer, enum edge_reason reason, void *context)
+static void bench_edge(struct task *producer, enum edge_reason reason, void *context)
 {
 	(void)producer;
 	*(uint64_t *)context += reason;
@@ -329,13 +329,13 @@ static void bench_edge(struct slot *producer, enum edge_reason reason, void *con
 /* 2 inputs and 1 output each, on `ranges` known ranges. */
 static void bench_known(uint32_t ranges, uint64_t count)
 {
-	static struct slot_head heads[BENCH_SLOTS];
+	static struct task_head heads[BENCH_SLOTS];
 	uint64_t sum = 0, poison = 0, begin = 0;
 	struct tensor_map *map;
 
 	tensor_map_create(&map);
 	for (uint64_t i = 0; i < count + 2 * ranges; i++) {
-		struct slot_head *head = &heads[i % BENCH_SLOTS];
+		struct task_head *head = &heads[i % BENCH_SLOTS];
 		struct task_ref task;
 
 		if (i == 2 * ranges)
@@ -360,7 +360,7 @@ static void bench_known(uint32_t ranges, uint64_t count)
 /* New ranges, `live` of them alive; forgotten in order when they are old. */
 static void bench_fresh(uint32_t live, uint64_t count, bool in_order, bool forget)
 {
-	struct slot_head *heads = calloc(live, sizeof(*heads));
+	struct task_head *heads = calloc(live, sizeof(*heads));
 	uint64_t sum = 0, poison = 0, begin = cpu_ns(), most = 0;
 	uint64_t *places = calloc(live, sizeof(*places));
 	struct tensor_map *map;

@@ -43,11 +43,11 @@ void *aligned_alloc(size_t align, size_t bytes)
 }
 #endif
 
-static struct task_ref start(struct slot_head *head)
+static struct task_ref start(struct task_head *head)
 {
 	head->generation++;
 	head->state = TASK_PENDING;
-	return (struct task_ref){ .slot = (struct slot *)head, .generation = head->generation };
+	return (struct task_ref){ .task = (struct task *)head, .generation = head->generation };
 }
 
 #define TASKS 64		/* alive at once; sets of them are 64-bit words */
@@ -59,7 +59,7 @@ struct access {
 };
 
 struct model_task {
-	struct slot_head head;
+	struct task_head head;
 	struct task_ref ref;
 	uint64_t number;
 	bool skip;
@@ -95,7 +95,7 @@ static void model_error(struct model *model, const char *what, uint64_t got, uin
 			(unsigned long long)want);
 }
 
-static void report(struct slot *producer, enum edge_reason reason, void *context)
+static void report(struct task *producer, enum edge_reason reason, void *context)
 {
 	struct model *model = context;
 	size_t i = (struct model_task *)producer - model->tasks;
@@ -255,7 +255,7 @@ static void model_submit(struct model *model)
 		return;
 	while (model->live >> index & 1)
 		index++;
-	/* The slot is used again, with a new generation. */
+	/* The task is used again, with a new generation. */
 	forget_index(model, index);
 	task = &model->tasks[index];
 	task->ref = start(&task->head);

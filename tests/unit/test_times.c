@@ -254,7 +254,7 @@ TEST(times_from_before_a_stop_keep_their_distance)
 	CHECK_EQ(running_at(&engine, 0), 0);
 }
 
-/* ------------------------------------------------------------------ late news */
+/* ------------------------------------------------------------- late completions */
 
 static void hold_lock(void *context)
 {

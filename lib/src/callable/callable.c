@@ -310,7 +310,7 @@ static void entry_retire(struct entry *entry)
 	struct entry **bucket = bucket_of(entry->callable.name);
 
 	atomic_store_explicit(&entry->live, 0, memory_order_seq_cst);
-	/* The engine's lock orders it: who has it after engine_want_callable() sees this when it posts. */
+	/* The engine's lock orders it: a thread that posts after engine_request_notify() sees it. */
 	atomic_store_explicit(&entry->callable.retired, true, memory_order_relaxed);
 	if (entry->after)
 		entry->after->before = entry->before;

@@ -21,7 +21,7 @@ enum callable_kind {
 struct callable {
 	dw_callable handle;
 	enum callable_kind kind;
-	_Atomic bool retired;		/* somebody may wait for its uses: each of its tasks' ends is news */
+	_Atomic bool retired;		/* its rings report the end of each of its tasks */
 	char *name;			/* function name, "path:symbol", or "driver:entry" */
 	union {
 		dw_orch_fn *orch;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Task slots: one per task that is not CONSUMED, in chunks that never move. A
- * slot is reused as soon as it was consumed; its generation then changes, so
+ * Tasks that are not CONSUMED lie in chunks that never move. The memory of a
+ * task is reused as soon as it was consumed; its generation then changes, so
  * that a weak reference (task_ref) to a consumed task reads as "final".
  * All fields are guarded by the engine's lock.
  */
@@ -16,16 +16,16 @@ enum task_state {
 	TASK_DONE, TASK_FAILED, TASK_SKIPPED, TASK_CONSUMED,
 };
 
-struct slot;
+struct task;
 
 /* Weak: says nothing about lifetime. */
 struct task_ref {
-	struct slot *slot;
+	struct task *task;
 	uint32_t generation;
 };
 
-/* The fields that the tensor map and the heap look at; the scheduler's follow in struct slot. */
-struct slot_head {
+/* The fields that the tensor map and the heap look at; the scheduler's follow in struct task. */
+struct task_head {
 	uint32_t generation;
 	uint8_t state;			/* enum task_state */
 	uint64_t number;		/* of the task within its run, from 1; for messages */
@@ -33,7 +33,7 @@ struct slot_head {
 
 static inline bool task_ref_live(struct task_ref ref)
 {
-	const struct slot_head *head = (const struct slot_head *)ref.slot;
+	const struct task_head *head = (const struct task_head *)ref.task;
 
 	return head && head->generation == ref.generation && head->state < TASK_DONE;
 }

@@ -5,7 +5,7 @@
  * An access first makes everything that it needs (splits, segments for gaps,
  * room in lists; none of it changes what the map says), then registers and cannot fail.
  * A segment is two cache lines: an access to a known range touches these,
- * one bucket, and the slots of the tasks that it names.
+ * one bucket, and the tasks that it names.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -55,7 +55,7 @@ struct tensor_map {
 
 static inline bool same_task(struct task_ref a, struct task_ref b)
 {
-	return a.slot == b.slot && a.generation == b.generation;
+	return a.task == b.task && a.generation == b.generation;
 }
 
 /* ------------------------------------------------------------- reader lists */
@@ -369,7 +369,7 @@ static void wait_for(const struct access *access, const struct task_ref *refs, u
 {
 	for (uint32_t i = 0; i < count; i++)
 		if (task_ref_live(refs[i]) && !same_task(refs[i], access->task))
-			access->edge(refs[i].slot, reason, access->context);
+			access->edge(refs[i].task, reason, access->context);
 }
 
 /* Registers one access to the whole of one segment. Cannot fail after prepare(). */
@@ -384,7 +384,7 @@ static inline void note(struct segment *segment, const struct access *access)
 		if (own)
 			return;
 		if (live)
-			access->edge(segment->writer.slot, EDGE_RAW, access->context);
+			access->edge(segment->writer.task, EDGE_RAW, access->context);
 		if (segment->poison)
 			*access->poison = segment->poison;
 		/* The accesses of one task come in a row: if it is a reader, it is the last. */
@@ -394,13 +394,13 @@ static inline void note(struct segment *segment, const struct access *access)
 		return;
 	case DW_INOUT:
 		if (live && !own)
-			access->edge(segment->writer.slot, EDGE_RAW, access->context);
+			access->edge(segment->writer.task, EDGE_RAW, access->context);
 		if (segment->poison)
 			*access->poison = segment->poison;
 		/* fallthrough */
 	case DW_OUTPUT:
 		if (live && !own)
-			access->edge(segment->writer.slot, EDGE_WAW, access->context);
+			access->edge(segment->writer.task, EDGE_WAW, access->context);
 		wait_for(access, segment->readers, segment->reader_count, EDGE_WAR);
 		if (segment->earlier)
 			wait_for(access, segment->earlier->writers, segment->earlier->count,

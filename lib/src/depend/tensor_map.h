@@ -53,7 +53,7 @@ enum edge_reason { EDGE_RAW = 1, EDGE_WAR = 2, EDGE_WAW = 4, EDGE_EXPLICIT = 8 }
  * several times with different reasons (the caller merges). EDGE_RAW skips the consumer if the
  * producer fails.
  */
-typedef void tensor_map_edge(struct slot *producer, enum edge_reason reason, void *context);
+typedef void tensor_map_edge(struct task *producer, enum edge_reason reason, void *context);
 
 int tensor_map_create(struct tensor_map **map);
 void tensor_map_destroy(struct tensor_map *map);

@@ -5,7 +5,7 @@
  * STUCK, which is as good as dead, until the thread has completed all that it had started.
  *
  * Invariant: what the thread may still read or write is given back only then. Until then a
- * final task keeps its slot, its payload, its scope (and so its heap blocks) and its callable,
+ * final task keeps its memory, its payload, its scope (and so its heap blocks) and its callable,
  * and no new task may have tensors that overlap with what it writes.
  */
 #include <errno.h>
@@ -18,51 +18,51 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 
 /* --------------------------------------------------------- what is kept */
 
 /* A final task. False: no thread has it any more. */
-bool slot_keep(struct engine *engine, struct slot *slot)
+bool task_keep(struct engine *engine, struct task *task)
 {
-	struct peer *peer;
+	struct worker_ring *ring;
 
-	if (slot->flags & SLOT_GROUP) {
-		if (!slot->group->kept)
+	if (task->flags & FLAG_GROUP) {
+		if (!task->group->kept)
 			return false;
 	} else {
-		peer = &engine->peers[slot->placed];
-		slot->next = peer->kept;
-		peer->kept = slot;
+		ring = &engine->rings[task->placed];
+		task->next = ring->kept;
+		ring->kept = task;
 		engine->kept_count++;
 	}
-	slot->queue = QUEUE_KEPT;
+	task->queue = QUEUE_KEPT;
 	return true;
 }
 
 static void member_returned(struct engine *engine, struct member *member)
 {
-	struct slot *slot = member->slot;
+	struct task *task = member->task;
 
 	engine->kept_count--;
-	if (--slot->group->kept == 0 && slot->queue == QUEUE_KEPT)
-		slot_release(engine, slot);
+	if (--task->group->kept == 0 && task->queue == QUEUE_KEPT)
+		task_release(engine, task);
 }
 
 /* The thread has completed frame `number`, which was abandoned. */
-void peer_returned(struct engine *engine, struct peer *peer, uint32_t number)
+void ring_returned(struct engine *engine, struct worker_ring *ring, uint32_t number)
 {
-	struct member **member = &peer->kept_members, *found;
-	struct slot **link = &peer->kept, *slot;
+	struct member **member = &ring->kept_members, *found;
+	struct task **link = &ring->kept, *task;
 
 	while (*link && (*link)->position != number)
 		link = &(*link)->next;
-	slot = *link;
-	if (slot) {
-		*link = slot->next;
+	task = *link;
+	if (task) {
+		*link = task->next;
 		engine->kept_count--;
-		slot_release(engine, slot);
+		task_release(engine, task);
 		return;
 	}
 	while (*member && (*member)->position != number)
@@ -75,44 +75,44 @@ void peer_returned(struct engine *engine, struct peer *peer, uint32_t number)
 }
 
 /* Its thread has ended. */
-void peer_release_kept(struct engine *engine, struct peer *peer)
+void ring_release_kept(struct engine *engine, struct worker_ring *ring)
 {
 	struct member *member;
-	struct slot *slot;
+	struct task *task;
 
-	while ((slot = peer->kept)) {
-		peer->kept = slot->next;
+	while ((task = ring->kept)) {
+		ring->kept = task->next;
 		engine->kept_count--;
-		slot_release(engine, slot);
+		task_release(engine, task);
 	}
-	while ((member = peer->kept_members)) {
-		peer->kept_members = member->next;
+	while ((member = ring->kept_members)) {
+		ring->kept_members = member->next;
 		member_returned(engine, member);
 	}
 }
 
-static void forget_run(struct slot *slot, const struct dw_run *run)
+static void forget_run(struct task *task, const struct dw_run *run)
 {
-	if (slot->run != run)
+	if (task->run != run)
 		return;
-	for (struct scope *scope = slot->scope; scope; scope = scope->outer)
+	for (struct scope *scope = task->scope; scope; scope = scope->outer)
 		scope->run = NULL;
-	slot->run = NULL;
+	task->run = NULL;
 }
 
 /* The run ends, and what its abandoned tasks keep stays. */
 void kept_forget_run(struct engine *engine, const struct dw_run *run)
 {
 	for (uint32_t i = 0; engine->kept_count && i < engine->worker_count; i++) {
-		for (struct slot *slot = engine->peers[i].kept; slot; slot = slot->next)
-			forget_run(slot, run);
-		for (struct member *member = engine->peers[i].kept_members; member;
+		for (struct task *task = engine->rings[i].kept; task; task = task->next)
+			forget_run(task, run);
+		for (struct member *member = engine->rings[i].kept_members; member;
 		     member = member->next)
-			forget_run(member->slot, run);
+			forget_run(member->task, run);
 	}
 }
 
-static int check_payload(const struct peer *peer, const struct payload *payload,
+static int check_payload(const struct worker_ring *ring, const struct payload *payload,
 			 const struct range *ranges, size_t count)
 {
 	const unsigned char *blob = payload->copy;
@@ -128,10 +128,10 @@ static int check_payload(const struct peer *peer, const struct payload *payload,
 		for (size_t k = 0; k < count; k++)
 			if (ranges[k].begin < tensors[i].data + bytes && tensors[i].data < ranges[k].end)
 				return error_set(-EBUSY, "tensor %zu: %s may still write to %#llx + %llu "
-						 "bytes: %s", k, peer->path,
+						 "bytes: %s", k, ring->path,
 						 (unsigned long long)tensors[i].data,
 						 (unsigned long long)bytes,
-						 peer->cause ? peer->cause : "its thread goes on");
+						 ring->cause ? ring->cause : "its thread goes on");
 	}
 	return 0;
 }
@@ -142,51 +142,51 @@ int kept_check(const struct engine *engine, const struct range *ranges, size_t c
 	int result = 0;
 
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		const struct peer *peer = &engine->peers[i];
+		const struct worker_ring *ring = &engine->rings[i];
 
-		for (const struct slot *slot = peer->kept; slot && result == 0; slot = slot->next)
-			if (!chip_memory_is_control(slot->callable))
-				result = check_payload(peer, &slot->payload, ranges, count);
-		for (const struct member *member = peer->kept_members; member && result == 0;
+		for (const struct task *task = ring->kept; task && result == 0; task = task->next)
+			if (!chip_memory_is_control(task->callable))
+				result = check_payload(ring, &task->payload, ranges, count);
+		for (const struct member *member = ring->kept_members; member && result == 0;
 		     member = member->next)
-			result = check_payload(peer, &member->payload, ranges, count);
+			result = check_payload(ring, &member->payload, ranges, count);
 	}
 	return result;
 }
 
 /* ---------------------------------------------------------------- abandon */
 
-static void abandon_task(struct engine *engine, struct peer *peer, uint32_t number, const char *why)
+static void abandon_task(struct engine *engine, struct worker_ring *ring, uint32_t number, const char *why)
 {
-	struct entry *entry = peer_entry(engine, peer, number);
-	struct slot *slot = entry->slot;
+	struct entry *entry = ring_entry(engine, ring, number);
+	struct task *task = entry->task;
 	struct member *member;
 
-	slot_leave_ring(engine, slot);
-	entry->slot = NULL;
-	slot->flags |= SLOT_ABANDONED;
-	slot->retries = 0;
-	if (slot->flags & SLOT_GROUP) {
-		member = &slot->group->members[entry->member];
-		member->slot = slot;
+	task_leave_ring(engine, task);
+	entry->task = NULL;
+	task->flags |= FLAG_ABANDONED;
+	task->retries = 0;
+	if (task->flags & FLAG_GROUP) {
+		member = &task->group->members[entry->member];
+		member->task = task;
 		member->position = number;
-		member->next = peer->kept_members;
-		peer->kept_members = member;
+		member->next = ring->kept_members;
+		ring->kept_members = member;
 		engine->kept_count++;
-		slot->group->kept++;
-		group_member_left(engine, slot, entry->member, peer, -ETIMEDOUT, why, false);
+		task->group->kept++;
+		group_member_left(engine, task, entry->member, ring, -ETIMEDOUT, why, false);
 		return;
 	}
-	slot->placed = peer->index;
-	slot->position = number;
-	task_failed(engine, slot, peer, -ETIMEDOUT, why, false);
+	task->placed = ring->index;
+	task->position = number;
+	task_failed(engine, task, ring, -ETIMEDOUT, why, false);
 }
 
 /* Its arguments stay where the thread reads them: a control of its own owns them from now on. */
-static void abandon_control(struct engine *engine, struct peer *peer, uint32_t number,
+static void abandon_control(struct engine *engine, struct worker_ring *ring, uint32_t number,
 			    const char *why)
 {
-	struct entry *entry = peer_entry(engine, peer, number);
+	struct entry *entry = ring_entry(engine, ring, number);
 	struct control *control = entry->control, *owner = NULL;
 	char text[ERROR_TEXT_BYTES];
 
@@ -200,32 +200,32 @@ static void abandon_control(struct engine *engine, struct peer *peer, uint32_t n
 	}
 	entry->control = owner;
 	control->arena_blob = NULL;
-	snprintf(text, sizeof(text), "%s: %.400s", peer->path, why);
+	snprintf(text, sizeof(text), "%s: %.400s", ring->path, why);
 	control_done(engine, control, -ETIMEDOUT, text);
 }
 
 /* What has not started goes elsewhere; a control frame that nobody waits for stays for later. */
-static void take_back_all(struct engine *engine, struct peer *peer)
+static void revoke_all(struct engine *engine, struct worker_ring *ring)
 {
-	for (uint32_t number = peer->tail; number != peer->head; number--) {
-		struct slot *slot = peer_entry(engine, peer, number - 1)->slot;
-		uint32_t member = peer_entry(engine, peer, number - 1)->member;
+	for (uint32_t number = ring->tail; number != ring->head; number--) {
+		struct task *task = ring_entry(engine, ring, number - 1)->task;
+		uint32_t member = ring_entry(engine, ring, number - 1)->member;
 
-		if (!slot || !peer_take_back(engine, peer, number - 1))
+		if (!task || !ring_revoke(engine, ring, number - 1))
 			continue;
-		if (slot->flags & SLOT_GROUP)
-			group_member_left(engine, slot, member, peer, -EOWNERDEAD, peer->cause, true);
+		if (task->flags & FLAG_GROUP)
+			group_member_left(engine, task, member, ring, -EOWNERDEAD, ring->cause, true);
 		else
-			task_returned(engine, slot);
+			task_returned(engine, task);
 	}
 }
 
-static void fail_waiting_controls(struct engine *engine, struct peer *peer, const char *why)
+static void fail_waiting_controls(struct engine *engine, struct worker_ring *ring, const char *why)
 {
-	struct control **link = &peer->controls, *control, *last = NULL;
+	struct control **link = &ring->controls, *control, *last = NULL;
 	char text[ERROR_TEXT_BYTES];
 
-	snprintf(text, sizeof(text), "%s: %.400s", peer->path, why);
+	snprintf(text, sizeof(text), "%s: %.400s", ring->path, why);
 	while ((control = *link)) {
 		if (control->detached) {
 			last = control;
@@ -235,68 +235,68 @@ static void fail_waiting_controls(struct engine *engine, struct peer *peer, cons
 		*link = control->next;
 		control_done(engine, control, -ETIMEDOUT, text);
 	}
-	peer->last_control = last;
+	ring->last_control = last;
 }
 
-void peer_abandon(struct engine *engine, struct peer *peer, const char *why)
+void ring_abandon(struct engine *engine, struct worker_ring *ring, const char *why)
 {
-	struct pool *pool = &engine->pools[peer->pool];
+	struct pool *pool = &engine->pools[ring->pool];
 	char *cause;
 
-	if (peer->state != PEER_UP || peer->mad)
+	if (ring->state != RING_UP || ring->corrupt)
 		return;
 	/* It may be the old cause that is passed in. */
 	cause = strdup(why);
-	free(peer->cause);
-	peer->cause = cause;
-	take_back_all(engine, peer);
-	peer->state = PEER_STUCK;
+	free(ring->cause);
+	ring->cause = cause;
+	revoke_all(engine, ring);
+	ring->state = RING_STUCK;
 	pool->up--;
 	pool->usable--;
 	pool->saturated = false;
-	peer->reserved = false;
-	for (uint32_t number = peer->head; number != peer->tail; number++) {
-		struct entry *entry = peer_entry(engine, peer, number);
+	ring->reserved = false;
+	for (uint32_t number = ring->head; number != ring->tail; number++) {
+		struct entry *entry = ring_entry(engine, ring, number);
 
 		if (entry->flags & ENTRY_TIMED)
-			peer->timed--;
+			ring->timed--;
 		entry->flags &= (uint8_t)~ENTRY_TIMED;
-		if (entry->slot)
-			abandon_task(engine, peer, number, why);
+		if (entry->task)
+			abandon_task(engine, ring, number, why);
 		else if (entry->control)
-			abandon_control(engine, peer, number, why);
+			abandon_control(engine, ring, number, why);
 		/* Its return is an event. */
-		peer_urgent(engine, peer, number);
+		ring_request_notify(engine, ring, number);
 	}
-	fail_waiting_controls(engine, peer, why);
-	peer_update(engine, peer);
-	peer_strand(engine, peer);
+	fail_waiting_controls(engine, ring, why);
+	ring_update(engine, ring);
+	ring_fail_queued(engine, ring);
 	engine->queued = true;
 	finish_all(engine);
 }
 
 /* The thread has completed all that it had. */
-void peer_recover(struct engine *engine, struct peer *peer)
+void ring_recover(struct engine *engine, struct worker_ring *ring)
 {
-	struct pool *pool = &engine->pools[peer->pool];
+	struct pool *pool = &engine->pools[ring->pool];
 
-	peer->state = PEER_UP;
+	ring->state = RING_UP;
 	pool->up++;
 	pool->usable++;
 	pool->saturated = false;
-	bit_set(pool->awake, peer->index);
-	peer_update(engine, peer);
-	peer_post_controls(engine, peer);
+	bit_set(pool->awake, ring->index);
+	ring_update(engine, ring);
+	ring_post_controls(engine, ring);
 	engine->queued = true;
 }
 
-void peer_end(struct engine *engine, struct peer *peer, const char *why)
+void ring_end(struct engine *engine, struct worker_ring *ring, const char *why)
 {
 	char text[ERROR_TEXT_BYTES];
 
-	if (peer_kill(engine, peer, why))
+	if (ring_kill(engine, ring, why))
 		return;
 	snprintf(text, sizeof(text), "%.350s; its thread goes on, because a thread cannot be killed",
 		 why);
-	peer_abandon(engine, peer, text);
+	ring_abandon(engine, ring, text);
 }

@@ -10,12 +10,12 @@
 struct range;
 
 /* Kills the worker, or, if it is a thread, goes on without it. */
-void peer_end(struct engine *engine, struct peer *peer, const char *why);
-void peer_abandon(struct engine *engine, struct peer *peer, const char *why);
-void peer_recover(struct engine *engine, struct peer *peer);
-void peer_returned(struct engine *engine, struct peer *peer, uint32_t number);
-void peer_release_kept(struct engine *engine, struct peer *peer);
-bool slot_keep(struct engine *engine, struct slot *slot);
+void ring_end(struct engine *engine, struct worker_ring *ring, const char *why);
+void ring_abandon(struct engine *engine, struct worker_ring *ring, const char *why);
+void ring_recover(struct engine *engine, struct worker_ring *ring);
+void ring_returned(struct engine *engine, struct worker_ring *ring, uint32_t number);
+void ring_release_kept(struct engine *engine, struct worker_ring *ring);
+bool task_keep(struct engine *engine, struct task *task);
 void kept_forget_run(struct engine *engine, const struct dw_run *run);
 int kept_check(const struct engine *engine, const struct range *ranges, size_t count);
 

@@ -16,7 +16,7 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/submit.h"
 
@@ -135,7 +135,7 @@ int chip_memory_check(struct dw_orch *orch, uint64_t begin, uint64_t bytes, uint
 		result = error_set(-EFAULT, "tensor %zu lies in device memory of another run", index);
 	else if (block && block->worker != worker)
 		result = error_set(-EINVAL, "tensor %zu lies in device memory of %s: direct the task there (options.place = DW_PLACE(%u))",
-				   index, engine->peers[block->worker].path,
+				   index, engine->rings[block->worker].path,
 				   block->worker - engine->sub_count);
 	else if (block)
 		result = 0;
@@ -160,7 +160,7 @@ static int find_chip(const struct engine *engine, uint32_t id, uint32_t *worker)
 {
 	*worker = engine->sub_count + id;
 	if (id >= engine->worker_count - engine->sub_count ||
-	    engine->peers[*worker].kind != DW_CHILD_CHIP)
+	    engine->rings[*worker].kind != DW_CHILD_CHIP)
 		return error_set(-EINVAL, "worker %u is no chip of %s", id, engine->path);
 	return 0;
 }
@@ -222,7 +222,7 @@ DW_API int dw_chip_alloc(struct dw_orch *orch, uint32_t worker, int dtype, const
 	if (result < 0) {
 		lock_take(&engine->lock);
 		/* A thread may have it in the end: the run's end frees it behind that. */
-		if (engine->peers[index].state == PEER_STUCK)
+		if (engine->rings[index].state == RING_STUCK)
 			block->freeing = true;
 		else
 			block_remove(engine, block);
@@ -239,22 +239,22 @@ static int submit_free(struct dw_orch *orch, struct chip_block *block)
 {
 	static const struct dw_submit_options defaults = { .size = sizeof(defaults) };
 	struct engine *engine = orch->run->engine;
-	struct slot *slot = orch_slot_new(orch, &free_callable, &defaults);
-	struct linking linking;
+	struct task *task = orch_task_new(orch, &free_callable, &defaults);
+	struct edge_builder builder;
 
-	if (!slot)
+	if (!task)
 		return error_set(-ENOMEM, "no memory for a task");
 	atomic_fetch_add_explicit(&free_callable.uses, 1, memory_order_relaxed);
-	slot->payload.copy = slot->storage;
-	slot->payload.bytes = sizeof(struct engine_chip_memory);
-	fill_message((struct engine_chip_memory *)slot->storage, block->begin, block->bytes);
-	slot->pool = engine->peers[block->worker].pool;
-	slot->worker = block->worker;
-	slot_enter(slot);
+	task->payload.copy = task->storage;
+	task->payload.bytes = sizeof(struct engine_chip_memory);
+	fill_message((struct engine_chip_memory *)task->storage, block->begin, block->bytes);
+	task->pool = engine->rings[block->worker].pool;
+	task->worker = block->worker;
+	task_enter(task);
 	block->freeing = true;
-	link_begin(&linking, engine, slot);
-	link_range(&linking, block->begin, block->begin + block->bytes, DW_OUTPUT);
-	link_end(&linking);
+	edges_begin(&builder, engine, task);
+	edges_range(&builder, block->begin, block->begin + block->bytes, DW_OUTPUT);
+	edges_end(&builder);
 	return 0;
 }
 
@@ -285,14 +285,14 @@ DW_API int dw_chip_free(struct dw_orch *orch, const struct dw_tensor *tensor)
 }
 
 /* The task that frees has ended, one way or the other. */
-void chip_memory_freed(struct engine *engine, const struct slot *slot)
+void chip_memory_freed(struct engine *engine, const struct task *task)
 {
-	const struct engine_chip_memory *message = (const void *)slot->storage;
+	const struct engine_chip_memory *message = (const void *)task->storage;
 	struct chip_block *block = block_find(engine, message->handle, 1);
 
 	if (!block)
 		return;
-	if (slot->head.state == TASK_DONE)
+	if (task->head.state == TASK_DONE)
 		block_remove(engine, block);
 	else
 		block->freeing = false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * What follows from a task's end: its consumers are released or skipped, its
- * bytes poisoned, its scope and slot given back. RAW and explicit edges carry a
+ * bytes poisoned, its scope and memory given back. RAW and explicit edges carry a
  * failure on, WAR and WAW only order. A task that will be skipped still waits for all
  * its producers, so that who comes after it comes after them.
  *
@@ -21,27 +21,27 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 
-void task_describe(const struct slot *slot, char *text, size_t space)
+void task_describe(const struct task *task, char *text, size_t space)
 {
-	bool named = slot->name;
+	bool named = task->name;
 
-	snprintf(text, space, "task %llu %s%.100s%s(%.100s)", (unsigned long long)slot->head.number,
-		 named ? "\"" : "", named ? slot->name : "", named ? "\" " : "",
-		 callable_title(slot->callable));
+	snprintf(text, space, "task %llu %s%.100s%s(%.100s)", (unsigned long long)task->head.number,
+		 named ? "\"" : "", named ? task->name : "", named ? "\" " : "",
+		 callable_title(task->callable));
 }
 
-/* Of a task, where `slot` is not NULL, or of the run itself; `path` is where. */
-static void add_error(struct dw_run *run, const struct slot *slot, const char *path, int error,
+/* Of a task, where `task` is not NULL, or of the run itself; `path` is where. */
+static void add_error(struct dw_run *run, const struct task *task, const char *path, int error,
 		      const char *text)
 {
 	if (!run->error) {
 		run->error = error;
 		snprintf(run->text, sizeof(run->text), "%s", text);
 	}
-	run_errors_add(&run->errors, slot, path, error, text);
+	run_errors_add(&run->errors, task, path, error, text);
 }
 
 void run_error(struct dw_run *run, int error, const char *format, ...)
@@ -56,22 +56,22 @@ void run_error(struct dw_run *run, int error, const char *format, ...)
 }
 
 /* Sets a final state; finish_all() does the rest, in this order: producers before who followed them. */
-void task_finish(struct engine *engine, struct slot *slot, enum task_state state)
+void task_finish(struct engine *engine, struct task *task, enum task_state state)
 {
-	slot->head.state = (uint8_t)state;
-	slot->next = NULL;
+	task->head.state = (uint8_t)state;
+	task->next = NULL;
 	if (engine->finished)
-		engine->last_finished->next = slot;
+		engine->last_finished->next = task;
 	else
-		engine->finished = slot;
-	engine->last_finished = slot;
+		engine->finished = task;
+	engine->last_finished = task;
 }
 
-static void poison_payload(struct slot *slot, const struct payload *payload)
+static void poison_payload(struct task *task, const struct payload *payload)
 {
 	const unsigned char *blob = payload->copy;
 	const struct dw_tensor *tensors = (const struct dw_tensor *)(blob + WIRE_HEADER_BYTES);
-	struct task_ref ref = { slot, slot->head.generation };
+	struct task_ref ref = { task, task->head.generation };
 	const uint8_t *tags = payload_tags(payload);
 	int32_t count;
 	uint64_t bytes;
@@ -81,137 +81,137 @@ static void poison_payload(struct slot *slot, const struct payload *payload)
 		if (tags[i] == DW_INPUT || tags[i] == DW_NO_DEP ||
 		    dw_tensor_bytes(&tensors[i], &bytes) < 0 || !bytes)
 			continue;
-		tensor_map_poison(slot->run->map, tensors[i].data, tensors[i].data + bytes, ref,
-				  slot->blame);
+		tensor_map_poison(task->run->map, tensors[i].data, tensors[i].data + bytes, ref,
+				  task->failed_by);
 	}
 }
 
 /* Later consumers have to learn of it: through the bytes, or through the id. */
-static void remember_failure(struct slot *slot)
+static void remember_failure(struct task *task)
 {
-	if (slot->flags & SLOT_GROUP)
-		for (uint32_t i = 0; i < slot->group->count; i++)
-			poison_payload(slot, &slot->group->members[i].payload);
+	if (task->flags & FLAG_GROUP)
+		for (uint32_t i = 0; i < task->group->count; i++)
+			poison_payload(task, &task->group->members[i].payload);
 	else
-		poison_payload(slot, &slot->payload);
+		poison_payload(task, &task->payload);
 	/* A failed task is its own cause; its error was the last that came under its number. */
-	if (failed_add(&slot->run->failed, slot_id(slot), slot->blame, slot->head.state == TASK_FAILED ?
-		       slot->error : 0) < 0)
-		run_error(slot->run, -ENOMEM, "no memory to remember that task %llu failed",
-			  (unsigned long long)slot->head.number);
+	if (failed_add(&task->run->failed, task_id(task), task->failed_by, task->head.state == TASK_FAILED ?
+		       task->error : 0) < 0)
+		run_error(task->run, -ENOMEM, "no memory to remember that task %llu failed",
+			  (unsigned long long)task->head.number);
 }
 
 /* The last producer of a pending task: somebody wants to hear of it. */
-static void want_last_producer(struct engine *engine, struct slot *slot)
+static void request_notify_last(struct engine *engine, struct task *task)
 {
-	struct slot *producer = slot_at(engine, slot->producers);
+	struct task *producer = task_at(engine, task->producers);
 
-	if (slot->head.state == TASK_PENDING && slot->queue == QUEUE_NONE)
-		want_completion(engine, producer);
+	if (task->head.state == TASK_PENDING && task->queue == QUEUE_NONE)
+		request_notify(engine, producer);
 }
 
-static void release_consumer(struct engine *engine, struct slot *slot, struct edge *edge)
+static void release_consumer(struct engine *engine, struct task *task, struct edge *edge)
 {
-	struct slot *consumer = edge->consumer;
-	bool failed = slot->head.state != TASK_DONE;
+	struct task *consumer = edge->consumer;
+	bool failed = task->head.state != TASK_DONE;
 
 	consumer->waiting--;
-	consumer->producers ^= slot->index;
+	consumer->producers ^= task->index;
 	if (edge->counted)
-		consumer->in_lane--;
+		consumer->in_chain--;
 	/* What a thread goes on with may still write, so that nobody can write after it. */
-	if (failed && (edge->reasons & (EDGE_RAW | EDGE_EXPLICIT) || slot->flags & SLOT_ABANDONED)) {
-		consumer->flags |= SLOT_SKIP;
-		if (!consumer->blame)
-			consumer->blame = slot->blame;
-		if (consumer->queue == QUEUE_AHEAD)
+	if (failed && (edge->reasons & (EDGE_RAW | EDGE_EXPLICIT) || task->flags & FLAG_ABANDONED)) {
+		consumer->flags |= FLAG_SKIP;
+		if (!consumer->failed_by)
+			consumer->failed_by = task->failed_by;
+		if (consumer->queue == QUEUE_CHAINED)
 			task_unqueue(engine, consumer);
 	}
 	if (!consumer->waiting)
 		task_released(engine, consumer);
 	else if (consumer->waiting == 1)
-		want_last_producer(engine, consumer);
+		request_notify_last(engine, consumer);
 }
 
-void task_released(struct engine *engine, struct slot *slot)
+void task_released(struct engine *engine, struct task *task)
 {
 	/* It went into a ring behind its producers: the worker runs or returns it, or has done so. */
-	if (slot->head.state != TASK_PENDING)
+	if (task->head.state != TASK_PENDING)
 		return;
-	if (slot->queue == QUEUE_AHEAD)
-		task_unqueue(engine, slot);
-	if (UNLIKELY(slot_skips(slot)))
-		task_finish(engine, slot, TASK_SKIPPED);
+	if (task->queue == QUEUE_CHAINED)
+		task_unqueue(engine, task);
+	if (UNLIKELY(task_skips(task)))
+		task_finish(engine, task, TASK_SKIPPED);
 	else
-		task_ready(engine, slot);
+		task_ready(engine, task);
 }
 
-/* A final task's slot, and what it holds, go back. */
-void slot_release(struct engine *engine, struct slot *slot)
+/* Gives back the memory of a final task, and all that it holds. */
+void task_release(struct engine *engine, struct task *task)
 {
-	callable_put(slot->callable);
-	if (UNLIKELY(slot->flags & SLOT_GROUP))
-		group_free(engine, slot->group);
+	callable_put(task->callable);
+	if (UNLIKELY(task->flags & FLAG_GROUP))
+		group_free(engine, task->group);
 	else
-		payload_free(engine, &slot->payload);
-	if (scope_put(engine->heap, slot->scope))
+		payload_free(engine, &task->payload);
+	if (scope_put(engine->heap, task->scope))
 		engine->heap_serial++;
-	slot_free(engine, slot);
+	task_free(engine, task);
 }
 
-static void consume(struct engine *engine, struct slot *slot)
+static void consume(struct engine *engine, struct task *task)
 {
-	struct dw_run *run = slot->run;
+	struct dw_run *run = task->run;
 
-	if (UNLIKELY(chip_memory_is_control(slot->callable)))
-		chip_memory_freed(engine, slot);
-	if (LIKELY(!(slot->flags & SLOT_ABANDONED)) || !slot_keep(engine, slot))
-		slot_release(engine, slot);
+	if (UNLIKELY(chip_memory_is_control(task->callable)))
+		chip_memory_freed(engine, task);
+	if (LIKELY(!(task->flags & FLAG_ABANDONED)) || !task_keep(engine, task))
+		task_release(engine, task);
 	__atomic_store_n(&run->finished, run->finished + 1, __ATOMIC_RELAXED);
 }
 
-static void finish_one(struct engine *engine, struct slot *slot)
+static void finish_one(struct engine *engine, struct task *task)
 {
-	struct edge *edge = slot->first, *next;
+	struct edge *edge = task->first, *next;
 
-	PROBE(engine, task, slot, PROBE_FINAL);
-	if (LIKELY(slot->head.state == TASK_DONE)) {
+	PROBE(engine, task, task, PROBE_FINAL);
+	if (LIKELY(task->head.state == TASK_DONE)) {
 		engine_count(engine, done);
 	} else {
-		if (slot->head.state == TASK_FAILED)
+		if (task->head.state == TASK_FAILED)
 			engine_count(engine, failed);
 		else
 			engine_count(engine, skipped);
-		if (slot->head.state == TASK_SKIPPED && slot->worker != DW_ANY &&
-		    !(slot->flags & SLOT_GROUP))
-			peer_count(&engine->peers[slot->worker], tasks_skipped, 1);
-		remember_failure(slot);
+		if (task->head.state == TASK_SKIPPED && task->worker != DW_ANY &&
+		    !(task->flags & FLAG_GROUP))
+			ring_count(&engine->rings[task->worker], tasks_skipped, 1);
+		remember_failure(task);
 	}
 	for (; edge; edge = next) {
 		next = edge->next;
-		release_consumer(engine, slot, edge);
+		release_consumer(engine, task, edge);
 		slab_give(&engine->edges, edge);
 	}
-	consume(engine, slot);
+	consume(engine, task);
 }
 
 void finish_all(struct engine *engine)
 {
-	struct slot *slot;
+	struct task *task;
 
-	while ((slot = engine->finished)) {
-		engine->finished = slot->next;
-		finish_one(engine, slot);
+	while ((task = engine->finished)) {
+		engine->finished = task->next;
+		finish_one(engine, task);
 	}
 }
 
-void task_returned(struct engine *engine, struct slot *slot)
+void task_returned(struct engine *engine, struct task *task)
 {
-	slot->head.state = TASK_PENDING;
-	slot->placed = NO_WORKER;
-	PROBE(engine, task, slot, PROBE_RETURNED);
-	if (!slot->waiting)
-		task_released(engine, slot);
+	task->head.state = TASK_PENDING;
+	task->placed = NO_WORKER;
+	PROBE(engine, task, task, PROBE_RETURNED);
+	if (!task->waiting)
+		task_released(engine, task);
 }
 
 /* ----------------------------------------------------------------- failures */
@@ -226,102 +226,102 @@ static void format_ns(uint64_t ns, char *text, size_t space)
 		snprintf(text, space, "%.4g s", (double)ns / 1e9);
 }
 
-static bool task_retry(struct engine *engine, struct slot *slot)
+static bool task_retry(struct engine *engine, struct task *task)
 {
-	if (!slot->retries || slot_skips(slot) || slot->run->cancelled)
+	if (!task->retries || task_skips(task) || task->run->cancelled)
 		return false;
-	slot->retries--;
-	slot->attempts++;
-	slot->flags &= (uint8_t)~SLOT_DEADLINE;
-	slot->flags |= SLOT_AGAIN;
+	task->retries--;
+	task->attempts++;
+	task->flags &= (uint8_t)~FLAG_DEADLINE;
+	task->flags |= FLAG_AGAIN;
 	engine_count(engine, retried);
 	return true;
 }
 
-void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-	       const char *text, bool whole)
+void task_fail(struct engine *engine, struct task *task, struct worker_ring *ring, int error,
+	       const char *text, bool text_has_path)
 {
 	char what[ERROR_TEXT_BYTES / 2], line[ERROR_TEXT_BYTES], limit[32], late[ERROR_TEXT_BYTES / 2];
-	const char *path = peer ? peer->path : engine->path;
+	const char *path = ring ? ring->path : engine->path;
 	int length;
 
-	if (slot->flags & SLOT_DEADLINE && !(slot->flags & SLOT_ABANDONED)) {
-		format_ns(slot->timeout_ns ? slot->timeout_ns : engine->timeout_ns, limit,
+	if (task->flags & FLAG_DEADLINE && !(task->flags & FLAG_ABANDONED)) {
+		format_ns(task->timeout_ns ? task->timeout_ns : engine->timeout_ns, limit,
 			  sizeof(limit));
-		if (peer && peer->error == -EPERM && peer->cause)
+		if (ring && ring->error == -EPERM && ring->cause)
 			snprintf(late, sizeof(late), "ran longer than its deadline of %s; %.180s", limit,
-				 peer->cause);
-		else if (peer && peer->stopped)
+				 ring->cause);
+		else if (ring && ring->stopped)
 			snprintf(late, sizeof(late), "was stopped by %s, ran longer than its deadline of "
-				 "%s and was killed", error_signal_name(peer->stopped), limit);
+				 "%s and was killed", error_signal_name(ring->stopped), limit);
 		else
 			snprintf(late, sizeof(late), "ran longer than its deadline of %s and was killed",
 				 limit);
 		error = -ETIMEDOUT;
 		text = late;
-		whole = false;
+		text_has_path = false;
 	}
-	if (task_retry(engine, slot))
+	if (task_retry(engine, task))
 		return;
-	if (peer)
-		peer_count(peer, tasks_failed, 1);
-	task_describe(slot, what, sizeof(what));
-	if (whole)
+	if (ring)
+		ring_count(ring, tasks_failed, 1);
+	task_describe(task, what, sizeof(what));
+	if (text_has_path)
 		length = snprintf(line, sizeof(line), "%s", text);
-	else if (slot->attempts)
+	else if (task->attempts)
 		length = snprintf(line, sizeof(line), "%s: %s: %s: %.300s (attempt %u)", path, what,
-				  error_name(-error), text, slot->attempts + 1u);
+				  error_name(-error), text, task->attempts + 1u);
 	else
 		length = snprintf(line, sizeof(line), "%s: %s: %s: %.300s", path, what,
 				  error_name(-error), text);
 	/* One that is too long is cut. */
 	if (length < 0)
 		line[0] = '\0';
-	add_error(slot->run, slot, path, error, line);
-	slot->error = error;
-	slot->blame = slot->head.number;
+	add_error(task->run, task, path, error, line);
+	task->error = error;
+	task->failed_by = task->head.number;
 }
 
-void task_fail_now(struct engine *engine, struct slot *slot)
+void task_fail_now(struct engine *engine, struct task *task)
 {
-	if (!(slot->flags & SLOT_AGAIN)) {
-		task_finish(engine, slot, TASK_FAILED);
+	if (!(task->flags & FLAG_AGAIN)) {
+		task_finish(engine, task, TASK_FAILED);
 		return;
 	}
-	slot->flags &= (uint8_t)~SLOT_AGAIN;
-	slot->head.state = TASK_PENDING;
-	slot->placed = NO_WORKER;
-	task_released(engine, slot);
+	task->flags &= (uint8_t)~FLAG_AGAIN;
+	task->head.state = TASK_PENDING;
+	task->placed = NO_WORKER;
+	task_released(engine, task);
 }
 
-void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-		 const char *text, bool whole)
+void task_failed(struct engine *engine, struct task *task, struct worker_ring *ring, int error,
+		 const char *text, bool text_has_path)
 {
-	task_fail(engine, slot, peer, error, text, whole);
-	task_fail_now(engine, slot);
+	task_fail(engine, task, ring, error, text, text_has_path);
+	task_fail_now(engine, task);
 }
 
-void task_completed(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member,
+void task_completed(struct engine *engine, struct worker_ring *ring, struct task *task, uint32_t member,
 		    const struct completion *completion, const char *text)
 {
-	if (UNLIKELY(slot->flags & SLOT_GROUP)) {
+	if (UNLIKELY(task->flags & FLAG_GROUP)) {
 		if (completion->state == COMPLETION_DONE)
-			peer_count(peer, tasks_done, 1);
-		group_member_left(engine, slot, member, peer, completion->error, text, false);
+			ring_count(ring, tasks_done, 1);
+		group_member_left(engine, task, member, ring, completion->error, text, false);
 		return;
 	}
 	switch (completion->state) {
 	case COMPLETION_DONE:
-		peer_count(peer, tasks_done, 1);
-		task_finish(engine, slot, TASK_DONE);
+		ring_count(ring, tasks_done, 1);
+		task_finish(engine, task, TASK_DONE);
 		break;
 	case COMPLETION_FAILED:
-		task_failed(engine, slot, peer, completion->error, text,
-			    peer->nested_text && text[0]);
+		task_failed(engine, task, ring, completion->error, text,
+			    ring->nested_text && text[0]);
 		break;
 	default:
-		slot_leave_ring(engine, slot);
-		task_returned(engine, slot);
+		task_leave_ring(engine, task);
+		task_returned(engine, task);
 		break;
 	}
 }

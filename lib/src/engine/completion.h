@@ -7,27 +7,27 @@
 
 #include "engine/ring.h"
 
-void slot_release(struct engine *engine, struct slot *slot);
-void task_finish(struct engine *engine, struct slot *slot, enum task_state state);
+void task_release(struct engine *engine, struct task *task);
+void task_finish(struct engine *engine, struct task *task, enum task_state state);
 void finish_all(struct engine *engine);
 /* All producers of a pending task are final. */
-void task_released(struct engine *engine, struct slot *slot);
+void task_released(struct engine *engine, struct task *task);
 /*
- * It ran and failed: another attempt, or FAILED with the error as the run's. `peer`: where. `whole`: the
+ * It ran and failed: another attempt, or FAILED with the error as the run's. `ring`: where. `text_has_path`: the
  * text says by itself where, and of which task; a nested Worker's does.
  */
-void task_failed(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-		 const char *text, bool whole);
+void task_failed(struct engine *engine, struct task *task, struct worker_ring *ring, int error,
+		 const char *text, bool text_has_path);
 /* The same in two steps: the error is the run's at once, the task's state changes later. */
-void task_fail(struct engine *engine, struct slot *slot, struct peer *peer, int error,
-	       const char *text, bool whole);
-void task_fail_now(struct engine *engine, struct slot *slot);
-void task_completed(struct engine *engine, struct peer *peer, struct slot *slot, uint32_t member,
+void task_fail(struct engine *engine, struct task *task, struct worker_ring *ring, int error,
+	       const char *text, bool text_has_path);
+void task_fail_now(struct engine *engine, struct task *task);
+void task_completed(struct engine *engine, struct worker_ring *ring, struct task *task, uint32_t member,
 		    const struct completion *completion, const char *text);
 /* It is in no ring any more and has not run. */
-void task_returned(struct engine *engine, struct slot *slot);
-void task_describe(const struct slot *slot, char *text, size_t space);
-void engine_worker_lost_locked(struct engine *engine, struct peer *peer, bool returns,
+void task_returned(struct engine *engine, struct task *task);
+void task_describe(const struct task *task, char *text, size_t space);
+void engine_worker_lost_locked(struct engine *engine, struct worker_ring *ring, bool returns,
 			       const char *cause);
 
 #endif

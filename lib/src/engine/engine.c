@@ -4,7 +4,7 @@
  * workers that come and go, control frames, counters.
  *
  * The background thread sleeps in epoll on the hub's bell, the timer, a kick and the
- * worker layer's descriptor. It takes the lock only when one of them has news.
+ * worker layer's descriptor. It takes the lock only when one of them is readable.
  */
 #include <errno.h>
 #include <signal.h>
@@ -22,7 +22,7 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/timer.h"
 #include "engine/wait.h"
@@ -70,12 +70,12 @@ static struct pool *find_pool(struct engine *engine, const struct engine_worker 
 	return NULL;
 }
 
-static struct pool *add_pool(struct engine *engine, const struct peer *peer)
+static struct pool *add_pool(struct engine *engine, const struct worker_ring *ring)
 {
 	struct pool *pool = &engine->pools[engine->pool_count++];
 
-	pool->kind = peer->kind;
-	pool->driver = peer->driver;
+	pool->kind = ring->kind;
+	pool->driver = ring->driver;
 	pool->current = NO_WORKER;
 	pool->mask = bitmap_new(engine);
 	pool->open = bitmap_new(engine);
@@ -84,34 +84,34 @@ static struct pool *add_pool(struct engine *engine, const struct peer *peer)
 	return pool->mask && pool->open && pool->idle && pool->awake ? pool : NULL;
 }
 
-static int add_peer(struct engine *engine, uint32_t i, const struct engine_options *options)
+static int add_ring(struct engine *engine, uint32_t i, const struct engine_options *options)
 {
 	const struct engine_worker *worker = &options->workers[i];
-	struct peer *peer = &engine->peers[i];
+	struct worker_ring *ring = &engine->rings[i];
 	struct pool *pool;
 
-	peer->index = i;
-	peer->kind = worker->kind;
-	peer->nested_text = worker->nested_text;
-	peer->path = strdup(worker->path);
-	peer->driver = worker->driver ? strdup(worker->driver) : NULL;
-	peer->entries = calloc(engine->depth, sizeof(*peer->entries));
-	peer->stats = options->worker_stats ? &options->worker_stats[i] : &peer->own_stats;
-	peer->now = options->worker_now ? &options->worker_now[i] : &peer->own_now;
-	if (!peer->path || !peer->entries || (worker->driver && !peer->driver))
+	ring->index = i;
+	ring->kind = worker->kind;
+	ring->nested_text = worker->nested_text;
+	ring->path = strdup(worker->path);
+	ring->driver = worker->driver ? strdup(worker->driver) : NULL;
+	ring->entries = calloc(engine->depth, sizeof(*ring->entries));
+	ring->stats = options->worker_stats ? &options->worker_stats[i] : &ring->own_stats;
+	ring->status = options->worker_status ? &options->worker_status[i] : &ring->own_status;
+	if (!ring->path || !ring->entries || (worker->driver && !ring->driver))
 		return -ENOMEM;
 	if (worker->kind == DW_CHILD_SUB)
 		engine->sub_count++;
 	pool = find_pool(engine, worker);
 	if (!pool)
-		pool = add_pool(engine, peer);
+		pool = add_pool(engine, ring);
 	if (!pool)
 		return -ENOMEM;
-	peer->pool = (uint16_t)(pool - engine->pools);
+	ring->pool = (uint16_t)(pool - engine->pools);
 	pool->members++;
 	pool->usable++;
 	bit_set(pool->mask, i);
-	peer_update(engine, peer);
+	ring_update(engine, ring);
 	return 0;
 }
 
@@ -132,24 +132,24 @@ static int create_parts(struct engine *engine, const struct engine_options *opti
 	int result;
 
 	engine->path = strdup(options->path);
-	engine->peers = calloc(count ? count : 1, sizeof(*engine->peers));
+	engine->rings = calloc(count ? count : 1, sizeof(*engine->rings));
 	engine->pools = calloc(count ? count : 1, sizeof(*engine->pools));
 	engine->active = bitmap_new(engine);
 	engine->unpublished = bitmap_new(engine);
-	engine->news = bitmap_new(engine);
+	engine->pending = bitmap_new(engine);
 	engine->wanting = bitmap_new(engine);
-	if (!engine->path || !engine->peers || !engine->pools || !engine->active ||
-	    !engine->unpublished || !engine->news || !engine->wanting)
+	if (!engine->path || !engine->rings || !engine->pools || !engine->active ||
+	    !engine->unpublished || !engine->pending || !engine->wanting)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
-		result = add_peer(engine, i, options);
+		result = add_ring(engine, i, options);
 		if (result < 0)
 			return result;
 	}
 	result = heap_create(engine->arena, &engine->heap);
 	if (result == 0)
-		heap_show(engine->heap, &engine->now->stats.heap_used,
-			  &engine->now->stats.heap_peak);
+		heap_show(engine->heap, &engine->status->stats.heap_used,
+			  &engine->status->stats.heap_peak);
 	if (result == 0)
 		heap_on_release(engine->heap, forget_block, engine);
 	return result;
@@ -164,16 +164,16 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	if (!made)
 		return error_set(-ENOMEM, "%s: no memory for its engine", options->path);
 	memset(made, 0, sizeof(*made));
-	made->now = options->now ? options->now : &made->own_now;
+	made->status = options->status ? options->status : &made->own_status;
 	/* One that takes a dead one's place counts from the beginning. */
-	memset(made->now, 0, sizeof(*made->now));
+	memset(made->status, 0, sizeof(*made->status));
 	made->hub = options->worker_count ? options->hub : NULL;
 	made->arena = options->arena;
 	made->outer_arena = options->outer_arena;
 	made->worker_count = options->worker_count;
 	made->words = (options->worker_count + 63) / 64;
 	made->depth = made->hub ? hub_depth(made->hub) : 1;
-	made->now->stats.provider = made->hub ? hub_provider(made->hub) : DW_PROVIDER_AUTO;
+	made->status->stats.provider = made->hub ? hub_provider(made->hub) : DW_PROVIDER_AUTO;
 	made->cpus = spin_cpus();
 	made->payload = made->hub ? hub_frame_payload(made->hub) : 0;
 	made->timeout_ns = options->timeout_ns;
@@ -200,12 +200,12 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 	return 0;
 }
 
-static void destroy_peer(struct peer *peer)
+static void destroy_ring(struct worker_ring *ring)
 {
-	free(peer->path);
-	free(peer->driver);
-	free(peer->cause);
-	free(peer->entries);
+	free(ring->path);
+	free(ring->driver);
+	free(ring->cause);
+	free(ring->entries);
 }
 
 void engine_destroy(struct engine *engine)
@@ -213,9 +213,9 @@ void engine_destroy(struct engine *engine)
 	if (!engine)
 		return;
 	engine_stop(engine);
-	for (uint32_t i = 0; engine->peers && i < engine->worker_count; i++) {
-		peer_release_kept(engine, &engine->peers[i]);
-		destroy_peer(&engine->peers[i]);
+	for (uint32_t i = 0; engine->rings && i < engine->worker_count; i++) {
+		ring_release_kept(engine, &engine->rings[i]);
+		destroy_ring(&engine->rings[i]);
 	}
 	for (uint32_t i = 0; i < engine->pool_count; i++) {
 		free(engine->pools[i].mask);
@@ -225,13 +225,13 @@ void engine_destroy(struct engine *engine)
 	}
 	if (engine->heap)
 		heap_destroy(engine->heap);
-	slots_destroy(engine);
+	tasks_destroy(engine);
 	chip_memory_destroy(engine);
 	free(engine->active);
 	free(engine->unpublished);
-	free(engine->news);
+	free(engine->pending);
 	free(engine->wanting);
-	free(engine->peers);
+	free(engine->rings);
 	free(engine->pools);
 	free(engine->path);
 	free(engine);
@@ -273,7 +273,7 @@ static void *background(void *argument)
 	struct engine *engine = argument;
 	struct epoll_event events[4];
 	uint64_t submits = 0;
-	bool news, stop;
+	bool pending, stop;
 	int count;
 
 	for (;;) {
@@ -284,16 +284,16 @@ static void *background(void *argument)
 		if (submits == engine->submits && !engine->foreground)
 			ask_for_refill(engine);
 		submits = engine->submits;
-		news = engine->any_news;
+		pending = engine->any_pending;
 		engine_unlock_and_wake(engine);
 		if (stop)
 			return NULL;
 		if (engine->hub)
 			engine_pass_changes(engine);
-		/* True: there is news already, and the bell would not tell. */
+		/* True: completions are pending already, and the bell would not ring for them. */
 		if (engine->hub && hub_bell_arm(engine->hub))
-			news = true;
-		count = epoll_wait(engine->epoll_fd, events, 4, news ? 0 : -1);
+			pending = true;
+		count = epoll_wait(engine->epoll_fd, events, 4, pending ? 0 : -1);
 		if (count < 0 && errno != EINTR) {
 			if (engine->ops->deaf)
 				engine->ops->deaf(engine->ops_context, errno);
@@ -421,25 +421,25 @@ void engine_locked(struct engine *engine, void (*call)(void *context), void *con
 
 void engine_worker_up(struct engine *engine, uint32_t worker)
 {
-	struct peer *peer = &engine->peers[worker];
-	struct pool *pool = &engine->pools[peer->pool];
+	struct worker_ring *ring = &engine->rings[worker];
+	struct pool *pool = &engine->pools[ring->pool];
 
 	lock_take(&engine->lock);
-	if (peer->state != PEER_UP) {
-		if (peer->state == PEER_DEAD)
+	if (ring->state != RING_UP) {
+		if (ring->state == RING_DEAD)
 			pool->usable++;
-		if (peer->state == PEER_RETURNING || peer->state == PEER_DEAD)
+		if (ring->state == RING_RETURNING || ring->state == RING_DEAD)
 			engine_count(engine, restarts);
 		pool->up++;
-		peer->state = PEER_UP;
-		peer->mad = false;
+		ring->state = RING_UP;
+		ring->corrupt = false;
 		pool->saturated = false;
 		bit_set(pool->awake, worker);
-		peer_update(engine, peer);
+		ring_update(engine, ring);
 		engine->queued = true;
 		/* Before any task. */
-		peer_post_controls(engine, peer);
-		if (peer->controls)
+		ring_post_controls(engine, ring);
+		if (ring->controls)
 			bit_set(engine->wanting, worker);
 	}
 	engine_work(engine);
@@ -447,40 +447,40 @@ void engine_worker_up(struct engine *engine, uint32_t worker)
 }
 
 /* Tasks that only workers could run which will not come back. */
-static void strand_queue(struct engine *engine, struct slot_queue_list *list)
+static void fail_queue(struct engine *engine, struct task_list *list)
 {
-	struct slot *slot;
+	struct task *task;
 
-	while ((slot = list->first)) {
-		queue_remove(list, slot);
+	while ((task = list->first)) {
+		queue_remove(list, task);
 		/* task_ready() says why there is nobody for it. */
-		task_ready(engine, slot);
+		task_ready(engine, task);
 	}
 }
 
-void peer_strand(struct engine *engine, struct peer *peer)
+void ring_fail_queued(struct engine *engine, struct worker_ring *ring)
 {
-	strand_queue(engine, &peer->directed);
-	if (!engine->pools[peer->pool].usable)
-		strand_queue(engine, &engine->pools[peer->pool].any);
+	fail_queue(engine, &ring->directed);
+	if (!engine->pools[ring->pool].usable)
+		fail_queue(engine, &engine->pools[ring->pool].any);
 }
 
 void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, int error,
 			const char *cause)
 {
-	struct peer *peer = &engine->peers[worker];
+	struct worker_ring *ring = &engine->rings[worker];
 	char *kept = strdup(cause);
 
 	lock_take(&engine->lock);
 	if (kept) {
-		free(peer->cause);
-		peer->cause = kept;
+		free(ring->cause);
+		ring->cause = kept;
 	}
-	peer->error = error;
-	engine_worker_lost_locked(engine, peer, returns, cause);
-	if (peer->state == PEER_DEAD)
-		peer_strand(engine, peer);
-	peer->stopped = 0;
+	ring->error = error;
+	engine_worker_lost_locked(engine, ring, returns, cause);
+	if (ring->state == RING_DEAD)
+		ring_fail_queued(engine, ring);
+	ring->stopped = 0;
 	finish_all(engine);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);
@@ -489,7 +489,7 @@ void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, in
 void engine_worker_gone(struct engine *engine, uint32_t worker)
 {
 	lock_take(&engine->lock);
-	peer_release_held(engine, &engine->peers[worker]);
+	ring_release_parked(engine, &engine->rings[worker]);
 	finish_all(engine);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);
@@ -498,20 +498,20 @@ void engine_worker_gone(struct engine *engine, uint32_t worker)
 void engine_worker_stopped(struct engine *engine, uint32_t worker, int signal)
 {
 	lock_take(&engine->lock);
-	engine->peers[worker].stopped = signal;
+	engine->rings[worker].stopped = signal;
 	lock_give(&engine->lock);
 }
 
-static bool is_of_callable(const struct slot *slot, const void *callable)
+static bool is_of_callable(const struct task *task, const void *callable)
 {
-	return slot->callable == callable;
+	return task->callable == callable;
 }
 
-void engine_want_callable(struct engine *engine, const struct callable *callable)
+void engine_request_notify(struct engine *engine, const struct callable *callable)
 {
 	lock_take(&engine->lock);
 	/* What is posted from now on is seen to be of a retired one. */
-	want_completions(engine, is_of_callable, callable);
+	request_notify_all(engine, is_of_callable, callable);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);
 }
@@ -523,17 +523,17 @@ static bool control_answered(const struct waiter *waiter)
 	return waiter->control->done;
 }
 
-static void control_queue(struct engine *engine, struct peer *peer, struct control *control)
+static void control_queue(struct engine *engine, struct worker_ring *ring, struct control *control)
 {
 	control->next = NULL;
-	if (peer->controls)
-		peer->last_control->next = control;
+	if (ring->controls)
+		ring->last_control->next = control;
 	else
-		peer->controls = control;
-	peer->last_control = control;
-	bit_set(engine->wanting, peer->index);
+		ring->controls = control;
+	ring->last_control = control;
+	bit_set(engine->wanting, ring->index);
 	engine->queued = true;
-	peer_post_controls(engine, peer);
+	ring_post_controls(engine, ring);
 }
 
 static int control_prepare(struct engine *engine, struct control *control)
@@ -548,10 +548,10 @@ static int control_prepare(struct engine *engine, struct control *control)
 	return result;
 }
 
-static int control_refused(const struct peer *peer)
+static int control_refused(const struct worker_ring *ring)
 {
-	return error_set(peer->state == PEER_STUCK ? -ETIMEDOUT : -EOWNERDEAD, "%s: %s", peer->path,
-			 peer->cause ? peer->cause : "dead");
+	return error_set(ring->state == RING_STUCK ? -ETIMEDOUT : -EOWNERDEAD, "%s: %s", ring->path,
+			 ring->cause ? ring->cause : "dead");
 }
 
 static void control_limit(struct control *control, const struct engine_control_limits *limits)
@@ -564,13 +564,13 @@ static void control_limit(struct control *control, const struct engine_control_l
 }
 
 /* With its own copy of the blob, so that it may stay on its way when nobody waits for it. */
-static struct control *control_new(const struct peer *peer, uint64_t code, const void *blob,
+static struct control *control_new(const struct worker_ring *ring, uint64_t code, const void *blob,
 				   uint32_t bytes, const struct engine_control_limits *limits)
 {
 	struct control *control = malloc(sizeof(*control) + bytes);
 
 	if (!control) {
-		error_set(-ENOMEM, "%s: no memory for a control frame", peer->path);
+		error_set(-ENOMEM, "%s: no memory for a control frame", ring->path);
 		return NULL;
 	}
 	*control = (struct control){ .code = code, .blob = control + 1, .bytes = bytes };
@@ -590,8 +590,8 @@ int engine_control_until(struct engine *engine, uint32_t worker, uint64_t code, 
 			 uint32_t bytes, const struct engine_control_limits *limits,
 			 uint64_t deadline_ns)
 {
-	struct peer *peer = &engine->peers[worker];
-	struct control *control = control_new(peer, code, blob, bytes, limits);
+	struct worker_ring *ring = &engine->rings[worker];
+	struct control *control = control_new(ring, code, blob, bytes, limits);
 	struct waiter waiter = { .ready = control_answered, .engine = engine, .control = control };
 	struct deadline deadline = deadline_at(deadline_ns);
 	int result;
@@ -606,15 +606,15 @@ int engine_control_until(struct engine *engine, uint32_t worker, uint64_t code, 
 	lock_take(&engine->lock);
 	if (control->run && control->run->cancelled) {
 		result = error_set(control->run->error, "%s", control->run->text);
-	} else if (peer_is_lost(peer) || peer->state == PEER_RETURNING) {
-		result = control_refused(peer);
+	} else if (ring_is_lost(ring) || ring->state == RING_RETURNING) {
+		result = control_refused(ring);
 	} else {
-		control_queue(engine, peer, control);
+		control_queue(engine, ring, control);
 		result = wait_locked(engine, &waiter, &deadline);
 		if (result < 0) {
 			control->detached = true;
 			control = NULL;
-			error_set(result, "%s: still at the tasks before it", peer->path);
+			error_set(result, "%s: still at the tasks before it", ring->path);
 		} else {
 			result = control->result;
 			if (result)
@@ -636,8 +636,8 @@ int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const 
 int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
 			uint32_t bytes, const struct engine_control_limits *limits)
 {
-	struct peer *peer = &engine->peers[worker];
-	struct control *control = control_new(peer, code, blob, bytes, limits);
+	struct worker_ring *ring = &engine->rings[worker];
+	struct control *control = control_new(ring, code, blob, bytes, limits);
 	int result;
 
 	if (!control)
@@ -649,10 +649,10 @@ int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, c
 		return result;
 	}
 	lock_take(&engine->lock);
-	if (peer->state == PEER_DEAD)
-		result = control_refused(peer);
+	if (ring->state == RING_DEAD)
+		result = control_refused(ring);
 	else
-		control_queue(engine, peer, control);
+		control_queue(engine, ring, control);
 	engine_unlock_and_wake(engine);
 	if (result < 0)
 		control_free(engine, control);

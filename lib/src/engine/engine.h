@@ -4,7 +4,7 @@
  * heap, ready queues, dispatch into the mailbox rings, completion. It knows
  * nothing of processes: the worker layer tells it who is up and who died.
  *
- * Owns: task slots, edges, heap rings, the frames of its hub's rings.
+ * Owns: tasks, edges, heap rings, the frames of its hub's rings.
  *
  * Lock. One per engine, engine->lock, held for short stretches and never while a
  * callable, a callback or a wait runs. Whoever holds it does all the work that is
@@ -39,7 +39,7 @@ struct engine;
  * What a child and a Worker do at this moment, in shared memory: anybody may read values that do not
  * quite belong together. Times are CLOCK_MONOTONIC, ns.
  */
-struct child_now {
+struct child_status {
 	/* Written by the child. */
 	uint64_t since;			/* that it works, or that it waits */
 	uint64_t task;			/* number of what it runs, or ran last, within its run, … */
@@ -53,7 +53,7 @@ struct child_now {
 
 enum blocked { BLOCKED_NOT = 0, BLOCKED_WINDOW = 1, BLOCKED_HEAP = 2 };
 
-struct engine_now {
+struct engine_status {
 	struct dw_engine_stats stats;
 	uint64_t blocked_since;
 	uint32_t blocked;		/* enum blocked: what a submitter waits for */
@@ -92,8 +92,8 @@ struct engine_options {
 	const struct engine_worker *workers;
 	/* Shared memory, one entry per worker: the engine keeps the counters (tasks_*, busy_ns, wakes) in it. */
 	struct dw_child_stats *worker_stats;
-	struct child_now *worker_now;		/* the same for what they do now; NULL: nobody tells */
-	struct engine_now *now;			/* this Worker's own; NULL: nobody looks */
+	struct child_status *worker_status;	/* the same for what they do now; NULL: nobody tells */
+	struct engine_status *status;		/* this Worker's own; NULL: nobody looks */
 	struct probe probe;			/* a subscriber that watches; ops NULL: none */
 	uint64_t timeout_ns, heap_timeout_ns;
 	uint64_t init_timeout_ns;	/* of a replacement, until it is up; 0: none */
@@ -121,7 +121,7 @@ void engine_destroy(struct engine *engine);
  * What the worker layer tells. `worker` counts as in engine_options. Any thread.
  *  up:     attached and READY; tasks may go there.
  *  dead:   what had not started goes elsewhere or waits for a replacement (`returns`: there
- *          will be one). Reads what the peer had completed before it died. What had started
+ *          will be one). Reads what the worker had completed before it died. What had started
  *          fails with `error` (EOWNERDEAD "killed by SIGSEGV, pid 4711") or is retried; as its subtree may still
  *          write, the tasks behind it, its memory and the end of its run wait until
  *  stopped: its process was stopped by this signal, or (0) goes on. For messages.
@@ -137,7 +137,7 @@ void engine_worker_gone(struct engine *engine, uint32_t worker);
 void engine_locked(struct engine *engine, void (*call)(void *context), void *context);
 
 /* Somebody waits for the uses of a retired callable: this engine hears of the end of each of its tasks. */
-void engine_want_callable(struct engine *engine, const struct callable *callable);
+void engine_request_notify(struct engine *engine, const struct callable *callable);
 
 /* What ends a control frame that does not return: its process is killed; a thread goes on without it. */
 struct engine_control_limits {
@@ -177,13 +177,13 @@ struct engine_chip_memory {
 
 /*
  * As dw_worker_run/start/…. A nested run has a `cancel` word (in its frame, may be NULL) and, with
- * check_declared, `declared`: what it may touch; and `what` task it is, for messages. The orchestration function is called
- * between running_push() and running_pop() (task/running.h), so that it can
+ * check_declared, `declared`: what it may touch; and `task_name`: which task it is, for messages. The orchestration
+ * function is called between running_push() and running_pop() (task/running.h), so that it can
  * fail with a text.
  */
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,
-	       const struct dw_args *declared, const char *what);
+	       const struct dw_args *declared, const char *task_name);
 int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 		     const struct dw_config *config, void *context,
 		     const struct dw_run_options *options, struct dw_run **run);

@@ -15,7 +15,7 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/submit.h"
 
@@ -29,17 +29,17 @@ void group_free(struct engine *engine, struct group *group)
 
 /* --------------------------------------------------------------- admission */
 
-static bool is_older(const struct slot *slot, const struct slot *than)
+static bool is_older(const struct task *task, const struct task *than)
 {
-	return slot && slot->order < than->order;
+	return task && task->order < than->order;
 }
 
 /* Tasks that were directed there before the group was ready go first. */
-static bool has_room(struct engine *engine, struct peer *peer, const struct slot *slot)
+static bool has_room(struct engine *engine, struct worker_ring *ring, const struct task *task)
 {
-	if (is_older(peer->directed.first, slot))
-		dispatch_peer(engine, peer);
-	return peer_has_room(engine, peer) && !is_older(peer->directed.first, slot);
+	if (is_older(ring->directed.first, task))
+		dispatch_ring(engine, ring);
+	return ring_has_room(engine, ring) && !is_older(ring->directed.first, task);
 }
 
 static bool is_chosen(const struct group *group, uint32_t count, uint32_t worker)
@@ -54,23 +54,23 @@ static bool is_chosen(const struct group *group, uint32_t count, uint32_t worker
  * The `wanted` workers of the pool that have room and the least to do, behind the
  * `count` that are chosen already. Returns how many there are then.
  */
-static uint32_t choose_any(struct engine *engine, struct pool *pool, const struct slot *slot,
+static uint32_t choose_any(struct engine *engine, struct pool *pool, const struct task *task,
 			   uint32_t count, uint32_t wanted)
 {
-	struct group *group = slot->group;
+	struct group *group = task->group;
 
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = pool->mask[word];
 
 		for (uint32_t i; bits_next(&bits, word, &i);) {
-			struct peer *peer = &engine->peers[i];
+			struct worker_ring *ring = &engine->rings[i];
 			uint32_t place = group->explicit_count, at;
 
-			if (is_chosen(group, group->explicit_count, i) || !has_room(engine, peer, slot))
+			if (is_chosen(group, group->explicit_count, i) || !has_room(engine, ring, task))
 				continue;
 			/* Insertion by load; ties by index, so that neighbours stay together. */
 			for (at = count; at > place &&
-			     engine->peers[group->chosen[at - 1]].load_ns > peer->load_ns; at--)
+			     engine->rings[group->chosen[at - 1]].load_ns > ring->load_ns; at--)
 				if (at < wanted)
 					group->chosen[at] = group->chosen[at - 1];
 			if (at < wanted) {
@@ -89,79 +89,79 @@ static void unreserve(struct engine *engine, const struct pool *pool)
 		uint64_t bits = pool->mask[word];
 
 		for (uint32_t i; bits_next(&bits, word, &i);) {
-			struct peer *peer = &engine->peers[i];
+			struct worker_ring *ring = &engine->rings[i];
 
-			if (peer->reserved) {
-				peer->reserved = false;
-				peer_update(engine, peer);
+			if (ring->reserved) {
+				ring->reserved = false;
+				ring_update(engine, ring);
 			}
 		}
 	}
 }
 
-void group_withdraw(struct engine *engine, struct slot *slot)
+void group_withdraw(struct engine *engine, struct task *task)
 {
-	struct pool *pool = &engine->pools[slot->pool];
+	struct pool *pool = &engine->pools[task->pool];
 
-	task_unqueue(engine, slot);
+	task_unqueue(engine, task);
 	unreserve(engine, pool);
 	pool->saturated = false;
 	engine->queued = true;
 }
 
 /* Whether the group can never run, and why. */
-static bool is_stranded(const struct engine *engine, const struct slot *slot, char *why, size_t space)
+static bool is_unschedulable(const struct engine *engine, const struct task *task, char *why, size_t space)
 {
-	const struct group *group = slot->group;
-	uint32_t usable = engine->pools[slot->pool].usable;
+	const struct group *group = task->group;
+	uint32_t usable = engine->pools[task->pool].usable;
 
 	for (uint32_t i = 0; i < group->count; i++) {
 		uint32_t worker = group->members[i].worker;
-		const struct peer *peer = worker == DW_ANY ? NULL : &engine->peers[worker];
+		const struct worker_ring *ring = worker == DW_ANY ? NULL : &engine->rings[worker];
 
-		if (!peer || !peer_is_lost(peer))
+		if (!ring || !ring_is_lost(ring))
 			continue;
-		snprintf(why, space, "member %u must run on %s: %s", i, peer->path,
-			 peer->cause ? peer->cause : "the worker is gone");
+		snprintf(why, space, "member %u must run on %s: %s", i, ring->path,
+			 ring->cause ? ring->cause : "the worker is gone");
 		return true;
 	}
 	if (group->count <= usable)
 		return false;
 	snprintf(why, space, "it has %u members, and %u workers of its kind are left: %s", group->count,
-		 usable, pool_cause(engine, slot->pool));
+		 usable, pool_cause(engine, task->pool));
 	return true;
 }
 
 /* All workers, or those that have room now are reserved and the rest is waited for. */
-static bool choose(struct engine *engine, struct slot *slot)
+static bool choose(struct engine *engine, struct task *task)
 {
-	struct pool *pool = &engine->pools[slot->pool];
-	struct group *group = slot->group;
+	struct pool *pool = &engine->pools[task->pool];
+	struct group *group = task->group;
 	uint32_t count = group->explicit_count;
 	bool all = true;
 
 	unreserve(engine, pool);
 	for (uint32_t i = 0; i < count; i++)
-		all &= has_room(engine, &engine->peers[group->chosen[i]], slot);
+		all &= has_room(engine, &engine->rings[group->chosen[i]], task);
 	if (group->count > count)
-		count = choose_any(engine, pool, slot, count, group->count);
+		count = choose_any(engine, pool, task, count, group->count);
 	if (all && count == group->count)
 		return true;
 	for (uint32_t i = 0; i < count; i++) {
-		struct peer *peer = &engine->peers[group->chosen[i]];
+		struct worker_ring *ring = &engine->rings[group->chosen[i]];
 
-		if (peer->state == PEER_UP && !is_older(peer->directed.first, slot)) {
-			peer->reserved = true;
-			peer_update(engine, peer);
+		if (ring->state == RING_UP && !is_older(ring->directed.first, task)) {
+			ring->reserved = true;
+			ring_update(engine, ring);
 		}
 	}
 	return false;
 }
 
 /* Members whose worker turned out not to be trusted: as if it had died before it got there. */
-static void some_refused(struct engine *engine, struct slot *slot)
+static void some_refused(struct engine *engine, struct task *task)
 {
-	struct group *group = slot->group;
+	struct group *group = task->group;
 	uint32_t count = group->count;
 	bool refused[count];
 
@@ -172,65 +172,65 @@ static void some_refused(struct engine *engine, struct slot *slot)
 
 		/* The last one to leave ends the group. */
 		if (refused[i])
-			group_member_left(engine, slot, i, &engine->peers[worker], -EOWNERDEAD,
+			group_member_left(engine, task, i, &engine->rings[worker], -EOWNERDEAD,
 					  "its worker wrote nonsense into its mailbox", true);
 	}
 }
 
-static void enter_rings(struct engine *engine, struct slot *slot)
+static void enter_rings(struct engine *engine, struct task *task)
 {
-	struct group *group = slot->group;
+	struct group *group = task->group;
 	uint32_t next_any = group->explicit_count, next_explicit = 0, refused = 0;
 
-	slot->head.state = TASK_RUNNING;
+	task->head.state = TASK_RUNNING;
 	group->left = group->count;
 	group->restart = false;
 	for (uint32_t i = 0; i < group->count; i++) {
 		struct member *member = &group->members[i];
 		bool directed = member->worker != DW_ANY;
-		struct peer *peer = &engine->peers[group->chosen[directed ? next_explicit++ :
+		struct worker_ring *ring = &engine->rings[group->chosen[directed ? next_explicit++ :
 								  next_any++]];
 
-		member->placed = peer->index;
-		if (!peer_post(engine, peer, slot, i)) {
+		member->placed = ring->index;
+		if (!ring_post(engine, ring, task, i)) {
 			refused++;
 			continue;
 		}
-		member->position = slot->position;
+		member->position = task->position;
 		member->in_ring = true;
-		peer_publish(engine, peer);
+		ring_publish(engine, ring);
 	}
-	slot->placed = NO_WORKER;
+	task->placed = NO_WORKER;
 	if (UNLIKELY(refused))
-		some_refused(engine, slot);
+		some_refused(engine, task);
 	else
-		/* A member that fails is news for the others, whatever sits behind it. */
-		want_completion(engine, slot);
+		/* The others must hear of a member that fails, whatever sits behind it. */
+		request_notify(engine, task);
 }
 
 void group_admit(struct engine *engine, struct pool *pool)
 {
 	char why[ERROR_TEXT_BYTES];
-	struct slot *slot;
+	struct task *task;
 
-	while ((slot = pool->groups.first)) {
-		if (is_stranded(engine, slot, why, sizeof(why))) {
-			queue_remove(&pool->groups, slot);
+	while ((task = pool->groups.first)) {
+		if (is_unschedulable(engine, task, why, sizeof(why))) {
+			queue_remove(&pool->groups, task);
 			unreserve(engine, pool);
-			slot->attempts += slot->retries;
-			slot->retries = 0;
-			task_failed(engine, slot, NULL, -ENODEV, why, false);
+			task->attempts += task->retries;
+			task->retries = 0;
+			task_failed(engine, task, NULL, -ENODEV, why, false);
 			continue;
 		}
 		/* Tasks for anybody that are older go first, or groups without an end would keep them waiting for ever. */
-		if (is_older(pool->any.first, slot)) {
+		if (is_older(pool->any.first, task)) {
 			unreserve(engine, pool);
 			dispatch_pool(engine, pool);
 		}
-		if (is_older(pool->any.first, slot) || !choose(engine, slot))
+		if (is_older(pool->any.first, task) || !choose(engine, task))
 			return;
-		queue_remove(&pool->groups, slot);
-		enter_rings(engine, slot);
+		queue_remove(&pool->groups, task);
+		enter_rings(engine, task);
 	}
 	finish_all(engine);
 }
@@ -238,113 +238,113 @@ void group_admit(struct engine *engine, struct pool *pool)
 /* --------------------------------------------------------------- completion */
 
 /* Tells the members that are still there: those that have not started come back. */
-void group_cancel_members(struct engine *engine, struct slot *slot)
+void group_cancel_members(struct engine *engine, struct task *task)
 {
-	struct group *group = slot->group;
+	struct group *group = task->group;
 
 	for (uint32_t i = 0; i < group->count; i++) {
 		struct member *member = &group->members[i];
-		struct peer *peer;
+		struct worker_ring *ring;
 
 		if (!member->in_ring)
 			continue;
-		peer = &engine->peers[member->placed];
-		if (peer_take_back(engine, peer, member->position)) {
+		ring = &engine->rings[member->placed];
+		if (ring_revoke(engine, ring, member->position)) {
 			member->in_ring = false;
 			group->left--;
 			group->restart = true;
 			continue;
 		}
-		hub_cancel(engine->hub, peer->index, member->position);
-		peer_urgent(engine, peer, member->position);
+		hub_cancel(engine->hub, ring->index, member->position);
+		ring_request_notify(engine, ring, member->position);
 		if (engine->ops && engine->ops->cancelled)
-			engine->ops->cancelled(engine->ops_context, peer->index);
+			engine->ops->cancelled(engine->ops_context, ring->index);
 	}
 }
 
-static void set_error(struct group *group, struct slot *slot, uint32_t member, struct peer *peer,
-		      int error, const char *text, bool whole)
+static void set_error(struct group *group, struct task *task, uint32_t member, struct worker_ring *ring,
+		      int error, const char *text, bool text_has_path)
 {
 	if (group->error)
 		return;
 	group->error = error;
-	group->failed_at = peer->index;
-	group->whole = whole;
-	if (slot->flags & SLOT_DEADLINE || whole)
+	group->failed_at = ring->index;
+	group->text_has_path = text_has_path;
+	if (task->flags & FLAG_DEADLINE || text_has_path)
 		snprintf(group->text, sizeof(group->text), "%s", text);
 	else
 		snprintf(group->text, sizeof(group->text), "%.300s (member %u of %u)", text, member,
 			 group->count);
 }
 
-/* No member is in a ring any more, or held. */
-static void group_ended(struct engine *engine, struct slot *slot)
+/* No member is in a ring any more, or parked. */
+static void group_ended(struct engine *engine, struct task *task)
 {
-	struct group *group = slot->group;
+	struct group *group = task->group;
 	char text[ERROR_TEXT_BYTES];
 	int error = group->error;
 
-	slot->placed = NO_WORKER;
+	task->placed = NO_WORKER;
 	if (error) {
 		memcpy(text, group->text, sizeof(text));
 		group->error = 0;
 		group->ran = 0;
-		task_failed(engine, slot, &engine->peers[group->failed_at], error, text, group->whole);
+		task_failed(engine, task, &engine->rings[group->failed_at], error, text, group->text_has_path);
 		return;
 	}
 	if (group->restart)
-		task_returned(engine, slot);
+		task_returned(engine, task);
 	else
-		task_finish(engine, slot, TASK_DONE);
+		task_finish(engine, task, TASK_DONE);
 }
 
 /*
  * A member has left its ring: done, failed, or, `unstarted`, because its worker died before
  * it got there. Then the group starts over if no other member has started, else it fails.
  */
-void group_member_left(struct engine *engine, struct slot *slot, uint32_t number,
-		       struct peer *peer, int error, const char *text, bool unstarted)
+void group_member_left(struct engine *engine, struct task *task, uint32_t number,
+		       struct worker_ring *ring, int error, const char *text, bool unstarted)
 {
-	struct group *group = slot->group;
+	struct group *group = task->group;
 
 	group->members[number].in_ring = false;
 	group->left--;
 	if (!unstarted)
 		group->ran++;
 	if (error && !unstarted)
-		set_error(group, slot, number, peer, error, text, peer->nested_text && text[0]);
+		set_error(group, task, number, ring, error, text, ring->nested_text && text[0]);
 	if ((error || unstarted) && group->left)
-		group_cancel_members(engine, slot);
+		group_cancel_members(engine, task);
 	if (unstarted) {
 		group->restart = true;
 		if (group->left || group->ran)
-			set_error(group, slot, number, peer, -EOWNERDEAD, text, false);
+			set_error(group, task, number, ring, -EOWNERDEAD, text, false);
 	}
 	if (!group->left)
-		group_ended(engine, slot);
+		group_ended(engine, task);
 }
 
-void group_member_died(struct engine *engine, struct slot *slot, uint32_t number,
-		       struct peer *peer, const char *text)
+void group_member_died(struct engine *engine, struct task *task, uint32_t number,
+		       struct worker_ring *ring, const char *text)
 {
-	struct group *group = slot->group;
+	struct group *group = task->group;
 
 	group->members[number].in_ring = false;
 	group->ran++;
-	set_error(group, slot, number, peer, peer->error, text, false);
-	group_cancel_members(engine, slot);
+	set_error(group, task, number, ring, ring->error, text, false);
+	group_cancel_members(engine, task);
 }
 
-void group_member_gone(struct engine *engine, struct slot *slot)
+void group_member_gone(struct engine *engine, struct task *task)
 {
-	if (!--slot->group->left)
-		group_ended(engine, slot);
+	if (!--task->group->left)
+		group_ended(engine, task);
 }
 
 /* ------------------------------------------------------------------- submit */
 
 static int check_workers(struct engine *engine, const struct pool *pool, const uint32_t *workers,
-			 size_t members, const char *what)
+			 size_t members, const char *callable)
 {
 	for (size_t i = 0; workers && i < members; i++) {
 		uint32_t index;
@@ -358,9 +358,9 @@ static int check_workers(struct engine *engine, const struct pool *pool, const u
 		if (workers[i] >= engine->worker_count - engine->sub_count)
 			return error_set(-EINVAL, "workers[%zu] is %u; ids are 0 … %u", i, workers[i],
 					 engine->worker_count - engine->sub_count - 1);
-		if (&engine->pools[engine->peers[index].pool] != pool)
+		if (&engine->pools[engine->rings[index].pool] != pool)
 			return error_set(-EINVAL, "workers[%zu] is %s, which cannot run \"%s\"", i,
-					 engine->peers[index].path, what);
+					 engine->rings[index].path, callable);
 		for (size_t j = 0; j < i; j++)
 			if (workers[j] == workers[i])
 				return error_set(-EINVAL, "workers[%zu] and workers[%zu] are both %u: "
@@ -408,7 +408,7 @@ static struct group *group_new(const struct group_submission *submission)
 	return group;
 }
 
-static int make_payloads(const struct group_submission *submission, struct slot *slot)
+static int make_payloads(const struct group_submission *submission, struct task *task)
 {
 	struct engine *engine = submission->orch->run->engine;
 	struct group *group = submission->group;
@@ -417,36 +417,36 @@ static int make_payloads(const struct group_submission *submission, struct slot 
 	for (size_t i = 0; i < submission->members && result == 0; i++) {
 		result = payload_make(engine, &group->members[i].payload, submission->args[i],
 				      i == 0 ? submission->options->name : NULL, NULL, 0,
-				      i == 0 ? &slot->name : NULL);
+				      i == 0 ? &task->name : NULL);
 		if (result == 0)
 			group->count++;
 	}
 	return result;
 }
 
-static void link_members(struct linking *linking, const struct group_submission *submission,
+static void edges_members(struct edge_builder *builder, const struct group_submission *submission,
 			 bool reading)
 {
 	const struct range *ranges = submission->ranges;
 
 	for (size_t i = 0; i < submission->members; i++) {
 		if (reading)
-			link_reads(linking, submission->args[i], ranges);
+			edges_reads(builder, submission->args[i], ranges);
 		else
-			link_writes(linking, submission->args[i], ranges, UINT32_MAX);
+			edges_writes(builder, submission->args[i], ranges, UINT32_MAX);
 		ranges += submission->args[i]->tensor_count;
 	}
 }
 
-static int group_submit_locked(struct group_submission *submission, dw_task *task)
+static int group_submit_locked(struct group_submission *submission, dw_task *id)
 {
 	struct dw_orch *orch = submission->orch;
 	struct engine *engine = orch->run->engine;
 	struct pool *pool = submission->pool;
-	struct linking linking;
+	struct edge_builder builder;
 	struct range *ranges = submission->ranges;
 	uint64_t address = 0, next;
-	struct slot *slot;
+	struct task *task;
 	int result;
 
 	result = orch_wait_for_window_locked(orch);
@@ -470,28 +470,28 @@ static int group_submit_locked(struct group_submission *submission, dw_task *tas
 		orch_place_outputs(submission->args[i], ranges, &next);
 		ranges += submission->args[i]->tensor_count;
 	}
-	slot = orch_slot_new(orch, submission->callable, submission->options);
-	result = slot ? make_payloads(submission, slot) : error_set(-ENOMEM, "no memory for a task");
+	task = orch_task_new(orch, submission->callable, submission->options);
+	result = task ? make_payloads(submission, task) : error_set(-ENOMEM, "no memory for a task");
 	if (result < 0) {
 		for (size_t i = 0; i < submission->members; i++)
 			orch_unplace_outputs(submission->args[i], address, submission->output_bytes);
-		if (slot)
-			slot_free(engine, slot);
+		if (task)
+			task_free(engine, task);
 		return result;
 	}
-	slot->flags |= SLOT_GROUP;
-	slot->group = submission->group;
-	slot->pool = (uint16_t)(pool - engine->pools);
-	slot->worker = DW_ANY;
+	task->flags |= FLAG_GROUP;
+	task->group = submission->group;
+	task->pool = (uint16_t)(pool - engine->pools);
+	task->worker = DW_ANY;
 	submission->group = NULL;
-	slot_enter(slot);
-	link_begin(&linking, engine, slot);
-	link_members(&linking, submission, true);
-	link_members(&linking, submission, false);
-	link_after(&linking, submission->options);
-	if (task)
-		*task = slot_id(slot);
-	link_end(&linking);
+	task_enter(task);
+	edges_begin(&builder, engine, task);
+	edges_members(&builder, submission, true);
+	edges_members(&builder, submission, false);
+	edges_after(&builder, submission->options);
+	if (id)
+		*id = task_id(task);
+	edges_end(&builder);
 	return 0;
 }
 

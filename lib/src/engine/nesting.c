@@ -10,7 +10,7 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 
 static _Thread_local struct nesting *innermost;
@@ -68,21 +68,21 @@ bool nesting_inside(const struct dw_run *run)
 static const struct dw_run *run_above(struct nesting_child child)
 {
 	const struct dw_run *run = NULL;
-	struct peer *peer;
+	struct worker_ring *ring;
 
 	if (!child.engine)
 		return NULL;
-	peer = &child.engine->peers[child.worker];
+	ring = &child.engine->rings[child.worker];
 	lock_take(&child.engine->lock);
 	/*
 	 * What the child has completed leaves the ring: the task that it executes is at the head
 	 * then.
 	 */
 	engine_work(child.engine);
-	if (peer->head != peer->tail) {
-		const struct slot *slot = peer_entry(child.engine, peer, peer->head)->slot;
+	if (ring->head != ring->tail) {
+		const struct task *task = ring_entry(child.engine, ring, ring->head)->task;
 
-		run = slot ? slot->run : NULL;
+		run = task ? task->run : NULL;
 	}
 	engine_unlock_and_wake(child.engine);
 	return run;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * What an orchestration function calls. Everything that can be wrong is checked
- * before anything is changed; then the task gets its slot, its memory, its edges.
+ * before anything is changed; then the task gets its memory, its edges.
  * One thread per Orchestrator.
  */
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/submit.h"
 #include "engine/wait.h"
@@ -226,17 +226,17 @@ static int find_worker(struct engine *engine, const struct pool *pool, uint32_t 
 		return error_set(-EINVAL, "options.place is DW_PLACE(%u); there is DW_PLACE(0) … DW_PLACE(%u), or 0: any",
 				 id, engine->worker_count - engine->sub_count - 1);
 	*index = engine->sub_count + id;
-	if (&engine->pools[engine->peers[*index].pool] != pool)
+	if (&engine->pools[engine->rings[*index].pool] != pool)
 		return error_set(-EINVAL, "options.place is DW_PLACE(%u), which is %s and cannot run \"%s\"", id,
-				 engine->peers[*index].path, callable->name);
+				 engine->rings[*index].path, callable->name);
 	return 0;
 }
 
 static int check_alive(struct engine *engine, const struct pool *pool, uint32_t worker)
 {
-	if (worker != DW_ANY && peer_is_lost(&engine->peers[worker]))
-		return error_set(-ENODEV, "%s is gone: %s", engine->peers[worker].path,
-				 engine->peers[worker].cause ? engine->peers[worker].cause : "dead");
+	if (worker != DW_ANY && ring_is_lost(&engine->rings[worker]))
+		return error_set(-ENODEV, "%s is gone: %s", engine->rings[worker].path,
+				 engine->rings[worker].cause ? engine->rings[worker].cause : "dead");
 	if (!pool->usable)
 		return error_set(-ENODEV, "%s: no worker of the kind that this task needs is left: %s",
 				 engine->path, pool_cause(engine, (uint32_t)(pool - engine->pools)));
@@ -246,13 +246,13 @@ static int check_alive(struct engine *engine, const struct pool *pool, uint32_t 
 int orch_check_after_locked(struct dw_run *run, const struct dw_submit_options *options)
 {
 	for (size_t i = 0; i < options->after_count; i++) {
-		struct slot *slot;
+		struct task *task;
 
 		if (!options->after[i])
 			continue;
-		slot = slot_find(run->engine, options->after[i]);
-		if (!slot || (slot->head.generation == options->after[i] >> 32 &&
-			      slot->head.state != TASK_FREE && slot->run != run))
+		task = task_find(run->engine, options->after[i]);
+		if (!task || (task->head.generation == options->after[i] >> 32 &&
+			      task->head.state != TASK_FREE && task->run != run))
 			return error_set(-EINVAL, "options.after[%zu] is %#llx, which is no task of this run", i,
 					 (unsigned long long)options->after[i]);
 	}
@@ -279,10 +279,10 @@ static int wait_blocked(struct engine *engine, struct waiter *waiter, enum block
 {
 	int result;
 
-	__atomic_store_n(&engine->now->blocked_since, now_ns(), __ATOMIC_RELAXED);
-	__atomic_store_n(&engine->now->blocked, why, __ATOMIC_RELAXED);
+	__atomic_store_n(&engine->status->blocked_since, now_ns(), __ATOMIC_RELAXED);
+	__atomic_store_n(&engine->status->blocked, why, __ATOMIC_RELAXED);
 	result = wait_locked(engine, waiter, deadline);
-	__atomic_store_n(&engine->now->blocked, BLOCKED_NOT, __ATOMIC_RELAXED);
+	__atomic_store_n(&engine->status->blocked, BLOCKED_NOT, __ATOMIC_RELAXED);
 	return result;
 }
 
@@ -328,9 +328,9 @@ static int heap_timed_out(const struct engine *engine, uint64_t bytes,
 			 tail->scope ? (unsigned long long)tail->scope->alive : 0ULL);
 }
 
-static bool is_within(const struct slot *slot, const void *outer)
+static bool is_within(const struct task *task, const void *outer)
 {
-	const struct scope *scope = slot->scope;
+	const struct scope *scope = task->scope;
 
 	while (scope && scope != outer)
 		scope = scope->outer;
@@ -357,7 +357,7 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 			return heap_deadlock(bytes, &tail);
 		/* What holds the tail shall be heard of; what enters a ring from now on is anyway. */
 		if (tail.scope)
-			want_completions(engine, is_within, tail.scope);
+			request_notify_all(engine, is_within, tail.scope);
 		engine->heap_waiters++;
 		deadline = deadline_at(deadline_in(engine->heap_timeout_ns));
 		result = wait_blocked(engine, &waiter, BLOCKED_HEAP, &deadline);
@@ -396,27 +396,27 @@ void orch_unplace_outputs(struct dw_args *args, uint64_t address, uint64_t bytes
 
 /* ------------------------------------------------------------------- edges */
 
-void link_begin(struct linking *linking, struct engine *engine, struct slot *consumer)
+void edges_begin(struct edge_builder *builder, struct engine *engine, struct task *consumer)
 {
-	linking->engine = engine;
-	linking->consumer = consumer;
-	linking->running_count = 0;
-	linking->out_of_memory = false;
+	builder->engine = engine;
+	builder->consumer = consumer;
+	builder->running_count = 0;
+	builder->out_of_memory = false;
 }
 
-static void link_edge(struct slot *producer, enum edge_reason reason, void *context)
+static void add_edge(struct task *producer, enum edge_reason reason, void *context)
 {
-	struct linking *linking = context;
-	struct slot *consumer = linking->consumer;
+	struct edge_builder *builder = context;
+	struct task *consumer = builder->consumer;
 	struct edge *edge = producer->last;
 
 	if (edge && edge->consumer == consumer) {
 		edge->reasons |= (uint8_t)reason;
 		return;
 	}
-	edge = slab_take(&linking->engine->edges);
+	edge = slab_take(&builder->engine->edges);
 	if (!edge) {
-		linking->out_of_memory = true;
+		builder->out_of_memory = true;
 		return;
 	}
 	edge->next = NULL;
@@ -430,19 +430,19 @@ static void link_edge(struct slot *producer, enum edge_reason reason, void *cont
 	producer->last = edge;
 	consumer->waiting++;
 	consumer->producers ^= producer->index;
-	if (producer->flags & SLOT_LANE) {
-		if (!consumer->in_lane)
-			consumer->lane = producer->placed;
-		if (consumer->lane == producer->placed) {
+	if (producer->flags & FLAG_CHAIN) {
+		if (!consumer->in_chain)
+			consumer->chain = producer->placed;
+		if (consumer->chain == producer->placed) {
 			edge->counted = true;
-			consumer->in_lane++;
+			consumer->in_chain++;
 		}
 	}
-	if (producer->head.state == TASK_RUNNING && linking->running_count < URGENT_FEW)
-		linking->running[linking->running_count++] = producer;
+	if (producer->head.state == TASK_RUNNING && builder->running_count < NOTIFY_FEW)
+		builder->running[builder->running_count++] = producer;
 }
 
-/* Bit per tag: which tensors one pass of link_pass() takes. */
+/* Bit per tag: which tensors one pass of edges_pass() takes. */
 #define TAGS_READING	(1u << DW_INPUT | 1u << DW_INOUT)
 #define TAGS_WRITING	(1u << DW_OUTPUT | 1u << DW_OUTPUT_EXISTING)
 
@@ -451,12 +451,12 @@ static void link_edge(struct slot *producer, enum edge_reason reason, void *cont
  * first: where its own tensors overlap, it reads what was there before it. Returns the
  * tags that there are.
  */
-static uint32_t link_pass(struct linking *linking, const struct dw_args *args,
+static uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *args,
 			  const struct range *ranges, uint32_t wanted)
 {
-	struct slot *slot = linking->consumer;
-	struct tensor_map *map = slot->run->map;
-	struct task_ref ref = { slot, slot->head.generation };
+	struct task *task = builder->consumer;
+	struct tensor_map *map = task->run->map;
+	struct task_ref ref = { task, task->head.generation };
 	const uint8_t *tags = args->tags;
 	uint32_t count = args->tensor_count, seen = 0;
 	uint64_t poison = 0;
@@ -468,124 +468,124 @@ static uint32_t link_pass(struct linking *linking, const struct dw_args *args,
 		if (!(tag & wanted) || ranges[i].begin == ranges[i].end)
 			continue;
 		if (tensor_map_access(map, ranges[i].begin, ranges[i].end, (enum dw_tag)tags[i], ref,
-				      link_edge, linking, &poison) < 0)
-			linking->out_of_memory = true;
+				      add_edge, builder, &poison) < 0)
+			builder->out_of_memory = true;
 	}
 	if (UNLIKELY(poison)) {
-		slot->flags |= SLOT_SKIP;
-		slot->blame = poison;
+		task->flags |= FLAG_SKIP;
+		task->failed_by = poison;
 	}
 	return seen;
 }
 
-uint32_t link_reads(struct linking *linking, const struct dw_args *args,
+uint32_t edges_reads(struct edge_builder *builder, const struct dw_args *args,
 		    const struct range *ranges)
 {
-	return link_pass(linking, args, ranges, TAGS_READING);
+	return edges_pass(builder, args, ranges, TAGS_READING);
 }
 
-/* `seen`: what link_reads() returned. */
-void link_writes(struct linking *linking, const struct dw_args *args, const struct range *ranges,
+/* `seen`: what edges_reads() returned. */
+void edges_writes(struct edge_builder *builder, const struct dw_args *args, const struct range *ranges,
 		 uint32_t seen)
 {
 	if (seen & TAGS_WRITING)
-		link_pass(linking, args, ranges, TAGS_WRITING);
+		edges_pass(builder, args, ranges, TAGS_WRITING);
 }
 
-void link_range(struct linking *linking, uint64_t begin, uint64_t end, enum dw_tag tag)
+void edges_range(struct edge_builder *builder, uint64_t begin, uint64_t end, enum dw_tag tag)
 {
-	struct slot *slot = linking->consumer;
-	struct task_ref ref = { slot, slot->head.generation };
+	struct task *task = builder->consumer;
+	struct task_ref ref = { task, task->head.generation };
 	uint64_t poison = 0;
 
-	if (tensor_map_access(slot->run->map, begin, end, tag, ref, link_edge, linking, &poison) < 0)
-		linking->out_of_memory = true;
+	if (tensor_map_access(task->run->map, begin, end, tag, ref, add_edge, builder, &poison) < 0)
+		builder->out_of_memory = true;
 }
 
-void link_after(struct linking *linking, const struct dw_submit_options *options)
+void edges_after(struct edge_builder *builder, const struct dw_submit_options *options)
 {
-	struct slot *slot = linking->consumer;
+	struct task *task = builder->consumer;
 
-	PROBE(linking->engine, after, slot, options);
+	PROBE(builder->engine, after, task, options);
 	for (size_t i = 0; i < options->after_count; i++) {
-		dw_task task = options->after[i];
-		struct slot *producer = task ? slot_find(linking->engine, task) : NULL;
+		dw_task id = options->after[i];
+		struct task *producer = id ? task_find(builder->engine, id) : NULL;
 		const struct failed *failed;
 
 		if (!producer)
 			continue;
-		if (producer->head.generation == task >> 32 && producer->head.state < TASK_DONE) {
-			link_edge(producer, EDGE_EXPLICIT, linking);
+		if (producer->head.generation == id >> 32 && producer->head.state < TASK_DONE) {
+			add_edge(producer, EDGE_EXPLICIT, builder);
 			continue;
 		}
-		failed = failed_find(&slot->run->failed, task);
-		if (failed && failed->blame) {
-			slot->flags |= SLOT_SKIP;
-			slot->blame = failed->blame;
+		failed = failed_find(&task->run->failed, id);
+		if (failed && failed->failed_by) {
+			task->flags |= FLAG_SKIP;
+			task->failed_by = failed->failed_by;
 		}
 	}
 }
 
 /* The task is in the graph: run it, put it behind its producers, or wait for them. */
-void link_end(struct linking *linking)
+void edges_end(struct edge_builder *builder)
 {
-	struct engine *engine = linking->engine;
-	struct slot *slot = linking->consumer;
+	struct engine *engine = builder->engine;
+	struct task *task = builder->consumer;
 
-	if (UNLIKELY(linking->out_of_memory))
-		run_cancel_locked(slot->run, -ENOMEM, "no memory for the edges of a task");
-	if (UNLIKELY(slot->run->cancelled))
-		slot->flags |= SLOT_CANCEL;
-	PROBE(engine, task, slot, PROBE_SUBMITTED);
-	if (!slot->waiting) {
-		task_released(engine, slot);
+	if (UNLIKELY(builder->out_of_memory))
+		run_cancel_locked(task->run, -ENOMEM, "no memory for the edges of a task");
+	if (UNLIKELY(task->run->cancelled))
+		task->flags |= FLAG_CANCEL;
+	PROBE(engine, task, task, PROBE_SUBMITTED);
+	if (!task->waiting) {
+		task_released(engine, task);
 		return;
 	}
-	if (linking->running_count &&
-	    task_try_ahead(engine, slot, linking->running[linking->running_count - 1])) {
-		for (uint32_t i = 0; i < linking->running_count; i++)
-			linking->running[i]->flags |= SLOT_FOLLOWED;
+	if (builder->running_count &&
+	    task_try_chain(engine, task, builder->running[builder->running_count - 1])) {
+		for (uint32_t i = 0; i < builder->running_count; i++)
+			builder->running[i]->flags |= FLAG_CHAINED;
 		return;
 	}
-	if (slot->waiting <= URGENT_FEW)
-		for (uint32_t i = 0; i < linking->running_count; i++)
-			want_completion(engine, linking->running[i]);
+	if (task->waiting <= NOTIFY_FEW)
+		for (uint32_t i = 0; i < builder->running_count; i++)
+			request_notify(engine, builder->running[i]);
 }
 
 /* ------------------------------------------------------------------- submit */
 
-/* A slot of this run that counts as submitted; its payload, placement and edges follow. */
-struct slot *orch_slot_new(struct dw_orch *orch, struct callable *callable,
+/* A new task of this run; its payload, placement and edges follow. */
+struct task *orch_task_new(struct dw_orch *orch, struct callable *callable,
 			   const struct dw_submit_options *options)
 {
 	struct engine *engine = orch->run->engine;
-	struct slot *slot = slot_new(engine);
+	struct task *task = task_new(engine);
 
-	if (!slot)
+	if (!task)
 		return NULL;
-	slot->run = orch->run;
-	slot->scope = orch->scope;
-	slot->callable = callable;
-	slot->payload.blob = NULL;
-	slot->payload.owned = false;
-	slot->name = NULL;
-	slot->timeout_ns = options->timeout_ns;
-	slot->retries = (uint16_t)options->retries;
-	slot->block_dim = options->config.block_dim;
-	slot->aicpu_thread_num = options->config.aicpu_thread_num;
-	slot->config_flags = options->config.flags;
-	return slot;
+	task->run = orch->run;
+	task->scope = orch->scope;
+	task->callable = callable;
+	task->payload.blob = NULL;
+	task->payload.owned = false;
+	task->name = NULL;
+	task->timeout_ns = options->timeout_ns;
+	task->retries = (uint16_t)options->retries;
+	task->block_dim = options->config.block_dim;
+	task->aicpu_thread_num = options->config.aicpu_thread_num;
+	task->config_flags = options->config.flags;
+	return task;
 }
 
-/* From here on the slot is a task. */
-void slot_enter(struct slot *slot)
+/* From here on the task counts as submitted. */
+void task_enter(struct task *task)
 {
-	struct dw_run *run = slot->run;
+	struct dw_run *run = task->run;
 
-	slot->head.state = TASK_PENDING;
+	task->head.state = TASK_PENDING;
 	__atomic_store_n(&run->submitted, run->submitted + 1, __ATOMIC_RELAXED);
-	slot->head.number = run->submitted;
-	scope_get(slot->scope);
+	task->head.number = run->submitted;
+	scope_get(task->scope);
 	engine_count(run->engine, submitted);
 }
 
@@ -600,14 +600,14 @@ struct submission {
 	uint64_t output_bytes;
 };
 
-static int submit_locked(const struct submission *submission, dw_task *task)
+static int submit_locked(const struct submission *submission, dw_task *id)
 {
 	struct dw_orch *orch = submission->orch;
 	struct engine *engine = orch->run->engine;
 	const struct dw_submit_options *options = submission->options;
-	struct linking linking;
+	struct edge_builder builder;
 	uint64_t address = 0, next;
-	struct slot *slot;
+	struct task *task;
 	int result;
 
 	result = orch_wait_for_window_locked(orch);
@@ -626,27 +626,27 @@ static int submit_locked(const struct submission *submission, dw_task *task)
 		next = address;
 		orch_place_outputs(submission->args, submission->ranges, &next);
 	}
-	slot = orch_slot_new(orch, submission->callable, options);
-	result = slot ? payload_make(engine, &slot->payload, submission->args, options->name,
-				     slot->storage, sizeof(slot->storage), &slot->name) :
+	task = orch_task_new(orch, submission->callable, options);
+	result = task ? payload_make(engine, &task->payload, submission->args, options->name,
+				     task->storage, sizeof(task->storage), &task->name) :
 		 error_set(-ENOMEM, "no memory for a task");
 	if (UNLIKELY(result < 0)) {
 		orch_unplace_outputs(submission->args, address, submission->output_bytes);
-		if (slot)
-			slot_free(engine, slot);
+		if (task)
+			task_free(engine, task);
 		return result;
 	}
-	slot->pool = (uint16_t)(submission->pool - engine->pools);
-	slot->worker = submission->worker;
-	slot_enter(slot);
-	if (task)
-		*task = slot_id(slot);
-	link_begin(&linking, engine, slot);
-	link_writes(&linking, submission->args, submission->ranges,
-		    link_reads(&linking, submission->args, submission->ranges));
+	task->pool = (uint16_t)(submission->pool - engine->pools);
+	task->worker = submission->worker;
+	task_enter(task);
+	if (id)
+		*id = task_id(task);
+	edges_begin(&builder, engine, task);
+	edges_writes(&builder, submission->args, submission->ranges,
+		    edges_reads(&builder, submission->args, submission->ranges));
 	if (options->after_count)
-		link_after(&linking, options);
-	link_end(&linking);
+		edges_after(&builder, options);
+	edges_end(&builder);
 	return 0;
 }
 

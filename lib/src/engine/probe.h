@@ -16,19 +16,19 @@ struct completion;
 struct dw_run;
 struct dw_submit_options;
 struct engine;
-struct peer;
-struct slot;
+struct worker_ring;
+struct task;
 
 enum probe_event {
 	PROBE_SUBMITTED, PROBE_READY, PROBE_DISPATCHED, PROBE_RETURNED, PROBE_FINAL,
 };
 
 struct probe_ops {
-	void (*task)(void *context, struct slot *slot, enum probe_event event);
+	void (*task)(void *context, struct task *task, enum probe_event event);
 	/* The explicit edges of a task, before its PROBE_SUBMITTED. */
-	void (*after)(void *context, struct slot *slot, const struct dw_submit_options *options);
+	void (*after)(void *context, struct task *task, const struct dw_submit_options *options);
 	/* A completion with the child's time stamps; `member` counts within a group. */
-	void (*span)(void *context, struct slot *slot, const struct peer *peer, uint32_t member,
+	void (*span)(void *context, struct task *task, const struct worker_ring *ring, uint32_t member,
 		     const struct completion *completion);
 	void (*run)(void *context, struct dw_run *run, bool begins);
 	/* The bytes [begin, end) of the run were given back to the heap. */

@@ -9,7 +9,7 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/wait.h"
 
@@ -75,13 +75,13 @@ static bool changed(const struct waiter *waiter)
 static void request_next(struct engine *engine, const struct dw_run *run)
 {
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct peer *peer = &engine->peers[i];
+		struct worker_ring *ring = &engine->rings[i];
 
-		for (uint32_t number = peer->head; number != peer->tail; number++) {
-			const struct slot *slot = peer_entry(engine, peer, number)->slot;
+		for (uint32_t number = ring->head; number != ring->tail; number++) {
+			const struct task *task = ring_entry(engine, ring, number)->task;
 
-			if (slot && slot->run == run) {
-				peer_urgent(engine, peer, number);
+			if (task && task->run == run) {
+				ring_request_notify(engine, ring, number);
 				break;
 			}
 		}
@@ -96,8 +96,8 @@ static void wait_for_change(struct engine *engine, struct dw_run *run)
 	progress->waiter.ready = changed;
 	while (!changed(&progress->waiter)) {
 		request_next(engine, run);
-		/* What was complete already is news at once, and no event tells of it again. */
-		if (engine->any_news)
+		/* Completions that are pending already raise no event. */
+		if (engine->any_pending)
 			engine_work(engine);
 		else
 			wait_idle_locked(engine, &progress->waiter, NEVER);

@@ -16,7 +16,7 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/timer.h"
 #include "engine/wait.h"
@@ -37,8 +37,8 @@ void run_free(struct dw_run *run)
 /* Of the run itself, and none of its tasks. */
 static void own_error(struct dw_run *run, int error, const char *text)
 {
-	run_error(run, error, "%s: %s%s%s: %.300s", run->engine->path, run->what ? run->what : "",
-		  run->what ? ": " : "", error_name(-error), text);
+	run_error(run, error, "%s: %s%s%s: %.300s", run->engine->path, run->task_name ? run->task_name : "",
+		  run->task_name ? ": " : "", error_name(-error), text);
 }
 
 static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
@@ -65,7 +65,7 @@ static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struc
 static void runs_count(struct engine *engine, int change)
 {
 	engine->run_count += (uint32_t)change;
-	__atomic_store_n(&engine->now->runs, engine->run_count, __ATOMIC_RELAXED);
+	__atomic_store_n(&engine->status->runs, engine->run_count, __ATOMIC_RELAXED);
 }
 
 static void run_leave(struct engine *engine, struct dw_run *run)
@@ -85,16 +85,16 @@ static void run_leave(struct engine *engine, struct dw_run *run)
  * While other runs' tasks sit in the same rings, the last of ours may end long
  * before a ring runs dry: ask to hear of each ring's last one.
  */
-static void want_run(struct engine *engine, const struct dw_run *run)
+static void request_notify_run(struct engine *engine, const struct dw_run *run)
 {
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct peer *peer = &engine->peers[i];
+		struct worker_ring *ring = &engine->rings[i];
 
-		for (uint32_t number = peer->tail; number != peer->head; number--) {
-			const struct slot *slot = peer_entry(engine, peer, number - 1)->slot;
+		for (uint32_t number = ring->tail; number != ring->head; number--) {
+			const struct task *task = ring_entry(engine, ring, number - 1)->task;
 
-			if (slot && slot->run == run) {
-				peer_urgent(engine, peer, number - 1);
+			if (task && task->run == run) {
+				ring_request_notify(engine, ring, number - 1);
 				break;
 			}
 		}
@@ -102,11 +102,11 @@ static void want_run(struct engine *engine, const struct dw_run *run)
 }
 
 /* Those that wait have been alone so far: what enters the rings from now on sits behind their tasks. */
-static void want_awaited(struct engine *engine)
+static void request_notify_awaited(struct engine *engine)
 {
 	for (const struct dw_run *run = engine->runs; run; run = run->next)
 		if (run->awaited)
-			want_run(engine, run);
+			request_notify_run(engine, run);
 }
 
 /* Enters it into the engine. On an error the caller frees it. */
@@ -134,7 +134,7 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 		engine->runs = run;
 		runs_count(engine, 1);
 		if (engine->run_count == 2)
-			want_awaited(engine);
+			request_notify_awaited(engine);
 		PROBE(engine, run, run, true);
 		if (run->timeout_ns) {
 			run->deadline = running_deadline(engine, run->timeout_ns);
@@ -160,7 +160,7 @@ static void run_drain_locked(struct engine *engine, struct dw_run *run)
 	bool was_awaited = run->awaited;
 
 	if (engine->run_count > 1)
-		want_run(engine, run);
+		request_notify_run(engine, run);
 	run->awaited = true;
 	wait_locked(engine, &waiter, NULL);
 	run->awaited = was_awaited;
@@ -278,7 +278,7 @@ static int run_result(struct dw_run *run)
 
 	if (result)
 		error_set(result, "%s", run->text);
-	if (!run->what)
+	if (!run->task_name)
 		run_errors_keep(&run->errors);
 	run_free(run);
 	return result;
@@ -293,7 +293,7 @@ static void run_left(struct dw_run **run)
 
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,
-	       const struct dw_args *declared, const char *what)
+	       const struct dw_args *declared, const char *task_name)
 {
 	__attribute__((cleanup(run_left))) struct dw_run *unwound = NULL;
 	struct dw_run *run = run_new(engine, fn, args, config, context);
@@ -302,13 +302,13 @@ int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args
 	if (run) {
 		run->cancel = cancel;
 		run->declared = declared;
-		run->what = what;
+		run->task_name = task_name;
 		run->blocking = true;
 		result = run_begin(engine, run);
 	}
 	if (result < 0) {
 		free(run);
-		return what ? error_prefix(result, "%s: %s: %s: ", engine->path, what,
+		return task_name ? error_prefix(result, "%s: %s: %s: ", engine->path, task_name,
 					   error_name(-result)) : result;
 	}
 	unwound = run;
@@ -396,52 +396,52 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 
 /* ------------------------------------------------------------------- cancel */
 
-static void cancel_slot(struct engine *engine, struct slot *slot, void *context)
+static void cancel_task(struct engine *engine, struct task *task, void *context)
 {
-	if (slot->run != context || slot->head.state >= TASK_DONE)
+	if (task->run != context || task->head.state >= TASK_DONE)
 		return;
-	slot->flags |= SLOT_CANCEL;
-	if (slot->head.state == TASK_READY) {
-		if (slot->flags & SLOT_GROUP)
-			group_withdraw(engine, slot);
+	task->flags |= FLAG_CANCEL;
+	if (task->head.state == TASK_READY) {
+		if (task->flags & FLAG_GROUP)
+			group_withdraw(engine, task);
 		else
-			task_unqueue(engine, slot);
-		task_finish(engine, slot, TASK_SKIPPED);
-	} else if (slot->head.state == TASK_PENDING && slot->queue == QUEUE_AHEAD) {
-		task_unqueue(engine, slot);
+			task_unqueue(engine, task);
+		task_finish(engine, task, TASK_SKIPPED);
+	} else if (task->head.state == TASK_PENDING && task->queue == QUEUE_CHAINED) {
+		task_unqueue(engine, task);
 	}
 }
 
 /* Youngest first, so that nothing stays behind what it depends on. */
-static void cancel_ring(struct engine *engine, struct peer *peer, const struct dw_run *run)
+static void cancel_ring(struct engine *engine, struct worker_ring *ring, const struct dw_run *run)
 {
 	bool running = false;
 
-	for (uint32_t number = peer->tail; number != peer->head; number--) {
-		struct slot *slot = peer_entry(engine, peer, number - 1)->slot;
+	for (uint32_t number = ring->tail; number != ring->head; number--) {
+		struct task *task = ring_entry(engine, ring, number - 1)->task;
 
-		if (!slot || slot->run != run || slot->flags & SLOT_GROUP)
+		if (!task || task->run != run || task->flags & FLAG_GROUP)
 			continue;
-		if (peer_take_back(engine, peer, number - 1)) {
-			task_returned(engine, slot);
+		if (ring_revoke(engine, ring, number - 1)) {
+			task_returned(engine, task);
 		} else {
-			hub_cancel(engine->hub, peer->index, number - 1);
-			peer_urgent(engine, peer, number - 1);
+			hub_cancel(engine->hub, ring->index, number - 1);
+			ring_request_notify(engine, ring, number - 1);
 			running = true;
 		}
 	}
 	if (running && engine->ops && engine->ops->cancelled)
-		engine->ops->cancelled(engine->ops_context, peer->index);
+		engine->ops->cancelled(engine->ops_context, ring->index);
 }
 
-static void cancel_group(struct engine *engine, struct slot *slot, void *context)
+static void cancel_group(struct engine *engine, struct task *task, void *context)
 {
-	if (slot->run != context || slot->head.state != TASK_RUNNING ||
-	    !(slot->flags & SLOT_GROUP))
+	if (task->run != context || task->head.state != TASK_RUNNING ||
+	    !(task->flags & FLAG_GROUP))
 		return;
-	group_cancel_members(engine, slot);
-	if (!slot->group->left)
-		task_returned(engine, slot);
+	group_cancel_members(engine, task);
+	if (!task->group->left)
+		task_returned(engine, task);
 }
 
 void run_cancel_locked(struct dw_run *run, int error, const char *why)
@@ -456,16 +456,16 @@ void run_cancel_locked(struct dw_run *run, int error, const char *why)
 	atomic_store_explicit(&run->cancel_word, 1, memory_order_relaxed);
 	own_error(run, error, why);
 	finish_all(engine);
-	slots_each(engine, cancel_slot, run);
+	tasks_each(engine, cancel_task, run);
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		cancel_ring(engine, &engine->peers[i], run);
-		calls = peer_cancel_controls(engine, &engine->peers[i], run) || calls;
+		cancel_ring(engine, &engine->rings[i], run);
+		calls = ring_cancel_controls(engine, &engine->rings[i], run) || calls;
 	}
 	if (calls) {
 		run->calls_end = running_now(engine) + CANCEL_GRACE_NS;
 		timer_deadline(engine, run->calls_end);
 	}
-	slots_each(engine, cancel_group, run);
+	tasks_each(engine, cancel_group, run);
 	finish_all(engine);
 	waiters_settle(engine);
 }

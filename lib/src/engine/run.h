@@ -27,7 +27,7 @@ struct dw_orch {
 
 /* Ids of tasks that failed or were skipped, for explicit edges to consumed ones. */
 struct failed_set {
-	struct failed { dw_task task; uint64_t blame; int error; } *entries;
+	struct failed { dw_task task; uint64_t failed_by; int error; } *entries;
 	uint32_t space, count;
 };
 
@@ -44,7 +44,7 @@ struct dw_run {
 	bool cancelled;
 	bool over;			/* all tasks are final, and there will be no more */
 	bool blocking;			/* dw_worker_run(): nobody has a handle */
-	const struct slot *awaited_slot;	/* dw_orch_wait_task(): urgent in every ring; NULL: none */
+	const struct task *awaited_task;	/* dw_orch_wait_task(): its end is reported; NULL: none */
 	bool awaited;			/* a thread waits for its tasks */
 	_Atomic uint32_t cancel_word;	/* what dw_task_cancelled() looks at */
 	const _Atomic uint32_t *cancel;	/* of the task that this run is, or NULL */
@@ -57,7 +57,7 @@ struct dw_run {
 	struct dw_config config;
 	void *context;
 	const struct dw_args *declared;
-	const char *what;		/* the task that this run is, for messages, or NULL */
+	const char *task_name;		/* of the task that this run is, for messages, or NULL */
 	struct progress *progress;	/* NULL: nobody wants to hear of it */
 	struct nesting_child served;	/* THREAD mode: the child whose task this run is; engine NULL: none */
 	struct run_handle handle;
@@ -65,7 +65,7 @@ struct dw_run {
 	void *probe_data;		/* of the subscriber */
 };
 
-int failed_add(struct failed_set *set, dw_task task, uint64_t blame, int error);
+int failed_add(struct failed_set *set, dw_task task, uint64_t failed_by, int error);
 /* NULL: it is none of them. */
 const struct failed *failed_find(const struct failed_set *set, dw_task task);
 void run_error(struct dw_run *run, int error, const char *format, ...)

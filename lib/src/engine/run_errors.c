@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include "engine/run.h"
 #include "engine/run_handle.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "task/options.h"
 
 /* ------------------------------------------------------------------ collect */
 
-void run_errors_add(struct run_errors *errors, const struct slot *slot, const char *path, int error,
+void run_errors_add(struct run_errors *errors, const struct task *task, const char *path, int error,
 		    const char *text)
 {
 	struct dw_run_error *entry;
@@ -30,12 +30,12 @@ void run_errors_add(struct run_errors *errors, const struct slot *slot, const ch
 	entry->error = error;
 	snprintf(entry->path, sizeof(entry->path), "%s", path);
 	snprintf(entry->text, sizeof(entry->text), "%s", text);
-	if (!slot)
+	if (!task)
 		return;
-	entry->task = slot->head.number;
-	entry->attempts = slot->attempts + 1u;
-	snprintf(entry->name, sizeof(entry->name), "%s", slot->name ? slot->name : "");
-	snprintf(entry->callable, sizeof(entry->callable), "%s", callable_title(slot->callable));
+	entry->task = task->head.number;
+	entry->attempts = task->attempts + 1u;
+	snprintf(entry->name, sizeof(entry->name), "%s", task->name ? task->name : "");
+	snprintf(entry->callable, sizeof(entry->callable), "%s", callable_title(task->callable));
 }
 
 const struct dw_run_error *run_errors_find(const struct run_errors *errors, uint64_t number)

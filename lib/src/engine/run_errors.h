@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <distworker/distworker.h>
 
-struct slot;
+struct task;
 
 #define RUN_ERRORS_KEPT 64
 
@@ -20,10 +20,10 @@ struct run_errors {
 };
 
 /*
- * Adds one. `slot`: the task; NULL: the run itself has failed. `path`: of the worker, or of the
+ * Adds one. `task`: the task; NULL: the run itself has failed. `path`: of the worker, or of the
  * run's. The text is what dw_run_wait() would say of it.
  */
-void run_errors_add(struct run_errors *errors, const struct slot *slot, const char *path, int error,
+void run_errors_add(struct run_errors *errors, const struct task *task, const char *path, int error,
 		    const char *text);
 /* That of a task; NULL: it is none of those that were kept. */
 const struct dw_run_error *run_errors_find(const struct run_errors *errors, uint64_t number);

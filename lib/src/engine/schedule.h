@@ -15,8 +15,8 @@
 /* A submit looks for completions this seldom when nothing asks for it. */
 #define HARVEST_EVERY	16
 /* Work in front of a worker that is worth being given to another: awake, asleep. */
-#define TAKE_AWAKE_NS	10000
-#define TAKE_ASLEEP_NS	60000
+#define REVOKE_AWAKE_NS	10000
+#define REVOKE_ASLEEP_NS	60000
 
 /* Workers that can stand in for each other. Bitmaps are indexed by worker. */
 struct pool {
@@ -26,24 +26,24 @@ struct pool {
 	uint32_t usable;		/* up, or on their way */
 	uint32_t up;
 	uint32_t current;		/* the worker that was given work last */
-	uint32_t any_waiting;		/* sum of its peers' */
+	uint32_t any_waiting;		/* sum of its rings' */
 	bool saturated;			/* nobody takes more until something completes */
-	struct slot_queue_list any;
-	struct slot_queue_list groups;	/* in the order of admission */
+	struct task_list any;
+	struct task_list groups;	/* in the order of admission */
 	uint64_t *mask, *open, *idle, *awake;
 };
 
-void task_ready(struct engine *engine, struct slot *slot);
+void task_ready(struct engine *engine, struct task *task);
 /* Why the last worker of a pool that died did so, or "none was ever there". */
 const char *pool_cause(const struct engine *engine, uint32_t pool);
-void task_unqueue(struct engine *engine, struct slot *slot);
-/* Puts a pending task into the ahead queue of its lane if that is worth it. */
-bool task_try_ahead(struct engine *engine, struct slot *slot, struct slot *producer);
+void task_unqueue(struct engine *engine, struct task *task);
+/* Puts a pending task into the chained queue of its ring if that is worth it. */
+bool task_try_chain(struct engine *engine, struct task *task, struct task *producer);
 void dispatch_pool(struct engine *engine, struct pool *pool);
-void dispatch_peer(struct engine *engine, struct peer *peer);
+void dispatch_ring(struct engine *engine, struct worker_ring *ring);
 void dispatch_all(struct engine *engine);
 void balance(struct engine *engine, struct pool *pool);
-void unstick(struct engine *engine, struct peer *peer, uint64_t busy_ns);
+void requeue_stragglers(struct engine *engine, struct worker_ring *ring, uint64_t busy_ns);
 /* Everything there is to do now: harvest, consequences, dispatch, publication. */
 void engine_work(struct engine *engine);
 /* A bounded share of it, by a submitter. */

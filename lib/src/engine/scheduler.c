@@ -3,8 +3,8 @@
  * Which worker gets which task, and when.
  *
  *   ready, may go anywhere   pool->any, FIFO      → the worker that pick() says
- *   ready, directed          peer->directed, FIFO → that worker's ring
- *   pending, all unfinished  peer->ahead, FIFO    → the same ring, behind them
+ *   ready, directed          ring->directed, FIFO → that worker's ring
+ *   pending, all unfinished  ring->chained, FIFO  → the same ring, behind them
  *   producers in one ring
  *   ready group              pool->groups, FIFO   → all its rings at once (group.c)
  *
@@ -19,7 +19,7 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/timer.h"
 #include "engine/wait.h"
@@ -29,103 +29,103 @@
 
 /* ------------------------------------------------------------------- queues */
 
-static struct slot_queue_list *ready_queue(struct engine *engine, const struct slot *slot)
+static struct task_list *ready_queue(struct engine *engine, const struct task *task)
 {
-	if (slot->flags & SLOT_GROUP)
-		return &engine->pools[slot->pool].groups;
-	if (slot->worker != DW_ANY)
-		return &engine->peers[slot->worker].directed;
-	return &engine->pools[slot->pool].any;
+	if (task->flags & FLAG_GROUP)
+		return &engine->pools[task->pool].groups;
+	if (task->worker != DW_ANY)
+		return &engine->rings[task->worker].directed;
+	return &engine->pools[task->pool].any;
 }
 
 const char *pool_cause(const struct engine *engine, uint32_t pool)
 {
 	for (uint32_t i = 0; i < engine->worker_count; i++)
-		if (engine->peers[i].pool == pool && engine->peers[i].cause)
-			return engine->peers[i].cause;
+		if (engine->rings[i].pool == pool && engine->rings[i].cause)
+			return engine->rings[i].cause;
 	return "none was ever there";
 }
 
 /* No worker can ever take it. */
-static void task_stranded(struct engine *engine, struct slot *slot)
+static void fail_unschedulable(struct engine *engine, struct task *task)
 {
-	char task[ERROR_TEXT_BYTES / 2];
-	struct peer *peer = slot->worker != DW_ANY ? &engine->peers[slot->worker] : NULL;
+	char name[ERROR_TEXT_BYTES / 2];
+	struct worker_ring *ring = task->worker != DW_ANY ? &engine->rings[task->worker] : NULL;
 
-	task_describe(slot, task, sizeof(task));
-	if (peer)
-		run_error(slot->run, -ENODEV, "%s: %s: ENODEV: it must run there: %s",
-			  peer->path, task, peer->cause ? peer->cause : "the worker is gone");
+	task_describe(task, name, sizeof(name));
+	if (ring)
+		run_error(task->run, -ENODEV, "%s: %s: ENODEV: it must run there: %s",
+			  ring->path, name, ring->cause ? ring->cause : "the worker is gone");
 	else
-		run_error(slot->run, -ENODEV, "%s: %s: ENODEV: no worker of its kind is left: %s",
-			  engine->path, task, pool_cause(engine, slot->pool));
-	slot->blame = slot->head.number;
-	task_finish(engine, slot, TASK_FAILED);
+		run_error(task->run, -ENODEV, "%s: %s: ENODEV: no worker of its kind is left: %s",
+			  engine->path, name, pool_cause(engine, task->pool));
+	task->failed_by = task->head.number;
+	task_finish(engine, task, TASK_FAILED);
 }
 
-void task_ready(struct engine *engine, struct slot *slot)
+void task_ready(struct engine *engine, struct task *task)
 {
-	struct peer *peer = NULL;
+	struct worker_ring *ring = NULL;
 
-	slot->head.state = TASK_READY;
-	slot->order = ++engine->order;
-	PROBE(engine, task, slot, PROBE_READY);
-	if (slot->worker != DW_ANY)
-		peer = &engine->peers[slot->worker];
-	if (UNLIKELY(peer ? peer_is_lost(peer) : !engine->pools[slot->pool].usable)) {
-		task_stranded(engine, slot);
+	task->head.state = TASK_READY;
+	task->order = ++engine->order;
+	PROBE(engine, task, task, PROBE_READY);
+	if (task->worker != DW_ANY)
+		ring = &engine->rings[task->worker];
+	if (UNLIKELY(ring ? ring_is_lost(ring) : !engine->pools[task->pool].usable)) {
+		fail_unschedulable(engine, task);
 		return;
 	}
-	queue_push(ready_queue(engine, slot), slot, QUEUE_READY);
+	queue_push(ready_queue(engine, task), task, QUEUE_READY);
 	engine->queued = true;
-	if (peer)
-		bit_set(engine->wanting, peer->index);
+	if (ring)
+		bit_set(engine->wanting, ring->index);
 }
 
 /* Takes a task out of the queue that it is in, if it is in one. */
-void task_unqueue(struct engine *engine, struct slot *slot)
+void task_unqueue(struct engine *engine, struct task *task)
 {
-	if (slot->queue == QUEUE_AHEAD)
-		queue_remove(&engine->peers[slot->lane].ahead, slot);
-	else if (slot->queue == QUEUE_READY)
-		queue_remove(ready_queue(engine, slot), slot);
+	if (task->queue == QUEUE_CHAINED)
+		queue_remove(&engine->rings[task->chain].chained, task);
+	else if (task->queue == QUEUE_READY)
+		queue_remove(ready_queue(engine, task), task);
 }
 
-static bool fill_allows(const struct peer *peer)
+static bool fill_allows(const struct worker_ring *ring)
 {
-	return peer_outstanding(peer) < FILL_TASKS || peer->load_ns < FILL_NS;
+	return ring_outstanding(ring) < FILL_TASKS || ring->load_ns < FILL_NS;
 }
 
-bool task_try_ahead(struct engine *engine, struct slot *slot, struct slot *producer)
+bool task_try_chain(struct engine *engine, struct task *task, struct task *producer)
 {
-	struct peer *peer;
+	struct worker_ring *ring;
 
-	if (slot->queue == QUEUE_AHEAD)
+	if (task->queue == QUEUE_CHAINED)
 		return true;
-	if (slot->head.state != TASK_PENDING)
-		return slot->head.state == TASK_RUNNING;
-	if (slot->in_lane != slot->waiting || !slot->waiting || slot_skips(slot) ||
-	    slot->flags & SLOT_GROUP)
+	if (task->head.state != TASK_PENDING)
+		return task->head.state == TASK_RUNNING;
+	if (task->in_chain != task->waiting || !task->waiting || task_skips(task) ||
+	    task->flags & FLAG_GROUP)
 		return false;
-	peer = &engine->peers[slot->lane];
-	if (slot->worker != DW_ANY) {
-		if (slot->worker != peer->index)
+	ring = &engine->rings[task->chain];
+	if (task->worker != DW_ANY) {
+		if (task->worker != ring->index)
 			return false;
 	} else {
-		struct pool *pool = &engine->pools[slot->pool];
+		struct pool *pool = &engine->pools[task->pool];
 
 		/* Others could run it at the same time as its siblings: one follows, or short ones. */
-		if (slot->pool != peer->pool)
+		if (task->pool != ring->pool)
 			return false;
-		if (pool->up > 1 && producer->flags & SLOT_FOLLOWED &&
-		    peer->load_ns + estimate_of(engine, slot->callable) > WAKE_COST_NS)
+		if (pool->up > 1 && producer->flags & FLAG_CHAINED &&
+		    ring->load_ns + estimate_of(engine, task->callable) > WAKE_COST_NS)
 			return false;
 	}
-	producer->flags |= SLOT_FOLLOWED;
-	slot->order = ++engine->order;
-	queue_push(&peer->ahead, slot, QUEUE_AHEAD);
+	producer->flags |= FLAG_CHAINED;
+	task->order = ++engine->order;
+	queue_push(&ring->chained, task, QUEUE_CHAINED);
 	engine->queued = true;
-	bit_set(engine->wanting, peer->index);
+	bit_set(engine->wanting, ring->index);
 	return true;
 }
 
@@ -171,9 +171,9 @@ static uint32_t pick_least_loaded(struct engine *engine, struct pool *pool)
 		else if (step == engine->words)
 			bits &= (1ULL << (start % 64)) - 1;
 		for (uint32_t i; probes < PROBES && bits_next(&bits, word, &i); probes++) {
-			if (fill_allows(&engine->peers[i]) &&
+			if (fill_allows(&engine->rings[i]) &&
 			    (best == NO_WORKER ||
-			     engine->peers[i].load_ns < engine->peers[best].load_ns))
+			     engine->rings[i].load_ns < engine->rings[best].load_ns))
 				best = i;
 		}
 	}
@@ -181,10 +181,10 @@ static uint32_t pick_least_loaded(struct engine *engine, struct pool *pool)
 }
 
 /* Its ring is full, of so short tasks that another wakes no sooner. */
-static bool soon_has_room(const struct engine *engine, const struct peer *peer)
+static bool soon_has_room(const struct engine *engine, const struct worker_ring *ring)
 {
-	return peer->state == PEER_UP && !peer->mad && peer_outstanding(peer) == engine->depth &&
-	       peer->load_ns < WAKE_COST_NS;
+	return ring->state == RING_UP && !ring->corrupt && ring_outstanding(ring) == engine->depth &&
+	       ring->load_ns < WAKE_COST_NS;
 }
 
 /* Those with work and this thread are as many as the CPUs: one more would only take turns with them. */
@@ -202,20 +202,20 @@ static uint32_t pick(struct engine *engine, struct pool *pool)
 {
 	uint32_t i = pool->current, other;
 
-	if (pool->up == 1 && i != NO_WORKER && engine->peers[i].state == PEER_UP)
-		return bit_test(pool->open, i) && fill_allows(&engine->peers[i]) ? i : NO_WORKER;
+	if (pool->up == 1 && i != NO_WORKER && engine->rings[i].state == RING_UP)
+		return bit_test(pool->open, i) && fill_allows(&engine->rings[i]) ? i : NO_WORKER;
 	/* The common case of short tasks first: whoever had the last one. */
 	if (i != NO_WORKER && bit_test(pool->open, i) && !bit_test(pool->idle, i) &&
-	    engine->peers[i].load_ns < WAKE_COST_NS &&
-	    (pool->up == 1 || engine->peers[i].load_ns < TAKE_AWAKE_NS))
+	    engine->rings[i].load_ns < WAKE_COST_NS &&
+	    (pool->up == 1 || engine->rings[i].load_ns < REVOKE_AWAKE_NS))
 		return i;
-	if (i != NO_WORKER && soon_has_room(engine, &engine->peers[i]) && cpus_are_taken(engine, pool))
+	if (i != NO_WORKER && soon_has_room(engine, &engine->rings[i]) && cpus_are_taken(engine, pool))
 		return NO_WORKER;
 	i = pick_idle_awake(engine, pool);
 	if (i != NO_WORKER)
 		return i;
 	other = pool->current == NO_WORKER ? NO_WORKER : pick_least_loaded(engine, pool);
-	if (other != NO_WORKER && engine->peers[other].load_ns < WAKE_COST_NS)
+	if (other != NO_WORKER && engine->rings[other].load_ns < WAKE_COST_NS)
 		return other;
 	i = pick_idle(engine, pool);
 	return i != NO_WORKER ? i : other;
@@ -225,11 +225,11 @@ static uint32_t pick(struct engine *engine, struct pool *pool)
 
 void dispatch_pool(struct engine *engine, struct pool *pool)
 {
-	struct slot *slot;
-	struct peer *peer;
+	struct task *task;
+	struct worker_ring *ring;
 	uint32_t i;
 
-	while ((slot = pool->any.first) && !pool->saturated) {
+	while ((task = pool->any.first) && !pool->saturated) {
 		i = pick(engine, pool);
 		if (i == NO_WORKER) {
 			straggler_watch(engine, pool);
@@ -237,60 +237,60 @@ void dispatch_pool(struct engine *engine, struct pool *pool)
 			return;
 		}
 		pool->current = i;
-		peer = &engine->peers[i];
+		ring = &engine->rings[i];
 		/* What must go there and has waited for longer goes first, or it would wait for ever. */
-		if (UNLIKELY(peer->directed.first && peer->directed.first->order < slot->order &&
-			     peer_has_room(engine, peer))) {
-			dispatch_peer(engine, peer);
+		if (UNLIKELY(ring->directed.first && ring->directed.first->order < task->order &&
+			     ring_has_room(engine, ring))) {
+			dispatch_ring(engine, ring);
 			continue;
 		}
-		queue_remove(&pool->any, slot);
+		queue_remove(&pool->any, task);
 		if (pool->any.first)
-			slot_prefetch(pool->any.first->next);
-		if (peer_outstanding(peer))
+			task_prefetch(pool->any.first->next);
+		if (ring_outstanding(ring))
 			straggler_watch(engine, pool);
-		peer_post(engine, peer, slot, 0);
+		ring_post(engine, ring, task, 0);
 	}
 }
 
 /* The oldest of what this worker could take, taken out of its queue; NULL: nothing now. */
-static struct slot *next_for(struct engine *engine, struct peer *peer)
+static struct task *next_for(struct engine *engine, struct worker_ring *ring)
 {
-	struct pool *pool = &engine->pools[peer->pool];
-	struct slot *slot = peer->ahead.first, *directed = peer->directed.first;
-	struct slot_queue_list *list = &peer->ahead;
+	struct pool *pool = &engine->pools[ring->pool];
+	struct task *task = ring->chained.first, *directed = ring->directed.first;
+	struct task_list *list = &ring->chained;
 
-	if (directed && (!slot || directed->order < slot->order)) {
-		slot = directed;
-		list = &peer->directed;
+	if (directed && (!task || directed->order < task->order)) {
+		task = directed;
+		list = &ring->directed;
 	}
-	if (!slot)
+	if (!task)
 		return NULL;
-	if (pool->any.first && pool->any.first->order < slot->order) {
+	if (pool->any.first && pool->any.first->order < task->order) {
 		/* Rings that are filled with what came later would keep it waiting for ever. */
-		if (!fill_allows(peer))
+		if (!fill_allows(ring))
 			return NULL;
-		slot = pool->any.first;
+		task = pool->any.first;
 		list = &pool->any;
 	}
-	queue_remove(list, slot);
-	return slot;
+	queue_remove(list, task);
+	return task;
 }
 
-void dispatch_peer(struct engine *engine, struct peer *peer)
+void dispatch_ring(struct engine *engine, struct worker_ring *ring)
 {
-	struct slot *slot;
+	struct task *task;
 
-	if (UNLIKELY(peer->controls != NULL))
-		peer_post_controls(engine, peer);
-	while (peer_has_room(engine, peer) && !peer->reserved) {
-		slot = next_for(engine, peer);
-		if (!slot) {
-			if (!peer->directed.first && !peer->ahead.first)
-				bit_clear(engine->wanting, peer->index);
+	if (UNLIKELY(ring->controls != NULL))
+		ring_post_controls(engine, ring);
+	while (ring_has_room(engine, ring) && !ring->reserved) {
+		task = next_for(engine, ring);
+		if (!task) {
+			if (!ring->directed.first && !ring->chained.first)
+				bit_clear(engine->wanting, ring->index);
 			return;
 		}
-		peer_post(engine, peer, slot, 0);
+		ring_post(engine, ring, task, 0);
 	}
 }
 
@@ -306,12 +306,12 @@ void dispatch_all(struct engine *engine)
 	for (uint32_t i = 0; i < engine->pool_count; i++)
 		if (engine->pools[i].any.first)
 			dispatch_pool(engine, &engine->pools[i]);
-	/* After the pools: what was posted there may have brought followers into ahead queues. */
+	/* After the pools: what was posted there may have brought followers into chained queues. */
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = engine->wanting[word];
 
 		for (uint32_t i; bits_next(&bits, word, &i);)
-			dispatch_peer(engine, &engine->peers[i]);
+			dispatch_ring(engine, &engine->rings[i]);
 	}
 }
 
@@ -325,13 +325,13 @@ void ask_for_refill(struct engine *engine)
 		uint64_t bits = engine->active[word];
 
 		for (uint32_t i; bits_next(&bits, word, &i);) {
-			struct peer *peer = &engine->peers[i];
+			struct worker_ring *ring = &engine->rings[i];
 
-			if (!peer->urgent && peer_outstanding(peer) > 1 &&
-			    (engine->pools[peer->pool].any.first || peer->directed.first ||
-			     peer->ahead.first))
-				peer_urgent(engine, peer,
-					    peer->head + (peer_outstanding(peer) - 1) / 2);
+			if (!ring->requests && ring_outstanding(ring) > 1 &&
+			    (engine->pools[ring->pool].any.first || ring->directed.first ||
+			     ring->chained.first))
+				ring_request_notify(engine, ring,
+					    ring->head + (ring_outstanding(ring) - 1) / 2);
 		}
 	}
 }
@@ -339,50 +339,50 @@ void ask_for_refill(struct engine *engine)
 /* --------------------------------------------------------------- take-back */
 
 /* Whether another task sits in the ring because this one is before it. */
-static bool is_followed(const struct slot *slot, const struct peer *peer)
+static bool is_chained(const struct task *task, const struct worker_ring *ring)
 {
-	for (const struct edge *edge = slot->first; edge; edge = edge->next)
+	for (const struct edge *edge = task->first; edge; edge = edge->next)
 		if (edge->consumer->head.state == TASK_RUNNING &&
-		    edge->consumer->placed == peer->index)
+		    edge->consumer->placed == ring->index)
 			return true;
 	return false;
 }
 
 /* Takes up to `wanted` tasks from the end of a ring; in the order in which they were posted. */
-static struct slot *take_from(struct engine *engine, struct peer *peer, uint32_t wanted)
+static struct task *revoke_from(struct engine *engine, struct worker_ring *ring, uint32_t wanted)
 {
-	struct slot *taken = NULL;
+	struct task *taken = NULL;
 
-	for (uint32_t number = peer->tail; wanted && number != peer->head + 1; number--) {
-		struct entry *entry = peer_entry(engine, peer, number - 1);
-		struct slot *slot = entry->slot;
+	for (uint32_t number = ring->tail; wanted && number != ring->head + 1; number--) {
+		struct entry *entry = ring_entry(engine, ring, number - 1);
+		struct task *task = entry->task;
 
 		/* One whose producer failed comes back by itself, and must not run elsewhere. */
-		if (!(entry->flags & ENTRY_ANY) || !slot || slot->waiting || slot_skips(slot) ||
-		    is_followed(slot, peer))
+		if (!(entry->flags & ENTRY_ANY) || !task || task->waiting || task_skips(task) ||
+		    is_chained(task, ring))
 			continue;
-		if (!peer_take_back(engine, peer, number - 1))
+		if (!ring_revoke(engine, ring, number - 1))
 			break;
-		slot->next = taken;
-		taken = slot;
+		task->next = taken;
+		taken = task;
 		wanted--;
 	}
 	return taken;
 }
 
 /* The worker of the pool with the most work that others could do. */
-static struct peer *most_loaded(struct engine *engine, struct pool *pool)
+static struct worker_ring *most_loaded(struct engine *engine, struct pool *pool)
 {
-	struct peer *most = NULL;
+	struct worker_ring *most = NULL;
 
 	for (uint32_t word = 0; word < engine->words; word++) {
 		uint64_t bits = engine->active[word] & pool->mask[word];
 
 		for (uint32_t i; bits_next(&bits, word, &i);) {
-			struct peer *peer = &engine->peers[i];
+			struct worker_ring *ring = &engine->rings[i];
 
-			if (peer->any_waiting && (!most || peer->load_ns > most->load_ns))
-				most = peer;
+			if (ring->any_waiting && (!most || ring->load_ns > most->load_ns))
+				most = ring;
 		}
 	}
 	return most;
@@ -396,28 +396,28 @@ void balance(struct engine *engine, struct pool *pool)
 {
 	while (pool->any_waiting && !pool->any.first) {
 		uint32_t i = pick_idle_awake(engine, pool);
-		uint64_t worth = TAKE_AWAKE_NS;
-		struct slot *slot, *next;
-		struct peer *from;
+		uint64_t worth = REVOKE_AWAKE_NS;
+		struct task *task, *next;
+		struct worker_ring *from;
 
 		if (i == NO_WORKER) {
 			i = pick_idle(engine, pool);
-			worth = TAKE_ASLEEP_NS;
+			worth = REVOKE_ASLEEP_NS;
 		}
 		from = i == NO_WORKER ? NULL : most_loaded(engine, pool);
 		if (!from)
 			return;
-		if (from->load_ns - peer_entry(engine, from, from->head)->estimate_ns < worth) {
+		if (from->load_ns - ring_entry(engine, from, from->head)->estimate_ns < worth) {
 			straggler_watch(engine, pool);
 			return;
 		}
-		slot = take_from(engine, from, (from->any_waiting + 1) / 2);
-		if (!slot)
+		task = revoke_from(engine, from, (from->any_waiting + 1) / 2);
+		if (!task)
 			return;
-		for (; slot; slot = next) {
-			next = slot->next;
-			slot->head.state = TASK_READY;
-			peer_post(engine, &engine->peers[i], slot, 0);
+		for (; task; task = next) {
+			next = task->next;
+			task->head.state = TASK_READY;
+			ring_post(engine, &engine->rings[i], task, 0);
 		}
 		pool->current = i;
 	}
@@ -427,20 +427,20 @@ void balance(struct engine *engine, struct pool *pool)
  * What this worker does takes longer than was thought, and others have nothing to do:
  * all that may go elsewhere goes back to the head of the queue, and the worker counts as busy.
  */
-void unstick(struct engine *engine, struct peer *peer, uint64_t busy_ns)
+void requeue_stragglers(struct engine *engine, struct worker_ring *ring, uint64_t busy_ns)
 {
-	struct pool *pool = &engine->pools[peer->pool];
-	struct entry *entry = peer_entry(engine, peer, peer->head);
-	struct slot *slot = take_from(engine, peer, peer->any_waiting), *next;
-	struct slot *before = pool->any.first;
+	struct pool *pool = &engine->pools[ring->pool];
+	struct entry *entry = ring_entry(engine, ring, ring->head);
+	struct task *task = revoke_from(engine, ring, ring->any_waiting), *next;
+	struct task *before = pool->any.first;
 
-	for (; slot; slot = next) {
-		next = slot->next;
-		slot->head.state = TASK_READY;
-		queue_insert(&pool->any, slot, before);
+	for (; task; task = next) {
+		next = task->next;
+		task->head.state = TASK_READY;
+		queue_insert(&pool->any, task, before);
 	}
 	if (entry->estimate_ns < busy_ns) {
-		peer->load_ns += busy_ns - entry->estimate_ns;
+		ring->load_ns += busy_ns - entry->estimate_ns;
 		entry->estimate_ns = (uint32_t)busy_ns;
 	}
 	pool->saturated = false;
@@ -449,15 +449,15 @@ void unstick(struct engine *engine, struct peer *peer, uint64_t busy_ns)
 
 /* -------------------------------------------------------------------- work */
 
-static void harvest_news(struct engine *engine)
+static void harvest_pending(struct engine *engine)
 {
-	engine->any_news = false;
+	engine->any_pending = false;
 	for (uint32_t word = 0; word < engine->words; word++) {
-		uint64_t bits = engine->news[word];
+		uint64_t bits = engine->pending[word];
 
-		engine->news[word] = 0;
+		engine->pending[word] = 0;
 		for (uint32_t i; bits_next(&bits, word, &i);)
-			peer_harvest(engine, &engine->peers[i], UINT32_MAX);
+			ring_harvest(engine, &engine->rings[i], UINT32_MAX);
 	}
 }
 
@@ -465,17 +465,17 @@ static void harvest_and_dispatch(struct engine *engine)
 {
 	engine->since_harvest = 0;
 	for (uint32_t i = 0; (i = hub_next_ready(engine->hub, i)) < engine->worker_count; i++)
-		peer_harvest(engine, &engine->peers[i], UINT32_MAX);
+		ring_harvest(engine, &engine->rings[i], UINT32_MAX);
 	do {
-		if (engine->any_news)
-			harvest_news(engine);
+		if (engine->any_pending)
+			harvest_pending(engine);
 		finish_all(engine);
 		dispatch_all(engine);
 		for (uint32_t i = 0; i < engine->pool_count; i++)
 			if (engine->pools[i].any_waiting)
 				balance(engine, &engine->pools[i]);
-		peers_publish(engine);
-	} while (engine->any_news || engine->finished || engine->queued);
+		rings_publish(engine);
+	} while (engine->any_pending || engine->finished || engine->queued);
 	waiters_settle(engine);
 }
 
@@ -493,8 +493,8 @@ void engine_work_some(struct engine *engine)
 {
 	uint32_t i;
 
-	if (engine->any_news)
-		harvest_news(engine);
+	if (engine->any_pending)
+		harvest_pending(engine);
 	if (++engine->since_harvest >= HARVEST_EVERY && LIKELY(engine->hub != NULL)) {
 		engine->since_harvest = 0;
 		for (uint32_t rings = 0; rings < 4; rings++) {
@@ -503,16 +503,16 @@ void engine_work_some(struct engine *engine)
 				engine->cursor = 0;
 				break;
 			}
-			peer_harvest(engine, &engine->peers[i], UINT32_MAX);
+			ring_harvest(engine, &engine->rings[i], UINT32_MAX);
 			engine->cursor = i + 1;
 		}
 	}
 	if (engine->finished)
 		finish_all(engine);
-	while (engine->queued || engine->any_news) {
+	while (engine->queued || engine->any_pending) {
 		dispatch_all(engine);
-		if (UNLIKELY(engine->any_news))
-			harvest_news(engine);
+		if (UNLIKELY(engine->any_pending))
+			harvest_pending(engine);
 	}
 	if (engine->waiters || engine->foreground)
 		waiters_settle(engine);
@@ -521,9 +521,9 @@ void engine_work_some(struct engine *engine)
 }
 
 /*
- * A peer that is woken on this CPU may run before its waker goes on, and be done with all that it had. The waker
+ * A worker that is woken on this CPU may run before its waker goes on, and be done with all that it had. The waker
  * counts as driving meanwhile, so that nobody wakes the background thread for what is harvested here. Not for who
- * submits one task after the other: a peer that has nobody to wake sleeps at once, and would be woken for each of them.
+ * submits one task after the other: a worker that has nobody to wake sleeps at once, and would be woken for each of them.
  */
 static void wake_and_drive(struct engine *engine)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * The state of one engine, all of it guarded by engine->lock. Its parts are explained where they
- * are used: slots in slot.h, rings in ring.h, pools in schedule.h, runs in run.h, waiters in wait.h.
+ * are used: tasks in task.h, rings in ring.h, pools in schedule.h, runs in run.h, waiters in wait.h.
  */
 #ifndef DW_ENGINE_STATE_H
 #define DW_ENGINE_STATE_H
@@ -25,15 +25,15 @@
 
 struct chip_block;
 struct dw_run;
-struct peer;
+struct worker_ring;
 struct pool;
-struct slot;
+struct task;
 struct waiter;
 
 struct engine {
 	struct lock lock;
-	bool wake;			/* peers are marked: hub_wake() after the lock */
-	bool waited;			/* somebody has waited since peers were woken last */
+	bool wake;			/* rings are marked: hub_wake() after the lock */
+	bool waited;			/* somebody has waited since rings were woken last */
 	bool stopping, closing;
 	uint32_t worker_count, sub_count;
 	uint32_t words;			/* of the bitmaps */
@@ -44,28 +44,28 @@ struct engine {
 	struct arena *arena;
 	const struct arena *outer_arena;	/* of the ancestors; NULL: none, or not checked */
 	struct heap *heap;
-	struct peer *peers;
+	struct worker_ring *rings;
 	struct pool *pools;
 	uint32_t pool_count;
-	bool queued;			/* something may be in a queue of a pool or a peer */
-	uint64_t *active;		/* peers with frames that were not harvested */
-	uint64_t *unpublished;		/* peers with frames that were not published */
-	uint64_t *news;			/* peers of which hub_notify_at() said: complete already */
-	uint64_t *wanting;		/* peers whose directed or ahead queue is not empty */
-	bool any_news;
+	bool queued;			/* something may be in a queue of a pool or a ring */
+	uint64_t *active;		/* rings with frames that were not harvested */
+	uint64_t *unpublished;		/* rings with frames that were not published */
+	uint64_t *pending;		/* rings of which hub_notify_at() said: complete already */
+	uint64_t *wanting;		/* rings whose directed or chained queue is not empty */
+	bool any_pending;
 	uint32_t cursor;		/* where the next partial harvest begins */
 	uint32_t since_harvest;
 	uint64_t submits;		/* calls; the background thread sees whether somebody is at it */
 	uint64_t order;
 
-	struct slot **chunks;
+	struct task **chunks;
 	uint32_t chunk_count, chunk_space;
-	struct slot *free_slots;
-	uint64_t live_slots;
+	struct task *free_tasks;
+	uint64_t live_tasks;
 	struct slab edges;
-	struct slot *finished, *last_finished;	/* states set, consequences to be drawn */
+	struct task *finished, *last_finished;	/* states set, consequences to be drawn */
 	uint64_t heap_serial;		/* counts blocks that came back */
-	uint32_t heap_waiters;		/* submitters that wait for that: every end may be news */
+	uint32_t heap_waiters;		/* submitters that wait for that: every end may matter */
 
 	uint32_t estimates[ESTIMATES];	/* ns, by callable; 0: unknown */
 	uint32_t deviations[ESTIMATES];
@@ -77,7 +77,7 @@ struct engine {
 
 	uint64_t chip_window;		/* addresses of device memory; 0: none so far */
 	struct chip_block *chip_blocks;
-	uint32_t kept_count;		/* tasks and members in peers' `kept` */
+	uint32_t kept_count;		/* tasks and members in rings' `kept` */
 	uint64_t timer_at;		/* NEVER: not armed */
 	uint64_t late_ns;		/* sum of all that the timer was late */
 	uint64_t late_from, late_until;	/* the last time */
@@ -94,7 +94,7 @@ struct engine {
 	const struct engine_ops *ops;
 	void *ops_context;
 	struct dw_engine_stats stats;
-	struct engine_now *now, own_now;	/* copies, never read here */
+	struct engine_status *status, own_status;	/* copies, never read here */
 	struct probe probe;
 };
 
@@ -105,7 +105,7 @@ struct engine {
 #define engine_count(engine, field) \
 	do { \
 		(engine)->stats.field++; \
-		__atomic_store_n(&(engine)->now->stats.field, (engine)->stats.field, __ATOMIC_RELAXED); \
+		__atomic_store_n(&(engine)->status->stats.field, (engine)->stats.field, __ATOMIC_RELAXED); \
 	} while (0)
 
 #endif

@@ -25,7 +25,7 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/timer.h"
 
@@ -101,119 +101,119 @@ static void note_lateness(struct engine *engine, uint64_t now)
  * The frame at the head has a deadline. Its time begins when the one before it has ended, but not
  * before it was posted: that end may be noticed late. A child that lies about its clock gains nothing.
  */
-void peer_head_changed(struct engine *engine, struct peer *peer)
+void ring_head_changed(struct engine *engine, struct worker_ring *ring)
 {
-	struct entry *entry = peer_entry(engine, peer, peer->head);
+	struct entry *entry = ring_entry(engine, ring, ring->head);
 	uint64_t now = running_now(engine);
 
-	if (peer->head_since > now)
-		peer->head_since = now;
-	if (peer->head_since < entry->posted_ns)
-		peer->head_since = entry->posted_ns;
-	if (entry->timeout_ns < NEVER - peer->head_since)
-		timer_deadline(engine, peer->head_since + entry->timeout_ns);
+	if (ring->head_since > now)
+		ring->head_since = now;
+	if (ring->head_since < entry->posted_ns)
+		ring->head_since = entry->posted_ns;
+	if (entry->timeout_ns < NEVER - ring->head_since)
+		timer_deadline(engine, ring->head_since + entry->timeout_ns);
 }
 
 /* "" or that its process is stopped, for a sentence that goes on. */
-static const char *stopped_and(const struct peer *peer, char *text, size_t space)
+static const char *stopped_and(const struct worker_ring *ring, char *text, size_t space)
 {
 	text[0] = '\0';
-	if (peer->stopped)
-		snprintf(text, space, "it was stopped by %s, and ", error_signal_name(peer->stopped));
+	if (ring->stopped)
+		snprintf(text, space, "it was stopped by %s, and ", error_signal_name(ring->stopped));
 	return text;
 }
 
-static void tell(struct engine *engine, struct peer *peer)
+static void tell(struct engine *engine, struct worker_ring *ring)
 {
-	hub_cancel(engine->hub, peer->index, peer->head);
+	hub_cancel(engine->hub, ring->index, ring->head);
 	if (engine->ops && engine->ops->cancelled)
-		engine->ops->cancelled(engine->ops_context, peer->index);
+		engine->ops->cancelled(engine->ops_context, ring->index);
 }
 
 /* The call of a driver at the head takes too long, or nobody wants it any more. It cannot ask. */
-static void end_call(struct engine *engine, struct peer *peer, struct entry *entry, const char *late)
+static void end_call(struct engine *engine, struct worker_ring *ring, struct entry *entry, const char *late)
 {
 	const char *what = entry->control ? entry->control->what : "dw_chip_free()";
 	char why[ERROR_TEXT_BYTES], stopped[64];
 
 	if (entry->flags & ENTRY_TIMED)
-		peer->timed--;
+		ring->timed--;
 	entry->flags &= (uint8_t)~ENTRY_TIMED;
 	if (entry->control)
 		entry->control->late = late;
 	else
-		entry->slot->flags |= SLOT_DEADLINE;
-	snprintf(why, sizeof(why), "%s%s %s", stopped_and(peer, stopped, sizeof(stopped)),
+		entry->task->flags |= FLAG_DEADLINE;
+	snprintf(why, sizeof(why), "%s%s %s", stopped_and(ring, stopped, sizeof(stopped)),
 		 what ? what : "a control frame", late);
-	peer_end(engine, peer, why);
+	ring_end(engine, ring, why);
 }
 
 /*
  * The frame at the head has run too long. A thread is told, and has a moment to notice that.
  */
-static void expire(struct engine *engine, struct peer *peer, struct entry *entry, uint64_t now)
+static void expire(struct engine *engine, struct worker_ring *ring, struct entry *entry, uint64_t now)
 {
 	char what[ERROR_TEXT_BYTES / 2], why[ERROR_TEXT_BYTES], stopped[64];
 	uint64_t timeout = entry->timeout_ns;
 
-	if (!entry->slot || chip_memory_is_control(entry->slot->callable)) {
-		end_call(engine, peer, entry, "took longer than its deadline");
+	if (!entry->task || chip_memory_is_control(entry->task->callable)) {
+		end_call(engine, ring, entry, "took longer than its deadline");
 		return;
 	}
 	if (entry->flags & ENTRY_TOLD)
-		timeout = entry->slot->timeout_ns ? entry->slot->timeout_ns : engine->timeout_ns;
-	entry->slot->flags |= SLOT_DEADLINE;
-	task_describe(entry->slot, what, sizeof(what));
+		timeout = entry->task->timeout_ns ? entry->task->timeout_ns : engine->timeout_ns;
+	entry->task->flags |= FLAG_DEADLINE;
+	task_describe(entry->task, what, sizeof(what));
 	snprintf(why, sizeof(why), "%s%s ran longer than its deadline of %llu ns",
-		 stopped_and(peer, stopped, sizeof(stopped)), what, (unsigned long long)timeout);
+		 stopped_and(ring, stopped, sizeof(stopped)), what, (unsigned long long)timeout);
 	if (entry->flags & ENTRY_TOLD) {
-		peer_end(engine, peer, why);
+		ring_end(engine, ring, why);
 		return;
 	}
-	tell(engine, peer);
-	if (peer_kill(engine, peer, why)) {
+	tell(engine, ring);
+	if (ring_kill(engine, ring, why)) {
 		entry->flags &= (uint8_t)~ENTRY_TIMED;
-		peer->timed--;
+		ring->timed--;
 		return;
 	}
 	entry->flags |= ENTRY_TOLD;
-	entry->timeout_ns = now - peer->head_since + CANCEL_GRACE_NS;
+	entry->timeout_ns = now - ring->head_since + CANCEL_GRACE_NS;
 	timer_deadline(engine, now + CANCEL_GRACE_NS);
 }
 
-static void expire_head(struct engine *engine, struct peer *peer, uint64_t now)
+static void expire_head(struct engine *engine, struct worker_ring *ring, uint64_t now)
 {
 	char why[128], stopped[64];
 	struct entry *entry;
 	uint64_t deadline;
 
 	/* What it has completed in time counts, also if nobody was told; and nonsense is found. */
-	peer_harvest(engine, peer, UINT32_MAX);
-	if (peer->mad || peer->head == peer->tail)
+	ring_harvest(engine, ring, UINT32_MAX);
+	if (ring->corrupt || ring->head == ring->tail)
 		return;
-	entry = peer_entry(engine, peer, peer->head);
-	if (!(entry->flags & ENTRY_TIMED) || (!entry->slot && !entry->control))
+	entry = ring_entry(engine, ring, ring->head);
+	if (!(entry->flags & ENTRY_TIMED) || (!entry->task && !entry->control))
 		return;
-	deadline = peer->head_since + entry->timeout_ns;
-	if (deadline < peer->head_since)
+	deadline = ring->head_since + entry->timeout_ns;
+	if (deadline < ring->head_since)
 		return;
-	if (now >= deadline && hub_started(engine->hub, peer->index, peer->head)) {
-		expire(engine, peer, entry, now);
+	if (now >= deadline && hub_started(engine->hub, ring->index, ring->head)) {
+		expire(engine, ring, entry, now);
 		return;
 	}
-	if (deadline < peer->head_since + START_GRACE_NS && now >= deadline)
-		deadline = peer->head_since + START_GRACE_NS;
+	if (deadline < ring->head_since + START_GRACE_NS && now >= deadline)
+		deadline = ring->head_since + START_GRACE_NS;
 	if (now < deadline) {
 		timer_deadline(engine, deadline);
 		return;
 	}
-	stopped_and(peer, stopped, sizeof(stopped));
+	stopped_and(ring, stopped, sizeof(stopped));
 	snprintf(why, sizeof(why), "%s%sdid not start its next task before that one's deadline",
 		 stopped, stopped[0] ? "" : "it ");
-	if (peer_kill(engine, peer, why))
+	if (ring_kill(engine, ring, why))
 		return;
 	/* A thread that has not run yet: in no call of a driver, so that it will. */
-	entry->timeout_ns = now - peer->head_since + CANCEL_GRACE_NS;
+	entry->timeout_ns = now - ring->head_since + CANCEL_GRACE_NS;
 	timer_deadline(engine, now + CANCEL_GRACE_NS);
 }
 
@@ -224,17 +224,17 @@ static bool kill_overdue(struct engine *engine, const struct dw_run *run)
 	bool any = false;
 
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct peer *peer = &engine->peers[i];
-		struct entry *entry = peer_entry(engine, peer, peer->head);
+		struct worker_ring *ring = &engine->rings[i];
+		struct entry *entry = ring_entry(engine, ring, ring->head);
 
-		if (peer->head == peer->tail || !entry->slot || entry->slot->run != run ||
-		    !hub_started(engine->hub, i, peer->head))
+		if (ring->head == ring->tail || !entry->task || entry->task->run != run ||
+		    !hub_started(engine->hub, i, ring->head))
 			continue;
-		entry->slot->flags |= SLOT_DEADLINE;
-		stopped_and(peer, stopped, sizeof(stopped));
+		entry->task->flags |= FLAG_DEADLINE;
+		stopped_and(ring, stopped, sizeof(stopped));
 		snprintf(why, sizeof(why), "%s%sran on after its run's deadline had passed", stopped,
 			 stopped[0] ? "" : "it ");
-		peer_end(engine, peer, why);
+		ring_end(engine, ring, why);
 		any = true;
 	}
 	return any;
@@ -246,30 +246,30 @@ static bool end_calls(struct engine *engine, const struct dw_run *run)
 	bool any = false;
 
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct peer *peer = &engine->peers[i];
+		struct worker_ring *ring = &engine->rings[i];
 		struct entry *entry;
 
-		peer_harvest(engine, peer, UINT32_MAX);
-		entry = peer_entry(engine, peer, peer->head);
-		if (peer->mad || peer->head == peer->tail || !entry_is_call(entry, run))
+		ring_harvest(engine, ring, UINT32_MAX);
+		entry = ring_entry(engine, ring, ring->head);
+		if (ring->corrupt || ring->head == ring->tail || !entry_is_call(entry, run))
 			continue;
 		any = true;
-		if (hub_started(engine->hub, i, peer->head))
-			end_call(engine, peer, entry, "did not return after its run was cancelled");
+		if (hub_started(engine->hub, i, ring->head))
+			end_call(engine, ring, entry, "did not return after its run was cancelled");
 	}
 	return any;
 }
 
 /* A replacement that is not ready in time hangs in its start: a driver that does not open, say. */
-static void check_return(struct engine *engine, struct peer *peer, uint64_t now)
+static void check_return(struct engine *engine, struct worker_ring *ring, uint64_t now)
 {
-	if (peer->state != PEER_RETURNING || peer->return_by == NEVER)
+	if (ring->state != RING_RETURNING || ring->return_by == NEVER)
 		return;
-	if (now >= peer->return_by) {
-		peer_kill(engine, peer, "the replacement was not ready before init_timeout_ns");
-		peer->return_by = running_deadline(engine, engine->init_timeout_ns);
+	if (now >= ring->return_by) {
+		ring_kill(engine, ring, "the replacement was not ready before init_timeout_ns");
+		ring->return_by = running_deadline(engine, engine->init_timeout_ns);
 	}
-	timer_deadline(engine, peer->return_by);
+	timer_deadline(engine, ring->return_by);
 }
 
 static void check_run(struct engine *engine, struct dw_run *run, uint64_t now)
@@ -305,7 +305,7 @@ static void straggler_arm(struct engine *engine, uint64_t now)
 {
 	engine->straggler = true;
 	for (uint32_t i = 0; i < engine->worker_count; i++)
-		engine->peers[i].straggler_head = engine->peers[i].head;
+		engine->rings[i].straggler_head = engine->rings[i].head;
 	timer_at_most(engine, now + engine->straggler_ns, now);
 }
 
@@ -324,14 +324,14 @@ static void stragglers_expired(struct engine *engine, uint64_t now)
 
 	engine->straggler = false;
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct peer *peer = &engine->peers[i];
-		struct pool *pool = &engine->pools[peer->pool];
+		struct worker_ring *ring = &engine->rings[i];
+		struct pool *pool = &engine->pools[ring->pool];
 
-		if ((!peer->any_waiting && !(pool->any.first && peer_outstanding(peer))) ||
+		if ((!ring->any_waiting && !(pool->any.first && ring_outstanding(ring))) ||
 		    !has_idle(engine, pool))
 			continue;
-		if (peer->straggler_head == peer->head)
-			unstick(engine, peer, engine->straggler_ns);
+		if (ring->straggler_head == ring->head)
+			requeue_stragglers(engine, ring, engine->straggler_ns);
 		else
 			again = true;
 	}
@@ -357,9 +357,9 @@ void timer_expired(struct engine *engine)
 		check_run(engine, run, now);
 	}
 	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		if (engine->peers[i].timed)
-			expire_head(engine, &engine->peers[i], now);
-		check_return(engine, &engine->peers[i], now);
+		if (engine->rings[i].timed)
+			expire_head(engine, &engine->rings[i], now);
+		check_return(engine, &engine->rings[i], now);
 	}
 	if (engine->straggler)
 		stragglers_expired(engine, clock);

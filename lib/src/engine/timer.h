@@ -23,6 +23,6 @@ uint64_t running_deadline(const struct engine *engine, uint64_t ns);
 void timer_deadline(struct engine *engine, uint64_t deadline);
 void timer_expired(struct engine *engine);
 void straggler_watch(struct engine *engine, struct pool *pool);
-void peer_head_changed(struct engine *engine, struct peer *peer);
+void ring_head_changed(struct engine *engine, struct worker_ring *ring);
 
 #endif

@@ -71,7 +71,7 @@ static int drive(struct engine *engine, struct waiter *waiter, struct deadline *
 			break;
 		}
 		ask_for_refill(engine);
-		if (engine->any_news)
+		if (engine->any_pending)
 			continue;
 		waiter->kicked = false;
 		/* hub_wait() wakes who is marked. */

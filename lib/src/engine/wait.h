@@ -31,7 +31,7 @@ int wait_locked(struct engine *engine, struct waiter *waiter, struct deadline *d
 int wait_idle_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns);
 /* Wakes those whose condition has become true; after every change, before the lock goes. */
 void waiters_settle(struct engine *engine);
-/* Hands on what the hub has heard of peers; without the lock. */
+/* Hands on what the hub has heard of its peers; without the lock. */
 void engine_pass_changes(struct engine *engine);
 
 #endif

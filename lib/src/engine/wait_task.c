@@ -6,22 +6,22 @@
 #include "engine/ring.h"
 #include "engine/run.h"
 #include "engine/schedule.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/submit.h"
 #include "engine/wait.h"
 
 static bool task_final(const struct waiter *waiter)
 {
-	const struct slot *slot = slot_find(waiter->engine, waiter->value);
+	const struct task *task = task_find(waiter->engine, waiter->value);
 
-	return slot->head.generation != waiter->value >> 32 || slot->head.state == TASK_FREE ||
-	       slot->head.state >= TASK_DONE;
+	return task->head.generation != waiter->value >> 32 || task->head.state == TASK_FREE ||
+	       task->head.state >= TASK_DONE;
 }
 
-static bool is_of_run(const struct slot *slot, const void *run)
+static bool is_of_run(const struct task *task, const void *run)
 {
-	return slot->run == run;
+	return task->run == run;
 }
 
 /*
@@ -32,29 +32,29 @@ static int wait_for_producers(struct engine *engine, struct waiter *waiter)
 {
 	int result;
 
-	want_completions(engine, is_of_run, waiter->run);
+	request_notify_all(engine, is_of_run, waiter->run);
 	engine->heap_waiters++;
 	result = wait_locked(engine, waiter, NULL);
 	engine->heap_waiters--;
 	return result;
 }
 
-static void wait_for(struct engine *engine, struct dw_run *run, dw_task task)
+static void wait_for(struct engine *engine, struct dw_run *run, dw_task id)
 {
 	struct waiter waiter = {
-		.ready = task_final, .engine = engine, .run = run, .value = task,
+		.ready = task_final, .engine = engine, .run = run, .value = id,
 	};
-	struct slot *slot = slot_find(engine, task);
+	struct task *task = task_find(engine, id);
 
 	if (task_final(&waiter))
 		return;
-	run->awaited_slot = slot;
-	want_completion(engine, slot);
-	if (slot->waiting)
+	run->awaited_task = task;
+	request_notify(engine, task);
+	if (task->waiting)
 		wait_for_producers(engine, &waiter);
 	else
 		wait_locked(engine, &waiter, NULL);
-	run->awaited_slot = NULL;
+	run->awaited_task = NULL;
 }
 
 /* Its own error: that of what it ran, or that it was not run at all. */
@@ -65,12 +65,12 @@ static int result_of(const struct dw_run *run, dw_task task)
 
 	if (!failed)
 		return 0;
-	error = failed->blame ? run_errors_find(&run->errors, failed->blame) : NULL;
+	error = failed->failed_by ? run_errors_find(&run->errors, failed->failed_by) : NULL;
 	if (failed->error)
 		return error_set(failed->error, "%s", error ? error->text : error_name(-failed->error));
-	if (failed->blame)
+	if (failed->failed_by)
 		return error_set(-ECANCELED, "the task was skipped, because task %llu failed: %.400s",
-				 (unsigned long long)failed->blame, error ? error->text : run->text);
+				 (unsigned long long)failed->failed_by, error ? error->text : run->text);
 	return error_set(-ECANCELED, "the task was skipped: %.400s", run->text);
 }
 

@@ -21,7 +21,7 @@ struct node_range {
 };
 
 struct dot_node {
-	struct slot_head head;		/* first: the map takes it for a slot; always PENDING */
+	struct task_head head;		/* first: the map takes it for a task; always PENDING */
 	struct dot_node *next;
 	dw_task task;
 	struct node_range *ranges;
@@ -132,10 +132,10 @@ static bool add_ranges(struct dot_node *node, const struct payload *payload)
 	return true;
 }
 
-static bool find_ranges(struct dot_node *node, const struct slot *slot)
+static bool find_ranges(struct dot_node *node, const struct task *task)
 {
-	if (chip_memory_is_control(slot->callable)) {
-		const struct engine_chip_memory *message = (const void *)slot->storage;
+	if (chip_memory_is_control(task->callable)) {
+		const struct engine_chip_memory *message = (const void *)task->storage;
 
 		node->ranges = malloc(sizeof(*node->ranges));
 		if (!node->ranges)
@@ -144,17 +144,17 @@ static bool find_ranges(struct dot_node *node, const struct slot *slot)
 			message->handle, message->handle + message->bytes, 0, DW_OUTPUT };
 		return true;
 	}
-	if (!(slot->flags & SLOT_GROUP))
-		return add_ranges(node, &slot->payload);
-	for (uint32_t i = 0; i < slot->group->count; i++)
-		if (!add_ranges(node, &slot->group->members[i].payload))
+	if (!(task->flags & FLAG_GROUP))
+		return add_ranges(node, &task->payload);
+	for (uint32_t i = 0; i < task->group->count; i++)
+		if (!add_ranges(node, &task->group->members[i].payload))
 			return false;
 	return true;
 }
 
 /* ------------------------------------------------------------------- edges */
 
-static void add_edge(struct slot *producer, enum edge_reason reason, void *context)
+static void add_edge(struct task *producer, enum edge_reason reason, void *context)
 {
 	struct dot_node *node = context, *from = (struct dot_node *)producer;
 
@@ -191,7 +191,7 @@ static bool writes(uint8_t tag)
 
 static void access_all(struct dot_run *graph, struct dot_node *node, bool reading)
 {
-	struct task_ref ref = { (struct slot *)node, 0 };
+	struct task_ref ref = { (struct task *)node, 0 };
 	uint64_t poison = 0;
 
 	for (uint32_t i = 0; i < node->range_count; i++)
@@ -244,7 +244,7 @@ static void add_name(struct trace_lines *lines, const struct trace *trace, const
 		  (unsigned long long)node->head.number);
 }
 
-static void write_edge(struct trace *trace, struct slot *slot, const struct dot_node *from,
+static void write_edge(struct trace *trace, struct task *task, const struct dot_node *from,
 		       const struct dot_node *to, uint8_t reasons)
 {
 	static const struct { enum edge_reason reason; const char *name; } all[] = {
@@ -255,9 +255,9 @@ static void write_edge(struct trace *trace, struct slot *slot, const struct dot_
 	bool any = false;
 
 	lines_begin(lines);
-	add_name(lines, trace, slot->run, from);
+	add_name(lines, trace, task->run, from);
 	lines_add(lines, " -> ");
-	add_name(lines, trace, slot->run, to);
+	add_name(lines, trace, task->run, to);
 	lines_add(lines, " [label=\"");
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (!(reasons & all[i].reason))
@@ -272,9 +272,9 @@ static void write_edge(struct trace *trace, struct slot *slot, const struct dot_
 
 /* ----------------------------------------------------------------- interface */
 
-void dot_after(struct slot *slot, const struct dw_submit_options *options)
+void dot_after(struct task *task, const struct dw_submit_options *options)
 {
-	struct dot_run *graph = dot_of(slot->run);
+	struct dot_run *graph = dot_of(task->run);
 	dw_task *after;
 
 	if (!graph || !options->after_count)
@@ -287,17 +287,17 @@ void dot_after(struct slot *slot, const struct dw_submit_options *options)
 	graph->after_count = options->after_count;
 }
 
-struct dot_node *dot_submitted(struct trace *trace, struct slot *slot)
+struct dot_node *dot_submitted(struct trace *trace, struct task *task)
 {
-	struct dot_run *graph = dot_of(slot->run);
+	struct dot_run *graph = dot_of(task->run);
 	struct dot_node *node = graph ? calloc(1, sizeof(*node)) : NULL;
 
 	if (!node)
 		return NULL;
 	node->head.state = TASK_PENDING;
-	node->head.number = slot->head.number;
-	node->task = slot_id(slot);
-	if (!find_ranges(node, slot) || !remember(graph, node)) {
+	node->head.number = task->head.number;
+	node->task = task_id(task);
+	if (!find_ranges(node, task) || !remember(graph, node)) {
 		free(node->ranges);
 		free(node);
 		return NULL;
@@ -308,36 +308,36 @@ struct dot_node *dot_submitted(struct trace *trace, struct slot *slot)
 		struct dot_node *producer = find(graph, graph->after[i]);
 
 		if (producer)
-			add_edge((struct slot *)producer, EDGE_EXPLICIT, node);
+			add_edge((struct task *)producer, EDGE_EXPLICIT, node);
 	}
 	graph->after_count = 0;
 	for (uint32_t i = 0; i < node->edge_count; i++)
-		write_edge(trace, slot, node->edges[i].producer, node, node->edges[i].reasons);
+		write_edge(trace, task, node->edges[i].producer, node, node->edges[i].reasons);
 	free(node->edges);
 	node->edges = NULL;
 	return node;
 }
 
-void dot_final(struct trace *trace, const struct slot *slot, struct dot_node *node)
+void dot_final(struct trace *trace, const struct task *task, struct dot_node *node)
 {
 	static const struct { const char *name, *colour; } states[] = {
 		[TASK_DONE] = { "done", "palegreen" }, [TASK_FAILED] = { "failed", "tomato" },
 		[TASK_SKIPPED] = { "skipped", "lightgrey" },
 	};
 	struct trace_lines *lines = &trace->dot;
-	unsigned long long run = (unsigned long long)trace_run(slot->run)->serial;
+	unsigned long long run = (unsigned long long)trace_run(task->run)->serial;
 
 	lines_begin(lines);
 	lines_add(lines, "subgraph \"cluster_%d.%llu\" { label=\"", trace->pid, run);
 	lines_add_text(lines, trace->path);
 	lines_add(lines, " run %llu\"; ", run);
-	add_name(lines, trace, slot->run, node);
-	lines_add(lines, " [label=\"%llu ", (unsigned long long)slot->head.number);
-	lines_add_text(lines, slot->name ? slot->name : slot->callable->name);
-	if (slot->flags & SLOT_GROUP)
-		lines_add(lines, "\\ngroup of %u", slot->group->count);
-	lines_add(lines, "\\n%s\", style=filled, fillcolor=%s", states[slot->head.state].name,
-		  states[slot->head.state].colour);
+	add_name(lines, trace, task->run, node);
+	lines_add(lines, " [label=\"%llu ", (unsigned long long)task->head.number);
+	lines_add_text(lines, task->name ? task->name : task->callable->name);
+	if (task->flags & FLAG_GROUP)
+		lines_add(lines, "\\ngroup of %u", task->group->count);
+	lines_add(lines, "\\n%s\", style=filled, fillcolor=%s", states[task->head.state].name,
+		  states[task->head.state].colour);
 	lines_end(lines, "]; };");
 }
 

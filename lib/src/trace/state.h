@@ -8,7 +8,7 @@
 
 #include "engine/ring.h"
 #include "engine/run.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "trace/file.h"
 #include "trace/trace.h"
 
@@ -55,15 +55,15 @@ struct trace {
 	int32_t pid, tid;		/* the lane of the Worker itself */
 	bool graphs;
 	bool named;
-	const struct child_now *self;	/* of the Worker in its parent; NULL: it is the root */
+	const struct child_status *self;	/* of the Worker in its parent; NULL: it is the root */
 	uint64_t runs;
 	struct trace_lane *lanes;	/* one per worker */
 	struct trace_lines json, dot;
 };
 
-static inline struct trace_times *trace_times(const struct slot *slot)
+static inline struct trace_times *trace_times(const struct task *task)
 {
-	return slot->probe_data;
+	return task->probe_data;
 }
 
 static inline struct trace_run *trace_run(const struct dw_run *run)

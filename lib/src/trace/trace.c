@@ -138,30 +138,30 @@ static void name_self(struct trace *trace)
 }
 
 /* A replacement has a name of its own. */
-static void name_worker(struct trace *trace, const struct peer *peer, int32_t pid, int32_t tid)
+static void name_worker(struct trace *trace, const struct worker_ring *ring, int32_t pid, int32_t tid)
 {
-	struct trace_lane *lane = &trace->lanes[peer->index];
+	struct trace_lane *lane = &trace->lanes[ring->index];
 
 	if (lane->pid == pid && lane->tid == tid)
 		return;
 	lane->pid = pid;
 	lane->tid = tid;
 	lane->last_end = 0;
-	name_lane(trace, pid, tid, pid == trace->pid ? NULL : peer->path, peer->path);
+	name_lane(trace, pid, tid, pid == trace->pid ? NULL : ring->path, ring->path);
 }
 
-static const char *state_name(const struct slot *slot)
+static const char *state_name(const struct task *task)
 {
-	return slot->head.state == TASK_DONE ? "done" :
-	       slot->head.state == TASK_FAILED ? "failed" : "skipped";
+	return task->head.state == TASK_DONE ? "done" :
+	       task->head.state == TASK_FAILED ? "failed" : "skipped";
 }
 
-static void begin_slice(struct trace_lines *lines, const struct slot *slot, int32_t pid, int32_t tid,
+static void begin_slice(struct trace_lines *lines, const struct task *task, int32_t pid, int32_t tid,
 			uint64_t started, uint64_t ended, const char *state)
 {
 	lines_begin(lines);
 	lines_add(lines, "{\"ph\":\"X\",\"name\":");
-	lines_add_string(lines, slot->name ? slot->name : slot->callable->name);
+	lines_add_string(lines, task->name ? task->name : task->callable->name);
 	lines_add(lines, ",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,", state, pid, tid);
 	lines_add_time(lines, "ts", started);
 	lines_add(lines, ",");
@@ -169,29 +169,29 @@ static void begin_slice(struct trace_lines *lines, const struct slot *slot, int3
 	lines_add(lines, ",\"args\":{");
 }
 
-static void add_identity(struct trace *trace, const struct slot *slot, const char *state)
+static void add_identity(struct trace *trace, const struct task *task, const char *state)
 {
 	struct trace_lines *lines = &trace->json;
 
 	lines_add(lines, "\"task\":%llu,\"run\":%llu,\"state\":\"%s\",\"owner\":",
-		  (unsigned long long)slot->head.number, (unsigned long long)trace_run(slot->run)->serial, state);
+		  (unsigned long long)task->head.number, (unsigned long long)trace_run(task->run)->serial, state);
 	lines_add_string(lines, trace->path);
 	lines_add(lines, ",\"callable\":");
-	lines_add_string(lines, slot->callable->name);
+	lines_add_string(lines, task->callable->name);
 	lines_add(lines, ",");
-	lines_add_time(lines, "submitted", trace_times(slot)->submitted);
+	lines_add_time(lines, "submitted", trace_times(task)->submitted);
 }
 
-static void write_span(struct trace *trace, const struct slot *slot, const struct trace_span *span,
+static void write_span(struct trace *trace, const struct task *task, const struct trace_span *span,
 		       bool last, uint64_t now)
 {
 	struct trace_lines *lines = &trace->json;
-	const struct peer *peer = &slot->run->engine->peers[span->worker];
-	const char *state = last ? state_name(slot) : span->failed ? "failed" : "done";
+	const struct worker_ring *ring = &task->run->engine->rings[span->worker];
+	const char *state = last ? state_name(task) : span->failed ? "failed" : "done";
 
-	name_worker(trace, peer, span->pid, span->tid);
-	begin_slice(lines, slot, span->pid, span->tid, span->started, span->ended, state);
-	add_identity(trace, slot, state);
+	name_worker(trace, ring, span->pid, span->tid);
+	begin_slice(lines, task, span->pid, span->tid, span->started, span->ended, state);
+	add_identity(trace, task, state);
 	lines_add(lines, ",");
 	lines_add_time(lines, "ready", span->ready);
 	lines_add(lines, ",");
@@ -203,25 +203,25 @@ static void write_span(struct trace *trace, const struct slot *slot, const struc
 	lines_add(lines, ",");
 	lines_add_time(lines, "completed", now);
 	lines_add(lines, ",\"worker\":");
-	lines_add_string(lines, peer->path);
-	if (slot->flags & SLOT_GROUP)
+	lines_add_string(lines, ring->path);
+	if (task->flags & FLAG_GROUP)
 		lines_add(lines, ",\"member\":%u", span->member);
-	if (slot->attempts)
+	if (task->attempts)
 		lines_add(lines, ",\"attempt\":%u", span->attempt + 1);
 	lines_end(lines, "}},");
 }
 
-static void write_unrun(struct trace *trace, const struct slot *slot, uint64_t now)
+static void write_unrun(struct trace *trace, const struct task *task, uint64_t now)
 {
 	struct trace_lines *lines = &trace->json;
-	const char *state = state_name(slot);
+	const char *state = state_name(task);
 
-	begin_slice(lines, slot, trace->pid, trace->tid, now, now, state);
-	add_identity(trace, slot, state);
+	begin_slice(lines, task, trace->pid, trace->tid, now, now, state);
+	add_identity(trace, task, state);
 	lines_add(lines, ",");
 	lines_add_time(lines, "completed", now);
-	if (slot->blame && slot->blame != slot->head.number)
-		lines_add(lines, ",\"because_of\":%llu", (unsigned long long)slot->blame);
+	if (task->failed_by && task->failed_by != task->head.number)
+		lines_add(lines, ",\"because_of\":%llu", (unsigned long long)task->failed_by);
 	lines_end(lines, "}},");
 }
 
@@ -241,8 +241,8 @@ static const char *reason_names(uint8_t reasons, char names[32])
 	return names;
 }
 
-/* Begins at `slot` and leads to `to`, or ends there (NULL). */
-static void write_flow(struct trace *trace, const struct slot *slot, const struct slot *to,
+/* Begins at `task` and leads to `to`, or ends there (NULL). */
+static void write_flow(struct trace *trace, const struct task *task, const struct task *to,
 		       const struct trace_flow *flow, int32_t pid, int32_t tid, uint64_t at)
 {
 	bool begins = to != NULL;
@@ -256,8 +256,8 @@ static void write_flow(struct trace *trace, const struct slot *slot, const struc
 	lines_add_time(lines, "ts", at);
 	if (begins) {
 		lines_add(lines, ",\"args\":{\"from\":%llu,\"to\":%llu,\"run\":%llu,\"owner\":",
-			  (unsigned long long)slot->head.number, (unsigned long long)to->head.number,
-			  (unsigned long long)trace_run(slot->run)->serial);
+			  (unsigned long long)task->head.number, (unsigned long long)to->head.number,
+			  (unsigned long long)trace_run(task->run)->serial);
 		lines_add_string(lines, trace->path);
 		lines_add(lines, "}");
 	}
@@ -295,117 +295,117 @@ static void add_flow(struct trace_times *times, const struct trace_flow *flow)
 }
 
 /* It was started, or may have been, by somebody who died: until now, at most. */
-static void add_lost_span(struct trace *trace, struct slot *slot, uint64_t now)
+static void add_lost_span(struct trace *trace, struct task *task, uint64_t now)
 {
-	struct trace_times *times = trace_times(slot);
+	struct trace_times *times = trace_times(task);
 	uint64_t before = trace->lanes[times->worker].last_end;
 	struct trace_span span = {
 		.ready = times->ready, .dispatched = times->dispatched, .ended = now,
 		.started = before > times->dispatched ? before : times->dispatched,
-		.worker = times->worker, .attempt = slot->attempts, .failed = true,
+		.worker = times->worker, .attempt = task->attempts, .failed = true,
 		.pid = times->pid, .tid = times->tid,
 	};
 
-	if (slot->head.state == TASK_FAILED && times->dispatched &&
-	    (!times->span_count || times->spans[times->span_count - 1].attempt != slot->attempts))
+	if (task->head.state == TASK_FAILED && times->dispatched &&
+	    (!times->span_count || times->spans[times->span_count - 1].attempt != task->attempts))
 		add_span(times, &span);
 }
 
 /* Arrows to what waits for it begin in its last slice; theirs end when they are written. */
-static void write_arrows(struct trace *trace, struct slot *slot, const struct trace_span *first,
+static void write_arrows(struct trace *trace, struct task *task, const struct trace_span *first,
 			 const struct trace_span *last, uint64_t now)
 {
-	struct trace_times *times = trace_times(slot);
+	struct trace_times *times = trace_times(task);
 	struct trace_flow flow;
 
 	for (uint32_t i = 0; i < times->flow_count; i++)
-		write_flow(trace, slot, NULL, &times->flows[i], first ? first->pid : trace->pid,
+		write_flow(trace, task, NULL, &times->flows[i], first ? first->pid : trace->pid,
 			   first ? first->tid : trace->tid, first ? first->started : now);
-	for (struct edge *edge = slot->first; edge; edge = edge->next) {
+	for (struct edge *edge = task->first; edge; edge = edge->next) {
 		if (!trace_times(edge->consumer))
 			continue;
 		flow = (struct trace_flow){ .id = flow_new(trace), .reasons = edge->reasons };
 		add_flow(trace_times(edge->consumer), &flow);
 		/* The end itself is not in the slice any more. */
-		write_flow(trace, slot, edge->consumer, &flow, last ? last->pid : trace->pid,
+		write_flow(trace, task, edge->consumer, &flow, last ? last->pid : trace->pid,
 			   last ? last->tid : trace->tid,
 			   !last ? now : last->ended - (last->ended > last->started));
 	}
 }
 
-static void write_task(struct trace *trace, struct slot *slot)
+static void write_task(struct trace *trace, struct task *task)
 {
 	const struct trace_span *first = NULL, *last = NULL;
-	struct trace_times *times = trace_times(slot);
+	struct trace_times *times = trace_times(task);
 	uint64_t now = now_ns();
 
 	name_self(trace);
-	add_lost_span(trace, slot, now);
+	add_lost_span(trace, task, now);
 	for (uint32_t i = 0; i < times->span_count; i++) {
 		const struct trace_span *span = &times->spans[i];
-		bool final = span->attempt == slot->attempts;
+		bool final = span->attempt == task->attempts;
 
-		write_span(trace, slot, span, final && !(slot->flags & SLOT_GROUP), now);
+		write_span(trace, task, span, final && !(task->flags & FLAG_GROUP), now);
 		if (final && !first)
 			first = span;
 		if (final && (!last || span->ended > last->ended))
 			last = span;
 	}
 	if (!first)
-		write_unrun(trace, slot, now);
-	write_arrows(trace, slot, first, last, now);
+		write_unrun(trace, task, now);
+	write_arrows(trace, task, first, last, now);
 }
 
-static void task_submitted(struct trace *trace, struct slot *slot)
+static void task_submitted(struct trace *trace, struct task *task)
 {
 	struct trace_times *times;
 
-	if (!trace_run(slot->run))
+	if (!trace_run(task->run))
 		return;
 	times = calloc(1, sizeof(*times));
-	slot->probe_data = times;
+	task->probe_data = times;
 	if (!times)
 		return;
 	times->submitted = now_ns();
 	if (trace->graphs)
-		times->node = dot_submitted(trace, slot);
+		times->node = dot_submitted(trace, task);
 }
 
-static void task_final(struct trace *trace, struct slot *slot)
+static void task_final(struct trace *trace, struct task *task)
 {
-	struct trace_times *times = trace_times(slot);
+	struct trace_times *times = trace_times(task);
 
 	if (trace->json.file)
-		write_task(trace, slot);
+		write_task(trace, task);
 	if (times->node)
-		dot_final(trace, slot, times->node);
+		dot_final(trace, task, times->node);
 	free(times->spans);
 	free(times->flows);
 	free(times);
-	slot->probe_data = NULL;
+	task->probe_data = NULL;
 }
 
-static void on_task(void *context, struct slot *slot, enum probe_event event)
+static void on_task(void *context, struct task *task, enum probe_event event)
 {
 	struct trace *trace = context;
-	struct trace_times *times = trace_times(slot);
-	const struct peer *peer;
+	struct trace_times *times = trace_times(task);
+	const struct worker_ring *ring;
 
 	if (event != PROBE_SUBMITTED && !times)
 		return;
 	switch (event) {
 	case PROBE_SUBMITTED:
-		task_submitted(trace, slot);
+		task_submitted(trace, task);
 		break;
 	case PROBE_READY:
 		times->ready = now_ns();
 		times->dispatched = 0;
 		break;
 	case PROBE_DISPATCHED:
-		peer = &slot->run->engine->peers[slot->placed];
-		times->worker = slot->placed;
-		times->pid = __atomic_load_n(&peer->stats->pid, __ATOMIC_RELAXED);
-		times->tid = __atomic_load_n(&peer->now->tid, __ATOMIC_RELAXED);
+		ring = &task->run->engine->rings[task->placed];
+		times->worker = task->placed;
+		times->pid = __atomic_load_n(&ring->stats->pid, __ATOMIC_RELAXED);
+		times->tid = __atomic_load_n(&ring->status->tid, __ATOMIC_RELAXED);
 		/* The members of a group enter one after the other: the first counts. */
 		if (times->dispatched)
 			break;
@@ -418,28 +418,28 @@ static void on_task(void *context, struct slot *slot, enum probe_event event)
 		times->dispatched = 0;
 		break;
 	case PROBE_FINAL:
-		task_final(trace, slot);
+		task_final(trace, task);
 		break;
 	}
 }
 
-static void on_after(void *context, struct slot *slot, const struct dw_submit_options *options)
+static void on_after(void *context, struct task *task, const struct dw_submit_options *options)
 {
 	const struct trace *trace = context;
 
 	if (trace->graphs)
-		dot_after(slot, options);
+		dot_after(task, options);
 }
 
 /* A child reads the clock before it looks for a frame: it may have read it just before the dispatch. */
-static void on_span(void *context, struct slot *slot, const struct peer *peer, uint32_t member,
+static void on_span(void *context, struct task *task, const struct worker_ring *ring, uint32_t member,
 		    const struct completion *completion)
 {
 	struct trace *trace = context;
-	struct trace_times *times = trace_times(slot);
+	struct trace_times *times = trace_times(task);
 	struct trace_span span = {
-		.started = completion->started, .ended = completion->ended, .worker = peer->index,
-		.member = member, .attempt = slot->attempts,
+		.started = completion->started, .ended = completion->ended, .worker = ring->index,
+		.member = member, .attempt = task->attempts,
 		.failed = completion->state != COMPLETION_DONE,
 	};
 
@@ -447,13 +447,13 @@ static void on_span(void *context, struct slot *slot, const struct peer *peer, u
 		return;
 	span.ready = times->ready;
 	span.dispatched = times->dispatched;
-	span.pid = __atomic_load_n(&peer->stats->pid, __ATOMIC_RELAXED);
-	span.tid = __atomic_load_n(&peer->now->tid, __ATOMIC_RELAXED);
+	span.pid = __atomic_load_n(&ring->stats->pid, __ATOMIC_RELAXED);
+	span.tid = __atomic_load_n(&ring->status->tid, __ATOMIC_RELAXED);
 	if (span.started < span.dispatched)
 		span.started = span.dispatched;
 	if (span.ended < span.started)
 		span.ended = span.started;
-	trace->lanes[peer->index].last_end = span.ended;
+	trace->lanes[ring->index].last_end = span.ended;
 	add_span(times, &span);
 }
 

@@ -24,13 +24,13 @@ int trace_files_open(struct trace_files *files);
 /* By the same process, when no other writer is left. */
 void trace_files_close(struct trace_files *files);
 
-struct child_now;
+struct child_status;
 
 struct trace_options {
 	const struct trace_files *files;
 	const char *path;		/* of the Worker */
 	uint32_t worker_count;
-	const struct child_now *self;	/* of the Worker in its parent; NULL: it is the root */
+	const struct child_status *self;	/* of the Worker in its parent; NULL: it is the root */
 };
 
 struct trace;

@@ -75,7 +75,7 @@ static void assign(const struct board *layout, char *memory, struct dw_worker *w
 	worker->board = entry;
 	worker->board_children = (struct board_child *)(memory + layout->children) + first;
 	worker->stats = (struct dw_child_stats *)(memory + layout->stats) + first;
-	worker->now = (struct child_now *)(memory + layout->now) + first;
+	worker->now = (struct child_status *)(memory + layout->now) + first;
 	*next_child += own;
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		assign(layout, memory, worker->nested[i], first + own - worker->nested_count + i, next_worker,
@@ -104,7 +104,7 @@ int board_create(struct dw_worker *root)
 	layout.workers = place(&bytes, workers * sizeof(struct board_worker));
 	layout.children = place(&bytes, children * sizeof(struct board_child));
 	layout.stats = place(&bytes, children * sizeof(struct dw_child_stats));
-	layout.now = place(&bytes, children * sizeof(struct child_now));
+	layout.now = place(&bytes, children * sizeof(struct child_status));
 	layout.bytes = bytes;
 	result = make_memory(bytes, &root->board_fd, &memory);
 	if (result < 0)
@@ -178,7 +178,7 @@ void board_death(struct dw_worker *worker, uint32_t child, const char *cause)
 
 void child_works(struct child *child, const struct callable *callable, uint64_t task, uint64_t since)
 {
-	struct child_now *now = &child->owner->now[child->index];
+	struct child_status *now = &child->owner->now[child->index];
 
 	if (child->shown != callable->handle) {
 		child->shown = callable->handle;

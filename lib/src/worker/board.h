@@ -25,7 +25,7 @@ struct board_worker {
 	int32_t pid;			/* of the process that its engine is in */
 	uint32_t up;			/* 1: between init and close */
 	uint64_t heap_bytes;		/* all rings */
-	struct engine_now now;
+	struct engine_status now;
 };
 
 struct board_child {
@@ -44,7 +44,7 @@ struct board {
 
 #define BOARD_LAYOUT ((uint64_t)sizeof(struct board_worker) << 40 | \
 		      (uint64_t)sizeof(struct dw_child_stats) << 24 | \
-		      (uint64_t)sizeof(struct child_now) << 8 | sizeof(struct board_child))
+		      (uint64_t)sizeof(struct child_status) << 8 | sizeof(struct board_child))
 
 /* By the root, before its first fork: hands every Worker below its place. */
 int board_create(struct dw_worker *root);
@@ -61,7 +61,7 @@ void child_works(struct child *child, const struct callable *callable, uint64_t 
 
 static inline void child_waits(struct child *child, uint64_t since)
 {
-	struct child_now *now = &child->owner->now[child->index];
+	struct child_status *now = &child->owner->now[child->index];
 
 	__atomic_store_n(&now->since, since, __ATOMIC_RELAXED);
 	__atomic_store_n(&now->busy, 0, __ATOMIC_RELAXED);
@@ -70,7 +70,7 @@ static inline void child_waits(struct child *child, uint64_t since)
 /* It has run a task. Its parent may take the completion much later. */
 static inline void child_ended(struct child *child)
 {
-	struct child_now *now = &child->owner->now[child->index];
+	struct child_status *now = &child->owner->now[child->index];
 
 	__atomic_store_n(&now->ended, now->ended + 1, __ATOMIC_RELAXED);
 }

@@ -127,13 +127,13 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name, 
 #define IMAGE_KEPT ((void *)1)	/* callable.context of an image whose bytes outlive it */
 
 /* In every engine of this process: what was registered on one Worker, others may have tasks of. */
-static void want_tasks(struct dw_worker *worker, const struct callable *callable)
+static void request_notify_tasks(struct dw_worker *worker, const struct callable *callable)
 {
 	if (worker->state != WORKER_UP)
 		return;
-	engine_want_callable(worker->engine, callable);
+	engine_request_notify(worker->engine, callable);
 	for (uint32_t i = 0; i < worker->nested_count; i++)
-		want_tasks(worker->nested[i], callable);
+		request_notify_tasks(worker->nested[i], callable);
 }
 
 /* Nobody gets it any more, and no task of this process uses it. */
@@ -143,7 +143,7 @@ static int retire(struct dw_worker *worker, dw_callable handle, struct callable 
 
 	if (result < 0)
 		return result;
-	want_tasks(worker_root(worker), callable);
+	request_notify_tasks(worker_root(worker), callable);
 	return callable_wait(callable, 0);
 }
 
@@ -486,7 +486,7 @@ static int unregister(struct dw_worker *worker, dw_callable handle, uint64_t dea
 	if (result < 0)
 		return result;
 	data = bytes_of(callable);
-	want_tasks(worker_root(worker), callable);
+	request_notify_tasks(worker_root(worker), callable);
 	result = callable_wait(callable, deadline_ns);
 	if (result == 0)
 		result = forget(worker, handle, data, deadline_ns);

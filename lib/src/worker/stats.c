@@ -55,7 +55,7 @@ static uint64_t cpu_of(pid_t pid, pid_t tid)
 	((to)->field = __atomic_load_n(&(from)->field, __ATOMIC_RELAXED))
 
 /* What was written once before the forks, and counters that their owners go on writing. */
-void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_now *now)
+void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_status *now)
 {
 	memset(to, 0, sizeof(*to));
 	memcpy(to->path, from->path, sizeof(to->path));

@@ -43,7 +43,7 @@ static int check_layout(const struct board *board, uint64_t bytes)
 	    !fits(board, board->workers, board->worker_count, sizeof(struct board_worker)) ||
 	    !fits(board, board->children, board->child_count, sizeof(struct board_child)) ||
 	    !fits(board, board->stats, board->child_count, sizeof(struct dw_child_stats)) ||
-	    !fits(board, board->now, board->child_count, sizeof(struct child_now)))
+	    !fits(board, board->now, board->child_count, sizeof(struct child_status)))
 		return error_set(-EPROTO, "what the tree of process %d shows of itself makes no sense",
 				 board->pid);
 	return 0;
@@ -278,14 +278,14 @@ static int check_child(const struct dw_tree *tree, uint32_t number)
 	return 0;
 }
 
-static const struct child_now *now_at(const struct dw_tree *tree, uint32_t number)
+static const struct child_status *now_at(const struct dw_tree *tree, uint32_t number)
 {
-	return (const struct child_now *)((const char *)tree->board + tree->layout.now) + number;
+	return (const struct child_status *)((const char *)tree->board + tree->layout.now) + number;
 }
 
 static void read_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child)
 {
-	const struct child_now *now = now_at(tree, number);
+	const struct child_status *now = now_at(tree, number);
 	const struct board_child *rest;
 
 	rest = (const struct board_child *)((const char *)tree->board + tree->layout.children) + number;

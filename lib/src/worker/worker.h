@@ -127,7 +127,7 @@ struct dw_worker {
 	struct board_worker *board;
 	struct board_child *board_children;
 	struct dw_child_stats *stats;
-	struct child_now *now;
+	struct child_status *now;
 	struct board *board_memory;	/* of the root: all of it … */
 	struct board *board_layout;	/* … and its first lines in memory of our own */
 	int board_fd;			/* of the root: -1: nobody sees it from outside */
@@ -214,7 +214,7 @@ void death_history(const struct child *child, char *text, size_t space);
 bool remains_none(struct child *child);
 
 /* stats.c: a copy of counters that others write, and the processor time of who is alive. */
-void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_now *now);
+void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_status *now);
 
 /* register.c */
 void registrations_release(struct dw_worker *worker);

@@ -59,7 +59,7 @@ static void scribble(enum madness madness)
 		fclose(maps);
 }
 
-static int sub_mad(const struct dw_args *args, void *context)
+static int sub_corrupt(const struct dw_args *args, void *context)
 {
 	int64_t *cell = dw_args_data(args, 0);
 	enum madness madness = (enum madness)(dw_args_int(args, 0) % MAD_KINDS);
@@ -73,7 +73,7 @@ static int sub_mad(const struct dw_args *args, void *context)
 }
 
 /* Leaves its nonsense where it is: nobody tells the parent, who looks at the deadline. */
-static int sub_mad_and_stuck(const struct dw_args *args, void *context)
+static int sub_corrupt_and_stuck(const struct dw_args *args, void *context)
 {
 	(void)args;
 	(void)context;
@@ -83,10 +83,10 @@ static int sub_mad_and_stuck(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static dw_callable mad, add;
+static dw_callable corrupt, add;
 static int64_t seed;
 
-static int orch_mad(struct dw_orch *orch, const struct dw_args *args,
+static int orch_corrupt(struct dw_orch *orch, const struct dw_args *args,
 		    const struct dw_config *config, void *context)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
@@ -97,7 +97,7 @@ static int orch_mad(struct dw_orch *orch, const struct dw_args *args,
 	(void)context;
 	/* What lost its mind may also never come back. */
 	options.timeout_ns = 300 * MS;
-	result = submit_one(orch, mad, &chain.cells[0], DW_INOUT, seed, &options, NULL);
+	result = submit_one(orch, corrupt, &chain.cells[0], DW_INOUT, seed, &options, NULL);
 	for (int i = 0; i < 60 && result == 0; i++)
 		result = submit_one(orch, add, &chain.cells[1 + i % 20], DW_INOUT, 1, &options, NULL);
 	return result;
@@ -153,16 +153,16 @@ TEST(mad_child_is_killed_and_replaced_and_nobody_else_notices)
 
 		seed = round;
 		chain_create(1, 2, 0, &options);
-		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "mad", sub_mad, NULL, &mad), 0);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_corrupt, NULL, &corrupt), 0);
 		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "add", sub_add, NULL, &add), 0);
 		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
-		result = dw_worker_run(chain.worker[0], orch_mad, NULL, NULL, NULL);
+		result = dw_worker_run(chain.worker[0], orch_corrupt, NULL, NULL, NULL);
 		/* An error that it has made up and that makes sense is its own. */
 		CHECK(result <= 0);
 		if (result)
 			CHECK_STR(dw_strerror_last(), "node0/sub");
 		bad += result != 0;
-		/* It may have missed a frame for good: what the mad one was given is lost with it, no more. */
+		/* It may have missed a frame for good: what the corrupt one was given is lost with it, no more. */
 		if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_sane, NULL, NULL, NULL), 0))
 			printf("# seed %d: %s\n", round, dw_strerror_last());
 		for (int i = 0; i < 20; i++)
@@ -174,11 +174,11 @@ TEST(mad_child_is_killed_and_replaced_and_nobody_else_notices)
 		CHECK(result == 0 || result == -ETIMEDOUT);
 		chain_destroy();
 	}
-	printf("# %u of 24 mad children were found out\n", bad);
+	printf("# %u of 24 corrupt children were found out\n", bad);
 	CHECK(bad > 6);
 }
 
-static int orch_only_mad(struct dw_orch *orch, const struct dw_args *args,
+static int orch_only_corrupt(struct dw_orch *orch, const struct dw_args *args,
 			 const struct dw_config *config, void *context)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
@@ -187,7 +187,7 @@ static int orch_only_mad(struct dw_orch *orch, const struct dw_args *args,
 	(void)config;
 	(void)context;
 	options.timeout_ns = 500 * MS;
-	return submit_one(orch, mad, &chain.cells[0], DW_INOUT, 0, &options, NULL);
+	return submit_one(orch, corrupt, &chain.cells[0], DW_INOUT, 0, &options, NULL);
 }
 
 TEST(mad_child_is_reported_as_such)
@@ -195,11 +195,11 @@ TEST(mad_child_is_reported_as_such)
 	int result;
 
 	chain_create(1, 1, 0, NULL);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "mad", sub_mad_and_stuck, NULL, &mad), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_corrupt_and_stuck, NULL, &corrupt), 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
-	result = dw_worker_run(chain.worker[0], orch_only_mad, NULL, NULL, NULL);
+	result = dw_worker_run(chain.worker[0], orch_only_corrupt, NULL, NULL, NULL);
 	CHECK_EQ(result, -EOWNERDEAD);
-	check_text("node0/sub0: task 1 (mad): EOWNERDEAD: killed by SIGKILL, pid ");
+	check_text("node0/sub0: task 1 (corrupt): EOWNERDEAD: killed by SIGKILL, pid ");
 	check_text("(mailbox 0: ");
 	chain_destroy();
 }
@@ -256,7 +256,7 @@ static int orch_link(struct dw_orch *orch, const struct dw_args *args,
 	dw_args_create(&own);
 	dw_args_add_int(own, lie.error);
 	dw_args_add_int(own, lie.kind);
-	result = dw_submit(orch, mad, own, NULL, NULL);
+	result = dw_submit(orch, corrupt, own, NULL, NULL);
 	dw_args_destroy(own);
 	return result;
 }
@@ -264,12 +264,12 @@ static int orch_link(struct dw_orch *orch, const struct dw_args *args,
 static void check_lie(int kind, int error)
 {
 	chain_create(1, 1, 0, NULL);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "mad", sub_writes_link, NULL, &mad), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_writes_link, NULL, &corrupt), 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	lie.kind = kind;
 	lie.error = error;
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_link, NULL, NULL, NULL), -EPROTO);
-	check_text("node0/sub0: task 1 (mad): EPROTO: killed by SIGKILL, pid ");
+	check_text("node0/sub0: task 1 (corrupt): EPROTO: killed by SIGKILL, pid ");
 	check_text("(its message to its parent makes no sense)");
 	chain_destroy();
 }
@@ -296,7 +296,7 @@ TEST(mad_child_that_is_ready_again_is_killed)
 TEST(mad_child_that_never_stops_talking_is_killed)
 {
 	chain_create(1, 1, 0, NULL);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "mad", sub_floods_link, NULL, &mad), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_floods_link, NULL, &corrupt), 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_link, NULL, NULL, NULL), -EPROTO);
 	chain_destroy();

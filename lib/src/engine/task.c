@@ -1,78 +1,78 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Memory of tasks: slots and edges from free lists over chunks that never move,
- * payloads inside the slot or malloc'ed, the set of failed tasks. All O(1).
+ * Memory of tasks: they and their edges come from free lists over chunks that never move,
+ * payloads inside the task or malloc'ed, the set of failed tasks. All O(1).
  */
 #include <errno.h>
 #include <stdlib.h>
 #include "engine/run.h"
-#include "engine/slot.h"
+#include "engine/task.h"
 #include "engine/state.h"
 
-_Static_assert(offsetof(struct slot, head) == 0, "task_ref_live() reads a slot as its head");
+_Static_assert(offsetof(struct task, head) == 0, "task_ref_live() reads a task as its head");
 
-static int slots_grow(struct engine *engine)
+static int tasks_grow(struct engine *engine)
 {
-	struct slot *chunk;
+	struct task *chunk;
 
 	if (engine->chunk_count == engine->chunk_space) {
 		uint32_t space = engine->chunk_space ? 2 * engine->chunk_space : 16;
-		struct slot **chunks = realloc(engine->chunks, space * sizeof(*chunks));
+		struct task **chunks = realloc(engine->chunks, space * sizeof(*chunks));
 
 		if (!chunks)
 			return -ENOMEM;
 		engine->chunks = chunks;
 		engine->chunk_space = space;
 	}
-	chunk = aligned_alloc(64, SLOTS_PER_CHUNK * sizeof(*chunk));
+	chunk = aligned_alloc(64, TASKS_PER_CHUNK * sizeof(*chunk));
 	if (!chunk)
 		return -ENOMEM;
-	memset(chunk, 0, SLOTS_PER_CHUNK * sizeof(*chunk));
-	for (uint32_t i = SLOTS_PER_CHUNK; i-- > 0;) {
-		chunk[i].index = engine->chunk_count * SLOTS_PER_CHUNK + i;
-		chunk[i].next = engine->free_slots;
-		engine->free_slots = &chunk[i];
+	memset(chunk, 0, TASKS_PER_CHUNK * sizeof(*chunk));
+	for (uint32_t i = TASKS_PER_CHUNK; i-- > 0;) {
+		chunk[i].index = engine->chunk_count * TASKS_PER_CHUNK + i;
+		chunk[i].next = engine->free_tasks;
+		engine->free_tasks = &chunk[i];
 	}
 	engine->chunks[engine->chunk_count++] = chunk;
 	return 0;
 }
 
-struct slot *slot_new(struct engine *engine)
+struct task *task_new(struct engine *engine)
 {
-	struct slot *slot;
+	struct task *task;
 
-	if (!engine->free_slots && slots_grow(engine) < 0)
+	if (!engine->free_tasks && tasks_grow(engine) < 0)
 		return NULL;
-	slot = engine->free_slots;
-	engine->free_slots = slot->next;
-	if (LIKELY(slot->next != NULL))
-		slot_prefetch(slot->next->next);
-	engine->live_slots++;
-	slot->waiting = 0;
-	slot->in_lane = 0;
-	slot->lane = NO_WORKER;
-	slot->producers = 0;
-	slot->flags = 0;
-	slot->queue = QUEUE_NONE;
-	slot->placed = NO_WORKER;
-	slot->first = NULL;
-	slot->last = NULL;
-	slot->blame = 0;
-	slot->probe_data = NULL;
-	slot->attempts = 0;
-	return slot;
+	task = engine->free_tasks;
+	engine->free_tasks = task->next;
+	if (LIKELY(task->next != NULL))
+		task_prefetch(task->next->next);
+	engine->live_tasks++;
+	task->waiting = 0;
+	task->in_chain = 0;
+	task->chain = NO_WORKER;
+	task->producers = 0;
+	task->flags = 0;
+	task->queue = QUEUE_NONE;
+	task->placed = NO_WORKER;
+	task->first = NULL;
+	task->last = NULL;
+	task->failed_by = 0;
+	task->probe_data = NULL;
+	task->attempts = 0;
+	return task;
 }
 
-void slot_free(struct engine *engine, struct slot *slot)
+void task_free(struct engine *engine, struct task *task)
 {
-	slot->head.state = TASK_FREE;
-	slot->head.generation++;
-	slot->next = engine->free_slots;
-	engine->free_slots = slot;
-	engine->live_slots--;
+	task->head.state = TASK_FREE;
+	task->head.generation++;
+	task->next = engine->free_tasks;
+	engine->free_tasks = task;
+	engine->live_tasks--;
 }
 
-void slots_destroy(struct engine *engine)
+void tasks_destroy(struct engine *engine)
 {
 	slab_release(&engine->edges);
 	for (uint32_t i = 0; i < engine->chunk_count; i++)
@@ -80,24 +80,24 @@ void slots_destroy(struct engine *engine)
 	free(engine->chunks);
 }
 
-void slots_each(struct engine *engine, void (*visit)(struct engine *engine, struct slot *slot,
+void tasks_each(struct engine *engine, void (*visit)(struct engine *engine, struct task *task,
 						     void *context), void *context)
 {
-	for (uint32_t i = 0; i < engine->chunk_count * SLOTS_PER_CHUNK; i++) {
-		struct slot *slot = slot_at(engine, i);
+	for (uint32_t i = 0; i < engine->chunk_count * TASKS_PER_CHUNK; i++) {
+		struct task *task = task_at(engine, i);
 
-		if (slot->head.state != TASK_FREE)
-			visit(engine, slot, context);
+		if (task->head.state != TASK_FREE)
+			visit(engine, task, context);
 	}
 }
 
-struct slot *slot_find(const struct engine *engine, dw_task task)
+struct task *task_find(const struct engine *engine, dw_task task)
 {
 	uint32_t index = (uint32_t)task - 1;
 
-	if (index >= engine->chunk_count * SLOTS_PER_CHUNK)
+	if (index >= engine->chunk_count * TASKS_PER_CHUNK)
 		return NULL;
-	return slot_at(engine, index);
+	return task_at(engine, index);
 }
 
 /* ---------------------------------------------------------------- payloads */
@@ -170,10 +170,10 @@ static void failed_insert(struct failed_set *set, const struct failed *failed)
 	set->entries[i] = *failed;
 }
 
-int failed_add(struct failed_set *set, dw_task task, uint64_t blame, int error)
+int failed_add(struct failed_set *set, dw_task task, uint64_t failed_by, int error)
 {
 	struct failed_set grown = { .space = set->space ? 2 * set->space : 64 };
-	struct failed added = { .task = task, .blame = blame, .error = error };
+	struct failed added = { .task = task, .failed_by = failed_by, .error = error };
 
 	if (2 * (set->count + 1) > set->space) {
 		grown.entries = calloc(grown.space, sizeof(*grown.entries));
