@@ -7,13 +7,13 @@
  *
  *   here                 in lib/src/mailbox/
  *   publish              hub_publish()                       hub.c
- *   take_back            hub_take_back()                     hub.c
+ *   revoke               hub_revoke()                        hub.c
  *   harvest              hub_harvest()                       hub.c
- *   urgent               hub_notify_at()                     hub.c
+ *   request_notify       hub_request_notify()                hub.c
  *   foreground           hub_wait() → futex_hub_wait()       wait.c, futex.c
  *   background           hub_bell_arm(), hub_drive_end()     wait.c, futex.c
  *   peer_next            endpoint_next()                     endpoint.c
- *   peer_done            publish_done(), look_at_notify()    endpoint.c
+ *   peer_done            publish_done(), check_notify()      endpoint.c
  *   peer_sleep           endpoint_wait() → futex_peer_wait() endpoint.c, futex.c
  *
  * BREAK_… removes one thing that the code relies on; tests/model/check sees each of them fail.
@@ -28,13 +28,13 @@ byte post, done, notify;
 bit peer_asleep, hub_asleep;	/* hub_asleep: WAITER, foreground */
 bit bell_armed;			/* hub_asleep: POLLER, background */
 bit driving;
-byte claim[FRAMES];		/* 0 posted, 1 claimed, 2 taken */
+byte claim[FRAMES];		/* 0 posted, 1 claimed, 2 revoked */
 
 /* Threads that are asleep, and the bell (an eventfd keeps its ring). */
 bit peer_sleeps, hub_sleeps, bell;
 byte kick;			/* hub_kick() */
 
-byte ran, taken;
+byte ran, revoked;
 bit finished;
 
 /* ------------------------------------------------------- store buffers */
@@ -107,7 +107,7 @@ inline harvest()
 }
 
 /* The parent wants to hear of a frame that is posted, not only when the ring runs dry. */
-inline urgent()
+inline request_notify()
 {
 	if
 	:: mark = posted
@@ -125,13 +125,13 @@ inline urgent()
 	fi
 }
 
-inline take_back()
+inline revoke()
 {
 	/* a compare-and-swap, which flushes the buffer */
 	barrier(parent_buffer);
 	atomic {
 		if
-		:: claim[posted - 1] == 0 -> claim[posted - 1] = 2; taken++
+		:: claim[posted - 1] == 0 -> claim[posted - 1] = 2; revoked++
 		:: else
 		fi
 	}
@@ -165,7 +165,7 @@ inline foreground()
 /*
  * Plain: the thread drives, posts, harvests, waits in the foreground until all is done. With
  * BACKGROUND it may leave the rest to the background thread: hub_drive_end(), a last harvest. With
- * SUBMITTER it never drives: after an urgent frame it computes, for as long as the frame takes to
+ * SUBMITTER it never drives: after a frame with a request it computes, for as long as the frame takes to
  * be harvested by the background thread.
  */
 bit lock;	/* the engine's */
@@ -185,7 +185,7 @@ active proctype parent()
 		:: posted < FRAMES && posted - harvested < DEPTH ->
 			publish();
 			if
-			:: urgent()
+			:: request_notify()
 			:: skip
 			fi;
 #ifdef SUBMITTER
@@ -194,7 +194,7 @@ active proctype parent()
 			goto again
 #endif
 			if
-			:: take_back()
+			:: revoke()
 			:: skip
 			fi
 		:: harvested != done -> harvest()
@@ -278,7 +278,7 @@ inline wake_parent()
 }
 
 /* Wakes if the count passed the mark, or if the ring is dry. */
-inline look_at_notify(dry)
+inline check_notify(dry)
 {
 	mark = notify;
 	due = dry && dry_checked != completed;
@@ -313,7 +313,7 @@ active proctype peer()
 				fi
 			};
 			if
-			:: checked != completed -> look_at_notify(0)
+			:: checked != completed -> check_notify(0)
 			:: else
 			fi;
 			if
@@ -331,7 +331,7 @@ active proctype peer()
 #ifndef BREAK_PEER_BARRIER
 			barrier(peer_buffer);
 #endif
-			look_at_notify(1);
+			check_notify(1);
 			barrier(peer_buffer);
 			peer_asleep = 1;
 #ifndef BREAK_PEER_LAST_LOOK
@@ -356,13 +356,13 @@ active proctype peer()
 #ifndef BREAK_PEER_BARRIER
 	barrier(peer_buffer);
 #endif
-	look_at_notify(1);
+	check_notify(1);
 }
 
-/* Everything ran or was taken back, exactly once, once nobody can move any more. */
+/* Everything ran or was revoked, exactly once, once nobody can move any more. */
 active proctype judge()
 {
 	(harvested == FRAMES && completed == FRAMES);
-	assert(ran + taken == FRAMES);
+	assert(ran + revoked == FRAMES);
 	finished = 1
 }

@@ -3,7 +3,7 @@
  * An application that was started with some of 0, 1 and 2 closed. No descriptor of the library's lies there, in
  * no process of the tree, so that nothing that anybody prints or reads reaches it.
  *
- * Before: the board's memfd, the spawner's socket or an eventfd was 0, 1 or 2. What a callable or the application
+ * Before: the status segment's memfd, the spawner's socket or an eventfd was 0, 1 or 2. What a callable or the application
  * printed was a message to the spawner, and a run could hang.
  */
 #include <stdarg.h>

@@ -384,7 +384,7 @@ TEST(a_submitter_that_waits_for_the_heap_is_shown)
 	end_tree(root);
 }
 
-/* ------------------------------------------------------------- bad boards */
+/* ------------------------------------------------------------- bad segments */
 
 static int open_forged(const void *content, size_t bytes, size_t size, bool sealed)
 {
@@ -402,11 +402,11 @@ static int open_forged(const void *content, size_t bytes, size_t size, bool seal
 	return result;
 }
 
-TEST(forged_boards_are_refused)
+TEST(forged_segments_are_refused)
 {
-	/* As in board.h: magic, bytes, layout, pid and counts, started, four offsets. */
+	/* As in status_segment.h: magic, bytes, layout, pid and counts, started, four offsets. */
 	struct { uint64_t magic, bytes, layout; uint32_t pid, workers, children, reserved;
-		 uint64_t started, offsets[4]; } board = { .magic = 0x314452414f425744ULL, .bytes = 4096 };
+		 uint64_t started, offsets[4]; } segment = { .magic = 0x314452414f425744ULL, .bytes = 4096 };
 	struct dw_worker *root;
 	void *cell;
 	char path[64], target[64];
@@ -422,34 +422,34 @@ TEST(forged_boards_are_refused)
 			fd = i;
 	}
 	REQUIRE(fd >= 0);
-	CHECK_EQ(pread(fd, &board, sizeof(board), 0), sizeof(board));
-	CHECK_EQ(board.pid, getpid());
+	CHECK_EQ(pread(fd, &segment, sizeof(segment), 0), sizeof(segment));
+	CHECK_EQ(segment.pid, getpid());
 	end_tree(root);
 
 	/* As it was it is good, but for its size. */
-	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes + 4096, true), -EPROTO);
-	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, false), -ENOENT);
+	CHECK_EQ(open_forged(&segment, sizeof(segment), segment.bytes + 4096, true), -EPROTO);
+	CHECK_EQ(open_forged(&segment, sizeof(segment), segment.bytes, false), -ENOENT);
 	for (int i = 0; i < 4; i++) {
-		uint64_t kept = board.offsets[i];
+		uint64_t kept = segment.offsets[i];
 
-		board.offsets[i] = board.bytes - 64;
-		CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -EPROTO);
-		board.offsets[i] = UINT64_MAX - 63;
-		CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -EPROTO);
-		board.offsets[i] = kept;
+		segment.offsets[i] = segment.bytes - 64;
+		CHECK_EQ(open_forged(&segment, sizeof(segment), segment.bytes, true), -EPROTO);
+		segment.offsets[i] = UINT64_MAX - 63;
+		CHECK_EQ(open_forged(&segment, sizeof(segment), segment.bytes, true), -EPROTO);
+		segment.offsets[i] = kept;
 	}
-	board.children = UINT32_MAX;
-	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -EPROTO);
-	board.children = 1;
-	board.layout++;
-	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -EPROTO);
-	board.layout--;
-	board.magic++;
-	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -ENOENT);
-	board.magic--;
-	board.pid = 1;
-	CHECK_EQ(open_forged(&board, sizeof(board), board.bytes, true), -ENOENT);
-	CHECK_EQ(open_forged(&board, 8, 8, true), -ENOENT);
+	segment.children = UINT32_MAX;
+	CHECK_EQ(open_forged(&segment, sizeof(segment), segment.bytes, true), -EPROTO);
+	segment.children = 1;
+	segment.layout++;
+	CHECK_EQ(open_forged(&segment, sizeof(segment), segment.bytes, true), -EPROTO);
+	segment.layout--;
+	segment.magic++;
+	CHECK_EQ(open_forged(&segment, sizeof(segment), segment.bytes, true), -ENOENT);
+	segment.magic--;
+	segment.pid = 1;
+	CHECK_EQ(open_forged(&segment, sizeof(segment), segment.bytes, true), -ENOENT);
+	CHECK_EQ(open_forged(&segment, 8, 8, true), -ENOENT);
 }
 
 TEST(calls_refuse_what_makes_no_sense)

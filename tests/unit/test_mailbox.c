@@ -172,13 +172,13 @@ TEST(frame_numbers_wrap_at_32_bits)
 	for (uint32_t i = 0; i < 200; i++) {
 		CHECK_EQ(post(2 * i, 0), (uint32_t)(first + 2 * i));
 		CHECK_EQ(post(2 * i + 1, 0), (uint32_t)(first + 2 * i + 1));
-		CHECK(!hub_notify_at(hub, 0, first + 2 * i + 1));
+		CHECK(!hub_request_notify(hub, 0, first + 2 * i + 1));
 		CHECK(run_one(2 * i, 0, NULL));
-		CHECK(hub_take_back(hub, 0, first + 2 * i + 1));
+		CHECK(hub_revoke(hub, 0, first + 2 * i + 1));
 		CHECK(!run_one(0, 0, NULL));
-		CHECK(hub_notify_at(hub, 0, first + 2 * i + 1));
+		CHECK(hub_request_notify(hub, 0, first + 2 * i + 1));
 		CHECK(harvested(first + 2 * i, COMPLETION_DONE));
-		CHECK(harvested(first + 2 * i + 1, COMPLETION_TAKEN));
+		CHECK(harvested(first + 2 * i + 1, COMPLETION_REVOKED));
 		CHECK(nothing_to_harvest());
 	}
 	close_pair();
@@ -197,21 +197,21 @@ TEST(frames_that_were_not_started_can_be_taken_back)
 	REQUIRE(frame);
 	CHECK(hub_started(hub, 0, 0));
 	CHECK(!hub_started(hub, 0, 1));
-	CHECK(!hub_take_back(hub, 0, 0));
-	CHECK(hub_take_back(hub, 0, 1));
-	CHECK(!hub_take_back(hub, 0, 1));
-	CHECK(hub_take_back(hub, 0, 3));
-	CHECK(!hub_take_back(hub, 0, 4));
+	CHECK(!hub_revoke(hub, 0, 0));
+	CHECK(hub_revoke(hub, 0, 1));
+	CHECK(!hub_revoke(hub, 0, 1));
+	CHECK(hub_revoke(hub, 0, 3));
+	CHECK(!hub_revoke(hub, 0, 4));
 	CHECK(!hub_started(hub, 0, 1));
 	CHECK(!hub_started(hub, 0, 4));
 	endpoint_complete(endpoint, number, 0, NULL, 0, 0);
 	CHECK(run_one(2, 0, NULL));
 	CHECK(!run_one(0, 0, NULL));
 	CHECK(harvested(0, COMPLETION_DONE));
-	CHECK(!hub_take_back(hub, 0, 0));
-	CHECK(harvested(1, COMPLETION_TAKEN));
+	CHECK(!hub_revoke(hub, 0, 0));
+	CHECK(harvested(1, COMPLETION_REVOKED));
 	CHECK(harvested(2, COMPLETION_DONE));
-	CHECK(harvested(3, COMPLETION_TAKEN));
+	CHECK(harvested(3, COMPLETION_REVOKED));
 	CHECK(nothing_to_harvest());
 	/* The slots are as good as new. */
 	for (uint32_t i = 4; i < 12; i++)
@@ -227,8 +227,8 @@ TEST(frames_posted_ahead_come_back_when_one_before_them_failed)
 {
 	REQUIRE(open_pair(8));
 	post(0, 0);
-	post(1, FRAME_AHEAD);
-	post(2, FRAME_AHEAD);
+	post(1, FRAME_CHAINED);
+	post(2, FRAME_CHAINED);
 	post(3, 0);
 	CHECK(run_one(0, -EIO, "first"));
 	/* 1 and 2 are returned on the way. */
@@ -238,13 +238,13 @@ TEST(frames_posted_ahead_come_back_when_one_before_them_failed)
 	CHECK(harvested(2, COMPLETION_RETURNED));
 	CHECK(harvested(3, COMPLETION_DONE));
 	/* The parent knows of that failure now. */
-	post(4, FRAME_AHEAD);
+	post(4, FRAME_CHAINED);
 	CHECK(run_one(4, 0, NULL));
 	CHECK(harvested(4, COMPLETION_DONE));
 	/* It does not know of this one when it posts. */
 	post(5, 0);
 	CHECK(run_one(5, -EIO, NULL));
-	post(6, FRAME_AHEAD);
+	post(6, FRAME_CHAINED);
 	CHECK(!run_one(0, 0, NULL));
 	CHECK(harvested(5, COMPLETION_FAILED));
 	CHECK(harvested(6, COMPLETION_RETURNED));
@@ -257,16 +257,16 @@ TEST(frames_in_flight_complete_in_order_whatever_finishes_first)
 
 	REQUIRE(open_pair(8));
 	for (uint32_t i = 0; i < 6; i++)
-		post(i, i == 4 ? FRAME_AHEAD : 0);
+		post(i, i == 4 ? FRAME_CHAINED : 0);
 	REQUIRE(endpoint_next(endpoint, &a));
 	REQUIRE(endpoint_next(endpoint, &b));
-	CHECK(hub_take_back(hub, 0, 2));
+	CHECK(hub_revoke(hub, 0, 2));
 	/* 2 is resolved on the way, behind a and b. */
 	REQUIRE(endpoint_next(endpoint, &c));
 	CHECK_EQ(c, 3);
 	endpoint_complete(endpoint, c, -EIO, "c", 0, 0);
 	CHECK(nothing_to_harvest());
-	/* What was posted ahead is not given while others are in flight. */
+	/* A chained frame is not given while others are in flight. */
 	CHECK(endpoint_next(endpoint, &number) == NULL);
 	CHECK(!endpoint_bell_arm(endpoint));
 	endpoint_complete(endpoint, a, 0, NULL, 0, 0);
@@ -275,7 +275,7 @@ TEST(frames_in_flight_complete_in_order_whatever_finishes_first)
 	CHECK(endpoint_next(endpoint, &number) == NULL);
 	endpoint_complete(endpoint, b, 0, NULL, 0, 0);
 	CHECK(harvested(1, COMPLETION_DONE));
-	CHECK(harvested(2, COMPLETION_TAKEN));
+	CHECK(harvested(2, COMPLETION_REVOKED));
 	CHECK(harvested(3, COMPLETION_FAILED));
 	CHECK(nothing_to_harvest());
 	CHECK(run_one(5, 0, NULL));
@@ -361,36 +361,36 @@ TEST(the_parent_is_woken_when_the_ring_runs_dry_and_once)
 	close_pair();
 }
 
-TEST(an_urgent_frame_wakes_the_parent_before_the_next_one_runs)
+TEST(a_requested_notification_wakes_the_parent_before_the_next_one_runs)
 {
 	uint32_t number;
 
 	REQUIRE(open_counting(16));
 	for (uint32_t i = 0; i < 8; i++)
 		post(i, 0);
-	CHECK(!hub_notify_at(hub, 0, 5));
+	CHECK(!hub_request_notify(hub, 0, 5));
 	/* The earlier of two is kept, and the later one does not undo it. */
-	CHECK(!hub_notify_at(hub, 0, 2));
-	CHECK(!hub_notify_at(hub, 0, 4));
+	CHECK(!hub_request_notify(hub, 0, 2));
+	CHECK(!hub_request_notify(hub, 0, 4));
 	run_frames(3);
 	CHECK_EQ(rung, 0);
 	REQUIRE(endpoint_next(endpoint, &number));
 	CHECK_EQ(rung, 1);
 	endpoint_complete(endpoint, number, 0, NULL, 0, 0);
-	CHECK(hub_notify_at(hub, 0, 3));
-	CHECK(!hub_notify_at(hub, 0, 6));
+	CHECK(hub_request_notify(hub, 0, 3));
+	CHECK(!hub_request_notify(hub, 0, 6));
 	run_frames(3);
 	CHECK_EQ(rung, 1);
 	REQUIRE(endpoint_next(endpoint, &number));
 	CHECK_EQ(rung, 2);
 	/* Harvested, and not posted: both are complete. */
 	CHECK(harvested(0, COMPLETION_DONE));
-	CHECK(hub_notify_at(hub, 0, 0));
-	CHECK(hub_notify_at(hub, 0, 100));
+	CHECK(hub_request_notify(hub, 0, 0));
+	CHECK(hub_request_notify(hub, 0, 100));
 	close_pair();
 }
 
-TEST(urgent_with_frames_in_flight_wakes_at_once)
+TEST(a_request_with_frames_in_flight_wakes_at_once)
 {
 	uint32_t a, b;
 
@@ -399,7 +399,7 @@ TEST(urgent_with_frames_in_flight_wakes_at_once)
 		post(i, 0);
 	REQUIRE(endpoint_next(endpoint, &a));
 	REQUIRE(endpoint_next(endpoint, &b));
-	CHECK(!hub_notify_at(hub, 0, 0));
+	CHECK(!hub_request_notify(hub, 0, 0));
 	endpoint_complete(endpoint, a, 0, NULL, 0, 0);
 	CHECK_EQ(rung, 1);
 	close_pair();
@@ -444,9 +444,9 @@ TEST(frames_that_did_not_run_do_not_count_as_short_ones)
 	run_long_frames(100, 20000);
 	for (uint32_t i = 0; i < 16; i++) {
 		number = post(i, 0);
-		CHECK(hub_take_back(hub, 0, number));
+		CHECK(hub_revoke(hub, 0, number));
 		CHECK(endpoint_next(endpoint, &number) == NULL);
-		CHECK(harvested(number, COMPLETION_TAKEN));
+		CHECK(harvested(number, COMPLETION_REVOKED));
 	}
 	rung = 0;
 	for (uint32_t i = 0; i < 16; i++)
@@ -492,7 +492,7 @@ TEST(nobody_is_woken_who_is_awake_or_whose_foreground_drives)
 	close_pair();
 }
 
-/* ------------------------------------------------------------ a mad peer */
+/* ------------------------------------------------------------ a corrupt peer */
 
 struct nonsense {
 	const char *text;
@@ -507,8 +507,8 @@ static void state_0(struct mailbox *m, struct completion *c) { (void)m; c->state
 static void state_5(struct mailbox *m, struct completion *c) { (void)m; c->state = 5; }
 static void text_long(struct mailbox *m, struct completion *c) { (void)m; c->text_bytes = TEXT_BYTES; }
 static void text_max(struct mailbox *m, struct completion *c) { (void)m; c->text_bytes = 65535; }
-static void not_taken(struct mailbox *m, struct completion *c) { (void)m; c->state = COMPLETION_TAKEN; }
-static void not_ahead(struct mailbox *m, struct completion *c) { (void)m; c->state = COMPLETION_RETURNED; }
+static void not_revoked(struct mailbox *m, struct completion *c) { (void)m; c->state = COMPLETION_REVOKED; }
+static void not_chained(struct mailbox *m, struct completion *c) { (void)m; c->state = COMPLETION_RETURNED; }
 static void error_done(struct mailbox *m, struct completion *c) { (void)m; c->error = -EIO; }
 static void error_none(struct mailbox *m, struct completion *c)
 {
@@ -526,8 +526,8 @@ static const struct nonsense nonsenses[] = {
 	{ "done is 1000", far_ahead }, { "done is 5; it was 2 and 3 are posted", beyond },
 	{ "done is 1; it was 2", backwards }, { "completion of frame 3 where frame 2", bad_number },
 	{ "state 0", state_0 }, { "state 5", state_5 }, { "text_bytes 384", text_long },
-	{ "text_bytes 65535", text_max }, { "not taken back", not_taken },
-	{ "not posted ahead", not_ahead }, { "DONE with error -5", error_done },
+	{ "text_bytes 65535", text_max }, { "not revoked", not_revoked },
+	{ "not chained", not_chained }, { "DONE with error -5", error_done },
 	{ "FAILED with error 0", error_none }, { "FAILED with error -2147483648", error_huge },
 };
 
@@ -555,7 +555,7 @@ TEST(nonsense_from_a_peer_is_refused_by_name_and_harms_no_other)
 		/* For good. It holds nobody awake, and takes no frames. */
 		CHECK_EQ(hub_harvest(hub, 0, &completion, text), -EPROTO);
 		CHECK(hub_acquire(hub, 0, 0, &number) == NULL);
-		CHECK(!hub_news(hub));
+		CHECK(!hub_completions_pending(hub));
 		CHECK_EQ(hub_next_ready(hub, 0), UINT32_MAX);
 		CHECK_EQ(hub_harvest(hub, 1, &other, text), 0);
 		/* A new generation starts from nothing. */
@@ -574,7 +574,7 @@ TEST(nonsense_from_a_peer_is_refused_by_name_and_harms_no_other)
 /* It writes over the flags before the frame is published: what counts is what was posted. */
 TEST(a_peer_that_writes_the_flags_of_a_frame_gains_nothing)
 {
-	static const uint8_t posted[] = { FRAME_AHEAD, 0 };
+	static const uint8_t posted[] = { FRAME_CHAINED, 0 };
 
 	for (int i = 0; i < 2; i++) {
 		uint32_t number;
@@ -599,11 +599,11 @@ TEST(a_completion_that_hides_a_frame_taken_back_is_refused)
 {
 	REQUIRE(open_pair(8));
 	post(0, 0);
-	CHECK(hub_take_back(hub, 0, 0));
+	CHECK(hub_revoke(hub, 0, 0));
 	CHECK(!run_one(0, 0, NULL));
 	completion_at(&hub->layout, endpoint->mailbox, 0)->state = COMPLETION_DONE;
 	CHECK_EQ(hub_harvest(hub, 0, &completion, text), -EPROTO);
-	CHECK_STR(dw_strerror_last(), "was taken back");
+	CHECK_STR(dw_strerror_last(), "was revoked");
 	close_pair();
 }
 
@@ -648,10 +648,10 @@ TEST(a_peer_that_scribbles_is_found_and_nothing_else_happens)
 
 		if (frame) {
 			hub_publish(hub, 0);
-			hub_take_back(hub, 0, number - i % 8);
+			hub_revoke(hub, 0, number - i % 8);
 			hub_started(hub, 0, number - i % 8);
 			hub_cancel(hub, 0, number - i % 8);
-			hub_notify_at(hub, 0, number - i % 8);
+			hub_request_notify(hub, 0, number - i % 8);
 		}
 		do {
 			result = hub_harvest(hub, 0, &completion, text);
@@ -727,7 +727,7 @@ TEST(each_frame_is_run_once_or_taken_back_and_never_both)
 
 			/* The task was written by this side and is only read by the other. */
 			slot_task[k] = frame_at(&hub->layout, hub->rings[0].mailbox, victim)->task;
-			if (hub_take_back(hub, 0, victim)) {
+			if (hub_revoke(hub, 0, victim)) {
 				taken[slot_task[k]]++;
 				took++;
 			}

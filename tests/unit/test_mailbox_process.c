@@ -437,7 +437,7 @@ static bool polled(int fd, int milliseconds)
 	return poll(&poll_fd, 1, milliseconds) == 1;
 }
 
-/* Attaching is news too, with the module. */
+/* Attaching is an event too, with the module. */
 static void forget_changes(void)
 {
 	struct hub_change change;
@@ -459,7 +459,7 @@ TEST(the_bell_rings_for_a_thread_that_polls)
 	hub_wake(hub);
 	CHECK(polled(hub_bell_fd(hub), 10000));
 	hub_bell_clear(hub, BELL_EVENTS);
-	/* Not harvested yet: there is news without polling. */
+	/* Not harvested yet: completions are pending without polling. */
 	CHECK(hub_bell_arm(hub));
 	CHECK_EQ(harvest_all(), 1);
 	CHECK(!hub_bell_arm(hub));
@@ -607,7 +607,7 @@ TEST(a_dead_child_is_replaced_and_nothing_of_it_is_left)
 	expect_death(0, old);
 	/* Who was not started moves. */
 	CHECK(!hub_started(hub, 0, 2));
-	CHECK(hub_take_back(hub, 0, 2));
+	CHECK(hub_revoke(hub, 0, 2));
 	CHECK_EQ(hub_rearm(hub, 0), 0);
 	CHECK_EQ(hub_outstanding(hub, 0), 0);
 	CHECK_EQ(hub_fail_epoch(hub, 0), 0);

@@ -2,7 +2,7 @@
 /*
  * Hunts for lost wake-ups: hand-overs between processes at random moments, on one
  * CPU and on two, with spinning and without. A wake-up that is lost makes the test hang,
- * also one that was due to `notify`: the child is held at a gate that the parent
+ * also one that was due to `notify`: the child waits at a gate that the parent
  * opens only when it has been told. UNIT_PERCENT=n scales the rounds.
  * And the wait policy by itself.
  */
@@ -221,7 +221,7 @@ static void wait_for(const struct hunt *hunt, uint32_t i, uint32_t number)
 		if (harvested[i] - number - 1 < 1u << 31)
 			break;
 		/* What is marked has to be woken by somebody, and the notification to be due. */
-		if (hub_notify_at(hub, i, number))
+		if (hub_request_notify(hub, i, number))
 			continue;
 		if (!drive) {
 			pthread_cond_wait(&progress, &lock);
@@ -467,7 +467,7 @@ TEST(a_waiter_that_gave_up_finds_out_when_spinning_pays_again)
 		CHECK(spin_window(&spin, SPIN_AWAKE, false, false) > 0);
 		spin_won(&spin, SPIN_AWAKE, 500);
 	}
-	/* An invitation is accepted in the middle of a pause. */
+	/* A hint is taken in the middle of a pause. */
 	for (int i = 0; i < 100; i++)
 		spin_lost(&spin, SPIN_AWAKE);
 	CHECK_EQ(spin_window(&spin, SPIN_AWAKE, false, false), 0);

@@ -77,7 +77,7 @@ void ring_update(struct engine *engine, struct worker_ring *ring)
 
 static void notify_hub(struct engine *engine, struct worker_ring *ring)
 {
-	if (hub_notify_at(engine->hub, ring->index, ring->notify)) {
+	if (hub_request_notify(engine->hub, ring->index, ring->notify)) {
 		bit_set(engine->pending, ring->index);
 		engine->any_pending = true;
 	}
@@ -216,7 +216,7 @@ bool ring_post(struct engine *engine, struct worker_ring *ring, struct task *tas
 	struct frame *frame;
 	uint32_t number;
 
-	frame = acquire(engine, ring, task->waiting ? FRAME_AHEAD : 0, &number);
+	frame = acquire(engine, ring, task->waiting ? FRAME_CHAINED : 0, &number);
 	if (UNLIKELY(!frame)) {
 		error_set(-EPROTO, "what it wrote into its mailbox makes no sense");
 		ring_distrust(engine, ring);
@@ -365,7 +365,7 @@ void request_notify_all(struct engine *engine,
 	}
 }
 
-/* The frame that hub_notify_at() was told is through: the next one that somebody waits for. */
+/* The frame that hub_request_notify() was told is through: the next one that somebody waits for. */
 static void notify_next(struct engine *engine, struct worker_ring *ring)
 {
 	ring->notify_set = false;
@@ -537,7 +537,7 @@ bool ring_revoke(struct engine *engine, struct worker_ring *ring, uint32_t numbe
 	if (!task || ring->corrupt || ring->state != RING_UP)
 		return false;
 	ring_publish(engine, ring);
-	if (!hub_take_back(engine->hub, ring->index, number))
+	if (!hub_revoke(engine->hub, ring->index, number))
 		return false;
 	entry->task = NULL;
 	entry->flags |= ENTRY_REVOKED;
@@ -582,7 +582,7 @@ bool ring_cancel_controls(struct engine *engine, struct worker_ring *ring, const
 		if (!entry_is_call(entry, run))
 			continue;
 		if (entry->control && !ring->corrupt && ring->state == RING_UP &&
-		    hub_take_back(engine->hub, ring->index, number)) {
+		    hub_revoke(engine->hub, ring->index, number)) {
 			control = entry->control;
 			entry->control = NULL;
 			entry->flags |= ENTRY_REVOKED;

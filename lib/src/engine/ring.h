@@ -18,7 +18,7 @@ struct member;
 enum entry_flag {
 	ENTRY_NOTIFY	= 1 << 0,	/* somebody wants to hear of its completion */
 	ENTRY_REVOKED	= 1 << 1,	/* was revoked: its completion means nothing */
-	ENTRY_CHAINED	= 1 << 2,	/* FRAME_AHEAD */
+	ENTRY_CHAINED	= 1 << 2,	/* FRAME_CHAINED */
 	ENTRY_ANY	= 1 << 3,	/* may go elsewhere */
 	ENTRY_TIMED	= 1 << 4,	/* has a deadline */
 	ENTRY_TOLD	= 1 << 5,	/* which has passed: its thread was told, and has a moment to notice */
@@ -75,7 +75,7 @@ struct worker_ring {
 	struct control *controls, *last_control;
 
 	bool notify_set;
-	uint32_t notify;		/* the frame that hub_notify_at() was told */
+	uint32_t notify;		/* the frame that hub_request_notify() was told */
 	uint32_t requests;		/* entries with ENTRY_NOTIFY */
 
 	uint32_t timed;			/* entries with a deadline */

@@ -517,7 +517,7 @@ void engine_work_some(struct engine *engine)
 	if (engine->waiters || engine->foreground)
 		waiters_settle(engine);
 	if (engine->hub)
-		hub_came_by(engine->hub);
+		hub_polled(engine->hub);
 }
 
 /*

@@ -50,7 +50,7 @@ struct engine {
 	bool queued;			/* something may be in a queue of a pool or a ring */
 	uint64_t *active;		/* rings with frames that were not harvested */
 	uint64_t *unpublished;		/* rings with frames that were not published */
-	uint64_t *pending;		/* rings of which hub_notify_at() said: complete already */
+	uint64_t *pending;		/* rings of which hub_request_notify() said: complete already */
 	uint64_t *wanting;		/* rings whose directed or chained queue is not empty */
 	bool any_pending;
 	uint32_t cursor;		/* where the next partial harvest begins */

@@ -64,14 +64,14 @@ void endpoint_detach(struct endpoint *endpoint)
 }
 
 /* The parent's count. Returns whether there are frames to claim. */
-static bool look_at_post(struct endpoint *endpoint)
+static bool read_post(struct endpoint *endpoint)
 {
 	/* Acquire: partner is the release in hub_publish(). */
 	endpoint->posted = load_acquire(&endpoint->mailbox->post);
 	return endpoint->posted != endpoint->next;
 }
 
-static void look_at_stop(struct endpoint *endpoint)
+static void read_stop(struct endpoint *endpoint)
 {
 	/* Acquire: partner is the release in hub_stop(). What was posted before it is seen after this. */
 	if (load_acquire(&endpoint->mailbox->stop))
@@ -80,21 +80,21 @@ static void look_at_stop(struct endpoint *endpoint)
 
 static bool has_frames(struct endpoint *endpoint)
 {
-	return endpoint->next != endpoint->posted || look_at_post(endpoint);
+	return endpoint->next != endpoint->posted || read_post(endpoint);
 }
 
 /* Frames that a thread which submits may stay away for, and still counts as being there. */
-#define VISIT_PATIENCE 8
+#define POLL_PATIENCE 8
 
-static bool somebody_comes_by(struct endpoint *endpoint)
+static bool parent_polls(struct endpoint *endpoint)
 {
-	uint32_t visits = load_relaxed(&endpoint->line->visits);
+	uint32_t poll_count = load_relaxed(&endpoint->line->poll_count);
 
-	if (visits != endpoint->visits) {
-		endpoint->visits = visits;
-		endpoint->unvisited = 0;
+	if (poll_count != endpoint->poll_count) {
+		endpoint->poll_count = poll_count;
+		endpoint->frames_since_poll = 0;
 	}
-	return endpoint->unvisited++ < VISIT_PATIENCE;
+	return endpoint->frames_since_poll++ < POLL_PATIENCE;
 }
 
 /*
@@ -102,27 +102,27 @@ static bool somebody_comes_by(struct endpoint *endpoint)
  * put a full barrier between the store of `done` and this.
  *
  * Partners, each with "its store; full barrier; read of done" on the parent's side:
- *  - hub_notify_at() moves `notify`: either the new mark is seen here, or the
+ *  - hub_request_notify() moves `notify`: either the new mark is seen here, or the
  *    parent has seen the count that passed it;
  *  - a waiter that sets "asleep" (the provider's wait(), bell_arm(), or the
  *    kernel): either it is seen here, or it sees the count and stays awake;
  *  - hub_drive_end(): either `driving` is seen to be 0, or the count is harvested.
  */
-static bool look_at_notify(struct endpoint *endpoint, bool dry)
+static bool check_notify(struct endpoint *endpoint, bool dry)
 {
 	const struct mailbox *mailbox = endpoint->mailbox;
 	uint32_t before = endpoint->checked, done = endpoint->done, asleep;
-	bool urgent = endpoint->alarm ||
+	bool requested = endpoint->failure_unreported ||
 		      counter_passed(before, done, load_relaxed(&mailbox->notify));
 
 	endpoint->checked = done;
-	endpoint->alarm = false;
+	endpoint->failure_unreported = false;
 	if (dry) {
 		/* Once for a count: a parent that was awake then has looked since, before it slept. */
 		if (endpoint->dry_checked == done)
 			return false;
 		endpoint->dry_checked = done;
-	} else if (!urgent && !counter_passed(before, done, load_relaxed(&mailbox->refill))) {
+	} else if (!requested && !counter_passed(before, done, load_relaxed(&mailbox->refill))) {
 		return false;
 	}
 	asleep = load_relaxed(&endpoint->line->asleep);
@@ -132,9 +132,9 @@ static bool look_at_notify(struct endpoint *endpoint, bool dry)
 		return false;
 	/*
 	 * It is the background thread that would be woken. For a ring that runs low that need not
-	 * be now, while another thread keeps coming by: looked at again after the next frame.
+	 * be now, while another thread keeps polling: checked again after the next frame.
 	 */
-	if (!urgent && !dry && somebody_comes_by(endpoint)) {
+	if (!requested && !dry && parent_polls(endpoint)) {
 		endpoint->checked = before;
 		return false;
 	}
@@ -163,8 +163,8 @@ static void publish_done(struct endpoint *endpoint, uint32_t number)
 	for (done = number + 1; done != endpoint->next && endpoint->resolved[done & mask]; done++)
 		endpoint->resolved[done & mask] = 0;
 	endpoint->done = done;
-	endpoint->held = false;
-	/* Release: the completions before the count; partner: the acquire in hub.c's look_at_done(). */
+	endpoint->parked = false;
+	/* Release: the completions before the count; partner: the acquire in hub.c's read_done(). */
 	store_release(&endpoint->mailbox->done, done);
 }
 
@@ -183,26 +183,26 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 		struct frame *frame = frame_at(&endpoint->layout, endpoint->mailbox, n);
 		bool claimed;
 
-		if (n != endpoint->done && (frame->flags & FRAME_AHEAD)) {
+		if (n != endpoint->done && (frame->flags & FRAME_CHAINED)) {
 			/* What it depends on may be in flight: its failure would be seen too late. */
-			endpoint->held = true;
+			endpoint->parked = true;
 			return NULL;
 		}
-		/* Partner: the parent's compare-and-swap in hub_take_back(); one of both wins. */
+		/* Partner: the parent's compare-and-swap in hub_revoke(); one of both wins. */
 		claimed = atomic_compare_exchange_strong_explicit(&frame->claim, &expected,
 								  claim_word(n, CLAIM_CLAIMED),
 								  memory_order_seq_cst,
 								  memory_order_seq_cst);
 		endpoint->next = n + 1;
 		if (endpoint->checked != endpoint->done) {
-			/* See look_at_notify(); the swap above is the barrier where it can be. */
+			/* See check_notify(); the swap above is the barrier where it can be. */
 			full_barrier_after_rmw();
-			if (look_at_notify(endpoint, false))
+			if (check_notify(endpoint, false))
 				wake_parent(endpoint);
 		}
 		if (!claimed) {
-			resolve(endpoint, n, COMPLETION_TAKEN);
-		} else if ((frame->flags & FRAME_AHEAD) && frame->fail_epoch != endpoint->failed) {
+			resolve(endpoint, n, COMPLETION_REVOKED);
+		} else if ((frame->flags & FRAME_CHAINED) && frame->fail_epoch != endpoint->failed) {
 			resolve(endpoint, n, COMPLETION_RETURNED);
 		} else {
 			*number = n;
@@ -221,7 +221,7 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
 	if (error) {
 		endpoint->failed++;
 		/* It may be tried again, or others be told: that does not wait for what sits behind it. */
-		endpoint->alarm = true;
+		endpoint->failure_unreported = true;
 		bytes = text ? strnlen(text, TEXT_BYTES - 1) : 0;
 		if (bytes)
 			memcpy(text_at(&endpoint->layout, endpoint->mailbox, number), text, bytes);
@@ -238,14 +238,14 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
 	};
 	publish_done(endpoint, number);
 	if (endpoint->done != endpoint->next && endpoint->checked != endpoint->done) {
-		/* Frames are in flight: who knows when the caller comes by again. See look_at_notify(). */
+		/* Frames are in flight: the caller's next call may come late. See check_notify(). */
 		full_barrier();
-		if (look_at_notify(endpoint, false))
+		if (check_notify(endpoint, false))
 			wake_parent(endpoint);
 	}
 }
 
-static bool news_came(void *context)
+static bool parent_wrote(void *context)
 {
 	struct endpoint *endpoint = context;
 
@@ -269,20 +269,21 @@ static void count_spin(struct endpoint *endpoint)
 	__atomic_store_n(&mailbox->spins_lost, endpoint->spin.lost, __ATOMIC_RELAXED);
 }
 
-/* Spins if that may pay. Returns whether there is news. */
-static bool look_for_a_moment(struct endpoint *endpoint)
+/* Spins if that may pay. Returns whether the parent has written. */
+static bool spin_briefly(struct endpoint *endpoint)
 {
 	const struct hub_line *line = endpoint->line;
-	uint32_t window = spin_window(&endpoint->spin, SPIN_AWAKE, load_relaxed(&line->crowded) != 0,
-				      load_relaxed(&line->inviting) != 0);
+	bool oversubscribed = load_relaxed(&line->oversubscribed) != 0;
+	bool hinted = load_relaxed(&line->spin_hint) != 0;
+	uint32_t window = spin_window(&endpoint->spin, SPIN_AWAKE, oversubscribed, hinted);
+	bool written;
 
-	bool news;
 
 	if (!window)
 		return false;
-	news = spin_until(&endpoint->spin, SPIN_AWAKE, window, news_came, endpoint);
+	written = spin_until(&endpoint->spin, SPIN_AWAKE, window, parent_wrote, endpoint);
 	count_spin(endpoint);
-	return news;
+	return written;
 }
 
 /*
@@ -290,11 +291,11 @@ static bool look_for_a_moment(struct endpoint *endpoint)
  * bringing the next frame. True if so; nobody was told then.
  */
 static bool next_frame_comes(struct endpoint *endpoint, uint32_t checked, uint32_t dry_checked,
-			     bool alarm)
+			     bool failure)
 {
-	if (alarm || load_relaxed(&endpoint->line->asleep) & DISTWORKER_ASLEEP_WAITER ||
+	if (failure || load_relaxed(&endpoint->line->asleep) & DISTWORKER_ASLEEP_WAITER ||
 	    counter_passed(checked, endpoint->done, load_relaxed(&endpoint->mailbox->notify)) ||
-	    !look_for_a_moment(endpoint))
+	    !spin_briefly(endpoint))
 		return false;
 	endpoint->checked = checked;
 	endpoint->dry_checked = dry_checked;
@@ -304,23 +305,23 @@ static bool next_frame_comes(struct endpoint *endpoint, uint32_t checked, uint32
 int endpoint_wait(struct endpoint *endpoint)
 {
 	uint32_t checked = endpoint->checked, dry_checked = endpoint->dry_checked;
-	bool alarm = endpoint->alarm, wake;
+	bool failure = endpoint->failure_unreported, wake;
 
-	look_at_stop(endpoint);
-	if (look_at_post(endpoint))
+	read_stop(endpoint);
+	if (read_post(endpoint))
 		return 0;
-	/* See look_at_notify(). */
+	/* See check_notify(). */
 	full_barrier();
-	wake = look_at_notify(endpoint, true);
+	wake = check_notify(endpoint, true);
 	if (endpoint->stopping) {
 		if (wake)
 			wake_parent(endpoint);
 		return -ESHUTDOWN;
 	}
-	if (wake && next_frame_comes(endpoint, checked, dry_checked, alarm))
+	if (wake && next_frame_comes(endpoint, checked, dry_checked, failure))
 		return 0;
 	/* A parent that has to be woken first does not answer in a moment. */
-	if (!wake && look_for_a_moment(endpoint))
+	if (!wake && spin_briefly(endpoint))
 		return 0;
 	if (wake && !endpoint->ops->wake_and_wait) {
 		wake_parent(endpoint);
@@ -341,18 +342,18 @@ bool endpoint_bell_arm(struct endpoint *endpoint)
 {
 	bool told = endpoint->stopping;
 
-	look_at_stop(endpoint);
+	read_stop(endpoint);
 	if (endpoint->stopping && !told)
 		return true;
-	/* A frame that is held back is none: what is in flight comes first. */
-	if (look_at_post(endpoint) && !endpoint->held)
+	/* A parked frame does not count: those in flight come first. */
+	if (read_post(endpoint) && !endpoint->parked)
 		return true;
-	/* See look_at_notify(). */
+	/* See check_notify(). */
 	full_barrier();
-	if (look_at_notify(endpoint, true))
+	if (check_notify(endpoint, true))
 		wake_parent(endpoint);
 	store_relaxed(&endpoint->mailbox->seen, endpoint->posted);
-	if (endpoint->held)
+	if (endpoint->parked)
 		return false;
 	if (endpoint->ops->peer_bell_arm(endpoint, endpoint->posted))
 		return true;

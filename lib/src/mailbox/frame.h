@@ -22,13 +22,13 @@ enum frame_kind {
  * The claim word: frame number << 2 | state. Whoever moves it from POSTED by
  * compare-and-swap owns the frame: the peer (CLAIMED) or the parent (TAKEN).
  */
-enum frame_claim { CLAIM_EMPTY = 0, CLAIM_POSTED = 1, CLAIM_CLAIMED = 2, CLAIM_TAKEN = 3 };
+enum frame_claim { CLAIM_EMPTY = 0, CLAIM_POSTED = 1, CLAIM_CLAIMED = 2, CLAIM_REVOKED = 3 };
 
 /*
  * Posted behind producers that have not finished: the peer returns it unstarted
  * when a frame before it failed that the parent did not know of (fail_epoch).
  */
-#define FRAME_AHEAD (1u << 0)
+#define FRAME_CHAINED (1u << 0)
 
 struct frame {
 	_Atomic uint32_t claim;
@@ -48,8 +48,8 @@ _Static_assert(sizeof(struct frame) == FRAME_HEADER_BYTES, "one cache line");
 enum completion_state {
 	COMPLETION_DONE = 1,
 	COMPLETION_FAILED = 2,		/* error, text */
-	COMPLETION_TAKEN = 3,		/* the parent had taken the frame back */
-	COMPLETION_RETURNED = 4,	/* FRAME_AHEAD, not started: a frame before it failed */
+	COMPLETION_REVOKED = 3,		/* the parent had revoked the frame */
+	COMPLETION_RETURNED = 4,	/* FRAME_CHAINED, not started: a frame before it failed */
 };
 
 struct completion {

@@ -4,8 +4,8 @@
  * futexes on the "asleep" words, an eventfd per side as its bell.
  *
  * The waiter writes "asleep" itself; the waker takes it away before it calls, so
- * that one waker pays. Peers can write the hub's line here; what a mad one did to it
- * is put right when it is gone. A peer that is
+ * that one waker pays. Peers can write the hub's line here; the damage of
+ * a corrupt one is repaired when it is gone. A peer that is
  * killed between taking "asleep" away and calling leaves the parent asleep and nobody
  * knowing: whoever learns of the death kicks, and a kick goes by `waiting`.
  */
@@ -97,7 +97,7 @@ static int futex_create(struct hub *hub)
 				 (unsigned long long)hub->memory_bytes, hub->mailboxes,
 				 strerror(-error));
 	}
-	/* Core dumps hold up the news of a death. */
+	/* A core dump delays the report of a death. */
 	madvise(hub->memory, hub->memory_bytes, MADV_DONTDUMP);
 	hub->line = hub->memory;
 	hub->boxes = (unsigned char *)hub->memory + page;
@@ -155,7 +155,7 @@ static void futex_repair(struct hub *hub)
 {
 	take(&hub->line->asleep, ~(ASLEEP_WAITER | ASLEEP_POLLER));
 	store_relaxed(&hub->line->driving, hub->driving);
-	store_relaxed(&hub->line->inviting, 0);
+	store_relaxed(&hub->line->spin_hint, 0);
 }
 
 /* -------------------------------------------------------------- the parent */
@@ -189,10 +189,10 @@ static int futex_hub_wait(struct hub *hub, const uint64_t *wake, uint64_t deadli
 	value = __atomic_fetch_or(asleep, ASLEEP_WAITER, __ATOMIC_SEQ_CST) | ASLEEP_WAITER;
 	/*
 	 * "asleep" and `waiting` before the last look; partners: the barriers in
-	 * the endpoint (look_at_notify()) and in hub_kick().
+	 * the endpoint (check_notify()) and in hub_kick().
 	 */
 	full_barrier_after_rmw();
-	if (load_relaxed(hub->kick) == hub->kick_seen && !hub_news(hub))
+	if (load_relaxed(hub->kick) == hub->kick_seen && !hub_completions_pending(hub))
 		result = futex_wait(asleep, value, deadline_ns, FUTEX_SHARED);
 	take(asleep, ASLEEP_WAITER);
 	atomic_store_explicit(&hub->waiting, 0, memory_order_relaxed);
@@ -214,9 +214,9 @@ static void futex_kicked(struct hub *hub)
 static bool futex_bell_arm(struct hub *hub)
 {
 	__atomic_fetch_or(&hub->line->asleep, ASLEEP_POLLER, __ATOMIC_SEQ_CST);
-	/* "asleep" before the last look; partner: the barrier before the endpoint's look_at_notify(). */
+	/* "asleep" before the last look; partner: the barrier before the endpoint's check_notify(). */
 	full_barrier_after_rmw();
-	if (!hub_news(hub))
+	if (!hub_completions_pending(hub))
 		return false;
 	take(&hub->line->asleep, ASLEEP_POLLER);
 	return true;

@@ -185,13 +185,13 @@ int hub_bind(struct hub *hub, uint32_t i, int32_t pid)
 /* It was not so before. */
 static inline void set_active(struct hub *hub, uint32_t i, bool active)
 {
-	bool crowded;
+	bool oversubscribed;
 
 	mask_put(hub->active, i, active);
 	hub->active_count += active ? 1 : -1u;
-	crowded = hub->active_count + 1 > hub->cpus;
-	if (crowded != load_relaxed(&hub->line->crowded))
-		store_relaxed(&hub->line->crowded, crowded);
+	oversubscribed = hub->active_count + 1 > hub->cpus;
+	if (oversubscribed != load_relaxed(&hub->line->oversubscribed))
+		store_relaxed(&hub->line->oversubscribed, oversubscribed);
 }
 
 /* An empty ring whose next frame is `number`. */
@@ -205,7 +205,7 @@ static void reset_ring(struct hub *hub, uint32_t i, uint32_t number)
 	ring->done = number;
 	ring->fail_epoch = 0;
 	ring->frame_ns = 0;
-	ring->has_urgent = false;
+	ring->has_notify = false;
 	ring->broken = false;
 	store_relaxed(&hub->seen[i], number);
 	store_relaxed(&ring->mailbox->notify, number);
@@ -246,7 +246,7 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *
 	atomic_store_explicit(&frame->cancel, 0, memory_order_relaxed);
 	frame->flags = flags;
 	/* The peer may write into the frame from the beginning: this is what it is judged by. */
-	ring->slots[ring->acquired & (hub->layout.depth - 1)] = flags & FRAME_AHEAD ? SLOT_AHEAD : 0;
+	ring->slots[ring->acquired & (hub->layout.depth - 1)] = flags & FRAME_CHAINED ? SLOT_CHAINED : 0;
 	*number = ring->acquired++;
 	return frame;
 }
@@ -287,7 +287,7 @@ bool hub_publish(struct hub *hub, uint32_t i)
 		set_refill(ring, hub->layout.depth);
 	/*
 	 * Release: the frames, claims and `refill` before the count that shows
-	 * them; partner: the acquire in endpoint's look_at_post().
+	 * them; partner: the acquire in endpoint's read_post().
 	 */
 	store_release(&mailbox->post, number);
 	/*
@@ -337,13 +337,13 @@ static int broken(struct hub *hub, uint32_t i)
 	if (mask_test(hub->active, i))
 		set_active(hub, i, false);
 	mask_put(hub->watch, i, false);
-	/* poll on the module's hub looks at all of them: what is there now is no news. */
+	/* poll on the module's hub looks at all of them: what is there now does not count. */
 	store_relaxed(&hub->seen[i], load_relaxed(&hub->rings[i].mailbox->done));
 	return -EPROTO;
 }
 
 /* Reads the peer's count: 1 when there is something to harvest, 0, -EPROTO. */
-static int look_at_done(struct hub *hub, uint32_t i)
+static int read_done(struct hub *hub, uint32_t i)
 {
 	struct ring *ring = &hub->rings[i];
 	/* Acquire: partner is the release in the endpoint's publish_done(). */
@@ -380,22 +380,22 @@ static int check_completion(const struct ring *ring, uint32_t i, uint8_t slot,
 			return error_set(-EPROTO, "mailbox %u: completion %u is FAILED with error %d",
 					 i, n, completion->error);
 		break;
-	case COMPLETION_TAKEN:
+	case COMPLETION_REVOKED:
 		break;
 	case COMPLETION_RETURNED:
-		if (!(slot & SLOT_AHEAD))
+		if (!(slot & SLOT_CHAINED))
 			return error_set(-EPROTO,
-					 "mailbox %u: completion %u is RETURNED, but was not posted ahead",
+					 "mailbox %u: completion %u is RETURNED, but was not chained",
 					 i, n);
 		break;
 	default:
 		return error_set(-EPROTO, "mailbox %u: completion %u has state %u", i, n,
 				 completion->state);
 	}
-	if (!(slot & SLOT_TAKEN) != (completion->state != COMPLETION_TAKEN))
+	if (!(slot & SLOT_REVOKED) != (completion->state != COMPLETION_REVOKED))
 		return error_set(-EPROTO,
-				 "mailbox %u: completion %u has state %u, but the frame was %staken back",
-				 i, n, completion->state, slot & SLOT_TAKEN ? "" : "not ");
+				 "mailbox %u: completion %u has state %u, but the frame was %srevoked",
+				 i, n, completion->state, slot & SLOT_REVOKED ? "" : "not ");
 	return 0;
 }
 
@@ -446,7 +446,7 @@ static int take_completion(struct hub *hub, uint32_t i, struct completion *compl
 	store_relaxed(&hub->seen[i], ring->harvested);
 	if (ring->harvested == ring->published) {
 		set_active(hub, i, false);
-		ring->has_urgent = false;
+		ring->has_notify = false;
 	}
 	if (mask_test(hub->waking, i))
 		mask_clear(hub->waking, i);
@@ -464,7 +464,7 @@ int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char
 			return error_set(-EPROTO, "mailbox %u: its peer is not to be trusted any more", i);
 		if (load_relaxed(&ring->mailbox->done) == ring->harvested)
 			return 0;
-		result = look_at_done(hub, i);
+		result = read_done(hub, i);
 		if (result <= 0)
 			return result;
 	}
@@ -477,7 +477,7 @@ static bool is_outstanding(const struct ring *ring, uint32_t number)
 	return number - ring->harvested < ring->published - ring->harvested;
 }
 
-bool hub_take_back(struct hub *hub, uint32_t i, uint32_t number)
+bool hub_revoke(struct hub *hub, uint32_t i, uint32_t number)
 {
 	struct ring *ring = &hub->rings[i];
 	uint32_t expected = claim_word(number, CLAIM_POSTED);
@@ -488,10 +488,10 @@ bool hub_take_back(struct hub *hub, uint32_t i, uint32_t number)
 	frame = frame_at(&hub->layout, ring->mailbox, number);
 	/* Partner: the peer's compare-and-swap in endpoint_next(); one of both wins. */
 	if (!atomic_compare_exchange_strong_explicit(&frame->claim, &expected,
-						     claim_word(number, CLAIM_TAKEN),
+						     claim_word(number, CLAIM_REVOKED),
 						     memory_order_acq_rel, memory_order_relaxed))
 		return false;
-	ring->slots[number & (hub->layout.depth - 1)] |= SLOT_TAKEN;
+	ring->slots[number & (hub->layout.depth - 1)] |= SLOT_REVOKED;
 	return true;
 }
 
@@ -516,7 +516,7 @@ void hub_cancel(struct hub *hub, uint32_t i, uint32_t number)
 				      memory_order_relaxed);
 }
 
-bool hub_notify_at(struct hub *hub, uint32_t i, uint32_t number)
+bool hub_request_notify(struct hub *hub, uint32_t i, uint32_t number)
 {
 	struct ring *ring = &hub->rings[i];
 	uint32_t mark = number + 1, posted = ring->published - ring->harvested, done;
@@ -525,16 +525,16 @@ bool hub_notify_at(struct hub *hub, uint32_t i, uint32_t number)
 		return true;
 	/* The earlier of two; one that has been passed already is none. */
 	done = load_relaxed(&ring->mailbox->done) - ring->harvested;
-	if (!ring->has_urgent || ring->urgent - ring->harvested <= done ||
-	    ring->urgent - ring->harvested > posted ||
-	    mark - ring->harvested < ring->urgent - ring->harvested) {
-		ring->has_urgent = true;
-		ring->urgent = mark;
+	if (!ring->has_notify || ring->notify - ring->harvested <= done ||
+	    ring->notify - ring->harvested > posted ||
+	    mark - ring->harvested < ring->notify - ring->harvested) {
+		ring->has_notify = true;
+		ring->notify = mark;
 		store_relaxed(&ring->mailbox->notify, mark);
 	}
 	/*
 	 * `notify` before `done`; partner: the barrier between done and notify in
-	 * the endpoint's look_at_notify(). Either the peer sees the mark when it
+	 * the endpoint's check_notify(). Either the peer sees the mark when it
 	 * passes it, or its count is seen here.
 	 */
 	full_barrier();

@@ -344,7 +344,7 @@ static void kernel_bell_clear(struct hub *hub, uint32_t events)
 	};
 
 	/* What is complete rings until it is harvested, and no longer. */
-	if (!(events & POLLPRI) && hub_news(hub))
+	if (!(events & POLLPRI) && hub_completions_pending(hub))
 		return;
 	hub_wait_call(hub, &wait);
 }

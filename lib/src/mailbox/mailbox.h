@@ -12,7 +12,7 @@
  * Frame number n (counting from 0 for each generation, 32 bits, wraps) lies in slot
  * n % depth. Every frame gets exactly one completion, in the order of the frames.
  * The parent reads only `done`, completions, texts and claims from shared memory, checks
- * them, and keeps its own copy of all else: a mad peer damages nothing else.
+ * them, and keeps its own copy of all else: a corrupt peer damages nothing else.
  *
  * Locks. None here. The parent's calls marked [owner] need the engine's lock;
  * hub_wait() is made without it, by one foreground thread at a time; hub_kick()
@@ -20,7 +20,7 @@
  *
  * Who wakes whom. A publisher makes no call unless the other side says
  * "asleep". The peer wakes the parent only when its done count passes `notify`, when a
- * frame has failed, or when it is about to sleep: see hub_notify_at(). The parent collects the peers to be
+ * frame has failed, or when it is about to sleep: see hub_request_notify(). The parent collects the peers to be
  * woken and wakes them with one call: see hub_wake().
  */
 #ifndef DW_MAILBOX_MAILBOX_H
@@ -95,7 +95,7 @@ bool hub_peer_asleep(const struct hub *hub, uint32_t i);
  */
 int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char text[TEXT_BYTES]);
 /* [owner] A frame that has not started: true if it is the parent's again. Its completion still comes (TAKEN). */
-bool hub_take_back(struct hub *hub, uint32_t i, uint32_t number);
+bool hub_revoke(struct hub *hub, uint32_t i, uint32_t number);
 /* [owner] Whether the peer has claimed (started) the frame. */
 bool hub_started(const struct hub *hub, uint32_t i, uint32_t number);
 /* [owner] Tells a running callable. */
@@ -106,7 +106,7 @@ void hub_cancel(struct hub *hub, uint32_t i, uint32_t number);
  * frames. Returns true when it is complete already. The earliest of several counts;
  * once that is complete, say the next.
  */
-bool hub_notify_at(struct hub *hub, uint32_t i, uint32_t number);
+bool hub_request_notify(struct hub *hub, uint32_t i, uint32_t number);
 /* [owner] Asks the peer to leave its loop once it has done what is posted. */
 void hub_stop(struct hub *hub, uint32_t i);
 
@@ -124,15 +124,15 @@ void hub_drive_end(struct hub *hub);
 /*
  * [owner] A thread that submits has looked at the rings, and will again: while it keeps
  * coming, a peer does not wake the background thread because its ring runs low; when it stays
- * away, and for what hub_notify_at() asked for, it does.
+ * away, and for what hub_request_notify() asked for, it does.
  */
-void hub_came_by(struct hub *hub);
+void hub_polled(struct hub *hub);
 /* Makes hub_wait() return; no call if nobody waits. Any thread. */
 void hub_kick(struct hub *hub);
 
 /*
  * Background: a descriptor to poll (BELL_EVENTS) beside others. hub_bell_arm() before
- * each poll: true means that there is news already and poll must not be entered.
+ * each poll: true means that something is there already and poll must not be entered.
  * hub_bell_clear() after any of them, with what poll has said of it.
  */
 #define BELL_EVENTS (POLLIN | POLLPRI)
@@ -192,7 +192,7 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
  */
 int endpoint_wait(struct endpoint *endpoint);
 /*
- * The same for a process that waits for more: see hub_bell_*. A stop is news once; leave the
+ * The same for a process that waits for more: see hub_bell_*. A stop is reported once; leave the
  * bell out of the poll when endpoint_stopping(), it may ring all the time then.
  */
 int endpoint_bell_fd(const struct endpoint *endpoint);

@@ -15,8 +15,8 @@
 #include "mailbox/spin.h"
 
 /* What the parent knows of a slot besides its number. */
-#define SLOT_AHEAD (1u << 0)
-#define SLOT_TAKEN (1u << 1)
+#define SLOT_CHAINED (1u << 0)
+#define SLOT_REVOKED (1u << 1)
 
 /* The parent's private state of one ring. [owner] */
 struct ring {
@@ -27,8 +27,8 @@ struct ring {
 	uint32_t done;			/* the peer's count, checked; harvested … published */
 	uint32_t fail_epoch;		/* FAILED completions harvested in this generation */
 	uint32_t frame_ns;		/* what a frame takes, about */
-	uint32_t urgent;		/* what `notify` says, if has_urgent */
-	bool has_urgent;
+	uint32_t notify;		/* what `notify` says, if has_notify */
+	bool has_notify;
 	bool broken;			/* what the peer wrote made no sense */
 	uint8_t *slots;			/* SLOT_*, one per slot */
 };
@@ -100,11 +100,11 @@ struct endpoint {
 	uint32_t checked;		/* value of done when `notify` was last looked at */
 	uint32_t dry_checked;		/* value of done when the parent was last told of a dry ring */
 	uint32_t failed;		/* completions with FAILED in this generation */
-	uint32_t visits;		/* hub_line.visits at the last look … */
-	uint32_t unvisited;		/* … and looks since it changed */
+	uint32_t poll_count;		/* hub_line.poll_count at the last look … */
+	uint32_t frames_since_poll;		/* … and looks since it changed */
 	bool stopping;
-	bool held;			/* a FRAME_AHEAD waits for those in flight */
-	bool alarm;			/* a frame failed since the parent was last thought of */
+	bool parked;			/* a FRAME_CHAINED waits for those in flight */
+	bool failure_unreported;			/* a frame failed since the parent was last thought of */
 	uint8_t *resolved;		/* one per slot: completed before an earlier frame was */
 
 	struct spin spin;
@@ -125,7 +125,7 @@ struct provider_ops {
 	int (*rearm)(struct hub *hub, uint32_t i);
 	/* What peers could write besides their mailboxes is put right; NULL: nothing. */
 	void (*repair)(struct hub *hub);
-	/* Wakes `wake` (or NULL), sleeps until hub_news() or a change; no spinning in user space. */
+	/* Wakes `wake` (or NULL), sleeps until hub_completions_pending() or a change; no spinning in user space. */
 	int (*wait)(struct hub *hub, const uint64_t *wake, uint64_t deadline_ns);
 	void (*wake)(struct hub *hub, const uint64_t *wake);
 	/* After `kick` was counted up. */
@@ -158,7 +158,7 @@ int provider_choose(enum dw_provider wanted, const struct provider_ops **ops, bo
 int provider_describe(const char *path, struct dw_provider_info *info);
 
 /* Whether a watched ring has completions that were not harvested. Any thread. */
-bool hub_news(struct hub *hub);
+bool hub_completions_pending(struct hub *hub);
 /* State changes that a provider was told of. Any thread. */
 void hub_add_changes(struct hub *hub, const uint64_t *mask);
 

@@ -60,9 +60,9 @@ struct hub_line {
 	uint32_t asleep;		/* DISTWORKER_ASLEEP_*; futex provider: written by all */
 	uint32_t reserved0[31];
 	uint32_t driving;		/* the parent */
-	uint32_t crowded;		/* the parent: more busy peers than CPUs, do not spin for long */
-	uint32_t inviting;		/* the parent spins for a peer that it has woken: spin as well */
-	uint32_t visits;		/* counts hub_came_by(): a thread that submits looked at the rings */
+	uint32_t oversubscribed;		/* the parent: more busy peers than CPUs, do not spin for long */
+	uint32_t spin_hint;		/* the parent spins for a peer that it has woken: spin as well */
+	uint32_t poll_count;		/* counts hub_polled(): a thread that submits looked at the rings */
 	uint32_t reserved1[28];
 };
 

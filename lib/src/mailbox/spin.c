@@ -14,11 +14,11 @@
 
 #define AWAKE_LEAST_NS 1000
 /* With other work for the CPU a sleep costs a context switch and no idle CPU's wake-up. */
-#define CROWDED_LIMIT_NS 2000
+#define OVERSUBSCRIBED_LIMIT_NS 2000
 /*
  * "Each wakes the other" feeds on itself: whoever sleeps has to be woken, and then
  * the other sleeps. The parent breaks it by an attempt now and then: it spins long enough
- * for the wake-up of an idle CPU of a virtual machine and the answer, and invites the peer
+ * for the wake-up of an idle CPU of a virtual machine and the answer, and hints the peer
  * to spin too. If that wins, the waits from then on are of the other case.
  */
 #define WAKING_ATTEMPT_NS 100000
@@ -55,7 +55,7 @@ void spin_init(struct spin *spin, uint32_t limit_ns)
 	spin->history[SPIN_AWAKE].window_ns = limit_ns;
 }
 
-uint32_t spin_choose(struct spin *spin, enum spin_case which, bool crowded, bool invited)
+uint32_t spin_choose(struct spin *spin, enum spin_case which, bool oversubscribed, bool hinted)
 {
 	struct spin_history *history = &spin->history[which];
 	uint32_t window = history->window_ns;
@@ -64,18 +64,18 @@ uint32_t spin_choose(struct spin *spin, enum spin_case which, bool crowded, bool
 		spin->waits = COUNT_CPUS_EVERY;
 		spin->cpus = spin_cpus();
 	}
-	if (spin->cpus < 2 || (crowded && which == SPIN_WAKING))
+	if (spin->cpus < 2 || (oversubscribed && which == SPIN_WAKING))
 		return 0;
 	if (window && which == SPIN_WAKING && now_ns() - spin->last_ns > WAKING_BUSY_NS)
 		return 0;
 	if (window == 0) {
-		if (history->skip > 0 && !invited) {
+		if (history->skip > 0 && !hinted) {
 			history->skip--;
 			return 0;
 		}
 		window = which == SPIN_AWAKE ? spin->limit_ns : WAKING_ATTEMPT_NS;
 	}
-	return crowded && window > CROWDED_LIMIT_NS ? CROWDED_LIMIT_NS : window;
+	return oversubscribed && window > OVERSUBSCRIBED_LIMIT_NS ? OVERSUBSCRIBED_LIMIT_NS : window;
 }
 
 /* The next attempt is due after twice as many waits as the last. */

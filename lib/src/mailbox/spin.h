@@ -42,7 +42,7 @@ struct spin {
 
 void spin_init(struct spin *spin, uint32_t limit_ns);
 /* The part of spin_window() for those who have more than one CPU, or have to count again. */
-uint32_t spin_choose(struct spin *spin, enum spin_case which, bool crowded, bool invited);
+uint32_t spin_choose(struct spin *spin, enum spin_case which, bool oversubscribed, bool hinted);
 /* What became of it: the wait ended after `ns`, or did not end within the window. */
 void spin_won(struct spin *spin, enum spin_case which, uint32_t ns);
 void spin_lost(struct spin *spin, enum spin_case which);
@@ -59,16 +59,16 @@ static inline bool spin_possible(struct spin *spin)
 }
 
 /*
- * How long to spin now, in ns; 0: not at all. `crowded`: there is other work for
- * this CPU. `invited`: the other side spins as well, see WAKING_ATTEMPT_NS in spin.c.
+ * How long to spin now, in ns; 0: not at all. `oversubscribed`: there is other work for
+ * this CPU. `hinted`: the other side spins as well, see WAKING_ATTEMPT_NS in spin.c.
  */
-static inline uint32_t spin_window(struct spin *spin, enum spin_case which, bool crowded,
-				   bool invited)
+static inline uint32_t spin_window(struct spin *spin, enum spin_case which, bool oversubscribed,
+				   bool hinted)
 {
-	return spin_possible(spin) ? spin_choose(spin, which, crowded, invited) : 0;
+	return spin_possible(spin) ? spin_choose(spin, which, oversubscribed, hinted) : 0;
 }
 
-/* Whether the next spin of the case SPIN_WAKING is an attempt, to which the peer is invited. */
+/* Whether the next spin of the case SPIN_WAKING is an attempt, to which the peer is hinted. */
 static inline bool spin_is_attempt(const struct spin *spin)
 {
 	return spin->history[SPIN_WAKING].window_ns == 0;

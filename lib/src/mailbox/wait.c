@@ -59,10 +59,10 @@ void hub_wake(struct hub *hub)
 
 /* ------------------------------------------------------ the foreground wait */
 
-bool hub_news(struct hub *hub)
+bool hub_completions_pending(struct hub *hub)
 {
 	/*
-	 * Only rings with frames in them can have news. A ring that another
+	 * Only rings with frames in them can have completions. A ring that another
 	 * thread fills right now is seen as active by whoever sees it complete
 	 * something, since hub_publish() sets the bit before the count.
 	 */
@@ -77,11 +77,11 @@ bool hub_news(struct hub *hub)
 	return false;
 }
 
-static bool foreground_news(void *context)
+static bool foreground_ready(void *context)
 {
 	struct hub *hub = context;
 
-	return load_relaxed(hub->kick) != hub->kick_seen || hub_news(hub);
+	return load_relaxed(hub->kick) != hub->kick_seen || hub_completions_pending(hub);
 }
 
 /*
@@ -115,26 +115,26 @@ static bool passed(uint64_t deadline_ns)
 }
 
 /* How long to look in user space. */
-static uint32_t moment(struct hub *hub, enum spin_case *which)
+static uint32_t spin_time(struct hub *hub, enum spin_case *which)
 {
-	uint32_t window = 0, inviting;
+	uint32_t window = 0, spin_hint;
 
 	/* A module does better than this case: it knows whether the peer runs. */
 	if (spin_possible(&hub->spin) && classify(hub, which) &&
 	    !(*which == SPIN_WAKING && hub->ops->wake_and_wait))
-		window = spin_choose(&hub->spin, *which, load_relaxed(&hub->line->crowded) != 0, false);
+		window = spin_choose(&hub->spin, *which, load_relaxed(&hub->line->oversubscribed) != 0, false);
 	/* Stays until the next wait: the peer reads it after what ends this one. */
-	inviting = window && *which == SPIN_WAKING && spin_is_attempt(&hub->spin);
-	if (inviting != load_relaxed(&hub->line->inviting))
-		store_relaxed(&hub->line->inviting, inviting);
+	spin_hint = window && *which == SPIN_WAKING && spin_is_attempt(&hub->spin);
+	if (spin_hint != load_relaxed(&hub->line->spin_hint))
+		store_relaxed(&hub->line->spin_hint, spin_hint);
 	return window;
 }
 
 /* Returns whether the wait is over. */
-static bool look_for_a_moment(struct hub *hub, uint64_t deadline_ns)
+static bool spin_briefly(struct hub *hub, uint64_t deadline_ns)
 {
 	enum spin_case which;
-	uint32_t window = moment(hub, &which);
+	uint32_t window = spin_time(hub, &which);
 	uint64_t now;
 
 	if (window == 0)
@@ -146,7 +146,7 @@ static bool look_for_a_moment(struct hub *hub, uint64_t deadline_ns)
 		if (deadline_ns - now < window)
 			window = (uint32_t)(deadline_ns - now);
 	}
-	return spin_until(&hub->spin, which, window, foreground_news, hub);
+	return spin_until(&hub->spin, which, window, foreground_ready, hub);
 }
 
 int hub_wait(struct hub *hub, uint64_t deadline_ns)
@@ -154,10 +154,10 @@ int hub_wait(struct hub *hub, uint64_t deadline_ns)
 	uint32_t marks = take_marks(hub, hub->wait_mask);
 	int result = 0;
 
-	if (foreground_news(hub) || passed(deadline_ns)) {
+	if (foreground_ready(hub) || passed(deadline_ns)) {
 		if (marks)
 			hub->ops->wake(hub, hub->wait_mask);
-		if (!foreground_news(hub))
+		if (!foreground_ready(hub))
 			result = -ETIMEDOUT;
 		goto out;
 	}
@@ -165,7 +165,7 @@ int hub_wait(struct hub *hub, uint64_t deadline_ns)
 		hub->ops->wake(hub, hub->wait_mask);
 		marks = 0;
 	}
-	if (look_for_a_moment(hub, deadline_ns)) {
+	if (spin_briefly(hub, deadline_ns)) {
 		if (marks)
 			hub->ops->wake(hub, hub->wait_mask);
 		goto out;
@@ -190,15 +190,15 @@ void hub_drive_end(struct hub *hub)
 	store_relaxed(&hub->line->driving, 0);
 	/*
 	 * `driving` before the harvest that follows; partner: the barrier in the
-	 * endpoint's look_at_notify(). Either the peer sees that nobody drives and rings
+	 * endpoint's check_notify(). Either the peer sees that nobody drives and rings
 	 * the bell, or its count is seen by that harvest.
 	 */
 	full_barrier();
 }
 
-void hub_came_by(struct hub *hub)
+void hub_polled(struct hub *hub)
 {
-	store_relaxed(&hub->line->visits, hub->line->visits + 1);
+	store_relaxed(&hub->line->poll_count, hub->line->poll_count + 1);
 }
 
 void hub_kick(struct hub *hub)
@@ -229,7 +229,7 @@ int hub_bell_fd(const struct hub *hub)
 
 bool hub_bell_arm(struct hub *hub)
 {
-	if (hub_news(hub) || atomic_load_explicit(&hub->any_changed, memory_order_relaxed))
+	if (hub_completions_pending(hub) || atomic_load_explicit(&hub->any_changed, memory_order_relaxed))
 		return true;
 	if (hub->ops->bell_arm(hub))
 		return true;

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include "callable/symbol.h"
 #include "task/running.h"
-#include "worker/board.h"
+#include "worker/status_segment.h"
 #include "worker/chip_loop.h"
 #include "worker/child.h"
 #include "worker/fork_hooks.h"
@@ -194,7 +194,7 @@ int child_main(struct child *child, uint32_t generation, bool process)
 		nesting_serve(child->owner->engine, child->index);
 	}
 	placement_apply(child, process);
-	__atomic_store_n(&child->owner->now[child->index].tid, gettid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&child->owner->child_status[child->index].tid, gettid(), __ATOMIC_RELAXED);
 	child_waits(child, now_ns());
 	result = wait_for_go(child, generation);
 	if (result < 0) {

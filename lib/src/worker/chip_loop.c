@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "chip/chip.h"
-#include "worker/board.h"
+#include "worker/status_segment.h"
 #include "worker/child.h"
 #include "worker/chip_loop.h"
 
@@ -226,7 +226,7 @@ static bool collect(struct chip_loop *loop)
 	if (any && !chip_in_flight(loop->chip))
 		child_waits(loop->child, ended);
 	else if (any)
-		__atomic_store_n(&loop->child->owner->now[loop->child->index].since, ended,
+		__atomic_store_n(&loop->child->owner->child_status[loop->child->index].since, ended,
 				 __ATOMIC_RELAXED);
 	return any;
 }

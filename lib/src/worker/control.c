@@ -173,12 +173,12 @@ static bool child_is_ready(struct dw_worker *worker, uint32_t i)
 	return ready;
 }
 
-static bool must_forget(const struct child *child, enum callable_kind kind);
+static bool keeps_callable(const struct child *child, enum callable_kind kind);
 
 static bool some_must_forget(const struct dw_worker *worker, enum callable_kind kind)
 {
 	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (must_forget(&worker->children[i], kind))
+		if (keeps_callable(&worker->children[i], kind))
 			return true;
 	return false;
 }
@@ -188,7 +188,7 @@ static bool some_must_forget(const struct dw_worker *worker, enum callable_kind 
  * Worker's process its name, for its own tasks. A sub worker runs what it is given; it shall not hold up who
  * unregisters because of a long task.
  */
-static bool must_forget(const struct child *child, enum callable_kind kind)
+static bool keeps_callable(const struct child *child, enum callable_kind kind)
 {
 	if (child->kind == DW_CHILD_SUB)
 		return false;
@@ -204,7 +204,7 @@ static bool concerns(const struct child *child, uint64_t code, const void *blob)
 	if (code != CONTROL_UNREGISTER)
 		return true;
 	memcpy(&handle, blob, sizeof(handle));
-	return must_forget(child, callable_kind_of(handle));
+	return keeps_callable(child, callable_kind_of(handle));
 }
 
 /*

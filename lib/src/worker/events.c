@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include "worker/board.h"
+#include "worker/status_segment.h"
 #include "worker/spawner.h"
 
 #define MAD_TEXT "its message to its parent makes no sense"
@@ -208,7 +208,7 @@ static void on_dead(struct child *child, const char *cause)
 	if (child->state == CHILD_DEAD || child->state == CHILD_GONE)
 		return;
 	child->state = CHILD_DEAD;
-	returns = child->promised = wants_restart(child, cause);
+	returns = child->replacement_announced = wants_restart(child, cause);
 	snprintf(text, sizeof(text), "%s", cause);
 	if (child->given_up)
 		death_history(child, text, sizeof(text));
@@ -220,7 +220,7 @@ static void on_dead(struct child *child, const char *cause)
 	}
 	__atomic_store_n(&worker->stats[child->index].alive, 0, __ATOMIC_RELAXED);
 	child->stopped = 0;
-	board_death(worker, child->index, text);
+	segment_death(worker, child->index, text);
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
 	/* One that served has no error but of its device, and says so before it goes. */
 	engine_worker_dead(worker->engine, child->index, returns,
@@ -239,7 +239,7 @@ static void on_stopped(struct child *child, int signal)
 	else
 		log_at(LOG_INFO, "%s: goes on, pid %d", child->path, (int)child->pid);
 	child->stopped = signal;
-	board_stopped(child->owner, child->index, signal);
+	segment_stopped(child->owner, child->index, signal);
 	engine_worker_stopped(child->owner->engine, child->index, signal);
 }
 
@@ -251,7 +251,7 @@ static void not_replaced(struct child *child)
 
 	snprintf(text, sizeof(text), "cannot be replaced: %.400s", error_text());
 	log_at(worker->state == WORKER_UP ? LOG_ERROR : LOG_INFO, "%s: %s", child->path, text);
-	child->promised = false;
+	child->replacement_announced = false;
 	child->given_up = true;
 	child->state = CHILD_GONE;
 	engine_worker_dead(worker->engine, child->index, false, -EOWNERDEAD, text);
@@ -270,7 +270,7 @@ static void on_gone(struct child *child)
 	/* First who waits for it: repairing wakes the foreground in any case. */
 	engine_worker_gone(worker->engine, child->index);
 	engine_locked(worker->engine, gone_call, &call);
-	if (!child->promised)
+	if (!child->replacement_announced)
 		return;
 	if (child->left[0])
 		call.result = error_set(-EPERM, "what it has left behind cannot be killed: %s", child->left);
@@ -509,7 +509,7 @@ static void kill_left(struct dw_worker *worker)
 		if (state != CHILD_NONE && state != CHILD_DEAD && state != CHILD_GONE)
 			return;
 	}
-	orphans_kill_writers(orphans_pipe(worker->tree_fd));
+	lifeline_kill_writers(lifeline_inode(worker->tree_fd));
 }
 
 /*
@@ -644,7 +644,7 @@ void worker_events(void *context)
 }
 
 /*
- * The background thread can wait for no event, and ends: no news of children arrives any more. So they are ended here,
+ * The background thread can wait for no event, and ends: no event of a child arrives any more. So they are ended here,
  * and their tasks with them.
  */
 static void op_deaf(void *context, int error)
@@ -668,7 +668,7 @@ static void op_deaf(void *context, int error)
 	if (worker->tree_fd < 0)
 		return;
 	syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0);
-	orphans_kill_writers(orphans_pipe(worker->tree_fd));
+	lifeline_kill_writers(lifeline_inode(worker->tree_fd));
 	spawner_wait_end(worker->tree_fd);
 	pthread_mutex_lock(&worker->lock);
 	worker_give_up_locked(worker, worker->spawner_end);
@@ -696,7 +696,7 @@ static void op_changed(void *context, uint32_t index, const struct hub_change *c
 			kill_because(child, EXEC_TEXT);
 		} else if (change->cause == DISTWORKER_DEATH_EXIT) {
 			dies(child, change->status);
-			if (child->kind == DW_CHILD_SUB && remains_none(child))
+			if (child->kind == DW_CHILD_SUB && descendants_none(child))
 				engine_worker_gone(worker->engine, index);
 		}
 	}

@@ -69,7 +69,7 @@ static int check_register(const struct dw_worker *worker, const char *call)
 }
 
 /* The one whose children are told: of this process, and up; a child that is a process tells its own. */
-static struct dw_worker *who_tells(struct dw_worker *worker)
+static struct dw_worker *announcer(struct dw_worker *worker)
 {
 	while (worker && worker->state != WORKER_UP)
 		worker = worker->parent;
@@ -151,7 +151,7 @@ static int retire(struct dw_worker *worker, dw_callable handle, struct callable 
 static int forget_locked(struct dw_worker *worker, dw_callable handle, void *data,
 			 uint64_t deadline_ns)
 {
-	struct dw_worker *told = who_tells(worker);
+	struct dw_worker *told = announcer(worker);
 	int result = told ? control_broadcast_until(told, CONTROL_UNREGISTER, &handle,
 						    sizeof(handle), deadline_ns) : 0;
 
@@ -184,7 +184,7 @@ static void discard_locked(struct dw_worker *worker, dw_callable handle)
  */
 static int announce(struct dw_worker *worker, struct callable *callable, dw_callable *handle)
 {
-	struct dw_worker *told = who_tells(worker);
+	struct dw_worker *told = announcer(worker);
 	char text[ERROR_TEXT_BYTES];
 	dw_callable given;
 	uint32_t bytes;

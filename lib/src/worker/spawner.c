@@ -323,7 +323,7 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 	}
 	child->lifeline = lifeline[0];
 	child->ended = false;
-	child->lifeline_pipe = orphans_pipe(lifeline[0]);
+	child->lifeline_pipe = lifeline_inode(lifeline[0]);
 	child->report.pid = child->pid;
 	report(spawner, child, SPAWNER_SPAWNED);
 }
@@ -369,7 +369,7 @@ static void kill_child(struct spawner *spawner, uint32_t index, uint32_t generat
 		not_killed(spawner, child, child->pid, error);
 }
 
-static void orphan_not_killed(void *context, pid_t pid, uint64_t pipe, int error)
+static void holder_not_killed(void *context, pid_t pid, uint64_t pipe, int error)
 {
 	struct spawner *spawner = context;
 
@@ -381,7 +381,7 @@ static void orphan_not_killed(void *context, pid_t pid, uint64_t pipe, int error
 /* What dead children have left: the next SIGCHLD, an orphan's own or its child's, brings us back. */
 static void kill_left(struct spawner *spawner)
 {
-	static const struct orphans_calls calls = { is_own, orphan_not_killed };
+	static const struct lifeline_calls calls = { is_own, holder_not_killed };
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < spawner->worker->child_count; i++) {
@@ -391,7 +391,7 @@ static void kill_left(struct spawner *spawner)
 			spawner->pipes[count++] = child->lifeline_pipe;
 	}
 	if (count)
-		orphans_kill(spawner->pipes, count, &calls, spawner);
+		lifeline_kill_holders(spawner->pipes, count, &calls, spawner);
 }
 
 /* Its root's death was reported. */

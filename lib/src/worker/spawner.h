@@ -62,20 +62,20 @@ int spawner_receive(struct dw_worker *worker, struct spawner_report *report, int
 int spawner_kill_process(pid_t pid);
 
 /*
- * orphans.c, in the spawner: SIGKILL to children of this process that are not its own and hold one of `count`
+ * lifeline.c, in the spawner: SIGKILL to children of this process that are not its own and hold one of `count`
  * pipes; not_killed() is told of those that it was refused for.
  */
-struct orphans_calls {
+struct lifeline_calls {
 	bool (*is_own)(void *context, pid_t pid);
 	void (*not_killed)(void *context, pid_t pid, uint64_t pipe, int error);
 };
-void orphans_kill(const uint64_t *pipes, uint32_t count, const struct orphans_calls *calls, void *context);
+void lifeline_kill_holders(const uint64_t *pipes, uint32_t count, const struct lifeline_calls *calls, void *context);
 /*
  * When the spawner is gone: SIGKILL to every process but this one that could write into the pipe, which all of
  * the spawner's descendants have inherited.
  */
-void orphans_kill_writers(uint64_t pipe);
+void lifeline_kill_writers(uint64_t pipe);
 /* The inode of a pipe. */
-uint64_t orphans_pipe(int fd);
+uint64_t lifeline_inode(int fd);
 
 #endif

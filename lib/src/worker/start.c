@@ -17,7 +17,7 @@
 #include <unistd.h>
 #include "base/deadline.h"
 #include "base/fd.h"
-#include "worker/board.h"
+#include "worker/status_segment.h"
 #include "worker/spawner.h"
 
 #define KILL_NS 2000000000ULL
@@ -111,7 +111,7 @@ static int make_trace(struct dw_worker *worker)
 		.files = &worker_root(worker)->trace_files,
 		.path = worker->path,
 		.worker_count = worker->child_count,
-		.self = parent ? &parent->now[parent->options.subs + worker->id] : NULL,
+		.self = parent ? &parent->child_status[parent->options.subs + worker->id] : NULL,
 	};
 
 	return trace_create(&options, &worker->trace);
@@ -138,8 +138,8 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 		.worker_count = worker->child_count,
 		.workers = worker->engine_workers,
 		.worker_stats = worker->stats,
-		.worker_status = worker->now,
-		.status = &worker->board->now,
+		.worker_status = worker->child_status,
+		.status = &worker->segment_worker->status,
 		.timeout_ns = worker->options.timeout_ns,
 		.heap_timeout_ns = worker->options.heap_timeout_ns,
 		.init_timeout_ns = worker_init_budget(worker),
@@ -172,7 +172,7 @@ static int prepare(struct dw_worker *worker, struct arena *outer)
 	if (result == 0)
 		result = make_children(worker);
 	if (result == 0 && !worker->parent)
-		result = board_create(worker);
+		result = segment_create(worker);
 	if (result == 0 && !worker->parent)
 		result = trace_files_open(&worker->trace_files);
 	if (result == 0)
@@ -379,7 +379,7 @@ int worker_start(struct dw_worker *worker)
 		result = wait_ready(worker);
 	if (result < 0)
 		return take_down(worker, result);
-	board_up(worker, true);
+	segment_up(worker, true);
 	arena_seal(worker->arena);
 	if (worker->hub)
 		hub_forks_done(worker->hub);
@@ -624,7 +624,7 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline_ns)
 	pthread_mutex_unlock(&worker->lock);
 	if (before != WORKER_STARTING && before != WORKER_UP)
 		return 0;
-	board_up(worker, false);
+	segment_up(worker, false);
 
 	if (worker->engine) {
 		drained = engine_drain(worker->engine, &deadline);
@@ -695,7 +695,7 @@ bool worker_release(struct dw_worker *worker)
 		arena_destroy(worker->arena);
 		worker->arena = NULL;
 	} else {
-		board_destroy(worker);
+		segment_destroy(worker);
 		trace_files_close(&worker->trace_files);
 	}
 	worker->state = WORKER_NEW;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Reading the tree's counters. They lie on the tree's board; each
+ * Reading the tree's counters. They lie on the tree's segment; each
  * Worker's engine writes the entries of its own children with plain stores, so a reader sees
  * values that are at most a moment old and asks nobody.
  */
@@ -84,7 +84,7 @@ static size_t copy_stats(const struct dw_worker *worker, char *stats, size_t siz
 	for (uint32_t i = 0; i < own; i++, at++) {
 		if (at >= space)
 			continue;
-		stats_copy(&now, &worker->stats[i], &worker->now[i]);
+		stats_copy(&now, &worker->stats[i], &worker->child_status[i]);
 		options_fill(stats + at * size, size, &now, sizeof(now));
 	}
 	for (uint32_t i = 0; i < worker->nested_count; i++)

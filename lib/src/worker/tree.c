@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Trees seen from outside: the readers' side of board.h. What is there was written by
+ * Trees seen from outside: the readers' side of status_segment.h. What is there was written by
  * another process and is believed no further than its sizes, which its seals keep; texts
  * are ended here.
  */
@@ -16,36 +16,36 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "task/options.h"
-#include "worker/board.h"
+#include "worker/status_segment.h"
 
-#define LINK_NAME	"/memfd:" BOARD_NAME
+#define LINK_NAME	"/memfd:" SEGMENT_NAME
 #define SEALS		(F_SEAL_SHRINK | F_SEAL_GROW)
 #define STUCK_NS	10000000000ULL
 
 struct dw_tree {
-	const struct board *board;
-	struct board layout;		/* a checked copy */
+	const struct status_segment *segment;
+	struct status_segment layout;		/* a checked copy */
 };
 
 /* -------------------------------------------------------------------- open */
 
-static bool fits(const struct board *board, uint64_t offset, uint64_t count, uint64_t size)
+static bool fits(const struct status_segment *segment, uint64_t offset, uint64_t count, uint64_t size)
 {
-	return offset % 64 == 0 && offset <= board->bytes && count <= (board->bytes - offset) / size;
+	return offset % 64 == 0 && offset <= segment->bytes && count <= (segment->bytes - offset) / size;
 }
 
-static int check_layout(const struct board *board, uint64_t bytes)
+static int check_layout(const struct status_segment *segment, uint64_t bytes)
 {
-	if (board->layout != BOARD_LAYOUT)
+	if (segment->layout != SEGMENT_LAYOUT)
 		return error_set(-EPROTO, "the tree of process %d belongs to another version of the library",
-				 board->pid);
-	if (board->bytes != bytes || !board->worker_count ||
-	    !fits(board, board->workers, board->worker_count, sizeof(struct board_worker)) ||
-	    !fits(board, board->children, board->child_count, sizeof(struct board_child)) ||
-	    !fits(board, board->stats, board->child_count, sizeof(struct dw_child_stats)) ||
-	    !fits(board, board->now, board->child_count, sizeof(struct child_status)))
+				 segment->pid);
+	if (segment->bytes != bytes || !segment->worker_count ||
+	    !fits(segment, segment->workers, segment->worker_count, sizeof(struct segment_worker)) ||
+	    !fits(segment, segment->children, segment->child_count, sizeof(struct segment_child)) ||
+	    !fits(segment, segment->stats, segment->child_count, sizeof(struct dw_child_stats)) ||
+	    !fits(segment, segment->child_status, segment->child_count, sizeof(struct child_status)))
 		return error_set(-EPROTO, "what the tree of process %d shows of itself makes no sense",
-				 board->pid);
+				 segment->pid);
 	return 0;
 }
 
@@ -56,19 +56,19 @@ static int map_tree(int fd, int32_t pid, struct dw_tree *tree)
 	void *memory;
 	int result;
 
-	if (fstat(fd, &status) < 0 || (uint64_t)status.st_size < sizeof(struct board) ||
+	if (fstat(fd, &status) < 0 || (uint64_t)status.st_size < sizeof(struct status_segment) ||
 	    (fcntl(fd, F_GET_SEALS) & SEALS) != SEALS)
 		return 0;
 	memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
 		return error_set(-errno, "cannot map the tree of process %d: %s", pid, error_name(errno));
-	tree->board = memory;
-	if (__atomic_load_n(&tree->board->magic, __ATOMIC_ACQUIRE) != BOARD_MAGIC ||
-	    tree->board->pid != pid) {
+	tree->segment = memory;
+	if (__atomic_load_n(&tree->segment->magic, __ATOMIC_ACQUIRE) != SEGMENT_MAGIC ||
+	    tree->segment->pid != pid) {
 		munmap(memory, (size_t)status.st_size);
 		return 0;
 	}
-	tree->layout = *tree->board;
+	tree->layout = *tree->segment;
 	result = check_layout(&tree->layout, (uint64_t)status.st_size);
 	if (result < 0)
 		munmap(memory, (size_t)status.st_size);
@@ -114,7 +114,7 @@ DW_API int dw_tree_open(int32_t pid, uint32_t index, struct dw_tree **tree)
 		if (result == 1 && index-- == 0)
 			break;
 		if (result == 1)
-			munmap((void *)(uintptr_t)found.board, found.layout.bytes);
+			munmap((void *)(uintptr_t)found.segment, found.layout.bytes);
 		result = 0;
 	}
 	closedir(dir);
@@ -124,7 +124,7 @@ DW_API int dw_tree_open(int32_t pid, uint32_t index, struct dw_tree **tree)
 		return error_set(-ENOENT, "process %d has no %stree", pid, index == UINT32_MAX ? "further " : "");
 	*tree = malloc(sizeof(found));
 	if (!*tree) {
-		munmap((void *)(uintptr_t)found.board, found.layout.bytes);
+		munmap((void *)(uintptr_t)found.segment, found.layout.bytes);
 		return error_set(-ENOMEM, "no memory for a tree");
 	}
 	**tree = found;
@@ -135,22 +135,22 @@ DW_API void dw_tree_close(struct dw_tree *tree)
 {
 	if (!tree)
 		return;
-	munmap((void *)(uintptr_t)tree->board, tree->layout.bytes);
+	munmap((void *)(uintptr_t)tree->segment, tree->layout.bytes);
 	free(tree);
 }
 
 /* -------------------------------------------------------------------- read */
 
-static const struct board_worker *worker_at(const struct dw_tree *tree, uint32_t number)
+static const struct segment_worker *worker_at(const struct dw_tree *tree, uint32_t number)
 {
-	const char *base = (const char *)tree->board + tree->layout.workers;
+	const char *base = (const char *)tree->segment + tree->layout.workers;
 
-	return (const struct board_worker *)base + number;
+	return (const struct segment_worker *)base + number;
 }
 
 static const struct dw_child_stats *stats_at(const struct dw_tree *tree, uint32_t number)
 {
-	const char *base = (const char *)tree->board + tree->layout.stats;
+	const char *base = (const char *)tree->segment + tree->layout.stats;
 
 	return (const struct dw_child_stats *)base + number;
 }
@@ -206,7 +206,7 @@ static int check_worker(const struct dw_tree *tree, uint32_t number)
 
 static void read_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker)
 {
-	const struct board_worker *from = worker_at(tree, number);
+	const struct segment_worker *from = worker_at(tree, number);
 	uint32_t self;
 
 	memset(worker, 0, sizeof(*worker));
@@ -218,9 +218,9 @@ static void read_worker(const struct dw_tree *tree, uint32_t number, struct dw_t
 	COPY(worker, from, first_child);
 	COPY(worker, from, child_count);
 	COPY(worker, from, heap_bytes);
-	worker->runs = LOAD(from->now.runs);
-	worker->blocked = LOAD(from->now.blocked);
-	worker->blocked_since_ns = LOAD(from->now.blocked_since);
+	worker->runs = LOAD(from->status.runs);
+	worker->blocked = LOAD(from->status.blocked);
+	worker->blocked_since_ns = LOAD(from->status.blocked_since);
 	if (worker->first_child > tree->layout.child_count)
 		worker->first_child = tree->layout.child_count;
 	if (worker->child_count > tree->layout.child_count - worker->first_child)
@@ -236,7 +236,7 @@ static void read_engine(const struct dw_tree *tree, uint32_t number, struct dw_e
 
 	read_worker(tree, number, &worker);
 	memset(engine, 0, sizeof(*engine));
-	copy_engine(engine, &worker_at(tree, number)->now.stats);
+	copy_engine(engine, &worker_at(tree, number)->status.stats);
 	for (uint32_t i = 0; i < worker.child_count; i++)
 		engine->parent_wakes += LOAD(stats_at(tree, worker.first_child + i)->wakes);
 }
@@ -278,17 +278,17 @@ static int check_child(const struct dw_tree *tree, uint32_t number)
 	return 0;
 }
 
-static const struct child_status *now_at(const struct dw_tree *tree, uint32_t number)
+static const struct child_status *status_at(const struct dw_tree *tree, uint32_t number)
 {
-	return (const struct child_status *)((const char *)tree->board + tree->layout.now) + number;
+	return (const struct child_status *)((const char *)tree->segment + tree->layout.child_status) + number;
 }
 
 static void read_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child)
 {
-	const struct child_status *now = now_at(tree, number);
-	const struct board_child *rest;
+	const struct child_status *now = status_at(tree, number);
+	const struct segment_child *rest;
 
-	rest = (const struct board_child *)((const char *)tree->board + tree->layout.children) + number;
+	rest = (const struct segment_child *)((const char *)tree->segment + tree->layout.children) + number;
 	memset(child, 0, sizeof(*child));
 	child->size = sizeof(*child);
 	COPY(child, now, tid);
@@ -328,7 +328,7 @@ DW_API int dw_tree_child_stats(const struct dw_tree *tree, uint32_t number,
 		result = check_child(tree, number);
 	if (result < 0)
 		return result;
-	stats_copy(&now, stats_at(tree, number), now_at(tree, number));
+	stats_copy(&now, stats_at(tree, number), status_at(tree, number));
 	options_fill(stats, size, &now, sizeof(now));
 	return 0;
 }
@@ -432,7 +432,7 @@ static void say_stuck(struct report *report, const struct dw_tree *tree,
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		read_child(tree, worker->first_child + i, &child);
 		stats_copy(&stats, stats_at(tree, worker->first_child + i),
-			   now_at(tree, worker->first_child + i));
+			   status_at(tree, worker->first_child + i));
 		if (child.since_ns > idle_since)
 			idle_since = child.since_ns;
 		works = works || (stats.alive && child.busy);
@@ -481,7 +481,7 @@ static int make_report(const struct dw_tree *tree, struct report *report)
 		for (uint32_t k = 0; k < worker.child_count; k++) {
 			read_child(tree, worker.first_child + k, &child);
 			stats_copy(&stats, stats_at(tree, worker.first_child + k),
-				   now_at(tree, worker.first_child + k));
+				   status_at(tree, worker.first_child + k));
 			say_child(report, &child, &stats);
 		}
 	}
@@ -517,10 +517,10 @@ DW_API int dw_worker_report(struct dw_worker *worker, uint64_t stuck_ns, char *t
 	if (result < 0)
 		return result;
 	worker = worker_root(worker);
-	if (!worker->board_memory)
+	if (!worker->segment_memory)
 		return error_set(-ENOTCONN, "dw_worker_report: Worker %s was never initialised",
 				 worker->name);
-	tree.board = worker->board_memory;
-	tree.layout = *worker->board_layout;
+	tree.segment = worker->segment_memory;
+	tree.layout = *worker->segment_layout;
 	return dw_tree_report(&tree, stuck_ns, text, bytes);
 }

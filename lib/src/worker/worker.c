@@ -214,7 +214,7 @@ DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *opti
 	worker->options.name = NULL;
 	worker->owner_pid = getpid();
 	worker->spawner_fd = worker->spawner_pidfd = worker->tree_fd = -1;
-	worker->up_link = worker->events_fd = worker->board_fd = -1;
+	worker->up_link = worker->events_fd = worker->segment_fd = -1;
 	pthread_mutex_init(&worker->registering, NULL);
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_condattr_init(&monotonic);

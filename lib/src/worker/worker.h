@@ -76,14 +76,14 @@ struct child {
 	struct dw_worker *nested;	/* CHILD_WORKER */
 	const struct dw_chip_options *chip;	/* CHILD_CHIP */
 	int link_parent, link_child;	/* ends of its link; -1 where closed */
-	dw_callable shown;		/* of the name on the board; by the child itself */
+	dw_callable shown;		/* of the name on the segment; by the child itself */
 
 	/* Guarded by owner->lock. */
 	enum child_state state;
 	_Atomic uint32_t generation;	/* of the process: counts spawns */
 	pid_t pid;
 	int pidfd;			/* from SPAWNED to GONE; -1; written with the engine's lock, too */
-	bool promised;			/* DEAD, and the engine was told of a successor */
+	bool replacement_announced;			/* DEAD, and the engine was told of a successor */
 	bool spawn_wanted;		/* SPAWNING, but its spawner was not told yet */
 	_Atomic bool kill_wanted;	/* the same of a kill that only the spawner may do; or the engine's lock */
 	char left[64];			/* "pid 4711: EPERM": what nobody could kill; no successor takes its place */
@@ -123,14 +123,14 @@ struct dw_worker {
 	struct arena *arena;
 	struct hub *hub;
 	struct engine *engine;
-	/* Places on the board: this Worker's own, and those of its children. */
-	struct board_worker *board;
-	struct board_child *board_children;
+	/* Places on the segment: this Worker's own, and those of its children. */
+	struct segment_worker *segment_worker;
+	struct segment_child *segment_children;
 	struct dw_child_stats *stats;
-	struct child_status *now;
-	struct board *board_memory;	/* of the root: all of it … */
-	struct board *board_layout;	/* … and its first lines in memory of our own */
-	int board_fd;			/* of the root: -1: nobody sees it from outside */
+	struct child_status *child_status;
+	struct status_segment *segment_memory;	/* of the root: all of it … */
+	struct status_segment *segment_layout;	/* … and its first lines in memory of our own */
+	int segment_fd;			/* of the root: -1: nobody sees it from outside */
 	struct trace_files trace_files;	/* of the root: DW_TRACE, DW_GRAPH */
 	struct trace *trace;		/* of this Worker's engine; NULL: nothing is traced */
 	int spawner_fd;			/* socket, -1 in THREAD mode */
@@ -210,8 +210,8 @@ bool death_is_loop(struct child *child, const char *cause);
 /* Appends "; given up after …" with the deaths before. */
 void death_history(const struct child *child, char *text, size_t space);
 
-/* remains.c: no process of a child whose address space has ended can write any more; worker->lock. */
-bool remains_none(struct child *child);
+/* descendants.c: no process of a child whose address space has ended can write any more; worker->lock. */
+bool descendants_none(struct child *child);
 
 /* stats.c: a copy of counters that others write, and the processor time of who is alive. */
 void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_status *now);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind board.h: the writers' side. Without memfd_create() (a sandbox) the
+ * Behind status_segment.h: the writers' side. Without memfd_create() (a sandbox) the
  * memory is anonymous: everything works, but nobody sees the tree from outside.
  */
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/file.h"
-#include "worker/board.h"
+#include "worker/status_segment.h"
 
 static void count(const struct dw_worker *worker, uint32_t *workers, uint32_t *children)
 {
@@ -26,7 +26,7 @@ static int make_memory(size_t bytes, int *fd, void **memory)
 {
 	int error = 0;
 
-	*fd = fd_move_up(memfd_create(BOARD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+	*fd = fd_move_up(memfd_create(SEGMENT_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING));
 	if (*fd < 0)
 		error = -errno;
 	else
@@ -59,11 +59,11 @@ static uint64_t place(uint64_t *at, uint64_t bytes)
 }
 
 /* Depth first: a Worker, its children, then their subtrees. */
-static void assign(const struct board *layout, char *memory, struct dw_worker *worker, uint32_t self, uint32_t *next_worker,
+static void assign(const struct status_segment *layout, char *memory, struct dw_worker *worker, uint32_t self, uint32_t *next_worker,
 		   uint32_t *next_child)
 {
 	uint32_t own = worker->options.subs + worker->options.chip_count + worker->nested_count;
-	struct board_worker *entry = (struct board_worker *)(memory + layout->workers) + (*next_worker)++;
+	struct segment_worker *entry = (struct segment_worker *)(memory + layout->workers) + (*next_worker)++;
 	uint32_t first = *next_child;
 
 	snprintf(entry->path, sizeof(entry->path), "%s", worker->path);
@@ -72,10 +72,10 @@ static void assign(const struct board *layout, char *memory, struct dw_worker *w
 	entry->child_count = own;
 	entry->self = self;
 	entry->heap_bytes = 4 * worker->options.heap_ring_bytes;
-	worker->board = entry;
-	worker->board_children = (struct board_child *)(memory + layout->children) + first;
+	worker->segment_worker = entry;
+	worker->segment_children = (struct segment_child *)(memory + layout->children) + first;
 	worker->stats = (struct dw_child_stats *)(memory + layout->stats) + first;
-	worker->now = (struct child_status *)(memory + layout->now) + first;
+	worker->child_status = (struct child_status *)(memory + layout->child_status) + first;
 	*next_child += own;
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		assign(layout, memory, worker->nested[i], first + own - worker->nested_count + i, next_worker,
@@ -84,15 +84,15 @@ static void assign(const struct board *layout, char *memory, struct dw_worker *w
 
 static void close_fd(struct dw_worker *root)
 {
-	if (root->board_fd >= 0)
-		close(root->board_fd);
-	root->board_fd = -1;
+	if (root->segment_fd >= 0)
+		close(root->segment_fd);
+	root->segment_fd = -1;
 }
 
-int board_create(struct dw_worker *root)
+int segment_create(struct dw_worker *root)
 {
 	uint32_t workers = 0, children = 0, next_worker = 0, next_child = 0;
-	struct board layout = { .layout = BOARD_LAYOUT, .pid = getpid(), .started = now_ns() };
+	struct status_segment layout = { .layout = SEGMENT_LAYOUT, .pid = getpid(), .started = now_ns() };
 	uint64_t bytes = 0;
 	void *memory;
 	int result;
@@ -101,61 +101,61 @@ int board_create(struct dw_worker *root)
 	layout.worker_count = workers;
 	layout.child_count = children;
 	place(&bytes, sizeof(layout));
-	layout.workers = place(&bytes, workers * sizeof(struct board_worker));
-	layout.children = place(&bytes, children * sizeof(struct board_child));
+	layout.workers = place(&bytes, workers * sizeof(struct segment_worker));
+	layout.children = place(&bytes, children * sizeof(struct segment_child));
 	layout.stats = place(&bytes, children * sizeof(struct dw_child_stats));
-	layout.now = place(&bytes, children * sizeof(struct child_status));
+	layout.child_status = place(&bytes, children * sizeof(struct child_status));
 	layout.bytes = bytes;
-	result = make_memory(bytes, &root->board_fd, &memory);
+	result = make_memory(bytes, &root->segment_fd, &memory);
 	if (result < 0)
 		return result;
-	root->board_layout = malloc(sizeof(layout));
-	if (!root->board_layout) {
+	root->segment_layout = malloc(sizeof(layout));
+	if (!root->segment_layout) {
 		munmap(memory, bytes);
 		close_fd(root);
 		return error_set(-ENOMEM, "no memory for counters");
 	}
-	*root->board_layout = layout;
+	*root->segment_layout = layout;
 	memcpy(memory, &layout, sizeof(layout));
-	root->board_memory = memory;
-	assign(root->board_layout, memory, root, UINT32_MAX, &next_worker, &next_child);
+	root->segment_memory = memory;
+	assign(root->segment_layout, memory, root, UINT32_MAX, &next_worker, &next_child);
 	/* Who finds it by its name sees it from here on. */
-	__atomic_store_n(&root->board_memory->magic, BOARD_MAGIC, __ATOMIC_RELEASE);
+	__atomic_store_n(&root->segment_memory->magic, SEGMENT_MAGIC, __ATOMIC_RELEASE);
 	return 0;
 }
 
 static void forget(struct dw_worker *worker)
 {
-	worker->board = NULL;
-	worker->board_children = NULL;
+	worker->segment_worker = NULL;
+	worker->segment_children = NULL;
 	worker->stats = NULL;
-	worker->now = NULL;
+	worker->child_status = NULL;
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		forget(worker->nested[i]);
 }
 
-void board_destroy(struct dw_worker *root)
+void segment_destroy(struct dw_worker *root)
 {
-	if (root->board_memory)
-		munmap(root->board_memory, root->board_layout->bytes);
-	root->board_memory = NULL;
-	free(root->board_layout);
-	root->board_layout = NULL;
+	if (root->segment_memory)
+		munmap(root->segment_memory, root->segment_layout->bytes);
+	root->segment_memory = NULL;
+	free(root->segment_layout);
+	root->segment_layout = NULL;
 	close_fd(root);
 	forget(root);
 }
 
-void board_up(struct dw_worker *worker, bool up)
+void segment_up(struct dw_worker *worker, bool up)
 {
-	if (!worker->board)
+	if (!worker->segment_worker)
 		return;
-	__atomic_store_n(&worker->board->pid, getpid(), __ATOMIC_RELAXED);
-	__atomic_store_n(&worker->board->up, up, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment_worker->pid, getpid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment_worker->up, up, __ATOMIC_RELAXED);
 }
 
-void board_stopped(struct dw_worker *worker, uint32_t child, int signal)
+void segment_stopped(struct dw_worker *worker, uint32_t child, int signal)
 {
-	__atomic_store_n(&worker->board_children[child].stopped, signal, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment_children[child].stopped, signal, __ATOMIC_RELAXED);
 }
 
 /* A reader may see half of it; its end is always there. */
@@ -167,18 +167,18 @@ static void copy_text(char *to, size_t space, const char *text)
 	memset(to + length, 0, space - length);
 }
 
-void board_death(struct dw_worker *worker, uint32_t child, const char *cause)
+void segment_death(struct dw_worker *worker, uint32_t child, const char *cause)
 {
-	copy_text(worker->board_children[child].cause, sizeof(worker->board_children[child].cause),
+	copy_text(worker->segment_children[child].cause, sizeof(worker->segment_children[child].cause),
 		  cause);
-	board_stopped(worker, child, 0);
-	__atomic_store_n(&worker->now[child].busy, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&worker->now[child].since, now_ns(), __ATOMIC_RELAXED);
+	segment_stopped(worker, child, 0);
+	__atomic_store_n(&worker->child_status[child].busy, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->child_status[child].since, now_ns(), __ATOMIC_RELAXED);
 }
 
 void child_works(struct child *child, const struct callable *callable, uint64_t task, uint64_t since)
 {
-	struct child_status *now = &child->owner->now[child->index];
+	struct child_status *now = &child->owner->child_status[child->index];
 
 	if (child->shown != callable->handle) {
 		child->shown = callable->handle;

@@ -2,14 +2,14 @@
 /* What another process shows of its tree: `distworker top` believes none of it. */
 #include "input.h"
 #include <distworker/distworker.h>
-#include "worker/board.h"
+#include "worker/status_segment.h"
 
-#define BOARD_BYTES 8192
+#define SEGMENT_BYTES 8192
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static char content[BOARD_BYTES], text[4096];
-	struct board *board = (struct board *)content;
+	static char content[SEGMENT_BYTES], text[4096];
+	struct status_segment *segment = (struct status_segment *)content;
 	struct dw_tree *tree = NULL;
 	size_t bytes = sizeof(text);
 	int fd;
@@ -17,13 +17,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(content, 'x', sizeof(content));
 	memcpy(content, data, size < sizeof(content) ? size : sizeof(content));
 	/* What would be refused at once is not worth a try. */
-	board->magic = BOARD_MAGIC;
-	board->layout = BOARD_LAYOUT;
-	board->bytes = BOARD_BYTES;
-	board->pid = getpid();
-	board->worker_count %= 16;
-	board->child_count %= 32;
-	fd = memfd_create(BOARD_NAME, MFD_ALLOW_SEALING);
+	segment->magic = SEGMENT_MAGIC;
+	segment->layout = SEGMENT_LAYOUT;
+	segment->bytes = SEGMENT_BYTES;
+	segment->pid = getpid();
+	segment->worker_count %= 16;
+	segment->child_count %= 32;
+	fd = memfd_create(SEGMENT_NAME, MFD_ALLOW_SEALING);
 	MUST(fd >= 0 && write(fd, content, sizeof(content)) == (ssize_t)sizeof(content));
 	MUST(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
 	if (dw_tree_open(getpid(), 0, &tree) == 0) {

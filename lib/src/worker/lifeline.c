@@ -21,7 +21,7 @@
 #include "base/fd.h"
 #include "worker/spawner.h"
 
-uint64_t orphans_pipe(int fd)
+uint64_t lifeline_inode(int fd)
 {
 	struct stat status;
 
@@ -73,7 +73,7 @@ static uint64_t held_pipe(pid_t pid, const uint64_t *pipes, uint32_t count, bool
 	return found;
 }
 
-void orphans_kill(const uint64_t *pipes, uint32_t count, const struct orphans_calls *calls, void *context)
+void lifeline_kill_holders(const uint64_t *pipes, uint32_t count, const struct lifeline_calls *calls, void *context)
 {
 	FILE *children = fd_open_stream("/proc/thread-self/children");
 	int pid, error;
@@ -103,7 +103,7 @@ static bool kill_writer(pid_t pid, uint64_t pipe)
 	return killed;
 }
 
-void orphans_kill_writers(uint64_t pipe)
+void lifeline_kill_writers(uint64_t pipe)
 {
 	struct dirent *entry;
 	bool any = true;

@@ -85,7 +85,7 @@ static bool is_known(const struct dw_worker *worker, pid_t pid)
 	return false;
 }
 
-bool remains_none(struct child *child)
+bool descendants_none(struct child *child)
 {
 	struct pids spawned;
 	bool seen = false;
