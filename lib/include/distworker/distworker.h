@@ -546,9 +546,10 @@ DW_API int dw_worker_cancel(struct dw_worker *root);
  * Takes the whole tree down; safe at any time after create, and more than once. It takes at most
  * about close_timeout_ns: then it kills the children that are still busy, and the error
  * (-ETIMEDOUT) names first the runs that have not ended and then those children. Idle children get
- * 200 ms to leave even if the runs took all the time. The object stays until dw_worker_destroy().
- * -EDEADLK, and nothing is changed: an orchestration function, a progress callback or a callable of
- * this tree makes the call, and would wait for itself.
+ * a quarter of close_timeout_ns to leave, and at least 200 ms, even if the runs took all the time.
+ * The object stays until dw_worker_destroy(). -EDEADLK, and nothing is changed: an orchestration
+ * function, a progress callback or a callable of this tree makes the call, and would wait for
+ * itself.
  */
 DW_API int dw_worker_close(struct dw_worker *root);
 /*
