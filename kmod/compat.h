@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What differs between the kernels that distworker supports (5.10 and later,
- * PREEMPT_RT included). Nothing else in the module knows of versions: what the
- * preprocessor cannot see, Kbuild probes for.
+ * The differences between the kernels that distworker supports (5.10 and later,
+ * PREEMPT_RT included). Nothing else in the module knows of versions: Kbuild probes for those that
+ * the preprocessor cannot see.
  *
  * Copyright (C) 2026 distworker authors
  */

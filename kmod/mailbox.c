@@ -391,7 +391,7 @@ int distw_mailbox_rearm(struct distw_mailbox *mailbox, struct distworker_mailbox
 }
 
 /*
- * What wait(2) will say of the peer, or already has said. All its threads are past the
+ * The status that wait(2) gives, or already gave, for the peer. All its threads are past the
  * point where the code is set. The leader is found by its pid, since exec by another
  * thread replaces it; it may be reaped if another process kept the address space.
  */
@@ -415,7 +415,7 @@ static void mailbox_read_exit(struct distw_mailbox *mailbox)
 
 /*
  * ATTACHED -> DEAD: the peer's address space has ended; or, without a peer, the current
- * process has left it, or detaches, which it may not from what it still has mapped.
+ * process has left it, or detaches, which is refused while it has the mailbox mapped.
  */
 static int mailbox_end(struct distw_mailbox *mailbox, struct distw_peer *peer,
 		       enum distworker_death_cause cause)
@@ -645,7 +645,7 @@ bool distw_hub_take_changes(struct distw_hub *hub, u64 *changed)
 /**
  * distw_hub_return_changes() - the report could not be delivered: the next wait gives it
  * @hub: the hub
- * @changed: what was taken
+ * @changed: the changes that were taken
  */
 void distw_hub_return_changes(struct distw_hub *hub, const u64 *changed)
 {

@@ -36,10 +36,10 @@
  *   3. hub->lock	 state, binding, generation and mappings of the mailboxes
  *   4. waiters.lock	 of a queue: its sleepers, the noted task, the "asleep" word
  *
- *   Nothing here runs in interrupts. The end of an address space takes 3. and 4. Waits and
- *   wake-ups take 4. only; what they read of a mailbox's state they read without a lock, the
- *   state or the generation first and with acquire, and every change of it is followed by a
- *   wake-up of those that may have read the old one.
+ *   Nothing here runs in interrupts. The end of an address space takes 3. and 4. Waits and wake-ups
+ *   take 4. only; they read a mailbox's state without a lock, the state or the generation first and
+ *   with acquire, and every change of it is followed by a wake-up of those that may have read the
+ *   old one.
  *
  * Copyright (C) 2026 distworker authors
  */
@@ -125,7 +125,7 @@ u32 distw_mailbox_bytes_limit(void);
 
 static inline int distw_copy_out(void __user *uarg, const void *arg, size_t ksize)
 {
-	/* A shorter struct gets what fits, the rest of a longer one stays zero. */
+	/* A shorter struct gets its part, the rest of a longer one stays zero. */
 	return copy_to_user(uarg, arg, min_t(size_t, ksize, *(const u32 *)arg)) ? -EFAULT : 0;
 }
 

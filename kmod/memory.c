@@ -3,9 +3,9 @@
  * distworker: the mappings of hubs and mailboxes.
  *
  * They are populated at once, by frame and not by page: entries that are "special" keep
- * all of get_user_pages(), the fast way included, from pinning what the next generation
- * will be in; and pages that are charged to a memory cgroup could not be inserted as
- * pages before 5.11. VM_IO keeps MADV_DOFORK from undoing VM_DONTCOPY.
+ * all of get_user_pages(), the fast way included, from pinning pages that the next generation will
+ * use; and pages that are charged to a memory cgroup could not be inserted as pages before 5.11.
+ * VM_IO keeps MADV_DOFORK from undoing VM_DONTCOPY.
  *
  * Copyright (C) 2026 distworker authors
  */
@@ -37,7 +37,7 @@ static int memory_map(struct vm_area_struct *vma, void *memory, size_t bytes)
 	vm_flags_set(vma, VM_DONTCOPY | VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	memory += pgoff << PAGE_SHIFT;
 	for (addr = vma->vm_start; addr < vma->vm_end; addr += PAGE_SIZE, memory += PAGE_SIZE) {
-		/* Not remap_pfn_range(), which warns if it fails at what is all of a mapping. */
+		/* Not remap_pfn_range(), which warns if it fails at a whole mapping. */
 		if (vmf_insert_pfn(vma, addr, vmalloc_to_pfn(memory)) != VM_FAULT_NOPAGE)
 			return -ENOMEM;
 		if ((addr - vma->vm_start) % MAP_STEP_BYTES)
@@ -59,7 +59,7 @@ static void *vma_memory(struct vm_area_struct *vma)
 	return vma->vm_ops == &mailbox_vm_ops ? peer->mailbox->memory : hub->memory;
 }
 
-/* Everything is mapped from the start: only for what the kernel took away by itself. */
+/* Everything is mapped from the start: only for pages that the kernel has unmapped by itself. */
 static vm_fault_t memory_fault(struct vm_fault *vmf)
 {
 	return vmf_insert_pfn(vmf->vma, vmf->address,
@@ -67,8 +67,8 @@ static vm_fault_t memory_fault(struct vm_fault *vmf)
 }
 
 /*
- * For debuggers, since get_user_pages() finds nothing here. What can never be written must
- * not be written by force.
+ * For debuggers, since get_user_pages() finds nothing here. A mapping that can never be written
+ * must not be written by force.
  */
 static int memory_access(struct vm_area_struct *vma, unsigned long addr, void *buffer, int bytes,
 			 int write)

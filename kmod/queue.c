@@ -231,7 +231,7 @@ static bool queue_wake_pollers(struct distw_queue *queue, __poll_t events)
 }
 
 /**
- * distw_queue_pass_on() - a waiter was woken by what does not concern it
+ * distw_queue_pass_on() - a wake-up did not concern the waiter that got it
  * @queue: the waiter's queue: it may concern the pollers
  */
 void distw_queue_pass_on(struct distw_queue *queue)
@@ -246,7 +246,7 @@ void distw_queue_pass_on(struct distw_queue *queue)
  *
  * The caller has passed (b). Waiters come first, pollers are woken only without them.
  *
- * Return: whether there was anybody to wake.
+ * Return: whether a waiter or a poller was there.
  */
 bool distw_queue_wake(struct distw_queue *queue, bool sync)
 {

@@ -40,7 +40,7 @@ struct distw_sleeper {
 	bool queued;			/* waiters.lock to set, unlocked to look */
 };
 
-/* What the thread that may end a wait is doing. */
+/* The state of the thread that may end a wait. */
 enum distw_place {
 	DISTW_PEER_AWAY,		/* asleep, or somewhere else */
 	DISTW_PEER_QUEUED_HERE,		/* it wants to run on this CPU */

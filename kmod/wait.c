@@ -323,7 +323,7 @@ static int wait_spin_or_sleep(struct distw_wait *wait, struct task_struct *peer,
 	u64 start = ktime_get_ns();
 	u64 until = min(start + distw_queue_spin_ns(queue), deadline);
 	int ret = wait_ready(wait);
-	/* What is there already says nothing of whether spinning pays. */
+	/* An event that is there already does not show whether spinning pays. */
 	bool tune = !ret;
 
 	if (!ret && until > start) {

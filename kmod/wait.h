@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * distworker: the calls that wait and wake, and what ->poll looks at.
+ * distworker: the calls that wait and wake, and the events that ->poll reports.
  *
  * Copyright (C) 2026 distworker authors
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * distworker chips: what drivers and devices there are, with their properties.
+ * distworker chips: the drivers and devices of this machine, with their properties.
  */
 #include <json-c/json.h>
 #include <stdbool.h>
@@ -216,11 +216,11 @@ int verb_chips(int argc, char **argv)
 		.options = options,
 		.parser = parse,
 		.args_doc = "[DRIVER...]",
-		.doc = "Tell what chip drivers there are, and their devices with their properties. "
+		.doc = "List the chip drivers, and their devices with their properties.  "
 		       "A DRIVER is a name, or a path with a slash; without one, all that are "
-		       "found. Device numbers are what struct dw_chip_options and hierarchy files "
-		       "take.\vExit status: 0; 2 usage; 8 a DRIVER that was named is not there or "
-		       "cannot tell its devices, or there is no driver at all.\n\n"
+		       "found. Device numbers are those that struct dw_chip_options and hierarchy "
+		       "files  take.\vExit status: 0; 2 usage; 8 a DRIVER that was named is not "
+		       "there or cannot tell its devices, or there is no driver at all.\n\n"
 		       "Examples:\n  distworker chips\n  distworker chips sim --chip-options "
 		       "memory=1G,devices=2\n"
 		       "  distworker chips opencl --json\n",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
  * distworker doctor: one line per thing that a hierarchy needs: OK, WARN (it
- * works, but …) or FAIL (it does not), and what to do about it.
+ * works, but …) or FAIL (it does not work), with a remedy.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -218,7 +218,7 @@ static void check_module(struct visit *visit)
 	if (info.provider != DW_PROVIDER_KERNEL)
 		say(visit, VERDICT_OK, "gain", "",
 		    "the module would add: waking many children with one call, waking and "
-		    "sleeping in one, and the kernel's own word on who died");
+		    "sleeping in one, and the kernel's own report of a death");
 }
 
 /* ------------------------------------------------------------------- kernel */
@@ -352,7 +352,7 @@ static int try_tree(enum dw_provider wanted, uint32_t *used, bool *up)
 }
 
 /*
- * What a tree needs is tried by a tree. Address space is not asked for by itself: what the
+ * A tree tries everything that trees need. Address space is not asked for by itself: what the
  * kernel's accounting allows for one kind of mapping it may refuse for another.
  */
 static void check_tree(struct visit *visit)
@@ -367,7 +367,7 @@ static void check_tree(struct visit *visit)
 		    up ? "" :
 		    first_line("/proc/sys/vm/overcommit_memory", overcommit, sizeof(overcommit)) &&
 				    *overcommit == '2' ?
-			 "if memory is what is missing: sysctl vm.overcommit_memory=0, or smaller "
+			 "if memory is missing: sysctl vm.overcommit_memory=0, or smaller "
 			 "heap rings and arena" :
 			 "raise the limit that is named, or take smaller heap rings and arena",
 		    "a node with one sub worker %s: %.400s",
@@ -452,9 +452,9 @@ int verb_doctor(int argc, char **argv)
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse,
-		.doc = "Look for what is missing on this machine, and tell what to do about it."
-		       "\vOK: fine. WARN: it works, but less well. FAIL: hierarchies will not "
-		       "work.\n\n"
+		.doc = "Check this machine for everything that a hierarchy needs, and suggest a "
+		       "remedy for each problem.\vOK: fine. WARN: it works, but less well. FAIL: "
+		       "hierarchies will not work.\n\n"
 		       "Exit status: 0 nothing failed, 6 a line says FAIL, 2 usage.\n\n"
 		       "Example:\n  distworker doctor\n",
 	};

@@ -38,7 +38,7 @@ static void write_all(int fd, const void *data, size_t bytes)
 	}
 }
 
-/* In the child. Does not return: what the driver left running ends with it. */
+/* In the child. Does not return: threads that the driver left running end with it. */
 static void answer(int fd, const char *name, const char *options)
 {
 	struct dw_chip_properties *properties = calloc(PROPERTIES_MAX, sizeof(*properties));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the exit status of every verb of `distworker` means. docs/tools.md has the same
+ * The exit statuses of all verbs of `distworker`. docs/tools.md has the same
  * table; scripts may rely on it.
  */
 #ifndef TOOLS_EXIT_H

@@ -56,7 +56,7 @@ int plan_add_child(struct plan *plan, struct plan *child)
 	return 0;
 }
 
-/* The next device of a driver for a Worker. One is there, or the chip says what is wrong. */
+/* The next device of a driver for a Worker. Without one, the error comes from the chip. */
 static uint32_t next_device(const struct plan *plan, const char *driver, const char *options)
 {
 	uint32_t taken = 0;
@@ -190,7 +190,7 @@ int plan_from_options(const struct plan_options *options, struct plan **plan, ch
 
 /* ------------------------------------------------------------------- Workers */
 
-/* This Worker and, as its children, those below. What was made hangs below plan->worker. */
+/* This Worker and, as its children, those below. All of them hang below plan->worker. */
 static int build_level(struct plan *plan)
 {
 	int err = dw_worker_create(plan->level, &plan->options, &plan->worker);
@@ -201,7 +201,7 @@ static int build_level(struct plan *plan)
 		err = build_level(child);
 		if (!err)
 			err = dw_worker_add_child(plan->worker, child->worker, &child->id);
-		/* Not the parent's yet: nobody else would free it. */
+		/* Not the parent's yet: nothing else would free it. */
 		if (err && child->worker)
 			dw_worker_destroy(child->worker);
 		if (err)

@@ -22,7 +22,7 @@ struct plan {
 	uint32_t id;				/* in its parent */
 };
 
-/* What the command line says; the JSON file inherits all but the shape. */
+/* The options of the command line; the JSON file inherits all but the shape. */
 struct plan_options {
 	uint32_t level;			/* of the root */
 	uint32_t fanout[3];		/* Workers below each Worker, from the top down … */

@@ -171,7 +171,7 @@ static int check_keys(struct reader *reader, struct json_object *object, const c
 
 /* ------------------------------------------------------------------- Workers */
 
-/* What a Worker passes on to those below it. */
+/* The settings that a Worker passes on to those below it. */
 struct inherited {
 	const char *driver, *chip_options;
 	uint32_t subs;

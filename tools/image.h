@@ -8,7 +8,7 @@
 /* argv[0] is "distworker image DRIVER". Each returns a tool_exit. */
 int image_sim(int argc, char **argv);
 int image_pto(int argc, char **argv);
-/* Prints what entries a sim image has. 0, or -errno when it is no image: then nothing. */
+/* Prints the entries of a sim image. 0; or -errno, and nothing is printed, when it is no image. */
 int image_sim_entries(const char *path);
 
 #endif

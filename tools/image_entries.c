@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * What entries a sim image describes (DW_SIM_KERNEL, DW_SIM_ORCHESTRATION): read from the
+ * The entries that a sim image describes (DW_SIM_KERNEL, DW_SIM_ORCHESTRATION): read from the
  * file, since loading it would run code of it here. 64-bit ELF of this machine's byte order.
  */
 #include <elf.h>

@@ -93,7 +93,7 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Says that there is no such job, where it was looked for, and what there is. */
+/* Reports that there is no such job, the folders that were searched, and the jobs in them. */
 static int fail_unknown(const char *name, const struct folders *folders)
 {
 	char *names[JOBS_MAX] = { NULL }, places[1024] = "", known[512] = "";

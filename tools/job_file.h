@@ -19,7 +19,7 @@ struct job_file {
 
 /* TOOL_OK, or TOOL_NO_JOB after the reason was told. A job stays loaded. */
 int job_load(const char *name, struct job_file *file);
-/* The jobs that there are, one per line with what they do. */
+/* Lists the jobs, one per line, each with its description. */
 void job_list(FILE *out);
 
 #endif

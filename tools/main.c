@@ -17,13 +17,13 @@ static const struct verb {
 } verbs[] = {
 	{ "run", verb_run, "build a hierarchy and run a job on it" },
 	{ "list", verb_list, "the trees on this machine" },
-	{ "top", verb_top, "what they do, and what is stuck" },
+	{ "top", verb_top, "the state of these trees, and everything that is stuck" },
 	{ "trace", verb_trace, "run a job, and tell where its tasks' time went" },
 	{ "graph", verb_graph, "run a job, and write the graph of its tasks" },
 	{ "info", verb_info, "versions, provider, limits, drivers" },
 	{ "chips", verb_chips, "chip drivers, their devices and properties" },
 	{ "image", verb_image, "make an image for a chip driver" },
-	{ "doctor", verb_doctor, "what is missing on this machine, and what to do about it" },
+	{ "doctor", verb_doctor, "missing things on this machine, each with a remedy" },
 };
 
 static void usage(FILE *file)
@@ -38,8 +38,8 @@ static void usage(FILE *file)
 }
 
 /*
- * Started without 0, 1 or 2: a file takes the place that refuses what it would be used for, as a
- * closed one does, so that nothing that is opened later is taken for it.
+ * Started without 0, 1 or 2: a file that refuses every use, as a closed descriptor does, takes the
+ * place, so that no file that is opened later gets it.
  */
 static void occupy_standard_descriptors(void)
 {

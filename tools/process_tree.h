@@ -42,7 +42,10 @@ struct tree_change {
 	uint64_t voluntary, involuntary, cpu_ns;
 	pid_t busiest;				/* the thread with the most switches; 0: none */
 };
-/* What happened between two samples. What is new counts from zero; what is gone is lost. */
+/*
+ * The difference of two samples. A new process counts from zero; that of a process that has ended
+ * is lost.
+ */
 void tree_sample_compare(const struct tree_sample *before, const struct tree_sample *after,
 			 struct tree_change *change);
 

@@ -46,7 +46,7 @@ struct flight {
 	int ended;			/* the run's descriptor */
 };
 
-/* --------------------------------------------------- what a job can call */
+/* --------------------------------------------------- calls of a job */
 
 struct environment {
 	struct distworker_job_environment base;
@@ -169,7 +169,7 @@ static int prepare(struct session *session, struct environment *environment)
 	err = job->prepare(&environment->base, &session->state);
 	if (!err)
 		return TOOL_OK;
-	/* What the job says itself is about its options; else the library has the cause. */
+	/* The job's own text is about its options; otherwise the library has the cause. */
 	tool_fail(0, "%s: %s", job->name, text[0] ? text : dw_strerror_last());
 	return text[0] && err == -EINVAL ? TOOL_USAGE : TOOL_FAILED;
 }
@@ -190,7 +190,7 @@ static int block_signals(struct session *session)
 	return TOOL_OK;
 }
 
-/* What the tree does, and what is stuck: for who pressed Ctrl-\ because nothing moved. */
+/* The state of the tree, and everything that is stuck: Ctrl-\ asks for it. */
 static void report_tree(const struct session *session)
 {
 	size_t bytes = 0;
@@ -229,7 +229,7 @@ static int bring_up(struct session *session)
 	double began = tool_now();
 	int err;
 
-	/* What is in a buffer now would be written by every child. */
+	/* Every child would write the present contents of a buffer again. */
 	fflush(NULL);
 	err = dw_worker_init(session->plan->worker);
 	session->summary.init_seconds = tool_now() - began;
@@ -275,7 +275,7 @@ static bool wait_a_while(const struct session *session, const struct flight *fli
 	return fds[0].revents & POLLIN;
 }
 
-/* Kills every process of the tree but this one. What goes on in threads ends with us. */
+/* Kills every process of the tree but this one. Its threads end with this process. */
 static void kill_children(struct session *session)
 {
 	struct summary now = { 0 };

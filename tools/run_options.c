@@ -33,7 +33,7 @@ static const struct argp_option entries[] = {
 	{ "depth", KEY_DEPTH, "N", 0, "frames of a mailbox, a power of two", 1 },
 	{ "heap", KEY_HEAP, "MIB", 0, "size of each of the 4 heap rings", 1 },
 	{ "check-declared", KEY_CHECK, NULL, 0,
-	  "fail nested tasks that touch what was not declared", 1 },
+	  "fail nested tasks that touch memory which was not declared", 1 },
 	{ NULL, 0, NULL, 0, "Time:", 2 },
 	{ "timeout", KEY_TIMEOUT, "SECONDS", 0, "the whole run must end by then", 2 },
 	{ "task-timeout", KEY_TASK_TIMEOUT, "SECONDS", 0, "a task must end by then, once started",
@@ -52,7 +52,7 @@ static const struct argp_option entries[] = {
 };
 
 static const char documentation[] =
-	"Build a hierarchy of Workers, run a job on it, and tell what it did."
+	"Build a hierarchy of Workers, run a job on it, and report what happened."
 	"\v"
 	"JOB is the name of a job (--list) or the path of a shared object. What stands behind -- "
 	"is the job's own; `distworker run JOB -- --help` lists it.\n\n"

@@ -30,7 +30,7 @@ static const char *level_key(uint32_t level)
 	return level < COUNT_OF(keys) ? keys[level] : "L6";
 }
 
-/* What all Workers count, those in other processes too; false: the tree cannot be read. */
+/* The counters of all Workers, also in other processes; false: the tree cannot be read. */
 static bool read_tree(struct summary *summary)
 {
 	struct dw_tree_info info = DW_OPTIONS(dw_tree_info);
@@ -97,7 +97,7 @@ int summary_collect(struct summary *summary, struct dw_worker *root)
 	summary->child_count = count;
 	err = dw_worker_stats(root, summary->children, sizeof(*summary->children),
 			      &summary->child_count);
-	/* The tree may have grown; what did not fit is not shown. */
+	/* The tree may have grown: the children that did not fit are not shown. */
 	if (summary->child_count > count)
 		summary->child_count = count;
 	if (err)

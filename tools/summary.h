@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What `distworker run` tells at its end, as text or as one JSON object. The facts
+ * The summary at the end of `distworker run`, as text or as one JSON object. The facts
  * are collected into one struct while the hierarchy lives. Main thread only.
  */
 #ifndef TOOLS_SUMMARY_H

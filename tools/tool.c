@@ -129,7 +129,7 @@ int tool_print_to_stderr(void)
 	fflush(stdout);
 	if (dup2(STDERR_FILENO, STDOUT_FILENO) >= 0)
 		return 0;
-	/* Without a stderr there is nobody to read it. */
+	/* Without a stderr it has no reader. */
 	fd = open("/dev/null", O_WRONLY);
 	if (fd >= 0 && fd != STDOUT_FILENO) {
 		dup2(fd, STDOUT_FILENO);

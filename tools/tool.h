@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the verbs of `distworker` share: their entry points and how they speak.
+ * Shared by the verbs of `distworker`: their entry points and their output.
  * Results go to stdout; progress and mistakes to stderr, one sentence each.
  */
 #ifndef TOOLS_TOOL_H
@@ -42,17 +42,17 @@ const char *tool_thousands(uint64_t value, char text[32]);
 /* CLOCK_MONOTONIC in seconds. */
 double tool_now(void);
 /*
- * --json: stdout is for the results alone. What jobs and vendors' libraries print, here or in
+ * --json: stdout is for the results alone. The output of jobs and of vendors' libraries, here or in
  * a child, goes to stderr from now on. Before the first fork; returns a tool_exit.
  */
 int tool_json_only(void);
-/* What this process prints from now on goes to stderr. 0 or -errno. */
+/* Sends all further output of this process to stderr. 0 or -errno. */
 int tool_print_to_stderr(void);
 /* Where the results go: stdout, also after tool_json_only(). */
 FILE *tool_results(void);
 /* Whether everything got out; a full disk is not success. */
 int tool_flush(int status);
-/* Of enum dw_provider; "none" for what is neither. */
+/* Of enum dw_provider; "none" for any other value. */
 const char *provider_name(uint32_t provider);
 /*
  * The folder of the program, without a slash at its end; NULL: neither /proc nor the path that it

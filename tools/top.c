@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * distworker list, distworker top: the trees of this machine from outside. Nobody in
+ * distworker list, distworker top: the trees of this machine from outside. No process of
  * them is asked or stopped.
  */
 #include <errno.h>
@@ -347,8 +347,8 @@ int verb_top(int argc, char **argv)
 		{ "once", '1', NULL, 0,
 		  "one report and the end (the default where stdout is no terminal)", 0 },
 		{ "interval", 'i', "SECONDS", 0, "between two reports on a terminal (2)", 0 },
-		{ "stuck", 's', "SECONDS", 0, "what takes longer than this counts as stuck (10)",
-		  0 },
+		{ "stuck", 's', "SECONDS", 0,
+		  "a task that takes longer than this counts as stuck (10)", 0 },
 		{ "json", 'j', NULL, 0, "one report as a JSON array, a tree each", 0 },
 		{ 0 },
 	};
@@ -376,7 +376,7 @@ int verb_top(int argc, char **argv)
 		status = top_picture(&looking);
 		if (status)
 			return status;
-		/* Nobody waits for this program but its reader. */
+		/* No process waits for this program; its reader does. */
 		nanosleep(&pause, NULL);
 	}
 }

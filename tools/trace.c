@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * distworker trace, distworker graph: `run` with DW_TRACE or DW_GRAPH, and what the file
- * then says.
+ * distworker trace, distworker graph: `run` with DW_TRACE or DW_GRAPH, and a summary of what the
+ * file then says.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -52,7 +52,7 @@ static error_t parse_words(int key, char *text, struct argp_state *state)
 		wishes->json = true;
 		break;
 	case ARGP_KEY_ARG:
-		/* What follows is for `run`, options too. */
+		/* The words that follow are for `run`, options too. */
 		wishes->rest = state->next - 1;
 		state->next = state->argc;
 		break;
@@ -80,7 +80,7 @@ int verb_trace(int argc, char **argv)
 		{ "longest", 'n', "N", 0, "how many waits and steps of the path are shown (10)",
 		  0 },
 		{ "json", 'j', NULL, 0,
-		  "the summary as one JSON object; what the job says goes to stderr", 0 },
+		  "the summary as one JSON object; the job's own output goes to stderr", 0 },
 		{ 0 },
 	};
 	static const struct argp argp = {
@@ -118,7 +118,7 @@ int verb_trace(int argc, char **argv)
 
 /* ------------------------------------------------------------------- graph */
 
-/* What is in the lines that graph.c writes. */
+/* The lines that graph.c writes. */
 static int count_graph(const char *path)
 {
 	static const char *const reasons[] = { "RAW", "WAR", "WAW", "explicit" };

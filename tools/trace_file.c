@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * Reads a file of DW_TRACE line by line: it may be larger than what one wants to have in memory as
- * JSON. Lines that are no events (the brackets, what a killed process has torn) are passed over.
+ * Reads a file of DW_TRACE line by line: the file may be too large to keep in memory as JSON. Lines
+ * that are no events (the brackets, torn lines of a killed process) are skipped.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -85,7 +85,7 @@ static uint64_t time_of(struct json_object *object, const char *key)
 	return ns > 0 && ns < 9e18 ? (uint64_t)ns : 0;
 }
 
-/* Room for one more of what has `size` bytes. */
+/* Makes room for one more element of `size` bytes. */
 static bool room(void **array, size_t count, size_t *space, size_t size)
 {
 	size_t wanted = *space ? 2 * *space : 1024;

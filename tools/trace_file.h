@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* A file of DW_TRACE, read back: tasks and what they waited for. Also one whose end is missing. */
+/*
+ * A file of DW_TRACE, read back: tasks and their dependencies. The end of the file may be missing.
+ */
 #ifndef TOOLS_TRACE_FILE_H
 #define TOOLS_TRACE_FILE_H
 
@@ -38,7 +40,7 @@ struct traced {
 int traced_read(const char *path, struct traced *traced);
 void traced_release(struct traced *traced);
 /*
- * What was measured, as text or as one JSON object; `owner` (NULL: the root): whose critical path.
+ * The measurements, as text or as one JSON object; `owner` (NULL: the root): whose critical path.
  */
 void traced_print(const struct traced *traced, const char *owner, size_t longest);
 void traced_print_json(const struct traced *traced, FILE *out, const char *owner, size_t longest);

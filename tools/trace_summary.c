@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * What a trace says in a few lines: where the tasks' time went, who waited longest, and the
+ * The summary of a trace: where the time of the tasks went, the longest waits, and the
  * critical path: from the task that completed last, back to the producer that it got ready by, and
  * so on.
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * Behind trees.h. A process whose /proc/PID/fd cannot be opened is somebody else's: it is
+ * Behind trees.h. A process whose /proc/PID/fd cannot be opened belongs to another user: it is
  * passed over, unless it was asked for by its number.
  */
 #include <ctype.h>

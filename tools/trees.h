@@ -11,7 +11,7 @@
  */
 int trees_each(int32_t pid, int (*visit)(const struct dw_tree *tree, void *context), void *context,
 	       unsigned int *found);
-/* What is written in /proc/PID/comm, or "". */
+/* The contents of /proc/PID/comm, or "". */
 void trees_command(int32_t pid, char *text, size_t space);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the benchmark's programs share: clocks, placement, neighbours, looks at
+ * Shared by the benchmark's programs: clocks, placement, neighbours, looks at
  * /proc, a tree in one call. A program is one repeat: it measures once and prints
  * "name value" per line; tests/bench/run repeats, interleaves and compares.
  */

@@ -3,7 +3,7 @@
  * Directed chains and trees: nested chips|workers --children N: a chain of
  * no-ops, each sent to the next child; nested burst --children N: independent no-ops, sent in turn
  * to N chips; nested tree --levels N: a task that every level hands on to the one below, down to a
- * sub worker; nested idle: what a tree costs that has nothing to do.
+ * sub worker; nested idle: the cost of an idle tree.
  */
 #include <distworker/distworker.h>
 #include "bench.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
-/* A chip that does nothing, at once: what is measured with it is the library's. */
+/* A chip that does nothing, at once: only the library's own cost is measured. */
 #include <stdlib.h>
 #include <distworker/chip.h>
 

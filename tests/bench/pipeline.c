@@ -51,7 +51,7 @@ static void submit(struct dw_orch *orch, dw_callable callable, struct dw_args *a
 		fail("dw_submit");
 }
 
-/* Of this thread: what it costs, without the time that others had the CPU. */
+/* The CPU time of this thread, without that of others. */
 static uint64_t thread_cpu_ns(void)
 {
 	struct timespec used;

@@ -33,7 +33,7 @@ static uint32_t depth = 64;
 static uint64_t own_count;
 static enum dw_provider provider = DW_PROVIDER_AUTO;
 
-/* What the children of a measurement share with it. */
+/* Shared by a measurement and its children. */
 struct shared {
 	_Alignas(64) _Atomic uint32_t ping;
 	_Alignas(64) _Atomic uint32_t pong;

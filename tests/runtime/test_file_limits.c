@@ -283,7 +283,7 @@ TEST(a_fifo_that_nobody_reads_fails_the_init_at_once_and_says_so)
 	CHECK_EQ(mkfifo(trace_path, 0600), 0);
 	setenv("DW_TRACE", trace_path, 1);
 	CHECK_EQ(dw_worker_init(node), -ENXIO);
-	CHECK_STR(dw_strerror_last(), "nobody reads this FIFO: start its reader first");
+	CHECK_STR(dw_strerror_last(), "this FIFO has no reader: start its reader first");
 	unsetenv("DW_TRACE");
 	dw_worker_destroy(node);
 	leave_folder();

@@ -81,7 +81,7 @@ static void set_options(struct dw_submit_options *options, unsigned level)
 {
 	*options = DW_OPTIONS(dw_submit_options);
 	options->retries = shape.retries;
-	/* A stopped child is found by this; who is above leaves time for it. */
+	/* This finds a stopped child; the Worker above leaves time for it. */
 	options->timeout_ns = 250 * MS << (2 * (shape.levels - level));
 }
 

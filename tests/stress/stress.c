@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Rounds of random trees and random signals: stress SECONDS [SEED [ROUNDS]]. Each round is a
- * process of its own (job.c). This one kills, stops and continues what is below it, in some
+ * process of its own (job.c). This one kills, stops and continues the processes below it, in some
  * rounds the round's process itself, and knows by a pipe that all inherit when the last is gone.
  */
 #include <fcntl.h>
@@ -97,9 +97,9 @@ static pid_t start_hog(void)
 }
 
 /*
- * Prints who is left; orphans have come to us (PR_SET_CHILD_SUBREAPER). Whether all of them were
- * stopped before their first instruction, by us: they could not even ask for a signal at their
- * parent's death.
+ * Prints the processes that are left; orphans have come to us (PR_SET_CHILD_SUBREAPER). Whether all
+ * of them were stopped before their first instruction, by us: they could not even ask for a signal
+ * at their parent's death.
  */
 static bool only_unborn_left(void)
 {

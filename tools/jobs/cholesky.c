@@ -195,7 +195,7 @@ static int submit_tile(const struct place *place, dw_callable callable, const ch
 	return submit_task(place->orch, place->args, &task);
 }
 
-/* Hands a column on to a Worker below; `spread` picks it, and what is left of it the next ones. */
+/* Hands a column on to a Worker below; `spread` picks it, and its remainder picks the next ones. */
 static int submit_column(const struct place *place, dw_callable callable, const char *name,
 			 uint64_t spread, const struct operand *operands, size_t count)
 {
@@ -505,7 +505,7 @@ static double cholesky_status(void *state, char *text, size_t bytes)
 	double left = 1.0 - (double)count / (double)job->tiles;
 
 	snprintf(text, bytes, "column %u/%llu", count, (unsigned long long)job->tiles);
-	/* What is left to do falls with the square of the columns. */
+	/* The remaining work falls with the square of the columns. */
 	return 1.0 - left * left;
 }
 
@@ -528,7 +528,7 @@ static int cholesky_report(void *state, const struct distworker_job_report *repo
 	snprintf(text, sizeof(text), "%u x %u in tiles of %llu x %llu", order_of(job),
 		 order_of(job), (unsigned long long)job->side, (unsigned long long)job->side);
 	report->text(report, "matrix", text);
-	snprintf(text, sizeof(text), "%.3e of the matrix's norm is what A - L Lt leaves", ratio);
+	snprintf(text, sizeof(text), "A - L Lt is %.3e of the matrix's norm", ratio);
 	report->number(report, "residual", ratio, text);
 	snprintf(text, sizeof(text), "0x%08lx", crc);
 	report->text(report, "factor", text);

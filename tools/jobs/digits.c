@@ -5,7 +5,7 @@
  * Each minibatch is cut into a fixed number of shards, whatever the hierarchy.
  * The gradient of each shard is computed by itself, and gradients are added
  * as a binary tree over the shard's index. A Worker owns a subtree of it, or
- * several that are added one level up: who computes never changes what is
+ * several that are added one level up: the place of a computation never changes its
  * computed, and the result has the same bits everywhere.
  *
  *   root    load, initialise; per epoch shuffle, evaluate; per step update   (subs)
@@ -24,7 +24,7 @@
 
 /* ------------------------------------------------------------------ one pass */
 
-/* What the gradient of some shards of a minibatch is made from, at one Worker. */
+/* The inputs for the gradient of some shards of a minibatch, at one Worker. */
 struct pass {
 	const struct digits *job;
 	struct dw_orch *orch;
@@ -288,7 +288,7 @@ static int train_epoch(struct training *training, struct digits *job, uint32_t e
 		err = train_evaluate(training, job, epoch);
 	if (!err)
 		err = dw_scope_end(pass->orch);
-	/* Orders nothing; it bounds what is submitted ahead, and so the memory. */
+	/* Orders nothing; it bounds the tasks that are submitted ahead, and so the memory. */
 	return err ? err : dw_orch_wait(pass->orch);
 }
 

@@ -108,7 +108,7 @@ static int digits_read_lines(gzFile file, digits_row_fn *row_fn, void *context,
 
 /*
  * -ENOENT and others of open(2); -EBADMSG: a row that makes no sense; -EIO: the
- * compressed stream is broken; what row_fn returned. The text is always set.
+ * compressed stream is broken; or the error of row_fn. The text is always set.
  */
 static int digits_read(const char *path, digits_row_fn *row_fn, void *context,
 		       struct digits_error *error)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the sub workers of the digits job do: load, initialise, shuffle, gather,
+ * The functions of the sub workers of the digits job: load, initialise, shuffle, gather,
  * add, update, evaluate; and the state of the job, which they get as their
  * context. Everything here is deterministic: one order for each sum, one
  * generator state for each purpose.
@@ -154,7 +154,7 @@ static int sub_gather(const struct dw_args *args, void *context)
 	return 0;
 }
 
-/* inout: sum; in: addend; both a gradient. What the chip kernel `accumulate` does. */
+/* inout: sum; in: addend; both a gradient. As the chip kernel `accumulate`. */
 static int sub_add(const struct dw_args *args, void *context)
 {
 	float *sum = dw_args_data(args, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * A job's own options, "--name value" or "--name=value", from a table. A mistake
- * is told through the environment's `fail` with the option and what it takes.
+ * is reported through the environment's `fail`, with the option and its valid values.
  */
 #ifndef DISTWORKER_JOBS_OPTIONS_H
 #define DISTWORKER_JOBS_OPTIONS_H

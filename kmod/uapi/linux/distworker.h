@@ -11,7 +11,7 @@
  * Messages never pass through the kernel. They lie in the mailbox; the kernel
  * reads the sequence words below, puts threads to sleep, wakes them and tells
  * who died. Every word in the mapping is hostile to the kernel and to the
- * other side: it may wake somebody for nothing, and nothing else.
+ * other side: it may cause a needless wake-up, and nothing else.
  *
  * See docs/distworker.rst for the semantics of each call.
  */

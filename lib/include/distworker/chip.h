@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The interface of chip drivers: what a shared object must offer so that a chip
+ * The interface of chip drivers, which a shared object must offer so that a chip
  * worker can own a device through it. A driver needs this header alone and links
  * nothing of the library. docs/chips.md is the guide, docs/examples/chip-driver
  * a complete small driver.
@@ -25,11 +25,12 @@
  * ended by a deadline, with the process.
  *
  * Sizes. Structs that begin with `size` grow at their end. The side that
- * allocates a struct sets it; the other touches no byte beyond it. The driver's table: what the
- * library does not know is not called, what is not there is NULL. Structs that a driver is given:
- * it takes a smaller one (what is missing is 0), and a larger one unless a byte behind what it
- * knows is not 0 (-E2BIG). Structs that it fills: as much as there is room for, and zeros behind
- * what it knows. In an array every element has the same size, and it is the distance between them.
+ * allocates a struct sets it; the other touches no byte beyond it. The driver's table: the library
+ * does not call members that it does not know, and takes missing members for NULL. Structs that a
+ * driver is given: it accepts a smaller one (missing fields are 0), and a larger one whose unknown
+ * bytes are 0 (otherwise -E2BIG). Structs that a driver fills: it writes the fields that fit, and
+ * zeros for those that it does not know. In an array every element has the same size, and it is the
+ * distance between them.
  */
 #ifndef DISTWORKER_CHIP_H
 #define DISTWORKER_CHIP_H
@@ -108,7 +109,7 @@ struct dw_chip_call {
 	struct dw_config config;		/* block_dim ≥ 1, aicpu_thread_num ≥ 1 */
 	uint64_t cookie;			/* given back by collect */
 	/* Becomes non-zero when the task was cancelled; a driver that can, stops with
-	 * -ECANCELED. Never NULL. Nobody is woken when it changes. */
+	 * -ECANCELED. Never NULL. A change wakes no thread. */
 	const volatile uint32_t *cancelled;
 };
 
@@ -207,7 +208,7 @@ struct dw_chip_driver {
 };
 
 typedef const struct dw_chip_driver *dw_chip_driver_entry(void);
-/* What a driver defines; declared here so that it has its name in C++, too. */
+/* The function that a driver defines; declared here so that it has its name in C++, too. */
 DW_CHIP_EXPORT dw_chip_driver_entry dw_chip_driver_v1;
 
 /* ----------------------------------------------- the library's side, for tools */

@@ -139,7 +139,7 @@ struct dw_tensor {
 	uint8_t reserved[7];			/* 0 */
 };
 
-/* What a task does with a tensor. */
+/* The use that a task makes of a tensor. */
 enum dw_tag {
 	DW_INPUT = 0,		/* reads: after the last writers of each byte */
 	DW_OUTPUT = 1,		/* overwrites: after readers and writers; address 0: allocated */
@@ -253,7 +253,7 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 /*
  * A chip image for one driver, at any time. `entry` is the kernel or the
  * orchestration entry in it; `signature` has one direction per argument, tensors
- * first and then scalars (NULL: what the driver's image format says).
+ * first and then scalars (NULL: as the driver's image format says).
  */
 struct dw_image_options {
 	size_t size;
@@ -472,10 +472,10 @@ DW_API int dw_worker_start(struct dw_worker *root, dw_orch_fn *fn, const struct 
 			   const struct dw_config *config, void *context,
 			   const struct dw_run_options *options, struct dw_run **run);
 /*
- * Waits for the end of a run, returns what dw_worker_run() would, and frees the run. -EINVAL: NULL.
- * -EDEADLK: the run cannot end before this call does: its own orchestration function or progress
- * callback makes the call, or it waits, through other runs, for the caller's run. The caller then
- * keeps the run. A wait with a deadline does not count, since it ends.
+ * Waits for the end of a run, returns its result as dw_worker_run() does, and frees the run.
+ * -EINVAL: NULL. -EDEADLK: the run cannot end before this call does: its own orchestration function
+ * or progress callback makes the call, or it waits, through other runs, for the caller's run. The
+ * caller then keeps the run. A wait with a deadline does not count, since it ends.
  */
 DW_API int dw_run_wait(struct dw_run *run);
 /*
@@ -567,7 +567,7 @@ DW_API void dw_worker_destroy(struct dw_worker *root);
 /*
  * Memory of the tree's arena, at one address in this process and all its
  * descendants; zeroed. Before or after init; outlives runs. Tensors that are
- * arguments must lie in a buffer, in what dw_alloc() gave, or in registered memory.
+ * arguments must lie in a buffer, in memory of dw_alloc(), or in registered memory.
  * -ENOMEM names the arena's size and use; -EINVAL: 0 bytes, or, of all three, a child Worker
  * (buffers are the root's).
  */
@@ -646,9 +646,9 @@ DW_API int dw_scope_end(struct dw_orch *orch);
 /* Waits until every task that was submitted so far is final; the first error of the run, or 0. */
 DW_API int dw_orch_wait(struct dw_orch *orch);
 /*
- * Waits until one task of this run is final, whatever the others do, and returns its own error: 0,
- * or that of what it ran; -ECANCELED when it was skipped, with a text that names the task that
- * failed before it. May be called again. -EINVAL: `task` is 0, or no task of this run.
+ * Waits until one task of this run is final, whatever the others do, and returns its own result: 0,
+ * or the error of its callable; -ECANCELED when it was skipped, with a text that names the task
+ * that failed before it. May be called again. -EINVAL: `task` is 0, or no task of this run.
  */
 DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task);
 /*
@@ -767,7 +767,7 @@ struct dw_tree_info {
 	uint32_t child_count;		/* all children: sub workers, chips, nested Workers */
 	uint64_t started_ns;
 };
-/* What stays the same while the tree is there. */
+/* The properties that do not change while the tree exists. */
 DW_API int dw_tree_info(const struct dw_tree *tree, struct dw_tree_info *info);
 
 enum dw_blocked { DW_BLOCKED_NOT = 0, DW_BLOCKED_WINDOW = 1, DW_BLOCKED_HEAP = 2 };

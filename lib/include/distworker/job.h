@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Jobs: what `distworker run JOB.so` loads. A job is a shared object that
+ * Jobs, which `distworker run JOB.so` loads. A job is a shared object that
  * exports one symbol:
  *
  *     DISTWORKER_JOB_EXPORT const struct distworker_job *distworker_job_v1(void);
@@ -57,7 +57,7 @@ struct distworker_tree {
 	const struct distworker_tree_node *nodes;
 };
 
-/* What prepare is given. Valid until release returns. */
+/* The argument of prepare. Valid until release returns. */
 struct distworker_job_environment {
 	size_t size;
 	struct dw_worker *root;		/* not initialised yet */
@@ -107,7 +107,7 @@ struct distworker_job {
 };
 
 typedef const struct distworker_job *distworker_job_entry(void);
-/* What a job defines; declared here so that it has its name in C++, too. */
+/* The function that a job defines; declared here so that it has its name in C++, too. */
 DISTWORKER_JOB_EXPORT distworker_job_entry distworker_job_v1;
 
 #ifdef __cplusplus

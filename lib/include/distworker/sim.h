@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What an image for the `sim` driver is written against. An image is an ELF
+ * The interface for images of the `sim` driver. An image is an ELF
  * shared object made by any C compiler (`distworker image sim` calls one). It
  * exports kernels, which run on the simulated cores, and may export
  * orchestrations, which run on the chip and submit kernels as a task graph.
@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-/* What a simulated core knows while it runs one block of a kernel. */
+/* The view of a simulated core while it runs one block of a kernel. */
 struct dw_sim_block {
 	uint32_t index;		/* of this block, 0 … dim - 1 */
 	uint32_t dim;		/* block_dim of the call */
@@ -42,7 +42,7 @@ typedef int dw_sim_kernel(const struct dw_sim_block *block, const struct dw_tens
 
 /* ------------------------------------------------- on-chip orchestration */
 
-/* A kernel that an orchestration submits. Of any size (chip.h, "Sizes"): what is missing is 0. */
+/* A kernel that an orchestration submits. Of any size (chip.h, "Sizes"): missing fields are 0. */
 struct dw_sim_launch {
 	size_t size;
 	dw_sim_kernel *kernel;		/* of the same image */
@@ -62,7 +62,7 @@ struct dw_sim_launch {
 /*
  * The on-chip orchestrator. Called from the orchestration function only; the
  * calls return 0 or -errno (a text is set), outputs last. Tensors are those of the call,
- * views into them, and what alloc gave; anything else is -EFAULT.
+ * views into them, and memory of alloc; anything else is -EFAULT.
  * Tasks run on up to aicpu_thread_num scheduler threads while the function goes
  * on, and all have ended when the call ends. After the first failure nothing new starts, and
  * submit returns -ECANCELED.

@@ -30,7 +30,8 @@ struct entry {
 	_Atomic uint64_t live;		/* the handle; 0: retired, or not yet there */
 	struct callable callable;
 	uint32_t generation;		/* given out last */
-	bool leaving;			/* retired by callable_retire_begin(), and not yet ended: its place is kept */
+	/* retired by callable_retire_begin(), and not yet ended: its place is kept */
+	bool leaving;
 	struct entry *before, *after;	/* live: by registration; retired: `after` by age */
 	struct entry *bucket_next;	/* of the same hash of the name */
 };
@@ -310,7 +311,9 @@ static void entry_retire(struct entry *entry)
 	struct entry **bucket = bucket_of(entry->callable.name);
 
 	atomic_store_explicit(&entry->live, 0, memory_order_seq_cst);
-	/* The engine's lock orders it: a thread that posts after engine_request_notify() sees it. */
+	/*
+	 * The engine's lock orders it: a thread that posts after engine_request_notify() sees it.
+	 */
 	atomic_store_explicit(&entry->callable.retired, true, memory_order_relaxed);
 	if (entry->after)
 		entry->after->before = entry->before;
@@ -384,8 +387,10 @@ static struct entry *entry_given(dw_callable handle, int *error)
 		return NULL;
 	}
 	if (handle_generation(handle) <= entry->generation) {
-		*error = error_set(-ESTALE, "callable %#llx is older than what has its place: %s",
-				   (unsigned long long)handle, entry->callable.name);
+		*error = error_set(
+			-ESTALE,
+			"callable %#llx was unregistered, and another one has its place: %s",
+			(unsigned long long)handle, entry->callable.name);
 		return NULL;
 	}
 	if (atomic_load_explicit(&entry->live, memory_order_relaxed))

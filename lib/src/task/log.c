@@ -77,7 +77,8 @@ static ssize_t write_no_wait(int fd, const char *line, size_t bytes, bool is_pip
 	struct iovec part = { (void *)line, bytes };
 	ssize_t written = is_pipe ? pwritev2(fd, &part, 1, -1, RWF_NOWAIT) : -1;
 
-	if (is_pipe && (written >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)))
+	if (is_pipe &&
+	    (written >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)))
 		return written;
 #endif
 	(void)is_pipe;
@@ -100,7 +101,8 @@ static bool write_at_once(int fd, const char *line, size_t bytes)
 		return true;
 	if (S_ISSOCK(stat.st_mode))
 		return send(fd, line, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || errno != EAGAIN;
-	if (!S_ISREG(stat.st_mode) && (poll(&poller, 1, 0) != 1 || !(poller.revents & (POLLOUT | POLLERR))))
+	if (!S_ISREG(stat.st_mode) &&
+	    (poll(&poller, 1, 0) != 1 || !(poller.revents & (POLLOUT | POLLERR))))
 		return false;
 	file_signals_block(&blocked);
 	written = write_no_wait(fd, line, bytes, S_ISFIFO(stat.st_mode));
@@ -136,7 +138,8 @@ static bool tell_dropped(void)
 
 	if (!count)
 		return true;
-	snprintf(text, sizeof(text), "%llu lines of the log were dropped here, because nobody took them in time",
+	snprintf(text, sizeof(text),
+		 "%llu lines of the log were dropped here, because its reader was too slow",
 		 (unsigned long long)count);
 	if (put(LOG_WARN, text))
 		return true;
@@ -239,8 +242,8 @@ static int start_reader(void)
 	result = pthread_create(&reader, NULL, read_records, NULL);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (result)
-		return error_set(-result, "no thread for the log's callback: %s%s", error_name(result),
-				 error_hint(result));
+		return error_set(-result, "no thread for the log's callback: %s%s",
+				 error_name(result), error_hint(result));
 	pthread_detach(reader);
 	reader_runs = true;
 	return 0;
@@ -264,8 +267,8 @@ static int make_socket(void)
 	if (owner == getpid())
 		return 0;
 	if (fd_move_pair_up(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, made), made) < 0)
-		return error_set(-errno, "no socket for the log's callback: %s%s", error_name(errno),
-				 error_hint(errno));
+		return error_set(-errno, "no socket for the log's callback: %s%s",
+				 error_name(errno), error_hint(errno));
 	for (int i = 0; i < 2; i++) {
 		if (ends[i] >= 0)
 			close(ends[i]);
@@ -288,7 +291,8 @@ static void hand_to_reader(const struct sink *wanted)
 	next_wanted = true;
 	pthread_mutex_unlock(&mutex);
 	/* This one may wait for room: the reader makes it. */
-	while (send(ends[1], &mark, offsetof(struct record, text), MSG_NOSIGNAL) < 0 && errno == EINTR)
+	while (send(ends[1], &mark, offsetof(struct record, text), MSG_NOSIGNAL) < 0 &&
+	       errno == EINTR)
 		;
 	pthread_mutex_lock(&mutex);
 	while (next_wanted)
@@ -297,14 +301,17 @@ static void hand_to_reader(const struct sink *wanted)
 
 DW_API int dw_log_set(dw_log_fn *fn, void *context, enum dw_log_level level)
 {
-	struct sink wanted = { .fn = fn, .context = context, .level = fn ? (int)level : stderr_threshold };
+	struct sink wanted = { .fn = fn,
+			       .context = context,
+			       .level = fn ? (int)level : stderr_threshold };
 	int result = 0;
 
 	if (is_reader)
 		return error_set(-EDEADLK, "dw_log_set: the call is made by a log callback");
 	if (fn && (level < DW_LOG_ERROR || level > DW_LOG_DEBUG))
-		return error_set(-EINVAL, "dw_log_set: level is %d; it should be %d (error) to %d (debug)", (int)level,
-				 DW_LOG_ERROR, DW_LOG_DEBUG);
+		return error_set(-EINVAL,
+				 "dw_log_set: level is %d; it should be %d (error) to %d (debug)",
+				 (int)level, DW_LOG_ERROR, DW_LOG_DEBUG);
 	pthread_mutex_lock(&mutex);
 	if (fn)
 		result = make_socket();

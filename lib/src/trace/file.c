@@ -37,7 +37,8 @@ struct shared {
 
 struct trace_file {
 	int fd;
-	bool is_file;			/* it can be read again, truncated and locked; else /dev/null, a FIFO, … */
+	/* it can be read again, truncated and locked; else /dev/null, a FIFO, … */
+	bool is_file;
 	const char *variable;
 	const char *last_line;
 	char end;
@@ -76,7 +77,8 @@ static int make_path(char path[PATH_MAX], const char *wanted, uint32_t number, b
 		snprintf(pid, sizeof(pid), ".%d", (int)getpid());
 	if (number > 1)
 		snprintf(tree, sizeof(tree), ".%u", number);
-	length = snprintf(path, PATH_MAX, "%.*s%s%s%s", (int)stem, wanted, pid, tree, wanted + stem);
+	length =
+		snprintf(path, PATH_MAX, "%.*s%s%s%s", (int)stem, wanted, pid, tree, wanted + stem);
 	return length < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
@@ -99,8 +101,10 @@ static int open_path(struct trace_file *file)
 }
 
 /*
- * /dev/null, a terminal, a FIFO: there is only one of it, so that every tree writes to the path itself.
- * 1: opened; 0: the path is a file, or is not there yet. Never blocks: -ENXIO says that nobody reads the FIFO.
+ * /dev/null, a terminal, a FIFO: there is only one of it, so that every tree writes to the path
+ * itself.
+ * 1: opened; 0: the path is a file, or is not there yet. Never blocks: -ENXIO says that nobody
+ *    reads the FIFO.
  */
 static int open_stream(struct trace_file *file, const char *wanted)
 {
@@ -175,7 +179,7 @@ static int stream_write(struct trace_file *file, const char *lines, size_t bytes
 
 static const char *why_it_ends(int error)
 {
-	return error == -EPIPE ? " (nobody reads it any more)" :
+	return error == -EPIPE ? " (its reader has gone)" :
 	       error == -ETIMEDOUT ? " (its reader takes nothing)" : error_hint(-error);
 }
 
@@ -198,7 +202,7 @@ static int lines_write(struct trace_file *file, const char *lines, size_t bytes)
 
 static const char *what_is_right(int error)
 {
-	return error == -ENXIO ? "nobody reads this FIFO: start its reader first" :
+	return error == -ENXIO ? "this FIFO has no reader: start its reader first" :
 	       error == -EINVAL ? "it should be a file, a FIFO or a device such as /dev/null" :
 	       "it should be a path in a folder that exists and may be written to";
 }
@@ -385,8 +389,8 @@ static void repair(const struct trace_file *file)
 		return;
 	text = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file->fd, 0);
 	if (text == MAP_FAILED) {
-		log_at(LOG_WARN, "%s=%s: torn lines of a killed process stay in it: %s", file->variable,
-		    file->path, error_name(errno));
+		log_at(LOG_WARN, "%s=%s: torn lines of a killed process stay in it: %s",
+		       file->variable, file->path, error_name(errno));
 		return;
 	}
 	blank_torn_lines(text, (size_t)status.st_size, file->end);

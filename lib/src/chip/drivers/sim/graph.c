@@ -158,7 +158,9 @@ static void graph_wake(struct graph *graph, uint32_t less)
 	}
 }
 
-/* Takes one block of a ready task and runs it. False: nothing is ready. Drops the lock meanwhile. */
+/*
+ * Takes one block of a ready task and runs it. False: nothing is ready. Drops the lock meanwhile.
+ */
 static bool graph_step(struct graph *graph)
 {
 	struct task *task = graph->ready_first;
@@ -236,19 +238,25 @@ static int launch_check(struct graph *graph, const struct dw_sim_launch *launch,
 		return orch_error(graph, -EINVAL, "submit: no kernel is given");
 	if ((launch->tensor_count && (!launch->tensors || !launch->tags)) ||
 	    (launch->scalar_count && !launch->scalars) || (launch->after_count && !launch->after))
-		return orch_error(graph, -EINVAL, "submit: tensors, tags, scalars or after is NULL and its count is not 0");
+		return orch_error(
+			graph, -EINVAL,
+			"submit: tensors, tags, scalars or after is NULL and its count is not 0");
 	if (dim > graph->device->options.cores)
-		return orch_error(graph, -EINVAL, "submit: block_dim is %u, the device has %llu cores",
-				  dim, (unsigned long long)graph->device->options.cores);
+		return orch_error(graph, -EINVAL,
+				  "submit: block_dim is %u, the device has %llu cores", dim,
+				  (unsigned long long)graph->device->options.cores);
 	for (size_t i = 0; i < launch->after_count; i++)
 		if (launch->after[i] == 0 || launch->after[i] > graph->count)
-			return orch_error(graph, -EINVAL, "submit: after[%zu] is task %llu, tasks 1 to %llu were submitted",
-					  i, (unsigned long long)launch->after[i],
-					  (unsigned long long)graph->count);
+			return orch_error(
+				graph, -EINVAL,
+				"submit: after[%zu] is task %llu, tasks 1 to %llu were submitted",
+				i, (unsigned long long)launch->after[i],
+				(unsigned long long)graph->count);
 	return 0;
 }
 
-static int tensor_size(struct graph *graph, const struct dw_tensor *tensor, size_t i, uint64_t *bytes)
+static int tensor_size(struct graph *graph, const struct dw_tensor *tensor, size_t i,
+		       uint64_t *bytes)
 {
 	uint64_t total = kit_dtype_bytes(tensor->dtype);
 
@@ -256,8 +264,9 @@ static int tensor_size(struct graph *graph, const struct dw_tensor *tensor, size
 		return orch_error(graph, -EINVAL, "tensor %zu has the unknown element type %u", i,
 				  tensor->dtype);
 	if (tensor->ndims > DW_TENSOR_MAX_DIMS)
-		return orch_error(graph, -EINVAL, "tensor %zu has %u dimensions: at most %u are possible",
-				  i, tensor->ndims, DW_TENSOR_MAX_DIMS);
+		return orch_error(graph, -EINVAL,
+				  "tensor %zu has %u dimensions: at most %u are possible", i,
+				  tensor->ndims, DW_TENSOR_MAX_DIMS);
 	for (uint32_t j = 0; j < tensor->ndims; j++)
 		if (__builtin_mul_overflow(total, tensor->shape[j], &total))
 			return orch_error(graph, -EINVAL, "tensor %zu has more than 2^64 bytes", i);
@@ -276,10 +285,13 @@ static int region_alloc(struct graph *graph, uint64_t bytes, struct region **reg
 		extent = memory_alloc(&graph->device->memory, bytes);
 	}
 	if (!extent)
-		return orch_error(graph, -ENOMEM, "no room for %llu bytes on the device: %llu of %llu are in use (driver option memory=)",
-				  (unsigned long long)bytes,
-				  (unsigned long long)memory_used(&graph->device->memory),
-				  (unsigned long long)graph->device->memory.bytes);
+		return orch_error(
+			graph, -ENOMEM,
+			"no room for %llu bytes on the device: %llu of %llu are in use (driver "
+			"option memory=)",
+			(unsigned long long)bytes,
+			(unsigned long long)memory_used(&graph->device->memory),
+			(unsigned long long)graph->device->memory.bytes);
 	address = memory_address(&graph->device->memory, extent);
 	if (depend_region_add(graph, address, address + extent->bytes, extent, region) < 0) {
 		memory_free(&graph->device->memory, extent);
@@ -309,11 +321,15 @@ static int tensor_place(struct graph *graph, struct dw_tensor *tensor, enum dw_t
 		return 0;
 	*region = depend_region_find(graph, tensor->data, *bytes);
 	if (!*region)
-		return orch_error(graph, -EFAULT, "tensor %zu at %#llx of %llu bytes lies neither in an argument of the call nor in what alloc gave",
-				  i, (unsigned long long)tensor->data, (unsigned long long)*bytes);
+		return orch_error(
+			graph, -EFAULT,
+			"tensor %zu at %#llx of %llu bytes lies neither in an argument of the call "
+			"nor in memory of alloc",
+			i, (unsigned long long)tensor->data, (unsigned long long)*bytes);
 	if ((*region)->scope == 0)
-		return orch_error(graph, -EFAULT, "tensor %zu at %#llx was allocated in a scope that has ended",
-				  i, (unsigned long long)tensor->data);
+		return orch_error(graph, -EFAULT,
+				  "tensor %zu at %#llx was allocated in a scope that has ended", i,
+				  (unsigned long long)tensor->data);
 	return 0;
 }
 
@@ -371,7 +387,8 @@ static int task_link(struct graph *graph, struct task *task, const struct dw_sim
 	for (size_t i = 0; i < task->tensor_count && status == 0; i++)
 		if (task->held[i])
 			status = depend_access(graph, task->held[i], task->tensors[i].data,
-					       task->tensors[i].data + bytes[i], launch->tags[i], task);
+					       task->tensors[i].data + bytes[i], launch->tags[i],
+					       task);
 	for (size_t i = 0; i < launch->after_count && status == 0; i++)
 		status = graph_edge(graph, launch->after[i], task);
 	if (status < 0)
@@ -392,7 +409,8 @@ static int submit_locked(struct graph *graph, const struct dw_sim_launch *launch
 	if (kit_cancelled(graph->orch.cancelled))
 		return orch_error(graph, -ECANCELED, "cancelled");
 	if (graph->status)
-		return orch_error(graph, -ECANCELED, "submit: an earlier task of the call has failed");
+		return orch_error(graph, -ECANCELED,
+				  "submit: an earlier task of the call has failed");
 	status = launch_check(graph, launch, dim);
 	if (status < 0)
 		return status;
@@ -444,7 +462,8 @@ static int api_submit(struct dw_sim_orch *orch, const struct dw_sim_launch *laun
 	if (status < 0)
 		status = orch_error(graph, status, "submit: %s", error.text);
 	else
-		status = submit_locked(graph, launch->size == sizeof(*launch) ? launch : &room, task);
+		status = submit_locked(graph, launch->size == sizeof(*launch) ? launch : &room,
+				       task);
 	pthread_mutex_unlock(&graph->lock);
 	return status;
 }
@@ -477,8 +496,8 @@ static int api_scope_begin(struct dw_sim_orch *orch)
 	struct graph *graph = (struct graph *)orch;
 
 	if (graph->scope == SCOPES_MAX)
-		return orch_error(graph, -EOVERFLOW, "scope_begin: %u scopes are open, that is the most",
-				  SCOPES_MAX);
+		return orch_error(graph, -EOVERFLOW,
+				  "scope_begin: %u scopes are open, that is the most", SCOPES_MAX);
 	graph->scope++;
 	return 0;
 }
@@ -550,10 +569,11 @@ static int graph_result(const struct graph *graph, int status, struct dw_chip_er
 	if (status == 0)
 		return 0;
 	if (graph->orch_error.text[0])
-		return kit_fail(error, status < 0 ? status : -EIO, "orchestration \"%.64s\": %.180s",
-				entry, graph->orch_error.text);
-	return kit_fail(error, status < 0 ? status : -EIO, "orchestration \"%.64s\" returned %d (%s)",
-			entry, status, strerror(status < 0 ? -status : EIO));
+		return kit_fail(error, status < 0 ? status : -EIO,
+				"orchestration \"%.64s\": %.180s", entry, graph->orch_error.text);
+	return kit_fail(error, status < 0 ? status : -EIO,
+			"orchestration \"%.64s\" returned %d (%s)", entry, status,
+			strerror(status < 0 ? -status : EIO));
 }
 
 int graph_run(struct dw_chip_device *device, struct call *call, struct dw_chip_error *error)
