@@ -119,6 +119,11 @@ __attribute__((constructor)) static void begin(void)
 
 	if (!text)
 		return;
+	/* On its way to the program; a filter would refuse the loader's calls as well. */
+	if (!strcmp(program_invocation_short_name, "env")) {
+		free(text);
+		return;
+	}
 	if (!strncmp(text, "refuse:", 7)) {
 		refuse(text + 7);
 	} else if (!strncmp(text, "signals:", 8)) {

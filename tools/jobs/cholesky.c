@@ -401,8 +401,10 @@ static int register_kernels(const struct distworker_job_environment *environment
 			return environment->fail(environment, ENOENT,
 				"cholesky has chip kernels for the driver sim only; for %s give an "
 				"image with -- --kernels FILE", environment->driver);
-		snprintf(job->kernel_path, sizeof(job->kernel_path), "%s/kernels/cholesky.so",
-			 environment->folder);
+		if (snprintf(job->kernel_path, sizeof(job->kernel_path), "%s/kernels/cholesky.so",
+			     environment->folder) >= (int)sizeof(job->kernel_path))
+			return environment->fail(environment, ENAMETOOLONG,
+				"the path of the chip kernels is too long; give a file with -- --kernels FILE");
 		job->kernels = job->kernel_path;
 	}
 	for (size_t i = 0; i < COUNT_OF(kernels) && !err; i++) {
@@ -473,11 +475,9 @@ static int cholesky_prepare(const struct distworker_job_environment *environment
 	err = options_parse(environment, options, COUNT_OF(options));
 	if (!err)
 		err = check_options(environment, job);
-	if (!err && digits_locate(environment->folder, "digits.csv.gz", job->given, job->data,
-				  sizeof(job->data)))
-		err = environment->fail(environment, ENOENT,
-			"the data is not there: %s; give another file with -- --data FILE",
-			job->data);
+	if (!err)
+		err = digits_locate(environment, "digits.csv.gz", job->given, job->data,
+				    sizeof(job->data));
 	if (!err)
 		err = register_functions(environment->root, job);
 	if (!err)

@@ -402,8 +402,11 @@ static int register_kernels(const struct distworker_job_environment *environment
 				"digits has chip kernels for the drivers sim and opencl only; for "
 				"%s give an image with -- --kernels FILE",
 				environment->driver);
-		snprintf(job->kernel_path, sizeof(job->kernel_path), "%s/kernels/digits.%s",
-			 environment->folder, suffix);
+		if (snprintf(job->kernel_path, sizeof(job->kernel_path), "%s/kernels/digits.%s",
+			     environment->folder, suffix) >= (int)sizeof(job->kernel_path))
+			return environment->fail(
+				environment, ENAMETOOLONG,
+				"the path of the chip kernels is too long; give a file with -- --kernels FILE");
 		job->kernels = job->kernel_path;
 	}
 	err = register_kernel(environment, job, "digits_forward", forward, COUNT_OF(forward),
@@ -495,11 +498,9 @@ static int digits_prepare(const struct distworker_job_environment *environment, 
 		err = check_options(environment, job);
 	if (!err)
 		err = check_tree(environment);
-	if (!err && digits_locate(environment->folder, "digits.csv.gz", job->given, job->data,
-				  sizeof(job->data)))
-		err = environment->fail(environment, ENOENT,
-			"the data is not there: %s; give another file with -- --data FILE",
-			job->data);
+	if (!err)
+		err = digits_locate(environment, "digits.csv.gz", job->given, job->data,
+				    sizeof(job->data));
 	if (!err)
 		err = register_functions(environment->root, job);
 	if (!err)

@@ -8,6 +8,7 @@
 #define DISTWORKER_JOBS_DIGITS_DATA_H
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,6 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
+#include <distworker/job.h>
+#include "base/text.h"
 
 #define DIGITS_PIXELS 64
 #define DIGITS_CLASSES 10
@@ -27,17 +30,16 @@ struct digits_error {
 	char text[320];		/* a completion carries no more */
 };
 
-/* "FILE: " and the text; of a long path its end. Returns -error. */
+/* "FILE: " and the text; a long path is shortened. Returns -error. */
 __attribute__((format(printf, 3, 4)))
 static int digits_fail(struct digits_error *error, int code, const char *format, ...)
 {
-	size_t length = strlen(error->path), used;
 	va_list list;
+	size_t used;
 
-	used = (size_t)snprintf(error->text, sizeof(error->text), "%.160s: ",
-				error->path + (length > 160 ? length - 160 : 0));
+	used = (size_t)snprintf(error->text, sizeof(error->text), "%s: ", text_short(error->path));
 	va_start(list, format);
-	vsnprintf(error->text + used, sizeof(error->text) - used, format, list);
+	text_vformat(error->text + used, sizeof(error->text) - used, format, list);
 	va_end(list);
 	return -code;
 }
@@ -64,7 +66,7 @@ static int digits_parse(uint32_t row, const char *line, uint8_t values[DIGITS_CO
 		if (!length || i < length || value > limit)
 			return digits_fail(error, EBADMSG,
 				"row %u, column %u: \"%.*s\" is not a number from 0 to %u", row,
-				column, (int)(length < 40 ? length : 40), field, limit);
+				column, (int)text_border(field, length < 40 ? length : 40), field, limit);
 		if (last != (column == DIGITS_COLUMNS))
 			return digits_fail(error, EBADMSG,
 					   "row %u, column %u: %s; a row has %d columns", row,
@@ -140,22 +142,41 @@ static int digits_read(const char *path, digits_row_fn *row_fn, void *context,
 	return err;
 }
 
-/*
- * The data file of a job: the user's, else NAME beside the job's shared object,
- * else where it lies in the source tree of a build. 0 or -ENOENT.
- */
-static int digits_locate(const char *folder, const char *name, const char *given, char *path,
-			 size_t bytes)
+/* Whether FOLDER/NAME can be read; else -errno. `path` is its name, as far as there is room. */
+static int digits_try(const char *folder, const char *name, char *path, size_t bytes)
 {
-	if (given)
-		return snprintf(path, bytes, "%s", given) < (int)bytes ? 0 : -ENAMETOOLONG;
-	if (snprintf(path, bytes, "%s/%s", folder, name) < (int)bytes && !access(path, R_OK))
-		return 0;
-	if (snprintf(path, bytes, "%s/../../tools/jobs/%s", folder, name) < (int)bytes &&
-	    !access(path, R_OK))
-		return 0;
-	snprintf(path, bytes, "%s/%s", folder, name);
-	return -ENOENT;
+	if (snprintf(path, bytes, "%s/%s", folder, name) >= (int)bytes)
+		return -ENAMETOOLONG;
+	return access(path, R_OK) ? -errno : 0;
+}
+
+/*
+ * The data file of a job: the user's, else NAME beside the job's shared object, else where it
+ * lies in the source tree of a build. 0, or an error with its text.
+ */
+static int digits_locate(const struct distworker_job_environment *environment, const char *name,
+			 const char *given, char *path, size_t bytes)
+{
+	char source[PATH_MAX], beside[PATH_MAX];
+	int err;
+
+	if (given) {
+		if (snprintf(path, bytes, "%s", given) < (int)bytes)
+			return 0;
+		return environment->fail(environment, ENAMETOOLONG,
+					 "--data: a path of %zu bytes; at most %zu are possible",
+					 strlen(given), bytes - 1);
+	}
+	err = digits_try(environment->folder, name, path, bytes);
+	if (err && snprintf(source, sizeof(source), "%s/../../tools/jobs", environment->folder) <
+	    (int)sizeof(source) && digits_try(source, name, beside, sizeof(beside)) == 0 &&
+	    strlen(beside) < bytes) {
+		strcpy(path, beside);
+		err = 0;
+	}
+	return err ? environment->fail(environment, -err,
+		"the data cannot be read: %s: %s; give another file with -- --data FILE", path,
+		strerror(-err)) : 0;
 }
 
 #endif
