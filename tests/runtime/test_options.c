@@ -460,7 +460,7 @@ TEST(image_entries_have_a_limit_and_names_of_their_own)
 	image.data = "1";
 	image.bytes = 1;
 	CHECK_EQ(dw_callable_register_image(node, &image, &first), -ENAMETOOLONG);
-	CHECK_STR(dw_strerror_last(), "at most 4095 and 255");
+	CHECK_STR(dw_strerror_last(), "has 600 bytes; at most 255");
 	entry[255] = '\0';
 	CHECK_EQ(dw_callable_register_image(node, &image, &first), 0);
 	image.data = "2";

@@ -148,7 +148,7 @@ TEST(the_log_is_off_by_default_and_has_levels)
 	log_of("debug", text, sizeof(text));
 	CHECK_STR(text, "] info: three 3\n");
 	CHECK_EQ(text[strlen(text) - 1], '\n');
-	CHECK_STR(text, "xxx\n");
+	CHECK_STR(text, "x…\n");
 	log_of("loud", text, sizeof(text));
 	CHECK_STR(text, "DW_LOG=loud is not a level");
 }

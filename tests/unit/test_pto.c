@@ -325,7 +325,7 @@ TEST(builder_refuses_what_the_layout_cannot_hold)
 	name[64] = '\0';
 	o->entry = name;
 	CHECK_EQ(dw_pto_image_build(o, &image, &bytes), -E2BIG);
-	CHECK_STR(error_text(), "64 characters");
+	CHECK_STR(error_text(), "64 bytes");
 	name[63] = '\0';
 	o->config_entry = "configuration entry with a name that is longer than sixty-three characters";
 	CHECK_EQ(dw_pto_image_build(o, &image, &bytes), -E2BIG);

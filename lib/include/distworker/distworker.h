@@ -19,6 +19,18 @@
  *  - strings that are passed in are copied; pointers that are returned belong to
  *    the object that returned them and live as long as it does.
  *
+ * Names, and their limits in bytes without the NUL. A longer one is -ENAMETOOLONG at the call that is given it.
+ *
+ *   Workers                              47, no '/'; with the paths in front of them 80, checked at init
+ *   functions, tasks, entries of images  255
+ *   symbols                              4,095, and as much for the path of their file
+ *   chip drivers                         31 letters, digits, - and _; or a path of 4,095, with a '/'
+ *   options of chip drivers              65,535; those of this library: keys 31, values 4,095
+ *   paths of images, DW_TRACE, DW_GRAPH  4,095
+ *
+ * Any byte may be in them but what is said here; texts show UTF-8. Names are kept whole. Where a text has no room for
+ * one it is shortened in its middle, and a text that is too long ends with "…", both between two characters.
+ *
  * Threads. "Any thread" means any thread of the process that made the object.
  *
  *   dw_worker_create, dw_worker_add_child,
@@ -230,7 +242,8 @@ enum dw_direction { DW_DIR_SCALAR = 0, DW_DIR_IN = 1, DW_DIR_OUT = 2, DW_DIR_INO
  * Functions: before dw_worker_init() of the root; the context pointer must make
  * sense in the child (memory from before the fork, or the arena).
  * Register them on the Worker whose children run them, or on any Worker above it: a Worker's
- * callables are known in its whole subtree. -EBUSY after init, -EEXIST for a name that is taken.
+ * callables are known in its whole subtree. -EBUSY after init, -EEXIST for a name that is taken,
+ * -ENAMETOOLONG.
  *
  * A function must not call exec. With the module, the library then kills the process, and the task
  * fails as after any death; with futexes only a deadline ends the task.
@@ -245,7 +258,7 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name,
  * When the call returns, every child of the tree knows the symbol. While another thread is in
  * dw_worker_init(), the call waits for that to end. The same content under the same name has the
  * same handle. -ENOENT, -ELIBBAD (no ELF object), -ESRCH (no such symbol), -EEXIST (another kind,
- * or a changed file: unregister that first). Only in the root's process: -EINVAL in an
+ * or a changed file: unregister that first), -ENAMETOOLONG. Only in the root's process: -EINVAL in an
  * orchestration function of a nested Worker that is a process; the same for images.
  */
 DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *symbol,
@@ -257,8 +270,8 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
  */
 struct dw_image_options {
 	size_t size;
-	const char *driver;		/* "sim", "opencl", "pto", …; at most 4,095 bytes */
-	const char *entry;		/* at most 255 bytes, else -ENAMETOOLONG */
+	const char *driver;		/* "sim", "opencl", "pto", …, or a path, as in dw_chip_options */
+	const char *entry;
 	const void *data;		/* the image, or NULL: read `path` */
 	size_t bytes;
 	const char *path;
@@ -361,7 +374,7 @@ struct dw_worker_options {
 
 /*
  * `level` is 3 … 6; `options` may be NULL: the defaults. -EINVAL names the option that makes no
- * sense.
+ * sense; -ENAMETOOLONG.
  */
 DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *options,
 			    struct dw_worker **worker);
@@ -501,7 +514,7 @@ DW_API int dw_run_fd(struct dw_run *run, int *fd);
  */
 DW_API int dw_run_detach(struct dw_run *run);
 
-/* One error of a run. Texts that are too long are cut. */
+/* One error of a run. Names and texts that are too long are shortened, as the head of this file says. */
 struct dw_run_error {
 	size_t size;
 	/*
@@ -619,7 +632,7 @@ struct dw_submit_options {
  *  -EINVAL a field that makes no sense; -ENOENT, -ESTALE the callable is unknown
  *  or was unregistered; -EFAULT a tensor lies outside the arena; -EACCES see check_declared;
  *  -ENODEV no worker can take it; -EDEADLK, -ENOBUFS, -ENOSPC heap, see dw_alloc();
- *  -E2BIG the arguments need more than 4 GiB; -ENOMEM; -ECANCELED the run is cancelled.
+ *  -E2BIG the arguments need more than 4 GiB; -ENAMETOOLONG; -ENOMEM; -ECANCELED the run is cancelled.
  */
 DW_API int dw_submit(struct dw_orch *orch, dw_callable callable, struct dw_args *args,
 		     const struct dw_submit_options *options, dw_task *task);
@@ -803,7 +816,7 @@ struct dw_tree_child {
 	int32_t stopped;
 	uint64_t since_ns;		/* when that began, or when it began to wait */
 	uint64_t task;			/* what it runs, or ran last: its number within its run … */
-	char callable[32];		/* … and by which callable (cut) */
+	char callable[32];		/* … and by which callable (shortened) */
 	char cause[96];			/* of its last death; "": it never died */
 	/*
 	 * Tasks that the child has run, by its own count: up to date at any time. The parent counts

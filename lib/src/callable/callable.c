@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/futex.h"
+#include "base/text.h"
 #include "callable/callable.h"
 #include "task/error.h"
 
@@ -130,11 +131,11 @@ static int refuse(dw_callable handle)
 				  (unsigned long long)handle);
 	else if (generation == entry->generation)
 		error = error_set(-ESTALE, "callable %#llx was unregistered: %s",
-				  (unsigned long long)handle, entry->callable.name);
+				  (unsigned long long)handle, text_short(entry->callable.name));
 	else
 		error = error_set(-ESTALE, "callable %#llx was unregistered long ago; its place "
 				  "was given to %s", (unsigned long long)handle,
-				  entry->callable.name);
+				  text_short(entry->callable.name));
 	pthread_mutex_unlock(&mutex);
 	return error;
 }
@@ -207,7 +208,7 @@ int callable_wait(struct callable *callable, uint64_t deadline_ns)
 		if (futex_wait(&callable->idle, idle, deadline_ns ? deadline_ns : NEVER,
 			       FUTEX_PRIVATE) == -ETIMEDOUT)
 			error = error_set(-ETIMEDOUT, "callable %s is still used by %llu tasks",
-					  callable->name, (unsigned long long)uses);
+					  text_short(callable->name), (unsigned long long)uses);
 	}
 	atomic_fetch_sub_explicit(&callable->waiters, 1, memory_order_seq_cst);
 	return error;
@@ -248,7 +249,7 @@ static int callable_copy(const struct callable *from, struct callable *to)
 	}
 	if (!copied) {
 		callable_clear(to);
-		return error_set(-ENOMEM, "no memory for callable %s", from->name);
+		return error_set(-ENOMEM, "no memory for callable %s", text_short(from->name));
 	}
 	to->kind = from->kind;
 	if (from->kind == CALLABLE_ORCH || from->kind == CALLABLE_SYMBOL_ORCH)
@@ -390,7 +391,7 @@ static struct entry *entry_given(dw_callable handle, int *error)
 		*error = error_set(
 			-ESTALE,
 			"callable %#llx was unregistered, and another one has its place: %s",
-			(unsigned long long)handle, entry->callable.name);
+			(unsigned long long)handle, text_short(entry->callable.name));
 		return NULL;
 	}
 	if (atomic_load_explicit(&entry->live, memory_order_relaxed))
@@ -430,7 +431,7 @@ static int add_locked(struct callable *copy, dw_callable given, dw_callable *han
 			if (!is_same(&entry->callable, copy))
 				error = error_set(-ESTALE, "callable %#llx is %s here, not %s",
 						  (unsigned long long)given,
-						  entry->callable.name, copy->name);
+						  text_short(entry->callable.name), text_short(copy->name));
 			callable_clear(copy);
 			if (!error)
 				*handle = given;
@@ -439,13 +440,13 @@ static int add_locked(struct callable *copy, dw_callable given, dw_callable *han
 		entry = entry_given(given, &error);
 	} else if (find_name(copy->name, false, copy->owner)) {
 		error = error_set(-EEXIST, "a callable named %s is registered already",
-				  copy->name);
+				  text_short(copy->name));
 		entry = NULL;
 	} else {
 		entry = entry_fresh(copy->kind, &given);
 		if (!entry)
 			error = error_set(-ENOMEM, "no room for callable %s; there are %u",
-					  copy->name, entry_count);
+					  text_short(copy->name), entry_count);
 	}
 	if (!entry) {
 		callable_clear(copy);
@@ -466,11 +467,11 @@ int callable_add(struct callable *callable, dw_callable *handle)
 		return error_set(-EINVAL, "a callable without a name");
 	if (callable->kind < CALLABLE_ORCH || callable->kind > CALLABLE_IMAGE)
 		return error_set(-EINVAL, "callable %s is of kind %d; %d to %d would be right",
-				 callable->name, callable->kind, CALLABLE_ORCH, CALLABLE_IMAGE);
+				 text_short(callable->name), callable->kind, CALLABLE_ORCH, CALLABLE_IMAGE);
 	if (given && (given >> KIND_SHIFT != callable->kind || !handle_generation(given) ||
 		      (uint32_t)given - 1 >= ENTRIES_MOST))
 		return error_set(-EINVAL, "%#llx is no handle for callable %s of kind %d",
-				 (unsigned long long)given, callable->name, callable->kind);
+				 (unsigned long long)given, text_short(callable->name), callable->kind);
 	error = callable_copy(callable, &copy);
 	if (error)
 		return error;
@@ -508,7 +509,7 @@ int callable_retire_begin(dw_callable handle, const void *owner, struct callable
 	known = live || (entry->leaving && entry->callable.handle == handle);
 	if (known && entry->callable.owner != owner)
 		result = error_set(-ENOENT, "callable %s was not registered on this Worker",
-				   entry->callable.name);
+				   text_short(entry->callable.name));
 	if (live && result == 0) {
 		entry_retire(entry);
 		entry->leaving = true;
@@ -559,7 +560,7 @@ static int by_name(const char *name, bool any, const void *owner, dw_callable *h
 	if (entry)
 		*handle = entry->callable.handle;
 	pthread_mutex_unlock(&mutex);
-	return entry ? 0 : error_set(-ENOENT, "no callable is registered as %s", name);
+	return entry ? 0 : error_set(-ENOENT, "no callable is registered as %s", text_short(name));
 }
 
 int callable_by_name(const char *name, dw_callable *handle)

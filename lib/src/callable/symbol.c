@@ -19,6 +19,8 @@
 #include <unistd.h>
 #include <zlib.h>
 #include "base/fd.h"
+#include "base/library.h"
+#include "base/text.h"
 #include "callable/symbol.h"
 #include "task/error.h"
 
@@ -96,7 +98,7 @@ static int identify(const char *path, const char *symbol, uint8_t identity[IDENT
 	memset(identity, 0, IDENTITY_BYTES);
 	fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC));
 	if (fd < 0 || fstat(fd, &stat) < 0) {
-		result = error_set(-errno, "shared object %s: %s", path, strerror(errno));
+		result = error_set(-errno, "shared object %s: %s", text_short(path), strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return result;
@@ -104,9 +106,9 @@ static int identify(const char *path, const char *symbol, uint8_t identity[IDENT
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_READ, NULL);
 	if (!elf || elf_kind(elf) != ELF_K_ELF)
-		result = error_set(-ELIBBAD, "%s is no ELF shared object", path);
+		result = error_set(-ELIBBAD, "%s is no ELF shared object", text_short(path));
 	else if (symbol && !defines(elf, symbol))
-		result = error_set(-ESRCH, "%s defines no symbol \"%s\"", path, symbol);
+		result = error_set(-ESRCH, "%s defines no symbol \"%s\"", text_short(path), text_short(symbol));
 	else if (!build_id(elf, identity))
 		content_id(fd, &stat, identity);
 	elf_end(elf);
@@ -151,19 +153,19 @@ static bool is_loaded(const void *handle)
  */
 static int open_object(const char *path, int *fd, void **handle)
 {
-	char name[32];
+	char name[32], why[LIBRARY_WHY_BYTES];
 
-	*handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	*handle = library_open(path, RTLD_NOW | RTLD_LOCAL, why);
 	if (!*handle)
-		return error_set(-ELIBACC, "cannot load %s: %s", path, dlerror());
+		return error_set(-ELIBACC, "cannot load %s: %s", text_short(path), why);
 	if (!is_loaded(*handle))
 		return 0;
 	dlclose(*handle);
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", *fd);
-	*handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+	*handle = library_open(name, RTLD_NOW | RTLD_LOCAL, why);
 	if (!*handle)
-		return error_set(-ELIBACC, "cannot load %s again, as %s%s: %s", path, name,
-				 access(name, F_OK) < 0 ? " (is /proc mounted?)" : "", dlerror());
+		return error_set(-ELIBACC, "cannot load %s again, as %s%s: %s", text_short(path), name,
+				 access(name, F_OK) < 0 ? " (is /proc mounted?)" : "", why);
 	*fd = -1;
 	return 0;
 }
@@ -176,8 +178,8 @@ static int load_object(const struct callable *callable, struct loaded *object)
 		return fd;
 	if (memcmp(object->identity, callable->identity, IDENTITY_BYTES) != 0) {
 		result = error_set(-ESTALE, "%s has changed since \"%s\" was registered; "
-				   "unregister that, and register it again", callable->path,
-				   callable->symbol);
+				   "unregister that, and register it again", text_short(callable->path),
+				   text_short(callable->symbol));
 	} else {
 		result = open_object(callable->path, &fd, &object->handle);
 	}
@@ -196,7 +198,7 @@ static int load(const struct callable *callable, void **handle)
 	if (!object) {
 		object = calloc(1, sizeof(*object));
 		if (!object)
-			return error_set(-ENOMEM, "no memory to load %s", callable->path);
+			return error_set(-ENOMEM, "no memory to load %s", text_short(callable->path));
 		result = load_object(callable, object);
 		if (result < 0) {
 			free(object);
@@ -233,8 +235,8 @@ int symbol_resolve(struct callable *callable, void **address)
 	if (result == 0) {
 		*address = dlsym(handle, callable->symbol);
 		if (!*address)
-			result = error_set(-ESRCH, "%s defines no symbol \"%s\"", callable->path,
-					   callable->symbol);
+			result = error_set(-ESRCH, "%s defines no symbol \"%s\"", text_short(callable->path),
+					   text_short(callable->symbol));
 		atomic_store_explicit(&callable->resolved, *address, memory_order_release);
 	}
 	pthread_mutex_unlock(&loaded_lock);

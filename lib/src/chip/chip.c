@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/clock.h"
+#include "base/text.h"
 #include "chip/chip.h"
 #include "task/error.h"
 #include "task/options.h"
@@ -87,7 +88,7 @@ int chip_open(const char *name, uint32_t id, const char *options, struct chip **
 	int status;
 
 	if (!chip)
-		return error_set(-ENOMEM, "no memory for chip %s:%u", name ? name : "", id);
+		return error_set(-ENOMEM, "no memory for chip %s:%u", text_short(name), id);
 	status = chip_driver_load(name, &chip->driver);
 	if (status < 0) {
 		free(chip);
@@ -122,7 +123,7 @@ int chip_open(const char *name, uint32_t id, const char *options, struct chip **
 	if ((chip->properties.capabilities & DW_CHIP_CAP_MEMORY) &&
 	    (!table->alloc || !table->free || !table->copy_in || !table->copy_out)) {
 		status = error_set(-ELIBBAD, "chip driver %s claims device memory (DW_CHIP_CAP_MEMORY) and has not all of alloc, free, copy_in, copy_out",
-				   chip->driver.path);
+				   text_short(chip->driver.path));
 		goto close;
 	}
 	*result = chip;
@@ -230,7 +231,7 @@ int chip_image_load(struct chip *chip, uint64_t key, const struct dw_chip_image_
 	if (status < 0)
 		return status;
 	if (!full.data || full.bytes == 0)
-		return error_set(-EINVAL, "chip image %s is empty", full.name ? full.name : "");
+		return error_set(-EINVAL, "chip image %s is empty", text_short(full.name));
 	if (chip_image_loaded(chip, key))
 		return error_set(-EEXIST, "chip image %#llx is loaded on chip %s:%u already",
 				 (unsigned long long)key, chip->driver.table.name, chip->id);
@@ -433,7 +434,7 @@ int chip_collect(struct chip *chip, struct chip_completion *completion)
 			return driver_error(chip, status, &done->error, "collect");
 		if (done->cookie != slot->cookie)
 			return error_set(-EPROTO, "chip driver %s completed call %#llx, but %#llx is the oldest in flight: calls complete in order",
-					 chip->driver.path, (unsigned long long)done->cookie,
+					 text_short(chip->driver.path), (unsigned long long)done->cookie,
 					 (unsigned long long)slot->cookie);
 	}
 	completion->cookie = done->cookie;

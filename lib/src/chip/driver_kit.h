@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <distworker/chip.h>
+#include "base/text.h"
 
 #define KIT_VALUE_BYTES 4096
 
@@ -27,7 +28,7 @@ static inline int kit_fail(struct dw_chip_error *error, int code, const char *fo
 	if (error->text[0])
 		return code;
 	va_start(list, format);
-	vsnprintf(error->text, sizeof(error->text), format, list);
+	text_vformat(error->text, sizeof(error->text), format, list);
 	va_end(list);
 	return code;
 }
@@ -57,11 +58,11 @@ static inline int kit_option_next(const char **cursor, struct kit_option *option
 		length++;
 	if (text[length] != '=')
 		return kit_fail(error, -EINVAL, "driver option \"%.*s\" has no value: write %.*s=VALUE",
-				(int)(length < 64 ? length : 64), text,
-				(int)(length < 64 ? length : 64), text);
+				(int)text_border(text, length < 64 ? length : 64), text,
+				(int)text_border(text, length < 64 ? length : 64), text);
 	if (length == 0 || length >= sizeof(option->key))
-		return kit_fail(error, -EINVAL, "driver option \"%.*s\" has a key of %zu characters: 1 to %zu are possible",
-				(int)(length < 64 ? length : 64), text, length, sizeof(option->key) - 1);
+		return kit_fail(error, -EINVAL, "driver option \"%.*s\" has a key of %zu bytes: 1 to %zu are possible",
+				(int)text_border(text, length < 64 ? length : 64), text, length, sizeof(option->key) - 1);
 	memcpy(option->key, text, length);
 	option->key[length] = '\0';
 	text += length + 1;
@@ -69,7 +70,7 @@ static inline int kit_option_next(const char **cursor, struct kit_option *option
 		if (*text == '\\' && (text[1] == ',' || text[1] == '\\'))
 			text++;
 		if (length + 1 == sizeof(option->value))
-			return kit_fail(error, -EINVAL, "the value of driver option %s is longer than %zu characters",
+			return kit_fail(error, -EINVAL, "the value of driver option %s is longer than %zu bytes",
 					option->key, sizeof(option->value) - 1);
 		option->value[length++] = *text;
 	}
@@ -97,8 +98,8 @@ static inline int kit_number(const struct kit_option *option, uint64_t minimum, 
 	}
 	if (errno || end == option->value || *end || option->value[0] < '0' || option->value[0] > '9' ||
 	    value > UINT64_MAX >> shift || value << shift < minimum || value << shift > maximum)
-		return kit_fail(error, -EINVAL, "driver option %s=%.64s: a whole number from %llu to %llu is wanted",
-				option->key, option->value, (unsigned long long)minimum,
+		return kit_fail(error, -EINVAL, "driver option %s=%s: a whole number from %llu to %llu is wanted",
+				option->key, text_short(option->value), (unsigned long long)minimum,
 				(unsigned long long)maximum);
 	*number = value << shift;
 	return 0;

@@ -6,7 +6,6 @@
  * exit handlers that do not survive an unload. Any thread; the dynamic linker has
  * its own lock, and nothing here is global.
  */
-#include <ctype.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,116 +15,109 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/library.h"
+#include "base/strings.h"
+#include "base/text.h"
 #include "chip/chip.h"
 #include "task/error.h"
+#include "task/name.h"
 #include "task/options.h"
 
 #define SUFFIX ".so"
-#define FOLDERS_MAX 16
 
-struct folders {
-	unsigned int count;
-	char path[FOLDERS_MAX][PATH_MAX];
-};
-
-static void folder_add(struct folders *folders, const char *path, size_t length, const char *below)
+static int folder_add(struct strings *folders, const char *path, size_t length, const char *below)
 {
-	char *slot;
+	char folder[PATH_MAX];
 
-	if (length == 0 || length + strlen(below) >= PATH_MAX || folders->count == FOLDERS_MAX)
-		return;
-	slot = folders->path[folders->count];
-	memcpy(slot, path, length);
-	strcpy(slot + length, below);
-	for (unsigned int i = 0; i < folders->count; i++)
-		if (strcmp(folders->path[i], slot) == 0)
-			return;
-	folders->count++;
+	if (length == 0)
+		return 0;
+	if (length + strlen(below) >= sizeof(folder)) {
+		log_at(LOG_WARN, "chip drivers are not looked for in a folder whose path has %zu bytes; at most %zu are possible",
+		       length + strlen(below), sizeof(folder) - 1);
+		return 0;
+	}
+	memcpy(folder, path, length);
+	strcpy(folder + length, below);
+	return strings_add(folders, folder, strlen(folder));
 }
 
 /* The folders in the order in which they are searched. */
-static struct folders *folders_find(void)
+static int folders_find(struct strings *folders)
 {
-	struct folders *folders = calloc(1, sizeof(*folders));
 	const char *list = secure_getenv("DW_CHIP_PATH");
-	char own[PATH_MAX];
+	char own[PATH_MAX], *slash;
+	int result = 0;
 	Dl_info info;
 
-	if (!folders)
-		return NULL;
-	while (list && *list) {
+	while (list && *list && result == 0) {
 		size_t length = strcspn(list, ":");
 
-		folder_add(folders, list, length, "");
+		result = folder_add(folders, list, length, "");
 		list += length + (list[length] == ':');
 	}
 	if (dladdr((const void *)folder_add, &info) && info.dli_fname && realpath(info.dli_fname, own)) {
-		char *slash = strrchr(own, '/');
-
+		slash = strrchr(own, '/');
 		if (slash && slash != own) {
-			folder_add(folders, own, (size_t)(slash - own), "");
-			folder_add(folders, own, (size_t)(slash - own), "/distworker");
+			if (result == 0)
+				result = folder_add(folders, own, (size_t)(slash - own), "");
+			if (result == 0)
+				result = folder_add(folders, own, (size_t)(slash - own), "/distworker");
 		}
 	}
-	folder_add(folders, DW_DRIVER_DIR, strlen(DW_DRIVER_DIR), "");
-	return folders;
+	if (result == 0)
+		result = folder_add(folders, DW_DRIVER_DIR, strlen(DW_DRIVER_DIR), "");
+	if (result < 0) {
+		strings_release(folders);
+		return error_set(result, "no memory to search for chip drivers");
+	}
+	return 0;
 }
 
-static void folders_describe(const struct folders *folders, char *text, size_t bytes)
+static void folders_describe(const struct strings *folders, char *text, size_t bytes)
 {
 	size_t used = 0;
 
 	text[0] = '\0';
-	for (unsigned int i = 0; i < folders->count && used < bytes; i++)
-		used += (size_t)snprintf(text + used, bytes - used, "%s%s", i ? ", " : "",
-					 folders->path[i]);
-}
-
-static bool name_ok(const char *name)
-{
-	size_t length = strlen(name);
-
-	if (length == 0 || length > 31)
-		return false;
-	for (size_t i = 0; i < length; i++)
-		if (!isalnum((unsigned char)name[i]) && name[i] != '_' && name[i] != '-')
-			return false;
-	return true;
+	for (size_t i = 0; i < folders->count && used < bytes; i++)
+		used += (size_t)text_format(text + used, bytes - used, "%s%s", i ? ", " : "",
+					    folders->items[i]);
 }
 
 /* Writes the driver's path, or fails with the folders that were searched. */
 static int driver_find(const char *name, char path[PATH_MAX])
 {
-	struct folders *folders;
+	struct strings folders = { 0 };
 	char searched[384];
+	int result = name_check_driver("chip driver", name);
 
+	if (result < 0)
+		return result;
 	if (strchr(name, '/')) {
 		if (!realpath(name, path)) {
 			int code = -errno;
 
-			return error_set(code, "chip driver %s: %s", name, strerror(-code));
+			return error_set(code, "chip driver %s: %s", text_short(name), strerror(-code));
 		}
 		return 0;
 	}
-	if (!name_ok(name))
-		return error_set(-EINVAL, "chip driver \"%.64s\" is neither a name (1 to 31 letters, digits, - and _) nor a path with a slash",
-				 name);
-	folders = folders_find();
-	if (!folders)
-		return error_set(-ENOMEM, "no memory to search for chip driver %s", name);
-	for (unsigned int i = 0; i < folders->count; i++) {
+	result = folders_find(&folders);
+	if (result < 0)
+		return result;
+	result = -ENOENT;
+	for (size_t i = 0; i < folders.count && result < 0; i++) {
 		int length = snprintf(path, PATH_MAX, "%s/" DW_CHIP_DRIVER_PREFIX "%s" SUFFIX,
-				      folders->path[i], name);
+				      folders.items[i], name);
 
-		if (length < PATH_MAX && access(path, F_OK) == 0) {
-			free(folders);
-			return 0;
-		}
+		if (length < PATH_MAX && access(path, F_OK) == 0)
+			result = 0;
 	}
-	folders_describe(folders, searched, sizeof(searched));
-	free(folders);
-	return error_set(-ENOENT, "chip driver \"%s\": no " DW_CHIP_DRIVER_PREFIX "%s" SUFFIX " in %s (DW_CHIP_PATH adds folders)",
-			 name, name, searched);
+	if (result < 0) {
+		folders_describe(&folders, searched, sizeof(searched));
+		error_set(result, "chip driver \"%s\": no " DW_CHIP_DRIVER_PREFIX "%s" SUFFIX " in %s (DW_CHIP_PATH adds folders)",
+			  name, name, searched);
+	}
+	strings_release(&folders);
+	return result;
 }
 
 /* Which required member is missing, or NULL. */
@@ -157,27 +149,28 @@ static int table_check(const struct dw_chip_driver *theirs, struct chip_driver *
 
 	if (!theirs)
 		return error_set(-ELIBBAD, "chip driver %s: %s() gave NULL, a driver table is wanted",
-				 driver->path, DW_CHIP_DRIVER_SYMBOL);
+				 text_short(driver->path), DW_CHIP_DRIVER_SYMBOL);
 	/* These two lead the table in every version of the interface. */
 	if (theirs->abi_version != DW_CHIP_ABI_VERSION)
 		return error_set(-EPROTO, "chip driver %s speaks driver interface %u, this library (%s) speaks %u: build the driver against this library's distworker/chip.h",
-				 driver->path, theirs->abi_version, DW_VERSION, DW_CHIP_ABI_VERSION);
+				 text_short(driver->path), theirs->abi_version, DW_VERSION, DW_CHIP_ABI_VERSION);
 	if (theirs->size < offsetof(struct dw_chip_driver, name))
 		return error_set(-ELIBBAD, "chip driver %s: its table says a size of %zu bytes, at least %zu are wanted: set .size = sizeof(struct dw_chip_driver)",
-				 driver->path, theirs->size, offsetof(struct dw_chip_driver, alloc));
+				 text_short(driver->path), theirs->size, offsetof(struct dw_chip_driver, alloc));
 	/* A table offers: what is behind the known members, nobody calls. */
 	bytes = theirs->size < sizeof(driver->table) ? theirs->size : sizeof(driver->table);
 	memcpy(&driver->table, theirs, bytes);
 	gap = table_gap(&driver->table);
 	if (gap)
 		return error_set(-ELIBBAD, "chip driver %s has no %s in its table, which every driver needs",
-				 driver->path, gap);
+				 text_short(driver->path), gap);
 	return 0;
 }
 
 int chip_driver_load(const char *name, struct chip_driver *driver)
 {
 	dw_chip_driver_entry *entry;
+	char why[LIBRARY_WHY_BYTES];
 	void *handle, *symbol;
 	int status;
 
@@ -187,13 +180,13 @@ int chip_driver_load(const char *name, struct chip_driver *driver)
 	status = driver_find(name, driver->path);
 	if (status < 0)
 		return status;
-	handle = dlopen(driver->path, RTLD_NOW | RTLD_LOCAL);
+	handle = library_open(driver->path, RTLD_NOW | RTLD_LOCAL, why);
 	if (!handle)
-		return error_set(-ELIBBAD, "chip driver %s cannot be loaded: %s", name, dlerror());
+		return error_set(-ELIBBAD, "chip driver %s cannot be loaded: %s", text_short(name), why);
 	symbol = dlsym(handle, DW_CHIP_DRIVER_SYMBOL);
 	if (!symbol) {
 		status = error_set(-ELIBBAD, "%s is no chip driver: it does not export %s()",
-				   driver->path, DW_CHIP_DRIVER_SYMBOL);
+				   text_short(driver->path), DW_CHIP_DRIVER_SYMBOL);
 		dlclose(handle);
 		return status;
 	}
@@ -202,59 +195,59 @@ int chip_driver_load(const char *name, struct chip_driver *driver)
 	return table_check(entry(), driver);
 }
 
-static int name_compare(const void *a, const void *b)
+/* The names of the drivers of one folder. */
+static int list_folder(const char *path, struct strings *names)
 {
-	return strcmp(a, b);
+	const size_t prefix = strlen(DW_CHIP_DRIVER_PREFIX), suffix = strlen(SUFFIX);
+	DIR *folder = fd_open_folder(path);
+	struct dirent *entry;
+	int result = 0;
+
+	while (folder && result == 0 && (entry = readdir(folder))) {
+		size_t length = strlen(entry->d_name);
+
+		/* Others have names that nobody can ask for. */
+		if (length > prefix + suffix && length - prefix - suffix <= NAME_DRIVER_MOST &&
+		    strncmp(entry->d_name, DW_CHIP_DRIVER_PREFIX, prefix) == 0 &&
+		    strcmp(entry->d_name + length - suffix, SUFFIX) == 0)
+			result = strings_add(names, entry->d_name + prefix, length - prefix - suffix);
+	}
+	if (folder)
+		closedir(folder);
+	return result;
 }
 
 int dw_chip_driver_list(char *names, size_t bytes)
 {
-	enum { NAMES_MAX = 64 };
-	char found[NAMES_MAX][32];
-	size_t count = 0, used = 0;
-	struct folders *folders;
+	struct strings folders = { 0 }, found = { 0 };
+	size_t used = 0;
+	int result;
 
 	if (!names || bytes == 0)
 		return error_set(-EINVAL, "dw_chip_driver_list: no room for the names");
-	folders = folders_find();
-	if (!folders)
-		return error_set(-ENOMEM, "no memory to search for chip drivers");
-	for (unsigned int i = 0; i < folders->count; i++) {
-		DIR *folder = fd_open_folder(folders->path[i]);
-		struct dirent *entry;
-
-		while (folder && (entry = readdir(folder)) && count < NAMES_MAX) {
-			const size_t prefix = strlen(DW_CHIP_DRIVER_PREFIX), suffix = strlen(SUFFIX);
-			size_t length = strlen(entry->d_name);
-			bool known = false;
-
-			if (length <= prefix + suffix || length - prefix - suffix >= sizeof(found[0]) ||
-			    strncmp(entry->d_name, DW_CHIP_DRIVER_PREFIX, prefix) != 0 ||
-			    strcmp(entry->d_name + length - suffix, SUFFIX) != 0)
-				continue;
-			memset(found[count], 0, sizeof(found[count]));
-			memcpy(found[count], entry->d_name + prefix, length - prefix - suffix);
-			for (size_t j = 0; j < count; j++)
-				known |= strcmp(found[j], found[count]) == 0;
-			count += !known;
+	result = folders_find(&folders);
+	if (result < 0)
+		return result;
+	for (size_t i = 0; i < folders.count && result == 0; i++)
+		result = list_folder(folders.items[i], &found);
+	strings_release(&folders);
+	if (result < 0)
+		error_set(result, "no memory for the names of %zu chip drivers", found.count);
+	strings_sort(&found);
+	for (size_t i = 0; i < found.count; i++)
+		used += strlen(found.items[i]) + 1;
+	if (result == 0 && used > bytes)
+		result = error_set(-ERANGE, "the names of %zu chip drivers take %zu bytes, there is room for %zu",
+				   found.count, used, bytes);
+	if (result == 0) {
+		names[0] = '\0';
+		for (size_t i = 0; i < found.count; i++) {
+			names = stpcpy(names, i ? "," : "");
+			names = stpcpy(names, found.items[i]);
 		}
-		if (folder)
-			closedir(folder);
 	}
-	free(folders);
-	qsort(found, count, sizeof(found[0]), name_compare);
-	for (size_t i = 0; i < count; i++)
-		used += strlen(found[i]) + 1;
-	if (used > bytes)
-		return error_set(-ERANGE, "the names of %zu chip drivers take %zu bytes, there is room for %zu",
-				 count, used, bytes);
-	names[0] = '\0';
-	for (size_t i = 0; i < count; i++) {
-		if (i)
-			strcat(names, ",");
-		strcat(names, found[i]);
-	}
-	return 0;
+	strings_release(&found);
+	return result;
 }
 
 int dw_chip_driver_query(const char *name, struct dw_chip_driver_info *info)
@@ -267,13 +260,12 @@ int dw_chip_driver_query(const char *name, struct dw_chip_driver_info *info)
 		return status;
 	driver = malloc(sizeof(*driver));
 	if (!driver)
-		return error_set(-ENOMEM, "no memory to load chip driver %s", name);
+		return error_set(-ENOMEM, "no memory to load chip driver %s", text_short(name));
 	status = chip_driver_load(name, driver);
 	if (status == 0) {
-		snprintf(full.name, sizeof(full.name), "%s", driver->table.name);
-		snprintf(full.version, sizeof(full.version), "%s",
-			 driver->table.version ? driver->table.version : "");
-		snprintf(full.path, sizeof(full.path), "%.255s", driver->path);
+		text_fit(full.name, sizeof(full.name), driver->table.name);
+		text_fit(full.version, sizeof(full.version), driver->table.version ? driver->table.version : "");
+		text_fit(full.path, sizeof(full.path), driver->path);
 		options_write(info, &full, sizeof(full));
 	}
 	free(driver);
@@ -309,11 +301,13 @@ int dw_chip_enumerate(const char *name, const char *options, struct dw_chip_prop
 	if (!count || (*count && !properties))
 		return error_set(-EINVAL, "dw_chip_enumerate: %s is NULL", count ? "properties" : "count");
 	status = options_check_size(size, "dw_chip_properties");
+	if (status == 0)
+		status = name_check("dw_chip_enumerate: options", options ? options : "", NAME_DRIVER_OPTIONS_MOST);
 	if (status < 0)
 		return status;
 	driver = malloc(sizeof(*driver));
 	known = calloc(*count + 1, sizeof(*known));
-	status = !driver || !known ? error_set(-ENOMEM, "no memory to load chip driver %s", name) :
+	status = !driver || !known ? error_set(-ENOMEM, "no memory to load chip driver %s", text_short(name)) :
 		 chip_driver_load(name, driver);
 	if (status == 0)
 		status = enumerate(driver, options, known, *count, &found);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
 #include "chip/pto_image.h"
 #include "distworker/chip.h"
 #include "task/error.h"
@@ -30,8 +31,8 @@ static int signature_check(const char *whose, const int32_t *signature, size_t c
 static int name_check(const char *which, const char *name)
 {
 	if (strlen(name) >= PTO_NAME_BYTES)
-		return error_set(-E2BIG, "pto image: the %s name \"%.80s\" has %zu characters, at most %d are possible",
-				 which, name, strlen(name), PTO_NAME_BYTES - 1);
+		return error_set(-E2BIG, "pto image: the %s name \"%s\" has %zu bytes, at most %d are possible",
+				 which, text_short(name), strlen(name), PTO_NAME_BYTES - 1);
 	return 0;
 }
 

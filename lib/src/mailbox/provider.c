@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
 #include "mailbox/provider.h"
 #include "task/error.h"
 #include "task/options.h"
@@ -64,7 +65,7 @@ int provider_describe(const char *path, struct dw_provider_info *info)
 	int error = read_environment(&wanted);
 
 	if (error) {
-		snprintf(info->reason, sizeof(info->reason), "%.255s", error_text());
+		text_format(info->reason, sizeof(info->reason), "%s", error_text());
 		return error;
 	}
 	error = kernel_probe(path, &query);
@@ -72,7 +73,7 @@ int provider_describe(const char *path, struct dw_provider_info *info)
 	info->module_features = query.features;
 	info->provider = error ? DW_PROVIDER_FUTEX : DW_PROVIDER_KERNEL;
 	if (error)
-		snprintf(info->reason, sizeof(info->reason), "futexes are used: %.230s", error_text());
+		text_format(info->reason, sizeof(info->reason), "futexes are used: %s", error_text());
 	else
 		snprintf(info->reason, sizeof(info->reason),
 			 "the distworker module is used (ABI version %u, features %#llx)",
@@ -86,7 +87,7 @@ int provider_describe(const char *path, struct dw_provider_info *info)
 	if (wanted != DW_PROVIDER_KERNEL || !error)
 		return 0;
 	error_prefix(error, "DW_PROVIDER=kernel cannot be met: ");
-	snprintf(info->reason, sizeof(info->reason), "%.255s", error_text());
+	text_format(info->reason, sizeof(info->reason), "%s", error_text());
 	return error;
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <distworker/distworker.h>
+#include "base/text.h"
 #include "task/error.h"
 
 static _Thread_local char last_text[ERROR_TEXT_BYTES];
@@ -26,7 +27,7 @@ int error_set(int error, const char *format, ...)
 
 	/* By way of a copy: the old text may be among the arguments. */
 	va_start(list, format);
-	vsnprintf(text, sizeof(text), format, list);
+	text_vformat(text, sizeof(text), format, list);
 	va_end(list);
 	memcpy(last_text, text, strlen(text) + 1);
 	errno = saved;
@@ -41,11 +42,11 @@ int error_prefix(int error, const char *format, ...)
 	va_list list;
 
 	va_start(list, format);
-	length = vsnprintf(text, sizeof(text), format, list);
+	length = text_vformat(text, sizeof(text), format, list);
 	va_end(list);
 	used = length < 0 ? 0 : (size_t)length;
 	if (used < sizeof(text))
-		snprintf(text + used, sizeof(text) - used, "%s", last_text);
+		text_copy(text + used, sizeof(text) - used, last_text);
 	memcpy(last_text, text, strlen(text) + 1);
 	errno = saved;
 	return error;

@@ -25,6 +25,7 @@
 #include <distworker/distworker.h>
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "task/error.h"
 
 #define LOG_TEXT_BYTES 960
@@ -120,12 +121,12 @@ static bool put(enum log_level level, const char *text)
 	int length;
 
 	if (fd < 0) {
-		length = snprintf(line, sizeof(line), "distworker[%d] %s: %s\n", (int)record.pid,
+		length = text_format(line, sizeof(line), "distworker[%d] %s: %s\n", (int)record.pid,
 				  level_names[level], text);
 		/* One write, so that lines of several processes do not mix. */
 		return length < 0 || write_at_once(STDERR_FILENO, line, (size_t)length);
 	}
-	length = snprintf(record.text, sizeof(record.text), "%s", text);
+	length = text_format(record.text, sizeof(record.text), "%s", text);
 	return length < 0 || send(fd, &record, offsetof(struct record, text) + (size_t)length + 1,
 				  MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || errno != EAGAIN;
 }
@@ -154,7 +155,7 @@ void log_write(enum log_level level, const char *format, ...)
 	va_list list;
 
 	va_start(list, format);
-	vsnprintf(text, sizeof(text), format, list);
+	text_vformat(text, sizeof(text), format, list);
 	va_end(list);
 	if (!tell_dropped() || !put(level, text))
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
@@ -174,7 +175,7 @@ __attribute__((constructor(101))) static void read_threshold(void)
 			stderr_threshold = level;
 	atomic_store_explicit(&log_threshold, stderr_threshold, memory_order_relaxed);
 	if (strcmp(wanted, level_names[stderr_threshold]))
-		log_write(LOG_ERROR, "DW_LOG=%s is not a level: error, warn, info, debug", wanted);
+		log_write(LOG_ERROR, "DW_LOG=%s is not a level: error, warn, info, debug", text_short(wanted));
 }
 
 /* ------------------------------------------------------------------ callback */
@@ -202,7 +203,7 @@ static void tell(const struct record *record)
 		return;
 	}
 	/* Of a child that was forked while there was a callback. */
-	length = snprintf(line, sizeof(line), "distworker[%d] %s: %s\n", (int)record->pid,
+	length = text_format(line, sizeof(line), "distworker[%d] %s: %s\n", (int)record->pid,
 			  level_names[record->level], record->text);
 	if (length > 0 && !write_at_once(STDERR_FILENO, line, (size_t)length))
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);

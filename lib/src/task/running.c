@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <distworker/distworker.h>
+#include "base/text.h"
 #include "task/running.h"
 
 static _Thread_local struct running_task *running;
@@ -48,7 +49,7 @@ DW_API int dw_task_fail(int error, const char *format, ...)
 		error = EIO;
 	if (task) {
 		va_start(args, format);
-		vsnprintf(task->text, sizeof(task->text), format, args);
+		text_vformat(task->text, sizeof(task->text), format, args);
 		va_end(args);
 		task->has_text = true;
 	}

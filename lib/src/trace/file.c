@@ -20,10 +20,11 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "trace/file.h"
 #include "task/error.h"
 
-#define NAME_BYTES_MAX 200
+#define NAME_BYTES_MAX 255	/* longer ones, of symbols, are shortened in the middle */
 #define END_BYTES_MAX 128
 
 /* A reader of a pipe that takes nothing for so long ends the trace. */
@@ -58,7 +59,7 @@ static uint32_t tree_number(const char *variable, const char *wanted)
 	pthread_mutex_lock(&lock);
 	if (strcmp(last[i].path, wanted) != 0)
 		last[i].trees = 0;
-	snprintf(last[i].path, sizeof(last[i].path), "%s", wanted);
+	text_copy(last[i].path, sizeof(last[i].path), wanted);
 	number = ++last[i].trees;
 	pthread_mutex_unlock(&lock);
 	return number;
@@ -114,7 +115,7 @@ static int open_stream(struct trace_file *file, const char *wanted)
 		return 0;
 	if (!S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode))
 		return -EINVAL;
-	if (snprintf(file->path, sizeof(file->path), "%s", wanted) >= (int)sizeof(file->path))
+	if (text_format(file->path, sizeof(file->path), "%s", wanted) >= (int)sizeof(file->path))
 		return -ENAMETOOLONG;
 	file->fd = fd_move_up(open(wanted, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
 	return file->fd < 0 ? -errno : 1;
@@ -193,7 +194,7 @@ static int lines_write(struct trace_file *file, const char *lines, size_t bytes)
 	result = file->is_file ? file_write(file->fd, lines, bytes, NULL) :
 				 stream_write(file, lines, bytes);
 	if (result < 0 && !atomic_exchange_explicit(&file->shared->failed, 1, memory_order_relaxed))
-		log_at(LOG_WARN, "%s=%s ends here: %s%s", file->variable, file->path,
+		log_at(LOG_WARN, "%s=%s ends here: %s%s", file->variable, text_short(file->path),
 		       error_name(result), why_it_ends(result));
 	return result;
 }
@@ -219,7 +220,7 @@ int trace_file_open(const char *variable, const char *first_line, const char *la
 		return 0;
 	file = calloc(1, sizeof(*file));
 	if (!file)
-		return error_set(-ENOMEM, "no memory for %s=%s", variable, wanted);
+		return error_set(-ENOMEM, "no memory for %s=%s", variable, text_short(wanted));
 	file->variable = variable;
 	file->last_line = last_line;
 	file->end = end;
@@ -227,13 +228,17 @@ int trace_file_open(const char *variable, const char *first_line, const char *la
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (file->shared == MAP_FAILED) {
 		free(file);
-		return error_set(-ENOMEM, "no memory for %s=%s", variable, wanted);
+		return error_set(-ENOMEM, "no memory for %s=%s", variable, text_short(wanted));
 	}
 	stream_lock_init(&file->shared->stream);
 	result = open_some_path(file, wanted);
 	if (result < 0) {
 		munmap(file->shared, sizeof(*file->shared));
-		error_set(result, "%s=%s: cannot write this file: %s; %s", variable, wanted,
+		if (result == -ENAMETOOLONG)
+			error_set(result, "%s=\"%s\" has %zu bytes; at most %d are possible, with the number that a path gets which an earlier tree has written to",
+				  variable, text_short(wanted), strlen(wanted), PATH_MAX - 1);
+		else
+			error_set(result, "%s=%s: cannot write this file: %s; %s", variable, text_short(wanted),
 			  error_name(-result), what_is_right(result));
 		free(file);
 		return result;
@@ -304,13 +309,12 @@ static size_t character(const char *text)
 
 void lines_add_text(struct trace_lines *lines, const char *text)
 {
-	const char *stop = text + strnlen(text, NAME_BYTES_MAX);
+	char room[NAME_BYTES_MAX + 1];
 
-	while (text < stop) {
+	text = text_fit(room, sizeof(room), text);
+	while (*text) {
 		size_t length = character(text);
 
-		if (length > 1 && text + length > stop)
-			return;
 		if (!length)
 			lines_add(lines, "?");
 		else if (*text == '"' || *text == '\\')
@@ -390,7 +394,7 @@ static void repair(const struct trace_file *file)
 	text = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file->fd, 0);
 	if (text == MAP_FAILED) {
 		log_at(LOG_WARN, "%s=%s: torn lines of a killed process stay in it: %s",
-		       file->variable, file->path, error_name(errno));
+		       file->variable, text_short(file->path), error_name(errno));
 		return;
 	}
 	blank_torn_lines(text, (size_t)status.st_size, file->end);
@@ -422,7 +426,7 @@ static bool make_room(const struct trace_file *file, size_t bytes)
 static void write_end(struct trace_file *file)
 {
 	char text[END_BYTES_MAX];
-	size_t bytes = (size_t)snprintf(text, sizeof(text), "\n%s", file->last_line);
+	size_t bytes = (size_t)text_format(text, sizeof(text), "\n%s", file->last_line);
 	bool failed = atomic_load(&file->shared->failed);
 	struct stat before;
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include <string.h>
+#include "base/text.h"
 #include "trace/dot.h"
 
 /* ------------------------------------------------------------------- files */
@@ -236,7 +237,7 @@ static const char *reason_names(uint8_t reasons, char names[32])
 	names[0] = '\0';
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (reasons & all[i].reason)
-			used += (size_t)snprintf(names + used, 32 - used, "%s%s", used ? "+" : "",
+			used += (size_t)text_format(names + used, 32 - used, "%s%s", used ? "+" : "",
 						 all[i].name);
 	return names;
 }

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/text.h"
 #include "internal.h"
 
 int queue_init(struct dw_chip_device *device, struct dw_chip_error *error)
@@ -92,14 +93,14 @@ static int shape_check(const struct dw_chip_call *call, struct dw_chip_error *er
 
 	if (call->tensor_count != image->tensor_count || call->scalar_count != scalars)
 		return kit_fail(error, -EINVAL, "\"%s\" takes %u tensors and %u scalars, the call has %zu and %zu",
-				image->entry, image->tensor_count, scalars, call->tensor_count,
+				text_short(image->entry), image->tensor_count, scalars, call->tensor_count,
 				call->scalar_count);
 	for (size_t i = 0; i < call->tensor_count; i++) {
 		uint64_t address = call->tensors[i].data, bytes = call->tensor_bytes[i];
 
 		if (bytes && (address == 0 || address + bytes < address))
 			return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" has address %#llx and %llu bytes: host memory or a device-resident range is wanted",
-					i, image->entry, (unsigned long long)address,
+					i, text_short(image->entry), (unsigned long long)address,
 					(unsigned long long)bytes);
 		for (size_t j = 0; j < i; j++) {
 			uint64_t other = call->tensors[j].data, length = call->tensor_bytes[j];
@@ -108,7 +109,7 @@ static int shape_check(const struct dw_chip_call *call, struct dw_chip_error *er
 			if (!same && address < other + length && other < address + bytes &&
 			    (image->signature[i] != DW_DIR_IN || image->signature[j] != DW_DIR_IN))
 				return kit_fail(error, -EINVAL, "tensors %zu and %zu of \"%s\" overlap in part and one is written: an OpenCL device cannot do that, give the same range or apart",
-						j, i, image->entry);
+						j, i, text_short(image->entry));
 		}
 	}
 	return 0;
@@ -234,7 +235,7 @@ static int parameters_set(const struct dw_chip_call *call, const struct slot *sl
 		code = scalar_set(call, index++, i);
 	if (code)
 		return kit_fail(error, opencl_errno(code), "\"%s\": parameter %u: clSetKernelArg failed with %s",
-				image->entry, index - 1, opencl_name(code));
+				text_short(image->entry), index - 1, opencl_name(code));
 	return 0;
 }
 
@@ -293,7 +294,7 @@ static int kernel_enqueue(struct dw_chip_device *device, const struct dw_chip_ca
 
 	if (code)
 		return kit_fail(error, opencl_errno(code), "\"%s\": clEnqueueNDRangeKernel with %d work-groups of %zu failed with %s",
-				image->entry, call->config.block_dim, local, opencl_name(code));
+				text_short(image->entry), call->config.block_dim, local, opencl_name(code));
 	slot->event_count++;
 	return 0;
 }

@@ -4,10 +4,9 @@
  * names. Any thread; no state but OpenCL's own.
  */
 #include <time.h>
+#include "base/text.h"
 #include "internal.h"
 
-#define DEVICES_MAX 64
-#define PLATFORMS_MAX 16
 #define NAME(code) { code, #code }
 
 static const struct {
@@ -86,8 +85,8 @@ static int type_read(const struct kit_option *option, cl_device_type *type,
 			*type = types[i].type;
 			return 0;
 		}
-	return kit_fail(error, -EINVAL, "driver option type=%.64s: all, cpu, gpu or accelerator is wanted",
-			option->value);
+	return kit_fail(error, -EINVAL, "driver option type=%s: all, cpu, gpu or accelerator is wanted",
+			text_short(option->value));
 }
 
 int opencl_options_read(const char *text, struct opencl_options *options, struct dw_chip_error *error)
@@ -99,7 +98,7 @@ int opencl_options_read(const char *text, struct opencl_options *options, struct
 	options->type = CL_DEVICE_TYPE_ALL;
 	while ((status = kit_option_next(&text, &option, error)) == 1) {
 		if (strcmp(option.key, "platform") == 0)
-			snprintf(options->platform, sizeof(options->platform), "%.127s", option.value);
+			strcpy(options->platform, option.value);
 		else if (strcmp(option.key, "flags") == 0)
 			strcpy(options->flags, option.value);
 		else if (strcmp(option.key, "type") == 0)
@@ -123,48 +122,72 @@ static bool platform_fits(cl_platform_id platform, const struct opencl_options *
 	return strstr(name, options->platform) != NULL;
 }
 
-static int devices_find(const struct opencl_options *options, cl_device_id *devices,
-			cl_platform_id *platforms, size_t space, size_t *count,
-			struct dw_chip_error *error)
+/* Behind what was found before: the devices of one platform that fit. */
+static int platform_devices(cl_platform_id platform, const struct opencl_options *options,
+			    struct opencl_found *found, struct dw_chip_error *error)
 {
-	cl_platform_id all[PLATFORMS_MAX];
-	cl_uint platform_count = 0;
-	cl_int code = clGetPlatformIDs(PLATFORMS_MAX, all, &platform_count);
+	cl_device_id *ids;
+	cl_uint count = 0;
+	void *grown;
 
-	*count = 0;
-	if (code == -1001)
+	/* A platform without a fitting device says so with an error. */
+	if (!platform_fits(platform, options) ||
+	    clGetDeviceIDs(platform, options->type, 0, NULL, &count) || count == 0)
 		return 0;
-	if (code)
-		return opencl_fail(error, code, "clGetPlatformIDs", "opencl");
-	if (platform_count > PLATFORMS_MAX)
-		platform_count = PLATFORMS_MAX;
-	for (cl_uint i = 0; i < platform_count; i++) {
-		cl_device_id found[DEVICES_MAX];
-		cl_uint found_count = 0;
-
-		/* A platform without a fitting device says so with an error. */
-		if (!platform_fits(all[i], options) ||
-		    clGetDeviceIDs(all[i], options->type, DEVICES_MAX, found, &found_count))
-			continue;
-		for (cl_uint j = 0; j < found_count && j < DEVICES_MAX; j++, (*count)++)
-			if (*count < space) {
-				devices[*count] = found[j];
-				platforms[*count] = all[i];
-			}
+	ids = malloc(count * sizeof(*ids));
+	grown = realloc(found->devices, (found->count + count) * sizeof(*found->devices));
+	if (grown)
+		found->devices = grown;
+	if (!ids || !grown) {
+		free(ids);
+		return kit_fail(error, -ENOMEM, "opencl: no memory for %u devices", count);
 	}
+	if (clGetDeviceIDs(platform, options->type, count, ids, NULL) == 0)
+		for (cl_uint i = 0; i < count; i++)
+			found->devices[found->count++] = (struct opencl_place){ platform, ids[i] };
+	free(ids);
 	return 0;
 }
 
+static int devices_find(const struct opencl_options *options, struct opencl_found *found,
+			struct dw_chip_error *error)
+{
+	cl_platform_id *all;
+	cl_uint count = 0;
+	cl_int code = clGetPlatformIDs(0, NULL, &count);
+	int status = 0;
+
+	if (code == -1001 || (!code && !count))
+		return 0;
+	if (code)
+		return opencl_fail(error, code, "clGetPlatformIDs", "opencl");
+	all = malloc(count * sizeof(*all));
+	if (!all)
+		return kit_fail(error, -ENOMEM, "opencl: no memory for %u platforms", count);
+	code = clGetPlatformIDs(count, all, NULL);
+	if (code)
+		status = opencl_fail(error, code, "clGetPlatformIDs", "opencl");
+	for (cl_uint i = 0; i < count && status == 0; i++)
+		status = platform_devices(all[i], options, found, error);
+	free(all);
+	return status;
+}
+
 /* The first who asks sets the platforms up, and those that ask meanwhile may be told that there are none. */
-int opencl_devices(const struct opencl_options *options, cl_device_id *devices, cl_platform_id *platforms,
-		   size_t space, size_t *count, struct dw_chip_error *error)
+int opencl_devices(const struct opencl_options *options, struct opencl_found *found,
+		   struct dw_chip_error *error)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	int status;
 
+	*found = (struct opencl_found){ 0 };
 	pthread_mutex_lock(&lock);
-	status = devices_find(options, devices, platforms, space, count, error);
+	status = devices_find(options, found, error);
 	pthread_mutex_unlock(&lock);
+	if (status < 0) {
+		free(found->devices);
+		*found = (struct opencl_found){ 0 };
+	}
 	return status;
 }
 
@@ -174,7 +197,7 @@ void opencl_device_properties(cl_device_id device, struct dw_chip_properties *pr
 		.capabilities = DW_CHIP_CAP_ASYNC | DW_CHIP_CAP_MEMORY,
 		.queue_depth = DEPTH,
 	};
-	char name[256] = "", vendor[64] = "", version[128] = "";
+	char name[256] = "", vendor[256] = "", version[128] = "";
 	cl_device_fp_config doubles = 0;
 	cl_ulong memory = 0;
 	cl_uint units = 0;
@@ -189,7 +212,7 @@ void opencl_device_properties(cl_device_id device, struct dw_chip_properties *pr
 		full.capabilities |= DW_CHIP_CAP_FLOAT64;
 	full.cores = units;
 	full.memory_bytes = memory;
-	snprintf(full.name, sizeof(full.name), "%.63s", name);
-	snprintf(full.description, sizeof(full.description), "%.50s, %.70s", vendor, version);
+	text_copy(full.name, sizeof(full.name), name);
+	text_format(full.description, sizeof(full.description), "%s, %s", vendor, version);
 	KIT_GIVE(properties, &full);
 }

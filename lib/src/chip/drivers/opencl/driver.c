@@ -2,50 +2,48 @@
 /* The driver's table. Calls of a device come from one thread (distworker/chip.h). */
 #include "internal.h"
 
-#define DEVICES_MAX 1024
-
 static int opencl_enumerate(const char *text, struct dw_chip_properties *properties, size_t *count,
 			    struct dw_chip_error *error)
 {
 	struct opencl_options *options = malloc(sizeof(*options));
-	cl_platform_id platforms[DEVICES_MAX];
-	cl_device_id devices[DEVICES_MAX];
-	size_t found = 0;
+	struct opencl_found found;
 	int status;
 
 	if (!options)
 		return kit_fail(error, -ENOMEM, "opencl: no memory");
 	status = opencl_options_read(text, options, error);
 	if (status == 0)
-		status = opencl_devices(options, devices, platforms, DEVICES_MAX, &found, error);
+		status = opencl_devices(options, &found, error);
 	free(options);
 	if (status < 0)
 		return status;
-	for (size_t i = 0; properties && i < *count && i < found && i < DEVICES_MAX; i++)
-		opencl_device_properties(devices[i], kit_properties_at(properties, i));
-	*count = found;
+	for (size_t i = 0; properties && i < *count && i < found.count; i++)
+		opencl_device_properties(found.devices[i].device, kit_properties_at(properties, i));
+	*count = found.count;
+	free(found.devices);
 	return 0;
 }
 
 static int device_choose(struct dw_chip_device *device, struct dw_chip_error *error)
 {
-	cl_platform_id platforms[DEVICES_MAX];
-	cl_device_id devices[DEVICES_MAX];
-	size_t found = 0;
-	int status = opencl_devices(&device->options, devices, platforms, DEVICES_MAX, &found, error);
+	struct opencl_found found;
+	int status = opencl_devices(&device->options, &found, error);
 
 	if (status < 0)
 		return status;
-	if (found == 0)
-		return kit_fail(error, -ENODEV, "opencl has no device%s%s: is an ICD installed (pocl-opencl-icd, or the vendor's; `clinfo -l` lists them)?",
-				device->options.platform[0] ? " of platform " : "",
-				device->options.platform);
-	if (device->id >= found || device->id >= DEVICES_MAX)
-		return kit_fail(error, -ENODEV, "opencl has no device %u: there are %zu, from 0",
-				device->id, found);
-	device->device = devices[device->id];
-	device->platform = platforms[device->id];
-	return 0;
+	if (found.count == 0)
+		status = kit_fail(error, -ENODEV, "opencl has no device%s%s: is an ICD installed (pocl-opencl-icd, or the vendor's; `clinfo -l` lists them)?",
+				  device->options.platform[0] ? " of platform " : "",
+				  text_short(device->options.platform));
+	else if (device->id >= found.count)
+		status = kit_fail(error, -ENODEV, "opencl has no device %u: there are %zu, from 0",
+				  device->id, found.count);
+	if (status == 0) {
+		device->device = found.devices[device->id].device;
+		device->platform = found.devices[device->id].platform;
+	}
+	free(found.devices);
+	return status;
 }
 
 static int device_setup(struct dw_chip_device *device, struct dw_chip_error *error)

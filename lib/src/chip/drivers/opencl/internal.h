@@ -28,10 +28,20 @@
 #define SIZE_CLASSES 48
 
 struct opencl_options {
-	char platform[128];		/* part of its name; empty: any */
+	char platform[KIT_VALUE_BYTES];	/* part of its name; empty: any */
 	cl_device_type type;
 	char flags[KIT_VALUE_BYTES];	/* for the compiler */
 	uint64_t local;			/* work-items of a group; 0: the kernel's own */
+};
+
+struct opencl_place {
+	cl_platform_id platform;
+	cl_device_id device;
+};
+
+struct opencl_found {
+	struct opencl_place *devices;
+	size_t count;
 };
 
 /* A scalar parameter of a kernel: how 64 bits on the wire become it. */
@@ -44,7 +54,7 @@ struct parameter {
 struct dw_chip_image {
 	cl_program program;
 	cl_kernel kernel;
-	char entry[128];
+	char entry[256];
 	uint32_t signature_count, tensor_count;
 	int32_t *signature;
 	struct parameter *parameters;	/* of the scalars */
@@ -78,7 +88,7 @@ struct slot {
 	struct place *places;
 	cl_event *events;		/* of its commands, each behind the one before: 2 for a tensor, 1 */
 	size_t event_count;
-	char entry[128];
+	char entry[256];
 	/* by call_ended(), under queue.lock */
 	bool done;
 	cl_int status;
@@ -118,9 +128,9 @@ int opencl_errno(cl_int code);
 /* "clCreateBuffer: CL_OUT_OF_RESOURCES" as an error of the device. */
 int opencl_fail(struct dw_chip_error *error, cl_int code, const char *call, const char *object);
 int opencl_options_read(const char *text, struct opencl_options *options, struct dw_chip_error *error);
-/* Devices that the options select: up to `space` are stored, *count is how many there are. */
-int opencl_devices(const struct opencl_options *options, cl_device_id *devices, cl_platform_id *platforms,
-	       size_t space, size_t *count, struct dw_chip_error *error);
+/* The devices that the options select. The caller frees found->devices. */
+int opencl_devices(const struct opencl_options *options, struct opencl_found *found,
+		   struct dw_chip_error *error);
 void opencl_device_properties(cl_device_id device, struct dw_chip_properties *properties);
 
 /* program.c */

@@ -6,6 +6,7 @@
  * A scalar is 64 bits on the wire. Integer parameters take its low bytes, a double
  * its bits, a float the double that the bits are, rounded.
  */
+#include "base/text.h"
 #include "internal.h"
 
 #define SPIRV_MAGIC 0x07230203u
@@ -35,7 +36,7 @@ static void log_excerpt(const char *log, char *text, size_t bytes)
 		line = log;
 	while (*line == '\n' || *line == ' ')
 		line++;
-	snprintf(text, bytes, "%.*s", (int)strcspn(line, "\n"), line);
+	text_format(text, bytes, "%.*s", (int)strcspn(line, "\n"), line);
 }
 
 static int build_fail(struct dw_chip_device *device, cl_program program, cl_int code,
@@ -52,7 +53,7 @@ static int build_fail(struct dw_chip_device *device, cl_program program, cl_int 
 					  NULL) && log[0])
 		log_excerpt(log, excerpt, sizeof(excerpt));
 	free(log);
-	return kit_fail(error, -ELIBBAD, "%.80s does not compile: %s: %s", image_name(spec),
+	return kit_fail(error, -ELIBBAD, "%s does not compile: %s: %s", text_short(image_name(spec)),
 			opencl_name(code), excerpt);
 }
 
@@ -67,15 +68,15 @@ static int program_build(struct dw_chip_device *device, const struct dw_chip_ima
 	if (is_spirv(spec))
 		program = clCreateProgramWithIL(device->context, spec->data, spec->bytes, &code);
 	else if (memchr(source, '\0', spec->bytes ? spec->bytes - 1 : 0))
-		return kit_fail(error, -ELIBBAD, "%.80s is neither OpenCL C source nor SPIR-V",
-				image_name(spec));
+		return kit_fail(error, -ELIBBAD, "%s is neither OpenCL C source nor SPIR-V",
+				text_short(image_name(spec)));
 	else
 		program = clCreateProgramWithSource(device->context, 1, &source, &spec->bytes, &code);
 	if (code)
-		return kit_fail(error, -ELIBBAD, "%.80s: %s failed with %s", image_name(spec),
+		return kit_fail(error, -ELIBBAD, "%s: %s failed with %s", text_short(image_name(spec)),
 				is_spirv(spec) ? "clCreateProgramWithIL (does the device take SPIR-V?)" :
 						 "clCreateProgramWithSource", opencl_name(code));
-	snprintf(flags, sizeof(flags), "-cl-kernel-arg-info %s%s",
+	text_format(flags, sizeof(flags), "-cl-kernel-arg-info %s%s",
 		 device->exact_division ? "-cl-fp32-correctly-rounded-divide-sqrt " : "",
 		 device->options.flags);
 	code = clBuildProgram(program, 1, &device->device, flags, NULL, NULL);
@@ -100,8 +101,8 @@ static int kernel_find(const struct dw_chip_image_spec *spec, struct dw_chip_ima
 	if (code != CL_INVALID_KERNEL_NAME)
 		return opencl_fail(error, code, "clCreateKernel", image->entry);
 	clGetProgramInfo(image->program, CL_PROGRAM_KERNEL_NAMES, sizeof(kernels) - 1, kernels, NULL);
-	return kit_fail(error, -ESRCH, "%.80s has no kernel \"%.64s\"; it has %s", image_name(spec),
-			image->entry, kernels[0] ? kernels : "others");
+	return kit_fail(error, -ESRCH, "%s has no kernel \"%s\"; it has %s", text_short(image_name(spec)),
+			text_short(image->entry), kernels[0] ? kernels : "others");
 }
 
 static int signature_take(const struct dw_chip_image_spec *spec, struct dw_chip_image *image,
@@ -111,25 +112,25 @@ static int signature_take(const struct dw_chip_image_spec *spec, struct dw_chip_
 	bool scalars = false;
 
 	if (!spec->signature)
-		return kit_fail(error, -EINVAL, "kernel \"%.64s\" has no signature: give one at registration, OpenCL programs hold none",
-				image->entry);
+		return kit_fail(error, -EINVAL, "kernel \"%s\" has no signature: give one at registration, OpenCL programs hold none",
+				text_short(image->entry));
 	clGetKernelInfo(image->kernel, CL_KERNEL_NUM_ARGS, sizeof(count), &count, NULL);
 	if (count != spec->signature_count)
-		return kit_fail(error, -EINVAL, "kernel \"%.64s\" has %u parameters, the signature given has %zu",
-				image->entry, count, spec->signature_count);
+		return kit_fail(error, -EINVAL, "kernel \"%s\" has %u parameters, the signature given has %zu",
+				text_short(image->entry), count, spec->signature_count);
 	image->signature = calloc(count ? count : 1, sizeof(*image->signature));
 	image->parameters = calloc(count ? count : 1, sizeof(*image->parameters));
 	if (!image->signature || !image->parameters)
-		return kit_fail(error, -ENOMEM, "kernel \"%.64s\": no memory", image->entry);
+		return kit_fail(error, -ENOMEM, "kernel \"%s\": no memory", text_short(image->entry));
 	for (cl_uint i = 0; i < count; i++) {
 		int32_t direction = spec->signature[i];
 
 		if (direction < DW_DIR_SCALAR || direction > DW_DIR_INOUT)
-			return kit_fail(error, -EINVAL, "kernel \"%.64s\": direction %d of argument %u is none of SCALAR 0, IN 1, OUT 2, INOUT 3",
-					image->entry, direction, i);
+			return kit_fail(error, -EINVAL, "kernel \"%s\": direction %d of argument %u is none of SCALAR 0, IN 1, OUT 2, INOUT 3",
+					text_short(image->entry), direction, i);
 		if (direction != DW_DIR_SCALAR && scalars)
-			return kit_fail(error, -EINVAL, "kernel \"%.64s\": argument %u is a tensor behind a scalar: tensors come first",
-					image->entry, i);
+			return kit_fail(error, -EINVAL, "kernel \"%s\": argument %u is a tensor behind a scalar: tensors come first",
+					text_short(image->entry), i);
 		scalars |= direction == DW_DIR_SCALAR;
 		image->tensor_count += !scalars;
 		image->signature[i] = direction;
@@ -178,8 +179,8 @@ static int parameters_check(struct dw_chip_image *image, struct dw_chip_error *e
 		bool tensor = i < image->tensor_count;
 
 		if (parameter_is_pointer(image, i) != tensor)
-			return kit_fail(error, -EINVAL, "kernel \"%.64s\": parameter %u is %s, the signature says %s",
-					image->entry, i, tensor ? "no pointer" : "a pointer",
+			return kit_fail(error, -EINVAL, "kernel \"%s\": parameter %u is %s, the signature says %s",
+					text_short(image->entry), i, tensor ? "no pointer" : "a pointer",
 					tensor ? "tensor" : "scalar");
 		if (!tensor)
 			parameter_find(image, i, &image->parameters[i - image->tensor_count]);
@@ -218,11 +219,11 @@ int program_load(struct dw_chip_device *device, const struct dw_chip_image_spec 
 	if (status < 0)
 		return status;
 	if (!spec->entry || !spec->entry[0] || strlen(spec->entry) >= sizeof(image->entry))
-		return kit_fail(error, -EINVAL, "%.80s: the kernel's name is missing, or longer than %zu characters",
-				image_name(spec), sizeof(image->entry) - 1);
+		return kit_fail(error, -EINVAL, "%s: the kernel's name is missing, or longer than %zu characters",
+				text_short(image_name(spec)), sizeof(image->entry) - 1);
 	image = calloc(1, sizeof(*image));
 	if (!image)
-		return kit_fail(error, -ENOMEM, "%.80s: no memory", image_name(spec));
+		return kit_fail(error, -ENOMEM, "%s: no memory", text_short(image_name(spec)));
 	strcpy(image->entry, spec->entry);
 	status = program_build(device, spec, &image->program, error);
 	if (status == 0)

@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/library.h"
+#include "base/text.h"
 #include "chip/driver_kit.h"
 #include "chip/pto_image.h"
 
@@ -160,7 +162,7 @@ static int blob_read(const char *option, const char *path, struct blob *blob,
 		close(fd);
 	if (code == 0)
 		return 0;
-	return kit_fail(error, code, "pto driver option %s=%.120s: %s", option, path,
+	return kit_fail(error, code, "pto driver option %s=%s: %s", option, text_short(path),
 			code == -EINVAL ? "a file with content is wanted" : strerror(-code));
 }
 
@@ -169,15 +171,16 @@ static int context_load(const char *path, struct dw_chip_error *error)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static void *loaded;
+	char why[LIBRARY_WHY_BYTES];
 	int status = 0;
 
 	if (!path[0])
 		return 0;
 	pthread_mutex_lock(&lock);
 	if (!loaded)
-		loaded = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+		loaded = library_open(path, RTLD_NOW | RTLD_GLOBAL, why);
 	if (!loaded)
-		status = kit_fail(error, -ELIBBAD, "pto driver option sim_context: %s", dlerror());
+		status = kit_fail(error, -ELIBBAD, "pto driver option sim_context: %s", why);
 	pthread_mutex_unlock(&lock);
 	return status;
 }
@@ -189,17 +192,18 @@ static int interface_load(struct dw_chip_device *device, const char *path,
 		"create_device_context", "destroy_device_context", "get_runtime_size",
 		"set_device", "run_runtime", "finalize_device",
 	};
+	char why[LIBRARY_WHY_BYTES];
 	void *symbols[6];
 
 	_Static_assert(sizeof(device->host) == sizeof(symbols), "six functions");
-	device->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	device->library = library_open(path, RTLD_NOW | RTLD_LOCAL, why);
 	if (!device->library)
-		return kit_fail(error, -ELIBBAD, "pto driver option host: %s", dlerror());
+		return kit_fail(error, -ELIBBAD, "pto driver option host: %s", why);
 	for (unsigned int i = 0; i < 6; i++) {
 		symbols[i] = dlsym(device->library, names[i]);
 		if (!symbols[i])
-			return kit_fail(error, -ELIBBAD, "pto driver option host=%.120s is no runtime library: it does not export %s()",
-					path, names[i]);
+			return kit_fail(error, -ELIBBAD, "pto driver option host=%s is no runtime library: it does not export %s()",
+					text_short(path), names[i]);
 	}
 	/* POSIX's way from data to function pointers. */
 	memcpy(&device->host, symbols, sizeof(symbols));
@@ -405,8 +409,8 @@ static int spec_check(const struct dw_chip_image_spec *spec, const struct pto_ch
 		      struct dw_chip_error *error)
 {
 	if (spec->entry && spec->entry[0] && strcmp(spec->entry, callable->name) != 0)
-		return kit_fail(error, -ESRCH, "pto image: its entry is \"%s\", not \"%.64s\"",
-				callable->name, spec->entry);
+		return kit_fail(error, -ESRCH, "pto image: its entry is \"%s\", not \"%s\"",
+				callable->name, text_short(spec->entry));
 	if (spec->signature &&
 	    (spec->signature_count != (size_t)callable->signature_count ||
 	     memcmp(spec->signature, callable->signature,

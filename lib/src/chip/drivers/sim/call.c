@@ -8,6 +8,7 @@
  * alias on the host alias on the device. A call belongs to one thread at a time;
  * blocks run on several.
  */
+#include "base/text.h"
 #include "internal.h"
 
 int sim_lost(struct dw_chip_device *device, struct dw_chip_error *error)
@@ -69,7 +70,7 @@ static int shape_check(const struct dw_chip_device *device, const struct dw_chip
 
 	if (from->tensor_count != image->tensor_count || from->scalar_count != scalars)
 		return kit_fail(error, -EINVAL, "\"%s\" takes %u tensors and %u scalars, the call has %zu and %zu",
-				image->entry, image->tensor_count, scalars, from->tensor_count,
+				text_short(image->entry), image->tensor_count, scalars, from->tensor_count,
 				from->scalar_count);
 	if ((uint32_t)from->config.block_dim > device->options.cores)
 		return kit_fail(error, -EINVAL, "config.block_dim is %d: sim device %u has %llu cores (driver option cores=)",
@@ -333,7 +334,7 @@ int block_fail(const struct dw_sim_block *block, int error, const char *format, 
 	va_list list;
 
 	va_start(list, format);
-	vsnprintf(text->text, sizeof(text->text), format, list);
+	text_vformat(text->text, sizeof(text->text), format, list);
 	va_end(list);
 	return error > 0 ? -error : error;
 }

@@ -5,6 +5,7 @@
  */
 #include <sched.h>
 #include <stddef.h>
+#include "base/text.h"
 #include "internal.h"
 
 #define SCHEDULER_THREADS 4
@@ -111,7 +112,7 @@ static void properties_fill(uint32_t id, const struct sim_options *options,
 	if (options->async)
 		full.capabilities |= DW_CHIP_CAP_ASYNC;
 	snprintf(full.name, sizeof(full.name), "sim%u", id);
-	snprintf(full.description, sizeof(full.description),
+	text_format(full.description, sizeof(full.description),
 		 "simulated chip on %u host threads%s", helper_limit(options) + 1,
 		 options->async ? " and a device thread" : "");
 	KIT_GIVE(properties, &full);

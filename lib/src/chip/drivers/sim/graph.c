@@ -9,6 +9,7 @@
  * wakes somebody, or is the submitting thread, which drives before it leaves.
  */
 #include <dlfcn.h>
+#include "base/text.h"
 #include "graph.h"
 
 #define LIVE_MAX 4096	/* tasks; then the submitter works before it submits more */
@@ -19,7 +20,7 @@ static int orch_error(struct graph *graph, int code, const char *format, ...)
 	va_list list;
 
 	va_start(list, format);
-	vsnprintf(graph->orch_error.text, sizeof(graph->orch_error.text), format, list);
+	text_vformat(graph->orch_error.text, sizeof(graph->orch_error.text), format, list);
 	va_end(list);
 	return code;
 }
@@ -106,13 +107,13 @@ static void graph_failed(struct graph *graph, const struct task *task, uint32_t 
 	graph->failed_task = task->number;
 	graph->failed_block = block;
 	if (text[0])
-		snprintf(graph->failed_text, sizeof(graph->failed_text),
-			 "task %llu \"%.47s\": %.160s", (unsigned long long)task->number,
-			 task_name(task), text);
+		text_format(graph->failed_text, sizeof(graph->failed_text),
+			 "task %llu \"%s\": %s", (unsigned long long)task->number,
+			 text_short(task_name(task)), text);
 	else
-		snprintf(graph->failed_text, sizeof(graph->failed_text),
-			 "task %llu: kernel \"%.47s\" returned %d (%s) in block %u of %u",
-			 (unsigned long long)task->number, task_name(task), status,
+		text_format(graph->failed_text, sizeof(graph->failed_text),
+			 "task %llu: kernel \"%s\" returned %d (%s) in block %u of %u",
+			 (unsigned long long)task->number, text_short(task_name(task)), status,
 			 strerror(-graph->status), block, task->block_dim);
 }
 
@@ -346,7 +347,7 @@ static struct task *task_create(const struct dw_sim_launch *launch)
 	task->held = (struct region **)(task->scalars + scalars);
 	task->kernel = launch->kernel;
 	if (launch->name)
-		snprintf(task->name, sizeof(task->name), "%s", launch->name);
+		text_fit(task->name, sizeof(task->name), launch->name);
 	task->tensor_count = tensors;
 	task->scalar_count = scalars;
 	if (scalars)
@@ -541,7 +542,7 @@ static int api_fail(struct dw_sim_orch *orch, int error, const char *format, ...
 	va_list list;
 
 	va_start(list, format);
-	vsnprintf(graph->orch_error.text, sizeof(graph->orch_error.text), format, list);
+	text_vformat(graph->orch_error.text, sizeof(graph->orch_error.text), format, list);
 	va_end(list);
 	return error > 0 ? -error : error;
 }
@@ -565,14 +566,15 @@ static int graph_result(const struct graph *graph, int status, struct dw_chip_er
 	const char *entry = graph->call->image->entry;
 
 	if (graph->status)
-		return kit_fail(error, graph->status, "\"%.64s\": %s", entry, graph->failed_text);
+		return kit_fail(error, graph->status, "\"%s\": %s", text_short(entry), graph->failed_text);
 	if (status == 0)
 		return 0;
 	if (graph->orch_error.text[0])
 		return kit_fail(error, status < 0 ? status : -EIO,
-				"orchestration \"%.64s\": %.180s", entry, graph->orch_error.text);
+				"orchestration \"%s\": %s", text_short(entry),
+				graph->orch_error.text);
 	return kit_fail(error, status < 0 ? status : -EIO,
-			"orchestration \"%.64s\" returned %d (%s)", entry, status,
+			"orchestration \"%s\" returned %d (%s)", text_short(entry), status,
 			strerror(status < 0 ? -status : EIO));
 }
 

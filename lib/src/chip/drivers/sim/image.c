@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "internal.h"
 
 #if defined(__x86_64__)
@@ -64,13 +65,13 @@ static int memfd_fill(const struct dw_chip_image_spec *spec, struct dw_chip_erro
 
 	if (fd < 0) {
 		code = -errno;
-		return kit_fail(error, code, "%s: no memfd for the image: %s", image_name(spec),
+		return kit_fail(error, code, "%s: no memfd for the image: %s", text_short(image_name(spec)),
 				strerror(-code));
 	}
 	code = file_write(fd, spec->data, spec->bytes, NULL);
 	if (code < 0) {
 		close(fd);
-		return kit_fail(error, code, "%s: cannot keep %zu bytes of image: %s%s", image_name(spec),
+		return kit_fail(error, code, "%s: cannot keep %zu bytes of image: %s%s", text_short(image_name(spec)),
 				spec->bytes, strerror(-code),
 				code == -EFBIG ? " (the limit of the size of files: ulimit -f)" : "");
 	}
@@ -123,7 +124,7 @@ static void list_add(char *list, size_t bytes, const char *name)
 	if (used >= sizeof(more) - 1 && strcmp(list + used - (sizeof(more) - 1), more) == 0)
 		return;
 	if (used + 2 + strlen(name) + sizeof(more) <= bytes)
-		snprintf(list + used, bytes - used, "%s%s", used ? ", " : "", name);
+		text_format(list + used, bytes - used, "%s%s", used ? ", " : "", name);
 	else
 		strcpy(list + used, more);
 }
@@ -174,12 +175,12 @@ static int elf_examine(int fd, const struct dw_chip_image_spec *spec, struct dw_
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_READ, NULL);
 	if (!elf)
-		return kit_fail(error, -ELIBBAD, "%s cannot be read as ELF: %s", image_name(spec),
+		return kit_fail(error, -ELIBBAD, "%s cannot be read as ELF: %s", text_short(image_name(spec)),
 				elf_errmsg(-1));
 	status = elf_check(elf, spec, error);
 	if (status == 0 && !elf_exports(elf, spec->entry, list, sizeof(list)))
-		status = kit_fail(error, -ESRCH, "%s exports no function \"%.64s\"; it exports %s",
-				  image_name(spec), spec->entry, list[0] ? list : "none");
+		status = kit_fail(error, -ESRCH, "%s exports no function \"%s\"; it exports %s",
+				  text_short(image_name(spec)), text_short(spec->entry), list[0] ? list : "none");
 	elf_end(elf);
 	return status;
 }
@@ -191,14 +192,14 @@ static int signature_check(const struct dw_chip_image_spec *spec, const int32_t 
 
 	if (count > 4096)
 		return kit_fail(error, -EINVAL, "entry \"%s\" has a signature of %zu arguments: at most 4096 are possible",
-				spec->entry, count);
+				text_short(spec->entry), count);
 	for (size_t i = 0; i < count; i++) {
 		if (signature[i] < DW_DIR_SCALAR || signature[i] > DW_DIR_INOUT)
 			return kit_fail(error, -EINVAL, "entry \"%s\": direction %d of argument %zu is none of SCALAR 0, IN 1, OUT 2, INOUT 3",
-					spec->entry, signature[i], i);
+					text_short(spec->entry), signature[i], i);
 		if (signature[i] != DW_DIR_SCALAR && scalars)
 			return kit_fail(error, -EINVAL, "entry \"%s\": argument %zu is a tensor behind a scalar: tensors come first",
-					spec->entry, i);
+					text_short(spec->entry), i);
 		scalars |= signature[i] == DW_DIR_SCALAR;
 	}
 	return 0;
@@ -216,10 +217,10 @@ static int signature_choose(const struct dw_chip_image_spec *spec, const struct 
 	    (count != entry->signature_count ||
 	     memcmp(signature, entry->signature, count * sizeof(*signature)) != 0))
 		return kit_fail(error, -EINVAL, "entry \"%s\": the signature given (%zu arguments) is not the image's own (%u): give the same, or none",
-				spec->entry, count, entry->signature_count);
+				text_short(spec->entry), count, entry->signature_count);
 	if (!signature && (!entry || !entry->signature))
 		return kit_fail(error, -EINVAL, "entry \"%s\" of %s has no signature: give one at registration, or write DW_SIM_KERNEL(%s, …) in its source",
-				spec->entry, image_name(spec), spec->entry);
+				text_short(spec->entry), text_short(image_name(spec)), text_short(spec->entry));
 	if (!signature) {
 		signature = entry->signature;
 		count = entry->signature_count;
@@ -229,7 +230,7 @@ static int signature_choose(const struct dw_chip_image_spec *spec, const struct 
 		return status;
 	image->signature = calloc(count ? count : 1, sizeof(*signature));
 	if (!image->signature)
-		return kit_fail(error, -ENOMEM, "entry \"%s\": no memory for its signature", spec->entry);
+		return kit_fail(error, -ENOMEM, "entry \"%s\": no memory for its signature", text_short(spec->entry));
 	if (count)
 		memcpy(image->signature, signature, count * sizeof(*signature));
 	image->signature_count = (uint32_t)count;
@@ -246,11 +247,11 @@ static int entry_take(struct dw_sim_entry *to, const struct dw_sim_entry *from,
 
 	if (from->size < offsetof(struct dw_sim_entry, signature_count))
 		return kit_fail(error, -EPROTO, "entry \"%s\": its description has %u bytes, at least %zu are wanted: write DW_SIM_KERNEL(%s, …)",
-				image->entry, from->size, offsetof(struct dw_sim_entry, signature_count), image->entry);
+				text_short(image->entry), from->size, offsetof(struct dw_sim_entry, signature_count), text_short(image->entry));
 	for (size_t i = sizeof(*to); i < from->size; i++)
 		if (bytes[i])
 			return kit_fail(error, -EPROTO, "entry \"%s\": byte %zu of its description is not 0, and this driver knows %zu bytes: the image is for a newer one",
-					image->entry, i, sizeof(*to));
+					text_short(image->entry), i, sizeof(*to));
 	memset(to, 0, sizeof(*to));
 	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
 	return 0;
@@ -265,11 +266,11 @@ static int entry_resolve(const struct dw_chip_image_spec *spec, struct dw_chip_i
 	void *function;
 	int status;
 
-	snprintf(symbol, sizeof(symbol), ENTRY_PREFIX "%s", image->entry);
+	text_format(symbol, sizeof(symbol), ENTRY_PREFIX "%s", image->entry);
 	entry = dlsym(image->handle, symbol);
 	function = dlsym(image->handle, image->entry);
 	if (!function)
-		return kit_fail(error, -ESRCH, "%s: entry \"%s\": %s", image_name(spec), image->entry,
+		return kit_fail(error, -ESRCH, "%s: entry \"%s\": %s", text_short(image_name(spec)), text_short(image->entry),
 				dlerror());
 	if (entry) {
 		status = entry_take(&room, entry, image, error);
@@ -279,7 +280,7 @@ static int entry_resolve(const struct dw_chip_image_spec *spec, struct dw_chip_i
 	}
 	if (entry && entry->abi != DW_SIM_ABI)
 		return kit_fail(error, -EPROTO, "%s: entry \"%s\" is described for sim images of version %u, this driver takes %u: compile it against this distworker/sim.h",
-				image_name(spec), image->entry, entry->abi, DW_SIM_ABI);
+				text_short(image_name(spec)), text_short(image->entry), entry->abi, DW_SIM_ABI);
 	image->kind = entry ? (enum dw_sim_entry_kind)entry->kind : DW_SIM_ENTRY_KERNEL;
 	/* POSIX's way from a data to a function pointer. */
 	if (image->kind == DW_SIM_ENTRY_KERNEL)
@@ -288,7 +289,7 @@ static int entry_resolve(const struct dw_chip_image_spec *spec, struct dw_chip_i
 		memcpy(&image->orchestration, &function, sizeof(function));
 	else
 		return kit_fail(error, -EPROTO, "%s: entry \"%s\" is of kind %d: kernel 1 or orchestration 2 is possible",
-				image_name(spec), image->entry, image->kind);
+				text_short(image_name(spec)), text_short(image->entry), image->kind);
 	return signature_choose(spec, entry, image, error);
 }
 
@@ -301,13 +302,13 @@ int image_load(const struct dw_chip_image_spec *spec, struct dw_chip_image **res
 
 	if (!spec->entry || !spec->entry[0])
 		return kit_fail(error, -EINVAL, "%s: no entry is named: give the kernel or orchestration to run",
-				image_name(spec));
+				text_short(image_name(spec)));
 	if (strlen(spec->entry) >= sizeof(image->entry))
-		return kit_fail(error, -EINVAL, "%s: the entry's name has %zu characters: at most %zu are possible",
-				image_name(spec), strlen(spec->entry), sizeof(image->entry) - 1);
+		return kit_fail(error, -EINVAL, "%s: the entry's name has %zu bytes: at most %zu are possible",
+				text_short(image_name(spec)), strlen(spec->entry), sizeof(image->entry) - 1);
 	image = calloc(1, sizeof(*image));
 	if (!image)
-		return kit_fail(error, -ENOMEM, "%s: no memory", image_name(spec));
+		return kit_fail(error, -ENOMEM, "%s: no memory", text_short(image_name(spec)));
 	strcpy(image->entry, spec->entry);
 	image->fd = memfd_fill(spec, error);
 	if (image->fd < 0) {
@@ -325,13 +326,13 @@ int image_load(const struct dw_chip_image_spec *spec, struct dw_chip_image **res
 
 		if (access(path, F_OK) < 0) {
 			status = kit_fail(error, -errno, "%s cannot be loaded, which needs /proc: %s: %s",
-					  image_name(spec), path, strerror(errno));
+					  text_short(image_name(spec)), text_short(path), strerror(errno));
 			goto fail;
 		}
 		/* The linker's text begins with the descriptor's path, which tells nobody anything. */
 		if (strncmp(text, path, strlen(path)) == 0)
 			text += strlen(path);
-		status = kit_fail(error, -ELIBBAD, "%s cannot be loaded%s%s", image_name(spec),
+		status = kit_fail(error, -ELIBBAD, "%s cannot be loaded%s%s", text_short(image_name(spec)),
 				  text[0] == ':' ? "" : ": ", text);
 		goto fail;
 	}

@@ -72,7 +72,7 @@ struct resident {
 struct fault_rule {
 	bool on, onwards;
 	uint64_t at;
-	char kernel[64];
+	char kernel[256];
 };
 
 struct faults {
@@ -125,7 +125,7 @@ void pool_finish(struct pool *pool);
 struct dw_chip_image {
 	int fd;
 	void *handle;
-	char entry[128];
+	char entry[256];
 	enum dw_sim_entry_kind kind;
 	dw_sim_kernel *kernel;
 	dw_sim_orchestration *orchestration;
