@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/text.h"
 #include "engine/abandon.h"
 #include "engine/chip_memory.h"
 #include "engine/completion.h"
@@ -200,7 +201,7 @@ static void abandon_control(struct engine *engine, struct worker_ring *ring, uin
 	}
 	entry->control = owner;
 	control->arena_blob = NULL;
-	snprintf(text, sizeof(text), "%s: %.400s", ring->path, why);
+	text_format(text, sizeof(text), "%s: %s", ring->path, why);
 	control_done(engine, control, -ETIMEDOUT, text);
 }
 
@@ -225,7 +226,7 @@ static void fail_waiting_controls(struct engine *engine, struct worker_ring *rin
 	struct control **link = &ring->controls, *control, *last = NULL;
 	char text[ERROR_TEXT_BYTES];
 
-	snprintf(text, sizeof(text), "%s: %.400s", ring->path, why);
+	text_format(text, sizeof(text), "%s: %s", ring->path, why);
 	while ((control = *link)) {
 		if (control->detached) {
 			last = control;
@@ -296,7 +297,7 @@ void ring_end(struct engine *engine, struct worker_ring *ring, const char *why)
 
 	if (ring_kill(engine, ring, why))
 		return;
-	snprintf(text, sizeof(text), "%.350s; its thread goes on, because a thread cannot be killed",
-		 why);
+	text_format(text, sizeof(text), "%s; its thread goes on, because a thread cannot be killed",
+		 text_limited(why, 350));
 	ring_abandon(engine, ring, text);
 }

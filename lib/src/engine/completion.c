@@ -14,6 +14,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
 #include "engine/abandon.h"
 #include "engine/chip_memory.h"
 #include "engine/completion.h"
@@ -28,9 +30,9 @@ void task_describe(const struct task *task, char *text, size_t space)
 {
 	bool named = task->name;
 
-	snprintf(text, space, "task %llu %s%.100s%s(%.100s)", (unsigned long long)task->head.number,
-		 named ? "\"" : "", named ? task->name : "", named ? "\" " : "",
-		 callable_title(task->callable));
+	text_format(text, space, "task %llu %s%s%s(%s)", (unsigned long long)task->head.number,
+		    named ? "\"" : "", text_short(task->name), named ? "\" " : "",
+		    text_short(callable_title(task->callable)));
 }
 
 /* Of a task, where `task` is not NULL, or of the run itself; `path` is where. */
@@ -39,7 +41,7 @@ static void add_error(struct dw_run *run, const struct task *task, const char *p
 {
 	if (!run->error) {
 		run->error = error;
-		snprintf(run->text, sizeof(run->text), "%s", text);
+		text_copy(run->text, sizeof(run->text), text);
 	}
 	run_errors_add(&run->errors, task, path, error, text);
 }
@@ -50,7 +52,7 @@ void run_error(struct dw_run *run, int error, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	text_vformat(text, sizeof(text), format, args);
 	va_end(args);
 	add_error(run, NULL, run->engine->path, error, text);
 }
@@ -242,20 +244,22 @@ void task_fail(struct engine *engine, struct task *task, struct worker_ring *rin
 	       const char *text, bool text_has_path)
 {
 	char what[ERROR_TEXT_BYTES / 2], line[ERROR_TEXT_BYTES], limit[32], late[ERROR_TEXT_BYTES / 2];
+	char cause[ERROR_TEXT_BYTES];
 	const char *path = ring ? ring->path : engine->path;
-	int length;
+	char again[32] = "";
+	size_t around;
 
 	if (task->flags & FLAG_DEADLINE && !(task->flags & FLAG_ABANDONED)) {
 		format_ns(task->timeout_ns ? task->timeout_ns : engine->timeout_ns, limit,
 			  sizeof(limit));
 		if (ring && ring->error == -EPERM && ring->cause)
-			snprintf(late, sizeof(late), "ran longer than its deadline of %s; %.180s", limit,
+			text_format(late, sizeof(late), "ran longer than its deadline of %s; %s", limit,
 				 ring->cause);
 		else if (ring && ring->stopped)
-			snprintf(late, sizeof(late), "was stopped by %s, ran longer than its deadline of "
+			text_format(late, sizeof(late), "was stopped by %s, ran longer than its deadline of "
 				 "%s and was killed", error_signal_name(ring->stopped), limit);
 		else
-			snprintf(late, sizeof(late), "ran longer than its deadline of %s and was killed",
+			text_format(late, sizeof(late), "ran longer than its deadline of %s and was killed",
 				 limit);
 		error = -ETIMEDOUT;
 		text = late;
@@ -266,17 +270,17 @@ void task_fail(struct engine *engine, struct task *task, struct worker_ring *rin
 	if (ring)
 		ring_count(ring, tasks_failed, 1);
 	task_describe(task, what, sizeof(what));
-	if (text_has_path)
-		length = snprintf(line, sizeof(line), "%s", text);
-	else if (task->attempts)
-		length = snprintf(line, sizeof(line), "%s: %s: %s: %.300s (attempt %u)", path, what,
-				  error_name(-error), text, task->attempts + 1u);
-	else
-		length = snprintf(line, sizeof(line), "%s: %s: %s: %.300s", path, what,
-				  error_name(-error), text);
-	/* One that is too long is cut. */
-	if (length < 0)
-		line[0] = '\0';
+	if (task->attempts)
+		snprintf(again, sizeof(again), " (attempt %u)", task->attempts + 1u);
+	around = strlen(path) + strlen(what) + strlen(error_name(-error)) + strlen(again) + 6;
+	if (text_has_path) {
+		text_copy(line, sizeof(line), text);
+	} else {
+		/* A cause that is too long is cut, and nothing else. */
+		text_copy(cause, sizeof(cause) - around, text);
+		text_format(line, sizeof(line), "%s: %s: %s: %s%s", path, what, error_name(-error), cause,
+			    again);
+	}
 	add_error(task->run, task, path, error, line);
 	task->error = error;
 	task->failed_by = task->head.number;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/text.h"
 #include "engine/abandon.h"
 #include "engine/completion.h"
 #include "engine/group.h"
@@ -121,13 +122,13 @@ static bool is_unschedulable(const struct engine *engine, const struct task *tas
 
 		if (!ring || !ring_is_lost(ring))
 			continue;
-		snprintf(why, space, "member %u must run on %s: %s", i, ring->path,
+		text_format(why, space, "member %u must run on %s: %s", i, ring->path,
 			 ring->cause ? ring->cause : "the worker is gone");
 		return true;
 	}
 	if (group->count <= usable)
 		return false;
-	snprintf(why, space, "it has %u members, and %u workers of its kind are left: %s", group->count,
+	text_format(why, space, "it has %u members, and %u workers of its kind are left: %s", group->count,
 		 usable, pool_cause(engine, task->pool));
 	return true;
 }
@@ -271,9 +272,9 @@ static void set_error(struct group *group, struct task *task, uint32_t member, s
 	group->failed_at = ring->index;
 	group->text_has_path = text_has_path;
 	if (task->flags & FLAG_DEADLINE || text_has_path)
-		snprintf(group->text, sizeof(group->text), "%s", text);
+		text_copy(group->text, sizeof(group->text), text);
 	else
-		snprintf(group->text, sizeof(group->text), "%.300s (member %u of %u)", text, member,
+		text_format(group->text, sizeof(group->text), "%s (member %u of %u)", text_limited(text, 400), member,
 			 group->count);
 }
 
@@ -459,7 +460,7 @@ static int group_submit_locked(struct group_submission *submission, dw_task *id)
 	if (submission->members > pool->usable)
 		return error_set(-ENODEV, "a group of %zu members, but %s has %u live workers for \"%s\"",
 				 submission->members, engine->path, pool->usable,
-				 submission->callable->name);
+				 text_short(submission->callable->name));
 	if (submission->output_bytes) {
 		result = orch_heap_alloc_locked(orch, submission->output_bytes, &address);
 		if (result < 0)

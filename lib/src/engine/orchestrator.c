@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "base/text.h"
 #include "engine/abandon.h"
 #include "engine/chip_memory.h"
 #include "engine/completion.h"
@@ -205,9 +206,9 @@ int orch_find_pool(struct engine *engine, const struct callable *callable, struc
 	}
 	if (kind == DW_CHILD_CHIP)
 		return error_set(-ENODEV, "%s has no chip of driver \"%s\", which \"%s\" needs",
-				 engine->path, callable->driver, callable->name);
+				 engine->path, text_short(callable->driver), text_short(callable->name));
 	return error_set(-ENODEV, "%s has no %s, which \"%s\" needs", engine->path,
-			 kind == DW_CHILD_SUB ? "sub worker" : "nested Worker", callable->name);
+			 kind == DW_CHILD_SUB ? "sub worker" : "nested Worker", text_short(callable->name));
 }
 
 /* The index of the worker that a task is directed to, or DW_ANY. */
@@ -221,14 +222,14 @@ static int find_worker(struct engine *engine, const struct pool *pool, uint32_t 
 		return 0;
 	if (pool->kind == DW_CHILD_SUB)
 		return error_set(-EINVAL, "options.place is DW_PLACE(%u), but \"%s\" goes to any sub worker: it should be 0",
-				 id, callable->name);
+				 id, text_short(callable->name));
 	if (id >= engine->worker_count - engine->sub_count)
 		return error_set(-EINVAL, "options.place is DW_PLACE(%u); there is DW_PLACE(0) … DW_PLACE(%u), or 0: any",
 				 id, engine->worker_count - engine->sub_count - 1);
 	*index = engine->sub_count + id;
 	if (&engine->pools[engine->rings[*index].pool] != pool)
 		return error_set(-EINVAL, "options.place is DW_PLACE(%u), which is %s and cannot run \"%s\"", id,
-				 engine->rings[*index].path, callable->name);
+				 engine->rings[*index].path, text_short(callable->name));
 	return 0;
 }
 

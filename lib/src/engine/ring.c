@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/text.h"
 #include "engine/abandon.h"
 #include "engine/chip_memory.h"
 #include "engine/completion.h"
@@ -456,7 +457,7 @@ void control_done(struct engine *engine, struct control *control, int result, co
 {
 	control->done = true;
 	control->result = result;
-	snprintf(control->text, sizeof(control->text), "%s", text);
+	text_copy(control->text, sizeof(control->text), text);
 	if (control->arena_blob)
 		arena_free(engine->arena, control->arena_blob);
 	control->arena_blob = NULL;
@@ -601,10 +602,10 @@ static void control_lost(struct engine *engine, const struct worker_ring *ring, 
 	char text[ERROR_TEXT_BYTES];
 
 	if (control->late)
-		snprintf(text, sizeof(text), "%s: %s %s and was killed", ring->path, control->what,
+		text_format(text, sizeof(text), "%s: %s %s and was killed", ring->path, control->what,
 			 control->late);
 	else
-		snprintf(text, sizeof(text), "%s: %.400s", ring->path, cause);
+		text_format(text, sizeof(text), "%s: %s", ring->path, cause);
 	control_done(engine, control, control->late ? -ETIMEDOUT : -EOWNERDEAD, text);
 }
 
@@ -613,7 +614,7 @@ static void controls_fail(struct engine *engine, struct worker_ring *ring, const
 	char text[ERROR_TEXT_BYTES];
 	struct control *control;
 
-	snprintf(text, sizeof(text), "%s: %s", ring->path, cause);
+	text_format(text, sizeof(text), "%s: %s", ring->path, cause);
 	while ((control = ring->controls)) {
 		ring->controls = control->next;
 		control_done(engine, control, -EOWNERDEAD, text);
@@ -664,7 +665,7 @@ static void fail_entries(struct engine *engine, struct worker_ring *ring, const 
 {
 	char text[ERROR_TEXT_BYTES];
 
-	snprintf(text, sizeof(text), "%s", cause);
+	text_copy(text, sizeof(text), cause);
 	for (uint32_t number = ring->head; number != ring->tail; number++) {
 		struct entry *entry = ring_entry(engine, ring, number);
 		struct task *task = entry->task;

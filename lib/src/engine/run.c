@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/text.h"
 #include "engine/abandon.h"
 #include "engine/chip_memory.h"
 #include "engine/completion.h"
@@ -37,7 +38,7 @@ void run_free(struct dw_run *run)
 /* Of the run itself, and none of its tasks. */
 static void own_error(struct dw_run *run, int error, const char *text)
 {
-	run_error(run, error, "%s: %s%s%s: %.300s", run->engine->path, run->task_name ? run->task_name : "",
+	run_error(run, error, "%s: %s%s%s: %s", run->engine->path, run->task_name ? run->task_name : "",
 		  run->task_name ? ": " : "", error_name(-error), text);
 }
 
@@ -255,11 +256,11 @@ static int call_function(struct dw_run *run, char *text, size_t space)
 	returned = run->fn(&run->orch, run->args, &run->config, run->context);
 	call.run = NULL;
 	nesting_pop(&call.nesting);
-	snprintf(text, space, "%s", error_text());
+	text_copy(text, space, error_text());
 	result = running_pop(&call.own, returned);
 	running_pop(&call.task, 0);
 	if (result && (call.own.has_text || returned > 0 || !text[0]))
-		snprintf(text, space, "%s", error_text());
+		text_copy(text, space, error_text());
 	return result;
 }
 

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/text.h"
 #include "engine/run.h"
 #include "engine/run_handle.h"
 #include "engine/task.h"
@@ -28,14 +29,14 @@ void run_errors_add(struct run_errors *errors, const struct task *task, const ch
 	entry = &errors->entries[errors->kept++];
 	entry->size = sizeof(*entry);
 	entry->error = error;
-	snprintf(entry->path, sizeof(entry->path), "%s", path);
-	snprintf(entry->text, sizeof(entry->text), "%s", text);
+	text_copy(entry->path, sizeof(entry->path), path);
+	text_copy(entry->text, sizeof(entry->text), text);
 	if (!task)
 		return;
 	entry->task = task->head.number;
 	entry->attempts = task->attempts + 1u;
-	snprintf(entry->name, sizeof(entry->name), "%s", task->name ? task->name : "");
-	snprintf(entry->callable, sizeof(entry->callable), "%s", callable_title(task->callable));
+	text_fit(entry->name, sizeof(entry->name), task->name ? task->name : "");
+	text_fit(entry->callable, sizeof(entry->callable), callable_title(task->callable));
 }
 
 const struct dw_run_error *run_errors_find(const struct run_errors *errors, uint64_t number)

@@ -8,6 +8,7 @@
 #include "engine/run.h"
 #include "engine/task.h"
 #include "engine/state.h"
+#include "task/name.h"
 
 _Static_assert(offsetof(struct task, head) == 0, "task_ref_live() reads a task as its head");
 
@@ -114,6 +115,8 @@ int payload_make(struct engine *engine, struct payload *payload, const struct dw
 	if (bytes > UINT32_MAX)
 		return error_set(-E2BIG, "the arguments need %llu bytes on the wire; at most 4 GiB fit",
 				 (unsigned long long)bytes);
+	if (UNLIKELY(name_bytes > NAME_TASK_MOST + 1))
+		return name_check("the name of a task,", name, NAME_TASK_MOST);
 	payload->bytes = (uint32_t)bytes;
 	payload->blob = NULL;
 	payload->owned = total > space;

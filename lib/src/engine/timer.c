@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/timerfd.h>
+#include "base/text.h"
 #include "engine/abandon.h"
 #include "engine/chip_memory.h"
 #include "engine/completion.h"
@@ -119,7 +120,7 @@ static const char *stopped_and(const struct worker_ring *ring, char *text, size_
 {
 	text[0] = '\0';
 	if (ring->stopped)
-		snprintf(text, space, "it was stopped by %s, and ", error_signal_name(ring->stopped));
+		text_format(text, space, "it was stopped by %s, and ", error_signal_name(ring->stopped));
 	return text;
 }
 
@@ -143,7 +144,7 @@ static void end_call(struct engine *engine, struct worker_ring *ring, struct ent
 		entry->control->late = late;
 	else
 		entry->task->flags |= FLAG_DEADLINE;
-	snprintf(why, sizeof(why), "%s%s %s", stopped_and(ring, stopped, sizeof(stopped)),
+	text_format(why, sizeof(why), "%s%s %s", stopped_and(ring, stopped, sizeof(stopped)),
 		 what ? what : "a control frame", late);
 	ring_end(engine, ring, why);
 }
@@ -164,7 +165,7 @@ static void expire(struct engine *engine, struct worker_ring *ring, struct entry
 		timeout = entry->task->timeout_ns ? entry->task->timeout_ns : engine->timeout_ns;
 	entry->task->flags |= FLAG_DEADLINE;
 	task_describe(entry->task, what, sizeof(what));
-	snprintf(why, sizeof(why), "%s%s ran longer than its deadline of %llu ns",
+	text_format(why, sizeof(why), "%s%s ran longer than its deadline of %llu ns",
 		 stopped_and(ring, stopped, sizeof(stopped)), what, (unsigned long long)timeout);
 	if (entry->flags & ENTRY_TOLD) {
 		ring_end(engine, ring, why);
@@ -208,7 +209,7 @@ static void expire_head(struct engine *engine, struct worker_ring *ring, uint64_
 		return;
 	}
 	stopped_and(ring, stopped, sizeof(stopped));
-	snprintf(why, sizeof(why), "%s%sdid not start its next task before that one's deadline",
+	text_format(why, sizeof(why), "%s%sdid not start its next task before that one's deadline",
 		 stopped, stopped[0] ? "" : "it ");
 	if (ring_kill(engine, ring, why))
 		return;
@@ -232,7 +233,7 @@ static bool kill_overdue(struct engine *engine, const struct dw_run *run)
 			continue;
 		entry->task->flags |= FLAG_DEADLINE;
 		stopped_and(ring, stopped, sizeof(stopped));
-		snprintf(why, sizeof(why), "%s%sran on after its run's deadline had passed", stopped,
+		text_format(why, sizeof(why), "%s%sran on after its run's deadline had passed", stopped,
 			 stopped[0] ? "" : "it ");
 		ring_end(engine, ring, why);
 		any = true;

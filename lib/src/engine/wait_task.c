@@ -69,9 +69,9 @@ static int result_of(const struct dw_run *run, dw_task task)
 	if (failed->error)
 		return error_set(failed->error, "%s", error ? error->text : error_name(-failed->error));
 	if (failed->failed_by)
-		return error_set(-ECANCELED, "the task was skipped, because task %llu failed: %.400s",
+		return error_set(-ECANCELED, "the task was skipped, because task %llu failed: %s",
 				 (unsigned long long)failed->failed_by, error ? error->text : run->text);
-	return error_set(-ECANCELED, "the task was skipped: %.400s", run->text);
+	return error_set(-ECANCELED, "the task was skipped: %s", run->text);
 }
 
 DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "callable/symbol.h"
 #include "task/running.h"
 #include "worker/status_segment.h"
@@ -50,8 +51,8 @@ static int call_orchestration(struct dw_worker *nested, struct callable *callabl
 	void *address;
 	int result;
 
-	snprintf(what, sizeof(what), "task %llu (%.100s)", (unsigned long long)frame->task,
-		 callable_title(callable));
+	text_format(what, sizeof(what), "task %llu (%s)", (unsigned long long)frame->task,
+		    text_short(callable_title(callable)));
 	if (callable->kind == CALLABLE_SYMBOL_ORCH) {
 		result = symbol_resolve(callable, &address);
 		if (result < 0)

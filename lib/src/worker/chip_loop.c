@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "chip/chip.h"
 #include "worker/status_segment.h"
 #include "worker/child.h"
@@ -102,7 +103,7 @@ static void note_broken(struct chip_loop *loop, int error)
 	if (loop->broken)
 		return;
 	loop->broken = error;
-	snprintf(loop->why, sizeof(loop->why), "%s", error_text());
+	text_copy(loop->why, sizeof(loop->why), error_text());
 }
 
 static void hold(struct chip_loop *loop, struct frame *frame, uint32_t number)

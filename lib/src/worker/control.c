@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
 #include "chip/chip.h"
 #include "worker/chip_loop.h"
 
@@ -49,7 +50,7 @@ int control_encode(const struct callable *callable, void **blob, uint32_t *bytes
 	total = at + callable->signature_count * sizeof(int32_t);
 	head = calloc(1, total);
 	if (!head)
-		return error_set(-ENOMEM, "no memory to announce callable %s", callable->name);
+		return error_set(-ENOMEM, "no memory to announce callable %s", text_short(callable->name));
 	head->handle = callable->handle;
 	head->owner = (uint64_t)(uintptr_t)callable->owner;
 	head->data = (uint64_t)(uintptr_t)callable->data;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include "base/text.h"
 #include "worker/worker.h"
 
 #define SECOND 1000000000ULL
@@ -29,7 +30,7 @@ void death_take_why(struct child *child, char *text, size_t space)
 	struct why_call call = { .child = child };
 
 	engine_locked(child->owner->engine, take_why, &call);
-	snprintf(text, space, "%s", call.why);
+	text_copy(text, space, call.why);
 }
 
 void death_describe(struct child *child, int status, char *text, size_t space)
@@ -38,14 +39,14 @@ void death_describe(struct child *child, int status, char *text, size_t space)
 
 	engine_locked(child->owner->engine, take_why, &call);
 	if (!call.why[0] && child->stopped)
-		snprintf(call.why, sizeof(call.why), "it was stopped by %s",
+		text_format(call.why, sizeof(call.why), "it was stopped by %s",
 			 error_signal_name(child->stopped));
 	if (WIFSIGNALED(status))
-		snprintf(text, space, "killed by %s, pid %d%s%s%s",
+		text_format(text, space, "killed by %s, pid %d%s%s%s",
 			 error_signal_name(WTERMSIG(status)), (int)child->pid,
 			 call.why[0] ? " (" : "", call.why, call.why[0] ? ")" : "");
 	else if (child->error)
-		snprintf(text, space, "%.300s", child->error_text);
+		text_copy(text, space, child->error_text);
 	else
 		snprintf(text, space, "exited with status %d, pid %d", WEXITSTATUS(status),
 			 (int)child->pid);
@@ -70,7 +71,7 @@ bool death_is_loop(struct child *child, const char *cause)
 	uint64_t recent = 0;
 
 	death->at = now_ns();
-	snprintf(death->cause, sizeof(death->cause), "%s", cause);
+	text_copy(death->cause, sizeof(death->cause), cause);
 	move_window(child, death->at / SECOND);
 	child->window[child->window_second % WINDOW]++;
 	for (size_t i = 0; i < WINDOW; i++)
@@ -90,7 +91,7 @@ void death_history(const struct child *child, char *text, size_t space)
 	for (uint32_t back = 2; back <= known && used < space; back++) {
 		const struct death *death = &child->history[(child->deaths - back) % HISTORY];
 
-		used += (size_t)snprintf(text + used, space - used, "%s%s %.1f s ago",
+		used += (size_t)text_format(text + used, space - used, "%s%s %.1f s ago",
 					 back == 2 ? ": before it " : ", ", death->cause,
 					 (double)(now - death->at) / SECOND);
 	}

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/fd.h"
+#include "base/text.h"
 #include "worker/worker.h"
 
 /* Most of the spawner's children that are looked at; with more it is not worth the time. */
@@ -31,7 +32,7 @@ static bool read_children(pid_t pid, const char *tid, struct pids *children)
 	FILE *file;
 	bool known;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, tid);
+	text_format(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, tid);
 	file = fd_open_stream(path);
 	if (!file)
 		return false;

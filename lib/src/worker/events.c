@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "worker/status_segment.h"
 #include "worker/spawner.h"
 
@@ -56,7 +57,7 @@ static void child_failed(struct child *child, int error, const char *text)
 	if (child->error)
 		return;
 	child->error = error;
-	snprintf(child->error_text, sizeof(child->error_text), "%s", text);
+	text_copy(child->error_text, sizeof(child->error_text), text);
 }
 
 static const char *end_of_spawner(const struct dw_worker *worker)
@@ -209,13 +210,14 @@ static void on_dead(struct child *child, const char *cause)
 		return;
 	child->state = CHILD_DEAD;
 	returns = child->replacement_announced = wants_restart(child, cause);
-	snprintf(text, sizeof(text), "%s", cause);
+	text_copy(text, sizeof(text), cause);
 	if (child->given_up)
 		death_history(child, text, sizeof(text));
 	if (worker->state == WORKER_STARTING) {
 		char full[ERROR_TEXT_BYTES];
 
-		snprintf(full, sizeof(full), "%s: %.300s during init", child->path, cause);
+		text_format(full, sizeof(full), "%s: %s during init", child->path,
+			    text_limited(cause, ERROR_TEXT_BYTES - PATH_BYTES - 16));
 		child_failed(child, -EOWNERDEAD, full);
 	}
 	__atomic_store_n(&worker->stats[child->index].alive, 0, __ATOMIC_RELAXED);
@@ -249,7 +251,7 @@ static void not_replaced(struct child *child)
 	struct dw_worker *worker = child->owner;
 	char text[ERROR_TEXT_BYTES];
 
-	snprintf(text, sizeof(text), "cannot be replaced: %.400s", error_text());
+	text_format(text, sizeof(text), "cannot be replaced: %s", error_text());
 	log_at(worker->state == WORKER_UP ? LOG_ERROR : LOG_INFO, "%s: %s", child->path, text);
 	child->replacement_announced = false;
 	child->given_up = true;
@@ -331,7 +333,7 @@ static void blame_call(void *context)
 	struct blame *blame = context;
 
 	if (!blame->child->why[0])
-		snprintf(blame->child->why, sizeof(blame->child->why), "%s", blame->why);
+		text_copy(blame->child->why, sizeof(blame->child->why), blame->why);
 }
 
 static void kill_because(struct child *child, const char *why)
@@ -351,7 +353,7 @@ static void on_nonsense(struct child *child)
 
 	if (child->error == -EPROTO || worker->options.mode == DW_THREAD)
 		return;
-	snprintf(text, sizeof(text), "%s: EPROTO: %s", child->path, MAD_TEXT);
+	text_format(text, sizeof(text), "%s: EPROTO: %s", child->path, MAD_TEXT);
 	/* Whatever it said before. */
 	child->error = 0;
 	child_failed(child, -EPROTO, text);
@@ -385,8 +387,8 @@ static void on_link_error(struct child *child, int error)
 	char text[ERROR_TEXT_BYTES], why[sizeof(child->why)];
 
 	epoll_ctl(child->owner->events_fd, EPOLL_CTL_DEL, child->link_parent, NULL);
-	snprintf(why, sizeof(why), "its messages cannot be read: recv: %s", error_name(-error));
-	snprintf(text, sizeof(text), "%s: %s", child->path, why);
+	text_format(why, sizeof(why), "its messages cannot be read: recv: %s", error_name(-error));
+	text_format(text, sizeof(text), "%s: %s", child->path, why);
 	child->given_up = true;
 	child_failed(child, error, text);
 	if (child->owner->options.mode == DW_PROCESS)
@@ -427,14 +429,14 @@ static void on_not_killed(struct child *child, pid_t pid, int error)
 
 	if (child->state == CHILD_NONE || child->state == CHILD_GONE)
 		return;
-	snprintf(child->left, sizeof(child->left), "pid %d: %s", (int)pid, error_name(error));
+	text_format(child->left, sizeof(child->left), "pid %d: %s", (int)pid, error_name(error));
 	if (child->state == CHILD_DEAD) {
-		snprintf(text, sizeof(text), "pid %d, which it has left behind, cannot be killed: %s", (int)pid,
+		text_format(text, sizeof(text), "pid %d, which it has left behind, cannot be killed: %s", (int)pid,
 			 error_name(error));
 		log_at(LOG_ERROR, "%s: %s", child->path, text);
 	} else {
 		death_take_why(child, text, sizeof(text));
-		snprintf(text + strlen(text), sizeof(text) - strlen(text),
+		text_format(text + strlen(text), sizeof(text) - strlen(text),
 			 "%spid %d cannot be killed, and goes on: %s", text[0] ? "; " : "", (int)pid,
 			 error_name(error));
 		on_dead(child, text);
@@ -446,7 +448,7 @@ static void describe_failure(const struct spawner_report *report, char *text, si
 {
 	int error = report->value;
 
-	snprintf(text, space, "cannot be started: %.*s: %s%s", (int)sizeof(report->what), report->what,
+	text_format(text, space, "cannot be started: %.*s: %s%s", (int)sizeof(report->what), report->what,
 		 error_name(error), error_hint(error));
 }
 
@@ -468,7 +470,7 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 		break;
 	case SPAWNER_FAILED:
 		describe_failure(report, text, sizeof(text));
-		snprintf(full, sizeof(full), "%s: %s", child->path, text);
+		text_format(full, sizeof(full), "%s: %s", child->path, text);
 		child_failed(child, -report->value, full);
 		on_dead(child, text);
 		on_gone(child);
@@ -493,7 +495,7 @@ static void say_spawner_gone(struct child *child)
 {
 	char text[sizeof(child->owner->spawner_end) + 32];
 
-	snprintf(text, sizeof(text), "%s, and it was killed with it", end_of_spawner(child->owner));
+	text_format(text, sizeof(text), "%s, and it was killed with it", end_of_spawner(child->owner));
 	on_dead(child, text);
 }
 
@@ -562,7 +564,7 @@ void worker_joined_locked(struct child *child)
 /* Its last report, of no child. */
 static void on_spawner_ends(struct dw_worker *worker, const struct spawner_report *report)
 {
-	snprintf(worker->spawner_end, sizeof(worker->spawner_end), "its spawner ended: %.*s: %s%s",
+	text_format(worker->spawner_end, sizeof(worker->spawner_end), "its spawner ended: %.*s: %s%s",
 		 (int)sizeof(report->what), report->what, error_name(report->value),
 		 error_hint(report->value));
 	log_at(LOG_ERROR, "%s: %s", worker->path, worker->spawner_end);
@@ -582,7 +584,7 @@ static void read_spawner(struct dw_worker *worker)
 	if (result == 0 || worker->state == WORKER_CLOSED)
 		return;
 	if (result != -EPIPE && !worker->spawner_end[0])
-		snprintf(worker->spawner_end, sizeof(worker->spawner_end),
+		text_format(worker->spawner_end, sizeof(worker->spawner_end),
 			 "the reports of its spawner cannot be read: recvmsg: %s", error_name(-result));
 	on_spawner_gone(worker);
 }
@@ -652,7 +654,7 @@ static void op_deaf(void *context, int error)
 	struct dw_worker *worker = context;
 
 	pthread_mutex_lock(&worker->lock);
-	snprintf(worker->spawner_end, sizeof(worker->spawner_end),
+	text_format(worker->spawner_end, sizeof(worker->spawner_end),
 		 "its parent cannot wait for events: epoll_wait: %s", error_name(error));
 	log_at(LOG_ERROR, "%s: %s", worker->path, worker->spawner_end);
 	worker->spawner_gone = true;
@@ -734,7 +736,7 @@ static bool op_kill(void *context, uint32_t index, const char *why)
 
 	if (worker->options.mode == DW_PROCESS) {
 		log_at(LOG_WARN, "%s: killed: %s", child->path, why);
-		snprintf(child->why, sizeof(child->why), "%s", why);
+		text_copy(child->why, sizeof(child->why), why);
 	} else {
 		log_at(LOG_WARN, "%s: told to stop, because a thread cannot be killed: %s", child->path,
 		       why);

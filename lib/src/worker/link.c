@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "base/text.h"
 #include "worker/link.h"
 
 int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const char *text)
@@ -16,7 +17,7 @@ int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const
 	ssize_t n;
 
 	if (text)
-		snprintf(message.text, sizeof(message.text), "%s", text);
+		text_copy(message.text, sizeof(message.text), text);
 	do {
 		n = send(fd, &message, sizeof(message), MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);

@@ -14,7 +14,9 @@
 #include <unistd.h>
 #include <zlib.h>
 #include "base/fd.h"
+#include "base/text.h"
 #include "callable/symbol.h"
+#include "task/name.h"
 #include "task/options.h"
 #include "worker/worker.h"
 
@@ -86,12 +88,15 @@ static int register_function(struct dw_worker *worker, struct callable *callable
 		return result;
 	if (!callable->name || !callable->name[0] || !handle)
 		return error_set(-EINVAL, "dw_callable_register: the name is empty, or `callable` is NULL");
+	result = name_check("the name of a function,", callable->name, NAME_FUNCTION_MOST);
+	if (result < 0)
+		return result;
 	callable->owner = worker;
 	pthread_mutex_lock(&worker_root(worker)->registering);
 	if (worker_root(worker)->state != WORKER_NEW)
 		result = error_set(-EBUSY, "function \"%s\": Worker %s was initialised already, and its "
 				   "children would not know it; register functions before init, or a symbol",
-				   callable->name, worker->name);
+				   text_short(callable->name), worker->name);
 	else
 		result = callable_add(callable, handle);
 	pthread_mutex_unlock(&worker_root(worker)->registering);
@@ -106,7 +111,7 @@ DW_API int dw_callable_register_orch(struct dw_worker *worker, const char *name,
 	};
 
 	if (!fn)
-		return error_set(-EINVAL, "orchestration function \"%s\" is NULL", name ? name : "");
+		return error_set(-EINVAL, "orchestration function \"%s\" is NULL", text_short(name ? name : ""));
 	return register_function(worker, &callable, handle);
 }
 
@@ -118,7 +123,7 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name, 
 	};
 
 	if (!fn)
-		return error_set(-EINVAL, "sub function \"%s\" is NULL", name ? name : "");
+		return error_set(-EINVAL, "sub function \"%s\" is NULL", text_short(name ? name : ""));
 	return register_function(worker, &callable, handle);
 }
 
@@ -206,7 +211,7 @@ static int announce(struct dw_worker *worker, struct callable *callable, dw_call
 		}
 	}
 	if (result < 0) {
-		snprintf(text, sizeof(text), "%s", error_text());
+		text_copy(text, sizeof(text), error_text());
 		discard_locked(worker, given);
 		return error_set(result, "%s", text);
 	}
@@ -291,17 +296,24 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	if (result < 0)
 		return result;
 	colon = symbol ? strrchr(symbol, ':') : NULL;
-	if (!colon || colon == symbol || !colon[1] || (size_t)(colon - symbol) >= sizeof(path))
+	if (!colon || colon == symbol || !colon[1])
 		return error_set(-EINVAL, "symbol \"%s\"; it should be \"path/libjob.so:name\"",
-				 symbol ? symbol : "");
+				 text_short(symbol ? symbol : ""));
 	if (kind != DW_SYMBOL_ORCH && kind != DW_SYMBOL_SUB)
 		return error_set(-EINVAL, "symbol \"%s\": kind is %d; it should be DW_SYMBOL_ORCH or "
-				 "DW_SYMBOL_SUB", symbol, kind);
+				 "DW_SYMBOL_SUB", text_short(symbol), kind);
 	if (!handle)
-		return error_set(-EINVAL, "symbol \"%s\": `callable` is NULL", symbol);
-	snprintf(path, sizeof(path), "%.*s", (int)(colon - symbol), symbol);
+		return error_set(-EINVAL, "symbol \"%s\": `callable` is NULL", text_short(symbol));
+	if ((size_t)(colon - symbol) > NAME_PATH_MOST)
+		return error_set(-ENAMETOOLONG, "symbol \"%s\": the path of its file has %zu bytes; at most %d are possible",
+				 text_short(symbol), (size_t)(colon - symbol), NAME_PATH_MOST);
+	result = name_check("symbol", colon + 1, NAME_SYMBOL_MOST);
+	if (result < 0)
+		return result;
+	memcpy(path, symbol, (size_t)(colon - symbol));
+	path[colon - symbol] = '\0';
 	if (!realpath(path, real))
-		return error_set(-errno, "shared object %s: %s", path, strerror(errno));
+		return error_set(-errno, "shared object %s: %s", text_short(path), strerror(errno));
 	callable.kind = kind == DW_SYMBOL_ORCH ? CALLABLE_SYMBOL_ORCH : CALLABLE_SYMBOL_SUB;
 	callable.path = real;
 	callable.symbol = (char *)colon + 1;
@@ -314,7 +326,7 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	pthread_mutex_unlock(&worker_root(worker)->registering);
 	if (result == -EEXIST)
 		error_set(result, "symbol \"%s\" is registered already, as another kind or of a file that has "
-			  "changed since: unregister that first", symbol);
+			  "changed since: unregister that first", text_short(symbol));
 	return result;
 }
 
@@ -330,13 +342,13 @@ static int place_image(struct dw_worker *root, const struct dw_image_options *op
 	if (!options->data) {
 		fd = fd_move_up(open(options->path, O_RDONLY | O_CLOEXEC));
 		if (fd < 0 || fstat(fd, &stat) < 0) {
-			result = error_set(-errno, "image %s: %s", options->path, strerror(errno));
+			result = error_set(-errno, "image %s: %s", text_short(options->path), strerror(errno));
 			goto out;
 		}
 		callable->bytes = (uint64_t)stat.st_size;
 	}
 	if (!callable->bytes) {
-		result = error_set(-EINVAL, "image %s is empty", options->path ? options->path : "");
+		result = error_set(-EINVAL, "image %s is empty", text_short(options->path ? options->path : ""));
 		goto out;
 	}
 	result = worker_make_arena(root, NULL);
@@ -349,7 +361,7 @@ static int place_image(struct dw_worker *root, const struct dw_image_options *op
 	for (uint64_t at = 0; fd >= 0 && at < callable->bytes; at += (uint64_t)n) {
 		n = read(fd, (char *)callable->data + at, callable->bytes - at);
 		if (n <= 0) {
-			result = error_set(n ? -errno : -EIO, "image %s: %s", options->path,
+			result = error_set(n ? -errno : -EIO, "image %s: %s", text_short(options->path),
 					   n ? strerror(errno) : "it became shorter while it was read");
 			arena_free(root->arena, callable->data);
 			break;
@@ -362,28 +374,30 @@ out:
 }
 
 /* "driver:entry#number": a name is never cut, so that a free number is found. */
-#define ENTRY_BYTES_MAX 255
-#define DRIVER_BYTES_MAX 4095
-#define IMAGE_NAME_BYTES (DRIVER_BYTES_MAX + ENTRY_BYTES_MAX + sizeof(":#4294967295"))
+#define IMAGE_NAME_BYTES (NAME_PATH_MOST + NAME_ENTRY_MOST + sizeof(":#4294967295"))
 
 static int check_image(const struct dw_image_options *o)
 {
-	if (!o->driver || !o->driver[0])
-		return error_set(-EINVAL, "image options: driver is empty");
+	int result = name_check_driver("image options: driver", o->driver);
+
+	if (result < 0)
+		return result;
 	if (!o->entry || !o->entry[0])
 		return error_set(-EINVAL, "image options: entry is empty; it should name a kernel");
-	if (strlen(o->driver) > DRIVER_BYTES_MAX || strlen(o->entry) > ENTRY_BYTES_MAX)
-		return error_set(-ENAMETOOLONG, "image options: driver has %zu bytes, entry \"%.64s…\" %zu; at most %d and %d are possible",
-				 strlen(o->driver), o->entry, strlen(o->entry), DRIVER_BYTES_MAX, ENTRY_BYTES_MAX);
+	result = name_check("image options: entry", o->entry, NAME_ENTRY_MOST);
+	if (result == 0 && o->path)
+		result = name_check("image options: path", o->path, NAME_PATH_MOST);
+	if (result < 0)
+		return result;
 	if (!o->data == !o->path)
-		return error_set(-EINVAL, "image %s: give either data or path", o->entry);
+		return error_set(-EINVAL, "image %s: give either data or path", text_short(o->entry));
 	if (o->signature_count && !o->signature)
 		return error_set(-EINVAL, "image %s: signature_count is %zu and signature is NULL",
-				 o->entry, o->signature_count);
+				 text_short(o->entry), o->signature_count);
 	for (size_t i = 0; i < o->signature_count; i++)
 		if (o->signature[i] < DW_DIR_SCALAR || o->signature[i] > DW_DIR_INOUT)
 			return error_set(-EINVAL, "image %s: signature[%zu] is %d; it should be 0 to 3",
-					 o->entry, i, o->signature[i]);
+					 text_short(o->entry), i, o->signature[i]);
 	return 0;
 }
 
@@ -395,9 +409,9 @@ static void name_image(const struct callable *callable, char *name, size_t space
 {
 	dw_callable taken;
 
-	snprintf(name, space, "%s:%s", callable->driver, callable->entry);
+	text_format(name, space, "%s:%s", callable->driver, callable->entry);
 	for (unsigned int number = 2; callable_by_owner(callable->owner, name, &taken) == 0; number++)
-		snprintf(name, space, "%s:%s#%u", callable->driver, callable->entry, number);
+		text_format(name, space, "%s:%s#%u", callable->driver, callable->entry, number);
 }
 
 /* The bytes are in the arena; an error gives them back. */
@@ -443,7 +457,7 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 	if (result == 0)
 		result = check_image(&full);
 	if (result == 0 && !handle)
-		result = error_set(-EINVAL, "image %s: `callable` is NULL", full.entry);
+		result = error_set(-EINVAL, "image %s: `callable` is NULL", text_short(full.entry));
 	if (result == 0)
 		result = place_image(worker_root(worker), &full, &callable);
 	if (result < 0)

@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/deadline.h"
 #include "base/fd.h"
+#include "base/text.h"
 #include "callable/symbol.h"
 #include "worker/fork_hooks.h"
 #include "worker/last_frame.h"
@@ -108,7 +109,7 @@ static void cannot_go_on(const struct spawner *spawner, const char *what, int er
 {
 	struct spawner_report last = { .kind = SPAWNER_ENDS, .value = error };
 
-	snprintf(last.what, sizeof(last.what), "%s", what);
+	text_copy(last.what, sizeof(last.what), what);
 	while (send(spawner->socket, &last, sizeof(last), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EINTR)
 		;
 }
@@ -234,7 +235,7 @@ static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner
 static void spawn_failed(struct spawner *spawner, struct spawned *child, int error, const char *what)
 {
 	child->report.value = error;
-	snprintf(child->report.what, sizeof(child->report.what), "%s", what);
+	text_copy(child->report.what, sizeof(child->report.what), what);
 	report(spawner, child, SPAWNER_FAILED);
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include "base/deadline.h"
 #include "base/fd.h"
+#include "base/text.h"
 #include "worker/status_segment.h"
 #include "worker/spawner.h"
 
@@ -39,9 +40,9 @@ static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind k
 	child->pidfd = -1;
 	if (kind == DW_CHILD_WORKER) {
 		child->nested = worker->nested[number];
-		snprintf(child->path, sizeof(child->path), "%s", child->nested->path);
+		text_copy(child->path, sizeof(child->path), child->nested->path);
 	} else {
-		snprintf(child->path, sizeof(child->path), "%.*s/%s%u", PATH_BYTES - 16, worker->path,
+		text_format(child->path, sizeof(child->path), "%.*s/%s%u", PATH_BYTES - 16, worker->path,
 			 names[kind], number);
 	}
 	if (kind == DW_CHILD_CHIP)
@@ -97,7 +98,7 @@ static void fill_stats(struct dw_worker *worker)
 		struct child *child = &worker->children[i];
 
 		memset(&worker->stats[i], 0, sizeof(worker->stats[i]));
-		snprintf(worker->stats[i].path, sizeof(worker->stats[i].path), "%s", child->path);
+		text_copy(worker->stats[i].path, sizeof(worker->stats[i].path), child->path);
 		worker->stats[i].kind = child->kind;
 		worker->stats[i].level = child->kind == DW_CHILD_WORKER ? child->nested->level :
 					 child->kind == DW_CHILD_CHIP ? DW_LEVEL_CHIP : 0;
@@ -195,7 +196,7 @@ static int take_down(struct dw_worker *worker, int error)
 {
 	char text[ERROR_TEXT_BYTES];
 
-	snprintf(text, sizeof(text), "%s", error_text());
+	text_copy(text, sizeof(text), error_text());
 	worker_stop(worker, deadline_in(worker_close_budget(worker)));
 	worker_release(worker);
 	return error_set(error, "%s", text);
@@ -440,7 +441,7 @@ static void name_left(struct dw_worker *worker, char *names, size_t bytes)
 
 		if (child_over(child))
 			continue;
-		used += (size_t)snprintf(names + used, bytes - used, "%s%s%s%s%s", used ? ", " : "",
+		used += (size_t)text_format(names + used, bytes - used, "%s%s%s%s%s", used ? ", " : "",
 					 child->path, child->stopped ? " (stopped by " : "",
 					 child->stopped ? error_signal_name(child->stopped) : "",
 					 child->stopped ? ")" : "");
@@ -454,7 +455,7 @@ static bool name_unkilled(struct dw_worker *worker, char *names, size_t bytes)
 
 	for (uint32_t i = 0; i < worker->child_count && used < bytes; i++)
 		if (worker->children[i].left[0])
-			used += (size_t)snprintf(names + used, bytes - used, "%s%s (%s)", used ? ", " : "",
+			used += (size_t)text_format(names + used, bytes - used, "%s%s (%s)", used ? ", " : "",
 						 worker->children[i].path, worker->children[i].left);
 	return used;
 }
@@ -605,8 +606,8 @@ static int first_cause(int drained, const char *text, int stopped)
 
 	if (!drained || !stopped)
 		return drained ? error_set(drained, "%s", text) : stopped;
-	snprintf(second, sizeof(second), "%s", error_text());
-	return error_set(drained, "%.200s; then %.280s", text, second);
+	text_copy(second, sizeof(second), error_text());
+	return error_set(drained, "%s; then %s", text_limited(text, 220), second);
 }
 
 int worker_stop(struct dw_worker *worker, uint64_t deadline_ns)
@@ -629,7 +630,7 @@ int worker_stop(struct dw_worker *worker, uint64_t deadline_ns)
 	if (worker->engine) {
 		drained = engine_drain(worker->engine, &deadline);
 		if (drained < 0)
-			snprintf(drain_text, sizeof(drain_text), "%s", error_text());
+			text_copy(drain_text, sizeof(drain_text), error_text());
 		stop_children(worker);
 	}
 	/* Runs that took all the time there was are not the children's fault. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "worker/status_segment.h"
 
 static void count(const struct dw_worker *worker, uint32_t *workers, uint32_t *children)
@@ -66,7 +67,7 @@ static void assign(const struct status_segment *layout, char *memory, struct dw_
 	struct segment_worker *entry = (struct segment_worker *)(memory + layout->workers) + (*next_worker)++;
 	uint32_t first = *next_child;
 
-	snprintf(entry->path, sizeof(entry->path), "%s", worker->path);
+	text_copy(entry->path, sizeof(entry->path), worker->path);
 	entry->level = worker->level;
 	entry->first_child = first;
 	entry->child_count = own;
@@ -158,13 +159,15 @@ void segment_stopped(struct dw_worker *worker, uint32_t child, int signal)
 	__atomic_store_n(&worker->segment_children[child].stopped, signal, __ATOMIC_RELAXED);
 }
 
+#define STATUS_TEXT_BYTES 96	/* the most that is shown */
+
 /* A reader may see half of it; its end is always there. */
 static void copy_text(char *to, size_t space, const char *text)
 {
-	size_t length = strnlen(text, space - 1);
+	char shown[STATUS_TEXT_BYTES] = "";
 
-	memcpy(to, text, length);
-	memset(to + length, 0, space - length);
+	text_copy(shown, space, text);
+	memcpy(to, shown, space);
 }
 
 void segment_death(struct dw_worker *worker, uint32_t child, const char *cause)
@@ -181,8 +184,11 @@ void child_works(struct child *child, const struct callable *callable, uint64_t 
 	struct child_status *now = &child->owner->child_status[child->index];
 
 	if (child->shown != callable->handle) {
+		char name[sizeof(now->name)];
+
 		child->shown = callable->handle;
-		copy_text(now->name, sizeof(now->name), callable_title(callable));
+		copy_text(now->name, sizeof(now->name),
+			  text_fit(name, sizeof(name), callable_title(callable)));
 	}
 	__atomic_store_n(&now->task, task, __ATOMIC_RELAXED);
 	__atomic_store_n(&now->since, since, __ATOMIC_RELAXED);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/text.h"
 #include "task/options.h"
 #include "worker/status_segment.h"
 
@@ -349,7 +350,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct report *report, con
 	int length;
 
 	va_start(list, format);
-	length = vsnprintf(left ? report->text + report->used : NULL, left, format, list);
+	length = text_vformat(left ? report->text + report->used : NULL, left, format, list);
 	va_end(list);
 	if (length > 0)
 		report->used += (size_t)length;

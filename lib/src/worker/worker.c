@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/text.h"
+#include "task/name.h"
 #include "task/options.h"
 #include "worker/worker.h"
 
@@ -112,10 +114,10 @@ static int check_options(uint32_t level, const struct dw_worker_options *o)
 		return error_set(-EINVAL, "restart is %d; it should be NEVER or ON_DEATH", o->restart);
 	if (o->placement > DW_PLACE_TOPOLOGY)
 		return error_set(-EINVAL, "placement is %d; it should be NONE or TOPOLOGY", o->placement);
-	if (o->name && (strlen(o->name) >= NAME_BYTES || strchr(o->name, '/')))
-		return error_set(-EINVAL, "name \"%s\": it should be shorter than %d bytes, without '/'",
-				 o->name, NAME_BYTES);
-	return 0;
+	if (o->name && strchr(o->name, '/'))
+		return error_set(-EINVAL, "the name of a Worker, \"%s\", has a '/', which separates names in paths",
+				 text_short(o->name));
+	return o->name ? name_check("the name of a Worker,", o->name, NAME_WORKER_MOST) : 0;
 }
 
 static void set_defaults(struct dw_worker_options *o)
@@ -161,13 +163,18 @@ static int copy_chip(struct dw_chip_options *to, const struct dw_worker_options 
 {
 	const char *element = (const char *)options->chips + i * options->chip_size;
 	struct dw_chip_options chip;
+	char where[32];
 	int result = options_copy(&chip, sizeof(chip), element, options->chip_size, "dw_chip_options");
 
 	if (result < 0)
 		return error_prefix(result, "chips[%u]: ", i);
-	if (!chip.driver || !chip.driver[0])
-		return error_set(-EINVAL, "chips[%u].driver is empty; it should be a driver's "
-				 "name, such as \"sim\", or a path", i);
+	snprintf(where, sizeof(where), "chips[%u].driver", i);
+	result = name_check_driver(where, chip.driver);
+	snprintf(where, sizeof(where), "chips[%u].options", i);
+	if (result == 0 && chip.options)
+		result = name_check(where, chip.options, NAME_DRIVER_OPTIONS_MOST);
+	if (result < 0)
+		return result;
 	*to = chip;
 	to->driver = strdup(chip.driver);
 	to->options = chip.options ? strdup(chip.options) : NULL;
@@ -210,7 +217,7 @@ DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *opti
 	worker->options = full;
 	worker->options.chips = NULL;
 	set_defaults(&worker->options);
-	snprintf(worker->name, sizeof(worker->name), "%s", full.name ? full.name : "");
+	text_copy(worker->name, sizeof(worker->name), full.name ? full.name : "");
 	worker->options.name = NULL;
 	worker->owner_pid = getpid();
 	worker->spawner_fd = worker->spawner_pidfd = worker->tree_fd = -1;
@@ -232,7 +239,7 @@ DW_API int dw_worker_create(uint32_t level, const struct dw_worker_options *opti
 
 static const char *default_name(uint32_t level, uint32_t number, char name[NAME_BYTES])
 {
-	snprintf(name, NAME_BYTES, "%s%u", level_name(level), number);
+	text_format(name, NAME_BYTES, "%s%u", level_name(level), number);
 	return name;
 }
 
@@ -254,7 +261,7 @@ static bool is_numbered(const char *name, const char *kind, uint32_t count)
 	number = strtoul(name + length, &end, 10);
 	if (*end || number >= count)
 		return false;
-	snprintf(wanted, sizeof(wanted), "%s%lu", kind, number);
+	text_format(wanted, sizeof(wanted), "%s%lu", kind, number);
 	return strcmp(name, wanted) == 0;
 }
 
@@ -350,13 +357,13 @@ static int name_tree(struct dw_worker *worker)
 			     worker->parent ? worker->id - worker->parent->options.chip_count : 0,
 			     worker->name);
 	if (worker->parent)
-		n = snprintf(worker->path, sizeof(worker->path), "%s/%s", worker->parent->path,
+		n = text_format(worker->path, sizeof(worker->path), "%s/%s", worker->parent->path,
 			     worker->name);
 	else
-		n = snprintf(worker->path, sizeof(worker->path), "%s", worker->name);
+		n = text_format(worker->path, sizeof(worker->path), "%s", worker->name);
 	if (n + 16 > (int)sizeof(worker->path))
-		return error_set(-ENAMETOOLONG, "the path %s… is longer than %zu bytes: use shorter names",
-				 worker->path, sizeof(worker->path) - 16);
+		return error_set(-ENAMETOOLONG, "the path %s has %d bytes; at most %zu are possible: use shorter names",
+				 worker->path, n, sizeof(worker->path) - 16);
 	for (uint32_t i = 0; i < worker->nested_count; i++) {
 		n = name_tree(worker->nested[i]);
 		if (n < 0)

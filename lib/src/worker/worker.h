@@ -47,11 +47,12 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "engine/nesting.h"
+#include "task/name.h"
 #include "trace/trace.h"
 #include "worker/link.h"
 
 #define PATH_BYTES 96
-#define NAME_BYTES 48
+#define NAME_BYTES (NAME_WORKER_MOST + 1)
 
 enum worker_state { WORKER_NEW, WORKER_STARTING, WORKER_UP, WORKER_CLOSING, WORKER_CLOSED };
 
