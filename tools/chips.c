@@ -18,10 +18,12 @@ static const struct {
 	{ DW_CHIP_CAP_FLOAT64, "float64" }, { DW_CHIP_CAP_HOST_WRITES, "host-memory" },
 };
 
+#define NAMES_MAX 32
+
 struct request {
 	bool json;
 	const char *options;
-	const char *names[DRIVERS_MAX];
+	const char *names[NAMES_MAX];
 	size_t name_count;
 };
 
@@ -169,8 +171,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		request->options = text;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (request->name_count == DRIVERS_MAX)
-			argp_error(state, "at most %d drivers can be named", DRIVERS_MAX);
+		if (request->name_count == NAMES_MAX)
+			argp_error(state, "at most %d drivers can be named", NAMES_MAX);
 		request->names[request->name_count++] = text;
 		return 0;
 	case ARGP_KEY_END:
@@ -225,25 +227,25 @@ int verb_chips(int argc, char **argv)
 		       "memory=1G,devices=2\n"
 		       "  distworker chips opencl --json\n",
 	};
-	struct driver *drivers = calloc(DRIVERS_MAX, sizeof(*drivers));
 	struct request request = { 0 };
-	size_t count;
-	int status;
+	struct driver *drivers;
+	size_t count = 0;
+	int status, err;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &request);
-	if (!drivers)
-		return tool_fail(TOOL_SYSTEM, "no memory");
 	status = request.json ? tool_json_only() : TOOL_OK;
-	if (status) {
-		free(drivers);
+	if (status)
 		return status;
+	if (request.name_count) {
+		drivers = calloc(request.name_count, sizeof(*drivers));
+		err = drivers ? 0 : -ENOMEM;
+		for (; !err && count < request.name_count; count++)
+			driver_ask(request.names[count], request.options, &drivers[count]);
+	} else {
+		err = drivers_find(&drivers, &count);
 	}
-	for (count = 0; count < request.name_count; count++)
-		driver_ask(request.names[count], request.options, &drivers[count]);
-	if (!request.name_count)
-		count = drivers_find(drivers);
-	status = show(&request, drivers, count);
+	status = err ? tool_fail(TOOL_SYSTEM, "chip drivers cannot be listed: %s", strerror(-err)) :
+		 show(&request, drivers, count);
 	drivers_release(drivers, count);
-	free(drivers);
 	return status;
 }

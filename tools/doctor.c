@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <linux/distworker.h>
+#include "base/text.h"
 #include "drivers.h"
 #include "tool.h"
 
@@ -48,7 +49,7 @@ static void say(struct visit *visit, enum verdict verdict, const char *subject, 
 	va_list list;
 
 	va_start(list, format);
-	vsnprintf(text, sizeof(text), format, list);
+	text_vformat(text, sizeof(text), format, list);
 	va_end(list);
 	if (verdict > visit->worst)
 		visit->worst = verdict;
@@ -103,7 +104,7 @@ static bool module_installed(const char *release)
 
 	for (size_t i = 0; i < COUNT_OF(places); i++)
 		for (size_t n = 0; n < COUNT_OF(endings); n++) {
-			snprintf(path, sizeof(path), "/lib/modules/%s/%s/distworker.ko%s", release,
+			text_format(path, sizeof(path), "/lib/modules/%s/%s/distworker.ko%s", release,
 				 places[i], endings[n]);
 			if (!access(path, F_OK))
 				return true;
@@ -147,7 +148,7 @@ static void module_absent(struct visit *visit)
 		say(visit, VERDICT_WARN, "module", "modprobe distworker",
 		    "it is installed for this kernel, but not loaded");
 	else {
-		snprintf(remedy, sizeof(remedy),
+		text_format(remedy, sizeof(remedy),
 			 "make install, dkms install distworker/%s, modprobe distworker "
 			 "(README: \"Install\")",
 			 DW_VERSION);
@@ -169,9 +170,9 @@ static void module_refused(struct visit *visit, int error)
 	}
 	snprintf(gid, sizeof(gid), "%u", node.st_gid);
 	group = getgrgid(node.st_gid);
-	snprintf(of, sizeof(of), "%s", group ? group->gr_name : gid);
+	text_copy(of, sizeof(of), group ? group->gr_name : gid);
 	if (node.st_gid && (node.st_mode & 060) == 060)
-		snprintf(remedy, sizeof(remedy),
+		text_format(remedy, sizeof(remedy),
 			 "join the group of " DEVICE ": usermod -aG %s USER, and log in again", of);
 	else
 		snprintf(remedy, sizeof(remedy),
@@ -288,7 +289,7 @@ static void check_pids(struct visit *visit)
 		line[strcspn(line, "\n")] = '\0';
 		if (strncmp(line, "0::", 3))
 			continue;
-		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/pids.max", line + 3);
+		text_format(path, sizeof(path), "/sys/fs/cgroup%s/pids.max", line + 3);
 		found = first_line(path, value, sizeof(value));
 	}
 	if (file)
@@ -344,10 +345,10 @@ static int try_tree(enum dw_provider wanted, uint32_t *used, bool *up)
 		*used = stats.provider;
 	if (!result)
 		result = dw_worker_run(node, submit_nothing, NULL, NULL, &nothing);
-	snprintf(text, sizeof(text), "%s", dw_strerror_last());
+	text_copy(text, sizeof(text), dw_strerror_last());
 	dw_worker_destroy(node);
 	if (result)
-		snprintf(tree_text, sizeof(tree_text), "%s", text);
+		text_copy(tree_text, sizeof(tree_text), text);
 	return result;
 }
 
@@ -370,7 +371,7 @@ static void check_tree(struct visit *visit)
 			 "if memory is missing: sysctl vm.overcommit_memory=0, or smaller "
 			 "heap rings and arena" :
 			 "raise the limit that is named, or take smaller heap rings and arena",
-		    "a node with one sub worker %s: %.400s",
+		    "a node with one sub worker %s: %s",
 		    up ? "comes up, and cannot run a task" : "does not come up", tree_text);
 		return;
 	}
@@ -383,7 +384,7 @@ static void check_tree(struct visit *visit)
 	/* The module is there, and the tree did without it. */
 	if (try_tree(DW_PROVIDER_KERNEL, &used, &up))
 		say(visit, VERDICT_WARN, "tree", "",
-		    "the module is there, and trees use futexes: %.400s", tree_text);
+		    "the module is there, and trees use futexes: %s", tree_text);
 }
 
 static void check_shm(struct visit *visit)
@@ -410,17 +411,20 @@ static void check_shm(struct visit *visit)
 
 static void check_drivers(struct visit *visit)
 {
-	struct driver *drivers = calloc(DRIVERS_MAX, sizeof(*drivers));
-	size_t count = drivers ? drivers_find(drivers) : 0;
+	struct driver *drivers;
 	bool sim = false;
+	size_t count;
+	int err = drivers_find(&drivers, &count);
 
+	if (err)
+		say(visit, VERDICT_WARN, "drivers", "", "chip drivers cannot be listed: %s", strerror(-err));
 	for (size_t i = 0; i < count; i++) {
 		char subject[80];
 
-		snprintf(subject, sizeof(subject), "%.63s", drivers[i].name);
+		text_fit(subject, sizeof(subject), drivers[i].name);
 		sim |= !drivers[i].error[0] && !strcmp(drivers[i].name, "sim");
 		if (drivers[i].error[0])
-			say(visit, VERDICT_WARN, subject, "", "%.400s", drivers[i].error);
+			say(visit, VERDICT_WARN, subject, "", "%s", drivers[i].error);
 		else
 			say(visit, VERDICT_OK, subject, "", "chip driver, %zu device%s",
 			    drivers[i].devices, drivers[i].devices == 1 ? "" : "s");
@@ -429,7 +433,6 @@ static void check_drivers(struct visit *visit)
 		say(visit, VERDICT_WARN, "drivers", "install distworker whole, or set DW_CHIP_PATH",
 		    "the driver sim is not found: no simulated chips");
 	drivers_release(drivers, count);
-	free(drivers);
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)

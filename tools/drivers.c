@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "drivers.h"
 #include "tool.h"
 
@@ -57,7 +58,7 @@ static void answer(int fd, const char *name, const char *options)
 	if (result < 0) {
 		answer.code = result;
 		answer.devices = 0;
-		snprintf(answer.error, sizeof(answer.error), "%s", dw_strerror_last());
+		text_copy(answer.error, sizeof(answer.error), dw_strerror_last());
 	}
 	if (answer.known > answer.devices)
 		answer.known = answer.devices;
@@ -86,7 +87,7 @@ static size_t read_all(int fd, void *data, size_t bytes)
 static int fail(struct driver *driver, int code, const char *what)
 {
 	driver->code = code;
-	snprintf(driver->error, sizeof(driver->error), "%s: %s", what, strerror(-code));
+	text_format(driver->error, sizeof(driver->error), "%s: %s", what, strerror(-code));
 	return code;
 }
 
@@ -105,9 +106,9 @@ static void take_answer(int fd, struct driver *driver)
 	driver->devices = answer.devices;
 	driver->known = answer.known;
 	driver->code = answer.code;
-	snprintf(driver->path, sizeof(driver->path), "%s", answer.info.path);
-	snprintf(driver->version, sizeof(driver->version), "%s", answer.info.version);
-	snprintf(driver->error, sizeof(driver->error), "%s", answer.error);
+	text_copy(driver->path, sizeof(driver->path), answer.info.path);
+	text_copy(driver->version, sizeof(driver->version), answer.info.version);
+	text_copy(driver->error, sizeof(driver->error), answer.error);
 }
 
 void driver_ask(const char *name, const char *options, struct driver *driver)
@@ -116,7 +117,7 @@ void driver_ask(const char *name, const char *options, struct driver *driver)
 	pid_t pid;
 
 	memset(driver, 0, sizeof(*driver));
-	snprintf(driver->name, sizeof(driver->name), "%s", name);
+	text_fit(driver->name, sizeof(driver->name), name);
 	if (pipe(ends) < 0) {
 		fail(driver, -errno, "cannot make a pipe to ask the driver");
 		return;
@@ -143,7 +144,7 @@ void driver_ask(const char *name, const char *options, struct driver *driver)
 		snprintf(driver->error, sizeof(driver->error), "it did not answer within %d s",
 			 DRIVER_SECONDS);
 	else if (WIFSIGNALED(status))
-		snprintf(driver->error, sizeof(driver->error),
+		text_format(driver->error, sizeof(driver->error),
 			 "it was killed by SIG%s when it was asked",
 			 sigabbrev_np(WTERMSIG(status)));
 	else
@@ -158,23 +159,44 @@ void driver_release(struct driver *driver)
 	driver->properties = NULL;
 }
 
-size_t drivers_find(struct driver drivers[DRIVERS_MAX])
+/* "a,b,c" in memory of its own. */
+static int list_names(char **names)
 {
-	char names[DRIVERS_MAX * 64], *save = NULL;
-	size_t count = 0;
+	size_t bytes = 1024;
+	int result = -ERANGE;
 
-	if (dw_chip_driver_list(names, sizeof(names)) < 0)
-		return 0;
-	for (char *name = strtok_r(names, ",", &save); name && count < DRIVERS_MAX;
-	     name = strtok_r(NULL, ",", &save))
-		driver_ask(name, NULL, &drivers[count++]);
-	return count;
+	for (*names = NULL; result == -ERANGE; bytes *= 2) {
+		free(*names);
+		*names = malloc(bytes);
+		result = *names ? dw_chip_driver_list(*names, bytes) : -ENOMEM;
+	}
+	return result;
+}
+
+int drivers_find(struct driver **drivers, size_t *count)
+{
+	char *names, *save = NULL;
+	size_t room = 1;
+	int result = list_names(&names);
+
+	*count = 0;
+	for (const char *at = names; result == 0 && *at; at++)
+		room += *at == ',';
+	*drivers = result == 0 ? calloc(room, sizeof(**drivers)) : NULL;
+	if (result == 0 && !*drivers)
+		result = -ENOMEM;
+	if (result == 0)
+		for (char *name = strtok_r(names, ",", &save); name; name = strtok_r(NULL, ",", &save))
+			driver_ask(name, NULL, &(*drivers)[(*count)++]);
+	free(names);
+	return result;
 }
 
 void drivers_release(struct driver *drivers, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		driver_release(&drivers[i]);
+	free(drivers);
 }
 
 size_t driver_devices(const char *name, const char *options)

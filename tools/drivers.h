@@ -7,16 +7,16 @@
 #ifndef TOOLS_DRIVERS_H
 #define TOOLS_DRIVERS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <distworker/chip.h>
 
-#define DRIVERS_MAX 32
 #define DRIVER_SECONDS 30		/* a driver that does not answer by then hangs */
 
 struct driver {
-	char name[64];			/* as it was asked for */
+	char name[PATH_MAX];		/* as it was asked for */
 	bool loaded;			/* path and version are known */
-	char path[256], version[32];
+	char path[256], version[32];	/* shortened by the library if need be */
 	size_t devices;
 	struct dw_chip_properties *properties;	/* of the first `known` devices */
 	size_t known;
@@ -27,8 +27,8 @@ struct driver {
 /* Asks one driver, a name or a path. `options` may be NULL. Release it with driver_release(). */
 void driver_ask(const char *name, const char *options, struct driver *driver);
 void driver_release(struct driver *driver);
-/* All that are found, asked; up to DRIVERS_MAX. Returns how many. */
-size_t drivers_find(struct driver drivers[DRIVERS_MAX]);
+/* All that are found, asked: *drivers is for drivers_release(), with the count. 0 or -errno of the library. */
+int drivers_find(struct driver **drivers, size_t *count);
 void drivers_release(struct driver *drivers, size_t count);
 /*
  * How many devices a driver has with these options; 0: it cannot tell. Remembers the last answers.

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
 #include "drivers.h"
 #include "hierarchy.h"
 
@@ -124,7 +125,7 @@ int plan_name(struct plan *plan, uint32_t index)
 	char name[32];
 
 	if (!plan->options.name) {
-		snprintf(name, sizeof(name), "%s%u", level_names[plan->level], index);
+		text_format(name, sizeof(name), "%s%u", level_names[plan->level], index);
 		plan->options.name = strdup(name);
 		if (!plan->options.name)
 			return -ENOMEM;
@@ -308,13 +309,13 @@ void plan_describe(const struct plan *plan, char *text, size_t bytes)
 	size_t used;
 
 	plan_count(plan, &totals);
-	used = (size_t)snprintf(text, bytes, "L%u %s", plan->level, plan->options.name);
+	used = (size_t)text_format(text, bytes, "L%u %s", plan->level, plan->options.name);
 	for (uint32_t level = plan->level; level-- > DW_LEVEL_NODE && used < bytes;)
 		if (totals.workers[level])
 			used += (size_t)snprintf(text + used, bytes - used, " > %u x L%u",
 						 totals.workers[level], level);
 	if (used < bytes)
-		snprintf(text + used, bytes - used, ", %u chip%s (%s), %u sub worker%s",
+		text_format(text + used, bytes - used, ", %u chip%s (%s), %u sub worker%s",
 			 totals.chips, totals.chips == 1 ? "" : "s", driver && *driver ? driver :
 			 driver ? "none" : "several drivers", totals.subs,
 			 totals.subs == 1 ? "" : "s");

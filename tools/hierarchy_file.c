@@ -10,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
 #include "hierarchy.h"
 #include "tool.h"
 
 #define FILE_BYTES_MAX (4 << 20)
+#define NAME_BYTES_MOST 47	/* the library's own limit */
 #define DEPTH_MAX 4		/* levels 6, 5, 4, 3 */
 
 /* Where in the file we are, and where a mistake is written to. */
@@ -28,14 +30,14 @@ __attribute__((format(printf, 3, 4)))
 static int fail(struct reader *reader, const char *key, const char *format, ...)
 {
 	const char *dot = *key && *reader->path ? "." : "";
-	size_t used = (size_t)snprintf(reader->text, reader->bytes, "%s: %s%s%s%s", reader->file,
+	size_t used = (size_t)text_format(reader->text, reader->bytes, "%s: %s%s%s%s", reader->file,
 				       reader->path, dot, key,
 				       *key || *reader->path ? ": " : "");
 	va_list list;
 
 	va_start(list, format);
 	if (used < reader->bytes)
-		vsnprintf(reader->text + used, reader->bytes - used, format, list);
+		text_vformat(reader->text + used, reader->bytes - used, format, list);
 	va_end(list);
 	return -EINVAL;
 }
@@ -131,7 +133,7 @@ static int get_word(struct reader *reader, struct json_object *object, const cha
 			*result = (uint32_t)i;
 			return 0;
 		}
-		used += (size_t)snprintf(all + used, sizeof(all) - used, "%s%s", i ? ", " : "",
+		used += (size_t)text_format(all + used, sizeof(all) - used, "%s%s", i ? ", " : "",
 					 words[i]);
 	}
 	return fail(reader, key, "\"%s\" is none of %s", word, all);
@@ -225,7 +227,7 @@ static int read_chips(struct reader *reader, struct json_object *object,
 		return err;
 	}
 	for (size_t i = 0; i < json_object_array_length(chips) && !err; i++) {
-		snprintf(reader->path + end, sizeof(reader->path) - end, "%schips[%zu]",
+		text_format(reader->path + end, sizeof(reader->path) - end, "%schips[%zu]",
 			 end ? "." : "", i);
 		err = read_chip(reader, json_object_array_get_idx(chips, i), inherited, plan);
 	}
@@ -308,7 +310,7 @@ static int read_children(struct reader *reader, struct json_object *object, uint
 		struct plan *made = NULL;
 		uint32_t count = 1;
 
-		snprintf(reader->path + end, sizeof(reader->path) - end, "%schildren[%zu]",
+		text_format(reader->path + end, sizeof(reader->path) - end, "%schildren[%zu]",
 			 end ? "." : "", i);
 		err = read_worker(reader, child, depth + 1, inherited, plan, &made);
 		if (!err)
@@ -366,9 +368,9 @@ static int read_worker(struct reader *reader, struct json_object *object, uint32
 		err = fail(reader, "", "there is no Worker below level %d", DW_LEVEL_NODE);
 	if (!err)
 		err = get_text(reader, object, "name", &name);
-	if (!err && name && (!*name || strchr(name, '/') || strlen(name) > 31))
-		err = fail(reader, "name", "\"%s\" is empty, has a slash or is longer than 31",
-			   name);
+	if (!err && name && (!*name || strchr(name, '/') || strlen(name) > NAME_BYTES_MOST))
+		err = fail(reader, "name", "\"%s\" is empty, has a slash or is longer than %d bytes",
+			   text_short(name), NAME_BYTES_MOST);
 	if (!err)
 		err = read_options(reader, object, &inherited);
 	if (err)

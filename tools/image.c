@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "image.h"
 #include "tool.h"
 
@@ -59,7 +60,7 @@ static const char *include_option(void)
 	static char option[PATH_MAX + 64];
 
 	for (size_t i = 0; tool_folder() && i < COUNT_OF(places); i++) {
-		snprintf(option, sizeof(option), "-I%s%s/distworker/sim.h", tool_folder(),
+		text_format(option, sizeof(option), "-I%s%s/distworker/sim.h", tool_folder(),
 			 places[i]);
 		if (access(option + 2, R_OK) == 0) {
 			option[strlen(option) - strlen("/distworker/sim.h")] = '\0';
@@ -147,7 +148,7 @@ int image_sim(int argc, char **argv)
 	if (!build.compiler || !build.compiler[strspn(build.compiler, " \t")])
 		build.compiler = "cc";
 	argp_parse(&argp, argc, argv, 0, NULL, &build);
-	if (snprintf(output, sizeof(output), "%s.%d", build.output, (int)getpid()) >=
+	if (text_format(output, sizeof(output), "%s.%d", build.output, (int)getpid()) >=
 	    (int)sizeof(output))
 		return tool_fail(TOOL_USAGE, "the output's path has more than %d characters",
 				 PATH_MAX);
@@ -210,7 +211,7 @@ int verb_image(int argc, char **argv)
 	for (size_t i = 0; i < COUNT_OF(makers); i++) {
 		if (strcmp(argv[1], makers[i].name))
 			continue;
-		snprintf(name, sizeof(name), "distworker image %s", makers[i].name);
+		text_format(name, sizeof(name), "distworker image %s", makers[i].name);
 		argv[1] = name;
 		program_invocation_name = name;
 		return makers[i].make(argc - 1, argv + 1);

@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <linux/distworker.h>
+#include "base/text.h"
 #include "drivers.h"
 #include "tool.h"
 
@@ -29,6 +30,7 @@ struct facts {
 static int collect(struct facts *facts)
 {
 	cpu_set_t set;
+	int err;
 
 	*facts = (struct facts){ .provider = DW_OPTIONS(dw_provider_info) };
 	uname(&facts->kernel);
@@ -38,13 +40,9 @@ static int collect(struct facts *facts)
 	getrlimit(RLIMIT_NPROC, &facts->processes);
 	getrlimit(RLIMIT_AS, &facts->memory);
 	if (dw_provider_query(&facts->provider))
-		snprintf(facts->provider.reason, sizeof(facts->provider.reason), "%s",
-			 dw_strerror_last());
-	facts->drivers = calloc(DRIVERS_MAX, sizeof(*facts->drivers));
-	if (!facts->drivers)
-		return tool_fail(TOOL_SYSTEM, "no memory");
-	facts->driver_count = drivers_find(facts->drivers);
-	return TOOL_OK;
+		text_copy(facts->provider.reason, sizeof(facts->provider.reason), dw_strerror_last());
+	err = drivers_find(&facts->drivers, &facts->driver_count);
+	return err ? tool_fail(TOOL_SYSTEM, "chip drivers cannot be listed: %s", strerror(-err)) : TOOL_OK;
 }
 
 /* ------------------------------------------------------------------- text */
@@ -184,6 +182,5 @@ int verb_info(int argc, char **argv)
 	else
 		print_text(&facts);
 	drivers_release(facts.drivers, facts.driver_count);
-	free(facts.drivers);
 	return TOOL_OK;
 }

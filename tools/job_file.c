@@ -6,150 +6,136 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/library.h"
+#include "base/strings.h"
+#include "base/text.h"
 #include "job_file.h"
 #include "tool.h"
 
-#define FOLDERS_MAX 32
-#define JOBS_MAX 64
-
-struct folders {
-	char *names[FOLDERS_MAX];
-	size_t count;
-};
-
-static void folders_add(struct folders *folders, const char *name, size_t length)
+static int no_memory(void)
 {
-	if (length && folders->count < FOLDERS_MAX) {
-		char *copy = strndup(name, length);
-
-		if (copy)
-			folders->names[folders->count++] = copy;
-	}
+	return tool_fail(TOOL_SYSTEM, "no memory for the names of jobs");
 }
 
-static void folders_collect(struct folders *folders)
+/* The folders that are searched, in this order. A tool_exit. */
+static int folders_collect(struct strings *folders)
 {
 	const char *path = secure_getenv("DW_JOB_PATH");
 	char library[PATH_MAX], own[PATH_MAX + 32];
 	Dl_info info;
+	int err = 0;
 
-	folders->count = 0;
 	while (path && *path) {
 		size_t length = strcspn(path, ":");
 
-		folders_add(folders, path, length);
+		if (length)
+			err |= strings_add(folders, path, length);
 		path += length + (path[length] == ':');
 	}
 	/* In the build folder; installed, beside the library, wherever that is. */
 	if (tool_folder()) {
 		snprintf(own, sizeof(own), "%s/jobs", tool_folder());
-		folders_add(folders, own, strlen(own));
+		err |= strings_add(folders, own, strlen(own));
 	}
 	if (dladdr(dw_version(), &info) && info.dli_fname && realpath(info.dli_fname, library)) {
 		*strrchr(library, '/') = '\0';
 		snprintf(own, sizeof(own), "%s/distworker/jobs", library);
-		folders_add(folders, own, strlen(own));
+		err |= strings_add(folders, own, strlen(own));
 	}
-	folders_add(folders, DW_DRIVER_DIR "/jobs", strlen(DW_DRIVER_DIR "/jobs"));
+	err |= strings_add(folders, DW_DRIVER_DIR "/jobs", strlen(DW_DRIVER_DIR "/jobs"));
+	return err ? no_memory() : TOOL_OK;
 }
 
-static void folders_release(struct folders *folders)
+/* Names of the .so files of all folders, without the ending, sorted. A tool_exit. */
+static int collect_names(const struct strings *folders, struct strings *names)
 {
-	while (folders->count)
-		free(folders->names[--folders->count]);
-}
+	int err = 0;
 
-/* Names of the .so files of a folder, without the ending; each name once. */
-static void collect_names(const char *folder, char *names[JOBS_MAX], size_t *count)
-{
-	DIR *dir = opendir(folder);
-	struct dirent *entry;
+	for (size_t i = 0; i < folders->count; i++) {
+		DIR *dir = opendir(folders->items[i]);
+		struct dirent *entry;
 
-	while (dir && (entry = readdir(dir))) {
-		size_t length = strlen(entry->d_name);
-		bool known = false;
+		while (dir && !err && (entry = readdir(dir))) {
+			size_t length = strlen(entry->d_name);
 
-		if (length < 4 || strcmp(entry->d_name + length - 3, ".so"))
-			continue;
-		for (size_t i = 0; i < *count && !known; i++)
-			known = strlen(names[i]) == length - 3 &&
-				!strncmp(names[i], entry->d_name, length - 3);
-		if (!known && *count < JOBS_MAX)
-			names[*count] = strndup(entry->d_name, length - 3);
-		if (!known && *count < JOBS_MAX && names[*count])
-			++*count;
+			if (length > 3 && !strcmp(entry->d_name + length - 3, ".so"))
+				err = strings_add(names, entry->d_name, length - 3);
+		}
+		if (dir)
+			closedir(dir);
 	}
-	if (dir)
-		closedir(dir);
+	strings_sort(names);
+	return err ? no_memory() : TOOL_OK;
 }
 
-static int compare_names(const void *a, const void *b)
+/* "a, b, c" in memory of its own; NULL: no memory. */
+static char *join(const struct strings *strings)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	size_t bytes = 1;
+	char *text, *end;
+
+	for (size_t i = 0; i < strings->count; i++)
+		bytes += strlen(strings->items[i]) + 2;
+	text = end = calloc(1, bytes);
+	for (size_t i = 0; text && i < strings->count; i++) {
+		end = stpcpy(end, i ? ", " : "");
+		end = stpcpy(end, strings->items[i]);
+	}
+	return text;
 }
 
 /* Reports that there is no such job, the folders that were searched, and the jobs in them. */
-static int fail_unknown(const char *name, const struct folders *folders)
+static int fail_unknown(const char *name, const struct strings *folders)
 {
-	char *names[JOBS_MAX] = { NULL }, places[1024] = "", known[512] = "";
 	/* Then its own folder is missing in the list. */
-	const char *lost =
-		tool_folder() ?
-			"" :
-			" (the folder of this program is not known, because /proc/self/exe cannot "
-			"be read)";
-	size_t count = 0, used = 0;
-	const char *near;
+	const char *lost = tool_folder() ? "" :
+			   " (the folder of this program is not known, because /proc/self/exe cannot be read)";
+	struct strings names = { 0 };
+	int status = collect_names(folders, &names);
+	char *places = join(folders), *known = join(&names);
+	const char *near = tool_nearest(name, (const char *const *)names.items, names.count);
 
-	for (size_t i = 0; i < folders->count && used < sizeof(places); i++) {
-		used += (size_t)snprintf(places + used, sizeof(places) - used, "%s%s",
-					 i ? ", " : "", folders->names[i]);
-		collect_names(folders->names[i], names, &count);
-	}
-	qsort(names, count, sizeof(names[0]), compare_names);
-	used = 0;
-	for (size_t i = 0; i < count && used < sizeof(known); i++)
-		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
-					 names[i]);
-	near = tool_nearest(name, (const char *const *)names, count);
-	if (near)
-		tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s; did you mean \"%s\"?", name,
-			  places, lost, near);
-	else
-		tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s; %s%s", name, places, lost,
-			  count ? "there are: " : "there is none at all", known);
-	while (count)
-		free(names[--count]);
-	return TOOL_NO_JOB;
+	if (status == TOOL_OK && (!places || !known))
+		status = no_memory();
+	if (status == TOOL_OK && near)
+		status = tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s; did you mean \"%s\"?",
+				   text_short(name), places, lost, near);
+	else if (status == TOOL_OK)
+		status = tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s; %s%s", text_short(name), places,
+				   lost, names.count ? "there are: " : "there is none at all", known);
+	free(places);
+	free(known);
+	strings_release(&names);
+	return status;
 }
 
 static int locate(const char *name, struct job_file *file)
 {
-	struct folders folders;
+	struct strings folders = { 0 };
 	size_t length = strlen(name);
 	char path[PATH_MAX];
 	int status;
 
 	if (strchr(name, '/') || (length > 3 && !strcmp(name + length - 3, ".so"))) {
 		if (!realpath(name, file->path))
-			return tool_fail(TOOL_NO_JOB, "there is no job file %s: %s", name,
+			return tool_fail(TOOL_NO_JOB, "there is no job file %s: %s", text_short(name),
 					 strerror(errno));
 		return TOOL_OK;
 	}
-	folders_collect(&folders);
-	status = TOOL_NO_JOB;
-	for (size_t i = 0; i < folders.count && status; i++)
-		if (snprintf(path, sizeof(path), "%s/%s.so", folders.names[i], name) < PATH_MAX &&
+	status = folders_collect(&folders);
+	if (status == TOOL_OK)
+		status = TOOL_NO_JOB;
+	for (size_t i = 0; i < folders.count && status == TOOL_NO_JOB; i++)
+		if (snprintf(path, sizeof(path), "%s/%s.so", folders.items[i], name) < PATH_MAX &&
 		    realpath(path, file->path))
 			status = TOOL_OK;
-	if (status)
-		fail_unknown(name, &folders);
-	folders_release(&folders);
+	if (status == TOOL_NO_JOB)
+		status = fail_unknown(name, &folders);
+	strings_release(&folders);
 	return status;
 }
 
@@ -161,11 +147,9 @@ static int check(const struct job_file *file)
 		return tool_fail(TOOL_NO_JOB, "%s: %s() returned NULL", file->path,
 				 DISTWORKER_JOB_SYMBOL);
 	if (job->abi_version != DISTWORKER_JOB_ABI_VERSION)
-		return tool_fail(
-			TOOL_NO_JOB,
-			"%s was built for version %u of distworker/job.h, this program has version "
-			"%d; build it again",
-			file->path, job->abi_version, DISTWORKER_JOB_ABI_VERSION);
+		return tool_fail(TOOL_NO_JOB,
+			"%s was built for version %u of distworker/job.h, this program has version %d; "
+			"build it again", file->path, job->abi_version, DISTWORKER_JOB_ABI_VERSION);
 	if (job->size < offsetof(struct distworker_job, release) + sizeof(job->release))
 		return tool_fail(TOOL_NO_JOB,
 				 "%s: its struct distworker_job says %zu bytes, %zu are needed",
@@ -180,18 +164,18 @@ static int check(const struct job_file *file)
 int job_load(const char *name, struct job_file *file)
 {
 	distworker_job_entry *entry;
+	char *slash, why[LIBRARY_WHY_BYTES];
 	void *handle, *symbol;
-	char *slash;
 	int status = locate(name, file);
 
 	if (status)
 		return status;
-	snprintf(file->folder, sizeof(file->folder), "%s", file->path);
+	strcpy(file->folder, file->path);
 	slash = strrchr(file->folder, '/');
 	slash[slash == file->folder] = '\0';
-	handle = dlopen(file->path, RTLD_NOW | RTLD_LOCAL);
+	handle = library_open(file->path, RTLD_NOW | RTLD_LOCAL, why);
 	if (!handle)
-		return tool_fail(TOOL_NO_JOB, "the job cannot be loaded: %s", dlerror());
+		return tool_fail(TOOL_NO_JOB, "the job cannot be loaded: %s", why);
 	symbol = dlsym(handle, DISTWORKER_JOB_SYMBOL);
 	if (!symbol)
 		return tool_fail(TOOL_NO_JOB,
@@ -205,23 +189,20 @@ int job_load(const char *name, struct job_file *file)
 
 void job_list(FILE *out)
 {
-	struct folders folders;
-	char *names[JOBS_MAX] = { NULL };
-	size_t count = 0;
+	struct strings folders = { 0 }, names = { 0 };
+	int status = folders_collect(&folders);
 
-	folders_collect(&folders);
-	for (size_t i = 0; i < folders.count; i++)
-		collect_names(folders.names[i], names, &count);
-	qsort(names, count, sizeof(names[0]), compare_names);
-	for (size_t i = 0; i < count; i++) {
+	if (status == TOOL_OK)
+		status = collect_names(&folders, &names);
+	for (size_t i = 0; i < names.count; i++) {
 		struct job_file file;
 
-		if (!job_load(names[i], &file))
-			fprintf(out, "%-12s %s\n", names[i],
+		if (!job_load(names.items[i], &file))
+			fprintf(out, "%-12s %s\n", names.items[i],
 				file.job->description ? file.job->description : "");
-		free(names[i]);
 	}
-	for (size_t i = 0; !count && i < folders.count; i++)
-		fprintf(stderr, "there is no job in %s\n", folders.names[i]);
-	folders_release(&folders);
+	for (size_t i = 0; status == TOOL_OK && !names.count && i < folders.count; i++)
+		fprintf(stderr, "there is no job in %s\n", folders.items[i]);
+	strings_release(&names);
+	strings_release(&folders);
 }

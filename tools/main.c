@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <distworker/distworker.h>
+#include "base/text.h"
 #include "tool.h"
 
 static const struct verb {
@@ -72,7 +73,7 @@ int main(int argc, char **argv)
 		names[i] = verbs[i].name;
 		if (strcmp(argv[1], verbs[i].name))
 			continue;
-		snprintf(name, sizeof(name), "distworker %s", verbs[i].name);
+		text_format(name, sizeof(name), "distworker %s", verbs[i].name);
 		argv[1] = name;
 		program_invocation_name = name;
 		return tool_flush(verbs[i].run(argc - 1, argv + 1));

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "process_tree.h"
 
 #define OWN_ATTEMPTS 100
@@ -154,7 +155,7 @@ static int list_processes(struct process **list, size_t *count)
 
 		if (!isdigit((unsigned char)entry->d_name[0]))
 			continue;
-		snprintf(path, sizeof(path), "/proc/%.20s/stat", entry->d_name);
+		text_format(path, sizeof(path), "/proc/%s/stat", entry->d_name);
 		if (read_small(path, text, sizeof(text)) <= 0)
 			continue;
 		close_bracket = strrchr(text, ')');

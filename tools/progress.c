@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "progress.h"
 #include "tool.h"
 
@@ -58,9 +59,10 @@ static void draw_bar(struct progress *progress, double fraction, const char *lin
 	bar[BAR_CELLS] = '\0';
 	/* One write per picture: no flicker. The line must not wrap. */
 	if (width > BAR_CELLS + 10)
-		fprintf(stderr, "\r[%s] %.*s\033[K", bar, (int)(width - BAR_CELLS - 3), line);
+		fprintf(stderr, "\r[%s] %.*s\033[K", bar,
+			(int)tool_columns(line, width - BAR_CELLS - 3), line);
 	else
-		fprintf(stderr, "\r%.*s\033[K", (int)width, line);
+		fprintf(stderr, "\r%.*s\033[K", (int)tool_columns(line, width), line);
 	fflush(stderr);
 	progress->shown = 1;
 }
@@ -93,7 +95,7 @@ void progress_update(struct progress *progress, double fraction, const char *tex
 	if (fraction > 0.02 && fraction < 1.0)
 		snprintf(left, sizeof(left), ", %.0f s left",
 			 elapsed / fraction * (1.0 - fraction));
-	snprintf(line, sizeof(line), "%3.0f %%  %s%s%s tasks/s%s", fraction * 100, text,
+	text_format(line, sizeof(line), "%3.0f %%  %s%s%s tasks/s%s", fraction * 100, text,
 		 *text ? "  " : "", tool_thousands((uint64_t)(rate + 0.5), count), left);
 	if (progress->style == PROGRESS_BAR)
 		draw_bar(progress, fraction, line);

@@ -17,6 +17,7 @@
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "job_file.h"
 #include "run_options.h"
 #include "summary.h"
@@ -60,7 +61,7 @@ static int environment_fail(const struct distworker_job_environment *base, int e
 	va_list list;
 
 	va_start(list, format);
-	vsnprintf(environment->text, ERROR_BYTES, format, list);
+	text_vformat(environment->text, ERROR_BYTES, format, list);
 	va_end(list);
 	return -error;
 }
@@ -70,40 +71,47 @@ struct report {
 	struct summary *summary;
 };
 
-static struct result *report_slot(const struct distworker_job_report *base, const char *key)
+static struct result *report_slot(const struct distworker_job_report *base, const char *key,
+				  const char *text)
 {
 	struct summary *summary = ((const struct report *)base)->summary;
-	struct result *result;
+	struct result *grown = realloc(summary->results, (summary->result_count + 1) * sizeof(*grown)), *result;
 
-	if (summary->result_count == RESULTS_MAX)
+	if (grown)
+		summary->results = grown;
+	result = grown ? &grown[summary->result_count] : NULL;
+	if (result)
+		*result = (struct result){ .key = strdup(key), .text = strdup(text) };
+	if (!result || !result->key || !result->text) {
+		if (result) {
+			free(result->key);
+			free(result->text);
+		}
+		summary->results_lost = true;
 		return NULL;
-	result = &summary->results[summary->result_count++];
-	snprintf(result->key, sizeof(result->key), "%s", key);
+	}
+	summary->result_count++;
 	return result;
 }
 
 static void report_number(const struct distworker_job_report *base, const char *key, double value,
 			  const char *text)
 {
-	struct result *result = report_slot(base, key);
+	struct result *result;
+	char number[32];
 
-	if (!result)
-		return;
-	result->number = value;
-	result->is_number = true;
-	if (text)
-		snprintf(result->text, sizeof(result->text), "%s", text);
-	else
-		snprintf(result->text, sizeof(result->text), "%.10g", value);
+	snprintf(number, sizeof(number), "%.10g", value);
+	result = report_slot(base, key, text ? text : number);
+	if (result) {
+		result->number = value;
+		result->is_number = true;
+	}
 }
 
 static void report_text(const struct distworker_job_report *base, const char *key,
 			const char *value)
 {
-	struct result *result = report_slot(base, key);
-
-	if (result)
-		snprintf(result->text, sizeof(result->text), "%s", value);
+	report_slot(base, key, value);
 }
 
 static int report_fail(const struct distworker_job_report *base, int error, const char *format, ...)
@@ -112,7 +120,7 @@ static int report_fail(const struct distworker_job_report *base, int error, cons
 	va_list list;
 
 	va_start(list, format);
-	vsnprintf(summary->error, sizeof(summary->error), format, list);
+	text_vformat(summary->error, sizeof(summary->error), format, list);
 	va_end(list);
 	return -error;
 }
@@ -419,8 +427,10 @@ static int ask_job(struct session *session)
 	int err = session->file.job->report(session->state, &report.base);
 
 	if (err && !session->summary.error[0])
-		snprintf(session->summary.error, sizeof(session->summary.error),
+		text_format(session->summary.error, sizeof(session->summary.error),
 			 "the job rejects its result: %s", strerror(-err));
+	if (session->summary.results_lost)
+		return tool_fail(TOOL_SYSTEM, "no memory for the results of the job");
 	return err ? TOOL_REJECTED : TOOL_OK;
 }
 
@@ -441,7 +451,7 @@ static int run(struct session *session, bool *ended)
 		return status;
 	err = dw_run_wait(flight.run);
 	if (err) {
-		snprintf(summary->error, sizeof(summary->error), "%s", dw_strerror_last());
+		text_copy(summary->error, sizeof(summary->error), dw_strerror_last());
 		summary_keep_errors(summary);
 	}
 	summary->seconds = tool_now() - began;

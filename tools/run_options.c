@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
 #include "run_options.h"
 #include "tool.h"
 
@@ -113,7 +114,7 @@ static void parse_nodes(struct argp_state *state, const char *text, struct plan_
 		size_t length = strcspn(at, "x");
 		uint64_t value;
 
-		snprintf(word, sizeof(word), "%.*s", (int)(length < 15 ? length : 15), at);
+		text_format(word, sizeof(word), "%.*s", (int)(length < 15 ? length : 15), at);
 		if (plan->fanout_count == COUNT_OF(plan->fanout) ||
 		    tool_count(word, 1, PLAN_CHILDREN_MAX, &value)) {
 			argp_error(state,

@@ -128,6 +128,13 @@ void summary_release(struct summary *summary)
 	free(summary->children);
 	summary->children = NULL;
 	summary->child_count = 0;
+	for (size_t i = 0; i < summary->result_count; i++) {
+		free(summary->results[i].key);
+		free(summary->results[i].text);
+	}
+	free(summary->results);
+	summary->results = NULL;
+	summary->result_count = 0;
 	free(summary->errors);
 	summary->errors = NULL;
 	summary->errors_kept = 0;

@@ -11,11 +11,10 @@
 #include <distworker/job.h>
 #include "process_tree.h"
 
-#define RESULTS_MAX 32
 #define ERROR_BYTES 1024
 
 struct result {
-	char key[32], text[160];
+	char *key, *text;
 	double number;
 	bool is_number;
 };
@@ -45,8 +44,9 @@ struct summary {
 	struct tree_change busy;	/* over the run */
 	double idle_seconds;		/* 0: not measured */
 	struct tree_change idle;
-	struct result results[RESULTS_MAX];
+	struct result *results;
 	size_t result_count;
+	bool results_lost;		/* no memory for some */
 };
 
 /* Reads the counters of the tree. 0 or -errno of the library. */

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <distworker/distworker.h>
+#include "base/text.h"
 #include "number.h"
 #include "tool.h"
 
@@ -24,7 +25,7 @@ int tool_fail(int status, const char *format, ...)
 	va_list list;
 
 	va_start(list, format);
-	vsnprintf(text, sizeof(text), format, list);
+	text_vformat(text, sizeof(text), format, list);
 	va_end(list);
 	fprintf(stderr, "%s: %s\n", program_invocation_name, text);
 	return status;
@@ -110,6 +111,16 @@ const char *tool_thousands(uint64_t value, char text[32])
 	}
 	text[at] = '\0';
 	return text;
+}
+
+size_t tool_columns(const char *text, size_t most)
+{
+	size_t bytes = 0, characters = 0;
+
+	for (; text[bytes]; bytes++)
+		if (!text_continues(text[bytes]) && characters++ == most)
+			break;
+	return bytes;
 }
 
 double tool_now(void)

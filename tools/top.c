@@ -303,15 +303,10 @@ static size_t columns(void)
 static void print_cut(const char *text, size_t most)
 {
 	while (*text) {
-		size_t length = strcspn(text, "\n"), shown = 0, characters = 0;
+		size_t length = strcspn(text, "\n"), shown = tool_columns(text, most);
 
-		while (shown < length) {
-			bool begins = ((unsigned char)text[shown] & 0xc0) != 0x80;
-
-			if (begins && characters++ == most)
-				break;
-			shown++;
-		}
+		if (shown > length)
+			shown = length;
 		printf("%.*s%s", (int)shown, text, text[length] ? "\n" : "");
 		text += length + (text[length] != '\0');
 	}
