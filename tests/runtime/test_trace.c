@@ -710,7 +710,7 @@ static int orch_odd(struct dw_orch *orch, const struct dw_args *args,
 		    const struct dw_config *config, void *context)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
-	char name[600];
+	char name[256];
 	int result;
 
 	(void)args;
@@ -727,8 +727,10 @@ TEST(names_of_any_bytes_are_valid_json)
 {
 	struct trace_read trace;
 	struct dw_worker *node;
+	char whole[256] = "";
 	int64_t *cells;
 
+	memset(whole, '\\', sizeof(whole) - 1);
 	enter_folder("trace.json", NULL);
 	node = known_tree(DW_PROCESS, &cells);
 	CHECK_EQ(dw_worker_run(node, orch_odd, NULL, NULL, cells), 0);
@@ -736,6 +738,8 @@ TEST(names_of_any_bytes_are_valid_json)
 	REQUIRE(trace_read(trace_path, &trace));
 	CHECK_EQ(trace_slices(&trace), 2);
 	CHECK(trace_find(&trace, "a\"b\\c d ?\xc3\xa4???") != NULL);
+	/* The longest is there whole. */
+	CHECK(trace_find(&trace, whole) != NULL);
 	trace_free(&trace);
 	leave_folder();
 }

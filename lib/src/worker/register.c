@@ -25,7 +25,7 @@ static int find_above(const struct dw_worker *worker, const char *name, dw_calla
 	for (; worker; worker = worker->parent)
 		if (callable_by_owner(worker, name, handle) == 0)
 			return 0;
-	return error_set(-ENOENT, "no callable is registered under the name \"%s\"", name);
+	return error_set(-ENOENT, "no callable is registered under the name \"%s\"", text_short(name));
 }
 
 DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_callable *handle)
@@ -111,7 +111,7 @@ DW_API int dw_callable_register_orch(struct dw_worker *worker, const char *name,
 	};
 
 	if (!fn)
-		return error_set(-EINVAL, "orchestration function \"%s\" is NULL", text_short(name ? name : ""));
+		return error_set(-EINVAL, "orchestration function \"%s\" is NULL", text_short(name));
 	return register_function(worker, &callable, handle);
 }
 
@@ -123,7 +123,7 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name, 
 	};
 
 	if (!fn)
-		return error_set(-EINVAL, "sub function \"%s\" is NULL", text_short(name ? name : ""));
+		return error_set(-EINVAL, "sub function \"%s\" is NULL", text_short(name));
 	return register_function(worker, &callable, handle);
 }
 
@@ -298,7 +298,7 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	colon = symbol ? strrchr(symbol, ':') : NULL;
 	if (!colon || colon == symbol || !colon[1])
 		return error_set(-EINVAL, "symbol \"%s\"; it should be \"path/libjob.so:name\"",
-				 text_short(symbol ? symbol : ""));
+				 text_short(symbol));
 	if (kind != DW_SYMBOL_ORCH && kind != DW_SYMBOL_SUB)
 		return error_set(-EINVAL, "symbol \"%s\": kind is %d; it should be DW_SYMBOL_ORCH or "
 				 "DW_SYMBOL_SUB", text_short(symbol), kind);
@@ -348,7 +348,7 @@ static int place_image(struct dw_worker *root, const struct dw_image_options *op
 		callable->bytes = (uint64_t)stat.st_size;
 	}
 	if (!callable->bytes) {
-		result = error_set(-EINVAL, "image %s is empty", text_short(options->path ? options->path : ""));
+		result = error_set(-EINVAL, "image %s is empty", text_short(options->path));
 		goto out;
 	}
 	result = worker_make_arena(root, NULL);
