@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "base/text.h"
 #include "callable/symbol.h"
@@ -189,7 +190,8 @@ int child_main(struct child *child, uint32_t generation, bool process)
 	int result, broken = 0;
 
 	if (process) {
-		prctl(PR_SET_NAME, worker_child_name(child->kind));
+		/* As spawner_main() does. */
+		syscall(SYS_prctl, PR_SET_NAME, worker_child_name(child->kind));
 		nesting_forget();
 	} else {
 		nesting_serve(child->owner->engine, child->index);

@@ -580,7 +580,8 @@ static void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hook
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	reset_signals();
-	prctl(PR_SET_NAME, "dw-spawner");
+	/* AddressSanitizer's prctl() takes a lock, which another thread may have held at the fork. */
+	syscall(SYS_prctl, PR_SET_NAME, "dw-spawner");
 	/* Descendants that lose their parent come to us, so that a subtree ends below its Worker. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	/* A terminal's Ctrl-C is for the application, which cancels and closes. */
