@@ -40,6 +40,7 @@
 
 #define DEVICE		"/dev/distworker"
 #define NSEC_PER_SEC	1000000000ull
+#define BEAT_NS		5000000ull
 #define MAX_PEERS	6
 #define MAX_FDS		24
 #define MAX_MAPS	16
@@ -63,6 +64,7 @@ struct fuzz_shared {
 	atomic_ulong faults;
 	atomic_ulong signals;
 	atomic_ulong broken;		/* promises */
+	atomic_ulong beats;		/* sleeps of the first process, BEAT_NS each */
 	atomic_bool stop;
 	/* A bit for each place in the module, by its offset. */
 	atomic_ulong reached[MAX_PC_OFFSET / (8 * sizeof(long))];
@@ -193,6 +195,7 @@ struct map map_any(bool take);
 int call(int fd, unsigned int number);
 unsigned int some_number(void);
 void do_call(void);
+void call_in_order(int endpoint);
 void arena_free(void);
 
 /* ---------------------------------------------------------------- fuzz_operation.c */

@@ -5,8 +5,11 @@
  */
 #include "fuzz.h"
 
-/* A wait that ends so much after its deadline is not just slow. */
-#define LATE_NS		(20 * NSEC_PER_SEC)
+/*
+ * A wait that ends so much after its deadline is not just slow. It is measured in sleeps of the first
+ * process, 20 s of a quiet machine, because a busy one is late with all of them.
+ */
+#define LATE_BEATS	(20 * NSEC_PER_SEC / BEAT_NS)
 
 /* Every error that a call may have, faults injected or not. */
 static bool error_is_documented(int error)
@@ -98,6 +101,17 @@ static uint32_t known_size(unsigned int number)
 	case _IOC_NR(DISTWORKER_ENDPOINT_WAIT): return sizeof(struct distworker_endpoint_wait);
 	}
 	return 0;
+}
+
+/* Those without an argument are other commands for the kernel when they claim one. */
+static unsigned int direction(unsigned int number)
+{
+	switch (number) {
+	case _IOC_NR(DISTWORKER_ENDPOINT_WAKE):
+	case _IOC_NR(DISTWORKER_ENDPOINT_DETACH):
+		return _IOC_NONE;
+	}
+	return _IOC_READ | _IOC_WRITE;
 }
 
 static uint32_t some_mailboxes(void)
@@ -264,7 +278,8 @@ int call(int fd, unsigned int number)
 	union argument arg;
 	char before[256];
 	uint32_t size, room;
-	uint64_t deadline = DISTWORKER_NO_DEADLINE, since, took;
+	uint64_t deadline = DISTWORKER_NO_DEADLINE;
+	unsigned long since, took;
 	bool private = false;
 	void *target;
 	unsigned int command;
@@ -306,16 +321,16 @@ int call(int fd, unsigned int number)
 		memcpy(before, target, room);
 	}
 
-	command = _IOC(_IOC_READ | _IOC_WRITE, DISTWORKER_IOC_MAGIC, number, size & _IOC_SIZEMASK);
+	command = _IOC(direction(number), DISTWORKER_IOC_MAGIC, number, size & _IOC_SIZEMASK);
 	if (one_in(100))
 		command = PICK((unsigned int)DISTWORKER_QUERY, FIOCLEX, (unsigned int)any(),
 			       command ^ 1u << below(32));
 	number = _IOC_NR(command);
 
-	since = now_ns();
+	since = atomic_load(&shared->beats);
 	ret = ioctl(fd, command, target);
 	error = errno;
-	took = now_ns() - since;
+	took = atomic_load(&shared->beats) - since;
 	count_call(number, ret, error);
 	if (_IOC_TYPE(command) != DISTWORKER_IOC_MAGIC)
 		return -1;
@@ -325,9 +340,9 @@ int call(int fd, unsigned int number)
 		broken("ioctl %#x failed with %s (%d)", number, strerror(error), error);
 	if (private) {
 		check_written(number, target, before, size, room, ret, error);
-		if (deadline != DISTWORKER_NO_DEADLINE && deadline < now_ns() && took > LATE_NS)
-			broken("ioctl %#x took %llu ms with a deadline before its end", number,
-			       (unsigned long long)took / 1000000);
+		if (deadline != DISTWORKER_NO_DEADLINE && deadline < now_ns() && took > LATE_BEATS)
+			broken("ioctl %#x took %lu sleeps of %llu ms with a deadline before its end",
+			       number, took, BEAT_NS / 1000000);
 	}
 	if (ret == 0 && private && number == _IOC_NR(DISTWORKER_MAILBOX_CREATE)) {
 		struct distworker_mailbox_create *create = target;
@@ -338,6 +353,20 @@ int call(int fd, unsigned int number)
 			fd_add(create->fd, ENDPOINT);
 	}
 	return ret;
+}
+
+/* A peer's calls in their right order; before and after them it is attached to its endpoint. */
+void call_in_order(int endpoint)
+{
+	struct distworker_endpoint_attach attach = { .size = sizeof(attach) };
+	int ret;
+
+	ret = ioctl(endpoint, DISTWORKER_ENDPOINT_WAKE);
+	count_call(_IOC_NR(DISTWORKER_ENDPOINT_WAKE), ret, errno);
+	ret = ioctl(endpoint, DISTWORKER_ENDPOINT_DETACH);
+	count_call(_IOC_NR(DISTWORKER_ENDPOINT_DETACH), ret, errno);
+	ret = ioctl(endpoint, DISTWORKER_ENDPOINT_ATTACH, &attach);
+	count_call(_IOC_NR(DISTWORKER_ENDPOINT_ATTACH), ret, errno);
 }
 
 unsigned int some_number(void)

@@ -485,6 +485,8 @@ static void peer_fork(void)
 		fd_add(create.fd, ENDPOINT);
 		if (read(go[0], &byte, 1) == 1 &&
 		    ioctl(create.fd, DISTWORKER_ENDPOINT_ATTACH, &attach) == 0) {
+			if (one_in(2))
+				call_in_order(create.fd);
 			map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, create.fd, 0);
 			if (map != MAP_FAILED)
 				map_add(map, 4096, true);

@@ -21,6 +21,8 @@
 #include "fuzz.h"
 
 #define MAX_FAMILIES 16
+/* The most that a run takes beyond its seconds, which tests/fuzz/run leaves time for. */
+#define LONGER_NS (120 * NSEC_PER_SEC)
 
 static unsigned int seconds = 20;
 static unsigned int families = 3;
@@ -144,7 +146,7 @@ static void say_counts(void)
 }
 
 /* Every call that can succeed has done so: a fuzzer whose calls all fail looks just as clean. */
-static bool reached_all(void)
+static bool reached_all(bool say)
 {
 	static const unsigned int numbers[] = {
 		0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x20, 0x21, 0x22, 0x23,
@@ -154,7 +156,8 @@ static bool reached_all(void)
 
 	for (i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
 		if (!shared->calls[numbers[i]][DONE]) {
-			printf("# ioctl %#x has never succeeded\n", numbers[i]);
+			if (say)
+				printf("# ioctl %#x has never succeeded\n", numbers[i]);
 			all = false;
 		}
 	}
@@ -174,7 +177,7 @@ int main(int argc, char **argv)
 	uint64_t born[MAX_FAMILIES] = { 0 };
 	struct rlimit files = { 1024, 1024 };
 	const char *pcs = NULL;
-	uint64_t until;
+	uint64_t until, limit;
 	unsigned int i;
 	bool clean;
 	int fd;
@@ -227,8 +230,10 @@ int main(int argc, char **argv)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	fflush(stdout);
 
+	/* A slow guest gets less done in its seconds: it goes on until every call has succeeded. */
 	until = now_ns() + seconds * NSEC_PER_SEC;
-	while (now_ns() < until) {
+	limit = until + LONGER_NS;
+	while (now_ns() < until || (now_ns() < limit && !reached_all(false))) {
 		pid_t pid;
 
 		for (i = 0; i < families; i++) {
@@ -257,7 +262,8 @@ int main(int argc, char **argv)
 		}
 		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
 			;
-		usleep(5000);
+		usleep(BEAT_NS / 1000);
+		atomic_fetch_add(&shared->beats, 1);
 	}
 	atomic_store(&shared->stop, true);
 	usleep(200000);
@@ -267,7 +273,7 @@ int main(int argc, char **argv)
 	if (!access("/sys/kernel/debug/kcov", F_OK))
 		say_coverage(pcs);
 	verdict(!shared->broken, "every_call_keeps_its_promises");
-	verdict(reached_all(), "every_call_has_succeeded_at_times");
+	verdict(reached_all(true), "every_call_has_succeeded_at_times");
 	verdict(clean, "every_process_can_be_killed");
 	/* What was sent over a socket, or polled by io_uring, goes a moment later. */
 	until = now_ns() + 20 * NSEC_PER_SEC;
