@@ -246,13 +246,12 @@ static inline void say_prepare(void)
 		abort();
 }
 
-/* The process of the next kernel that says it; 0 after 20 s. */
+/* The process of the next kernel that says it; 0: none does. */
 static inline pid_t heard(void)
 {
-	struct pollfd fd = { .fd = said[0], .events = POLLIN };
 	pid_t pid = 0;
 
-	if (poll(&fd, 1, 20000) != 1 || read(said[0], &pid, sizeof(pid)) != sizeof(pid))
+	if (!unit_polled(said[0], POLLIN) || read(said[0], &pid, sizeof(pid)) != sizeof(pid))
 		return 0;
 	return pid;
 }

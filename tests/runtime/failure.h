@@ -34,18 +34,12 @@ static inline void say(void)
 		abort();
 }
 
-/* The pid of the next callable that says it; 0 after 20 s. */
+/* The pid of the next callable that says it; 0: none does. */
 static inline pid_t heard(void)
 {
-	struct pollfd fd = { .fd = said[0], .events = POLLIN };
-	uint64_t begun = now_ns();
 	pid_t pid = 0;
-	int ready;
 
-	do
-		ready = poll(&fd, 1, 1000);
-	while (ready != 1 && unit_within(begun, 20 * SECOND_NS));
-	if (ready != 1 || read(said[0], &pid, sizeof(pid)) != sizeof(pid))
+	if (!unit_polled(said[0], POLLIN) || read(said[0], &pid, sizeof(pid)) != sizeof(pid))
 		return 0;
 	return pid;
 }
@@ -81,12 +75,6 @@ static inline bool lives(pid_t pid)
 		state = end[2];
 	fclose(file);
 	return state != 'Z' && state != 'X';
-}
-
-/* A deadline that a task reaches only if it hangs: longer where its start takes longer. */
-static inline uint64_t ample(uint64_t ns)
-{
-	return ns * unit_slow() * unit_busy();
 }
 
 /*

@@ -37,6 +37,12 @@ static inline unsigned threads_of(enum dw_mode mode)
 	return mode == DW_THREAD ? ~0u : 0;
 }
 
+/* A deadline that a task reaches only if it hangs: longer where its start takes longer. */
+static inline uint64_t ample(uint64_t ns)
+{
+	return ns * unit_slow() * unit_busy();
+}
+
 /* tensor[0] += scalar[0], int64 */
 static inline int sub_add(const struct dw_args *args, void *context)
 {

@@ -50,7 +50,7 @@ static dw_callable hung_image(struct hung_rig *rig, const char *entry, int error
 }
 
 static bool rig_begin(struct hung_rig *rig, const struct hang *hang, uint64_t timeout_ns,
-		      uint64_t init_timeout_ns)
+		      uint64_t init_timeout_ns, uint64_t close_timeout_ns)
 {
 	static struct dw_chip_options chips[1];
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
@@ -71,7 +71,7 @@ static bool rig_begin(struct hung_rig *rig, const struct hang *hang, uint64_t ti
 	options.chip_size = sizeof(chips[0]);
 	options.timeout_ns = timeout_ns;
 	options.init_timeout_ns = init_timeout_ns;
-	options.close_timeout_ns = 300 * MS;
+	options.close_timeout_ns = close_timeout_ns;
 	if (!CHECK_EQ(dw_worker_create(3, &options, &rig->node), 0) ||
 	    !CHECK_EQ(dw_buffer_create(rig->node, 64 * sizeof(int64_t), &cells), 0))
 		return false;
@@ -117,9 +117,10 @@ static int orch_add(struct dw_orch *orch, const struct dw_args *args, const stru
 /* The chip works, or works again: at the latest when its thread has come back from the hang. */
 static void check_usable(struct hung_rig *rig)
 {
+	uint64_t begun = now_ns();
 	int result = -ENODEV;
 
-	for (int i = 0; i < 20000 && result == -ENODEV; i++) {
+	while (result == -ENODEV && unit_within(begun, 20000 * MS)) {
 		result = dw_worker_run(rig->node, orch_add, NULL, NULL, rig);
 		if (result == -ENODEV)
 			pause_ms(1);
@@ -144,7 +145,7 @@ static struct dw_run *start(struct hung_rig *rig, dw_orch_fn *fn)
 	struct dw_run *run = NULL;
 
 	if (rig->hang_of->by == BY_RUN)
-		options.timeout_ns = 200 * MS;
+		options.timeout_ns = ample(200 * MS);
 	CHECK_EQ(dw_worker_start(rig->node, fn, NULL, NULL, rig, &options, &run), 0);
 	return run;
 }
@@ -167,16 +168,6 @@ static void rig_end(struct hung_rig *rig)
 
 /* -------------------------------------------------------------------- cases */
 
-static void alarm_rings(int signal)
-{
-	static const char text[] = "# the case hangs\n";
-	ssize_t written = write(STDOUT_FILENO, text, sizeof(text) - 1);
-
-	(void)signal;
-	(void)written;
-	_exit(9);
-}
-
 /* Runs a case in a process of its own. */
 static void in_a_process(void (*body)(const struct hang *hang), const struct hang *hang)
 {
@@ -185,8 +176,7 @@ static void in_a_process(void (*body)(const struct hang *hang), const struct han
 
 	if (pid == 0) {
 		unit_failures = 0;
-		signal(SIGALRM, alarm_rings);
-		alarm(CASE_SECONDS * unit_slow());
+		unit_bound(CASE_SECONDS);
 		body(hang);
 		_exit(unit_failures != 0);
 	}
@@ -204,7 +194,7 @@ static void by_each(enum dw_mode mode, const char *function, void (*body)(const 
 
 static uint64_t task_timeout(const struct hang *hang)
 {
-	return hang->by == BY_TASK ? 200 * MS : 0;
+	return hang->by == BY_TASK ? ample(200 * MS) : 0;
 }
 
 static void check_said(struct hung_rig *rig, const char *part)
@@ -233,7 +223,7 @@ static void alloc_case(const struct hang *hang)
 	struct hung_rig rig;
 	struct dw_run *run;
 
-	if (!rig_begin(&rig, hang, task_timeout(hang), 0))
+	if (!rig_begin(&rig, hang, task_timeout(hang), 0, 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	run = start(&rig, orch_alloc);
@@ -266,7 +256,7 @@ static void free_case(const struct hang *hang)
 	struct hung_rig rig;
 	struct dw_run *run;
 
-	if (!rig_begin(&rig, hang, task_timeout(hang), 0))
+	if (!rig_begin(&rig, hang, task_timeout(hang), 0, 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	run = start(&rig, orch_free);
@@ -285,7 +275,7 @@ static void left_case(const struct hang *hang)
 {
 	struct hung_rig rig;
 
-	if (!rig_begin(&rig, hang, task_timeout(hang), 0))
+	if (!rig_begin(&rig, hang, task_timeout(hang), 0, 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	CHECK_EQ(dw_worker_run(rig.node, orch_alloc, NULL, NULL, &rig), 0);
@@ -345,7 +335,7 @@ static void run_case(const struct hang *hang)
 	struct hung_rig rig;
 	struct dw_run *run;
 
-	if (!rig_begin(&rig, hang, task_timeout(hang), 0))
+	if (!rig_begin(&rig, hang, task_timeout(hang), 0, 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	run = start(&rig, orch_hang);
@@ -380,7 +370,7 @@ static void load_case(const struct hang *hang)
 	struct hung_rig rig;
 
 	/* An image has as long to load as the chip had to open. */
-	if (!rig_begin(&rig, hang, 0, 2000 * MS * unit_slow()))
+	if (!rig_begin(&rig, hang, 0, ample(2000 * MS), 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	hung_image(&rig, "hang", -ETIMEDOUT);
@@ -408,7 +398,7 @@ static void behind_load_case(const struct hang *hang)
 	struct hung_rig rig;
 	pthread_t thread;
 
-	if (!rig_begin(&rig, hang, 0, 4000 * MS * unit_slow()))
+	if (!rig_begin(&rig, hang, 0, ample(4000 * MS), 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	REQUIRE(pthread_create(&thread, NULL, load_thread, &rig) == 0);
@@ -429,7 +419,7 @@ static void unload_case(const struct hang *hang)
 {
 	struct hung_rig rig;
 
-	if (!rig_begin(&rig, hang, 0, 2000 * MS * unit_slow()))
+	if (!rig_begin(&rig, hang, 0, ample(2000 * MS), 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	CHECK_EQ(dw_callable_unregister(rig.node, rig.hang), -ETIMEDOUT);
@@ -444,12 +434,16 @@ TEST_IN_BOTH_MODES(an_unload_that_hangs_ends_with_the_unregistration)
 
 static void init_case(const struct hang *hang)
 {
+	uint64_t ns = ample(300 * MS);
 	struct hung_rig rig;
+	char text[64];
 
-	if (!rig_begin(&rig, hang, 0, 300 * MS))
+	if (!rig_begin(&rig, hang, 0, ns, 300 * MS))
 		return;
 	CHECK_EQ(dw_worker_init(rig.node), -ETIMEDOUT);
-	CHECK_STR(dw_strerror_last(), "node0/chip0: not ready after 300 ms");
+	snprintf(text, sizeof(text), "node0/chip0: not ready after %llu ms",
+		 (unsigned long long)(ns / MS));
+	CHECK_STR(dw_strerror_last(), text);
 	dw_worker_destroy(rig.node);
 	CHECK_EQ(descendants(NULL, 0), 0);
 }
@@ -464,7 +458,7 @@ static void close_case(const struct hang *hang)
 {
 	struct hung_rig rig;
 
-	if (!rig_begin(&rig, hang, 0, 0))
+	if (!rig_begin(&rig, hang, 0, 0, 300 * MS))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	CHECK_EQ(dw_worker_close(rig.node), -ETIMEDOUT);

@@ -252,6 +252,7 @@ static void queued_behind(struct scene *scene, enum dw_mode mode)
 {
 	struct batch first = { .calls = scene->calls, .count = 1 };
 	struct batch behind = { .calls = scene->calls + 1, .count = 10 };
+	struct dw_engine_stats engine = DW_OPTIONS(dw_engine_stats);
 	struct dw_run *runs[2];
 
 	if (!scene_begin(scene, mode, DW_RESTART_NEVER, 2, 1, 300))
@@ -261,8 +262,10 @@ static void queued_behind(struct scene *scene, enum dw_mode mode)
 	/* The call that the device survives. */
 	CHECK_EQ(run_calls(&scene->rig, scene->calls, 1), 0);
 	CHECK_EQ(dw_worker_start(scene->rig.node, orch_batch, NULL, NULL, &first, NULL, &runs[0]), 0);
-	/* Its one task is on the chip before those of the other are submitted. */
-	pause_ms(50);
+	/* Its one task is submitted before those of the other. */
+	do
+		pause_ms(1);
+	while (dw_worker_engine_stats(scene->rig.node, &engine) == 0 && engine.submitted < 2);
 	CHECK_EQ(dw_worker_start(scene->rig.node, orch_batch, NULL, NULL, &behind, NULL, &runs[1]), 0);
 	CHECK_EQ(dw_run_wait(runs[0]), -ENODEV);
 	check_text("node0/chip0: task 1 (");

@@ -219,7 +219,7 @@ static void use(struct place *place)
 	look_at(getpid(), place->closed, "in the end");
 }
 
-/* In a process of its own, which the alarm ends if it hangs. */
+/* In a process of its own, which ends if it hangs. */
 static void without(unsigned closed, enum dw_mode mode)
 {
 	static const char *const names[] = { "processes", "threads" };
@@ -233,8 +233,7 @@ static void without(unsigned closed, enum dw_mode mode)
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
-		alarm(30 * unit_slow());
-		signal(SIGALRM, SIG_DFL);
+		unit_bound(30);
 		setenv("DW_TRACE", trace, 1);
 		/* The others lead nowhere, so that what is printed is not in the test's output. */
 		nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);

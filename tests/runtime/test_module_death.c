@@ -17,7 +17,7 @@
 			SKIP("it is the module that tells"); \
 	} while (0)
 
-/* Stops the spawner, and lets it go on after 10 s, so that what hangs without it ends. */
+/* Stops the spawner, and lets it go on after a while, so that what hangs without it ends. */
 struct stopped {
 	pid_t spawner;
 	pthread_t thread;
@@ -28,9 +28,8 @@ struct stopped {
 static void *continue_late(void *argument)
 {
 	struct stopped *stopped = argument;
-	struct pollfd fd = { .fd = stopped->wake[0], .events = POLLIN };
 
-	stopped->in_time = poll(&fd, 1, 10000) == 1;
+	stopped->in_time = unit_polled(stopped->wake[0], POLLIN);
 	kill(stopped->spawner, SIGCONT);
 	return NULL;
 }

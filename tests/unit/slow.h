@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -83,6 +84,19 @@ static inline bool unit_within(uint64_t start, uint64_t ns)
 	within = took < ns * unit_slow() || took < ns * unit_slow() * unit_busy();
 	errno = saved;
 	return within;
+}
+
+/* Whether one of these events comes for `fd` within 20 s of a quiet machine. */
+static inline bool unit_polled(int fd, short events)
+{
+	uint64_t start = slow_clock(CLOCK_MONOTONIC);
+	struct pollfd poller = { .fd = fd, .events = events };
+
+	do {
+		if (poll(&poller, 1, 1000) == 1)
+			return true;
+	} while (unit_within(start, 20000000000ULL));
+	return false;
 }
 
 #endif

@@ -10,10 +10,14 @@ static int noop(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static int sleep_scalar(const struct dw_args *args, void *context)
+/* Scalar: a word that ends it. */
+static int wait_word(const struct dw_args *args, void *context)
 {
+	_Atomic int64_t *word = (_Atomic int64_t *)(uintptr_t)dw_args_scalar(args, 0);
+
 	(void)context;
-	rig_sleep(dw_args_scalar(args, 0));
+	while (!atomic_load(word))
+		rig_sleep(1000000);
 	return 0;
 }
 
@@ -49,7 +53,7 @@ static int check_filled(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static dw_callable fill_handle, check_handle, sleep_handle, noop_handle;
+static dw_callable fill_handle, check_handle, wait_handle, noop_handle;
 
 static void heap_handles(void)
 {
@@ -58,7 +62,7 @@ static void heap_handles(void)
 	fill_handle = rig_sub("fill", fill);
 	check_handle = rig_sub("check_filled", check_filled);
 	noop_handle = rig_sub("noop", noop);
-	sleep_handle = rig_sub("sleep_scalar", sleep_scalar);
+	wait_handle = rig_sub("wait_word", wait_word);
 }
 
 static int submit_scoped(struct dw_orch *orch, const struct dw_args *args,
@@ -147,23 +151,24 @@ TEST(own_open_scope_that_fills_the_heap_is_a_deadlock_at_once)
 static int submit_stuck(struct dw_orch *orch, const struct dw_args *args,
 			const struct dw_config *config, void *context)
 {
+	_Atomic int64_t *word = (_Atomic int64_t *)((struct job *)context)->x;
 	struct dw_args *own;
 	int result;
 
 	(void)args;
 	(void)config;
-	(void)context;
 	dw_args_create(&own);
 	dw_scope_begin(orch);
 	rig_add(own, NULL, 6 << 10, DW_OUTPUT);
-	dw_args_add_scalar(own, 300000000);
-	result = dw_submit(orch, sleep_handle, own, NULL, NULL);
+	dw_args_add_scalar(own, (uint64_t)(uintptr_t)word);
+	result = dw_submit(orch, wait_handle, own, NULL, NULL);
 	dw_scope_end(orch);
 	dw_scope_begin(orch);
 	dw_args_reset(own);
 	rig_add(own, NULL, 6 << 10, DW_OUTPUT);
 	if (result == 0)
 		result = dw_submit(orch, noop_handle, own, NULL, NULL);
+	atomic_store(word, 1);
 	dw_args_destroy(own);
 	return result;
 }
@@ -177,6 +182,7 @@ TEST(heap_timeout_tells_who_holds_the_tail)
 	rig = rig_open((struct rig_options){ .subs = 1, .heap_ring_bytes = 64 << 10,
 					     .heap_timeout_ns = 50000000 });
 	REQUIRE(rig);
+	job.x = rig_buffer(rig, 64);
 	CHECK_EQ(rig_run(rig, submit_stuck, &job), -ENOBUFS);
 	CHECK_STR(dw_strerror_last(), "heap ring 1");
 	rig_close(rig);

