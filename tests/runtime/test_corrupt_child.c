@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include "failure.h"
 #include "mailbox/ring.h"
-#include "worker/worker.h"
+#include "worker/hierarchy.h"
 
 enum madness { MAD_RANDOM, MAD_ONES, MAD_ZEROES, MAD_ONE_WORD, MAD_KINDS, MAD_COUNT = MAD_KINDS };
 

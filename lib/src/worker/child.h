@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the child loops share.
+ * child: the life of a child: it waits for GO, attaches to the mailbox, gets ready, serves, and
+ * leaves when the parent says stop or is gone. The same for processes and threads; its role does
+ * what differs by kind.
+ *
+ * Owns nothing. Runs in the child's own process or thread.
  */
 #ifndef DW_WORKER_CHILD_H
 #define DW_WORKER_CHILD_H
 
-#include "worker/worker.h"
+#include <stdbool.h>
+#include <stdint.h>
 
-/* Into the tree's shared statistics, after a wait. */
-void child_count_sleeps(struct child *child, const struct endpoint *endpoint);
+struct child;
+
+/* The child_entry that launchers call. Returns the exit code. */
+int child_main(struct child *child, uint32_t generation, bool process);
 
 #endif

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/*
- * Control frames: what the tree is told after init. They pass through the same
- * rings as tasks, so a task that is submitted after a registration finds it done. A
- * nested Worker passes them on to its own children before it completes them.
- */
+/* Behind control.h. A nested Worker passes a frame on to its children before it completes it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
-#include "chip/chip.h"
-#include "worker/chip_loop.h"
+#include "callable/callable.h"
+#include "worker/control.h"
+#include "worker/hierarchy.h"
 
 /* A callable as bytes: this, then five strings with their NULs, then the signature (from `signature_at`). */
 struct control_callable {
@@ -50,7 +47,8 @@ int control_encode(const struct callable *callable, void **blob, uint32_t *bytes
 	total = at + callable->signature_count * sizeof(int32_t);
 	head = calloc(1, total);
 	if (!head)
-		return error_set(-ENOMEM, "no memory to announce callable %s", text_short(callable->name));
+		return error_set(-ENOMEM, "no memory to announce callable %s",
+				 text_short(callable->name));
 	head->handle = callable->handle;
 	head->owner = (uint64_t)(uintptr_t)callable->owner;
 	head->data = (uint64_t)(uintptr_t)callable->data;
@@ -100,68 +98,27 @@ static void decode(const struct control_callable *head, struct callable *callabl
 	memcpy(callable->identity, head->identity, sizeof(callable->identity));
 }
 
-static int on_register(struct child *child, struct chip *chip, const void *blob, uint32_t bytes)
+int control_register(const void *blob, struct callable *callable)
 {
-	struct callable callable;
 	dw_callable handle;
-	int result;
 
-	decode(blob, &callable);
-	result = callable_add(&callable, &handle);
-	if (result < 0)
-		return result;
-	if (chip)
-		return chip_add_callable(child, chip, &callable);
-	return child->nested ? control_broadcast(child->nested, CONTROL_REGISTER, blob, bytes) : 0;
+	decode(blob, callable);
+	return callable_add(callable, &handle);
 }
 
-static int on_unregister(struct child *child, struct chip *chip, const void *blob, uint32_t bytes)
+dw_callable control_unregister(const void *blob)
 {
 	dw_callable handle;
-	int result = 0;
 
 	memcpy(&handle, blob, sizeof(handle));
-	if (child->nested)
-		result = control_broadcast(child->nested, CONTROL_UNREGISTER, blob, bytes);
-	if (chip)
-		chip_remove_callable(chip, handle);
 	/* In a thread of the process that asked, it is retired already. */
 	callable_retire(handle);
-	return result;
+	return handle;
 }
 
-/* dw_chip_alloc(), dw_chip_free(): the engine's own frames. */
-static int on_chip_memory(struct child *child, struct chip *chip, uint64_t code, const void *blob,
-			  uint32_t bytes)
+int control_unknown(uint64_t code)
 {
-	struct engine_chip_memory message;
-
-	if (!chip || bytes != sizeof(message))
-		return error_set(-EINVAL, "%s: a message about device memory of %u bytes; a chip and %zu "
-				 "bytes would be right", child->path, bytes, sizeof(message));
-	memcpy(&message, blob, sizeof(message));
-	if (code == ENGINE_CONTROL_CHIP_ALLOC)
-		return chip_alloc(chip, message.handle, message.bytes);
-	/* A successor of the process that had it: it is gone already. */
-	if (!chip_owns(chip, message.handle))
-		return 0;
-	return chip_free(chip, message.handle);
-}
-
-int control_handle(struct child *child, struct chip *chip, uint64_t code, const void *blob,
-		   uint32_t bytes)
-{
-	switch (code) {
-	case CONTROL_REGISTER:
-		return on_register(child, chip, blob, bytes);
-	case CONTROL_UNREGISTER:
-		return on_unregister(child, chip, blob, bytes);
-	case ENGINE_CONTROL_CHIP_ALLOC:
-	case ENGINE_CONTROL_CHIP_FREE:
-		return on_chip_memory(child, chip, code, blob, bytes);
-	}
-	return error_set(-EINVAL, "control frame with the unknown code %llu",
-			 (unsigned long long)code);
+	return error_set(-EINVAL, "control frame with the unknown code %llu", (unsigned long long)code);
 }
 
 static bool child_is_ready(struct dw_worker *worker, uint32_t i)
@@ -169,7 +126,7 @@ static bool child_is_ready(struct dw_worker *worker, uint32_t i)
 	bool ready;
 
 	pthread_mutex_lock(&worker->lock);
-	ready = worker->children[i].state == CHILD_READY;
+	ready = worker->children[i].life.state == CHILD_READY;
 	pthread_mutex_unlock(&worker->lock);
 	return ready;
 }
@@ -232,7 +189,7 @@ int control_broadcast_until(struct dw_worker *worker, uint64_t code, const void 
 		if (!concerns(&worker->children[i], code, blob) || !child_is_ready(worker, i))
 			continue;
 		limits = limits_of(&worker->children[i], code);
-		result = engine_control_until(worker->engine, i, code, blob, bytes, &limits,
+		result = engine_control_until(worker->life.engine, i, code, blob, bytes, &limits,
 					      deadline_ns);
 		/* A child that dies meanwhile learns it as a replacement. */
 		if (result < 0 && result != -EOWNERDEAD && !first) {
@@ -262,7 +219,7 @@ static int replay_one(struct callable *callable, void *context)
 	result = control_encode(callable, &blob, &bytes);
 	if (result < 0)
 		return result;
-	result = engine_control_send(child->owner->engine, child->index, CONTROL_REGISTER, blob, bytes,
+	result = engine_control_send(child->owner->life.engine, child->index, CONTROL_REGISTER, blob, bytes,
 				     &limits);
 	free(blob);
 	return result;

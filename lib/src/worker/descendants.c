@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Whether a child whose address space has ended leaves any process behind that could still write into the tree's
- * memory. If not, its tasks are final, before the kernel has freed what was its own; if so, or where /proc does not
- * tell (CONFIG_PROC_CHILDREN), the end of its lifeline tells.
+ * Behind descendants.h. If a child has left no process behind, its tasks are final before the
+ * kernel has freed its memory. Otherwise, and where /proc does not tell (CONFIG_PROC_CHILDREN), the
+ * end of its lifeline tells.
  *
- * Nobody of it forks any more, and all its threads are past the point where one would inherit another's children.
- * So a process below it is its child, or the child of one that is, or, once all between them have ended, its
- * spawner's (PR_SET_CHILD_SUBREAPER), as one made with CLONE_PARENT is from the start. The kernel moves them that way
- * alone: who looks at the child first and at the spawner then misses nobody.
+ * The child's threads fork no more, and all of them are past the point where one would inherit
+ * another's children. So a process below it is its child, or a child of such a process, or, once
+ * all between them have ended, its spawner's (PR_SET_CHILD_SUBREAPER); a process made with
+ * CLONE_PARENT is the spawner's from the start. The kernel moves them in that direction alone: a
+ * look at the child first and at the spawner then misses none.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -15,9 +16,10 @@
 #include <string.h>
 #include "base/fd.h"
 #include "base/text.h"
-#include "worker/worker.h"
+#include "worker/descendants.h"
+#include "worker/hierarchy.h"
 
-/* Most of the spawner's children that are looked at; with more it is not worth the time. */
+/* The most children of the spawner that are read; more would take too long. */
 #define MOST 1024
 
 struct pids {
@@ -25,7 +27,7 @@ struct pids {
 	uint32_t count;
 };
 
-/* Of one thread. False: nobody knows. */
+/* Of one thread. False: unknown. */
 static bool read_children(pid_t pid, const char *tid, struct pids *children)
 {
 	char path[64];
@@ -52,7 +54,7 @@ static bool has_no_children(pid_t pid)
 	char path[64];
 	DIR *threads;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	text_format(path, sizeof(path), "/proc/%d/task", (int)pid);
 	threads = fd_open_folder(path);
 	if (!threads)
 		return false;
@@ -64,39 +66,39 @@ static bool has_no_children(pid_t pid)
 }
 
 /*
- * The list leaves out the one behind an entry that is reaped after it was given out; a second list differs then. A
- * dead child that is in it was not reaped, so that its number has been its own all the time.
+ * The list omits the process behind an entry that is reaped after it was given out; a second list
+ * differs then. A dead child that is in it was not reaped, so its number was its own all the time.
  */
-static bool read_spawned(struct dw_worker *worker, struct pids *spawned)
+static bool read_spawned(const struct dw_worker *worker, struct pids *spawned)
 {
 	struct pids again;
 	char tid[16];
 
-	snprintf(tid, sizeof(tid), "%d", (int)worker->spawner_pid);
-	return read_children(worker->spawner_pid, tid, spawned) &&
-	       read_children(worker->spawner_pid, tid, &again) && spawned->count == again.count &&
+	text_format(tid, sizeof(tid), "%d", (int)worker->spawner.pid);
+	return read_children(worker->spawner.pid, tid, spawned) &&
+	       read_children(worker->spawner.pid, tid, &again) && spawned->count == again.count &&
 	       memcmp(spawned->pid, again.pid, again.count * sizeof(again.pid[0])) == 0;
 }
 
 static bool is_known(const struct dw_worker *worker, pid_t pid)
 {
 	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (worker->children[i].pid == pid)
+		if (worker->children[i].life.pid == pid)
 			return true;
 	return false;
 }
 
-bool descendants_none(struct child *child)
+bool descendants_none(const struct child *child)
 {
 	struct pids spawned;
 	bool seen = false;
 
-	if (!has_no_children(child->pid) || !read_spawned(child->owner, &spawned))
+	if (!has_no_children(child->life.pid) || !read_spawned(child->owner, &spawned))
 		return false;
 	for (uint32_t i = 0; i < spawned.count; i++) {
 		if (!is_known(child->owner, spawned.pid[i]))
 			return false;
-		seen |= spawned.pid[i] == child->pid;
+		seen |= spawned.pid[i] == child->life.pid;
 	}
 	return seen;
 }

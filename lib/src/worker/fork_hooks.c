@@ -2,8 +2,10 @@
 /* Behind fork_hooks.h. The lock guards the list, and is held over a fork as others are. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include "task/error.h"
 #include "task/options.h"
 #include "task/running.h"
 #include "worker/fork_hooks.h"
@@ -118,15 +120,8 @@ void fork_hooks_unlock(void)
 	pthread_mutex_unlock(&hooks_lock);
 }
 
-int fork_hooks_start(const struct child *child, uint32_t generation)
+int fork_hooks_start(const struct dw_child_start *start)
 {
-	const struct dw_child_start start = {
-		.size = sizeof(start),
-		.path = child->path,
-		.kind = child->kind,
-		.mode = child->owner->options.mode,
-		.generation = generation,
-	};
 	struct running_task task;
 	struct fork_hooks copy;
 	int result = 0;
@@ -137,7 +132,7 @@ int fork_hooks_start(const struct child *child, uint32_t generation)
 		if (!copy.hooks[i].start)
 			continue;
 		running_push(&task, NULL);
-		result = running_pop(&task, copy.hooks[i].start(&start, copy.hooks[i].context));
+		result = running_pop(&task, copy.hooks[i].start(start, copy.hooks[i].context));
 	}
 	free(copy.hooks);
 	return result < 0 ? error_prefix(result, "a hook at its start: ") : 0;

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Calls of the application's around each fork of the library, and at the start of each child. One
- * list for the process; a fork works on a copy of it, so that its calls match whatever is added or
- * removed meanwhile. No hook is called with a lock of the library's held.
+ * fork_hooks: the application's calls around each fork of the library, and at the start of a child.
+ *
+ * Owns: one list for the process. A fork works on a copy of it, so that its calls match in spite of
+ * changes to the list meanwhile. Lock: its own. No hook is called with a lock of the library held.
  */
 #ifndef DW_WORKER_FORK_HOOKS_H
 #define DW_WORKER_FORK_HOOKS_H
 
-#include "worker/worker.h"
+#include <stddef.h>
+#include <distworker/distworker.h>
 
 /* The hooks of one fork. */
 struct fork_hooks {
@@ -24,6 +26,6 @@ void fork_hooks_child(struct fork_hooks *fork);
 void fork_hooks_lock(void);
 void fork_hooks_unlock(void);
 /* In the thread that is the child. The first error, with a text. */
-int fork_hooks_start(const struct child *child, uint32_t generation);
+int fork_hooks_start(const struct dw_child_start *start);
 
 #endif

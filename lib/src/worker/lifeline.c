@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Orphans: a dead child's descendants, which the kernel has given to the spawner
- * (PR_SET_CHILD_SUBREAPER): nested spawners, and helpers that callables have started. Whose they
- * were is seen by the lifeline that they hold. A helper that has closed it has left the
- * tree on purpose, and is left alone.
- *
- * In the spawner; and in its parent when the spawner was killed, and the kernel has given
- * the orphans to somebody else. What cannot be seen (no /proc) is not killed; nested spawners
- * end by themselves then.
+ * Behind lifeline.h. The kernel gives a dead child's descendants to the spawner
+ * (PR_SET_CHILD_SUBREAPER): nested spawners, and helpers that callables have started. The lifeline
+ * that they hold shows whose they were. When the spawner was killed they have gone to another
+ * process, and the spawner's parent looks for them.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "base/fd.h"
-#include "worker/spawner.h"
+#include "base/text.h"
+#include "worker/lifeline.h"
 
 uint64_t lifeline_inode(int fd)
 {
@@ -52,7 +50,7 @@ static uint64_t held_pipe(pid_t pid, const uint64_t *pipes, uint32_t count, bool
 	uint64_t found = 0, inode;
 	DIR *fds;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	text_format(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	fds = fd_open_folder(path);
 	if (!fds)
 		return 0;
@@ -73,6 +71,23 @@ static uint64_t held_pipe(pid_t pid, const uint64_t *pipes, uint32_t count, bool
 	return found;
 }
 
+int lifeline_kill_process(pid_t pid)
+{
+	int error, pidfd;
+
+	if (kill(pid, SIGKILL) == 0)
+		return 0;
+	error = errno;
+	/* A filter may know one call and not the other. */
+	pidfd = fd_move_up((int)syscall(SYS_pidfd_open, pid, 0));
+	if (pidfd < 0)
+		return error;
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0)
+		error = 0;
+	close(pidfd);
+	return error;
+}
+
 void lifeline_kill_holders(const uint64_t *pipes, uint32_t count, const struct lifeline_calls *calls, void *context)
 {
 	FILE *children = fd_open_stream("/proc/thread-self/children");
@@ -84,7 +99,7 @@ void lifeline_kill_holders(const uint64_t *pipes, uint32_t count, const struct l
 	while (fscanf(children, "%d", &pid) == 1) {
 		uint64_t pipe = calls->is_own(context, pid) ? 0 : held_pipe(pid, pipes, count, false);
 
-		error = pipe ? spawner_kill_process(pid) : 0;
+		error = pipe ? lifeline_kill_process(pid) : 0;
 		if (error)
 			calls->not_killed(context, pid, pipe, error);
 	}

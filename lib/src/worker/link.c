@@ -1,15 +1,41 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Links: the messages between a Worker and one child that are not tasks. A
- * message carries the generation of the child's process, so that what a dead
- * one left behind is not taken for its replacement's.
+ * Behind link.h. A message carries the generation of the child's process, so that a message of a
+ * dead one is not taken for its replacement's.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
+#include "base/fd.h"
 #include "base/text.h"
 #include "worker/link.h"
+
+int link_make(struct link *link)
+{
+	int ends[2];
+
+	if (fd_move_pair_up(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), ends) < 0)
+		return -errno;
+	link->parent = ends[0];
+	link->child = ends[1];
+	return 0;
+}
+
+void link_close_parent(struct link *link)
+{
+	if (link->parent >= 0)
+		close(link->parent);
+	link->parent = -1;
+}
+
+void link_close_child(struct link *link)
+{
+	if (link->child >= 0)
+		close(link->child);
+	link->child = -1;
+}
 
 int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const char *text)
 {

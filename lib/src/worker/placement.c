@@ -6,11 +6,11 @@
 #include <errno.h>
 #include <hwloc.h>
 #include <stdlib.h>
+#include "task/error.h"
 #include "worker/placement.h"
 
-static int bind_share(hwloc_topology_t topology, const struct child *child, bool process)
+static int bind_share(hwloc_topology_t topology, uint32_t index, uint32_t count, bool process)
 {
-	uint32_t count = child->owner->child_count;
 	hwloc_obj_t root;
 	hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
 	hwloc_cpuset_t *shares = calloc(count, sizeof(*shares));
@@ -22,7 +22,7 @@ static int bind_share(hwloc_topology_t topology, const struct child *child, bool
 	root = hwloc_get_root_obj(topology);
 	if (hwloc_distrib(topology, &root, 1, shares, count, INT_MAX, 0) < 0)
 		goto out;
-	result = hwloc_set_cpubind(topology, shares[child->index],
+	result = hwloc_set_cpubind(topology, shares[index],
 				   process ? HWLOC_CPUBIND_PROCESS : HWLOC_CPUBIND_THREAD);
 	for (uint32_t i = 0; i < count; i++)
 		hwloc_bitmap_free(shares[i]);
@@ -32,15 +32,13 @@ out:
 	return result;
 }
 
-void placement_apply(const struct child *child, bool process)
+void placement_apply(uint32_t index, uint32_t count, bool process, const char *path)
 {
 	hwloc_topology_t topology;
 
-	if (child->owner->options.placement != DW_PLACE_TOPOLOGY)
-		return;
 	if (hwloc_topology_init(&topology) < 0)
 		return;
-	if (hwloc_topology_load(topology) < 0 || bind_share(topology, child, process) < 0)
-		log_at(LOG_WARN, "%s: cannot be placed: %s", child->path, error_name(errno));
+	if (hwloc_topology_load(topology) < 0 || bind_share(topology, index, count, process) < 0)
+		log_at(LOG_WARN, "%s: cannot be placed: %s", path, error_name(errno));
 	hwloc_topology_destroy(topology);
 }

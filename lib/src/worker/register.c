@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Registering callables. Functions are known to the children because they are
- * forked after it; symbols and images are announced by control frames. An entry belongs to the
- * Worker that it was registered on, and is found from there and from everything below.
+ * Behind register.h. The children know functions because they are forked after their registration;
+ * symbols and images are announced to them by control frames.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +17,9 @@
 #include "callable/symbol.h"
 #include "task/name.h"
 #include "task/options.h"
-#include "worker/worker.h"
+#include "worker/control.h"
+#include "worker/hierarchy.h"
+#include "worker/register.h"
 
 static int find_above(const struct dw_worker *worker, const char *name, dw_callable *handle)
 {
@@ -73,7 +74,7 @@ static int check_register(const struct dw_worker *worker, const char *call)
 /* The one whose children are told: of this process, and up; a child that is a process tells its own. */
 static struct dw_worker *announcer(struct dw_worker *worker)
 {
-	while (worker && worker->state != WORKER_UP)
+	while (worker && worker->life.state != WORKER_UP)
 		worker = worker->parent;
 	return worker;
 }
@@ -93,7 +94,7 @@ static int register_function(struct dw_worker *worker, struct callable *callable
 		return result;
 	callable->owner = worker;
 	pthread_mutex_lock(&worker_root(worker)->registering);
-	if (worker_root(worker)->state != WORKER_NEW)
+	if (worker_root(worker)->life.state != WORKER_NEW)
 		result = error_set(-EBUSY, "function \"%s\": Worker %s was initialised already, and its "
 				   "children would not know it; register functions before init, or a symbol",
 				   text_short(callable->name), worker->name);
@@ -134,9 +135,9 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name, 
 /* In every engine of this process: what was registered on one Worker, others may have tasks of. */
 static void request_notify_tasks(struct dw_worker *worker, const struct callable *callable)
 {
-	if (worker->state != WORKER_UP)
+	if (worker->life.state != WORKER_UP)
 		return;
-	engine_request_notify(worker->engine, callable);
+	engine_request_notify(worker->life.engine, callable);
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		request_notify_tasks(worker->nested[i], callable);
 }
@@ -351,7 +352,7 @@ static int place_image(struct dw_worker *root, const struct dw_image_options *op
 		result = error_set(-EINVAL, "image %s is empty", text_short(options->path));
 		goto out;
 	}
-	result = worker_make_arena(root, NULL);
+	result = hierarchy_make_arena(root, NULL);
 	if (result == 0)
 		result = arena_alloc(root->arena, callable->bytes, &callable->data);
 	if (result < 0)
@@ -431,7 +432,7 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 	callable->signature_count = (uint32_t)options->signature_count;
 	pthread_mutex_lock(&worker_root(worker)->registering);
 	/* The spawners' copies of what is registered before init refer to the bytes for good. */
-	callable->context = worker_root(worker)->state == WORKER_NEW ? IMAGE_KEPT : NULL;
+	callable->context = worker_root(worker)->life.state == WORKER_NEW ? IMAGE_KEPT : NULL;
 	if (known_image(callable, handle)) {
 		arena_free(worker_root(worker)->arena, callable->data);
 	} else {

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The spawner: a single-threaded process, forked at init, that is the parent
- * and reaper of all children of one Worker. It forks them on command, and reports. It
- * sleeps in one poll() without a timeout, and nowhere else: what the socket does not
- * take now is kept with the child that it is about (only the kernel's want of memory is waited out
- * with a timeout).
+ * Behind spawner.h. The spawner sleeps in one poll() without a timeout, and nowhere else: a report
+ * that the socket does not take now is kept with the child that it is about (only a lack of memory
+ * in the kernel is waited out with a timeout).
  *
- * Invariant: spawned.pid is a process that was not reaped, so that a kill never
- * reaches a stranger; nor does one by the pidfd that the parent gets.
+ * Invariant: spawned.pid is a process that was not reaped, so that a kill never reaches a stranger;
+ * nor does a kill by the pidfd that the parent gets.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,8 +28,9 @@
 #include "base/text.h"
 #include "callable/symbol.h"
 #include "worker/fork_hooks.h"
+#include "worker/hierarchy.h"
 #include "worker/last_frame.h"
-#include "worker/spawner.h"
+#include "worker/lifeline.h"
 
 struct spawned {
 	pid_t pid;		/* 0: none */
@@ -193,7 +192,7 @@ static void become_child(struct spawner *spawner, uint32_t index, pid_t spawner_
 		if (spawner->children[i].pidfd >= 0)
 			close(spawner->children[i].pidfd);
 		if (i != index)
-			close(worker->children[i].link_child);
+			link_close_child(&worker->children[i].link);
 	}
 	close(spawner->socket);
 	close(spawner->parent_pidfd);
@@ -212,7 +211,7 @@ static int live(void *argument)
 	const struct life *life = argument;
 
 	fork_hooks_child(life->hooks);
-	return child_main(life->child, life->generation, true);
+	return life->child->owner->entry(life->child, life->generation, true);
 }
 
 static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid,
@@ -239,30 +238,13 @@ static void spawn_failed(struct spawner *spawner, struct spawned *child, int err
 	report(spawner, child, SPAWNER_FAILED);
 }
 
-int spawner_kill_process(pid_t pid)
-{
-	int error, pidfd;
-
-	if (kill(pid, SIGKILL) == 0)
-		return 0;
-	error = errno;
-	/* A filter may know one call and not the other. */
-	pidfd = open_pidfd(pid);
-	if (pidfd < 0)
-		return error;
-	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0)
-		error = 0;
-	close(pidfd);
-	return error;
-}
-
 /*
  * A child that its parent could not kill: it has waited for GO, which will not come. If we cannot either,
  * it ends when its parent closes the link.
  */
 static void unspawn(struct spawned *child)
 {
-	if (spawner_kill_process(child->pid))
+	if (lifeline_kill_process(child->pid))
 		return;
 	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
 		;
@@ -287,7 +269,7 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 	if (child->lifeline >= 0)
 		close(child->lifeline);
 	child->lifeline = -1;
-	link_drain(spawner->worker->children[index].link_child);
+	link_drain(spawner->worker->children[index].link.child);
 	if (fd_move_pair_up(pipe2(lifeline, O_CLOEXEC), lifeline) < 0) {
 		spawn_failed(spawner, child, errno, "pipe");
 		return;
@@ -364,7 +346,7 @@ static void not_killed(struct spawner *spawner, struct spawned *child, pid_t pid
 static void kill_child(struct spawner *spawner, uint32_t index, uint32_t generation)
 {
 	struct spawned *child = &spawner->children[index];
-	int error = child->pid && child->generation == generation ? spawner_kill_process(child->pid) : 0;
+	int error = child->pid && child->generation == generation ? lifeline_kill_process(child->pid) : 0;
 
 	if (error)
 		not_killed(spawner, child, child->pid, error);
@@ -555,17 +537,16 @@ static void close_parents(struct spawner *spawner)
 {
 	struct dw_worker *worker = spawner->worker;
 
-	close(worker->spawner_fd);
-	close(worker->tree_fd);
+	close(worker->spawner.socket);
+	close(worker->spawner.tree_fd);
 	for (uint32_t i = 0; i < worker->child_count; i++) {
-		close(worker->children[i].link_parent);
-		worker->children[i].link_parent = -1;
+		link_close_parent(&worker->children[i].link);
 		spawner->children[i].lifeline = -1;
 		spawner->children[i].pidfd = -1;
 	}
-	close(worker->events_fd);
-	if (worker->up_link >= 0)
-		close(worker->up_link);
+	close(worker->life.events_fd);
+	if (worker->life.up_link >= 0)
+		close(worker->life.up_link);
 }
 
 static void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hooks *hooks)
@@ -635,23 +616,46 @@ static int fork_spawner(struct dw_worker *worker, struct spawner *spawner, struc
 	symbol_lock();
 	callable_lock();
 	fork_hooks_lock();
-	worker->spawner_pid = fork();
+	worker->spawner.pid = fork();
 	error = errno;
 	fork_hooks_unlock();
 	callable_unlock();
 	symbol_unlock();
-	if (worker->spawner_pid == 0)
+	if (worker->spawner.pid == 0)
 		spawner_main(spawner, parent, hooks);
-	if (worker->spawner_pid < 0) {
-		worker->spawner_pid = 0;
+	if (worker->spawner.pid < 0) {
+		worker->spawner.pid = 0;
 		return error_set(-error, "%s: cannot fork the spawner: %s%s", worker->path,
 				 error_name(error), error_hint(error));
 	}
-	worker->spawner_pidfd = open_pidfd(worker->spawner_pid);
-	if (worker->spawner_pidfd < 0)
+	worker->spawner.pidfd = open_pidfd(worker->spawner.pid);
+	if (worker->spawner.pidfd < 0)
 		return error_set(-errno, "%s: cannot watch the spawner: pidfd_open: %s%s", worker->path,
 				 error_name(errno), error_hint(errno));
 	return 0;
+}
+
+void spawner_init(struct spawner_process *process)
+{
+	*process = (struct spawner_process){ .socket = -1, .pidfd = -1, .tree_fd = -1 };
+}
+
+/* Whether it was sent, or need not be. */
+static bool send_signal(const struct spawner_process *process, int signal_number)
+{
+	return process->pidfd < 0 ||
+	       syscall(SYS_pidfd_send_signal, process->pidfd, signal_number, NULL, 0) == 0 ||
+	       errno == ESRCH;
+}
+
+bool spawner_kill(const struct spawner_process *process)
+{
+	return send_signal(process, SIGKILL);
+}
+
+bool spawner_continue(const struct spawner_process *process)
+{
+	return send_signal(process, SIGCONT);
 }
 
 int spawner_fork(struct dw_worker *worker)
@@ -674,8 +678,8 @@ int spawner_fork(struct dw_worker *worker)
 	pthread_mutex_lock(&fork_lock);
 	result = make_descriptors(worker, sockets, tree);
 	if (result == 0) {
-		worker->spawner_fd = sockets[0];
-		worker->tree_fd = tree[0];
+		worker->spawner.socket = sockets[0];
+		worker->spawner.tree_fd = tree[0];
 		spawner.socket = sockets[1];
 		spawner.tree = tree[1];
 		sigprocmask(SIG_SETMASK, NULL, &spawner.application_mask);
@@ -685,10 +689,8 @@ int spawner_fork(struct dw_worker *worker)
 	}
 	pthread_mutex_unlock(&fork_lock);
 	fork_hooks_parent(&hooks);
-	for (uint32_t i = 0; result == 0 && i < worker->child_count; i++) {
-		close(worker->children[i].link_child);
-		worker->children[i].link_child = -1;
-	}
+	for (uint32_t i = 0; result == 0 && i < worker->child_count; i++)
+		link_close_child(&worker->children[i].link);
 out:
 	free(spawner.children);
 	free(spawner.polls);
@@ -701,9 +703,9 @@ static void close_socket(void *context)
 {
 	struct dw_worker *worker = context;
 
-	if (worker->spawner_fd >= 0)
-		close(worker->spawner_fd);
-	worker->spawner_fd = -1;
+	if (worker->spawner.socket >= 0)
+		close(worker->spawner.socket);
+	worker->spawner.socket = -1;
 }
 
 int spawner_wait_end(int fd)
@@ -725,48 +727,50 @@ int spawner_end(struct dw_worker *worker)
 	int result = 0, refused = 0, ended;
 	siginfo_t info;
 
-	if (worker->spawner_pidfd >= 0 &&
-	    syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0) < 0)
+	if (worker->spawner.pidfd >= 0 &&
+	    syscall(SYS_pidfd_send_signal, worker->spawner.pidfd, SIGKILL, NULL, 0) < 0)
 		refused = errno;
 	/* It sees the end of the socket, kills what is left, and leaves. */
-	if (worker->engine)
-		engine_locked(worker->engine, close_socket, worker);
+	if (worker->life.engine)
+		engine_locked(worker->life.engine, close_socket, worker);
 	else
 		close_socket(worker);
-	if (worker->spawner_pidfd >= 0) {
-		ended = spawner_wait_end(worker->spawner_pidfd);
+	if (worker->spawner.pidfd >= 0) {
+		ended = spawner_wait_end(worker->spawner.pidfd);
 		if (ended == 0 || (ended < 0 && refused))
 			result = error_set(-ETIMEDOUT, "%s: its spawner, pid %d, does not end%s%s", worker->path,
-					   (int)worker->spawner_pid, refused ? ", and may not be killed: " : "",
+					   (int)worker->spawner.pid, refused ? ", and may not be killed: " : "",
 					   refused ? error_name(refused) : "");
 		/* ECHILD: the application reaps by itself, or ignores SIGCHLD. */
-		while (waitid(P_PIDFD, (id_t)worker->spawner_pidfd, &info,
+		while (waitid(P_PIDFD, (id_t)worker->spawner.pidfd, &info,
 			      WEXITED | (ended < 0 && !refused ? 0 : WNOHANG)) < 0 && errno == EINTR)
 			;
-		close(worker->spawner_pidfd);
-	} else if (worker->spawner_pid > 0) {
-		waitpid(worker->spawner_pid, NULL, 0);
+		close(worker->spawner.pidfd);
+	} else if (worker->spawner.pid > 0) {
+		waitpid(worker->spawner.pid, NULL, 0);
 	}
-	worker->spawner_pid = 0;
-	worker->spawner_pidfd = -1;
-	if (worker->tree_fd >= 0)
-		close(worker->tree_fd);
-	worker->tree_fd = -1;
+	worker->spawner.pid = 0;
+	worker->spawner.pidfd = -1;
+	if (worker->spawner.tree_fd >= 0)
+		close(worker->spawner.tree_fd);
+	worker->spawner.tree_fd = -1;
 	return result;
 }
 
-int spawner_ask(struct dw_worker *worker, enum spawner_order order, uint32_t index, uint32_t generation)
+int spawner_ask(const struct spawner_process *process, enum spawner_order order, uint32_t index,
+		uint32_t generation)
 {
 	struct spawner_command message = { .order = order, .index = index, .generation = generation };
 	ssize_t n;
 
 	do {
-		n = send(worker->spawner_fd, &message, sizeof(message), MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(process->socket, &message, sizeof(message), MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }
 
-int spawner_receive(struct dw_worker *worker, struct spawner_report *report, int *pidfd)
+int spawner_receive(const struct spawner_process *process, struct spawner_report *report,
+		    int *pidfd)
 {
 	struct iovec data = { .iov_base = report, .iov_len = sizeof(*report) };
 	union passed_fd passed;
@@ -780,7 +784,7 @@ int spawner_receive(struct dw_worker *worker, struct spawner_report *report, int
 	*pidfd = -1;
 	/* ECONNRESET, once: it has closed without reading all; what it wrote is there still. */
 	do {
-		n = recvmsg(worker->spawner_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		n = recvmsg(process->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -errno;

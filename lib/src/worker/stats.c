@@ -11,7 +11,8 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "task/options.h"
-#include "worker/worker.h"
+#include "worker/hierarchy.h"
+#include "worker/stats.h"
 
 /* A thread of another process: its clock cannot be read. Without CONFIG_SCHED_INFO: 0. */
 static uint64_t cpu_of_stranger(pid_t pid, pid_t tid)
@@ -79,12 +80,12 @@ static size_t copy_stats(const struct dw_worker *worker, char *stats, size_t siz
 			 size_t at)
 {
 	struct dw_child_stats now;
-	uint32_t own = worker->options.subs + worker->options.chip_count + worker->nested_count;
+	uint32_t own = worker_width(worker);
 
 	for (uint32_t i = 0; i < own; i++, at++) {
 		if (at >= space)
 			continue;
-		stats_copy(&now, &worker->stats[i], &worker->child_status[i]);
+		stats_copy(&now, &worker->segment.stats[i], &worker->segment.status[i]);
 		options_fill(stats + at * size, size, &now, sizeof(now));
 	}
 	for (uint32_t i = 0; i < worker->nested_count; i++)
@@ -104,7 +105,7 @@ DW_API int dw_worker_stats(struct dw_worker *worker, struct dw_child_stats *stat
 	result = options_check_size(size, "dw_child_stats");
 	if (result < 0)
 		return result;
-	if (!worker->stats)
+	if (!worker->segment.stats)
 		return error_set(-ENOTCONN, "dw_worker_stats: Worker %s was never initialised",
 				 worker->name);
 	*count = copy_stats(worker, (char *)stats, size, *count, 0);
@@ -121,10 +122,10 @@ DW_API int dw_worker_engine_stats(struct dw_worker *worker, struct dw_engine_sta
 	result = options_check_output(stats, "dw_engine_stats");
 	if (result < 0)
 		return result;
-	if (!worker->engine)
+	if (!worker->life.engine)
 		return error_set(-ENOTCONN, "dw_worker_engine_stats: Worker %s was never initialised",
 				 worker->name);
-	engine_stats(worker->engine, &now);
+	engine_stats(worker->life.engine, &now);
 	options_write(stats, &now, sizeof(now));
 	return 0;
 }

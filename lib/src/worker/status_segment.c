@@ -13,12 +13,12 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "worker/status_segment.h"
+#include "worker/hierarchy.h"
 
 static void count(const struct dw_worker *worker, uint32_t *workers, uint32_t *children)
 {
 	*workers += 1;
-	*children += worker->options.subs + worker->options.chip_count + worker->nested_count;
+	*children += worker_width(worker);
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		count(worker->nested[i], workers, children);
 }
@@ -63,7 +63,7 @@ static uint64_t place(uint64_t *at, uint64_t bytes)
 static void assign(const struct status_segment *layout, char *memory, struct dw_worker *worker, uint32_t self, uint32_t *next_worker,
 		   uint32_t *next_child)
 {
-	uint32_t own = worker->options.subs + worker->options.chip_count + worker->nested_count;
+	uint32_t own = worker_width(worker);
 	struct segment_worker *entry = (struct segment_worker *)(memory + layout->workers) + (*next_worker)++;
 	uint32_t first = *next_child;
 
@@ -73,10 +73,10 @@ static void assign(const struct status_segment *layout, char *memory, struct dw_
 	entry->child_count = own;
 	entry->self = self;
 	entry->heap_bytes = 4 * worker->options.heap_ring_bytes;
-	worker->segment_worker = entry;
-	worker->segment_children = (struct segment_child *)(memory + layout->children) + first;
-	worker->stats = (struct dw_child_stats *)(memory + layout->stats) + first;
-	worker->child_status = (struct child_status *)(memory + layout->child_status) + first;
+	worker->segment.worker = entry;
+	worker->segment.children = (struct segment_child *)(memory + layout->children) + first;
+	worker->segment.stats = (struct dw_child_stats *)(memory + layout->stats) + first;
+	worker->segment.status = (struct child_status *)(memory + layout->child_status) + first;
 	*next_child += own;
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		assign(layout, memory, worker->nested[i], first + own - worker->nested_count + i, next_worker,
@@ -85,9 +85,14 @@ static void assign(const struct status_segment *layout, char *memory, struct dw_
 
 static void close_fd(struct dw_worker *root)
 {
-	if (root->segment_fd >= 0)
-		close(root->segment_fd);
-	root->segment_fd = -1;
+	if (root->segment.fd >= 0)
+		close(root->segment.fd);
+	root->segment.fd = -1;
+}
+
+void segment_init(struct dw_worker *worker)
+{
+	worker->segment = (struct status_places){ .fd = -1 };
 }
 
 int segment_create(struct dw_worker *root)
@@ -107,56 +112,73 @@ int segment_create(struct dw_worker *root)
 	layout.stats = place(&bytes, children * sizeof(struct dw_child_stats));
 	layout.child_status = place(&bytes, children * sizeof(struct child_status));
 	layout.bytes = bytes;
-	result = make_memory(bytes, &root->segment_fd, &memory);
+	result = make_memory(bytes, &root->segment.fd, &memory);
 	if (result < 0)
 		return result;
-	root->segment_layout = malloc(sizeof(layout));
-	if (!root->segment_layout) {
+	root->segment.layout = malloc(sizeof(layout));
+	if (!root->segment.layout) {
 		munmap(memory, bytes);
 		close_fd(root);
 		return error_set(-ENOMEM, "no memory for counters");
 	}
-	*root->segment_layout = layout;
+	*root->segment.layout = layout;
 	memcpy(memory, &layout, sizeof(layout));
-	root->segment_memory = memory;
-	assign(root->segment_layout, memory, root, UINT32_MAX, &next_worker, &next_child);
+	root->segment.memory = memory;
+	assign(root->segment.layout, memory, root, UINT32_MAX, &next_worker, &next_child);
 	/* Who finds it by its name sees it from here on. */
-	__atomic_store_n(&root->segment_memory->magic, SEGMENT_MAGIC, __ATOMIC_RELEASE);
+	__atomic_store_n(&root->segment.memory->magic, SEGMENT_MAGIC, __ATOMIC_RELEASE);
 	return 0;
 }
 
 static void forget(struct dw_worker *worker)
 {
-	worker->segment_worker = NULL;
-	worker->segment_children = NULL;
-	worker->stats = NULL;
-	worker->child_status = NULL;
+	worker->segment.worker = NULL;
+	worker->segment.children = NULL;
+	worker->segment.stats = NULL;
+	worker->segment.status = NULL;
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		forget(worker->nested[i]);
 }
 
 void segment_destroy(struct dw_worker *root)
 {
-	if (root->segment_memory)
-		munmap(root->segment_memory, root->segment_layout->bytes);
-	root->segment_memory = NULL;
-	free(root->segment_layout);
-	root->segment_layout = NULL;
+	if (root->segment.memory)
+		munmap(root->segment.memory, root->segment.layout->bytes);
+	root->segment.memory = NULL;
+	free(root->segment.layout);
+	root->segment.layout = NULL;
 	close_fd(root);
 	forget(root);
 }
 
 void segment_up(struct dw_worker *worker, bool up)
 {
-	if (!worker->segment_worker)
+	if (!worker->segment.worker)
 		return;
-	__atomic_store_n(&worker->segment_worker->pid, getpid(), __ATOMIC_RELAXED);
-	__atomic_store_n(&worker->segment_worker->up, up, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment.worker->pid, getpid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment.worker->up, up, __ATOMIC_RELAXED);
+}
+
+void segment_describe(struct dw_worker *worker, uint32_t child, enum dw_child_kind kind,
+		      uint32_t level, const char *path)
+{
+	struct dw_child_stats *stats = &worker->segment.stats[child];
+
+	memset(stats, 0, sizeof(*stats));
+	text_copy(stats->path, sizeof(stats->path), path);
+	stats->kind = kind;
+	stats->level = level;
+}
+
+void segment_ready(struct dw_worker *worker, uint32_t child, pid_t pid)
+{
+	__atomic_store_n(&worker->segment.stats[child].pid, pid, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment.stats[child].alive, 1, __ATOMIC_RELAXED);
 }
 
 void segment_stopped(struct dw_worker *worker, uint32_t child, int signal)
 {
-	__atomic_store_n(&worker->segment_children[child].stopped, signal, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment.children[child].stopped, signal, __ATOMIC_RELAXED);
 }
 
 #define STATUS_TEXT_BYTES 96	/* the most that is shown */
@@ -172,25 +194,41 @@ static void copy_text(char *to, size_t space, const char *text)
 
 void segment_death(struct dw_worker *worker, uint32_t child, const char *cause)
 {
-	copy_text(worker->segment_children[child].cause, sizeof(worker->segment_children[child].cause),
+	copy_text(worker->segment.children[child].cause, sizeof(worker->segment.children[child].cause),
 		  cause);
 	segment_stopped(worker, child, 0);
-	__atomic_store_n(&worker->child_status[child].busy, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&worker->child_status[child].since, now_ns(), __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment.stats[child].alive, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment.status[child].busy, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment.status[child].since, now_ns(), __ATOMIC_RELAXED);
 }
 
-void child_works(struct child *child, const struct callable *callable, uint64_t task, uint64_t since)
+void status_begin(struct status_writer *writer, const struct status_places *places, uint32_t child)
 {
-	struct child_status *now = &child->owner->child_status[child->index];
+	writer->status = &places->status[child];
+	writer->stats = &places->stats[child];
+	writer->shown = 0;
+	__atomic_store_n(&writer->status->tid, gettid(), __ATOMIC_RELAXED);
+	status_waits(writer, now_ns());
+}
 
-	if (child->shown != callable->handle) {
-		char name[sizeof(now->name)];
+void status_works(struct status_writer *writer, const struct callable *callable, uint64_t task,
+		  uint64_t since)
+{
+	struct child_status *status = writer->status;
 
-		child->shown = callable->handle;
-		copy_text(now->name, sizeof(now->name),
+	if (writer->shown != callable->handle) {
+		char name[sizeof(status->name)];
+
+		writer->shown = callable->handle;
+		copy_text(status->name, sizeof(status->name),
 			  text_fit(name, sizeof(name), callable_title(callable)));
 	}
-	__atomic_store_n(&now->task, task, __ATOMIC_RELAXED);
-	__atomic_store_n(&now->since, since, __ATOMIC_RELAXED);
-	__atomic_store_n(&now->busy, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&status->task, task, __ATOMIC_RELAXED);
+	__atomic_store_n(&status->since, since, __ATOMIC_RELAXED);
+	__atomic_store_n(&status->busy, 1, __ATOMIC_RELAXED);
+}
+
+void status_since(struct status_writer *writer, uint64_t since)
+{
+	__atomic_store_n(&writer->status->since, since, __ATOMIC_RELAXED);
 }

@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * segment: what a tree shows of itself, to its own process and to others. One memfd
- * that the root makes before its first fork and every process of the tree maps;
- * whoever owns a counter writes it there with a plain store and tells nobody. The root keeps the
- * descriptor open, so that /proc/PID/fd leads there: who may look is whom the kernel lets open it.
+ * status segment: what a tree shows of itself, to its own process and to others. One memfd that the
+ * root makes before its first fork and every process of the tree maps; the owner of a counter
+ * writes it there with a plain store and tells nobody. The root keeps the descriptor open, and
+ * /proc/PID/fd leads there: a process that may open that folder may read the segment.
  *
- * Invariant: the size is sealed and `bytes` is that size; offsets and counts never change
- * after the root's init. All else may change while it is read. Any process of the tree can write
- * any of it, one that has lost its mind too: nobody in the tree depends on what he reads there.
+ * Owns: the layout, struct status_places and struct status_writer. The engine owns the counters in
+ * dw_child_stats, engine_status and `in_ring`, which it gets as pointers.
+ *
+ * Invariant: the size is sealed and `bytes` is that size; offsets and counts never change after the
+ * root's init. All else may change while it is read. Any process of the tree can write any of it, a
+ * corrupt one too: nobody in the tree depends on what is read there. No lock.
  */
 #ifndef DW_WORKER_STATUS_SEGMENT_H
 #define DW_WORKER_STATUS_SEGMENT_H
 
-#include "worker/worker.h"
+#include <sys/types.h>
+#include "engine/engine.h"
+
+struct child;
+struct dw_worker;
 
 #define SEGMENT_NAME	"distworker-tree"
 #define SEGMENT_MAGIC	0x314452414f425744ULL	/* "DWBOARD1" */
 
-/* A Worker of the tree, in the order of board_visit(). */
+/* A Worker of the tree; depth first, after its siblings. */
 struct segment_worker {
 	char path[96];
 	uint32_t level, first_child, child_count;
@@ -46,33 +53,63 @@ struct status_segment {
 		      (uint64_t)sizeof(struct dw_child_stats) << 24 | \
 		      (uint64_t)sizeof(struct child_status) << 8 | sizeof(struct segment_child))
 
-/* By the root, before its first fork: hands every Worker below its place. */
+/* A Worker's places in the segment, and those of its children; NULL: it was not initialised. */
+struct status_places {
+	struct segment_worker *worker;
+	struct segment_child *children;
+	struct dw_child_stats *stats;
+	struct child_status *status;
+	/* Of the root. */
+	struct status_segment *memory;	/* all of it … */
+	struct status_segment *layout;	/* … and its first lines in memory that is not shared */
+	int fd;				/* -1: the tree cannot be seen from outside */
+};
+
+/* What a child writes. */
+struct status_writer {
+	struct child_status *status;
+	struct dw_child_stats *stats;
+	dw_callable shown;		/* whose name `status` has */
+};
+
+void segment_init(struct dw_worker *worker);
+/* By the root, before its first fork: hands every Worker below its places. */
 int segment_create(struct dw_worker *root);
 void segment_destroy(struct dw_worker *root);
-/* By the process that the Worker's engine is in, when it comes up and when it goes. */
+/* Names a child; by the process that the Worker's engine is in, before the child starts. */
+void segment_describe(struct dw_worker *worker, uint32_t child, enum dw_child_kind kind,
+		      uint32_t level, const char *path);
+/* The Worker comes up, or goes. */
 void segment_up(struct dw_worker *worker, bool up);
-/* A child has died, of this. */
+/* A child serves; it has died, of this cause; it was stopped by this signal, or (0) goes on. */
+void segment_ready(struct dw_worker *worker, uint32_t child, pid_t pid);
 void segment_death(struct dw_worker *worker, uint32_t child, const char *cause);
-/* Its process was stopped by this signal; 0: it goes on. */
 void segment_stopped(struct dw_worker *worker, uint32_t child, int signal);
 
-/* What a child does now; by itself. */
-void child_works(struct child *child, const struct callable *callable, uint64_t task, uint64_t since);
+/* By the child itself: where it writes; what it does now. */
+void status_begin(struct status_writer *writer, const struct status_places *places, uint32_t child);
+void status_works(struct status_writer *writer, const struct callable *callable, uint64_t task,
+		  uint64_t since);
+/* The time from which on it does what it does. */
+void status_since(struct status_writer *writer, uint64_t since);
 
-static inline void child_waits(struct child *child, uint64_t since)
+static inline void status_waits(struct status_writer *writer, uint64_t since)
 {
-	struct child_status *now = &child->owner->child_status[child->index];
-
-	__atomic_store_n(&now->since, since, __ATOMIC_RELAXED);
-	__atomic_store_n(&now->busy, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&writer->status->since, since, __ATOMIC_RELAXED);
+	__atomic_store_n(&writer->status->busy, 0, __ATOMIC_RELAXED);
 }
 
 /* It has run a task. Its parent may take the completion much later. */
-static inline void child_ended(struct child *child)
+static inline void status_ended(struct status_writer *writer)
 {
-	struct child_status *now = &child->owner->child_status[child->index];
+	struct child_status *status = writer->status;
 
-	__atomic_store_n(&now->ended, now->ended + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&status->ended, status->ended + 1, __ATOMIC_RELAXED);
+}
+
+static inline void status_sleeps(struct status_writer *writer, uint64_t sleeps)
+{
+	__atomic_store_n(&writer->stats->sleeps, sleeps, __ATOMIC_RELAXED);
 }
 
 #endif

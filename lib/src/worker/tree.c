@@ -17,7 +17,8 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "task/options.h"
-#include "worker/status_segment.h"
+#include "worker/hierarchy.h"
+#include "worker/stats.h"
 
 #define LINK_NAME	"/memfd:" SEGMENT_NAME
 #define SEALS		(F_SEAL_SHRINK | F_SEAL_GROW)
@@ -518,10 +519,10 @@ DW_API int dw_worker_report(struct dw_worker *worker, uint64_t stuck_ns, char *t
 	if (result < 0)
 		return result;
 	worker = worker_root(worker);
-	if (!worker->segment_memory)
+	if (!worker->segment.memory)
 		return error_set(-ENOTCONN, "dw_worker_report: Worker %s was never initialised",
 				 worker->name);
-	tree.segment = worker->segment_memory;
-	tree.layout = *worker->segment_layout;
+	tree.segment = worker->segment.memory;
+	tree.layout = *worker->segment.layout;
 	return dw_tree_report(&tree, stuck_ns, text, bytes);
 }

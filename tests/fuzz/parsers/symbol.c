@@ -6,7 +6,7 @@
 #include "input.h"
 #include <distworker/distworker.h>
 #include "callable/symbol.h"
-#include "worker/worker.h"
+#include "worker/hierarchy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/*
- * What happens to children, and what follows: spawned → bind and GO; READY → tasks
- * may come; dead → its tasks fail or move; gone → its memory is free, and with
- * a restart policy the next generation is asked for. Runs in the engine's
- * background thread, and, with the module's word of a death, in any that waits.
- */
+/* Behind children.h. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,11 +9,37 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "base/text.h"
-#include "worker/status_segment.h"
-#include "worker/spawner.h"
+#include "worker/control.h"
+#include "worker/descendants.h"
+#include "worker/hierarchy.h"
+#include "worker/lifeline.h"
 
 #define MAD_TEXT "its message to its parent makes no sense"
 #define EXEC_TEXT "it has called exec, and can answer no more"
+
+void children_init(struct dw_worker *worker)
+{
+	worker->loss = (struct spawner_loss){ 0 };
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		struct child_life *life = &worker->children[i].life;
+
+		memset(life, 0, sizeof(*life));
+		life->pidfd = -1;
+	}
+}
+
+void children_release(struct dw_worker *worker)
+{
+	for (uint32_t i = 0; worker->children && i < worker->child_count; i++) {
+		struct child *child = &worker->children[i];
+
+		if (child->life.pidfd >= 0)
+			close(child->life.pidfd);
+		child->life.pidfd = -1;
+		link_close_parent(&child->link);
+		link_close_child(&child->link);
+	}
+}
 
 /* What needs the engine's lock. */
 struct hub_call {
@@ -31,42 +52,42 @@ static void bind_call(void *context)
 {
 	struct hub_call *call = context;
 
-	call->child->pidfd = call->pidfd;
-	call->result = hub_bind(call->child->owner->hub, call->child->index, call->child->pid);
+	call->child->life.pidfd = call->pidfd;
+	call->result = hub_bind(call->child->owner->life.hub, call->child->index, call->child->life.pid);
 }
 
 static void gone_call(void *context)
 {
 	struct hub_call *call = context;
 
-	if (call->child->pidfd >= 0)
-		close(call->child->pidfd);
-	call->child->pidfd = -1;
-	hub_peer_gone(call->child->owner->hub);
+	if (call->child->life.pidfd >= 0)
+		close(call->child->life.pidfd);
+	call->child->life.pidfd = -1;
+	hub_peer_gone(call->child->owner->life.hub);
 }
 
 static void rearm_call(void *context)
 {
 	struct hub_call *call = context;
 
-	call->result = hub_rearm(call->child->owner->hub, call->child->index);
+	call->result = hub_rearm(call->child->owner->life.hub, call->child->index);
 }
 
 static void child_failed(struct child *child, int error, const char *text)
 {
-	if (child->error)
+	if (child->life.error)
 		return;
-	child->error = error;
-	text_copy(child->error_text, sizeof(child->error_text), text);
+	child->life.error = error;
+	text_copy(child->life.error_text, sizeof(child->life.error_text), text);
 }
 
-static const char *end_of_spawner(const struct dw_worker *worker)
+const char *children_loss(const struct dw_worker *worker)
 {
-	return worker->spawner_end[0] ? worker->spawner_end : "its spawner died";
+	return worker->loss.cause[0] ? worker->loss.cause : "its spawner died";
 }
 
 /*
- * The socket is full for a moment when a crowd is asked for at once: worker_events() goes on. It also reads why the
+ * The socket is full for a moment when a crowd is asked for at once: children_events() goes on. It also reads why the
  * spawner has ended, if that is found here first.
  */
 static int ask_for(struct child *child)
@@ -74,10 +95,10 @@ static int ask_for(struct child *child)
 	struct dw_worker *worker = child->owner;
 	int result;
 
-	if (worker->spawner_gone)
-		return error_set(-EOWNERDEAD, "%s: %s", child->path, end_of_spawner(worker));
-	result = spawner_ask(worker, SPAWNER_FORK, child->index, child->generation);
-	child->spawn_wanted = result == -EAGAIN;
+	if (worker->loss.gone)
+		return error_set(-EOWNERDEAD, "%s: %s", child->path, children_loss(worker));
+	result = spawner_ask(&worker->spawner, SPAWNER_FORK, child->index, child->life.generation);
+	child->life.spawn_wanted = result == -EAGAIN;
 	if (result == 0 || result == -EAGAIN || result == -EPIPE || result == -ECONNRESET)
 		return 0;
 	return error_set(result, "%s: its spawner cannot be asked for a process: send: %s", child->path,
@@ -88,41 +109,52 @@ static int ask_for(struct child *child)
 static int start_thread(struct child *child)
 {
 	struct hub_call call = { .child = child, .pidfd = -1 };
-	int result = worker_start_thread(child);
+	int result = thread_start(child);
 
 	if (result < 0)
 		return result;
-	child->pid = getpid();
-	child->state = CHILD_BOUND;
-	engine_locked(child->owner->engine, bind_call, &call);
+	child->life.pid = getpid();
+	child->life.state = CHILD_BOUND;
+	engine_locked(child->owner->life.engine, bind_call, &call);
 	if (call.result < 0)
 		return call.result;
-	return link_send(child->link_parent, LINK_GO, child->generation, 0, NULL);
+	return link_send(child->link.parent, LINK_GO, child->life.generation, 0, NULL);
 }
 
-int worker_spawn_locked(struct dw_worker *worker, struct child *child)
+int children_spawn_locked(struct dw_worker *worker, struct child *child)
 {
 	int result;
 
-	child->state = CHILD_SPAWNING;
-	child->generation++;
-	child->error = 0;
-	child->left[0] = '\0';
-	child->stopped = 0;
+	child->life.state = CHILD_SPAWNING;
+	child->life.generation++;
+	child->life.error = 0;
+	child->life.left[0] = '\0';
+	child->life.stopped = 0;
 	if (worker->options.mode == DW_THREAD)
 		return start_thread(child);
 	result = ask_for(child);
 	/* Nobody starts it, so nobody has to wait for its end. */
 	if (result < 0)
-		child->state = CHILD_NONE;
+		child->life.state = CHILD_NONE;
 	return result;
+}
+
+void children_cancel_spawns_locked(struct dw_worker *worker)
+{
+	for (uint32_t i = 0; i < worker->child_count; i++) {
+		struct child_life *life = &worker->children[i].life;
+
+		if (life->spawn_wanted)
+			life->state = CHILD_NONE;
+		life->spawn_wanted = false;
+	}
 }
 
 /* The spawner's death kills its children, so that no error needs an answer but a full socket. */
 static void ask_for_kill(struct child *child)
 {
-	child->kill_wanted = spawner_ask(child->owner, SPAWNER_KILL, child->index,
-					 child->generation) == -EAGAIN;
+	child->life.kill_wanted = spawner_ask(&child->owner->spawner, SPAWNER_KILL, child->index,
+					 child->life.generation) == -EAGAIN;
 }
 
 /* What the spawner's socket did not take before it reported; it has room now. */
@@ -131,28 +163,28 @@ static void send_wanted(struct dw_worker *worker)
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		struct child *child = &worker->children[i];
 
-		if (child->kill_wanted)
+		if (child->life.kill_wanted)
 			ask_for_kill(child);
-		if (child->spawn_wanted && child->state == CHILD_SPAWNING && ask_for(child) < 0)
+		if (child->life.spawn_wanted && child->life.state == CHILD_SPAWNING && ask_for(child) < 0)
 			child_failed(child, -EOWNERDEAD, error_text());
-		if (child->spawn_wanted)
+		if (child->life.spawn_wanted)
 			return;
 	}
 }
 
 /* Whether it may not be sent. One that has ended needs none. */
-static bool is_refused(int pidfd, int signal_number)
+static bool is_kill_refused(int pidfd)
 {
-	return pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, signal_number, NULL, 0) < 0 &&
+	return pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 &&
 	       errno != ESRCH;
 }
 
-void worker_kill_child(struct child *child)
+void children_kill(struct child *child)
 {
-	bool refused = is_refused(child->pidfd, SIGKILL);
+	bool refused = is_kill_refused(child->life.pidfd);
 
 	/* The process that reports the death may have been stopped. A session's own may always be continued. */
-	is_refused(child->owner->spawner_pidfd, SIGCONT);
+	spawner_continue(&child->owner->spawner);
 	if (refused)
 		ask_for_kill(child);
 }
@@ -161,9 +193,9 @@ static void on_spawned(struct child *child, pid_t pid, int pidfd)
 {
 	struct hub_call call = { .child = child, .pidfd = pidfd };
 
-	child->pid = pid;
-	child->state = CHILD_BOUND;
-	engine_locked(child->owner->engine, bind_call, &call);
+	child->life.pid = pid;
+	child->life.state = CHILD_BOUND;
+	engine_locked(child->owner->life.engine, bind_call, &call);
 	/* It has died already: the next report says of what. */
 	if (call.result == -ESRCH)
 		return;
@@ -171,8 +203,8 @@ static void on_spawned(struct child *child, pid_t pid, int pidfd)
 		call.result = error_set(-EMFILE, "%s: no descriptor for its pidfd: EMFILE%s", child->path,
 					error_hint(EMFILE));
 	/* Nobody waits for it any more when the Worker is being closed. */
-	if (call.result == 0 && child->owner->state != WORKER_CLOSING) {
-		call.result = link_send(child->link_parent, LINK_GO, child->generation, 0, NULL);
+	if (call.result == 0 && child->owner->life.state != WORKER_CLOSING) {
+		call.result = link_send(child->link.parent, LINK_GO, child->life.generation, 0, NULL);
 		/* Nobody is there: it has died, and so has its spawner. */
 		if (call.result == 0 || call.result == -EPIPE)
 			return;
@@ -182,8 +214,8 @@ static void on_spawned(struct child *child, pid_t pid, int pidfd)
 	if (call.result < 0)
 		child_failed(child, call.result, error_text());
 	/* It waits for GO. */
-	link_send(child->link_parent, LINK_CANCEL, child->generation, 0, NULL);
-	worker_kill_child(child);
+	link_send(child->link.parent, LINK_CANCEL, child->life.generation, 0, NULL);
+	children_kill(child);
 }
 
 /* Whether the child that died shall have a successor; recognises a crash loop. */
@@ -192,57 +224,56 @@ static bool wants_restart(struct child *child, const char *cause)
 	struct dw_worker *worker = child->owner;
 	bool loop = death_is_loop(child, cause);
 
-	if (worker->state != WORKER_UP || worker->options.restart != DW_RESTART_ON_DEATH ||
-	    worker->spawner_gone)
+	if (worker->life.state != WORKER_UP || worker->options.restart != DW_RESTART_ON_DEATH ||
+	    worker->loss.gone)
 		return false;
-	child->given_up = child->given_up || loop;
-	return !child->given_up && !child->left[0];
+	child->life.given_up = child->life.given_up || loop;
+	return !child->life.given_up && !child->life.left[0];
 }
 
 static void on_dead(struct child *child, const char *cause)
 {
 	struct dw_worker *worker = child->owner;
 	char text[ERROR_TEXT_BYTES];
-	bool was_ready = child->state == CHILD_READY;
+	bool was_ready = child->life.state == CHILD_READY;
 	bool returns;
 
-	if (child->state == CHILD_DEAD || child->state == CHILD_GONE)
+	if (child->life.state == CHILD_DEAD || child->life.state == CHILD_GONE)
 		return;
-	child->state = CHILD_DEAD;
-	returns = child->replacement_announced = wants_restart(child, cause);
+	child->life.state = CHILD_DEAD;
+	returns = child->life.replacement_announced = wants_restart(child, cause);
 	text_copy(text, sizeof(text), cause);
-	if (child->given_up)
+	if (child->life.given_up)
 		death_history(child, text, sizeof(text));
-	if (worker->state == WORKER_STARTING) {
+	if (worker->life.state == WORKER_STARTING) {
 		char full[ERROR_TEXT_BYTES];
 
 		text_format(full, sizeof(full), "%s: %s during init", child->path,
 			    text_limited(cause, ERROR_TEXT_BYTES - PATH_BYTES - 16));
 		child_failed(child, -EOWNERDEAD, full);
 	}
-	__atomic_store_n(&worker->stats[child->index].alive, 0, __ATOMIC_RELAXED);
-	child->stopped = 0;
+	child->life.stopped = 0;
 	segment_death(worker, child->index, text);
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
 	/* One that served has no error but of its device, and says so before it goes. */
-	engine_worker_dead(worker->engine, child->index, returns,
-			   child->left[0] ? -EPERM : was_ready && child->error ? child->error : -EOWNERDEAD,
+	engine_worker_dead(worker->life.engine, child->index, returns,
+			   child->life.left[0] ? -EPERM : was_ready && child->life.error ? child->life.error : -EOWNERDEAD,
 			   text);
 }
 
 /* Its process was stopped, or (0) goes on: it is said, and its deadlines end it. */
 static void on_stopped(struct child *child, int signal)
 {
-	if (child->state != CHILD_BOUND && child->state != CHILD_READY)
+	if (child->life.state != CHILD_BOUND && child->life.state != CHILD_READY)
 		return;
 	if (signal)
 		log_at(LOG_WARN, "%s: stopped by %s, pid %d", child->path, error_signal_name(signal),
-		       (int)child->pid);
+		       (int)child->life.pid);
 	else
-		log_at(LOG_INFO, "%s: goes on, pid %d", child->path, (int)child->pid);
-	child->stopped = signal;
+		log_at(LOG_INFO, "%s: goes on, pid %d", child->path, (int)child->life.pid);
+	child->life.stopped = signal;
 	segment_stopped(child->owner, child->index, signal);
-	engine_worker_stopped(child->owner->engine, child->index, signal);
+	engine_worker_stopped(child->owner->life.engine, child->index, signal);
 }
 
 /* Not to be replaced after all: what waits for it has to hear of it. */
@@ -252,12 +283,12 @@ static void not_replaced(struct child *child)
 	char text[ERROR_TEXT_BYTES];
 
 	text_format(text, sizeof(text), "cannot be replaced: %s", error_text());
-	log_at(worker->state == WORKER_UP ? LOG_ERROR : LOG_INFO, "%s: %s", child->path, text);
-	child->replacement_announced = false;
-	child->given_up = true;
-	child->state = CHILD_GONE;
-	engine_worker_dead(worker->engine, child->index, false, -EOWNERDEAD, text);
-	engine_worker_gone(worker->engine, child->index);
+	log_at(worker->life.state == WORKER_UP ? LOG_ERROR : LOG_INFO, "%s: %s", child->path, text);
+	child->life.replacement_announced = false;
+	child->life.given_up = true;
+	child->life.state = CHILD_GONE;
+	engine_worker_dead(worker->life.engine, child->index, false, -EOWNERDEAD, text);
+	engine_worker_gone(worker->life.engine, child->index);
 }
 
 static void on_gone(struct child *child)
@@ -265,25 +296,25 @@ static void on_gone(struct child *child)
 	struct dw_worker *worker = child->owner;
 	struct hub_call call = { .child = child };
 
-	if (child->state == CHILD_GONE)
+	if (child->life.state == CHILD_GONE)
 		return;
-	child->state = CHILD_GONE;
-	child->pid = 0;
+	child->life.state = CHILD_GONE;
+	child->life.pid = 0;
 	/* First who waits for it: repairing wakes the foreground in any case. */
-	engine_worker_gone(worker->engine, child->index);
-	engine_locked(worker->engine, gone_call, &call);
-	if (!child->replacement_announced)
+	engine_worker_gone(worker->life.engine, child->index);
+	engine_locked(worker->life.engine, gone_call, &call);
+	if (!child->life.replacement_announced)
 		return;
-	if (child->left[0])
-		call.result = error_set(-EPERM, "what it has left behind cannot be killed: %s", child->left);
-	else if (worker->spawner_gone)
-		call.result = error_set(-EOWNERDEAD, "%s", end_of_spawner(worker));
-	else if (worker->state != WORKER_UP)
+	if (child->life.left[0])
+		call.result = error_set(-EPERM, "what it has left behind cannot be killed: %s", child->life.left);
+	else if (worker->loss.gone)
+		call.result = error_set(-EOWNERDEAD, "%s", children_loss(worker));
+	else if (worker->life.state != WORKER_UP)
 		call.result = error_set(-ESHUTDOWN, "%s is being closed", worker->path);
 	else
-		engine_locked(worker->engine, rearm_call, &call);
+		engine_locked(worker->life.engine, rearm_call, &call);
 	if (call.result == 0)
-		call.result = worker_spawn_locked(worker, child);
+		call.result = children_spawn_locked(worker, child);
 	if (call.result < 0)
 		not_replaced(child);
 }
@@ -292,57 +323,40 @@ static void on_ready(struct child *child)
 {
 	struct dw_worker *worker = child->owner;
 
-	child->state = CHILD_READY;
-	__atomic_store_n(&worker->stats[child->index].pid, child->pid, __ATOMIC_RELAXED);
-	__atomic_store_n(&worker->stats[child->index].alive, 1, __ATOMIC_RELAXED);
-	if (child->generation > 1 && control_replay(child) < 0)
+	child->life.state = CHILD_READY;
+	segment_ready(worker, child->index, child->life.pid);
+	if (child->life.generation > 1 && control_replay(child) < 0)
 		log_at(LOG_ERROR, "%s: does not know all callables: %s", child->path, error_text());
-	engine_worker_up(worker->engine, child->index);
+	engine_worker_up(worker->life.engine, child->index);
 }
 
 /* A thread that left its loop says so before it tidies up; a process is reported by its spawner. */
 static void on_error(struct child *child, int error, const char *text)
 {
 	child_failed(child, error, text);
-	if (child->owner->options.mode == DW_THREAD && child->state == CHILD_READY)
-		on_dead(child, child->error_text);
+	if (child->owner->options.mode == DW_THREAD && child->life.state == CHILD_READY)
+		on_dead(child, child->life.error_text);
 }
 
 /* One that was told to leave has no error, and is joined by who told it, as all are once that has begun. */
 static void on_thread_over(struct child *child)
 {
-	enum worker_state state = child->owner->state;
+	enum worker_state state = child->owner->life.state;
 
-	if (!child->error)
+	if (!child->life.error)
 		return;
 	if (state == WORKER_STARTING || state == WORKER_UP) {
-		pthread_join(child->thread, NULL);
-		child->thread_started = false;
+		thread_join(child);
 	}
-	on_dead(child, child->error_text);
+	on_dead(child, child->life.error_text);
 	on_gone(child);
-}
-
-struct blame {
-	struct child *child;
-	const char *why;
-};
-
-static void blame_call(void *context)
-{
-	struct blame *blame = context;
-
-	if (!blame->child->why[0])
-		text_copy(blame->child->why, sizeof(blame->child->why), blame->why);
 }
 
 static void kill_because(struct child *child, const char *why)
 {
-	struct blame blame = { .child = child, .why = why };
-
 	log_at(LOG_WARN, "%s: killed: %s", child->path, why);
-	engine_locked(child->owner->engine, blame_call, &blame);
-	worker_kill_child(child);
+	death_because(child, why);
+	children_kill(child);
 }
 
 /* A process that writes into its link what it cannot mean has lost its mind. */
@@ -351,11 +365,11 @@ static void on_nonsense(struct child *child)
 	struct dw_worker *worker = child->owner;
 	char text[ERROR_TEXT_BYTES];
 
-	if (child->error == -EPROTO || worker->options.mode == DW_THREAD)
+	if (child->life.error == -EPROTO || worker->options.mode == DW_THREAD)
 		return;
 	text_format(text, sizeof(text), "%s: EPROTO: %s", child->path, MAD_TEXT);
 	/* Whatever it said before. */
-	child->error = 0;
+	child->life.error = 0;
 	child_failed(child, -EPROTO, text);
 	kill_because(child, MAD_TEXT);
 }
@@ -363,12 +377,12 @@ static void on_nonsense(struct child *child)
 /* A message of the generation that lives; what it says was written by the child. */
 static void on_message(struct child *child, const struct link_message *message)
 {
-	bool serves = child->state == CHILD_BOUND || child->state == CHILD_READY;
+	bool serves = child->life.state == CHILD_BOUND || child->life.state == CHILD_READY;
 	/* The spawner's word of its birth comes over another socket, and may be read later. */
-	bool lives = serves || child->state == CHILD_SPAWNING;
+	bool lives = serves || child->life.state == CHILD_SPAWNING;
 	bool thread = child->owner->options.mode == DW_THREAD;
 
-	if (message->kind == LINK_READY && child->state == CHILD_BOUND)
+	if (message->kind == LINK_READY && child->life.state == CHILD_BOUND)
 		on_ready(child);
 	else if (message->kind == LINK_ERROR && lives && message->error >= -4095 && message->error < 0)
 		on_error(child, message->error, message->text);
@@ -384,12 +398,12 @@ static void on_message(struct child *child, const struct link_message *message)
 /* Without its messages nobody knows what it does. */
 static void on_link_error(struct child *child, int error)
 {
-	char text[ERROR_TEXT_BYTES], why[sizeof(child->why)];
+	char text[ERROR_TEXT_BYTES], why[sizeof(child->death.why)];
 
-	epoll_ctl(child->owner->events_fd, EPOLL_CTL_DEL, child->link_parent, NULL);
+	epoll_ctl(child->owner->life.events_fd, EPOLL_CTL_DEL, child->link.parent, NULL);
 	text_format(why, sizeof(why), "its messages cannot be read: recv: %s", error_name(-error));
 	text_format(text, sizeof(text), "%s: %s", child->path, why);
-	child->given_up = true;
+	child->life.given_up = true;
 	child_failed(child, error, text);
 	if (child->owner->options.mode == DW_PROCESS)
 		kill_because(child, why);
@@ -402,8 +416,8 @@ static void read_link(struct child *child, uint32_t most)
 	struct link_message message;
 	int result = 1;
 
-	while (most-- && (result = link_receive(child->link_parent, &message, false)) > 0)
-		if (message.generation == child->generation)
+	while (most-- && (result = link_receive(child->link.parent, &message, false)) > 0)
+		if (message.generation == child->life.generation)
 			on_message(child, &message);
 	if (result < 0)
 		on_link_error(child, result);
@@ -427,10 +441,10 @@ static void on_not_killed(struct child *child, pid_t pid, int error)
 {
 	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2];
 
-	if (child->state == CHILD_NONE || child->state == CHILD_GONE)
+	if (child->life.state == CHILD_NONE || child->life.state == CHILD_GONE)
 		return;
-	text_format(child->left, sizeof(child->left), "pid %d: %s", (int)pid, error_name(error));
-	if (child->state == CHILD_DEAD) {
+	text_format(child->life.left, sizeof(child->life.left), "pid %d: %s", (int)pid, error_name(error));
+	if (child->life.state == CHILD_DEAD) {
 		text_format(text, sizeof(text), "pid %d, which it has left behind, cannot be killed: %s", (int)pid,
 			 error_name(error));
 		log_at(LOG_ERROR, "%s: %s", child->path, text);
@@ -459,7 +473,7 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2], full[ERROR_TEXT_BYTES];
 
 	child = &worker->children[report->index];
-	if (report->generation != child->generation) {
+	if (report->generation != child->life.generation) {
 		if (pidfd >= 0)
 			close(pidfd);
 		return;
@@ -493,9 +507,9 @@ static void on_spawner_report(struct dw_worker *worker, const struct spawner_rep
 /* Of its children. */
 static void say_spawner_gone(struct child *child)
 {
-	char text[sizeof(child->owner->spawner_end) + 32];
+	char text[sizeof(child->owner->loss.cause) + 32];
 
-	text_format(text, sizeof(text), "%s, and it was killed with it", end_of_spawner(child->owner));
+	text_format(text, sizeof(text), "%s, and it was killed with it", children_loss(child->owner));
 	on_dead(child, text);
 }
 
@@ -506,12 +520,12 @@ static void say_spawner_gone(struct child *child)
 static void kill_left(struct dw_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->child_count; i++) {
-		enum child_state state = worker->children[i].state;
+		enum child_state state = worker->children[i].life.state;
 
 		if (state != CHILD_NONE && state != CHILD_DEAD && state != CHILD_GONE)
 			return;
 	}
-	lifeline_kill_writers(lifeline_inode(worker->tree_fd));
+	lifeline_kill_writers(lifeline_inode(worker->spawner.tree_fd));
 }
 
 /*
@@ -520,19 +534,19 @@ static void kill_left(struct dw_worker *worker)
  */
 static void on_spawner_gone(struct dw_worker *worker)
 {
-	if (worker->spawner_gone)
+	if (worker->loss.gone)
 		return;
-	epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->spawner_fd, NULL);
-	worker->spawner_gone = true;
+	epoll_ctl(worker->life.events_fd, EPOLL_CTL_DEL, worker->spawner.socket, NULL);
+	worker->loss.gone = true;
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		struct child *child = &worker->children[i];
 		struct epoll_event event = { .events = EPOLLIN, .data.u64 = EVENT_DIED | i };
 
-		worker_kill_child(child);
+		children_kill(child);
 		/* Without a pidfd it was not born, or never got its GO. */
-		if (child->state != CHILD_NONE &&
-		    (child->pidfd < 0 ||
-		     epoll_ctl(worker->events_fd, EPOLL_CTL_ADD, child->pidfd, &event) < 0))
+		if (child->life.state != CHILD_NONE &&
+		    (child->life.pidfd < 0 ||
+		     epoll_ctl(worker->life.events_fd, EPOLL_CTL_ADD, child->life.pidfd, &event) < 0))
 			say_spawner_gone(child);
 	}
 	kill_left(worker);
@@ -540,22 +554,22 @@ static void on_spawner_gone(struct dw_worker *worker)
 
 static void on_died(struct child *child)
 {
-	epoll_ctl(child->owner->events_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
+	epoll_ctl(child->owner->life.events_fd, EPOLL_CTL_DEL, child->life.pidfd, NULL);
 	say_spawner_gone(child);
 	kill_left(child->owner);
 }
 
-void worker_give_up_locked(struct dw_worker *worker, const char *cause)
+void children_give_up_locked(struct dw_worker *worker, const char *cause)
 {
 	for (uint32_t i = 0; i < worker->child_count; i++) {
-		if (worker->children[i].state == CHILD_NONE)
+		if (worker->children[i].life.state == CHILD_NONE)
 			continue;
 		on_dead(&worker->children[i], cause);
 		on_gone(&worker->children[i]);
 	}
 }
 
-void worker_joined_locked(struct child *child)
+void children_joined_locked(struct child *child)
 {
 	on_dead(child, "stopped");
 	on_gone(child);
@@ -564,10 +578,10 @@ void worker_joined_locked(struct child *child)
 /* Its last report, of no child. */
 static void on_spawner_ends(struct dw_worker *worker, const struct spawner_report *report)
 {
-	text_format(worker->spawner_end, sizeof(worker->spawner_end), "its spawner ended: %.*s: %s%s",
+	text_format(worker->loss.cause, sizeof(worker->loss.cause), "its spawner ended: %.*s: %s%s",
 		 (int)sizeof(report->what), report->what, error_name(report->value),
 		 error_hint(report->value));
-	log_at(LOG_ERROR, "%s: %s", worker->path, worker->spawner_end);
+	log_at(LOG_ERROR, "%s: %s", worker->path, worker->loss.cause);
 }
 
 static void read_spawner(struct dw_worker *worker)
@@ -575,16 +589,16 @@ static void read_spawner(struct dw_worker *worker)
 	struct spawner_report report;
 	int result, pidfd;
 
-	while ((result = spawner_receive(worker, &report, &pidfd)) > 0) {
+	while ((result = spawner_receive(&worker->spawner, &report, &pidfd)) > 0) {
 		if (report.kind == SPAWNER_ENDS)
 			on_spawner_ends(worker, &report);
 		else
 			on_spawner_report(worker, &report, pidfd);
 	}
-	if (result == 0 || worker->state == WORKER_CLOSED)
+	if (result == 0 || worker->life.state == WORKER_CLOSED)
 		return;
-	if (result != -EPIPE && !worker->spawner_end[0])
-		text_format(worker->spawner_end, sizeof(worker->spawner_end),
+	if (result != -EPIPE && !worker->loss.cause[0])
+		text_format(worker->loss.cause, sizeof(worker->loss.cause),
 			 "the reports of its spawner cannot be read: recvmsg: %s", error_name(-result));
 	on_spawner_gone(worker);
 }
@@ -592,14 +606,14 @@ static void read_spawner(struct dw_worker *worker)
 /* The end of what the spawner and all descendants have inherited. */
 static void on_tree_gone(struct dw_worker *worker)
 {
-	epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->tree_fd, NULL);
+	epoll_ctl(worker->life.events_fd, EPOLL_CTL_DEL, worker->spawner.tree_fd, NULL);
 	/* Its last words may lie there still. */
 	read_spawner(worker);
 	on_spawner_gone(worker);
 	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (worker->children[i].state != CHILD_NONE)
+		if (worker->children[i].life.state != CHILD_NONE)
 			say_spawner_gone(&worker->children[i]);
-	worker_give_up_locked(worker, end_of_spawner(worker));
+	children_give_up_locked(worker, children_loss(worker));
 }
 
 static void read_up_link(struct dw_worker *worker)
@@ -607,12 +621,12 @@ static void read_up_link(struct dw_worker *worker)
 	struct link_message message;
 	int result;
 
-	while ((result = link_receive(worker->up_link, &message, false)) > 0)
-		if (message.kind == LINK_CANCEL && message.generation == worker->up_generation)
-			engine_cancel_flagged(worker->engine, -ECANCELED, message.text);
+	while ((result = link_receive(worker->life.up_link, &message, false)) > 0)
+		if (message.kind == LINK_CANCEL && message.generation == worker->life.up_generation)
+			engine_cancel_flagged(worker->life.engine, -ECANCELED, message.text);
 	/* Nothing else is heard there; the mailbox says when the parent is gone. */
 	if (result < 0)
-		epoll_ctl(worker->events_fd, EPOLL_CTL_DEL, worker->up_link, NULL);
+		epoll_ctl(worker->life.events_fd, EPOLL_CTL_DEL, worker->life.up_link, NULL);
 }
 
 static void leave(struct dw_worker *worker)
@@ -622,14 +636,14 @@ static void leave(struct dw_worker *worker)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-void worker_events(void *context)
+static void children_events(void *context)
 {
 	struct dw_worker *worker = context;
 	struct epoll_event events[16];
 	int count;
 
 	pthread_mutex_lock(&worker->lock);
-	count = epoll_wait(worker->events_fd, events, 16, 0);
+	count = epoll_wait(worker->life.events_fd, events, 16, 0);
 	for (int i = 0; i < count; i++) {
 		if (events[i].data.u64 == EVENT_SPAWNER)
 			read_spawner(worker);
@@ -654,26 +668,26 @@ static void op_deaf(void *context, int error)
 	struct dw_worker *worker = context;
 
 	pthread_mutex_lock(&worker->lock);
-	text_format(worker->spawner_end, sizeof(worker->spawner_end),
+	text_format(worker->loss.cause, sizeof(worker->loss.cause),
 		 "its parent cannot wait for events: epoll_wait: %s", error_name(error));
-	log_at(LOG_ERROR, "%s: %s", worker->path, worker->spawner_end);
-	worker->spawner_gone = true;
+	log_at(LOG_ERROR, "%s: %s", worker->path, worker->loss.cause);
+	worker->loss.gone = true;
 	for (uint32_t i = 0; i < worker->child_count; i++) {
-		if (worker->children[i].state == CHILD_NONE)
+		if (worker->children[i].life.state == CHILD_NONE)
 			continue;
 		if (worker->options.mode == DW_PROCESS)
-			worker_kill_child(&worker->children[i]);
-		on_dead(&worker->children[i], worker->spawner_end);
+			children_kill(&worker->children[i]);
+		on_dead(&worker->children[i], worker->loss.cause);
 	}
 	pthread_cond_broadcast(&worker->changed);
 	pthread_mutex_unlock(&worker->lock);
-	if (worker->tree_fd < 0)
+	if (worker->spawner.tree_fd < 0)
 		return;
-	syscall(SYS_pidfd_send_signal, worker->spawner_pidfd, SIGKILL, NULL, 0);
-	lifeline_kill_writers(lifeline_inode(worker->tree_fd));
-	spawner_wait_end(worker->tree_fd);
+	spawner_kill(&worker->spawner);
+	lifeline_kill_writers(lifeline_inode(worker->spawner.tree_fd));
+	spawner_wait_end(worker->spawner.tree_fd);
 	pthread_mutex_lock(&worker->lock);
-	worker_give_up_locked(worker, worker->spawner_end);
+	children_give_up_locked(worker, worker->loss.cause);
 	pthread_cond_broadcast(&worker->changed);
 	pthread_mutex_unlock(&worker->lock);
 }
@@ -692,14 +706,14 @@ static void op_changed(void *context, uint32_t index, const struct hub_change *c
 	pthread_mutex_lock(&worker->lock);
 	/* First what was said before: it may be known already; and if the spawner is dead, that is why. */
 	read_spawner(worker);
-	if (!worker->spawner_gone && change->pid == child->pid &&
-	    (child->state == CHILD_BOUND || child->state == CHILD_READY)) {
+	if (!worker->loss.gone && change->pid == child->life.pid &&
+	    (child->life.state == CHILD_BOUND || child->life.state == CHILD_READY)) {
 		if (change->cause == DISTWORKER_DEATH_EXEC) {
 			kill_because(child, EXEC_TEXT);
 		} else if (change->cause == DISTWORKER_DEATH_EXIT) {
 			dies(child, change->status);
 			if (child->kind == DW_CHILD_SUB && descendants_none(child))
-				engine_worker_gone(worker->engine, index);
+				engine_worker_gone(worker->life.engine, index);
 		}
 	}
 	leave(worker);
@@ -716,9 +730,9 @@ static void kill_children_call(void *context);
 static void kill_child_call(struct dw_worker *worker, struct child *child)
 {
 	if (worker->options.mode == DW_PROCESS)
-		worker_kill_child(child);
-	else if (child->kind == DW_CHILD_WORKER && child->nested->engine)
-		engine_locked(child->nested->engine, kill_children_call, child->nested);
+		children_kill(child);
+	else if (child->kind == DW_CHILD_WORKER && child->nested->life.engine)
+		engine_locked(child->nested->life.engine, kill_children_call, child->nested);
 }
 
 static void kill_children_call(void *context)
@@ -736,7 +750,7 @@ static bool op_kill(void *context, uint32_t index, const char *why)
 
 	if (worker->options.mode == DW_PROCESS) {
 		log_at(LOG_WARN, "%s: killed: %s", child->path, why);
-		text_copy(child->why, sizeof(child->why), why);
+		death_because_engine_locked(child, why);
 	} else {
 		log_at(LOG_WARN, "%s: told to stop, because a thread cannot be killed: %s", child->path,
 		       why);
@@ -751,14 +765,14 @@ static void op_cancelled(void *context, uint32_t index)
 	struct child *child = &worker->children[index];
 
 	if (child->kind == DW_CHILD_WORKER)
-		link_send(child->link_parent, LINK_CANCEL, child->generation, 0,
+		link_send(child->link.parent, LINK_CANCEL, child->life.generation, 0,
 			  "cancelled from above");
 }
 
-const struct engine_ops worker_ops = {
+const struct engine_ops children_ops = {
 	.kill = op_kill,
 	.cancelled = op_cancelled,
 	.changed = op_changed,
-	.extra_readable = worker_events,
+	.extra_readable = children_events,
 	.deaf = op_deaf,
 };

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Calls on the chip are in flight in the order of their frames and complete in
- * that order; a call's cookie is its frame's number. A control frame waits until the chip is idle.
+ * The role of a chip worker: one thread that waits for its mailbox and its chip at once, and stages
+ * the next task while the chip works. See role.h.
  *
- * A device that is lost, or a driver that broke, ends the chip's process or thread. What it
- * has claimed and not completed stays so: the parent fails it with the cause, once the driver
- * cannot write into its tensors any more. What was not claimed goes to other chips, and a
- * restart policy opens the device anew.
+ * Calls on the chip are in flight in the order of their frames and complete in that order; a call's
+ * cookie is its frame's number. A control frame waits until the chip is idle.
+ *
+ * A device that is lost, or a driver that broke, ends the chip's process or thread. A frame that it
+ * has claimed and not completed stays so: the parent fails it with the cause, once the driver cannot
+ * write into its tensors any more. Other frames go to other chips, and a restart policy opens the
+ * device anew.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,17 +18,17 @@
 #include <unistd.h>
 #include "base/text.h"
 #include "chip/chip.h"
-#include "worker/status_segment.h"
-#include "worker/child.h"
-#include "worker/chip_loop.h"
+#include "worker/control.h"
+#include "worker/role.h"
+#include "worker/serve.h"
 
 struct chip_loop {
 	struct child *child;
 	struct endpoint *endpoint;
 	struct chip *chip;
 	uint32_t depth;
-	struct frame *held;		/* claimed, waits until the chip is idle */
-	uint32_t held_number;
+	struct frame *parked;		/* claimed, waits until the chip is idle */
+	uint32_t parked_number;
 	int broken;			/* -errno: the device can do nothing more; 0: it can */
 	char why[TEXT_BYTES];		/* broken: the cause */
 };
@@ -41,7 +44,7 @@ static bool concerns(const struct child *child, const struct callable *callable)
 	return false;
 }
 
-int chip_add_callable(struct child *child, struct chip *chip, const struct callable *callable)
+static int load_image(const struct child *child, struct chip *chip, const struct callable *callable)
 {
 	struct dw_chip_image_spec spec = {
 		.size = sizeof(spec),
@@ -58,14 +61,8 @@ int chip_add_callable(struct child *child, struct chip *chip, const struct calla
 	return chip_image_load(chip, callable->handle, &spec);
 }
 
-void chip_remove_callable(struct chip *chip, dw_callable handle)
-{
-	if (chip_image_loaded(chip, handle))
-		chip_image_unload(chip, handle);
-}
-
 struct load {
-	struct child *child;
+	const struct child *child;
 	struct chip *chip;
 };
 
@@ -73,14 +70,16 @@ static int load_one(struct callable *callable, void *context)
 {
 	struct load *load = context;
 
-	return chip_add_callable(load->child, load->chip, callable);
+	return load_image(load->child, load->chip, callable);
 }
 
-int chip_start(struct child *child, struct chip **chip)
+static int start(struct child *child, uint32_t generation, bool process, void **state)
 {
 	struct load load = { .child = child };
 	int result;
 
+	(void)generation;
+	(void)process;
 	result = chip_open(child->chip->driver, child->chip->device, child->chip->options, &load.chip);
 	if (result < 0)
 		return result;
@@ -89,14 +88,62 @@ int chip_start(struct child *child, struct chip **chip)
 		chip_close(load.chip);
 		return result;
 	}
-	*chip = load.chip;
+	*state = load.chip;
 	return 0;
 }
 
-void chip_stop(struct chip *chip)
+static void stop(struct child *child, bool process, int error, void *chip)
 {
-	chip_close(chip);
+	(void)child;
+	/* The end of a process closes its device too, and does not hang in a lost one's driver. */
+	if (!(error && process))
+		chip_close(chip);
 }
+
+/* ---------------------------------------------------------------- control frames */
+
+/* dw_chip_alloc(), dw_chip_free(): the engine's own frames. */
+static int chip_memory(const struct child *child, struct chip *chip, uint64_t code,
+		       const void *blob, uint32_t bytes)
+{
+	struct engine_chip_memory message;
+
+	if (bytes != sizeof(message))
+		return error_set(-EINVAL, "%s: a message about device memory of %u bytes; %zu bytes "
+				 "would be right", child->path, bytes, sizeof(message));
+	memcpy(&message, blob, sizeof(message));
+	if (code == ENGINE_CONTROL_CHIP_ALLOC)
+		return chip_alloc(chip, message.handle, message.bytes);
+	/* A successor of the process that had it: it is gone already. */
+	if (!chip_owns(chip, message.handle))
+		return 0;
+	return chip_free(chip, message.handle);
+}
+
+static int run_control(const struct child *child, struct chip *chip, uint64_t code,
+		       const void *blob, uint32_t bytes)
+{
+	struct callable callable;
+	dw_callable handle;
+	int result;
+
+	switch (code) {
+	case CONTROL_REGISTER:
+		result = control_register(blob, &callable);
+		return result < 0 ? result : load_image(child, chip, &callable);
+	case CONTROL_UNREGISTER:
+		handle = control_unregister(blob);
+		if (chip_image_loaded(chip, handle))
+			chip_image_unload(chip, handle);
+		return 0;
+	case ENGINE_CONTROL_CHIP_ALLOC:
+	case ENGINE_CONTROL_CHIP_FREE:
+		return chip_memory(child, chip, code, blob, bytes);
+	}
+	return control_unknown(code);
+}
+
+/* ------------------------------------------------------------------------- tasks */
 
 static void note_broken(struct chip_loop *loop, int error)
 {
@@ -106,10 +153,10 @@ static void note_broken(struct chip_loop *loop, int error)
 	text_copy(loop->why, sizeof(loop->why), error_text());
 }
 
-static void hold(struct chip_loop *loop, struct frame *frame, uint32_t number)
+static void park(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
-	loop->held = frame;
-	loop->held_number = number;
+	loop->parked = frame;
+	loop->parked_number = number;
 }
 
 /*
@@ -136,35 +183,33 @@ static int check_places(const struct chip_loop *loop, const struct dw_args *args
 /* A call that cannot be submitted fails in its turn: when those before it have completed. */
 static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
-	void *blob = frame->args ? (void *)(uintptr_t)frame->args : (void *)(frame + 1);
 	uint64_t now = now_ns();
 	struct callable *callable;
 	struct dw_args args;
 	int result;
 
-	result = wire_decode(blob, frame->args_bytes, &args);
+	result = wire_decode(serve_blob(frame), frame->args_bytes, &args);
 	if (result == 0)
 		result = check_places(loop, &args);
 	if (result == 0 && !chip_in_flight(loop->chip) &&
 	    callable_held(frame->callable, &callable) == 0)
-		child_works(loop->child, callable, frame->task, now);
+		status_works(&loop->child->status, callable, frame->task, now);
 	if (result == 0)
 		result = chip_submit(loop->chip, frame->callable, &args, &frame->config, number,
 				     (const volatile uint32_t *)&frame->cancel);
 	if (result < 0 && chip_lost(loop->chip))
 		note_broken(loop, result);
 	if (result < 0 && chip_in_flight(loop->chip))
-		hold(loop, frame, number);
+		park(loop, frame, number);
 	else if (result < 0)
 		endpoint_complete(loop->endpoint, number, result, error_text(), now, now_ns());
 	if (result < 0 && !chip_in_flight(loop->chip))
-		child_waits(loop->child, now);
+		status_waits(&loop->child->status, now);
 }
 
 /* What does not overlap with calls in flight: control frames, and calls that were refused. */
 static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
-	void *blob = frame->args ? (void *)(uintptr_t)frame->args : (void *)(frame + 1);
 	uint64_t now = now_ns();
 	int result;
 
@@ -172,7 +217,8 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 		start_call(loop, frame, number);
 		return;
 	}
-	result = control_handle(loop->child, loop->chip, frame->callable, blob, frame->args_bytes);
+	result = run_control(loop->child, loop->chip, frame->callable, serve_blob(frame),
+			     frame->args_bytes);
 	endpoint_complete(loop->endpoint, number, result, result < 0 ? error_text() : NULL, now,
 			  now_ns());
 }
@@ -180,22 +226,22 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 /* Fills the chip's queue; returns whether anything was done. */
 static bool submit_frames(struct chip_loop *loop)
 {
-	struct frame *frame = loop->held;
+	struct frame *frame = loop->parked;
 	uint32_t number;
 	bool any = false;
 
 	if (frame) {
 		if (chip_in_flight(loop->chip))
 			return false;
-		loop->held = NULL;
-		serve_alone(loop, frame, loop->held_number);
+		loop->parked = NULL;
+		serve_alone(loop, frame, loop->parked_number);
 		any = true;
 	}
-	while (!loop->held && !loop->broken && chip_in_flight(loop->chip) < loop->depth &&
+	while (!loop->parked && !loop->broken && chip_in_flight(loop->chip) < loop->depth &&
 	       (frame = endpoint_next(loop->endpoint, &number))) {
 		any = true;
 		if (frame->kind != FRAME_TASK && chip_in_flight(loop->chip))
-			hold(loop, frame, number);
+			park(loop, frame, number);
 		else
 			serve_alone(loop, frame, number);
 	}
@@ -211,7 +257,7 @@ static bool collect(struct chip_loop *loop)
 	int result;
 
 	while ((result = chip_collect(loop->chip, &completion)) == 1) {
-		child_ended(loop->child);
+		status_ended(&loop->child->status);
 		endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
 				  completion.status ? completion.text : NULL, completion.started,
 				  completion.ended);
@@ -225,10 +271,9 @@ static bool collect(struct chip_loop *loop)
 	if (result < 0)
 		note_broken(loop, result);
 	if (any && !chip_in_flight(loop->chip))
-		child_waits(loop->child, ended);
+		status_waits(&loop->child->status, ended);
 	else if (any)
-		__atomic_store_n(&loop->child->owner->child_status[loop->child->index].since, ended,
-				 __ATOMIC_RELAXED);
+		status_since(&loop->child->status, ended);
 	return any;
 }
 
@@ -239,7 +284,7 @@ static void wait_for_both(struct chip_loop *loop)
 		{ .fd = endpoint_bell_fd(loop->endpoint), .events = POLLIN },
 	};
 	/* Once it was told to stop, the bell may ring all the time. */
-	bool room = !loop->held && chip_in_flight(loop->chip) < loop->depth &&
+	bool room = !loop->parked && chip_in_flight(loop->chip) < loop->depth &&
 		    !endpoint_stopping(loop->endpoint);
 
 	if (room && endpoint_bell_arm(loop->endpoint))
@@ -252,12 +297,12 @@ static void wait_for_both(struct chip_loop *loop)
 static void leave_broken(const struct chip_loop *loop, uint32_t generation)
 {
 	error_set(loop->broken, "the device is out of order: %s", loop->why);
-	link_send(loop->child->link_child, LINK_ERROR, generation, loop->broken, error_text());
+	link_send(loop->child->link.child, LINK_ERROR, generation, loop->broken, error_text());
 }
 
-int chip_serve(struct child *child, uint32_t generation, struct endpoint *endpoint,
-		struct chip *chip)
+static int serve(struct child *child, uint32_t generation, struct endpoint *endpoint, void *state)
 {
+	struct chip *chip = state;
 	struct chip_loop loop = {
 		.child = child, .endpoint = endpoint, .chip = chip, .depth = chip_depth(chip),
 	};
@@ -280,6 +325,8 @@ int chip_serve(struct child *child, uint32_t generation, struct endpoint *endpoi
 		result = endpoint_wait(endpoint);
 		if (result == -ESHUTDOWN || result == -EOWNERDEAD)
 			return 0;
-		child_count_sleeps(child, endpoint);
+		serve_count_sleeps(child, endpoint);
 	}
 }
+
+const struct role role_chip = { .start = start, .serve = serve, .stop = stop };

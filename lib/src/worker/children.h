@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * children: the states of a Worker's children, the events that change them, and what follows:
+ * spawned → bind and GO; READY → tasks may come; dead → its tasks fail or move; gone → its memory
+ * is free, and with a restart policy the next generation is asked for.
+ *
+ * Owns: struct child_life of each child, struct spawner_loss of each Worker.
+ *
+ * Deaths. The spawner is the single-threaded parent and reaper of all children. It reports each
+ * death with its status, kills the processes that the dead child has left behind, and reports when
+ * the last process of its subtree is gone (the lifeline reaches its end). The module reports a
+ * death earlier, at the end of the address space, and an exec, which nobody else reports. A spawner
+ * whose parent dies kills all and leaves. If the spawner dies, PDEATHSIG kills its children; their
+ * parent sees the end of the socket, then of each child's pidfd, then of the tree's pipe.
+ *
+ * Kills. The owner of the mailboxes kills by pidfd, and continues the spawner in case it was
+ * stopped: the death comes by its report. If the owner may not kill (it has dropped its
+ * credentials since init, or a filter refuses the call), it asks the spawner. If the spawner may
+ * not either, it reports that, and the child counts as dead and gone, under that name.
+ *
+ * Runs in the engine's background thread, in threads that wait when the module reports a death, and
+ * in init and close. Lock: worker->lock, which functions with the suffix _locked expect; functions
+ * that the engine calls with its lock (children_ops) never take it.
+ */
+#ifndef DW_WORKER_CHILDREN_H
+#define DW_WORKER_CHILDREN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "task/error.h"
+
+struct child;
+struct dw_worker;
+struct engine_ops;
+
+/*
+ * CHILD_NONE → SPAWNING → BOUND (GO was sent) → READY → DEAD → GONE → (restart) SPAWNING.
+ * DEAD: the process has ended, or the thread has announced its end. GONE: its whole subtree has ended.
+ */
+enum child_state { CHILD_NONE, CHILD_SPAWNING, CHILD_BOUND, CHILD_READY, CHILD_DEAD, CHILD_GONE };
+
+struct child_life {
+	enum child_state state;
+	_Atomic uint32_t generation;	/* of the process: counts spawns */
+	pid_t pid;
+	int pidfd;			/* from SPAWNED to GONE; -1; written with the engine's lock, too */
+	bool replacement_announced;	/* DEAD, and the engine was told of a successor */
+	bool spawn_wanted;		/* SPAWNING, but its spawner was not told yet */
+	_Atomic bool kill_wanted;	/* the same of a kill by the spawner; or the engine's lock */
+	char left[64];			/* "pid 4711: EPERM": cannot be killed, so nobody takes its place */
+	int error;			/* of getting ready: -errno, with its text */
+	char error_text[ERROR_TEXT_BYTES];
+	bool given_up;
+	int stopped;			/* the signal that has stopped its process; 0: it runs */
+};
+
+/* Why nothing more is heard of the children. */
+struct spawner_loss {
+	bool gone;			/* the spawner is, or cannot be heard */
+	char cause[96];			/* "": it died */
+};
+
+/* epoll tags: a child's index, or one of these. */
+#define EVENT_SPAWNER	(1ULL << 32)
+#define EVENT_UP	(2ULL << 32)
+#define EVENT_TREE	(3ULL << 32)
+#define EVENT_DIED	(4ULL << 32)	/* and a child's index: its pidfd, when there is no spawner */
+
+extern const struct engine_ops children_ops;
+void children_init(struct dw_worker *worker);
+/* Closes all descriptors; nothing is heard any more. */
+void children_release(struct dw_worker *worker);
+/* Starts a thread, or asks for a process (now, or when its spawner has room for the message). */
+int children_spawn_locked(struct dw_worker *worker, struct child *child);
+/* The same for all that were asked for and not started: nobody will start them. */
+void children_cancel_spawns_locked(struct dw_worker *worker);
+/* SIGKILL, if it has been born; worker->lock or the engine's. */
+void children_kill(struct child *child);
+/* THREAD mode: the thread was joined by its closer. */
+void children_joined_locked(struct child *child);
+/* Nothing more will be heard of the children: they count as gone. */
+void children_give_up_locked(struct dw_worker *worker, const char *cause);
+/* Why the spawner is gone. */
+const char *children_loss(const struct dw_worker *worker);
+
+static inline bool child_life_over(const struct child_life *life)
+{
+	return life->state == CHILD_NONE || life->state == CHILD_GONE;
+}
+
+#endif

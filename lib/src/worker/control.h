@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * control: frames of kind FRAME_CONTROL, which tell the tree of callables after init. They pass
+ * through the same rings as tasks, so a task that is submitted after a registration finds it done.
+ *
+ * Owns: the format of these frames. Any thread; takes worker->lock and the engine's for moments.
+ */
+#ifndef DW_WORKER_CONTROL_H
+#define DW_WORKER_CONTROL_H
+
+#include <stdint.h>
+#include <distworker/distworker.h>
+
+struct callable;
+struct child;
+struct dw_worker;
+
+enum control_code { CONTROL_REGISTER = 1, CONTROL_UNREGISTER = 2 };
+
+/* To every child that is READY and that it concerns; the first error, with the child's path. */
+int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob, uint32_t bytes);
+/* The same until a deadline: -ETIMEDOUT, and a child that has not answered is told nevertheless. */
+int control_broadcast_until(struct dw_worker *worker, uint64_t code, const void *blob,
+			    uint32_t bytes, uint64_t deadline_ns);
+/* Tells a replacement what was registered after init; does not wait for it. */
+int control_replay(struct child *child);
+/* A callable as the blob of CONTROL_REGISTER; free() it. */
+int control_encode(const struct callable *callable, void **blob, uint32_t *bytes);
+
+/* In the child: adds the callable of a CONTROL_REGISTER, which stays in the blob, to the table. */
+int control_register(const void *blob, struct callable *callable);
+/* The handle of a CONTROL_UNREGISTER, which is retired here. */
+dw_callable control_unregister(const void *blob);
+int control_unknown(uint64_t code);
+
+#endif

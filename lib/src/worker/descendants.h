@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * descendants: the processes below a dead child. Owns nothing. Lock: worker->lock.
+ */
+#ifndef DW_WORKER_DESCENDANTS_H
+#define DW_WORKER_DESCENDANTS_H
+
+#include <stdbool.h>
+
+struct child;
+
+/*
+ * True: no process of a child whose address space has ended can write into the tree's memory any
+ * more. False: one can, or nobody knows.
+ */
+bool descendants_none(const struct child *child);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * stats: reading the counters of children, from any thread or process. Owns nothing; no lock.
+ */
+#ifndef DW_WORKER_STATS_H
+#define DW_WORKER_STATS_H
+
+#include "engine/engine.h"
+
+/* A copy of counters that others go on writing, with the processor time of a child that lives. */
+void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
+		const struct child_status *status);
+
+#endif
