@@ -9,7 +9,7 @@
 /* One slice or end of an arrow; times in ns. */
 struct event {
 	char phase;
-	char name[64], state[16], path[96], id[32];
+	char name[256], state[16], path[96], id[32];
 	int pid, tid;
 	uint64_t at, duration;
 	uint64_t run, task, stamps[6];
