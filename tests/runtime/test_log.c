@@ -203,12 +203,26 @@ TEST(levels_are_checked_and_can_change)
 
 /* ----------------------------------------------------------------------- stderr */
 
+/* With the program that writes the lines: a byte to and from the other; -1: none. */
+static int meeting[2] = { -1, -1 };
+
+static void meet(const int ends[2])
+{
+	char c = 0;
+
+	CHECK_EQ(write(ends[1], &c, 1), 1);
+	CHECK_EQ(read(ends[0], &c, 1), 1);
+}
+
 /* In a program of its own, with DW_LOG=info: many lines to a stderr that takes none. */
 static int many_lines(void)
 {
 	restarting_chain(1);
-	for (int i = 0; i < 300; i++)
+	for (int i = 0; i < 300; i++) {
+		if (i == 100 && meeting[1] >= 0)
+			meet(meeting);
 		let_one_die(0);
+	}
 	dw_worker_destroy(chain.worker[0]);
 	return unit_failures != 0;
 }
@@ -218,13 +232,15 @@ __attribute__((constructor)) static void maybe_many_lines(void)
 	const char *kind = getenv("TEST_LOG_LINES");
 
 	if (kind) {
+		sscanf(kind, "%d,%d", &meeting[0], &meeting[1]);
 		unsetenv("TEST_LOG_LINES");
 		_exit(many_lines());
 	}
 }
 
-static pid_t with_stderr(int fd, const char *level)
+static pid_t with_stderr(int fd, const char *level, const int meets[2])
 {
+	char lines[32] = "-1,-1";
 	pid_t pid;
 
 	fflush(stdout);
@@ -232,7 +248,12 @@ static pid_t with_stderr(int fd, const char *level)
 	if (pid)
 		return pid;
 	dup2(fd, STDERR_FILENO);
-	setenv("TEST_LOG_LINES", "1", 1);
+	if (meets) {
+		snprintf(lines, sizeof(lines), "%d,%d", meets[0], meets[1]);
+		fcntl(meets[0], F_SETFD, 0);
+		fcntl(meets[1], F_SETFD, 0);
+	}
+	setenv("TEST_LOG_LINES", lines, 1);
 	setenv("DW_LOG", level, 1);
 	execl("/proc/self/exe", "test_log", NULL);
 	_exit(127);
@@ -278,14 +299,14 @@ TEST(a_full_stderr_holds_up_nobody)
 
 	REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
 	fill(ends[1]);
-	pid = with_stderr(ends[1], "info");
+	pid = with_stderr(ends[1], "info", NULL);
 	CHECK(ends_well(pid));
 	CHECK(!(fcntl(ends[1], F_GETFL) & O_NONBLOCK));
 	close(ends[0]);
 	close(ends[1]);
 	REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
 	fill(ends[1]);
-	pid = with_stderr(ends[1], "info");
+	pid = with_stderr(ends[1], "info", NULL);
 	CHECK(ends_well(pid));
 	close(ends[0]);
 	close(ends[1]);
@@ -301,40 +322,51 @@ TEST(a_stderr_that_nobody_reads_ends_nobody)
 	close(ends[0]);
 	signal(SIGPIPE, SIG_DFL);
 	/* That this is no level is said by the application's own thread. */
-	pid = with_stderr(ends[1], "loud");
+	pid = with_stderr(ends[1], "loud", NULL);
 	close(ends[1]);
 	CHECK(ends_well(pid));
+}
+
+static size_t read_text(int fd, char *text, size_t used, size_t space)
+{
+	ssize_t n;
+
+	while (used < space && (n = read(fd, text + used, space - used)) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			if (!text[used + (size_t)i])
+				text[used + (size_t)i] = ' ';
+		used += (size_t)n;
+	}
+	return used;
 }
 
 /* One that is full at first, and is read later: the count is said. */
 TEST(lines_that_stderr_did_not_take_are_counted)
 {
 	static char text[1 << 20];
-	size_t used = 0;
-	int ends[2];
-	ssize_t n;
+	int ends[2], there[2], back[2];
+	size_t used;
 	pid_t pid;
+	char c;
 
 	REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+	REQUIRE(pipe2(there, O_CLOEXEC) == 0 && pipe2(back, O_CLOEXEC) == 0);
 	fcntl(ends[1], F_SETPIPE_SZ, 4096);
 	fill(ends[1]);
-	pid = with_stderr(ends[1], "info");
+	pid = with_stderr(ends[1], "info", (int[2]){ there[0], back[1] });
 	close(ends[1]);
-	/* Until some lines were dropped: in the time of so many deaths the program is at its own. */
-	for (int i = 0; i < 400; i++) {
-		pid_t child = fork();
-
-		if (child == 0)
-			_exit(0);
-		waitpid(child, NULL, 0);
-	}
-	while (used < sizeof(text) - 1 && (n = read(ends[0], text + used, sizeof(text) - 1 - used)) > 0) {
-		for (ssize_t i = 0; i < n; i++)
-			if (!text[used + (size_t)i])
-				text[used + (size_t)i] = ' ';
-		used += (size_t)n;
-	}
+	/* Some lines were dropped; now there is room for one. */
+	REQUIRE(unit_polled(back[0], POLLIN) && read(back[0], &c, 1) == 1);
+	fcntl(ends[0], F_SETFL, O_NONBLOCK);
+	used = read_text(ends[0], text, 0, sizeof(text) - 1);
+	fcntl(ends[0], F_SETFL, 0);
+	CHECK_EQ(write(there[1], &c, 1), 1);
+	read_text(ends[0], text, used, sizeof(text) - 1);
 	CHECK(ends_well(pid));
 	CHECK_STR(text, "lines of the log were dropped");
+	for (int i = 0; i < 2; i++) {
+		close(there[i]);
+		close(back[i]);
+	}
 	close(ends[0]);
 }
