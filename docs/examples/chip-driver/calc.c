@@ -8,7 +8,7 @@
  *     DW_CHIP_PATH=. distworker chips
  *
  * It computes on the host's memory (DW_CHIP_CAP_HOST_WRITES) and synchronously, so
- * it has neither device memory nor a queue; docs/chips.md tells what those take.
+ * it has neither device memory nor a queue; docs/chips.md describes those.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -44,7 +44,10 @@ static int fail(struct dw_chip_error *error, int code, const char *format, ...)
 	return code;
 }
 
-/* The caller's struct may be of another version: fills what it has room for, with zeros behind what is known here. */
+/*
+ * The caller's struct may be of another version: fills the fields that it has room for, with zeros
+ * for fields that are unknown here.
+ */
 static void describe(uint32_t id, struct dw_chip_properties *properties)
 {
 	struct dw_chip_properties full = {
@@ -71,11 +74,12 @@ static int read_options(const char *options, unsigned long *devices, struct dw_c
 	if (!options || !options[0])
 		return 0;
 	if (strncmp(options, "devices=", 8) != 0)
-		return fail(error, -EINVAL, "calc does not know option \"%s\": devices=N is possible",
-			    options);
+		return fail(error, -EINVAL,
+			    "calc does not know option \"%s\": devices=N is possible", options);
 	*devices = strtoul(options + 8, &end, 10);
 	if (*end || *devices < 1 || *devices > 64)
-		return fail(error, -EINVAL, "calc option %s: a number from 1 to 64 is wanted", options);
+		return fail(error, -EINVAL, "calc option %s: a number from 1 to 64 is wanted",
+			    options);
 	return 0;
 }
 
@@ -88,7 +92,8 @@ static int calc_enumerate(const char *options, struct dw_chip_properties *proper
 	if (status < 0)
 		return status;
 	for (size_t i = 0; properties && i < *count && i < devices; i++)
-		describe((uint32_t)i, (struct dw_chip_properties *)(void *)((char *)properties + i * properties->size));
+		describe((uint32_t)i, (struct dw_chip_properties *)(void *)((char *)properties +
+									    i * properties->size));
 	*count = devices;
 	return 0;
 }
@@ -103,7 +108,8 @@ static int calc_open(uint32_t id, const char *options, struct dw_chip_device **r
 	if (status < 0)
 		return status;
 	if (id >= devices)
-		return fail(error, -ENODEV, "calc has no device %u: there are %lu, from 0", id, devices);
+		return fail(error, -ENODEV, "calc has no device %u: there are %lu, from 0", id,
+			    devices);
 	device = calloc(1, sizeof(*device));
 	if (!device)
 		return fail(error, -ENOMEM, "calc device %u: no memory", id);
@@ -141,17 +147,18 @@ static int parse_word(const char *word, struct dw_chip_image *image, int *depth,
 		return 0;
 	}
 	if (word[1] != '\0' || !strchr("+-*", word[0]))
-		return fail(error, -ELIBBAD, "calc image: \"%.32s\" is neither an input 0 to %d nor + - *",
-			    word, INPUTS_MAX - 1);
+		return fail(error, -ELIBBAD,
+			    "calc image: \"%.32s\" is neither an input 0 to %d nor + - *", word,
+			    INPUTS_MAX - 1);
 	if (*depth < 2)
-		return fail(error, -ELIBBAD, "calc image: \"%c\" has %d operands, 2 are wanted", word[0],
-			    *depth);
+		return fail(error, -ELIBBAD, "calc image: \"%c\" has %d operands, 2 are wanted",
+			    word[0], *depth);
 	image->steps[image->count++] = -word[0];
 	(*depth)--;
 	return 0;
 }
 
-/* `spec` is valid during this call only: what is needed later is copied. */
+/* `spec` is valid during this call only: the fields that are needed later are copied. */
 static int calc_load(struct dw_chip_device *device, const struct dw_chip_image_spec *spec,
 		     struct dw_chip_image **result, struct dw_chip_error *error)
 {
@@ -168,7 +175,8 @@ static int calc_load(struct dw_chip_device *device, const struct dw_chip_image_s
 		     word = strtok_r(NULL, " \n", &save))
 			status = parse_word(word, image, &depth, error);
 		if (status == 0 && depth != 1)
-			status = fail(error, -ELIBBAD, "calc image: the formula leaves %d values, 1 is wanted",
+			status = fail(error, -ELIBBAD,
+				      "calc image: the formula leaves %d values, 1 is wanted",
 				      depth);
 	}
 	free(text);
@@ -185,20 +193,26 @@ static void calc_unload(struct dw_chip_device *device, struct dw_chip_image *ima
 	free(image);
 }
 
-/* The library has checked each tensor; what the formula needs is checked here. */
+/* The library has checked each tensor; the needs of the formula are checked here. */
 static int check_call(const struct dw_chip_call *call, struct dw_chip_error *error)
 {
 	if (call->tensor_count != call->image->inputs + 1 || call->scalar_count)
-		return fail(error, -EINVAL, "the formula takes %zu input tensors, one for the result and no scalar; the call has %zu tensors and %zu scalars",
-			    call->image->inputs, call->tensor_count, call->scalar_count);
+		return fail(
+			error, -EINVAL,
+			"the formula takes %zu input tensors, one for the result and no scalar; "
+			"the call has %zu tensors and %zu scalars",
+			call->image->inputs, call->tensor_count, call->scalar_count);
 	for (size_t i = 0; i < call->tensor_count; i++) {
 		if (call->tensors[i].dtype != DW_FLOAT32)
-			return fail(error, -ENOTSUP, "tensor %zu has element type %u: calc takes float32 (0)",
-				    i, call->tensors[i].dtype);
+			return fail(error, -ENOTSUP,
+				    "tensor %zu has element type %u: calc takes float32 (0)", i,
+				    call->tensors[i].dtype);
 		if (call->tensor_bytes[i] != call->tensor_bytes[0])
-			return fail(error, -EINVAL, "tensor %zu has %llu bytes, tensor 0 has %llu: the same is wanted",
-				    i, (unsigned long long)call->tensor_bytes[i],
-				    (unsigned long long)call->tensor_bytes[0]);
+			return fail(
+				error, -EINVAL,
+				"tensor %zu has %llu bytes, tensor 0 has %llu: the same is wanted",
+				i, (unsigned long long)call->tensor_bytes[i],
+				(unsigned long long)call->tensor_bytes[0]);
 	}
 	return 0;
 }
@@ -225,7 +239,8 @@ static float compute(const struct dw_chip_call *call, size_t element)
 		int step = image->steps[i];
 
 		if (step >= 0) {
-			stack[depth++] = ((const float *)(uintptr_t)call->tensors[step].data)[element];
+			stack[depth++] =
+				((const float *)(uintptr_t)call->tensors[step].data)[element];
 		} else {
 			stack[depth - 2] = apply(-step, stack[depth - 2], stack[depth - 1]);
 			depth--;
@@ -264,7 +279,7 @@ static int calc_counters(struct dw_chip_device *device, struct dw_chip_counters 
 	return 0;
 }
 
-/* What is left out is NULL: alloc and copies, submit and collect. */
+/* Members that are left out are NULL: alloc and copies, submit and collect. */
 static const struct dw_chip_driver driver = {
 	.size = sizeof(driver),
 	.abi_version = DW_CHIP_ABI_VERSION,
