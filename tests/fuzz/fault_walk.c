@@ -8,8 +8,8 @@
  * /proc/self/fail-nth = 1, 2, 3, ... until it ends without having met a fault. Each time it met
  * one, it has either failed with an error that says so (ENOMEM, EFAULT, EAGAIN), or it has coped
  * and done its work; then the same call without a fault must work, and so must a round trip through
- * the whole hub. What leaks is for kmemleak and for unloading the module to find, which
- * tests/vm/run does after this. With a module's file, loading it is walked too (it must not be
+ * the whole hub. tests/vm/run looks for leaks afterwards, by kmemleak and
+ * by unloading the module. With a module's file, loading it is walked too (it must not be
  * loaded).
  *
  * Every walk is a process of its own: the module allocates on an address space's first call. TAP on
@@ -317,7 +317,7 @@ static int die_child(struct state *s, int faults)
 	    mmap(NULL, BYTES, PROT_READ, MAP_SHARED, s->endpoint, 0) == MAP_FAILED)
 		return EIO << 1;
 	faults_arm(faults, s->fault);
-	/* Nobody can tell whether it met the fault: the first ten must do. */
+	/* There is no way to tell whether it met the fault: the first ten must do. */
 	_exit(s->fault <= 10);
 }
 

@@ -33,8 +33,7 @@ static inline void faults_set(const char *file, const char *value)
 }
 
 /*
- * Once for the machine: by default what may sleep never fails, which is everything that matters
- * here.
+ * Once for the machine: by default allocations that may sleep never fail, and those matter here.
  */
 static inline void faults_prepare(void)
 {
@@ -66,7 +65,7 @@ static inline void faults_arm(int fd, unsigned int n)
 	char text[16];
 	int length = snprintf(text, sizeof(text), "%u", n);
 
-	/* A second time, since the copy of a second number can be what fails. */
+	/* A second time, since the copy of a second number can fail. */
 	if (pwrite(fd, text, length, 0) < 0 && pwrite(fd, text, length, 0) < 0)
 		fprintf(stderr, "# cannot write fail-nth: %s\n", strerror(errno));
 }

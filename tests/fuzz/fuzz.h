@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the parts of ioctl_fuzz share: counters that all processes write, a generator of random
- * numbers for each thread, and what one process holds. fuzz_thread.c owns these, fuzz_call.c makes
- * the calls, fuzz_operation.c does everything else that a process can do, ioctl_fuzz.c starts
+ * Shared by the parts of ioctl_fuzz: counters that all processes write, a generator of random
+ * numbers for each thread, and the resources of one process. fuzz_thread.c owns these, fuzz_call.c
+ * makes the calls, fuzz_operation.c does everything else that a process can do, ioctl_fuzz.c starts
  * families and judges.
  */
 #ifndef DISTWORKER_FUZZ_H
@@ -48,7 +48,7 @@
 /* Places in the module are counted by their offset from the start of its text. */
 #define MAX_PC_OFFSET	(1u << 20)
 
-/* ---------------------------------------------------------------- what all processes share */
+/* ---------------------------------------------------------------- shared by all processes */
 
 enum outcome { DONE, FAILED, OUTCOMES };
 
@@ -131,7 +131,7 @@ static inline uint32_t odd_u32(void)
 	}
 }
 
-/* ---------------------------------------------------------------- one process and what it holds */
+/* ---------------------------------------------------------------- one process and its resources */
 
 struct map {
 	char *start;
@@ -160,7 +160,7 @@ struct process {
 
 extern struct process me;
 
-/* The family's processes, for signals: pids may be stale, but nobody else is in this group. */
+/* The family's processes, for signals: pids may be stale, but no other process is in this group. */
 struct family {
 	atomic_int pids[32];
 };

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioctl_fuzz: one call with arguments that are nearly right, and what must be true of it
+ * ioctl_fuzz: one call with arguments that are nearly right, and the checks that must hold
  * afterwards.
  */
 #include "fuzz.h"
 
 /*
- * A wait that ends so much after its deadline is not just slow. It is measured in sleeps of the first
- * process, 20 s of a quiet machine, because a busy one is late with all of them.
+ * A wait that ends so much after its deadline is not just slow. It is measured in sleeps of the
+ * first process, 20 s of a quiet machine, because a busy one is late with all of them.
  */
 #define LATE_BEATS	(20 * NSEC_PER_SEC / BEAT_NS)
 
@@ -242,7 +242,7 @@ static void fill(union argument *arg, unsigned int number)
 /* ---------------------------------------------------------------- calls */
 
 /*
- * What of the struct a call that has succeeded may write: nothing that the caller's size does not
+ * The part of the struct that a successful call may write: nothing that the caller's size does not
  * cover.
  */
 static void check_written(unsigned int number, const char *given, const char *before, uint32_t size,
@@ -341,7 +341,8 @@ int call(int fd, unsigned int number)
 	if (private) {
 		check_written(number, target, before, size, room, ret, error);
 		if (deadline != DISTWORKER_NO_DEADLINE && deadline < now_ns() && took > LATE_BEATS)
-			broken("ioctl %#x took %lu sleeps of %llu ms with a deadline before its end",
+			broken("ioctl %#x took %lu sleeps of %llu ms with a deadline before its "
+			       "end",
 			       number, took, BEAT_NS / 1000000);
 	}
 	if (ret == 0 && private && number == _IOC_NR(DISTWORKER_MAILBOX_CREATE)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioctl_fuzz: what a process does besides calls: mappings, polls, signals, children, threads,
- * death.
+ * ioctl_fuzz: the operations of a process other than calls: mappings, polls, signals, children,
+ * threads, death.
  */
 #include "faults.h"
 #include "fuzz.h"
@@ -150,7 +150,7 @@ static void do_epoll(void)
 }
 
 /*
- * A poll by io_uring on any fd, its cancellation, or the reaping of what is there; never waited
+ * A poll by io_uring on any fd, its cancellation, or the reaping of completions; never waited
  * for.
  */
 static void do_ring(void)
@@ -230,7 +230,7 @@ static void do_look(void)
 	read_some(path);
 }
 
-/* Another process reads or writes through what this one has mapped. */
+/* Another process reads or writes through a mapping of this one. */
 static void do_reach_over(void)
 {
 	struct map map = map_any(false);
@@ -250,7 +250,7 @@ static void do_signal(void)
 {
 	pid_t pid = atomic_load(&family->pids[below(32)]);
 
-	/* It may be long dead, and somebody else have its number. */
+	/* It may be long dead, and another process may have its number. */
 	if (pid <= 1 || getpgid(pid) != getpgrp())
 		return;
 	if (one_in(8)) {
@@ -274,7 +274,8 @@ static void do_dup(void)
 }
 
 /*
- * To whoever of the family takes it: fds arrive in processes that had no right to them from birth.
+ * To any process of the family that takes it: fds arrive in processes that had no right to them
+ * from birth.
  */
 static int mail[2] = { -1, -1 };
 
@@ -316,7 +317,7 @@ static void process_begin(uint64_t stream)
 	me.peer_count = 0;
 	main_thread = true;
 	atomic_store(&threads_started, 0);
-	/* Maps are not inherited, and what is in the table was the parent's. */
+	/* Maps are not inherited: those in the table were the parent's. */
 	me.map_count = 0;
 	for (i = 0; i < (unsigned int)me.fd_count; i++)
 		me.kinds[i] = FOREIGN;
@@ -363,7 +364,7 @@ static void process_end(void)
 	_exit(below(256));
 }
 
-/* What has got our fds over exec: it owns nothing, and must be told so. */
+/* A program that has got our fds over exec: it owns nothing, and must be told so. */
 int heir(void)
 {
 	int fd;
@@ -537,7 +538,7 @@ static void do_thread(void)
 	pthread_attr_destroy(&attributes);
 }
 
-/* ---------------------------------------------------------------- what a process does */
+/* ---------------------------------------------------------------- operations of a process */
 
 static const struct operation {
 	void (*run)(void);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioctl_fuzz: what each thread and each process has: coverage, faults, tables of fds and mappings,
- * and the word for a broken promise.
+ * ioctl_fuzz: the state of each thread and each process: coverage, faults, tables of fds and
+ * mappings, and the word for a broken promise.
  */
 #include "faults.h"
 #include "fuzz.h"
@@ -64,7 +64,7 @@ void coverage_take(void)
 	__atomic_store_n(&coverage[0], 0, __ATOMIC_RELAXED);
 }
 
-/* A new process or thread: whatever fork has copied counts for the parent. */
+/* A new process or thread: the counts that fork has copied are the parent's. */
 void thread_begin(uint64_t stream)
 {
 	random_state = mix(seed ^ mix(stream));

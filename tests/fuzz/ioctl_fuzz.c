@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioctl_fuzz: families of processes that do to /dev/distworker what nobody should.
+ * ioctl_fuzz: families of processes that misuse /dev/distworker.
  *
  *	ioctl_fuzz [--seed N] [--seconds N] [--families N] [--pcs FILE]
  *
  * A family is an owner with hubs, threads, and peers in child processes, all of which choose
  * operations at random: calls with structs that are nearly right, bad pointers and sizes, forks,
- * exec, deaths, signals, mappings, scribbling over what is shared, poll, epoll, io_uring, faults
+ * exec, deaths, signals, mappings, scribbling over shared memory, poll, epoll, io_uring, faults
  * injected by the kernel where it can. Each process has a generator of its own, seeded from the
  * seed, the family and its number in it: a seed repeats the operations, not how they interleave.
  *
- * What is promised is checked in each call: an error of the documented ones and no other, nothing
+ * Each call's promises are checked: an error of the documented ones and no other, nothing
  * written behind a struct's size nor on an error, no wait that outlives its deadline by far; and at
  * the end, when every process has been killed, that none is left and the module is unused. What
  * only the kernel sees, its log and its leaks, tests/vm/run reads. With KCOV
@@ -56,7 +56,7 @@ static void limit_processes(void)
 		close(fd);
 }
 
-/* Where the module's text lies: what KCOV reports is behind it. */
+/* Where the module's text lies: the addresses that KCOV reports lie behind it. */
 static void find_module(void)
 {
 	char text[64] = "";
@@ -244,8 +244,8 @@ int main(int argc, char **argv)
 			    now_ns() - born[i] < 8 * NSEC_PER_SEC)
 				continue;
 			/*
-			 * What the last life has left in its group goes on for a moment, without an
-			 * owner.
+			 * Processes that the last life has left in its group go on for a moment,
+			 * without an owner.
 			 */
 			if (groups[i] > 0) {
 				usleep(PICK(0, 0, 2000, 50000));
@@ -275,7 +275,7 @@ int main(int argc, char **argv)
 	verdict(!shared->broken, "every_call_keeps_its_promises");
 	verdict(reached_all(true), "every_call_has_succeeded_at_times");
 	verdict(clean, "every_process_can_be_killed");
-	/* What was sent over a socket, or polled by io_uring, goes a moment later. */
+	/* Files that were sent over a socket, or polled by io_uring, go a moment later. */
 	until = now_ns() + 20 * NSEC_PER_SEC;
 	while (number_in("/sys/module/distworker/refcnt") > 0 && now_ns() < until)
 		usleep(10000);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What every call with a struct promises alike, tried with each of them: sizes
+ * The promises of every call with a struct, tried with each of them: sizes
  * older and newer than this header's, unknown flags, reserved fields, pointers
  * that lead nowhere. A call that fails has done nothing: the same call with
  * good arguments then works.
@@ -158,7 +158,7 @@ TEST_F(call, from_a_newer_header_works_if_the_new_fields_are_zero)
 {
 	*(__u32 *)self->argument = self->size + 8;
 	ASSERT_EQ(0, MAKE_SIZED(self->size + 8, self->argument));
-	/* They stay defined: zero is what an old kernel has to say about them. */
+	/* They stay defined: zero is the value that an old kernel gives. */
 	for (size_t i = self->size; i < self->size + 8; i++)
 		EXPECT_EQ(0, self->argument[i]);
 }
@@ -468,7 +468,7 @@ TEST(masks_that_lead_nowhere_are_efault)
 
 /* ---------------------------------------------------------------- version 1, in numbers */
 
-/* All of these are literals: what a program was once built with stays what it was. */
+/* All of these are literals: the numbers that a program was once built with stay. */
 TEST(numbers_of_version_1_stay_what_they_were)
 {
 	EXPECT_EQ(0x1, DISTWORKER_ABI_VERSION);

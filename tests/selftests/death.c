@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Death of a peer: that it is noticed, however the peer ends and whoever else
+ * Death of a peer: that it is noticed, however the peer ends, and even if another process
  * holds its files, that it says why, and that a replacement can take over.
  * Death of the owner is in lifetime.c.
  */
@@ -63,7 +63,7 @@ TEST_F(end, is_reported_to_a_sleeping_owner_with_the_status_of_wait)
 	EXPECT_EQ(DISTWORKER_EVENT_STATE, waiter.wait.events);
 	EXPECT_EQ(2, waiter.wait.state);
 	EXPECT_EQ(0, waiter.wait.ready);
-	/* Known before anybody has waited for the process. */
+	/* Known before any process has waited for it. */
 	ASSERT_EQ(0, dw_mailbox(hub.fd, 1, &query));
 	EXPECT_EQ(DISTWORKER_MAILBOX_DEAD, query.state);
 	EXPECT_EQ(DISTWORKER_DEATH_EXIT, query.cause);
@@ -395,7 +395,7 @@ TEST(detach_ends_the_waits_of_other_threads)
 	EXPECT_EQ(-ENOTCONN, race.result);
 }
 
-/* ---------------------------------------------------------------- who else holds the file */
+/* ---------------------------------------------------------------- other holders of the file */
 
 TEST(death_is_seen_although_copies_of_the_endpoint_are_open_elsewhere)
 {

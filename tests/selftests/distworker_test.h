@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the distworker selftests share: the calls as functions that return 0 or
+ * Shared by the distworker selftests: the calls as functions that return 0 or
  * -errno, a hub, peers that run a function in a child process, threads that
- * wait, and proofs that somebody sleeps.
+ * wait, and proofs that a thread sleeps.
  *
  * Nothing here sleeps for a fixed time: WAIT_UNTIL() looks until a condition
  * holds. Waits get soon() as their deadline, so that a lost wake-up is a failed
@@ -86,7 +86,7 @@ static inline __u64 soon(void)
 	_met;								\
 })
 
-/* An environment variable that is a number, or what the suite takes without it. */
+/* An environment variable that is a number, or the suite's default. */
 static inline unsigned long number_from_env(const char *name, unsigned long otherwise)
 {
 	const char *text = getenv(name);
@@ -97,7 +97,7 @@ static inline unsigned long number_from_env(const char *name, unsigned long othe
 /*
  * Of tests that must end within the harness's 30 seconds: their own number of hand-overs,
  * or, where DISTWORKER_HANDOVERS says that the machine is slow, a fifth of that. Those that
- * take longest end after HUNT_NS with what they have.
+ * take longest end after HUNT_NS with the rounds that they have done.
  */
 #define HUNT_NS (15 * NSEC_PER_SEC)
 
@@ -270,7 +270,7 @@ static inline int dw_wake(int hub, __u32 flags, __u64 mask)
 	return ret ? ret : (int)wake.woken;
 }
 
-/* A wait on a hub of up to 64 mailboxes, with what it returned. */
+/* A wait on a hub of up to 64 mailboxes, with its results. */
 struct hub_wait {
 	__u32 flags;
 	__u64 wake;
@@ -378,7 +378,7 @@ static inline int hub_post(struct hub *hub, unsigned int index)
 	return load(box->asleep) ? dw_wake(hub->fd, 0, 1ULL << index) : 0;
 }
 
-/* ---------------------------------------------------------------- who sleeps */
+/* ---------------------------------------------------------------- sleepers */
 
 /* The state letter in /proc/TID/stat of any thread, 0 if there is none. */
 static inline char task_state(pid_t tid)
@@ -464,7 +464,7 @@ static inline bool peer_sleeps(struct hub *hub, unsigned int index, pid_t tid)
 	}									\
 } while (0)
 
-/* What the function of a peer sees. */
+/* The view of a peer's function. */
 struct endpoint {
 	int fd;
 	int sync;
@@ -476,7 +476,7 @@ struct endpoint {
 	void *argument;
 };
 
-/* What its parent sees. */
+/* The view of its parent. */
 struct peer {
 	pid_t pid;
 	int sync;
@@ -715,7 +715,7 @@ static inline void hub_drain_state(struct hub *hub)
 	} while (dw_hub_wait(hub->fd, &wait) == 0 && wait.events & DISTWORKER_EVENT_STATE);
 }
 
-/* Waits for the report that the mailbox has changed its state; takes what else there is. */
+/* Waits for the report that the mailbox has changed its state; takes all other events. */
 static inline int wait_for_state(struct hub *hub, unsigned int index)
 {
 	struct hub_wait wait = { .deadline = soon() };

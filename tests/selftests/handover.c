@@ -18,7 +18,7 @@ static __u32 handovers(void)
 			       sysconf(_SC_NPROCESSORS_ONLN) == 1 ? 20000 : 3000);
 }
 
-/* For who wonders where the time goes. */
+/* To show where the time goes. */
 static void report(const char *name, __u32 rounds)
 {
 	ksft_print_msg("%s: %u hand-overs, now %llu ms\n", name, rounds, now_ns() / NSEC_PER_MSEC);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The end of the owner and of files: what peers then get, what closing in the
- * middle of a wait does, and that the module stays as long as somebody uses it.
+ * The end of the owner and of files: the errors that peers then get, the effect of closing in the
+ * middle of a wait, and that the module stays as long as a process uses it.
  */
 #include "distworker_test.h"
 
@@ -92,7 +92,7 @@ static void peer_outlives_its_owner(struct endpoint *endpoint)
 	CHECK_EQ(-EOWNERDEAD, dw_endpoint_wait(endpoint->fd, DISTWORKER_WAIT_NOSPIN, 0,
 					       DISTWORKER_NO_DEADLINE, &events));
 	CHECK_EQ(0, endpoint->box->asleep);
-	/* And so it stays, whatever is asked for. */
+	/* And so it stays for every call. */
 	CHECK_EQ(-EOWNERDEAD, dw_endpoint_wait(endpoint->fd, 0, 0, 0, &events));
 	CHECK_EQ(-EOWNERDEAD, dw_endpoint_wait(endpoint->fd, 0, 1, soon(), &events));
 	CHECK_EQ(-EOWNERDEAD, dw_endpoint_wait(endpoint->fd, DISTWORKER_WAIT_WAKE, 1, soon(),
@@ -486,7 +486,7 @@ TEST(module_cannot_be_unloaded_while_a_file_or_a_mapping_exists)
 	EXPECT_EQ(-EWOULDBLOCK, unload());
 	munmap(hub.map, hub.setup.mapping_bytes);
 
-	/* An endpoint alone, after the owner has closed its hub; then what it maps. */
+	/* An endpoint alone, after the owner has closed its hub; then its mapping. */
 	ASSERT_EQ(0, hub_open(&hub, 2, BOX_BYTES));
 	endpoint = dw_create(hub.fd, 0);
 	ASSERT_EQ(0, dw_bind(hub.fd, 0, getpid(), NULL));

@@ -147,7 +147,7 @@ TEST_F(limits, parameters_beyond_what_the_code_can_do_are_cut)
 	EXPECT_GE(DISTWORKER_HUB_LINE_OFFSET, query.max_mailbox_bytes);
 	EXPECT_EQ(-EINVAL, hub_on(self->node, 1025, BOX_BYTES));
 	EXPECT_EQ(-EINVAL, hub_on(self->node, 1, ~0u));
-	/* More than there is: refused, and nobody is killed for it. */
+	/* More than there is: refused, and no process is killed for it. */
 	EXPECT_GT(0, hub_on(self->node, 1024, query.max_mailbox_bytes));
 }
 
@@ -220,7 +220,7 @@ static void peer_answers_later(struct endpoint *endpoint)
 	}
 }
 
-/* How long a call takes here, at best: what is slow is the machine. */
+/* The best time of a call here: a slower one is the machine's fault. */
 static __u64 look_ns(struct hub *hub)
 {
 	__u64 best = NSEC_PER_SEC;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who sees which memory: what may be mapped and how, that nothing crosses a
+ * Access to memory: the mappings that are allowed, that nothing crosses a
  * fork, and that a peer reaches its own mailbox and nothing else.
  */
 #include <sys/uio.h>
@@ -404,7 +404,7 @@ TEST(peer_that_scribbles_over_its_mapping_damages_no_other_memory)
 		hub.state->seen[0] = 0x5a5a5a5a;
 		hub.state->seen[1] = load(hub_mailbox(&hub, 1)->done);
 		ASSERT_EQ(0, dw_hub_wait(hub.fd, &wait));
-		/* It can wake the owner for nothing, and blame nobody else. */
+		/* It can cause a needless wake-up of its owner, and nothing worse. */
 		EXPECT_EQ(0, wait.ready & ~2ULL);
 		dw_wake(hub.fd, 0, 2);
 	} while (!(wait.events & DISTWORKER_EVENT_STATE));
@@ -479,7 +479,7 @@ TEST(rearm_zeroes_the_mailbox_and_counts_the_generation)
 	ASSERT_EQ(0, peer_join(&peer));
 	ASSERT_EQ(0, dw_mailbox(hub.fd, 1, &query));
 	EXPECT_EQ(first, query.generation);
-	/* Until then the owner can read what the dead peer left. */
+	/* Until then the owner can read the dead peer's memory. */
 	EXPECT_EQ(0x77777777, hub_mailbox(&hub, 1)->done);
 
 	ASSERT_EQ(0, dw_rearm(hub.fd, 1, &second));
@@ -624,7 +624,7 @@ static int pin_by_vmsplice(void *address)
 
 static void peer_pins_what_it_has(struct endpoint *endpoint)
 {
-	/* What can be pinned at all, and what is there for certain. */
+	/* Memory that can be pinned, and memory that is there for certain. */
 	CHECK_EQ(0, pin_by_vmsplice(mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE,
 					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
 	store(endpoint->box->done, 1);
@@ -647,7 +647,7 @@ TEST(no_page_can_be_pinned_and_so_outlive_its_generation)
 		EXPECT_EQ(-EFAULT, pin_by_vmsplice(hub.map + at));
 }
 
-/* ---------------------------------------------------------------- what the memory is */
+/* ---------------------------------------------------------------- properties of the memory */
 
 static bool smaps_flags(void *address, char *flags, size_t bytes)
 {
@@ -717,7 +717,7 @@ static bool look_by_proc(pid_t pid, void *address, void *buffer, size_t bytes, b
 	return done == (ssize_t)bytes;
 }
 
-/* gdb could not show what lies in a mailbox: the kernel had no way to it. */
+/* gdb could not show the contents of a mailbox: the kernel had no way to it. */
 TEST(debuggers_read_and_write_hub_and_mailbox_to_their_ends_and_not_beyond)
 {
 	const size_t page = getpagesize();

@@ -99,7 +99,7 @@ TEST_F(self_peer, files_without_an_owner_or_a_peer_are_errors)
 }
 
 /*
- * poll asked who the current process is. In a worker of the kernel, where aio and io_uring
+ * poll asked for the current process. In a worker of the kernel, where aio and io_uring
  * can call it, that is nobody, and the answer was an error.
  */
 TEST_F(self_peer, poll_answers_whoever_has_the_file_and_costs_one_call_at_most)
@@ -150,7 +150,7 @@ static int epoll_add(int epoll, int fd, __u32 flags)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-/* What epoll has to say of its one file within a moment; 0: nothing. */
+/* The events that epoll reports of its one file within a moment; 0: none. */
 static __u32 epoll_now(int epoll, int ms)
 {
 	struct epoll_event event;
@@ -283,7 +283,7 @@ static void *thread_polls(void *argument)
 	else
 		ret = poll(&poll_fd, 1, 5000);
 	close(epoll);
-	/* At its end poll looks once more: what it finds then was no wake-up. */
+	/* At its end poll looks once more: events that it finds then were no wake-up. */
 	if (now_ns() >= end)
 		ret = 0;
 	poller->events = ret != 1	  ? 0 :
@@ -455,7 +455,7 @@ static void *thread_polls_and_sees(void *argument)
 	while (done < load(test->rounds) && !load(test->lost)) {
 		__u64 end = now_ns() + 2 * NSEC_PER_SEC;
 
-		/* At its end poll looks once more: what it finds then was no wake-up. */
+		/* At its end poll looks once more: events that it finds then were no wake-up. */
 		if (poll(&file, 1, 2000) < 1 || now_ns() >= end)
 			store(test->lost, 1);
 		done = load(hub_mailbox(test->hub, 0)->done);
@@ -628,7 +628,7 @@ TEST_F(uring, poll_of_the_hub_hears_of_every_event)
 			ASSERT_EQ(0, dw_endpoint_wake(self->endpoint));
 		ASSERT_EQ(POLLIN, uring_result(&self->uring, soon()));
 		EXPECT_EQ(0, load(self->hub.line->asleep));
-		/* What is published before the look is seen by it. */
+		/* The look sees everything that was published before it. */
 		store(self->box->done, 2 * i);
 		EXPECT_EQ(0, dw_hub_wait(self->hub.fd, &look));
 		EXPECT_EQ(DISTWORKER_EVENT_DONE, look.events);
@@ -649,7 +649,7 @@ TEST_F(uring, poll_of_an_endpoint_hears_of_every_event)
 	}
 }
 
-/* Nobody polls: a look is no reason for the other side to call. */
+/* Without a poller a look is no reason for the other side to call. */
 TEST_F(self_peer, a_look_without_pollers_does_not_say_asleep)
 {
 	struct hub_wait look = { .watch = 1 };

@@ -253,7 +253,7 @@ TEST(a_forked_child_may_do_nothing_with_the_hub)
 		CHECK(dw_setup(hub.fd, 1, BOX_BYTES, &setup) < 0);
 		CHECK(mmap(NULL, hub.setup.mapping_bytes, PROT_READ, MAP_SHARED, hub.fd, 0) ==
 		      MAP_FAILED);
-		/* An open that is no hub yet belongs to nobody: whoever sets it up owns it. */
+		/* An open that is no hub yet has no owner: the process that sets it up owns it. */
 		CHECK_EQ(0, dw_setup(fresh, 1, BOX_BYTES, &setup));
 	}));
 	/* And none of it has done anything to the owner. */

@@ -53,7 +53,7 @@ static void peer_leaves_helper(struct endpoint *endpoint)
 	dw_endpoint_wait(endpoint->fd, 0, 0, soon(), NULL);
 }
 
-/* A helper's parent is dead: it is reaped by process 1, or by nobody before its end. */
+/* A helper's parent is dead: process 1 reaps it, or nothing does before its own end. */
 static bool helper_ends(pid_t helper)
 {
 	kill(helper, SIGKILL);
@@ -258,7 +258,7 @@ TEST(kill_of_an_owner_wakes_its_peers_although_another_process_shares_its_memory
 	EXPECT_TRUE(helper_ends(shared->helper));
 }
 
-/* ---------------------------------------------------------------- what is no death */
+/* ---------------------------------------------------------------- events that are no death */
 
 static void *thread_leaves_with_files_of_its_own(void *unused)
 {
@@ -310,11 +310,11 @@ TEST(ends_of_threads_and_helpers_that_hold_the_file_are_not_the_peers)
 	EXPECT_EQ(0, peer_join(&peer));
 	ASSERT_EQ(0, dw_mailbox(hub.fd, 0, &query));
 	EXPECT_EQ(DISTWORKER_MAILBOX_DEAD, query.state);
-	/* Nobody shared its memory any more. */
+	/* No process shared its memory any more. */
 	EXPECT_EQ(0, dw_rearm(hub.fd, 0, NULL));
 }
 
-/* ---------------------------------------------------------------- while somebody looks */
+/* ---------------------------------------------------------------- during a debugger's look */
 
 struct onlooker {
 	pid_t peer;
@@ -429,7 +429,7 @@ TEST_F(onlooker, does_not_delay_the_death_of_a_peer)
 	EXPECT_EQ(DISTWORKER_MAILBOX_DEAD, query.state);
 	EXPECT_EQ(variant->execs ? DISTWORKER_DEATH_EXEC : DISTWORKER_DEATH_EXIT, query.cause);
 	EXPECT_EQ(variant->execs ? 0 : SIGKILL, query.status);
-	/* Who looks cannot see the mailbox: the next peer may come. */
+	/* The looking process cannot see the mailbox: the next peer may come. */
 	EXPECT_EQ(0, dw_rearm(hub.fd, 0, NULL));
 	EXPECT_EQ(0, peer_start(&next, &hub, 0, peer_idles, NULL));
 	kill(looker, SIGKILL);

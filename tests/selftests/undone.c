@@ -39,7 +39,7 @@ static void alarm_in(unsigned int usec)
 	CHECK_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
 }
 
-/* What children tell the test. */
+/* Shared by the test and its children. */
 struct tries {
 	unsigned int usec;
 	unsigned int interrupted;
@@ -92,7 +92,7 @@ static void make_many_mappings(struct tries *tries)
 
 #define TRIES 200
 
-/* Somewhere in the middle of what takes that long. */
+/* Somewhere in the middle of a call that takes that long. */
 static void alarm_in_the_middle(const struct tries *tries, unsigned int try)
 {
 	alarm_in(tries->usec * (try % 16 + 1) / 20 + 1);
@@ -171,7 +171,10 @@ TEST(interrupted_attach_has_written_nothing_and_can_be_repeated)
 	EXPECT_EQ(3, attempt.tries->interrupted);
 }
 
-/* A peer that flips its word and wakes, as fast as it can: no news for who watches another. */
+/*
+ * A peer that flips its word and wakes, as fast as it can: no event for a wait that watches
+ * another.
+ */
 static void peer_harasses(struct endpoint *endpoint)
 {
 	CHECK(sync_send(endpoint->sync));
@@ -323,7 +326,7 @@ TEST(set_up_and_attach_whose_answer_cannot_be_written_have_not_happened)
 	EXPECT_EQ(0, dw_attach(endpoint, NULL));
 }
 
-/* Its value counted as seen, and nobody who polled heard of the kick. */
+/* Its value counted as seen, and no poller heard of the kick. */
 TEST(wait_that_fails_has_not_seen_the_kick)
 {
 	__u64 beyond = 2;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What can be seen: fdinfo of hubs and endpoints, their counters, and tracepoints.
+ * Observation: fdinfo of hubs and endpoints, their counters, and tracepoints.
  */
 #include "distworker_test.h"
 
@@ -312,7 +312,7 @@ static bool write_file(const char *path, const char *word)
 	return done;
 }
 
-/* Is there a line of the event that has all of what was printed so? */
+/* Is there a line of the event that contains all of this text? */
 static bool traced(const char *event, const char *format, ...)
 {
 	char wanted[160];
@@ -348,7 +348,7 @@ TEST(tracepoints_tell_hub_index_and_what_happened)
 	EXPECT_TRUE(WAIT_UNTIL(peer_sleeps(&hub, 2, peer.pid)));
 	hub_drain_state(&hub);
 	EXPECT_EQ(1, hub_post(&hub, 2));
-	/* It has what it waited for, and leaves. */
+	/* Its wait is over, and it leaves. */
 	EXPECT_EQ(0, dw_hub_wait(hub.fd, &wait));
 	EXPECT_EQ(0, peer_join(&peer));
 	ASSERT_TRUE(read_fdinfo(getpid(), hub.fd));

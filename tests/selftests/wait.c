@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * When a wait returns and what it then says: words that differ, deadlines,
- * signals, for endpoints and hubs. Who wakes whom is in wake.c.
+ * signals, for endpoints and hubs. Wake-ups are in wake.c.
  */
 #include <sys/time.h>
 #include "distworker_test.h"
@@ -239,7 +239,7 @@ TEST(every_thread_that_waits_on_an_endpoint_is_woken)
 	EXPECT_EQ(DISTWORKER_MAILBOX_DEAD, query.state);
 }
 
-/* ---------------------------------------------------------------- hub: what is reported */
+/* ---------------------------------------------------------------- hub: reports */
 
 TEST_F(self_peer, hub_wait_names_the_watched_mailboxes_with_news_and_no_others)
 {
@@ -339,7 +339,7 @@ TEST_F(self_peer, a_state_change_is_reported_once_and_kept_until_it_is_taken)
 	struct peer peer;
 
 	ASSERT_EQ(0, peer_start(&peer, &self->hub, 1, peer_idles, NULL));
-	/* Who has no room for the report leaves it where it is. */
+	/* A wait without room for the report leaves it where it is. */
 	EXPECT_EQ(0, dw_ioctl(self->hub.fd, DISTWORKER_HUB_WAIT, &blind));
 	EXPECT_EQ(DISTWORKER_EVENT_STATE, blind.events);
 	EXPECT_EQ(0, dw_ioctl(self->hub.fd, DISTWORKER_HUB_WAIT, &blind));
@@ -419,7 +419,7 @@ static void peer_is_interrupted(struct endpoint *endpoint)
 	CHECK_EQ(-EINTR, dw_endpoint_wait(endpoint->fd, DISTWORKER_WAIT_NOSPIN, 0, soon(),
 					  &events));
 	CHECK_EQ(0, endpoint->box->asleep);
-	/* What is posted between the signal and the next wait is found by it. */
+	/* The next wait finds posts from between the signal and itself. */
 	CHECK(sync_send(endpoint->sync));
 	CHECK(sync_receive(endpoint->sync));
 	CHECK_EQ(0, dw_endpoint_wait(endpoint->fd, 0, 0, soon(), &events));

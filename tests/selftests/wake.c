@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who wakes whom, and how many: masks, kicks, wake-and-wait in one call, and
- * that nobody is woken who sleeps for something else.
+ * Wake-ups, and their number: masks, kicks, wake-and-wait in one call, and that no thread is woken
+ * that sleeps for something else.
  */
 #include "distworker_test.h"
 
-/* Its death, too, would be news for the owner, and might come before what is tested. */
+/* Its death, too, would be an event for the owner, and might come before the event under test. */
 static void peer_waits_for_post_and_lives_on(struct endpoint *endpoint)
 {
 	peer_waits_for_post(endpoint);
