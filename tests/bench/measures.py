@@ -155,13 +155,13 @@ def system_calls(B, repeats):
 
 # Which step of a task's life a function belongs to.
 STEPS = {
-    "submit": r"^(dw_submit|submit_|orch_|edges_|add_edge|payload_make|task_new|task_enter|tensor_|tmap|callable_hold|"
-              r"dw_args|args_|wire_|task_released|arena_contains|process_serial|scope_|map_|range_|edge_)",
-    "dispatch": r"^(task_ready|dispatch_|ring_post|ring_publish|rings_publish|ring_update|ring_request|engine_work|"
+    "submit": r"^(dw_submit|submit_|orch_|edges_|add_edge|payload_make|task_new|graph_task_new|graph_enter|tensor_|tmap|callable_hold|"
+              r"dw_args|args_|wire_|schedule_enter|schedule_wait|arena_contains|process_serial|scope_|map_|range_|edge_)",
+    "dispatch": r"^(schedule_|dispatch|post|ring_post|ring_added|ring_publish|rings_publish|ring_update|ring_request|engine_work|"
                 r"hub_acquire|hub_publish|hub_fail_epoch|hub_wake|hub_mark|hub_request|estimate_of|balance|pick|"
                 r"revoke_|task_try|straggler|attend|ask_for|request_|any_waiting|lock_|engine_unlock|waiters_|memcpy|"
                 r"__memcpy|memset|__memset)",
-    "completion": r"^(ring_harvest|hub_harvest|hub_next|handle_|finish_|task_completed|task_finish|consume|task_free|"
+    "completion": r"^(ring_next|progress_harvest|graph_hub_harvest|hub_next|handle_|task_free|"
                   r"payload_free|callable_put|release_|estimate_learn|group_)",
     "child": r"^(serve|run_task|call_|endpoint_|resolve|frame_args|callable_get|running_|sub_nothing|now_ns|"
              r"child_|publish_done|publish_|read_|check_notify)",

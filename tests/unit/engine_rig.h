@@ -22,7 +22,6 @@
 #include <unistd.h>
 #include "base/deadline.h"
 #include "engine/run.h"
-#include "engine/schedule.h"
 #include "engine/state.h"
 #include "engine/submit.h"
 #include "task/running.h"

@@ -120,7 +120,7 @@ TEST(every_task_is_done_when_run_returns)
 		engine_stats(rig->engine, &stats);
 		CHECK_EQ(stats.submitted, 60000);
 		CHECK_EQ(stats.done, 60000);
-		CHECK_EQ(rig->engine->live_tasks, 0);
+		CHECK_EQ(rig->engine->graph.tasks.live, 0);
 		rig_close(rig);
 	}
 }
@@ -566,7 +566,7 @@ TEST(several_runs_at_once)
 		for (int i = 0; i < 6; i++)
 			CHECK_EQ(engine_run_wait(runs[i]), 0);
 	}
-	CHECK_EQ(rig->engine->live_tasks, 0);
+	CHECK_EQ(rig->engine->graph.tasks.live, 0);
 	rig_close(rig);
 }
 
@@ -588,10 +588,10 @@ static int compute_without_calling(struct dw_orch *orch, const struct dw_args *a
 	}
 	dw_args_destroy(own);
 	begin = rig_now();
-	while (__atomic_load_n(&orch->run->finished, __ATOMIC_RELAXED) < 300 &&
+	while (__atomic_load_n(&orch->run->graph.finished, __ATOMIC_RELAXED) < 300 &&
 	       unit_within(begin, HANG_NS))
 		rig_sleep(1000000);
-	CHECK_EQ(__atomic_load_n(&orch->run->finished, __ATOMIC_RELAXED), 300);
+	CHECK_EQ(__atomic_load_n(&orch->run->graph.finished, __ATOMIC_RELAXED), 300);
 	return 0;
 }
 
@@ -690,7 +690,7 @@ TEST(memory_stays_flat_over_a_million_tasks)
 	CHECK_EQ(rig_run(rig, submit_noops, &job), 0);
 	job.count = 1000000;
 	CHECK_EQ(rig_run(rig, submit_noops, &job), 0);
-	chunks = rig->engine->chunk_count;
+	chunks = rig->engine->graph.tasks.chunk_count;
 	CHECK(chunks <= WINDOW_TASKS / TASKS_PER_CHUNK + 2);
 	rig_close(rig);
 }

@@ -594,9 +594,9 @@ static int run_seed(struct rig *rig, struct shared *shared, uint64_t seed, bool 
 	result = rig_run(rig, orchestrate, &run);
 	engine_stats(rig->engine, &after);
 	wrong = run.error ? 1 : compare(&plan, model, shared, &before, &after, result);
-	if (rig->engine->live_tasks || (!idempotent && after.heap_used)) {
+	if (rig->engine->graph.tasks.live || (!idempotent && after.heap_used)) {
 		printf("# %llu tasks, %llu bytes of heap are left\n",
-		       (unsigned long long)rig->engine->live_tasks,
+		       (unsigned long long)rig->engine->graph.tasks.live,
 		       (unsigned long long)after.heap_used);
 		wrong++;
 	}
@@ -708,7 +708,7 @@ int main(int argc, char **argv)
 			atomic_store(&killer.stop, true);
 			pthread_join(thread, NULL);
 			printf("# %u kills, %llu retries\n", killer.kills,
-			       (unsigned long long)rig->engine->stats.retried);
+			       (unsigned long long)rig->engine->counters.stats.retried);
 			/* What was killed last comes back before the end. */
 			rig_sleep(200000000);
 		}

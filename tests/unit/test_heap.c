@@ -210,7 +210,7 @@ static void model_error(struct model *model, const char *what, uint64_t got, uin
 }
 
 /* `run` carries the number of the scope. */
-static void released(struct dw_run *run, uint64_t begin, uint64_t end, void *context)
+static void released(struct run_graph *run, uint64_t begin, uint64_t end, void *context)
 {
 	struct model *model = context;
 	int scope = (int)(uintptr_t)run - 1;
@@ -309,7 +309,7 @@ static void model_begin(struct model *model)
 	if (!model->scopes[outer].scope || !model->scopes[outer].scope->open)
 		outer = -1;
 	if (scope_create(outer < 0 ? NULL : model->scopes[outer].scope,
-			 (struct dw_run *)(uintptr_t)(index + 1), &scope)) {
+			 (struct run_graph *)(uintptr_t)(index + 1), &scope)) {
 		model_error(model, "scope_create", 1, 0);
 		return;
 	}

@@ -146,7 +146,7 @@ static void count_active(void *context)
 {
 	struct job *job = context;
 
-	job->variant = __builtin_popcountll(job->rig->engine->active[0]);
+	job->variant = __builtin_popcountll(job->rig->engine->rings.active[0]);
 }
 
 /* As many as the rings of all workers hold; nobody has done any of them yet. */
@@ -174,11 +174,11 @@ static int workers_used(uint32_t cpus)
 	if (!rig)
 		return -1;
 	job.rig = rig;
-	rig->engine->cpus = cpus;
+	rig->engine->schedule.cpus = cpus;
 	/* As if it were armed: on a busy machine a submission may take longer than a straggler is given. */
-	rig->engine->straggler = true;
+	rig->engine->schedule.straggler = true;
 	for (int i = 0; i < ESTIMATES; i++)
-		rig->engine->estimates[i] = 100;
+		rig->engine->rings.estimates[i] = 100;
 	for (int i = 0; i < 8; i++)
 		kill(rig->pids[i], SIGSTOP);
 	CHECK_EQ(rig_run(rig, short_tasks, &job), 0);
@@ -208,7 +208,7 @@ static int behind_a_stopped_one(struct dw_orch *orch, const struct dw_args *args
 	(void)args;
 	(void)config;
 	submit(orch, job, node_handle, 0, 0, NULL, 0, DW_ANY);
-	first = job->rig->engine->pools[1].current;
+	first = job->rig->engine->schedule.pools[1].current;
 	submit(orch, job, node_handle, 1, 0, NULL, 0, !first);
 	for (uint64_t i = 2; i < 64; i++)
 		submit(orch, job, node_handle, i, 0, NULL, 0, i < 2 + directed ? first : DW_ANY);
@@ -227,9 +227,9 @@ TEST(full_ring_of_short_tasks_that_does_not_move_holds_up_nobody)
 
 		job.rig = open_with((struct rig_options){ .nested = 2, .depth = 8 }, &job);
 		REQUIRE(job.rig);
-		job.rig->engine->cpus = 2;
+		job.rig->engine->schedule.cpus = 2;
 		for (int i = 0; i < ESTIMATES; i++)
-			job.rig->engine->estimates[i] = 100;
+			job.rig->engine->rings.estimates[i] = 100;
 		for (int i = 0; i < 2; i++)
 			kill(job.rig->pids[i], SIGSTOP);
 		CHECK_EQ(rig_run(job.rig, behind_a_stopped_one, &job), 0);

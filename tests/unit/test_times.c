@@ -240,18 +240,15 @@ TEST(deadline_that_has_passed_or_never_does)
 /* What was read from the clock before a stop is as far from what follows as if there had been none. */
 TEST(times_from_before_a_stop_keep_their_distance)
 {
-	static struct engine engine;
+	const struct timer timer = { .late_ns = 700, .late_from = 10000, .late_until = 10500 };
 
-	engine.late_ns = 700;
-	engine.late_from = 10000;
-	engine.late_until = 10500;
-	CHECK_EQ(running_at(&engine, 9000), 8800);
-	CHECK_EQ(running_at(&engine, 10000), 9800);
-	CHECK_EQ(running_at(&engine, 10300), 9800);
-	CHECK_EQ(running_at(&engine, 10500), 9800);
-	CHECK_EQ(running_at(&engine, 10600), 9900);
+	CHECK_EQ(running_at(&timer, 9000), 8800);
+	CHECK_EQ(running_at(&timer, 10000), 9800);
+	CHECK_EQ(running_at(&timer, 10300), 9800);
+	CHECK_EQ(running_at(&timer, 10500), 9800);
+	CHECK_EQ(running_at(&timer, 10600), 9900);
 	/* A child's lie. */
-	CHECK_EQ(running_at(&engine, 0), 0);
+	CHECK_EQ(running_at(&timer, 0), 0);
 }
 
 /* ------------------------------------------------------------- late completions */

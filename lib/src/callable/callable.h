@@ -22,6 +22,7 @@ struct callable {
 	dw_callable handle;
 	enum callable_kind kind;
 	_Atomic bool retired;		/* its rings report the end of each of its tasks */
+	bool control;			/* its tasks are control frames: calls of a driver */
 	char *name;			/* function name, "path:symbol", or "driver:entry" */
 	union {
 		dw_orch_fn *orch;

@@ -1,18 +1,62 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Tensors that stay on a chip: dw_chip_alloc() and dw_chip_free(). With the engine's lock, but for the check.
+ * chip_memory: tensors that stay on a chip between tasks.
+ *
+ * Owns: struct chip_memory, the ranges of addresses that stand for device memory. Their addresses
+ * are numbers that no process has memory at, so a tensor means the same range in the tensor map as
+ * any other, nobody can touch it, and only the driver of the chip that it lies on knows what is
+ * behind it. Guarded by the engine's lock, which these need unless they say otherwise.
+ *
+ * Invariant: the blocks are sorted by address, do not overlap, and belong to a run that is in the
+ * engine, or (NULL) to a chip that did not take the order to free them.
  */
 #ifndef DW_ENGINE_CHIP_MEMORY_H
 #define DW_ENGINE_CHIP_MEMORY_H
 
-#include "engine/run.h"
-#include "engine/task.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <distworker/distworker.h>
 
-bool chip_memory_is_control(const struct callable *callable);
-int chip_memory_check(struct dw_orch *orch, uint64_t begin, uint64_t bytes, uint32_t worker,
-		      size_t index);
-void chip_memory_freed(struct engine *engine, const struct task *task);
-void chip_memory_run_ended(struct engine *engine, const struct dw_run *run);
-void chip_memory_destroy(struct engine *engine);
+struct engine;
+struct run_graph;
+
+/* Over all runs. */
+struct chip_block {
+	struct chip_block *next;
+	struct run_graph *run;
+	uint64_t begin, bytes;
+	uint32_t worker;
+	bool freeing;
+	dw_task freed_by;		/* freeing: the task that does it; 0: the end of the run does */
+};
+
+struct chip_memory {
+	uint64_t window;		/* where this engine's addresses begin; 0: none so far */
+	struct chip_block *blocks;
+};
+
+/* Takes the lock. 0 with a new block of a run on a chip; -ENOMEM. */
+int chip_block_new(struct engine *engine, struct run_graph *run, uint32_t worker, uint64_t bytes,
+		   struct chip_block **block);
+/* Takes the lock. The chip did not give the memory, or is still at it. */
+void chip_block_failed(struct engine *engine, struct chip_block *block);
+/* Of this run, and not being freed, from its begin on; NULL: there is none. */
+struct chip_block *chip_block_find(struct engine *engine, const struct run_graph *run,
+				   uint64_t begin);
+/* The task frees it when it is done. */
+void chip_block_free(struct chip_block *block, dw_task task);
+/* What a call of the driver that is no task has as its deadline. */
+uint64_t chip_call_timeout(const struct engine *engine);
+
+/*
+ * Takes the lock. A tensor outside the arena: 0: device memory of the chip that the task is
+ * directed to; -ENOENT: no device memory; or another error with a text.
+ */
+int chip_memory_check(struct engine *engine, const struct run_graph *run, uint64_t begin,
+		      uint64_t bytes, uint32_t worker, size_t index);
+/* Takes the lock. Frees what the run has left; nothing of the run is in flight. */
+void chip_memory_run_ended(struct engine *engine, const struct run_graph *run);
+void chip_memory_release(struct chip_memory *memory);
 
 #endif

@@ -34,6 +34,7 @@
 /* --------------------------------------------------------------- engine */
 
 struct engine;
+struct run_graph;
 
 /*
  * What a child and a Worker do at this moment, in shared memory: anybody may read values that do not
@@ -143,7 +144,7 @@ void engine_request_notify(struct engine *engine, const struct callable *callabl
 struct engine_control_limits {
 	const char *what;		/* a literal, for messages: "dw_chip_alloc()" */
 	uint64_t timeout_ns;		/* from when it could start; 0: none */
-	struct dw_run *run;		/* NULL, or a run whose deadline and cancel end it as well */
+	const struct run_graph *run;	/* NULL, or a run whose deadline and cancel end it as well */
 };
 
 /*

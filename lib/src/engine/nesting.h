@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * nesting: which runs and which task the calling thread is inside of, and whether a
- * wait for another run could ever end.
+ * nesting: which runs and which task the calling thread is inside of.
  *
- * Owns: a stack per thread of the runs whose function, or progress callback, the thread
- * executes; the list of threads that wait for a run without a deadline. Any thread. The list's
- * mutex is taken before every engine's lock.
+ * Owns: a stack per thread of the runs whose function, or progress callback, the thread executes.
+ * No lock: each thread has its own.
  */
 #ifndef DW_ENGINE_NESTING_H
 #define DW_ENGINE_NESTING_H
@@ -19,11 +17,12 @@ struct engine;
 /* On the stack of the thread that executes the function. */
 struct nesting {
 	struct nesting *outer;
-	struct dw_run *run;
+	struct engine *engine;
+	const struct dw_run *run;
 };
 
 /* The run cannot end before the matching nesting_pop(). */
-void nesting_push(struct nesting *nesting, struct dw_run *run);
+void nesting_push(struct nesting *nesting, struct engine *engine, const struct dw_run *run);
 void nesting_pop(struct nesting *nesting);
 
 /* A child of this engine whose thread executes tasks, in THREAD mode; engine NULL: none. */
@@ -48,21 +47,7 @@ bool nesting_each(bool (*visit)(const struct engine *engine, bool task, const vo
 /* Whether the calling thread is inside of the run's function or callback. Takes no lock. */
 bool nesting_inside(const struct dw_run *run);
 
-/* The calling thread is about to wait for `run`. */
-struct nesting_wait {
-	struct nesting_wait *next;
-	const struct nesting *inside;
-	struct nesting_child served;
-	const struct dw_run *run;
-	bool reached;
-};
-
-/*
- * Enters a wait into the list, unless the run cannot end before the wait does: -EDEADLK, with a
- * text. A wait that ends by itself is `timed`: nobody counts on it, and it is not entered.
- */
-int nesting_wait_begin(struct nesting_wait *wait, const struct dw_run *run, bool timed,
-		       const char *call);
-void nesting_wait_end(struct nesting_wait *wait);
+/* NULL: it is inside of none. */
+const struct nesting *nesting_innermost(void);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Tells a process from those that were forked from it.
+ * process: tells a process from those that were forked from it.
  */
 #ifndef DW_ENGINE_PROCESS_H
 #define DW_ENGINE_PROCESS_H
@@ -9,5 +9,7 @@
 
 /* Differs between this process and what was forked from it. Any thread. */
 uint32_t process_serial(void);
+/* From now on forks are counted. */
+void process_watch_forks(void);
 
 #endif

@@ -3,185 +3,288 @@
  * See progress.h.
  */
 #include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include "engine/progress.h"
-#include "engine/ring.h"
-#include "engine/run.h"
-#include "engine/schedule.h"
-#include "engine/task.h"
+#include "engine/schedule_group.h"
 #include "engine/state.h"
-#include "engine/wait.h"
+#include "engine/stuck.h"
 
-/* Between the end of one call and the next one. */
-#define PAUSE_NS 20000000
+/* A submit looks for completions this seldom when nothing asks for it. */
+#define HARVEST_EVERY	16
 
-struct progress {
-	void (*call)(uint64_t submitted, uint64_t finished, void *context);
-	void *context;
-	pthread_t thread;
-	bool started;
-	/* Guarded by the engine's lock. */
-	bool stop;
-	bool quiet;			/* no last call */
-	uint64_t submitted, finished;	/* what the application knows */
-	struct waiter waiter;
-};
+/* -------------------------------------------------------------------- work */
 
-int run_start_thread(pthread_t *thread, void *(*body)(void *), void *argument)
+void progress_harvest(struct engine *engine, struct worker_ring *ring)
 {
-	sigset_t all, before;
-	int result;
+	struct ring_set *rings = &engine->rings;
+	struct ring_completion done;
+	bool any = false;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	result = pthread_create(thread, NULL, body, argument);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return result;
+	while (ring_next(rings, ring, &done)) {
+		any = true;
+		if (UNLIKELY(ring->state == RING_STUCK))
+			stuck_returned(&engine->graph, ring, done.number);
+		if (done.task)
+			graph_completed(&engine->graph, ring, &done);
+	}
+	if (!any)
+		return;
+	if (UNLIKELY(ring->state == RING_STUCK && ring->head == ring->tail))
+		stuck_recover(&engine->schedule, ring);
+	schedule_ring_moved(&engine->schedule, ring);
+	ring_update(rings, ring);
+	schedule_settle(&engine->schedule);
 }
 
-struct progress *progress_new(struct dw_run *run, const struct dw_run_options *options)
+static void harvest_pending(struct engine *engine)
 {
-	struct progress *progress = calloc(1, sizeof(*progress));
+	struct ring_set *rings = &engine->rings;
 
-	if (!progress)
-		return NULL;
-	progress->call = options->progress;
-	progress->context = options->progress_context;
-	progress->waiter = (struct waiter){ .engine = run->engine, .run = run, .idle = true };
-	return progress;
+	rings_no_pending(rings);
+	for (uint32_t word = 0; word < rings->words; word++) {
+		uint64_t bits = rings_take_pending(rings, word);
+
+		for (uint32_t i; bits_next(&bits, word, &i);)
+			progress_harvest(engine, &rings->all[i]);
+	}
 }
 
-void progress_free(struct progress *progress)
+static void dispatch(struct engine *engine)
 {
-	free(progress);
+	if (!engine->schedule.queued)
+		return;
+	schedule_begin(&engine->schedule);
+	if (UNLIKELY(engine->schedule.has_groups))
+		groups_admit(&engine->schedule);
+	schedule_dispatch(&engine->schedule);
 }
 
-static bool stopped(const struct waiter *waiter)
+static void harvest_and_dispatch(struct engine *engine)
 {
-	return waiter->run->progress->stop;
+	struct ring_set *rings = &engine->rings;
+
+	engine->progress.since_harvest = 0;
+	for (uint32_t i = 0; (i = hub_next_ready(rings->hub, i)) < rings->count; i++)
+		progress_harvest(engine, &rings->all[i]);
+	do {
+		if (rings->any_pending)
+			harvest_pending(engine);
+		schedule_settle(&engine->schedule);
+		dispatch(engine);
+		schedule_balance(&engine->schedule);
+		rings_publish(rings);
+	} while (rings->any_pending || engine->graph.finished || engine->schedule.queued);
+	waiters_settle(engine);
 }
 
-static bool changed(const struct waiter *waiter)
+void engine_work(struct engine *engine)
 {
-	const struct dw_run *run = waiter->run;
-	const struct progress *progress = run->progress;
-
-	return progress->stop || run->submitted != progress->submitted ||
-	       run->finished != progress->finished;
+	if (!engine->rings.hub) {
+		schedule_settle(&engine->schedule);
+		waiters_settle(engine);
+		return;
+	}
+	harvest_and_dispatch(engine);
 }
 
-/* In each ring the first task of the run: its completion shall be heard of. */
-static void request_next(struct engine *engine, const struct dw_run *run)
+void progress_submits(struct engine *engine)
 {
-	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct worker_ring *ring = &engine->rings[i];
+	engine->progress.submits++;
+}
 
-		for (uint32_t number = ring->head; number != ring->tail; number++) {
-			const struct task *task = ring_entry(engine, ring, number)->task;
+void engine_work_some(struct engine *engine)
+{
+	struct progress *progress = &engine->progress;
+	struct ring_set *rings = &engine->rings;
+	uint32_t i;
 
-			if (task && task->run == run) {
-				ring_request_notify(engine, ring, number);
+	if (rings->any_pending)
+		harvest_pending(engine);
+	if (++progress->since_harvest >= HARVEST_EVERY && LIKELY(rings->hub != NULL)) {
+		progress->since_harvest = 0;
+		for (uint32_t count = 0; count < 4; count++) {
+			i = hub_next_ready(rings->hub, progress->cursor);
+			if (i >= rings->count) {
+				progress->cursor = 0;
 				break;
 			}
+			progress_harvest(engine, &rings->all[i]);
+			progress->cursor = i + 1;
 		}
 	}
-}
-
-/* Returns with the lock, when there is something to tell, or all is over. */
-static void wait_for_change(struct engine *engine, struct dw_run *run)
-{
-	struct progress *progress = run->progress;
-
-	progress->waiter.ready = changed;
-	while (!changed(&progress->waiter)) {
-		request_next(engine, run);
-		/* Completions that are pending already raise no event. */
-		if (engine->any_pending)
-			engine_work(engine);
-		else
-			wait_idle_locked(engine, &progress->waiter, NEVER);
+	if (engine->graph.finished)
+		schedule_settle(&engine->schedule);
+	while (engine->schedule.queued || rings->any_pending) {
+		dispatch(engine);
+		if (UNLIKELY(rings->any_pending))
+			harvest_pending(engine);
 	}
+	if (progress->waiters || progress->foreground)
+		waiters_settle(engine);
+	if (rings->hub)
+		hub_polled(rings->hub);
 }
 
 /*
- * The application's rest: what changes meanwhile is told in one call. Armed only when there is
- * something to tell.
+ * A worker that is woken on this CPU may run before its waker goes on, and be done with all that it
+ * had. The waker counts as driving meanwhile, so that nobody wakes the background thread for what
+ * is harvested here. Skip this for threads that submit back to back: a worker that has nobody to
+ * wake sleeps at once, and they would pay one wake-up per task.
  */
-static void wait_for_pause(struct engine *engine, struct dw_run *run, uint64_t until)
+static void wake_and_drive(struct engine *engine)
 {
-	struct progress *progress = run->progress;
-
-	progress->waiter.ready = stopped;
-	while (!progress->stop && now_ns() < until)
-		wait_idle_locked(engine, &progress->waiter, until);
-}
-
-static void *progress_thread(void *argument)
-{
-	struct dw_run *run = argument;
-	struct progress *progress = run->progress;
-	struct engine *engine = run->engine;
-	struct nesting nesting;
-	uint64_t until = 0;
-
-	nesting_push(&nesting, run);
+	hub_drive_begin(engine->rings.hub);
+	rings_woken(&engine->rings);
+	engine->progress.waited = false;
+	lock_give(&engine->lock);
+	hub_wake(engine->rings.hub);
 	lock_take(&engine->lock);
-	for (;;) {
-		bool stop;
-
-		wait_for_change(engine, run);
-		wait_for_pause(engine, run, until);
-		engine_work(engine);
-		stop = progress->stop;
-		if (stop && progress->quiet)
-			break;
-		progress->submitted = run->submitted;
-		progress->finished = run->finished;
-		engine_unlock_and_wake(engine);
-		progress->call(progress->submitted, progress->finished, progress->context);
-		until = now_ns() + PAUSE_NS;
-		lock_take(&engine->lock);
-		if (stop)
-			break;
+	/* Else another thread drives by now. */
+	if (!engine->progress.foreground) {
+		hub_drive_end(engine->rings.hub);
+		if (hub_next_ready(engine->rings.hub, 0) < engine->rings.count)
+			harvest_and_dispatch(engine);
 	}
-	engine_unlock_and_wake(engine);
-	nesting_pop(&nesting);
-	return NULL;
 }
 
-int progress_begin(struct dw_run *run)
+void engine_unlock_and_wake(struct engine *engine)
 {
-	struct progress *progress = run->progress;
-	int result = run_start_thread(&progress->thread, progress_thread, run);
+	bool wake;
 
-	if (result)
-		return error_set(-result, "no thread for a run's progress: %s%s", error_name(result),
-				 error_hint(result));
-	progress->started = true;
-	return 0;
+	if (UNLIKELY(engine->rings.wake && engine->progress.waited && !engine->progress.foreground))
+		wake_and_drive(engine);
+	wake = engine->rings.wake;
+	if (wake)
+		engine->progress.waited = false;
+	rings_woken(&engine->rings);
+	lock_give(&engine->lock);
+	if (wake)
+		hub_wake(engine->rings.hub);
 }
 
-static void stop(struct dw_run *run, bool quiet)
-{
-	struct engine *engine = run->engine;
+/* ------------------------------------------------------------------- waiting */
 
-	if (!run->progress->started)
+void waiters_settle(struct engine *engine)
+{
+	struct waiter *driver = engine->progress.foreground;
+
+	for (struct waiter *waiter = engine->progress.waiters; waiter; waiter = waiter->next)
+		if (!atomic_load_explicit(&waiter->woken, memory_order_relaxed) &&
+		    waiter->ready(waiter))
+			event_set(&waiter->woken);
+	if (driver && engine->rings.hub && !driver->kicked && driver->ready(driver)) {
+		driver->kicked = true;
+		hub_kick(engine->rings.hub);
+	}
+}
+
+void engine_pass_changes(struct engine *engine)
+{
+	struct hub_change change;
+	uint32_t i;
+
+	while (hub_next_change(engine->rings.hub, &i, &change))
+		if (engine->rings.ops && engine->rings.ops->changed)
+			engine->rings.ops->changed(engine->rings.ops_context, i, &change);
+}
+
+/* The driver leaves: another thread that waits takes over, if there is one. */
+static void hand_over(struct engine *engine)
+{
+	for (struct waiter *waiter = engine->progress.waiters; waiter; waiter = waiter->next) {
+		if (waiter->idle)
+			continue;
+		event_set(&waiter->woken);
 		return;
-	lock_take(&engine->lock);
-	run->progress->stop = true;
-	run->progress->quiet = quiet;
-	waiters_settle(engine);
+	}
+}
+
+static uint64_t sleep_until(struct deadline *deadline)
+{
+	return deadline ? deadline_sleep(deadline, now_ns()) : NEVER;
+}
+
+static bool is_over(struct deadline *deadline)
+{
+	return deadline && deadline_passed(deadline, now_ns());
+}
+
+static int drive(struct engine *engine, struct waiter *waiter, struct deadline *deadline)
+{
+	int result = 0;
+
+	engine->progress.foreground = waiter;
+	hub_drive_begin(engine->rings.hub);
+	for (;;) {
+		/* Its own changes need no kick; those of others are looked for below. */
+		waiter->kicked = true;
+		engine_work(engine);
+		if (waiter->ready(waiter))
+			break;
+		if (is_over(deadline)) {
+			result = -ETIMEDOUT;
+			break;
+		}
+		schedule_refill(&engine->schedule);
+		if (engine->rings.any_pending)
+			continue;
+		waiter->kicked = false;
+		/* hub_wait() wakes the workers that are marked. */
+		rings_woken(&engine->rings);
+		lock_give(&engine->lock);
+		hub_wait(engine->rings.hub, sleep_until(deadline));
+		engine_pass_changes(engine);
+		lock_take(&engine->lock);
+	}
+	waiter->kicked = true;
+	hub_drive_end(engine->rings.hub);
+	engine_work(engine);
+	engine->progress.foreground = NULL;
+	hand_over(engine);
+	return result;
+}
+
+static int wait_for_event(struct engine *engine, struct waiter *waiter, struct deadline *deadline)
+{
+	struct waiter **link;
+	int result;
+
+	atomic_store_explicit(&waiter->woken, 0, memory_order_relaxed);
+	waiter->next = NULL;
+	for (link = &engine->progress.waiters; *link; link = &(*link)->next)
+		;
+	*link = waiter;
 	engine_unlock_and_wake(engine);
-	pthread_join(run->progress->thread, NULL);
+	event_wait(&waiter->woken, sleep_until(deadline));
+	result = is_over(deadline) ? -ETIMEDOUT : 0;
+	lock_take(&engine->lock);
+	for (link = &engine->progress.waiters; *link != waiter; link = &(*link)->next)
+		;
+	*link = waiter->next;
+	return result;
 }
 
-void progress_end(struct dw_run *run)
+int wait_idle_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns)
 {
-	stop(run, false);
+	struct deadline deadline = deadline_at(deadline_ns);
+
+	return waiter->ready(waiter) ? 0 : wait_for_event(engine, waiter, &deadline);
 }
 
-void progress_abandon(struct dw_run *run)
+int wait_locked(struct engine *engine, struct waiter *waiter, struct deadline *deadline)
 {
-	stop(run, true);
+	int result = 0;
+
+	engine->progress.waited = true;
+	while (!waiter->ready(waiter)) {
+		if (result < 0)
+			return result;
+		if (engine->rings.hub && !engine->progress.foreground) {
+			result = drive(engine, waiter, deadline);
+		} else {
+			engine_work(engine);
+			if (!waiter->ready(waiter))
+				result = wait_for_event(engine, waiter, deadline);
+		}
+	}
+	return 0;
 }

@@ -1,34 +1,69 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * progress: the progress callback of a run, called by a thread that does nothing else.
+ * progress: who drives the engine, and who waits.
  *
- * Owns: struct progress, and that thread. The thread sleeps until the run's counts change, asks
- * each ring with tasks of the run to report its next completion, and calls the application without
- * any lock; a callback that takes its time delays its own next call and nothing else.
+ * Owns: struct progress. It alone runs harvest → graph → schedule → publish. The first thread that
+ * waits drives: it works, and waits in the hub's foreground, so that nobody pays a wake-up for the
+ * background thread. The others sleep on a word of their own until their condition is true, or
+ * until the driver has left and one of them has to take over. Guarded by the engine's lock, which
+ * all of these need unless they say otherwise.
+ *
+ * Invariant: whoever changes a condition that a waiter may wait for calls waiters_settle(), or
+ * engine_work(), which does, before it gives the lock.
  */
 #ifndef DW_ENGINE_PROGRESS_H
 #define DW_ENGINE_PROGRESS_H
 
-#include <pthread.h>
-#include <distworker/distworker.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/deadline.h"
 
+struct control;
 struct dw_run;
-struct progress;
+struct engine;
+struct worker_ring;
 
-/* NULL: no memory. */
-struct progress *progress_new(struct dw_run *run, const struct dw_run_options *options);
-void progress_free(struct progress *progress);
-/* Starts the thread, once the run is in its engine. */
-int progress_begin(struct dw_run *run);
+struct waiter {
+	struct waiter *next;
+	bool (*ready)(const struct waiter *waiter);
+	struct engine *engine;
+	struct dw_run *run;
+	const struct control *control;
+	uint64_t value;
+	bool kicked;			/* the driver: knows, or need not be told */
+	bool idle;			/* never drives */
+	_Atomic uint32_t woken;		/* event */
+};
+
+struct progress {
+	struct waiter *foreground;	/* it drives */
+	struct waiter *waiters;
+	uint32_t cursor;		/* where the next partial harvest begins */
+	uint32_t since_harvest;
+	uint64_t submits;		/* the background thread sees whether somebody submits */
+	bool waited;			/* a thread has waited since workers were woken last */
+};
+
+/* Everything there is to do now: harvest, consequences, dispatch, publication. */
+void engine_work(struct engine *engine);
+/* A bounded share of it, by a submitter. */
+void engine_work_some(struct engine *engine);
+/* A ring alone, and what follows for the graph; nothing is dispatched. */
+void progress_harvest(struct engine *engine, struct worker_ring *ring);
+/* Gives the lock, and wakes the workers that have got work. */
+void engine_unlock_and_wake(struct engine *engine);
+void progress_submits(struct engine *engine);
+
 /*
- * All tasks are final: makes the last call, with the final counts, and ends the thread. Without
- * locks.
+ * Drops the lock while it waits. 0 when ready() was true, or -ETIMEDOUT. No deadline: NULL.
  */
-void progress_end(struct dw_run *run);
-/* The run is not started after all: ends the thread without a last call. */
-void progress_abandon(struct dw_run *run);
-
-/* A thread of the library's, which takes none of the application's signals: 0 or an errno. */
-int run_start_thread(pthread_t *thread, void *(*body)(void *), void *argument);
+int wait_locked(struct engine *engine, struct waiter *waiter, struct deadline *deadline);
+/* The same, once, for a waiter that never drives: 0 also when it was woken for nothing. */
+int wait_idle_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns);
+/* Wakes those whose condition has become true. */
+void waiters_settle(struct engine *engine);
+/* Hands on what the hub has heard of its peers. Without the lock. */
+void engine_pass_changes(struct engine *engine);
 
 #endif

@@ -1,26 +1,216 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * One worker's ring: frames in, completions out, who is told of what.
- *
- * Invariant: entries[head … tail) are exactly the frames that were posted and
- * whose completion was not harvested. Frames that are not published yet exist only
- * behind published ones, so that the worker's running dry brings somebody here.
+ * See ring.h and ring_flow.h: life, posting, notification, harvesting. Control frames: ring_control.c.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include "base/text.h"
-#include "engine/abandon.h"
-#include "engine/chip_memory.h"
-#include "engine/completion.h"
-#include "engine/group.h"
-#include "engine/ring.h"
-#include "engine/run.h"
-#include "engine/schedule.h"
-#include "engine/task.h"
-#include "engine/state.h"
-#include "engine/submit.h"
-#include "engine/timer.h"
+#include "engine/queue.h"
+#include "engine/ring_flow.h"
+
+/* --------------------------------------------------------------------- life */
+
+static uint64_t *bitmap_new(const struct ring_set *rings)
+{
+	return calloc(rings->words ? rings->words : 1, sizeof(uint64_t));
+}
+
+static int ring_init(struct ring_set *rings, uint32_t i, const struct engine_options *options)
+{
+	const struct engine_worker *worker = &options->workers[i];
+	struct worker_ring *ring = &rings->all[i];
+
+	ring->index = i;
+	ring->kind = worker->kind;
+	ring->nested_text = worker->nested_text;
+	ring->path = strdup(worker->path);
+	ring->driver = worker->driver ? strdup(worker->driver) : NULL;
+	ring->entries = calloc(rings->depth, sizeof(*ring->entries));
+	ring->stats = options->worker_stats ? &options->worker_stats[i] : &ring->own_stats;
+	ring->status = options->worker_status ? &options->worker_status[i] : &ring->own_status;
+	if (!ring->path || !ring->entries || (worker->driver && !ring->driver))
+		return -ENOMEM;
+	ring_update(rings, ring);
+	return 0;
+}
+
+int rings_init(struct ring_set *rings, const struct engine_options *options, struct timer *timer)
+{
+	uint32_t count = options->worker_count;
+	int result = 0;
+
+	rings->count = count;
+	rings->words = (count + 63) / 64;
+	rings->hub = count ? options->hub : NULL;
+	rings->depth = rings->hub ? hub_depth(rings->hub) : 1;
+	rings->payload = rings->hub ? hub_frame_payload(rings->hub) : 0;
+	rings->arena = options->arena;
+	rings->timeout_ns = options->timeout_ns;
+	rings->timer = timer;
+	rings->ops = options->ops;
+	rings->ops_context = options->ops_context;
+	rings->probe = options->probe;
+	rings->all = calloc(count ? count : 1, sizeof(*rings->all));
+	rings->movable = calloc(count ? count : 1, sizeof(*rings->movable));
+	rings->active = bitmap_new(rings);
+	rings->idle = bitmap_new(rings);
+	rings->open = bitmap_new(rings);
+	rings->awake = bitmap_new(rings);
+	rings->unpublished = bitmap_new(rings);
+	rings->pending = bitmap_new(rings);
+	if (!rings->all || !rings->movable || !rings->active || !rings->idle || !rings->open ||
+	    !rings->awake || !rings->unpublished || !rings->pending)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count && result == 0; i++)
+		result = ring_init(rings, i, options);
+	return result;
+}
+
+void rings_release(struct ring_set *rings)
+{
+	for (uint32_t i = 0; rings->all && i < rings->count; i++) {
+		free(rings->all[i].path);
+		free(rings->all[i].driver);
+		free(rings->all[i].cause);
+		free(rings->all[i].entries);
+	}
+	free(rings->all);
+	free(rings->movable);
+	free(rings->active);
+	free(rings->idle);
+	free(rings->open);
+	free(rings->awake);
+	free(rings->unpublished);
+	free(rings->pending);
+}
+
+void ring_update(struct ring_set *rings, struct worker_ring *ring)
+{
+	uint32_t outstanding = ring_outstanding(ring);
+
+	__atomic_store_n(&ring->status->in_ring, outstanding, __ATOMIC_RELAXED);
+	if (ring_has_room(rings, ring) && !ring->reserved)
+		bit_set(rings->open, ring->index);
+	else
+		bit_clear(rings->open, ring->index);
+	if (outstanding) {
+		bit_clear(rings->idle, ring->index);
+		bit_set(rings->active, ring->index);
+	} else {
+		bit_set(rings->idle, ring->index);
+		bit_clear(rings->active, ring->index);
+	}
+}
+
+void ring_up(struct ring_set *rings, struct worker_ring *ring)
+{
+	ring->state = RING_UP;
+	ring->corrupt = false;
+	bit_set(rings->awake, ring->index);
+	ring_update(rings, ring);
+}
+
+void ring_down(struct ring_set *rings, struct worker_ring *ring, enum ring_state state)
+{
+	ring->state = (uint8_t)state;
+	ring->return_by = NEVER;
+	ring->reserved = false;
+	ring_update(rings, ring);
+}
+
+static void movable_add(struct ring_set *rings, struct worker_ring *ring, int change)
+{
+	ring->movable += (uint32_t)change;
+	rings->movable[ring->pool] += (uint32_t)change;
+}
+
+void ring_emptied(struct ring_set *rings, struct worker_ring *ring)
+{
+	ring->head = ring->tail;
+	ring->unpublished = 0;
+	bit_clear(rings->unpublished, ring->index);
+	movable_add(rings, ring, -(int)ring->movable);
+	ring->load_ns = 0;
+	ring->notify_set = false;
+	ring->requests = 0;
+	ring->timed = 0;
+	bit_clear(rings->awake, ring->index);
+	ring_update(rings, ring);
+}
+
+void ring_set_cause(struct worker_ring *ring, const char *cause, int error)
+{
+	/* It may be the old one that is passed in. */
+	char *copy = strdup(cause);
+
+	if (copy) {
+		free(ring->cause);
+		ring->cause = copy;
+	}
+	ring->error = error;
+}
+
+void ring_reserve(struct ring_set *rings, struct worker_ring *ring, bool reserved)
+{
+	if (ring->reserved == reserved)
+		return;
+	ring->reserved = reserved;
+	ring_update(rings, ring);
+}
+
+bool ring_kill(struct ring_set *rings, struct worker_ring *ring, const char *why)
+{
+	return !rings->ops || !rings->ops->kill ||
+	       rings->ops->kill(rings->ops_context, ring->index, why);
+}
+
+/* What the worker wrote makes no sense: nothing of it is believed until its death is known. */
+static void ring_distrust(struct ring_set *rings, struct worker_ring *ring)
+{
+	if (ring->corrupt)
+		return;
+	ring->corrupt = true;
+	ring_update(rings, ring);
+	ring_kill(rings, ring, error_text());
+}
+
+bool ring_asleep(struct ring_set *rings, uint32_t i)
+{
+	if (!hub_peer_asleep(rings->hub, i))
+		return false;
+	bit_clear(rings->awake, i);
+	return true;
+}
+
+/* ---------------------------------------------------------------- estimates */
+
+uint32_t estimate_of(const struct ring_set *rings, const struct callable *callable)
+{
+	uint32_t i = (uint32_t)callable->handle % ESTIMATES;
+	uint32_t mean = rings->estimates[i];
+
+	return mean ? mean + 4 * rings->deviations[i] : UNKNOWN_NS;
+}
+
+/* Running mean and deviation; one sample moves them by a bounded factor. */
+static void estimate_learn(struct ring_set *rings, const struct callable *callable, uint64_t ns)
+{
+	uint32_t i = (uint32_t)callable->handle % ESTIMATES;
+	uint32_t mean = rings->estimates[i], sample, apart;
+
+	if (!mean) {
+		rings->estimates[i] = ns > 100000000 ? 100000000 : (uint32_t)ns + 1;
+		rings->deviations[i] = 0;
+		return;
+	}
+	sample = ns > 4ULL * mean + 10000 ? 4 * mean + 10000 : (uint32_t)ns;
+	if (sample > 100000000)
+		sample = 100000000;
+	apart = sample > mean ? sample - mean : mean - sample;
+	rings->estimates[i] = mean - mean / 8 + sample / 8 + 1;
+	rings->deviations[i] = rings->deviations[i] - rings->deviations[i] / 4 + apart / 4;
+}
+
+/* -------------------------------------------------------------------- post */
 
 /* Whether frame a comes before frame b; both within a ring's length. */
 static bool number_before(uint32_t a, uint32_t b)
@@ -28,144 +218,67 @@ static bool number_before(uint32_t a, uint32_t b)
 	return (int32_t)(a - b) < 0;
 }
 
-uint32_t estimate_of(const struct engine *engine, const struct callable *callable)
+static void notify_hub(struct ring_set *rings, struct worker_ring *ring)
 {
-	uint32_t i = (uint32_t)callable->handle % ESTIMATES;
-	uint32_t mean = engine->estimates[i];
-
-	return mean ? mean + 4 * engine->deviations[i] : UNKNOWN_NS;
-}
-
-/* Running mean and deviation; one sample moves them by a bounded factor. */
-static void estimate_learn(struct engine *engine, const struct callable *callable, uint64_t ns)
-{
-	uint32_t i = (uint32_t)callable->handle % ESTIMATES;
-	uint32_t mean = engine->estimates[i], sample, apart;
-
-	if (!mean) {
-		engine->estimates[i] = ns > 100000000 ? 100000000 : (uint32_t)ns + 1;
-		engine->deviations[i] = 0;
-		return;
-	}
-	sample = ns > 4ULL * mean + 10000 ? 4 * mean + 10000 : (uint32_t)ns;
-	if (sample > 100000000)
-		sample = 100000000;
-	apart = sample > mean ? sample - mean : mean - sample;
-	engine->estimates[i] = mean - mean / 8 + sample / 8 + 1;
-	engine->deviations[i] = engine->deviations[i] - engine->deviations[i] / 4 + apart / 4;
-}
-
-/* Keeps the pool's bitmaps true. After each change of outstanding, state or reservation. */
-void ring_update(struct engine *engine, struct worker_ring *ring)
-{
-	struct pool *pool = &engine->pools[ring->pool];
-	uint32_t outstanding = ring_outstanding(ring);
-
-	__atomic_store_n(&ring->status->in_ring, outstanding, __ATOMIC_RELAXED);
-	if (ring_has_room(engine, ring) && !ring->reserved)
-		bit_set(pool->open, ring->index);
-	else
-		bit_clear(pool->open, ring->index);
-	if (outstanding)
-		bit_clear(pool->idle, ring->index);
-	else
-		bit_set(pool->idle, ring->index);
-	if (outstanding)
-		bit_set(engine->active, ring->index);
-	else
-		bit_clear(engine->active, ring->index);
-}
-
-static void notify_hub(struct engine *engine, struct worker_ring *ring)
-{
-	if (hub_request_notify(engine->hub, ring->index, ring->notify)) {
-		bit_set(engine->pending, ring->index);
-		engine->any_pending = true;
+	if (hub_request_notify(rings->hub, ring->index, ring->notify)) {
+		bit_set(rings->pending, ring->index);
+		rings->any_pending = true;
 	}
 }
 
-void ring_publish(struct engine *engine, struct worker_ring *ring)
+void ring_publish(struct ring_set *rings, struct worker_ring *ring)
 {
 	uint32_t first = ring->tail - ring->unpublished;
 
 	if (!ring->unpublished)
 		return;
 	ring->unpublished = 0;
-	bit_clear(engine->unpublished, ring->index);
-	if (hub_publish(engine->hub, ring->index)) {
-		hub_mark_wake(engine->hub, ring->index);
-		ring_count(ring, wakes, 1);
-		engine->wake = true;
+	bit_clear(rings->unpublished, ring->index);
+	if (hub_publish(rings->hub, ring->index)) {
+		hub_mark_wake(rings->hub, ring->index);
+		ring_count_wakes(ring, 1);
+		rings->wake = true;
 	}
 	if (UNLIKELY(ring->notify_set) && !number_before(ring->notify, first))
-		notify_hub(engine, ring);
-	bit_set(engine->pools[ring->pool].awake, ring->index);
+		notify_hub(rings, ring);
+	bit_set(rings->awake, ring->index);
 }
 
-void rings_publish(struct engine *engine)
+void rings_publish(struct ring_set *rings)
 {
-	for (uint32_t word = 0; word < engine->words; word++) {
-		uint64_t bits = engine->unpublished[word];
+	for (uint32_t word = 0; word < rings->words; word++) {
+		uint64_t bits = rings->unpublished[word];
 
 		for (uint32_t i; bits_next(&bits, word, &i);)
-			ring_publish(engine, &engine->rings[i]);
+			ring_publish(rings, &rings->all[i]);
 	}
-}
-
-void any_waiting_add(struct engine *engine, struct worker_ring *ring, int change)
-{
-	ring->any_waiting += (uint32_t)change;
-	engine->pools[ring->pool].any_waiting += (uint32_t)change;
 }
 
 /* Counts the new frame, and publishes when that is due. */
-static void ring_added(struct engine *engine, struct worker_ring *ring)
+static void ring_added(struct ring_set *rings, struct worker_ring *ring)
 {
 	uint32_t published = ring_outstanding(ring) - ring->unpublished;
 
 	ring->tail++;
 	ring->unpublished++;
-	bit_set(engine->unpublished, ring->index);
+	bit_set(rings->unpublished, ring->index);
 	if (ring->unpublished >= PUBLISH_BATCH || published <= PUBLISH_BATCH)
-		ring_publish(engine, ring);
-	ring_update(engine, ring);
-}
-
-/* The consumers of a task that now sits in a ring: who can follow it, who wants to hear of it. */
-static void consider_consumers(struct engine *engine, struct worker_ring *ring, struct task *task)
-{
-	bool notify = false;
-
-	for (struct edge *edge = task->first; edge; edge = edge->next) {
-		struct task *consumer = edge->consumer;
-
-		if (task->flags & FLAG_CHAIN && !edge->counted) {
-			if (!consumer->in_chain)
-				consumer->chain = ring->index;
-			if (consumer->chain == ring->index) {
-				edge->counted = true;
-				consumer->in_chain++;
-			}
-		}
-		if (!task_try_chain(engine, consumer, task) && consumer->waiting <= NOTIFY_FEW)
-			notify = true;
-	}
-	if (notify)
-		ring_request_notify(engine, ring, task->position);
+		ring_publish(rings, ring);
+	ring_update(rings, ring);
 }
 
 /* The ring's own count decides: it starts over with each generation of the worker. */
-static struct frame *acquire(struct engine *engine, struct worker_ring *ring, uint8_t flags,
+static struct frame *acquire(struct ring_set *rings, struct worker_ring *ring, uint8_t flags,
 			     uint32_t *number)
 {
-	struct frame *frame = hub_acquire(engine->hub, ring->index, flags, number);
+	struct frame *frame = hub_acquire(rings->hub, ring->index, flags, number);
 
 	if (frame && ring->head == ring->tail)
 		ring->head = ring->tail = *number;
 	return frame;
 }
 
-static void fill_frame(struct engine *engine, struct frame *frame, const struct task *task,
+static void fill_frame(struct ring_set *rings, struct frame *frame, const struct task *task,
 		       const struct payload *payload)
 {
 	/* For whoever looks at what the child does; we know it from the entry. */
@@ -178,96 +291,95 @@ static void fill_frame(struct engine *engine, struct frame *frame, const struct 
 	};
 	frame->args_bytes = payload->bytes;
 	frame->args = (uint64_t)(uintptr_t)payload->blob;
-	if (LIKELY(payload->bytes <= engine->payload))
+	if (LIKELY(payload->bytes <= rings->payload))
 		memcpy(frame + 1, payload->copy, payload->bytes);
-}
-
-/* What the worker wrote makes no sense: nothing of it is believed until its death is known. */
-static void ring_distrust(struct engine *engine, struct worker_ring *ring)
-{
-	if (ring->corrupt)
-		return;
-	ring->corrupt = true;
-	ring_update(engine, ring);
-	ring_kill(engine, ring, error_text());
 }
 
 /*
  * The task's time begins when the one before it has ended. Its own deadline may be the first
  * that anybody looks at the ring for.
  */
-static void request_notify_before(struct engine *engine, struct worker_ring *ring, uint32_t number, uint64_t timeout)
+static void request_notify_before(struct ring_set *rings, struct worker_ring *ring, uint32_t number, uint64_t timeout)
 {
-	const struct entry *before = ring_entry(engine, ring, number - 1);
+	const struct entry *before = ring_entry(rings, ring, number - 1);
 
 	if (!(before->flags & ENTRY_TIMED) || before->timeout_ns > timeout)
-		ring_request_notify(engine, ring, number - 1);
+		ring_request_notify(rings, ring, number - 1);
 }
 
 /*
- * The ring has room. `member` counts within a group. False: the hub does not trust the
- * worker any more; the task, unless it is a group's member, is queued again.
+ * The frame at the head has a deadline. Its time begins when the one before it has ended, but not
+ * before it was posted: that end may be noticed late. A child that lies about its clock gains
+ * nothing.
  */
-bool ring_post(struct engine *engine, struct worker_ring *ring, struct task *task, uint32_t member)
+static void head_changed(struct ring_set *rings, struct worker_ring *ring)
+{
+	struct entry *entry = ring_entry(rings, ring, ring->head);
+	uint64_t now = running_now(rings->timer);
+
+	if (ring->head_since > now)
+		ring->head_since = now;
+	if (ring->head_since < entry->posted_ns)
+		ring->head_since = entry->posted_ns;
+	if (entry->timeout_ns < NEVER - ring->head_since)
+		timer_deadline(rings->timer, ring->head_since + entry->timeout_ns);
+}
+
+static void begin_deadline(struct ring_set *rings, struct worker_ring *ring, struct entry *entry,
+			   uint32_t number)
+{
+	ring->timed++;
+	entry->posted_ns = running_now(rings->timer);
+	if (number == ring->head)
+		head_changed(rings, ring);
+	else
+		request_notify_before(rings, ring, number, entry->timeout_ns);
+}
+
+bool ring_post(struct ring_set *rings, struct worker_ring *ring, struct task *task, uint32_t member)
 {
 	bool group = task->flags & FLAG_GROUP;
 	struct payload *payload = group ? &task->group->members[member].payload : &task->payload;
-	uint64_t timeout = task->timeout_ns ? task->timeout_ns : engine->timeout_ns;
+	uint64_t timeout = task_timeout(rings, task);
 	struct entry *entry;
 	struct frame *frame;
 	uint32_t number;
 
-	frame = acquire(engine, ring, task->waiting ? FRAME_CHAINED : 0, &number);
+	frame = acquire(rings, ring, task->waiting ? FRAME_CHAINED : 0, &number);
 	if (UNLIKELY(!frame)) {
 		error_set(-EPROTO, "what it wrote into its mailbox makes no sense");
-		ring_distrust(engine, ring);
-		if (!group)
-			task_returned(engine, task);
+		ring_distrust(rings, ring);
 		return false;
 	}
-	entry = ring_entry(engine, ring, number);
-	fill_frame(engine, frame, task, payload);
-	frame->kind = UNLIKELY(chip_memory_is_control(task->callable)) ? FRAME_CONTROL :
-		      FRAME_TASK;
+	entry = ring_entry(rings, ring, number);
+	fill_frame(rings, frame, task, payload);
+	frame->kind = UNLIKELY(task->callable->control) ? FRAME_CONTROL : FRAME_TASK;
 	frame->reserved = 0;
-	frame->fail_epoch = hub_fail_epoch(engine->hub, ring->index);
+	frame->fail_epoch = hub_fail_epoch(rings->hub, ring->index);
 
 	entry->task = task;
 	entry->control = NULL;
 	entry->member = member;
-	entry->estimate_ns = estimate_of(engine, task->callable);
+	entry->estimate_ns = estimate_of(rings, task->callable);
 	entry->timeout_ns = timeout;
 	entry->flags = (task->waiting ? ENTRY_CHAINED : 0) | (timeout ? ENTRY_TIMED : 0) |
 		       (!group && task->worker == DW_ANY ? ENTRY_ANY : 0);
 	ring->load_ns += entry->estimate_ns;
 	if (number != ring->head && entry->flags & ENTRY_ANY)
-		any_waiting_add(engine, ring, 1);
+		movable_add(rings, ring, 1);
 
-	task->head.state = TASK_RUNNING;
-	task->placed = ring->index;
-	task->position = number;
+	task_set_state(task, TASK_RUNNING);
+	task_set_placed(task, ring->index, number);
 	if (!group && !task->retries)
-		task->flags |= FLAG_CHAIN;
-	PROBE(engine, task, task, PROBE_DISPATCHED);
-	ring_added(engine, ring);
-	if (UNLIKELY(timeout)) {
-		ring->timed++;
-		entry->posted_ns = running_now(engine);
-		if (number == ring->head)
-			ring_head_changed(engine, ring);
-		else
-			request_notify_before(engine, ring, number, timeout);
-	}
-	if (UNLIKELY((task->run->awaited && engine->run_count > 1) || engine->heap_waiters ||
-		     task->run->awaited_task == task ||
-		     atomic_load_explicit(&task->callable->retired, memory_order_relaxed)))
-		ring_request_notify(engine, ring, number);
-	if (task->first && !group)
-		consider_consumers(engine, ring, task);
+		task_set_flags(task, FLAG_CHAIN);
+	PROBE(rings, task, task, PROBE_DISPATCHED);
+	ring_added(rings, ring);
+	if (UNLIKELY(timeout))
+		begin_deadline(rings, ring, entry, number);
 	return true;
 }
 
-void ring_post_controls(struct engine *engine, struct worker_ring *ring)
+void ring_post_controls(struct ring_set *rings, struct worker_ring *ring)
 {
 	struct control *control;
 	struct entry *entry;
@@ -276,15 +388,15 @@ void ring_post_controls(struct engine *engine, struct worker_ring *ring)
 
 	/* Not before it is up: its ring may still be that of the one before it. */
 	while ((control = ring->controls) && !ring->corrupt && ring->state == RING_UP &&
-	       ring_outstanding(ring) < engine->depth) {
-		frame = acquire(engine, ring, 0, &number);
+	       ring_outstanding(ring) < rings->depth) {
+		frame = acquire(rings, ring, 0, &number);
 		if (!frame)
 			return;
 		ring->controls = control->next;
-		entry = ring_entry(engine, ring, number);
+		entry = ring_entry(rings, ring, number);
 		frame->kind = FRAME_CONTROL;
 		frame->reserved = 0;
-		frame->fail_epoch = hub_fail_epoch(engine->hub, ring->index);
+		frame->fail_epoch = hub_fail_epoch(rings->hub, ring->index);
 		frame->task = 0;
 		frame->callable = control->code;
 		frame->args = (uint64_t)(uintptr_t)control->arena_blob;
@@ -293,88 +405,100 @@ void ring_post_controls(struct engine *engine, struct worker_ring *ring)
 		if (!control->arena_blob)
 			memcpy(frame + 1, control->blob, control->bytes);
 		*entry = (struct entry){ .control = control };
-		ring_added(engine, ring);
+		ring_added(rings, ring);
 		if (control->timeout_ns) {
 			entry->flags = ENTRY_TIMED;
 			entry->timeout_ns = control->timeout_ns;
-			entry->posted_ns = running_now(engine);
-			ring->timed++;
-			if (number == ring->head)
-				ring_head_changed(engine, ring);
-			else
-				request_notify_before(engine, ring, number, control->timeout_ns);
+			begin_deadline(rings, ring, entry, number);
 		}
-		ring_publish(engine, ring);
-		ring_request_notify(engine, ring, number);
+		ring_publish(rings, ring);
+		ring_request_notify(rings, ring, number);
 	}
 }
 
 /* ------------------------------------------------------------ notification */
 
-static void notify(struct engine *engine, struct worker_ring *ring, uint32_t number)
+static void notify(struct ring_set *rings, struct worker_ring *ring, uint32_t number)
 {
 	ring->notify_set = true;
 	ring->notify = number;
 	/* The hub takes a frame that is not published yet for one that is over: it is told with it. */
 	if (ring->tail - number > ring->unpublished)
-		notify_hub(engine, ring);
+		notify_hub(rings, ring);
 }
 
-/* Somebody waits for frame `number`: the parent shall hear of it when it completes. */
-void ring_request_notify(struct engine *engine, struct worker_ring *ring, uint32_t number)
+void ring_request_notify(struct ring_set *rings, struct worker_ring *ring, uint32_t number)
 {
-	struct entry *entry = ring_entry(engine, ring, number);
+	struct entry *entry = ring_entry(rings, ring, number);
 
 	if (entry->flags & ENTRY_NOTIFY)
 		return;
 	entry->flags |= ENTRY_NOTIFY;
 	ring->requests++;
 	if (!ring->notify_set || number_before(number, ring->notify))
-		notify(engine, ring, number);
+		notify(rings, ring, number);
 }
 
-void request_notify(struct engine *engine, struct task *task)
+void request_notify(struct ring_set *rings, const struct task *task)
 {
 	if (task->head.state != TASK_RUNNING)
 		return;
 	if (!(task->flags & FLAG_GROUP)) {
 		if (task->placed != NO_WORKER)
-			ring_request_notify(engine, &engine->rings[task->placed], task->position);
+			ring_request_notify(rings, &rings->all[task->placed], task->position);
 		return;
 	}
 	for (uint32_t i = 0; i < task->group->count; i++) {
 		const struct member *member = &task->group->members[i];
 
 		if (member->in_ring)
-			ring_request_notify(engine, &engine->rings[member->placed], member->position);
+			ring_request_notify(rings, &rings->all[member->placed], member->position);
 	}
 }
 
-void request_notify_all(struct engine *engine,
+void request_notify_all(struct ring_set *rings,
 		      bool (*wanted)(const struct task *task, const void *context),
 		      const void *context)
 {
-	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct worker_ring *ring = &engine->rings[i];
+	for (uint32_t i = 0; i < rings->count; i++) {
+		struct worker_ring *ring = &rings->all[i];
 
 		for (uint32_t number = ring->head; number != ring->tail; number++) {
-			const struct task *task = ring_entry(engine, ring, number)->task;
+			const struct task *task = ring_entry(rings, ring, number)->task;
 
 			if (task && wanted(task, context))
-				ring_request_notify(engine, ring, number);
+				ring_request_notify(rings, ring, number);
+		}
+	}
+}
+
+void request_notify_run(struct ring_set *rings, const struct run_graph *run, bool last)
+{
+	for (uint32_t i = 0; i < rings->count; i++) {
+		struct worker_ring *ring = &rings->all[i];
+		uint32_t outstanding = ring_outstanding(ring);
+
+		for (uint32_t k = 0; k < outstanding; k++) {
+			uint32_t number = last ? ring->tail - 1 - k : ring->head + k;
+			const struct task *task = ring_entry(rings, ring, number)->task;
+
+			if (task && task->run == run) {
+				ring_request_notify(rings, ring, number);
+				break;
+			}
 		}
 	}
 }
 
 /* The frame that hub_request_notify() was told is through: the next one that somebody waits for. */
-static void notify_next(struct engine *engine, struct worker_ring *ring)
+static void notify_next(struct ring_set *rings, struct worker_ring *ring)
 {
 	ring->notify_set = false;
 	if (!ring->requests)
 		return;
 	for (uint32_t number = ring->head; number != ring->tail; number++) {
-		if (ring_entry(engine, ring, number)->flags & ENTRY_NOTIFY) {
-			notify(engine, ring, number);
+		if (ring_entry(rings, ring, number)->flags & ENTRY_NOTIFY) {
+			notify(rings, ring, number);
 			return;
 		}
 	}
@@ -382,39 +506,18 @@ static void notify_next(struct engine *engine, struct worker_ring *ring)
 
 /* -------------------------------------------------------------- harvesting */
 
-/* The task is in no ring any more: nobody can follow it there. */
-void task_leave_ring(struct engine *engine, struct task *task)
-{
-	task->placed = NO_WORKER;
-	if (!(task->flags & FLAG_CHAIN))
-		return;
-	task->flags &= (uint8_t)~(FLAG_CHAIN | FLAG_CHAINED);
-	for (struct edge *edge = task->first; edge; edge = edge->next) {
-		if (!edge->counted)
-			continue;
-		edge->counted = false;
-		edge->consumer->in_chain--;
-		if (edge->consumer->queue == QUEUE_CHAINED)
-			task_unqueue(engine, edge->consumer);
-	}
-}
-
 /*
  * A failure that the worker knows of and these frames do not: it will return
  * them. Nobody may be pushed behind them now, since the new frame would know and run.
  */
-static void break_chains(struct engine *engine, struct worker_ring *ring)
+static void break_chains(struct ring_set *rings, struct worker_ring *ring)
 {
 	for (uint32_t number = ring->head; number != ring->tail; number++) {
-		struct entry *entry = ring_entry(engine, ring, number);
+		struct entry *entry = ring_entry(rings, ring, number);
 		struct task *task = entry->task;
-		uint32_t placed;
 
-		if (!(entry->flags & ENTRY_CHAINED) || !task || !(task->flags & FLAG_CHAIN))
-			continue;
-		placed = task->placed;
-		task_leave_ring(engine, task);
-		task->placed = placed;
+		if (entry->flags & ENTRY_CHAINED && task && task->flags & FLAG_CHAIN)
+			task_break_chain(task);
 	}
 }
 
@@ -425,10 +528,10 @@ static bool has_run(const struct completion *completion)
 }
 
 /* Accounts for the entry at the head, which leaves the ring. */
-static void ring_drop_head(struct engine *engine, struct worker_ring *ring,
+static void drop_head(struct ring_set *rings, struct worker_ring *ring,
 			   const struct completion *completion)
 {
-	struct entry *entry = ring_entry(engine, ring, ring->head);
+	struct entry *entry = ring_entry(rings, ring, ring->head);
 	struct entry *next;
 
 	ring->load_ns -= entry->estimate_ns;
@@ -438,289 +541,186 @@ static void ring_drop_head(struct engine *engine, struct worker_ring *ring,
 		ring->requests--;
 	ring->head++;
 	if (ring->head != ring->tail) {
-		next = ring_entry(engine, ring, ring->head);
+		next = ring_entry(rings, ring, ring->head);
 		if (next->flags & ENTRY_ANY && !(next->flags & ENTRY_REVOKED))
-			any_waiting_add(engine, ring, -1);
+			movable_add(rings, ring, -1);
 		if (UNLIKELY(ring->timed)) {
 			/* A frame that did not run took no time: the next could start when it could. */
 			if (has_run(completion))
-				ring->head_since = running_at(engine, completion->ended);
+				ring->head_since = running_at(rings->timer, completion->ended);
 			if (next->flags & ENTRY_TIMED)
-				ring_head_changed(engine, ring);
+				head_changed(rings, ring);
 		}
 	}
 	if (ring->notify_set && !number_before(ring->head - 1, ring->notify))
-		notify_next(engine, ring);
+		notify_next(rings, ring);
 }
 
-void control_done(struct engine *engine, struct control *control, int result, const char *text)
+bool ring_next(struct ring_set *rings, struct worker_ring *ring, struct ring_completion *next)
 {
-	control->done = true;
-	control->result = result;
-	text_copy(control->text, sizeof(control->text), text);
-	if (control->arena_blob)
-		arena_free(engine->arena, control->arena_blob);
-	control->arena_blob = NULL;
-	if (control->detached)
-		free(control);
-}
-
-static void handle_completion(struct engine *engine, struct worker_ring *ring, struct entry *taken_entry,
-			      const struct completion *completion, const char *text)
-{
-	struct entry entry = *taken_entry;
-	struct task *task = entry.task;
-	uint64_t spent = completion->ended - completion->started;
-
-	if (UNLIKELY(ring->state == RING_STUCK))
-		ring_returned(engine, ring, ring->head);
-	ring_drop_head(engine, ring, completion);
-	if (completion->state == COMPLETION_FAILED)
-		break_chains(engine, ring);
-	if (entry.control) {
-		control_done(engine, entry.control, completion->error, text);
-		return;
-	}
-	if (!task)
-		return;
-	if (has_run(completion)) {
-		if (completion->ended >= completion->started) {
-			estimate_learn(engine, task->callable, spent);
-			ring_count(ring, busy_ns, spent);
-		}
-		PROBE(engine, span, task, ring, entry.member, completion);
-	}
-	task_completed(engine, ring, task, entry.member, completion, text);
-}
-
-/* Harvests up to `limit` completions; returns how many. */
-uint32_t ring_harvest(struct engine *engine, struct worker_ring *ring, uint32_t limit)
-{
-	struct completion completion;
-	char text[TEXT_BYTES];
-	uint32_t count = 0;
+	struct completion *completion = &next->completion;
+	const struct entry *entry;
+	uint64_t spent;
 	int result;
 
 	if (ring->corrupt || ring->head == ring->tail)
-		return 0;
-	text[0] = '\0';
-	while (count < limit && ring->head != ring->tail) {
-		result = hub_harvest(engine->hub, ring->index, &completion, text);
-		if (result == 0)
-			break;
-		if (result < 0) {
-			ring_distrust(engine, ring);
-			break;
+		return false;
+	result = hub_harvest(rings->hub, ring->index, completion, next->text);
+	if (result <= 0) {
+		if (result < 0)
+			ring_distrust(rings, ring);
+		return false;
+	}
+	/* It stays what it is until a frame is posted. */
+	entry = ring_entry(rings, ring, ring->head);
+	next->task = entry->task;
+	next->member = entry->member;
+	next->number = ring->head;
+	drop_head(rings, ring, completion);
+	if (completion->state == COMPLETION_FAILED)
+		break_chains(rings, ring);
+	else
+		next->text[0] = '\0';
+	if (UNLIKELY(entry->control != NULL))
+		control_done(rings, entry->control, completion->error, next->text);
+	if (next->task && has_run(completion)) {
+		spent = completion->ended - completion->started;
+		if (completion->ended >= completion->started) {
+			estimate_learn(rings, next->task->callable, spent);
+			ring_count_busy_ns(ring, spent);
 		}
-		count++;
-		handle_completion(engine, ring, ring_entry(engine, ring, ring->head), &completion,
-				  completion.state == COMPLETION_FAILED ? text : "");
+		PROBE(rings, span, next->task, ring, next->member, completion);
 	}
-	if (count) {
-		if (UNLIKELY(ring->state == RING_STUCK && ring->head == ring->tail))
-			ring_recover(engine, ring);
-		engine->pools[ring->pool].saturated = false;
-		engine->queued = true;
-		ring_update(engine, ring);
-		if (engine->finished)
-			finish_all(engine);
-	}
-	return count;
+	return true;
 }
 
-/* --------------------------------------------------------- back, and death */
-
-bool ring_revoke(struct engine *engine, struct worker_ring *ring, uint32_t number)
+uint64_t rings_take_pending(struct ring_set *rings, uint32_t word)
 {
-	struct entry *entry = ring_entry(engine, ring, number);
+	uint64_t bits = rings->pending[word];
+
+	rings->pending[word] = 0;
+	return bits;
+}
+
+bool ring_revoke(struct ring_set *rings, struct worker_ring *ring, uint32_t number)
+{
+	struct entry *entry = ring_entry(rings, ring, number);
 	struct task *task = entry->task;
 
 	if (!task || ring->corrupt || ring->state != RING_UP)
 		return false;
-	ring_publish(engine, ring);
-	if (!hub_revoke(engine->hub, ring->index, number))
+	ring_publish(rings, ring);
+	if (!hub_revoke(rings->hub, ring->index, number))
 		return false;
 	entry->task = NULL;
 	entry->flags |= ENTRY_REVOKED;
 	if (entry->flags & ENTRY_ANY && number != ring->head)
-		any_waiting_add(engine, ring, -1);
+		movable_add(rings, ring, -1);
 	ring->load_ns -= entry->estimate_ns;
 	entry->estimate_ns = 0;
-	task_leave_ring(engine, task);
+	task_leave_ring(task);
 	return true;
 }
 
-bool ring_kill(struct engine *engine, struct worker_ring *ring, const char *why)
+void ring_tell_cancelled(struct ring_set *rings, const struct worker_ring *ring)
 {
-	return !engine->ops || !engine->ops->kill ||
-	       engine->ops->kill(engine->ops_context, ring->index, why);
+	if (rings->ops && rings->ops->cancelled)
+		rings->ops->cancelled(rings->ops_context, ring->index);
 }
 
-bool entry_is_call(const struct entry *entry, const struct dw_run *run)
+void ring_cancel(struct ring_set *rings, struct worker_ring *ring, uint32_t number)
 {
-	return entry->control ? entry->control->run == run :
-	       entry->task && entry->task->run == run && chip_memory_is_control(entry->task->callable);
+	hub_cancel(rings->hub, ring->index, number);
 }
 
-bool ring_cancel_controls(struct engine *engine, struct worker_ring *ring, const struct dw_run *run)
+void ring_note_busy(struct ring_set *rings, struct worker_ring *ring, uint64_t busy_ns)
 {
-	struct control **link = &ring->controls, *control, *last = NULL;
-	bool started = false;
+	struct entry *entry = ring_entry(rings, ring, ring->head);
 
-	while ((control = *link)) {
-		if (control->run != run) {
-			last = control;
-			link = &control->next;
-			continue;
-		}
-		*link = control->next;
-		control_done(engine, control, run->error, run->text);
-	}
-	ring->last_control = last;
-	for (uint32_t number = ring->head; number != ring->tail; number++) {
-		struct entry *entry = ring_entry(engine, ring, number);
-
-		if (!entry_is_call(entry, run))
-			continue;
-		if (entry->control && !ring->corrupt && ring->state == RING_UP &&
-		    hub_revoke(engine->hub, ring->index, number)) {
-			control = entry->control;
-			entry->control = NULL;
-			entry->flags |= ENTRY_REVOKED;
-			control_done(engine, control, run->error, run->text);
-		} else {
-			started = true;
-		}
-	}
-	return started;
+	if (entry->estimate_ns >= busy_ns)
+		return;
+	ring->load_ns += busy_ns - entry->estimate_ns;
+	entry->estimate_ns = (uint32_t)busy_ns;
 }
 
-/* Its worker died under it, or was killed because of it. */
-static void control_lost(struct engine *engine, const struct worker_ring *ring, struct control *control,
-			 const char *cause)
+void ring_end_deadline(struct worker_ring *ring, struct entry *entry)
 {
-	char text[ERROR_TEXT_BYTES];
-
-	if (control->late)
-		text_format(text, sizeof(text), "%s: %s %s and was killed", ring->path, control->what,
-			 control->late);
-	else
-		text_format(text, sizeof(text), "%s: %s", ring->path, cause);
-	control_done(engine, control, control->late ? -ETIMEDOUT : -EOWNERDEAD, text);
+	if (entry->flags & ENTRY_TIMED)
+		ring->timed--;
+	entry->flags &= (uint8_t)~ENTRY_TIMED;
 }
 
-static void controls_fail(struct engine *engine, struct worker_ring *ring, const char *cause)
+void ring_extend_deadline(struct ring_set *rings, struct worker_ring *ring, uint64_t now,
+			  uint64_t ns, bool told)
 {
-	char text[ERROR_TEXT_BYTES];
-	struct control *control;
+	struct entry *entry = ring_entry(rings, ring, ring->head);
 
-	text_format(text, sizeof(text), "%s: %s", ring->path, cause);
-	while ((control = ring->controls)) {
-		ring->controls = control->next;
-		control_done(engine, control, -EOWNERDEAD, text);
-	}
+	if (told)
+		entry->flags |= ENTRY_TOLD;
+	entry->timeout_ns = now - ring->head_since + ns;
+	timer_deadline(rings->timer, now + ns);
 }
 
-/*
- * A task under which its worker died: the error is known now; but what is left of the worker may
- * still write the task's memory, so nobody who waits for the task, or for its memory, goes on yet.
- */
-static void park(struct engine *engine, struct worker_ring *ring, const struct entry *entry,
-		 const char *cause)
+/* --------------------------------------------------------- parked, and kept */
+
+struct task *ring_unpark(struct worker_ring *ring)
 {
-	struct task *task = entry->task;
-	struct member *member;
+	struct task *task = ring->parked;
 
-	if (task->flags & FLAG_GROUP) {
-		member = &task->group->members[entry->member];
-		member->task = task;
-		member->next = ring->parked_members;
-		ring->parked_members = member;
-		group_member_died(engine, task, entry->member, ring, cause);
-	} else {
-		task->next = ring->parked;
-		ring->parked = task;
-		task_fail(engine, task, ring, ring->error, cause, false);
-	}
-}
-
-void ring_release_parked(struct engine *engine, struct worker_ring *ring)
-{
-	struct member *member;
-	struct task *task;
-
-	while ((task = ring->parked)) {
+	if (task)
 		ring->parked = task->next;
-		task_fail_now(engine, task);
-	}
-	while ((member = ring->parked_members)) {
+	return task;
+}
+
+struct member *ring_unpark_member(struct worker_ring *ring)
+{
+	struct member *member = ring->parked_members;
+
+	if (member)
 		ring->parked_members = member->next;
-		group_member_gone(engine, member->task);
-	}
-	ring_release_kept(engine, ring);
+	return member;
 }
 
-/* What was in the ring when the worker died. `started` is unknown for a corrupt one: all count as started. */
-static void fail_entries(struct engine *engine, struct worker_ring *ring, const char *cause)
+void ring_keep(struct ring_set *rings, struct worker_ring *ring, struct task *task)
 {
-	char text[ERROR_TEXT_BYTES];
-
-	text_copy(text, sizeof(text), cause);
-	for (uint32_t number = ring->head; number != ring->tail; number++) {
-		struct entry *entry = ring_entry(engine, ring, number);
-		struct task *task = entry->task;
-		bool started = ring->corrupt || hub_started(engine->hub, ring->index, number);
-
-		if (entry->control) {
-			control_lost(engine, ring, entry->control, cause);
-			continue;
-		}
-		if (!task)
-			continue;
-		task_leave_ring(engine, task);
-		if (started)
-			park(engine, ring, entry, text);
-		else if (task->flags & FLAG_GROUP)
-			group_member_left(engine, task, entry->member, ring, -EOWNERDEAD, text, true);
-		else
-			task_returned(engine, task);
-	}
-	ring->head = ring->tail;
+	task_list_push(&ring->kept, task);
+	rings->kept_count++;
 }
 
-void engine_worker_lost_locked(struct engine *engine, struct worker_ring *ring, bool returns,
-			       const char *cause)
+void ring_keep_member(struct ring_set *rings, struct worker_ring *ring, struct task *task,
+		      uint32_t member, uint32_t position)
 {
-	struct pool *pool = &engine->pools[ring->pool];
-	bool was_usable = !ring_is_lost(ring), was_up = ring->state == RING_UP;
+	group_member_push(&ring->kept_members, &task->group->members[member], task, position);
+	group_count_kept(task->group, 1);
+	rings->kept_count++;
+}
 
-	/* What it completed before it died counts. */
-	ring_publish(engine, ring);
-	ring_harvest(engine, ring, UINT32_MAX);
-	ring->state = returns ? RING_RETURNING : RING_DEAD;
-	ring->return_by = NEVER;
-	if (returns && engine->init_timeout_ns) {
-		ring->return_by = running_deadline(engine, engine->init_timeout_ns);
-		timer_deadline(engine, ring->return_by);
+struct task *ring_unkeep(struct ring_set *rings, struct worker_ring *ring, const uint32_t *number)
+{
+	struct task **link = &ring->kept, *task;
+
+	while (*link && number && (*link)->position != *number)
+		link = &(*link)->next;
+	task = *link;
+	if (task) {
+		*link = task->next;
+		rings->kept_count--;
 	}
-	if (was_up)
-		pool->up--;
-	if (was_usable && !returns)
-		pool->usable--;
-	if (was_up)
-		engine_count(engine, deaths);
-	fail_entries(engine, ring, cause);
-	controls_fail(engine, ring, cause);
-	ring->unpublished = 0;
-	bit_clear(engine->unpublished, ring->index);
-	any_waiting_add(engine, ring, -(int)ring->any_waiting);
-	ring->load_ns = 0;
-	ring->notify_set = false;
-	ring->requests = 0;
-	ring->timed = 0;
-	ring->reserved = false;
-	bit_clear(pool->awake, ring->index);
-	ring_update(engine, ring);
-	pool->saturated = false;
-	engine->queued = true;
+	return task;
+}
+
+struct member *ring_unkeep_member(struct ring_set *rings, struct worker_ring *ring,
+				  const uint32_t *number)
+{
+	struct member **link = &ring->kept_members, *member;
+
+	while (*link && number && (*link)->position != *number)
+		link = &(*link)->next;
+	member = *link;
+	if (member) {
+		*link = member->next;
+		group_count_kept(member->task->group, -1);
+		rings->kept_count--;
+	}
+	return member;
 }

@@ -1,27 +1,36 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * One worker's ring, as the engine sees it: frames that were posted, what is complete, when the
- * parent is told. Guarded by the engine's lock.
+ * ring: the rings of the workers, as their parent sees them.
+ *
+ * Owns: struct ring_set and struct worker_ring: the frames that were posted, what is complete, when
+ * the parent is notified, and how long callables take. Guarded by the engine's lock.
+ *
+ * Invariants: entries[head … tail) are exactly the frames that were posted and whose completion was
+ * not harvested. Frames that are not published exist only behind published ones, so that a worker
+ * whose ring runs dry brings somebody here. The bitmaps agree with the rings after ring_update().
  */
 #ifndef DW_ENGINE_RING_H
 #define DW_ENGINE_RING_H
 
+#include "base/bits.h"
+#include "engine/timer.h"
 #include "engine/task.h"
 
 /* A callable that never ran counts as long. */
 #define UNKNOWN_NS	1000000
 /* Publish after this many frames, while the worker has as many in front of it. */
 #define PUBLISH_BATCH	4
+#define ESTIMATES	256	/* callables whose run time is known */
 
 struct member;
 
 enum entry_flag {
-	ENTRY_NOTIFY	= 1 << 0,	/* somebody wants to hear of its completion */
+	ENTRY_NOTIFY	= 1 << 0,	/* the parent is notified of its completion */
 	ENTRY_REVOKED	= 1 << 1,	/* was revoked: its completion means nothing */
 	ENTRY_CHAINED	= 1 << 2,	/* FRAME_CHAINED */
 	ENTRY_ANY	= 1 << 3,	/* may go elsewhere */
 	ENTRY_TIMED	= 1 << 4,	/* has a deadline */
-	ENTRY_TOLD	= 1 << 5,	/* which has passed: its thread was told, and has a moment to notice */
+	ENTRY_TOLD	= 1 << 5,	/* which has passed: its thread was told, and may notice */
 };
 
 /* What is in a frame of a ring, by our own word. */
@@ -35,7 +44,7 @@ struct entry {
 	uint8_t flags;			/* enum entry_flag */
 };
 
-/* A control frame on its way. Lives on the caller's stack, or is freed when done (detached). */
+/* A control frame on its way. Freed by its caller, or when it is done (detached). */
 struct control {
 	struct control *next;
 	uint64_t code;
@@ -45,16 +54,15 @@ struct control {
 	bool done, detached;
 	const char *what;		/* for messages: "dw_chip_alloc()" */
 	uint64_t timeout_ns;		/* once at the head of the ring; 0: none */
-	struct dw_run *run;		/* whose deadline and cancel end it too, or NULL */
+	const struct run_graph *run;	/* whose deadline and cancel end it too, or NULL */
 	const char *late;		/* its worker was killed, because it did this */
 	int result;
 	char text[ERROR_TEXT_BYTES];
 };
 
-/* STUCK: a thread that is past a deadline (abandon.c). From there on it takes nothing. */
+/* STUCK: a thread that is past a deadline (stuck.c). From there on it takes nothing. */
 enum ring_state { RING_STARTING = 0, RING_UP, RING_RETURNING, RING_STUCK, RING_DEAD };
 
-/* One worker, as the engine sees it. */
 struct worker_ring {
 	uint32_t index;
 	uint16_t pool;
@@ -68,11 +76,9 @@ struct worker_ring {
 	struct entry *entries;		/* depth */
 	uint32_t head, tail;		/* frame numbers: next to harvest, next to post */
 	uint32_t unpublished;
-	uint32_t any_waiting;		/* frames that may go elsewhere and are not at the head */
+	uint32_t movable;		/* frames with ENTRY_ANY that are not at the head */
 	uint64_t load_ns;		/* estimated work in the ring */
-
-	struct task_list directed, chained;
-	struct control *controls, *last_control;
+	struct control *controls, *last_control;	/* that wait for room */
 
 	bool notify_set;
 	uint32_t notify;		/* the frame that hub_request_notify() was told */
@@ -80,12 +86,11 @@ struct worker_ring {
 
 	uint32_t timed;			/* entries with a deadline */
 	/*
-	 * When the frame at the head could start, by the completions before it; its post may have been later.
-	 * As running_now().
+	 * When the frame at the head could start, by the completions before it; its post may have
+	 * been later. As running_now().
 	 */
 	uint64_t head_since;
 	int stopped;			/* the signal that has stopped its process; 0: it runs */
-	uint32_t straggler_head;	/* head when the straggler timer was armed */
 
 	/* What its dead subtree may still write: RUNNING, and in no ring, until that is gone. */
 	struct task *parked;		/* by next */
@@ -94,66 +99,106 @@ struct worker_ring {
 	struct task *kept;		/* by next */
 	struct member *kept_members;
 	uint64_t return_by;		/* RETURNING: when its replacement has to be ready */
-	char *cause;			/* of its last death */
+	char *cause;			/* of its last death; NULL: it never died */
 	int error;			/* of the tasks that it had started then */
 	struct dw_child_stats *stats, own_stats;
-	struct child_status *status;
-	struct child_status own_status;
+	struct child_status *status, own_status;
 };
 
-/* One of a worker's own_stats, and its copy, as engine_count(). */
-#define ring_count(ring, field, value) \
-	do { \
-		(ring)->own_stats.field += (value); \
-		__atomic_store_n(&(ring)->stats->field, (ring)->own_stats.field, __ATOMIC_RELAXED); \
-	} while (0)
+/* Bitmaps are indexed by worker. */
+struct ring_set {
+	struct worker_ring *all;
+	uint32_t count;
+	uint32_t words;			/* of the bitmaps */
+	uint32_t depth;
+	uint32_t payload;		/* of a frame */
+	bool wake;			/* workers are marked: hub_wake() after the lock */
+	bool any_pending;
+	struct hub *hub;		/* NULL: there are no workers */
+	struct arena *arena;
+	uint64_t *active;		/* with frames that were not harvested; its complement: … */
+	uint64_t *idle;			/* … */
+	uint64_t *open;			/* with room, and not reserved */
+	uint64_t *awake;		/* as far as is known */
+	uint64_t *unpublished;		/* with frames that were not published */
+	uint64_t *pending;		/* hub_request_notify() said: complete already */
+	uint32_t *movable;		/* by pool: the sum of its rings' */
+	uint32_t kept_count;		/* tasks and members in `kept` */
+	uint64_t timeout_ns;		/* of tasks that have none of their own */
+	uint32_t estimates[ESTIMATES];	/* ns, by callable; 0: unknown */
+	uint32_t deviations[ESTIMATES];
+	struct timer *timer;
+	const struct engine_ops *ops;
+	void *ops_context;
+	struct probe probe;
+};
 
-bool ring_post(struct engine *engine, struct worker_ring *ring, struct task *task, uint32_t member);
-void ring_post_controls(struct engine *engine, struct worker_ring *ring);
-void ring_publish(struct engine *engine, struct worker_ring *ring);
-void rings_publish(struct engine *engine);
-uint32_t ring_harvest(struct engine *engine, struct worker_ring *ring, uint32_t limit);
-void ring_request_notify(struct engine *engine, struct worker_ring *ring, uint32_t number);
-/* Takes a frame out of the ring if it has not started. The task is then nowhere. */
-void any_waiting_add(struct engine *engine, struct worker_ring *ring, int change);
-bool ring_revoke(struct engine *engine, struct worker_ring *ring, uint32_t number);
-/* A task that is in a ring, or all members of a group: its end shall be heard of. */
-void request_notify(struct engine *engine, struct task *task);
-/* The same for all that are in rings and are `wanted`. */
-void request_notify_all(struct engine *engine,
-		      bool (*wanted)(const struct task *task, const void *context),
-		      const void *context);
-/* False: it is a thread, and was told. */
-bool ring_kill(struct engine *engine, struct worker_ring *ring, const char *why);
-void control_done(struct engine *engine, struct control *control, int result, const char *text);
-/* Controls of a cancelled run that have not started end here. Whether some have. */
-bool ring_cancel_controls(struct engine *engine, struct worker_ring *ring, const struct dw_run *run);
-/* The frame at the head, or behind it, is a call of a driver for this run. */
-bool entry_is_call(const struct entry *entry, const struct dw_run *run);
-/* What its death left is over: nobody can write it any more. */
-void ring_release_parked(struct engine *engine, struct worker_ring *ring);
-void ring_update(struct engine *engine, struct worker_ring *ring);
-void task_leave_ring(struct engine *engine, struct task *task);
+/* One of a worker's counters, and the copy that others see. */
+#define RING_COUNTER(field) \
+	static inline void ring_count_##field(struct worker_ring *ring, uint64_t value) \
+	{ \
+		ring->own_stats.field += value; \
+		__atomic_store_n(&ring->stats->field, ring->own_stats.field, __ATOMIC_RELAXED); \
+	}
+RING_COUNTER(tasks_done)
+RING_COUNTER(tasks_failed)
+RING_COUNTER(tasks_skipped)
+RING_COUNTER(busy_ns)
+RING_COUNTER(wakes)
+#undef RING_COUNTER
+
 static inline uint32_t ring_outstanding(const struct worker_ring *ring)
 {
 	return ring->tail - ring->head;
 }
-static inline struct entry *ring_entry(const struct engine *engine, const struct worker_ring *ring,
-				       uint32_t number)
+static inline struct entry *ring_entry(const struct ring_set *rings,
+				       const struct worker_ring *ring, uint32_t number)
 {
-	return &ring->entries[number & (engine->depth - 1)];
+	return &ring->entries[number & (rings->depth - 1)];
 }
 static inline bool ring_is_lost(const struct worker_ring *ring)
 {
 	return ring->state >= RING_STUCK;
 }
-static inline bool ring_has_room(const struct engine *engine, const struct worker_ring *ring)
+static inline bool ring_has_room(const struct ring_set *rings, const struct worker_ring *ring)
 {
 	return ring->state == RING_UP && !ring->corrupt && !ring->controls &&
-	       ring_outstanding(ring) < engine->depth;
+	       ring_outstanding(ring) < rings->depth;
 }
-uint32_t estimate_of(const struct engine *engine, const struct callable *callable);
-/* The tasks in its queues, when it takes nothing any more. */
-void ring_fail_queued(struct engine *engine, struct worker_ring *ring);
+/* A task's deadline, its own or that of all. */
+static inline uint64_t task_timeout(const struct ring_set *rings, const struct task *task)
+{
+	return task->timeout_ns ? task->timeout_ns : rings->timeout_ns;
+}
+
+/* --------------------------------------------------------------------- life */
+
+/* The rings of `options`; what is missing is freed by rings_release(). -ENOMEM. */
+int rings_init(struct ring_set *rings, const struct engine_options *options, struct timer *timer);
+void rings_release(struct ring_set *rings);
+/* Which pool it belongs to, once. */
+static inline void ring_join_pool(struct worker_ring *ring, uint16_t pool) { ring->pool = pool; }
+/* Makes the bitmaps agree with the ring. */
+void ring_update(struct ring_set *rings, struct worker_ring *ring);
+/* It serves its ring now, whatever it was before. */
+void ring_up(struct ring_set *rings, struct worker_ring *ring);
+/* It is RETURNING, STUCK or DEAD. */
+void ring_down(struct ring_set *rings, struct worker_ring *ring, enum ring_state state);
+/* Its worker died: nothing is in the ring any more. `returns`: until when a replacement is ready. */
+void ring_emptied(struct ring_set *rings, struct worker_ring *ring);
+static inline void ring_return_by(struct worker_ring *ring, uint64_t deadline)
+{
+	ring->return_by = deadline;
+}
+static inline void ring_stopped(struct worker_ring *ring, int signal) { ring->stopped = signal; }
+/* Why it died or is stuck, and the error of what it had started; no memory: no cause. */
+void ring_set_cause(struct worker_ring *ring, const char *cause, int error);
+static inline const char *ring_cause(const struct worker_ring *ring, const char *otherwise)
+{
+	return ring->cause ? ring->cause : otherwise;
+}
+void ring_reserve(struct ring_set *rings, struct worker_ring *ring, bool reserved);
+/* False: it is a thread, and was told. */
+bool ring_kill(struct ring_set *rings, struct worker_ring *ring, const char *why);
 
 #endif

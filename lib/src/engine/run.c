@@ -1,34 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Runs: an orchestration function with its own Orchestrator, tensor map and
- * outermost scope; then the drain; then the first error as the result.
+ * See run.h.
  */
 #include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include "base/text.h"
-#include "engine/abandon.h"
-#include "engine/chip_memory.h"
-#include "engine/completion.h"
-#include "engine/group.h"
 #include "engine/process.h"
 #include "engine/progress.h"
-#include "engine/ring.h"
 #include "engine/run.h"
-#include "engine/schedule.h"
-#include "engine/task.h"
+#include "engine/run_progress.h"
+#include "engine/schedule_group.h"
 #include "engine/state.h"
-#include "engine/timer.h"
-#include "engine/wait.h"
+#include "engine/stuck.h"
 #include "task/options.h"
 #include "task/running.h"
 
 void run_free(struct dw_run *run)
 {
-	run_errors_free(&run->errors);
-	progress_free(run->progress);
-	free(run->failed.entries);
+	run_graph_free(&run->graph);
+	progress_free(run->report);
 	free(run->orch.ranges);
 	free(run);
 }
@@ -38,8 +28,9 @@ void run_free(struct dw_run *run)
 /* Of the run itself, and none of its tasks. */
 static void own_error(struct dw_run *run, int error, const char *text)
 {
-	run_error(run, error, "%s: %s%s%s: %s", run->engine->path, run->task_name ? run->task_name : "",
-		  run->task_name ? ": " : "", error_name(-error), text);
+	run_error(&run->engine->graph, &run->graph, error, "%s: %s%s%s: %s", run->engine->path,
+		  run->task_name ? run->task_name : "", run->task_name ? ": " : "",
+		  error_name(-error), text);
 }
 
 static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
@@ -63,51 +54,29 @@ static struct dw_run *run_new(struct engine *engine, dw_orch_fn *fn, const struc
 	return run;
 }
 
-static void runs_count(struct engine *engine, int change)
+/* Its tensor map is to be destroyed without the lock. */
+static struct tensor_map *run_leave(struct engine *engine, struct dw_run *run)
 {
-	engine->run_count += (uint32_t)change;
-	__atomic_store_n(&engine->status->runs, engine->run_count, __ATOMIC_RELAXED);
-}
+	struct tensor_map *map;
 
-static void run_leave(struct engine *engine, struct dw_run *run)
-{
 	if (run->previous)
 		run->previous->next = run->next;
 	else
-		engine->runs = run->next;
+		engine->runs.first = run->next;
 	if (run->next)
 		run->next->previous = run->previous;
-	runs_count(engine, -1);
-	kept_forget_run(engine, run);
-	PROBE(engine, run, run, false);
+	map = graph_remove_run(&engine->graph, &run->graph);
+	stuck_forget_run(&engine->rings, &run->graph);
+	PROBE(&engine->graph, run, run, false);
+	return map;
 }
 
-/*
- * While other runs' tasks sit in the same rings, the last of ours may end long
- * before a ring runs dry: ask to hear of each ring's last one.
- */
-static void request_notify_run(struct engine *engine, const struct dw_run *run)
-{
-	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		struct worker_ring *ring = &engine->rings[i];
-
-		for (uint32_t number = ring->tail; number != ring->head; number--) {
-			const struct task *task = ring_entry(engine, ring, number - 1)->task;
-
-			if (task && task->run == run) {
-				ring_request_notify(engine, ring, number - 1);
-				break;
-			}
-		}
-	}
-}
-
-/* Those that wait have been alone so far: what enters the rings from now on sits behind their tasks. */
+/* Those that wait have been alone so far: what is posted from now on sits behind their tasks. */
 static void request_notify_awaited(struct engine *engine)
 {
-	for (const struct dw_run *run = engine->runs; run; run = run->next)
-		if (run->awaited)
-			request_notify_run(engine, run);
+	for (const struct dw_run *run = engine->runs.first; run; run = run->next)
+		if (run->graph.awaited)
+			request_notify_run(&engine->rings, &run->graph, true);
 }
 
 /* Enters it into the engine. On an error the caller frees it. */
@@ -120,51 +89,55 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 				 engine->path);
 	if (!run->fn)
 		return error_set(-EINVAL, "the orchestration function is NULL");
-	result = tensor_map_create(&run->map);
+	result = run_graph_init(&run->graph);
 	if (result < 0)
-		return error_set(result, "no memory for a run's tensor map");
+		return result;
 	lock_take(&engine->lock);
-	if (engine->closing)
+	if (engine->runs.closing)
 		result = error_set(-ESHUTDOWN, "%s is being closed", engine->path);
 	else
-		result = scope_create(NULL, run, &run->orch.scope);
+		result = scope_create(NULL, &run->graph, &run->orch.scope);
 	if (result == 0) {
-		run->next = engine->runs;
+		run->next = engine->runs.first;
 		if (run->next)
 			run->next->previous = run;
-		engine->runs = run;
-		runs_count(engine, 1);
-		if (engine->run_count == 2)
+		engine->runs.first = run;
+		graph_add_run(&engine->graph);
+		if (engine->graph.run_count == 2)
 			request_notify_awaited(engine);
-		PROBE(engine, run, run, true);
+		PROBE(&engine->graph, run, run, true);
 		if (run->timeout_ns) {
-			run->deadline = running_deadline(engine, run->timeout_ns);
-			timer_deadline(engine, run->deadline);
+			run->deadline = running_deadline(&engine->timer, run->timeout_ns);
+			timer_deadline(&engine->timer, run->deadline);
 		}
 		if (run->cancel && atomic_load_explicit(run->cancel, memory_order_relaxed))
 			run_cancel_locked(run, -ECANCELED, "cancelled before it began");
 	}
 	lock_give(&engine->lock);
 	if (result < 0)
-		tensor_map_destroy(run->map);
+		tensor_map_destroy(run->graph.map);
 	return result;
 }
 
 static bool run_drained(const struct waiter *waiter)
 {
-	return waiter->run->finished == waiter->run->submitted;
+	return waiter->run->graph.finished == waiter->run->graph.submitted;
 }
 
-static void run_drain_locked(struct engine *engine, struct dw_run *run)
+void run_drain_locked(struct engine *engine, struct dw_run *run)
 {
 	struct waiter waiter = { .ready = run_drained, .engine = engine, .run = run };
-	bool was_awaited = run->awaited;
+	bool was_awaited = run->graph.awaited;
 
-	if (engine->run_count > 1)
-		request_notify_run(engine, run);
-	run->awaited = true;
+	/*
+	 * While tasks of other runs sit in the same rings, the last of this one may end long before
+	 * a ring runs dry.
+	 */
+	if (engine->graph.run_count > 1)
+		request_notify_run(&engine->rings, &run->graph, true);
+	run_set_awaited(&run->graph, true);
 	wait_locked(engine, &waiter, NULL);
-	run->awaited = was_awaited;
+	run_set_awaited(&run->graph, was_awaited);
 }
 
 static void end_scopes(struct engine *engine, struct dw_run *run)
@@ -173,14 +146,12 @@ static void end_scopes(struct engine *engine, struct dw_run *run)
 
 	for (scope = run->orch.scope; scope; scope = outer) {
 		outer = scope->outer;
-		scope->open = false;
-		if (scope_put(engine->heap, scope))
-			engine->heap_serial++;
+		scope_end(engine->heap, scope);
 	}
 	run->orch.scope = NULL;
 }
 
-/* Drains, leaves the engine. `result` is what the function returned; the run's is in run->error and its text. */
+/* Drains, leaves the engine. `result` is what the function returned; the run keeps its own. */
 static void run_end(struct dw_run *run, int result, const char *text)
 {
 	struct engine *engine = run->engine;
@@ -192,12 +163,12 @@ static void run_end(struct dw_run *run, int result, const char *text)
 	end_scopes(engine, run);
 	run_drain_locked(engine, run);
 	run->over = true;
-	if (UNLIKELY(engine->chip_blocks != NULL)) {
+	if (UNLIKELY(engine->chip_memory.blocks != NULL)) {
 		lock_give(&engine->lock);
-		chip_memory_run_ended(engine, run);
+		chip_memory_run_ended(engine, &run->graph);
 		lock_take(&engine->lock);
 	}
-	if (UNLIKELY(run->progress != NULL)) {
+	if (UNLIKELY(run->report != NULL)) {
 		/* While the run is in its engine: dw_worker_close() waits for the last call. */
 		engine_unlock_and_wake(engine);
 		progress_end(run);
@@ -209,9 +180,7 @@ static void run_end(struct dw_run *run, int result, const char *text)
 		run_handle_leaving(run);
 		lock_take(&engine->lock);
 	}
-	run_leave(engine, run);
-	map = run->map;
-	run->map = NULL;
+	map = run_leave(engine, run);
 	waiters_settle(engine);
 	engine_unlock_and_wake(engine);
 	tensor_map_destroy(map);
@@ -224,7 +193,10 @@ struct run_call {
 	struct nesting nesting;
 };
 
-/* It did not return: an exception leaves it, or its thread ends. The tasks may use memory of the frames that go. */
+/*
+ * It did not return: an exception leaves it, or its thread ends. The tasks may use memory of the
+ * frames that go.
+ */
 static void run_call_left(struct run_call *call)
 {
 	struct dw_run *run = call->run;
@@ -235,7 +207,8 @@ static void run_call_left(struct run_call *call)
 	running_pop(&call->own, 0);
 	running_pop(&call->task, 0);
 	lock_take(&run->engine->lock);
-	run_cancel_locked(run, -ECANCELED, "its orchestration function was left by an exception, or its thread ended");
+	run_cancel_locked(run, -ECANCELED,
+			  "its orchestration function was left by an exception, or its thread ended");
 	engine_unlock_and_wake(run->engine);
 	run_end(run, 0, "");
 }
@@ -249,7 +222,7 @@ static int call_function(struct dw_run *run, char *text, size_t space)
 	__attribute__((cleanup(run_call_left))) struct run_call call = { .run = run };
 	int result, returned;
 
-	nesting_push(&call.nesting, run);
+	nesting_push(&call.nesting, run->engine, run);
 	running_push(&call.task, run->cancel);
 	running_push(&call.own, &run->cancel_word);
 	error_set(0, "%s", "");
@@ -275,12 +248,12 @@ static void run_execute(struct dw_run *run)
 /* Frees the run; returns its result and sets its text. A part of another run keeps no errors for its thread. */
 static int run_result(struct dw_run *run)
 {
-	int result = run->error;
+	int result = run->graph.error;
 
 	if (result)
-		error_set(result, "%s", run->text);
+		error_set(result, "%s", run->graph.text);
 	if (!run->task_name)
-		run_errors_keep(&run->errors);
+		run_errors_keep(&run->graph.errors);
 	run_free(run);
 	return result;
 }
@@ -348,14 +321,16 @@ static int start_thread(struct dw_run *run)
 
 static void run_abandon(struct engine *engine, struct dw_run *run)
 {
-	if (run->progress)
+	struct tensor_map *map;
+
+	if (run->report)
 		progress_abandon(run);
 	lock_take(&engine->lock);
 	end_scopes(engine, run);
-	run_leave(engine, run);
+	map = run_leave(engine, run);
 	waiters_settle(engine);
 	engine_unlock_and_wake(engine);
-	tensor_map_destroy(run->map);
+	tensor_map_destroy(map);
 	run_free(run);
 }
 
@@ -374,8 +349,8 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 		return error_set(-ENOMEM, "no memory for a run");
 	made->timeout_ns = full.timeout_ns;
 	if (full.progress)
-		made->progress = progress_new(made, &full);
-	if (full.progress && !made->progress)
+		made->report = progress_new(made, &full);
+	if (full.progress && !made->report)
 		result = error_set(-ENOMEM, "no memory for a run");
 	if (result == 0)
 		result = run_begin(engine, made);
@@ -383,7 +358,7 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 		run_free(made);
 		return result;
 	}
-	if (made->progress)
+	if (made->report)
 		result = progress_begin(made);
 	if (result == 0)
 		result = start_thread(made);
@@ -397,84 +372,95 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 
 /* ------------------------------------------------------------------- cancel */
 
-static void cancel_task(struct engine *engine, struct task *task, void *context)
+static void cancel_task(struct task *task, void *context)
 {
-	if (task->run != context || task->head.state >= TASK_DONE)
+	struct dw_run *run = context;
+	struct engine *engine = run->engine;
+
+	if (task->run != &run->graph || task->head.state >= TASK_DONE)
 		return;
-	task->flags |= FLAG_CANCEL;
+	task_set_flags(task, FLAG_CANCEL);
 	if (task->head.state == TASK_READY) {
 		if (task->flags & FLAG_GROUP)
-			group_withdraw(engine, task);
+			group_withdraw(&engine->schedule, task);
 		else
-			task_unqueue(engine, task);
-		task_finish(engine, task, TASK_SKIPPED);
-	} else if (task->head.state == TASK_PENDING && task->queue == QUEUE_CHAINED) {
-		task_unqueue(engine, task);
+			task_unqueue(task);
+		graph_finish(&engine->graph, task, TASK_SKIPPED);
+	} else if (task->head.state == TASK_PENDING) {
+		task_unqueue(task);
 	}
 }
 
 /* Youngest first, so that nothing stays behind what it depends on. */
-static void cancel_ring(struct engine *engine, struct worker_ring *ring, const struct dw_run *run)
+static void cancel_ring(struct engine *engine, struct worker_ring *ring,
+			const struct run_graph *run)
 {
+	struct ring_set *rings = &engine->rings;
 	bool running = false;
 
 	for (uint32_t number = ring->tail; number != ring->head; number--) {
-		struct task *task = ring_entry(engine, ring, number - 1)->task;
+		struct task *task = ring_entry(rings, ring, number - 1)->task;
 
 		if (!task || task->run != run || task->flags & FLAG_GROUP)
 			continue;
-		if (ring_revoke(engine, ring, number - 1)) {
-			task_returned(engine, task);
+		if (ring_revoke(rings, ring, number - 1)) {
+			graph_returned(&engine->graph, task);
 		} else {
-			hub_cancel(engine->hub, ring->index, number - 1);
-			ring_request_notify(engine, ring, number - 1);
+			ring_cancel(rings, ring, number - 1);
+			ring_request_notify(rings, ring, number - 1);
 			running = true;
 		}
 	}
-	if (running && engine->ops && engine->ops->cancelled)
-		engine->ops->cancelled(engine->ops_context, ring->index);
+	if (running)
+		ring_tell_cancelled(rings, ring);
 }
 
-static void cancel_group(struct engine *engine, struct task *task, void *context)
+static void cancel_group(struct task *task, void *context)
 {
-	if (task->run != context || task->head.state != TASK_RUNNING ||
+	struct dw_run *run = context;
+
+	if (task->run != &run->graph || task->head.state != TASK_RUNNING ||
 	    !(task->flags & FLAG_GROUP))
 		return;
-	group_cancel_members(engine, task);
+	graph_cancel_members(&run->engine->graph, task);
 	if (!task->group->left)
-		task_returned(engine, task);
+		graph_returned(&run->engine->graph, task);
 }
 
 void run_cancel_locked(struct dw_run *run, int error, const char *why)
 {
 	struct engine *engine = run->engine;
+	struct run_graph *graph = &run->graph;
 	bool calls = false;
 
 	/* Too late for one that has ended. */
-	if (run->cancelled || run->over)
+	if (graph->cancelled || run->over)
 		return;
-	run->cancelled = true;
+	run_set_cancelled(graph);
 	atomic_store_explicit(&run->cancel_word, 1, memory_order_relaxed);
 	own_error(run, error, why);
-	finish_all(engine);
-	tasks_each(engine, cancel_task, run);
-	for (uint32_t i = 0; i < engine->worker_count; i++) {
-		cancel_ring(engine, &engine->rings[i], run);
-		calls = ring_cancel_controls(engine, &engine->rings[i], run) || calls;
+	schedule_settle(&engine->schedule);
+	tasks_each(&engine->graph.tasks, cancel_task, run);
+	for (uint32_t i = 0; i < engine->rings.count; i++) {
+		struct worker_ring *ring = &engine->rings.all[i];
+
+		cancel_ring(engine, ring, graph);
+		calls = ring_cancel_controls(&engine->rings, ring, graph, graph->error,
+					     graph->text) || calls;
 	}
 	if (calls) {
-		run->calls_end = running_now(engine) + CANCEL_GRACE_NS;
-		timer_deadline(engine, run->calls_end);
+		run->calls_end = running_now(&engine->timer) + CANCEL_GRACE_NS;
+		timer_deadline(&engine->timer, run->calls_end);
 	}
-	tasks_each(engine, cancel_group, run);
-	finish_all(engine);
+	tasks_each(&engine->graph.tasks, cancel_group, run);
+	schedule_settle(&engine->schedule);
 	waiters_settle(engine);
 }
 
 void engine_cancel_flagged(struct engine *engine, int error, const char *why)
 {
 	lock_take(&engine->lock);
-	for (struct dw_run *run = engine->runs; run; run = run->next)
+	for (struct dw_run *run = engine->runs.first; run; run = run->next)
 		if (run->cancel && atomic_load_explicit(run->cancel, memory_order_relaxed))
 			run_cancel_locked(run, error, why);
 	engine_unlock_and_wake(engine);
@@ -483,26 +469,56 @@ void engine_cancel_flagged(struct engine *engine, int error, const char *why)
 void engine_cancel_all(struct engine *engine, int error, const char *why)
 {
 	lock_take(&engine->lock);
-	for (struct dw_run *run = engine->runs; run; run = run->next)
+	for (struct dw_run *run = engine->runs.first; run; run = run->next)
 		run_cancel_locked(run, error, why);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);
 }
 
-DW_API int dw_orch_wait(struct dw_orch *orch)
+int orch_ranges(struct dw_orch *orch, uint64_t count, struct range **ranges)
 {
-	struct engine *engine;
-	struct dw_run *run;
-	int result = orch_usable(orch);
+	if (UNLIKELY(count > orch->range_space)) {
+		uint64_t space = count < 32 ? 32 : 2 * count;
+		struct range *grown = realloc(orch->ranges, space * sizeof(*grown));
 
-	if (result < 0)
-		return result;
-	run = orch->run;
-	engine = run->engine;
+		if (!grown || space > UINT32_MAX)
+			return error_set(-ENOMEM, "no memory for %llu tensors", (unsigned long long)count);
+		orch->ranges = grown;
+		orch->range_space = (uint32_t)space;
+	}
+	*ranges = orch->ranges;
+	return 0;
+}
+
+/* -------------------------------------------------------------------- drain */
+
+static bool no_runs(const struct waiter *waiter)
+{
+	return !waiter->engine->runs.first;
+}
+
+int engine_drain(struct engine *engine, struct deadline *deadline)
+{
+	struct waiter waiter = { .ready = no_runs, .engine = engine };
+	int result;
+
 	lock_take(&engine->lock);
-	run_drain_locked(engine, run);
-	if (run->error)
-		result = error_set(run->error, "%s", run->text);
+	engine->runs.closing = true;
+	for (struct dw_run *run = engine->runs.first; run; run = run->next)
+		run_cancel_locked(run, -ECANCELED, "its Worker is being closed");
+	result = wait_locked(engine, &waiter, deadline);
+	if (result < 0)
+		error_set(result, "%s: %u runs have not ended", engine->path, engine->graph.run_count);
 	engine_unlock_and_wake(engine);
 	return result;
+}
+
+uint32_t engine_runs(struct engine *engine)
+{
+	uint32_t runs;
+
+	lock_take(&engine->lock);
+	runs = engine->graph.run_count;
+	lock_give(&engine->lock);
+	return runs;
 }

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * See run_errors.h; and the calls that read them.
+ * See run_errors.h.
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include "base/text.h"
-#include "engine/run.h"
-#include "engine/run_handle.h"
+#include "engine/run_errors.h"
 #include "engine/task.h"
-#include "task/options.h"
 
 /* ------------------------------------------------------------------ collect */
 
@@ -89,43 +86,7 @@ void run_errors_keep(struct run_errors *errors)
 	*errors = (struct run_errors){ 0 };
 }
 
-/* --------------------------------------------------------------------- read */
-
-DW_API int dw_run_error_count(struct dw_run *run, uint64_t *count, uint32_t *kept)
+const struct run_errors *run_errors_last(void)
 {
-	const struct run_errors *errors = &last;
-	int result;
-
-	if (!count)
-		return error_set(-EINVAL, "dw_run_error_count: `count` is NULL");
-	if (run) {
-		result = run_errors_begin(run, "dw_run_error_count", &errors);
-		if (result < 0)
-			return result;
-	}
-	*count = errors->count;
-	if (kept)
-		*kept = errors->kept;
-	if (run)
-		run_errors_end(run);
-	return 0;
-}
-
-DW_API int dw_run_error(struct dw_run *run, uint32_t index, struct dw_run_error *error)
-{
-	const struct run_errors *errors = &last;
-	int result = options_check_output(error, "dw_run_error");
-
-	if (result == 0 && run)
-		result = run_errors_begin(run, "dw_run_error", &errors);
-	if (result < 0)
-		return result;
-	if (index < errors->kept)
-		options_write(error, &errors->entries[index], sizeof(*error));
-	else
-		result = error_set(-ERANGE, "dw_run_error: error %u; %u are kept, of %llu that there were",
-				   index, errors->kept, (unsigned long long)errors->count);
-	if (run)
-		run_errors_end(run);
-	return result;
+	return &last;
 }

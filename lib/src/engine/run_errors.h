@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The errors of a run: the first RUN_ERRORS_KEPT with all that is known of each, then a count.
+ * run_errors: the errors of a run: the first RUN_ERRORS_KEPT with all that is known of each, then a count.
  * Guarded by the engine's lock until the run has ended; nobody changes them afterwards.
  */
 #ifndef DW_ENGINE_RUN_ERRORS_H
@@ -34,5 +34,7 @@ void run_errors_free(struct run_errors *errors);
  * Empties `errors`.
  */
 void run_errors_keep(struct run_errors *errors);
+/* Those, for the calls that read them. */
+const struct run_errors *run_errors_last(void);
 
 #endif

@@ -6,10 +6,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/fd.h"
-#include "engine/nesting.h"
 #include "engine/process.h"
+#include "engine/progress.h"
 #include "engine/run.h"
-#include "engine/schedule.h"
+#include "engine/run_circle.h"
+#include "engine/state.h"
+#include "task/options.h"
 
 /* An eventfd with this flag gives 1 for each read: nobody reads it empty. */
 #define MANY_READS (UINT64_MAX - 1)
@@ -88,23 +90,23 @@ static int usable(const struct dw_run *run, const char *call)
 
 int engine_run_wait(struct dw_run *run)
 {
-	struct nesting_wait wait;
+	struct run_wait wait;
 	int result = usable(run, "dw_run_wait");
 
 	if (result < 0)
 		return result;
 	if (!has_ended(run)) {
-		result = nesting_wait_begin(&wait, run, false, "dw_run_wait");
+		result = run_wait_begin(&wait, run, false, "dw_run_wait");
 		if (result < 0)
 			return result;
 		event_wait(&run->handle.ended, NEVER);
-		nesting_wait_end(&wait);
+		run_wait_end(&wait);
 	}
 	pthread_join(run->handle.thread, NULL);
-	result = run->error;
+	result = run->graph.error;
 	if (result)
-		error_set(result, "%s", run->text);
-	run_errors_keep(&run->errors);
+		error_set(result, "%s", run->graph.text);
+	run_errors_keep(&run->graph.errors);
 	run_handle_put(run);
 	return result;
 }
@@ -116,19 +118,19 @@ DW_API int dw_run_wait(struct dw_run *run)
 
 DW_API int dw_run_wait_for(struct dw_run *run, uint64_t timeout_ns)
 {
-	struct nesting_wait wait;
+	struct run_wait wait;
 	int result = usable(run, "dw_run_wait_for");
 
 	if (result < 0 || has_ended(run))
 		return result;
-	result = nesting_wait_begin(&wait, run, timeout_ns != NEVER, "dw_run_wait_for");
+	result = run_wait_begin(&wait, run, timeout_ns != NEVER, "dw_run_wait_for");
 	if (result < 0)
 		return result;
 	get(run);
 	if (event_wait(&run->handle.ended, deadline_in(timeout_ns)) < 0)
 		result = error_set(-ETIMEDOUT, "dw_run_wait_for: the run has not ended after %llu ms",
 				   (unsigned long long)(timeout_ns / 1000000));
-	nesting_wait_end(&wait);
+	run_wait_end(&wait);
 	run_handle_put(run);
 	return result;
 }
@@ -208,18 +210,53 @@ int engine_run_cancel(struct dw_run *run, int error, const char *why)
 	return 0;
 }
 
-int run_errors_begin(struct dw_run *run, const char *call, const struct run_errors **errors)
+/* Around a look at the errors of a run that may be going on. */
+static int errors_begin(struct dw_run *run, const char *call, const struct run_errors **errors)
 {
 	int result = usable(run, call);
 
 	if (result < 0)
 		return result;
 	lock_both(run);
-	*errors = &run->errors;
+	*errors = &run->graph.errors;
 	return 0;
 }
 
-void run_errors_end(struct dw_run *run)
+DW_API int dw_run_error_count(struct dw_run *run, uint64_t *count, uint32_t *kept)
 {
-	unlock_both(run);
+	const struct run_errors *errors = run_errors_last();
+	int result;
+
+	if (!count)
+		return error_set(-EINVAL, "dw_run_error_count: `count` is NULL");
+	if (run) {
+		result = errors_begin(run, "dw_run_error_count", &errors);
+		if (result < 0)
+			return result;
+	}
+	*count = errors->count;
+	if (kept)
+		*kept = errors->kept;
+	if (run)
+		unlock_both(run);
+	return 0;
+}
+
+DW_API int dw_run_error(struct dw_run *run, uint32_t index, struct dw_run_error *error)
+{
+	const struct run_errors *errors = run_errors_last();
+	int result = options_check_output(error, "dw_run_error");
+
+	if (result == 0 && run)
+		result = errors_begin(run, "dw_run_error", &errors);
+	if (result < 0)
+		return result;
+	if (index < errors->kept)
+		options_write(error, &errors->entries[index], sizeof(*error));
+	else
+		result = error_set(-ERANGE, "dw_run_error: error %u; %u are kept, of %llu that there were",
+				   index, errors->kept, (unsigned long long)errors->count);
+	if (run)
+		unlock_both(run);
+	return result;
 }

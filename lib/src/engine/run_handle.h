@@ -17,7 +17,6 @@
 #include "base/lock.h"
 
 struct dw_run;
-struct run_errors;
 
 struct run_handle {
 	pthread_t thread;
@@ -35,12 +34,5 @@ void run_handle_init(struct run_handle *handle);
 void run_handle_leaving(struct dw_run *run);
 void run_handle_ended(struct dw_run *run);
 void run_handle_put(struct dw_run *run);
-
-/*
- * Around a look at the errors of a run that may be going on. -EINVAL, -EBADFD as of all calls on
- * a handle; `call` is named in the text.
- */
-int run_errors_begin(struct dw_run *run, const char *call, const struct run_errors **errors);
-void run_errors_end(struct dw_run *run);
 
 #endif

@@ -1,24 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Which worker gets which task, and when: pools of workers and their queues. Guarded by the engine's lock.
+ * schedule: which worker gets which task, and when.
+ *
+ * Owns: struct schedule: pools of workers, queues, chains, revocation, stragglers. Guarded by the
+ * engine's lock.
+ *
+ * Invariants: `queued` is set whenever a task may be in a queue whose worker has room. The bit of a
+ * ring in `wanting` is set while its queues are not empty.
+ *
+ *   ready, may go anywhere   pool->any, FIFO       → the worker that pick() says
+ *   ready, directed          queues->directed      → that worker's ring
+ *   pending, all unfinished  queues->chained       → the same ring, behind them
+ *   producers in one ring
+ *   ready group              pool->groups, FIFO    → all its rings at once (schedule_group.c)
  */
 #ifndef DW_ENGINE_SCHEDULE_H
 #define DW_ENGINE_SCHEDULE_H
 
-#include "engine/ring.h"
+#include "engine/graph.h"
+#include "engine/queue.h"
 
 /* What a sleeping worker's wake-up costs, until it works. */
 #define WAKE_COST_NS	50000
 /* A worker gets tasks that others could run only up to this much work, or this many. */
 #define FILL_NS		2000000
 #define FILL_TASKS	4
-/* A submit looks for completions this seldom when nothing asks for it. */
-#define HARVEST_EVERY	16
 /* Work in front of a worker that is worth being given to another: awake, asleep. */
 #define REVOKE_AWAKE_NS	10000
 #define REVOKE_ASLEEP_NS	60000
+/* A task that waits for a short one gets this long until it goes to another worker. */
+#define STRAGGLER_NS	2000000
 
-/* Workers that can stand in for each other. Bitmaps are indexed by worker. */
+/* Workers that can stand in for each other. */
 struct pool {
 	enum dw_child_kind kind;
 	const char *driver;		/* chips */
@@ -26,30 +39,95 @@ struct pool {
 	uint32_t usable;		/* up, or on their way */
 	uint32_t up;
 	uint32_t current;		/* the worker that was given work last */
-	uint32_t any_waiting;		/* sum of its rings' */
 	bool saturated;			/* nobody takes more until something completes */
-	struct task_list any;
-	struct task_list groups;	/* in the order of admission */
-	uint64_t *mask, *open, *idle, *awake;
+	struct task_link any;
+	struct task_link groups;	/* in the order of admission */
+	uint64_t *mask;			/* its workers */
 };
 
-void task_ready(struct engine *engine, struct task *task);
+/* Tasks that only one ring can take, or should. */
+struct ring_queues {
+	struct task_link directed, chained;
+	uint32_t straggler_head;	/* the ring's head when the straggler timer was armed */
+};
+
+struct schedule {
+	struct pool *pools;
+	uint32_t pool_count;
+	uint32_t sub_count;		/* the first workers */
+	struct ring_queues *queues;	/* by worker */
+	uint64_t *wanting;
+	bool queued;
+	bool has_groups;		/* a group may be in a queue */
+	bool straggler;			/* the timer is armed for stragglers too */
+	uint32_t cpus;			/* that this process, and so its children, may use */
+	uint64_t straggler_ns;
+	uint64_t order;
+	struct ring_set *rings;
+	struct graph *graph;
+	struct probe probe;
+};
+
+int schedule_init(struct schedule *schedule, const struct engine_options *options,
+		  struct ring_set *rings, struct graph *graph);
+void schedule_release(struct schedule *schedule);
+
+static inline struct pool *schedule_pool_of(struct schedule *schedule,
+					    const struct worker_ring *ring)
+{
+	return &schedule->pools[ring->pool];
+}
 /* Why the last worker of a pool that died did so, or "none was ever there". */
-const char *pool_cause(const struct engine *engine, uint32_t pool);
-void task_unqueue(struct engine *engine, struct task *task);
-/* Puts a pending task into the chained queue of its ring if that is worth it. */
-bool task_try_chain(struct engine *engine, struct task *task, struct task *producer);
-void dispatch_pool(struct engine *engine, struct pool *pool);
-void dispatch_ring(struct engine *engine, struct worker_ring *ring);
-void dispatch_all(struct engine *engine);
-void balance(struct engine *engine, struct pool *pool);
-void requeue_stragglers(struct engine *engine, struct worker_ring *ring, uint64_t busy_ns);
-/* Everything there is to do now: harvest, consequences, dispatch, publication. */
-void engine_work(struct engine *engine);
-/* A bounded share of it, by a submitter. */
-void engine_work_some(struct engine *engine);
-void engine_unlock_and_wake(struct engine *engine);
-/* Before the parent sleeps with more to hand out: it wants to refill rings before they run dry. */
-void ask_for_refill(struct engine *engine);
+const char *schedule_cause(const struct schedule *schedule, uint32_t pool);
+
+void schedule_ready(struct schedule *schedule, struct task *task);
+/* A task was submitted, and waits, or will be skipped. */
+void schedule_wait(struct schedule *schedule, const struct edge_builder *builder);
+/* A task was submitted, and its edges are known: it is ready, is chained, or waits. */
+static inline void schedule_enter(struct schedule *schedule, const struct edge_builder *builder)
+{
+	if (LIKELY(!builder->consumer->waiting && !task_skips(builder->consumer)))
+		schedule_ready(schedule, builder->consumer);
+	else
+		schedule_wait(schedule, builder);
+}
+/* Draws the consequences of final states, and queues what is released. */
+void schedule_settle(struct schedule *schedule);
+/* A worker of the pool may have room. */
+static inline void schedule_pool_moved(struct schedule *schedule, struct pool *pool)
+{
+	pool->saturated = false;
+	schedule->queued = true;
+}
+/* Something has left a ring. */
+static inline void schedule_ring_moved(struct schedule *schedule, const struct worker_ring *ring)
+{
+	schedule_pool_moved(schedule, &schedule->pools[ring->pool]);
+}
+/* More or fewer workers of its pool are up, or usable. */
+void schedule_count(struct schedule *schedule, const struct worker_ring *ring, int up, int usable);
+/* A control frame waits for room in that ring. */
+void schedule_want_ring(struct schedule *schedule, const struct worker_ring *ring);
+/* The ring takes nothing any more: fails the tasks that no other can take. */
+void schedule_fail_queued(struct schedule *schedule, const struct worker_ring *ring);
+
+/* What cannot go anywhere now is looked at again when a ring has got room. */
+static inline void schedule_begin(struct schedule *schedule) { schedule->queued = false; }
+static inline void schedule_no_groups(struct schedule *schedule) { schedule->has_groups = false; }
+void schedule_dispatch(struct schedule *schedule);
+void schedule_pool(struct schedule *schedule, struct pool *pool);
+void schedule_ring(struct schedule *schedule, struct worker_ring *ring);
+/* Gives to workers that have nothing to do what others have not started. */
+void schedule_balance(struct schedule *schedule);
+/*
+ * Rings whose queues still hold something are refilled before they run dry. Not for a submitter,
+ * which comes by again by itself.
+ */
+void schedule_refill(struct schedule *schedule);
+
+/* A task waits for another although somebody may have nothing to do: it must not stick there. */
+void straggler_watch(struct schedule *schedule, const struct pool *pool);
+/* The timer has expired, and the clock shows `clock`. */
+void stragglers_expired(struct schedule *schedule, uint64_t clock);
 
 #endif

@@ -1,54 +1,54 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Memory of tasks: they and their edges come from free lists over chunks that never move,
- * payloads inside the task or malloc'ed, the set of failed tasks. All O(1).
+ * See task.h. Tasks and edges come from free lists over chunks that never move, payloads lie inside
+ * the task or are malloc'ed. All O(1).
  */
 #include <errno.h>
 #include <stdlib.h>
-#include "engine/run.h"
-#include "engine/task.h"
-#include "engine/state.h"
+#include "base/text.h"
+#include "engine/queue.h"
+#include "memory/arena.h"
 #include "task/name.h"
 
 _Static_assert(offsetof(struct task, head) == 0, "task_ref_live() reads a task as its head");
 
-static int tasks_grow(struct engine *engine)
+static int tasks_grow(struct task_table *table)
 {
 	struct task *chunk;
 
-	if (engine->chunk_count == engine->chunk_space) {
-		uint32_t space = engine->chunk_space ? 2 * engine->chunk_space : 16;
-		struct task **chunks = realloc(engine->chunks, space * sizeof(*chunks));
+	if (table->chunk_count == table->chunk_space) {
+		uint32_t space = table->chunk_space ? 2 * table->chunk_space : 16;
+		struct task **chunks = realloc(table->chunks, space * sizeof(*chunks));
 
 		if (!chunks)
 			return -ENOMEM;
-		engine->chunks = chunks;
-		engine->chunk_space = space;
+		table->chunks = chunks;
+		table->chunk_space = space;
 	}
 	chunk = aligned_alloc(64, TASKS_PER_CHUNK * sizeof(*chunk));
 	if (!chunk)
 		return -ENOMEM;
 	memset(chunk, 0, TASKS_PER_CHUNK * sizeof(*chunk));
 	for (uint32_t i = TASKS_PER_CHUNK; i-- > 0;) {
-		chunk[i].index = engine->chunk_count * TASKS_PER_CHUNK + i;
-		chunk[i].next = engine->free_tasks;
-		engine->free_tasks = &chunk[i];
+		chunk[i].index = table->chunk_count * TASKS_PER_CHUNK + i;
+		chunk[i].next = table->unused;
+		table->unused = &chunk[i];
 	}
-	engine->chunks[engine->chunk_count++] = chunk;
+	table->chunks[table->chunk_count++] = chunk;
 	return 0;
 }
 
-struct task *task_new(struct engine *engine)
+struct task *task_new(struct task_table *table)
 {
 	struct task *task;
 
-	if (!engine->free_tasks && tasks_grow(engine) < 0)
+	if (!table->unused && tasks_grow(table) < 0)
 		return NULL;
-	task = engine->free_tasks;
-	engine->free_tasks = task->next;
-	if (LIKELY(task->next != NULL))
+	task = table->unused;
+	table->unused = task->next;
+	if (LIKELY(task->next && task->next->next))
 		task_prefetch(task->next->next);
-	engine->live_tasks++;
+	table->live++;
 	task->waiting = 0;
 	task->in_chain = 0;
 	task->chain = NO_WORKER;
@@ -64,46 +64,76 @@ struct task *task_new(struct engine *engine)
 	return task;
 }
 
-void task_free(struct engine *engine, struct task *task)
+void task_free(struct task_table *table, struct task *task)
 {
 	task->head.state = TASK_FREE;
 	task->head.generation++;
-	task->next = engine->free_tasks;
-	engine->free_tasks = task;
-	engine->live_tasks--;
+	task->next = table->unused;
+	table->unused = task;
+	table->live--;
 }
 
-void tasks_destroy(struct engine *engine)
+#define EDGES_FIRST 340
+#define EDGES_MOST 2720
+
+void task_table_init(struct task_table *table, struct arena *arena, uint32_t frame_bytes)
 {
-	slab_release(&engine->edges);
-	for (uint32_t i = 0; i < engine->chunk_count; i++)
-		free(engine->chunks[i]);
-	free(engine->chunks);
+	table->edges = (struct slab)SLAB_INIT(struct edge, EDGES_FIRST, EDGES_MOST);
+	table->arena = arena;
+	table->frame_bytes = frame_bytes;
 }
 
-void tasks_each(struct engine *engine, void (*visit)(struct engine *engine, struct task *task,
-						     void *context), void *context)
+void task_table_release(struct task_table *table)
 {
-	for (uint32_t i = 0; i < engine->chunk_count * TASKS_PER_CHUNK; i++) {
-		struct task *task = task_at(engine, i);
+	slab_release(&table->edges);
+	for (uint32_t i = 0; i < table->chunk_count; i++)
+		free(table->chunks[i]);
+	free(table->chunks);
+}
+
+void tasks_each(struct task_table *table, void (*visit)(struct task *task, void *context),
+		void *context)
+{
+	for (uint32_t i = 0; i < table->chunk_count * TASKS_PER_CHUNK; i++) {
+		struct task *task = task_at(table, i);
 
 		if (task->head.state != TASK_FREE)
-			visit(engine, task, context);
+			visit(task, context);
 	}
 }
 
-struct task *task_find(const struct engine *engine, dw_task task)
+struct task *task_find(const struct task_table *table, dw_task id)
 {
-	uint32_t index = (uint32_t)task - 1;
+	uint32_t index = (uint32_t)id - 1;
 
-	if (index >= engine->chunk_count * TASKS_PER_CHUNK)
-		return NULL;
-	return task_at(engine, index);
+	return index < table->chunk_count * TASKS_PER_CHUNK ? task_at(table, index) : NULL;
+}
+
+void task_describe(const struct task *task, char *text, size_t space)
+{
+	bool named = task->name;
+
+	text_format(text, space, "task %llu %s%s%s(%s)", (unsigned long long)task->head.number,
+		    named ? "\"" : "", text_short(task->name), named ? "\" " : "",
+		    text_short(callable_title(task->callable)));
+}
+
+void task_break_chain(struct task *task)
+{
+	task_clear_flags(task, FLAG_CHAIN | FLAG_CHAINED);
+	for (struct edge *edge = task->first; edge; edge = edge->next) {
+		if (!edge->counted)
+			continue;
+		edge->counted = false;
+		edge->consumer->in_chain--;
+		if (edge->consumer->queue == QUEUE_CHAINED)
+			queue_remove(edge->consumer);
+	}
 }
 
 /* ---------------------------------------------------------------- payloads */
 
-int payload_make(struct engine *engine, struct payload *payload, const struct dw_args *args,
+int payload_make(struct task_table *table, struct payload *payload, const struct dw_args *args,
 		 const char *name, unsigned char *storage, size_t space, const char **kept_name)
 {
 	uint64_t bytes = wire_bytes(args);
@@ -135,11 +165,11 @@ int payload_make(struct engine *engine, struct payload *payload, const struct dw
 		memcpy(copy + bytes + args->tensor_count, name, name_bytes);
 		*kept_name = (char *)copy + bytes + args->tensor_count;
 	}
-	if (UNLIKELY(bytes > engine->payload)) {
-		result = arena_alloc(engine->arena, bytes, &payload->blob);
+	if (UNLIKELY(bytes > table->frame_bytes)) {
+		result = arena_alloc(table->arena, bytes, &payload->blob);
 		if (result < 0) {
 			payload->blob = NULL;
-			payload_free(engine, payload);
+			payload_free(table, payload);
 			return result;
 		}
 		memcpy(payload->blob, copy, bytes);
@@ -147,61 +177,19 @@ int payload_make(struct engine *engine, struct payload *payload, const struct dw
 	return 0;
 }
 
-void payload_free(struct engine *engine, struct payload *payload)
+void payload_message(struct task *task, const void *message, uint32_t bytes)
+{
+	memcpy(task->storage, message, bytes);
+	task->payload.copy = task->storage;
+	task->payload.bytes = bytes;
+}
+
+void payload_free(struct task_table *table, struct payload *payload)
 {
 	if (payload->blob)
-		arena_free(engine->arena, payload->blob);
+		arena_free(table->arena, payload->blob);
 	if (payload->owned)
 		free(payload->copy);
 	payload->blob = NULL;
 	payload->owned = false;
-}
-
-/* -------------------------------------------------------------- failed set */
-
-static uint32_t failed_hash(dw_task task, uint32_t space)
-{
-	return (uint32_t)((task * 0x9E3779B97F4A7C15ULL) >> 32) & (space - 1);
-}
-
-static void failed_insert(struct failed_set *set, const struct failed *failed)
-{
-	uint32_t i = failed_hash(failed->task, set->space);
-
-	while (set->entries[i].task)
-		i = (i + 1) & (set->space - 1);
-	set->entries[i] = *failed;
-}
-
-int failed_add(struct failed_set *set, dw_task task, uint64_t failed_by, int error)
-{
-	struct failed_set grown = { .space = set->space ? 2 * set->space : 64 };
-	struct failed added = { .task = task, .failed_by = failed_by, .error = error };
-
-	if (2 * (set->count + 1) > set->space) {
-		grown.entries = calloc(grown.space, sizeof(*grown.entries));
-		if (!grown.entries)
-			return -ENOMEM;
-		for (uint32_t i = 0; i < set->space; i++)
-			if (set->entries[i].task)
-				failed_insert(&grown, &set->entries[i]);
-		grown.count = set->count;
-		free(set->entries);
-		*set = grown;
-	}
-	failed_insert(set, &added);
-	set->count++;
-	return 0;
-}
-
-const struct failed *failed_find(const struct failed_set *set, dw_task task)
-{
-	uint32_t i;
-
-	if (!set->count)
-		return NULL;
-	for (i = failed_hash(task, set->space); set->entries[i].task; i = (i + 1) & (set->space - 1))
-		if (set->entries[i].task == task)
-			return &set->entries[i];
-	return NULL;
 }

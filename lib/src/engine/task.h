@@ -1,16 +1,31 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A task, from its submit to its end, with its arguments and its edges to consumers. They come
- * from chunks that never move. Guarded by the engine's lock.
+ * task: a task, from its submit to its end, with its arguments and its edges to consumers.
+ *
+ * Owns: struct task_table, the memory of tasks and edges, in chunks that never move; and how a task
+ * changes: its state, its place in a ring or a queue, its flags. Edges and failures are the graph's
+ * (graph.h). Guarded by the engine's lock.
+ *
+ * Invariants: a task is in at most one queue or list. A task with FLAG_CHAIN sits in ring
+ * `placed`; an edge of it that is `counted` is one of those in consumer->in_chain.
  */
 #ifndef DW_ENGINE_TASK_H
 #define DW_ENGINE_TASK_H
 
+#include <stddef.h>
+#include <string.h>
+#include "base/slab.h"
 #include "depend/task_ref.h"
-#include "depend/tensor_map.h"
-#include "engine/state.h"
+#include "engine/engine.h"
 
+#define NO_WORKER	UINT32_MAX
+
+#define LIKELY(x)	__builtin_expect(!!(x), 1)
+#define UNLIKELY(x)	__builtin_expect(!!(x), 0)
+
+struct arena;
 struct group;
+struct run_graph;
 struct scope;
 
 struct edge {
@@ -24,23 +39,30 @@ enum task_flag {
 	FLAG_SKIP	= 1 << 0,	/* a producer failed: SKIPPED once all are final */
 	FLAG_GROUP	= 1 << 1,
 	FLAG_CHAIN	= 1 << 2,	/* in a ring, and others may be pushed behind it */
-	FLAG_CHAINED	= 1 << 3,	/* somebody was */
+	FLAG_CHAINED	= 1 << 3,	/* another was */
 	FLAG_CANCEL	= 1 << 4,	/* its run was cancelled */
 	FLAG_DEADLINE	= 1 << 5,	/* its worker was killed because it took too long */
 	FLAG_AGAIN	= 1 << 6,	/* parked, and tried again then */
-	FLAG_ABANDONED	= 1 << 7,	/* a thread goes on with it (abandon.c) */
+	FLAG_ABANDONED	= 1 << 7,	/* a thread goes on with it (stuck.c) */
 };
 
 /* QUEUE_KEPT: final, and what it has is kept for a thread that goes on with it. */
 enum task_queue { QUEUE_NONE = 0, QUEUE_READY, QUEUE_CHAINED, QUEUE_KEPT };
 
-/* Arguments: a private copy that no child can touch (wire blob, then tags), and for those
- * that no frame can hold a shared one in the arena. */
+/*
+ * Arguments: a private copy that no child can touch (wire blob, then tags), and for those
+ * that no frame can hold a shared one in the arena.
+ */
 struct payload {
 	void *copy;
 	void *blob;			/* arena; NULL: fits into a frame */
 	uint32_t bytes;			/* of the wire blob */
 	bool owned;			/* copy was malloc'ed */
+};
+
+/* A queue is a ring of links that begins and ends at its head: a task leaves it without the head. */
+struct task_link {
+	struct task_link *next, *previous;
 };
 
 #define TASK_INLINE_BYTES 256
@@ -50,7 +72,7 @@ struct task {
 	uint32_t waiting;		/* producers that are not final */
 	uint32_t in_chain;		/* those of them that sit in ring `chain`, before it */
 	uint32_t chain;
-	uint32_t producers;		/* exclusive or of their indices: the last one's when waiting is 1 */
+	uint32_t producers;		/* exclusive or of their indices: the last one's at 1 */
 	uint8_t flags;			/* enum task_flag */
 	uint8_t queue;			/* enum task_queue */
 	uint16_t pool;
@@ -59,8 +81,11 @@ struct task {
 	uint32_t position;		/* … this frame */
 
 	struct edge *first, *last;	/* to consumers */
-	struct task *next, *previous;	/* in a queue */
-	struct dw_run *run;
+	union {
+		struct task_link link;	/* in a queue */
+		struct task *next;	/* in a list */
+	};
+	struct run_graph *run;
 	struct scope *scope;
 	struct callable *callable;
 	uint64_t order;			/* counts entries into queues: FIFO between queues */
@@ -85,95 +110,138 @@ struct task {
 
 _Static_assert(sizeof(struct task) == 448, "seven cache lines");
 
-/*
- * With a long backlog tasks have left the caches when their turn comes: the one
- * after the next is fetched while this one is worked on. The lines before the storage, and its first.
- */
-static inline void task_prefetch(const struct task *task)
-{
-	const char *line = (const char *)task;
-
-	for (size_t i = 0; task && i <= offsetof(struct task, storage); i += 64)
-		__builtin_prefetch(line + i, 1);
-}
-
 #define TASKS_PER_CHUNK 128
-#define EDGES_FIRST 340
-#define EDGES_MOST 2720
 
-struct task_list {
-	struct task *first, *last;
+struct task_table {
+	struct task **chunks;
+	uint32_t chunk_count, chunk_space;
+	struct task *unused;
+	uint64_t live;
+	struct slab edges;
+	struct arena *arena;		/* for arguments that no frame can hold … */
+	uint32_t frame_bytes;		/* … because they are larger than this */
 };
 
-static inline void queue_push(struct task_list *list, struct task *task, enum task_queue which)
+void task_table_init(struct task_table *table, struct arena *arena, uint32_t frame_bytes);
+void task_table_release(struct task_table *table);
+struct task *task_new(struct task_table *table);
+void task_free(struct task_table *table, struct task *task);
+void tasks_each(struct task_table *table, void (*visit)(struct task *task, void *context),
+		void *context);
+/* The memory that an id names, whichever task is in it now; NULL: there never was one. */
+struct task *task_find(const struct task_table *table, dw_task id);
+/* "task 17 "verify" (libjob:verify)" */
+void task_describe(const struct task *task, char *text, size_t space);
+
+int payload_make(struct task_table *table, struct payload *payload, const struct dw_args *args,
+		 const char *name, unsigned char *storage, size_t space, const char **kept_name);
+/* The arguments are `bytes` bytes, already on the wire, which fit into a task and into a frame. */
+void payload_message(struct task *task, const void *message, uint32_t bytes);
+void payload_free(struct task_table *table, struct payload *payload);
+static inline const uint8_t *payload_tags(const struct payload *payload)
 {
-	task->queue = which;
-	task->next = NULL;
-	task->previous = list->last;
-	if (list->last)
-		list->last->next = task;
-	else
-		list->first = task;
-	list->last = task;
+	return (const uint8_t *)payload->copy + payload->bytes;
 }
 
-/* In front of `before`; NULL: at the end. */
-static inline void queue_insert(struct task_list *list, struct task *task,
-				struct task *before)
+static inline dw_task task_id(const struct task *task)
 {
-	if (!before) {
-		queue_push(list, task, QUEUE_READY);
-		return;
-	}
-	task->queue = QUEUE_READY;
-	task->next = before;
-	task->previous = before->previous;
-	before->previous = task;
-	if (task->previous)
-		task->previous->next = task;
-	else
-		list->first = task;
+	return (uint64_t)task->head.generation << 32 | (task->index + 1);
 }
-
-static inline void queue_remove(struct task_list *list, struct task *task)
+static inline struct task *task_at(const struct task_table *table, uint32_t index)
 {
-	if (task->previous)
-		task->previous->next = task->next;
-	else
-		list->first = task->next;
-	if (task->next)
-		task->next->previous = task->previous;
-	else
-		list->last = task->previous;
-	task->queue = QUEUE_NONE;
+	return &table->chunks[index / TASKS_PER_CHUNK][index % TASKS_PER_CHUNK];
 }
-
 static inline bool task_skips(const struct task *task)
 {
 	return task->flags & (FLAG_SKIP | FLAG_CANCEL);
 }
 
-struct task *task_new(struct engine *engine);
-void task_free(struct engine *engine, struct task *task);
-void tasks_destroy(struct engine *engine);
-void tasks_each(struct engine *engine, void (*visit)(struct engine *engine, struct task *task,
-						     void *context), void *context);
-static inline dw_task task_id(const struct task *task)
+/*
+ * With a long backlog tasks have left the caches when their turn comes: the one after the next is
+ * fetched while this one is worked on. The lines before the storage, and its first.
+ */
+static inline void task_prefetch(const struct task *task)
 {
-	return (uint64_t)task->head.generation << 32 | (task->index + 1);
+	const char *line = (const char *)task;
+
+	for (size_t i = 0; i <= offsetof(struct task, storage); i += 64)
+		__builtin_prefetch(line + i, 1);
 }
-static inline struct task *task_at(const struct engine *engine, uint32_t index)
+
+/* -------------------------------------------------------------- transitions */
+
+static inline void task_set_flags(struct task *task, uint8_t flags) { task->flags |= flags; }
+static inline void task_clear_flags(struct task *task, uint8_t flags)
 {
-	return &engine->chunks[index / TASKS_PER_CHUNK][index % TASKS_PER_CHUNK];
+	task->flags &= (uint8_t)~flags;
 }
-/* The memory that an id names, whichever task is in it now; NULL: there never was one. */
-struct task *task_find(const struct engine *engine, dw_task task);
-int payload_make(struct engine *engine, struct payload *payload, const struct dw_args *args,
-		 const char *name, unsigned char *storage, size_t space, const char **kept_name);
-void payload_free(struct engine *engine, struct payload *payload);
-static inline const uint8_t *payload_tags(const struct payload *payload)
+static inline void task_set_state(struct task *task, enum task_state state)
 {
-	return (const uint8_t *)payload->copy + payload->bytes;
+	task->head.state = (uint8_t)state;
+}
+static inline void task_set_ready(struct task *task, uint64_t order)
+{
+	task->head.state = TASK_READY;
+	task->order = order;
+}
+/* It is in no ring, and waits for its producers, or for its turn. */
+static inline void task_set_pending(struct task *task)
+{
+	task->head.state = TASK_PENDING;
+	task->placed = NO_WORKER;
+}
+static inline void task_set_placed(struct task *task, uint32_t ring, uint32_t position)
+{
+	task->placed = ring;
+	task->position = position;
+}
+static inline void task_set_order(struct task *task, uint64_t order) { task->order = order; }
+/* Which workers it is for: pool, and one of it or DW_ANY. */
+static inline void task_set_target(struct task *task, uint16_t pool, uint32_t worker)
+{
+	task->pool = pool;
+	task->worker = worker;
+}
+static inline void task_set_group(struct task *task, struct group *group)
+{
+	task->flags |= FLAG_GROUP;
+	task->group = group;
+}
+/* It has had all its attempts. */
+static inline void task_no_more_retries(struct task *task)
+{
+	task->attempts += task->retries;
+	task->retries = 0;
+}
+static inline void task_forget_run(struct task *task) { task->run = NULL; }
+static inline void task_set_kept(struct task *task) { task->queue = QUEUE_KEPT; }
+/* A list of tasks that are in no queue. */
+static inline void task_list_push(struct task **list, struct task *task)
+{
+	task->next = *list;
+	*list = task;
+}
+
+/* The producer of this edge sits in that ring: its consumer may follow it there, if all do. */
+static inline void edge_join_chain(struct edge *edge, uint32_t ring)
+{
+	struct task *consumer = edge->consumer;
+
+	if (!consumer->in_chain)
+		consumer->chain = ring;
+	if (consumer->chain == ring) {
+		edge->counted = true;
+		consumer->in_chain++;
+	}
+}
+/* Nobody can be pushed behind it any more. */
+void task_break_chain(struct task *task);
+/* It is in no ring any more. */
+static inline void task_leave_ring(struct task *task)
+{
+	task->placed = NO_WORKER;
+	if (task->flags & FLAG_CHAIN)
+		task_break_chain(task);
 }
 
 #endif

@@ -1,28 +1,44 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Deadlines of tasks and runs, and stragglers: one timerfd. With the engine's lock.
+ * timer: the engine's timerfd, and the time in which this process could run.
+ *
+ * Owns: struct timer. Invariant: the descriptor is armed for `at`, NEVER for nothing. It is armed
+ * lazily: who needs it later than `at` arms it again when it expires. Guarded by the engine's lock.
+ *
+ * Deadlines of tasks and runs count running time: CLOCK_MONOTONIC without what the timer was late.
+ * A timer that comes late shows that this process did not run, and neither, as far as one can
+ * know, did its children; all deadlines move by that. deadline.h says how much of a stop shows so.
  */
 #ifndef DW_ENGINE_TIMER_H
 #define DW_ENGINE_TIMER_H
 
+#include <stdint.h>
 #include "base/deadline.h"
-#include "engine/schedule.h"
 
-#define STRAGGLER_NS	2000000
 /* What was cancelled gets this long to notice. */
 #define CANCEL_GRACE_NS	500000000ULL
 
-/*
- * Deadlines are kept in the time in which this process could run: CLOCK_MONOTONIC without what
- * the timer was late. running_deadline(): so long from now; NEVER.
- */
-uint64_t running_now(const struct engine *engine);
-uint64_t running_at(const struct engine *engine, uint64_t monotonic_ns);
-uint64_t running_deadline(const struct engine *engine, uint64_t ns);
-/* Something ends at `deadline`, as running_deadline(). */
-void timer_deadline(struct engine *engine, uint64_t deadline);
-void timer_expired(struct engine *engine);
-void straggler_watch(struct engine *engine, struct pool *pool);
-void ring_head_changed(struct engine *engine, struct worker_ring *ring);
+struct timer {
+	int fd;				/* -1: none */
+	uint64_t at;			/* NEVER: not armed */
+	uint64_t late_ns;		/* sum of all that it was late */
+	uint64_t late_from, late_until;	/* the last time */
+};
+
+#define TIMER_INIT { .fd = -1, .at = NEVER }
+
+/* 0, or -1 and errno. */
+int timer_open(struct timer *timer);
+void timer_close(struct timer *timer);
+/* Running time: now, of a time stamp, so long from now (NEVER where that does not fit). */
+uint64_t running_now(const struct timer *timer);
+uint64_t running_at(const struct timer *timer, uint64_t monotonic_ns);
+uint64_t running_deadline(const struct timer *timer, uint64_t ns);
+/* Expires at `deadline`, as running_deadline(), or before. */
+void timer_deadline(struct timer *timer, uint64_t deadline);
+/* The same by the clock, which shows `now`. */
+void timer_at_most(struct timer *timer, uint64_t at_ns, uint64_t now);
+/* It has expired, and the clock shows `now`: notes its lateness. Returns the running time. */
+uint64_t timer_expired(struct timer *timer, uint64_t now);
 
 #endif

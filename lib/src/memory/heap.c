@@ -34,9 +34,10 @@ struct ring {
 struct heap {
 	struct ring rings[HEAP_RINGS];
 	uint64_t used, peak;
+	uint64_t serial;		/* counts the scopes whose memory came back */
 	uint64_t *shown_used, *shown_peak;	/* copies for others; NULL: nobody looks */
 	struct slab blocks;
-	void (*release)(struct dw_run *run, uint64_t begin, uint64_t end, void *context);
+	void (*release)(struct run_graph *run, uint64_t begin, uint64_t end, void *context);
 	void *context;
 };
 
@@ -79,7 +80,7 @@ void heap_show(struct heap *heap, uint64_t *used, uint64_t *peak)
 	heap->shown_peak = peak;
 }
 
-void heap_on_release(struct heap *heap, void (*release)(struct dw_run *run, uint64_t begin,
+void heap_on_release(struct heap *heap, void (*release)(struct run_graph *run, uint64_t begin,
 							uint64_t end, void *context), void *context)
 {
 	heap->release = release;
@@ -88,7 +89,7 @@ void heap_on_release(struct heap *heap, void (*release)(struct dw_run *run, uint
 
 /* ------------------------------------------------------------------- scopes */
 
-int scope_create(struct scope *outer, struct dw_run *run, struct scope **scope)
+int scope_create(struct scope *outer, struct run_graph *run, struct scope **scope)
 {
 	struct scope *made;
 
@@ -165,7 +166,25 @@ bool scope_put(struct heap *heap, struct scope *scope)
 		free(scope);
 		scope = outer;
 	}
+	heap->serial += freed;
 	return freed;
+}
+
+bool scope_end(struct heap *heap, struct scope *scope)
+{
+	scope->open = false;
+	return scope_put(heap, scope);
+}
+
+void scope_forget_run(struct scope *scope)
+{
+	for (; scope; scope = scope->outer)
+		scope->run = NULL;
+}
+
+uint64_t heap_serial(const struct heap *heap)
+{
+	return heap->serial;
 }
 
 /* -------------------------------------------------------------------- rings */

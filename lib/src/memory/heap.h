@@ -19,7 +19,7 @@
 #define HEAP_ALIGN 1024
 #define SCOPE_MAX_DEPTH 64
 
-struct dw_run;
+struct run_graph;
 struct heap;
 
 /*
@@ -28,7 +28,7 @@ struct heap;
  */
 struct scope {
 	struct scope *outer;
-	struct dw_run *run;		/* for diagnoses */
+	struct run_graph *run;		/* for diagnoses */
 	uint32_t depth;
 	bool open;
 	uint64_t alive;
@@ -39,13 +39,19 @@ struct scope {
 int heap_create(struct arena *arena, struct heap **heap);
 void heap_destroy(struct heap *heap);
 
-int scope_create(struct scope *outer, struct dw_run *run, struct scope **scope);
+int scope_create(struct scope *outer, struct run_graph *run, struct scope **scope);
 static inline void scope_get(struct scope *scope) { scope->alive++; }
 /*
  * Drops one count; at 0 releases the blocks (calling the heap's release callback), frees the
  * scope, drops the outer's. True if memory came back: older blocks of the ring may still hold it up.
  */
 bool scope_put(struct heap *heap, struct scope *scope);
+/* It takes no more blocks: drops the count of its being open. */
+bool scope_end(struct heap *heap, struct scope *scope);
+/* The run of this scope and of those around it does not exist any more. */
+void scope_forget_run(struct scope *scope);
+/* Differs whenever memory has come back. */
+uint64_t heap_serial(const struct heap *heap);
 
 /*
  * `bytes` (> 0) from the ring of `scope`: 0; -EAGAIN when it is full now; -ENOSPC when it could
@@ -58,7 +64,7 @@ int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t 
  */
 /* Copies of the counters go there too. */
 void heap_show(struct heap *heap, uint64_t *used, uint64_t *peak);
-void heap_on_release(struct heap *heap, void (*release)(struct dw_run *run, uint64_t begin,
+void heap_on_release(struct heap *heap, void (*release)(struct run_graph *run, uint64_t begin,
 							uint64_t end, void *context), void *context);
 /* Who holds the tail of the ring that `scope` allocates from, for a diagnosis. */
 struct heap_tail {

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "engine/chip_memory.h"
 #include "engine/group.h"
 #include "trace/dot.h"
 
@@ -134,7 +133,7 @@ static bool add_ranges(struct dot_node *node, const struct payload *payload)
 
 static bool find_ranges(struct dot_node *node, const struct task *task)
 {
-	if (chip_memory_is_control(task->callable)) {
+	if (task->callable->control) {
 		const struct engine_chip_memory *message = (const void *)task->storage;
 
 		node->ranges = malloc(sizeof(*node->ranges));
@@ -255,9 +254,9 @@ static void write_edge(struct trace *trace, struct task *task, const struct dot_
 	bool any = false;
 
 	lines_begin(lines);
-	add_name(lines, trace, task->run, from);
+	add_name(lines, trace, run_of(task->run), from);
 	lines_add(lines, " -> ");
-	add_name(lines, trace, task->run, to);
+	add_name(lines, trace, run_of(task->run), to);
 	lines_add(lines, " [label=\"");
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (!(reasons & all[i].reason))
@@ -274,7 +273,7 @@ static void write_edge(struct trace *trace, struct task *task, const struct dot_
 
 void dot_after(struct task *task, const struct dw_submit_options *options)
 {
-	struct dot_run *graph = dot_of(task->run);
+	struct dot_run *graph = dot_of(run_of(task->run));
 	dw_task *after;
 
 	if (!graph || !options->after_count)
@@ -289,7 +288,7 @@ void dot_after(struct task *task, const struct dw_submit_options *options)
 
 struct dot_node *dot_submitted(struct trace *trace, struct task *task)
 {
-	struct dot_run *graph = dot_of(task->run);
+	struct dot_run *graph = dot_of(run_of(task->run));
 	struct dot_node *node = graph ? calloc(1, sizeof(*node)) : NULL;
 
 	if (!node)
@@ -325,13 +324,13 @@ void dot_final(struct trace *trace, const struct task *task, struct dot_node *no
 		[TASK_SKIPPED] = { "skipped", "lightgrey" },
 	};
 	struct trace_lines *lines = &trace->dot;
-	unsigned long long run = (unsigned long long)trace_run(task->run)->serial;
+	unsigned long long run = (unsigned long long)trace_run(run_of(task->run))->serial;
 
 	lines_begin(lines);
 	lines_add(lines, "subgraph \"cluster_%d.%llu\" { label=\"", trace->pid, run);
 	lines_add_text(lines, trace->path);
 	lines_add(lines, " run %llu\"; ", run);
-	add_name(lines, trace, task->run, node);
+	add_name(lines, trace, run_of(task->run), node);
 	lines_add(lines, " [label=\"%llu ", (unsigned long long)task->head.number);
 	lines_add_text(lines, task->name ? task->name : task->callable->name);
 	if (task->flags & FLAG_GROUP)

@@ -6,9 +6,8 @@
 #ifndef DW_TRACE_STATE_H
 #define DW_TRACE_STATE_H
 
-#include "engine/ring.h"
 #include "engine/run.h"
-#include "engine/task.h"
+#include "engine/state.h"
 #include "trace/file.h"
 #include "trace/trace.h"
 

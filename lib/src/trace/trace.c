@@ -175,7 +175,8 @@ static void add_identity(struct trace *trace, const struct task *task, const cha
 	struct trace_lines *lines = &trace->json;
 
 	lines_add(lines, "\"task\":%llu,\"run\":%llu,\"state\":\"%s\",\"owner\":",
-		  (unsigned long long)task->head.number, (unsigned long long)trace_run(task->run)->serial, state);
+		  (unsigned long long)task->head.number,
+		  (unsigned long long)trace_run(run_of(task->run))->serial, state);
 	lines_add_string(lines, trace->path);
 	lines_add(lines, ",\"callable\":");
 	lines_add_string(lines, task->callable->name);
@@ -187,7 +188,7 @@ static void write_span(struct trace *trace, const struct task *task, const struc
 		       bool last, uint64_t now)
 {
 	struct trace_lines *lines = &trace->json;
-	const struct worker_ring *ring = &task->run->engine->rings[span->worker];
+	const struct worker_ring *ring = &run_of(task->run)->engine->rings.all[span->worker];
 	const char *state = last ? state_name(task) : span->failed ? "failed" : "done";
 
 	name_worker(trace, ring, span->pid, span->tid);
@@ -258,7 +259,7 @@ static void write_flow(struct trace *trace, const struct task *task, const struc
 	if (begins) {
 		lines_add(lines, ",\"args\":{\"from\":%llu,\"to\":%llu,\"run\":%llu,\"owner\":",
 			  (unsigned long long)task->head.number, (unsigned long long)to->head.number,
-			  (unsigned long long)trace_run(task->run)->serial);
+			  (unsigned long long)trace_run(run_of(task->run))->serial);
 		lines_add_string(lines, trace->path);
 		lines_add(lines, "}");
 	}
@@ -361,7 +362,7 @@ static void task_submitted(struct trace *trace, struct task *task)
 {
 	struct trace_times *times;
 
-	if (!trace_run(task->run))
+	if (!trace_run(run_of(task->run)))
 		return;
 	times = calloc(1, sizeof(*times));
 	task->probe_data = times;
@@ -403,7 +404,7 @@ static void on_task(void *context, struct task *task, enum probe_event event)
 		times->dispatched = 0;
 		break;
 	case PROBE_DISPATCHED:
-		ring = &task->run->engine->rings[task->placed];
+		ring = &run_of(task->run)->engine->rings.all[task->placed];
 		times->worker = task->placed;
 		times->pid = __atomic_load_n(&ring->stats->pid, __ATOMIC_RELAXED);
 		times->tid = __atomic_load_n(&ring->status->tid, __ATOMIC_RELAXED);
@@ -474,8 +475,8 @@ static void write_run(struct trace *trace, const struct dw_run *run)
 		lines_add_time(lines, "ts", end ? now : traced->begun);
 		lines_add(lines, ",\"args\":{\"owner\":");
 		lines_add_string(lines, trace->path);
-		lines_add(lines, ",\"tasks\":%llu,\"error\":%d", (unsigned long long)run->submitted,
-			  -run->error);
+		lines_add(lines, ",\"tasks\":%llu,\"error\":%d", (unsigned long long)run->graph.submitted,
+			  -run->graph.error);
 		lines_end(lines, "}},");
 	}
 }
@@ -505,7 +506,7 @@ static void on_run(void *context, struct dw_run *run, bool begins)
 	}
 	free(traced);
 	run->probe_data = NULL;
-	if (!run->engine->run_count) {
+	if (!run->engine->graph.run_count) {
 		lines_flush(&trace->json);
 		lines_flush(&trace->dot);
 	}

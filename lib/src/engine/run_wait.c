@@ -3,17 +3,14 @@
  * Waiting for tasks, by the orchestration function: for all of the run, or for one.
  */
 #include <errno.h>
-#include "engine/ring.h"
+#include "engine/progress.h"
 #include "engine/run.h"
-#include "engine/schedule.h"
-#include "engine/task.h"
 #include "engine/state.h"
 #include "engine/submit.h"
-#include "engine/wait.h"
 
 static bool task_final(const struct waiter *waiter)
 {
-	const struct task *task = task_find(waiter->engine, waiter->value);
+	const struct task *task = task_find(&waiter->engine->graph.tasks, waiter->value);
 
 	return task->head.generation != waiter->value >> 32 || task->head.state == TASK_FREE ||
 	       task->head.state >= TASK_DONE;
@@ -24,18 +21,15 @@ static bool is_of_run(const struct task *task, const void *run)
 	return task->run == run;
 }
 
-/*
- * Nobody knows which tasks it waits for, over several steps: every completion of the run may be the
- * one.
- */
+/* Which tasks it waits for over several steps is not known: every completion of the run may count. */
 static int wait_for_producers(struct engine *engine, struct waiter *waiter)
 {
 	int result;
 
-	request_notify_all(engine, is_of_run, waiter->run);
-	engine->heap_waiters++;
+	request_notify_all(&engine->rings, is_of_run, &waiter->run->graph);
+	graph_report_all(&engine->graph, 1);
 	result = wait_locked(engine, waiter, NULL);
-	engine->heap_waiters--;
+	graph_report_all(&engine->graph, -1);
 	return result;
 }
 
@@ -44,34 +38,34 @@ static void wait_for(struct engine *engine, struct dw_run *run, dw_task id)
 	struct waiter waiter = {
 		.ready = task_final, .engine = engine, .run = run, .value = id,
 	};
-	struct task *task = task_find(engine, id);
+	struct task *task = task_find(&engine->graph.tasks, id);
 
 	if (task_final(&waiter))
 		return;
-	run->awaited_task = task;
-	request_notify(engine, task);
+	run_await_task(&run->graph, task);
+	request_notify(&engine->rings, task);
 	if (task->waiting)
 		wait_for_producers(engine, &waiter);
 	else
 		wait_locked(engine, &waiter, NULL);
-	run->awaited_task = NULL;
+	run_await_task(&run->graph, NULL);
 }
 
 /* Its own error: that of what it ran, or that it was not run at all. */
 static int result_of(const struct dw_run *run, dw_task task)
 {
-	const struct failed *failed = failed_find(&run->failed, task);
+	const struct failed *failed = failed_find(&run->graph.failed, task);
 	const struct dw_run_error *error;
 
 	if (!failed)
 		return 0;
-	error = failed->failed_by ? run_errors_find(&run->errors, failed->failed_by) : NULL;
+	error = failed->failed_by ? run_errors_find(&run->graph.errors, failed->failed_by) : NULL;
 	if (failed->error)
 		return error_set(failed->error, "%s", error ? error->text : error_name(-failed->error));
 	if (failed->failed_by)
 		return error_set(-ECANCELED, "the task was skipped, because task %llu failed: %s",
-				 (unsigned long long)failed->failed_by, error ? error->text : run->text);
-	return error_set(-ECANCELED, "the task was skipped: %s", run->text);
+				 (unsigned long long)failed->failed_by, error ? error->text : run->graph.text);
+	return error_set(-ECANCELED, "the task was skipped: %s", run->graph.text);
 }
 
 DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task)
@@ -96,6 +90,24 @@ DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task)
 		wait_for(engine, run, task);
 		result = result_of(run, task);
 	}
+	engine_unlock_and_wake(engine);
+	return result;
+}
+
+DW_API int dw_orch_wait(struct dw_orch *orch)
+{
+	struct engine *engine;
+	struct dw_run *run;
+	int result = orch_usable(orch);
+
+	if (result < 0)
+		return result;
+	run = orch->run;
+	engine = run->engine;
+	lock_take(&engine->lock);
+	run_drain_locked(engine, run);
+	if (run->graph.error)
+		result = error_set(run->graph.error, "%s", run->graph.text);
 	engine_unlock_and_wake(engine);
 	return result;
 }

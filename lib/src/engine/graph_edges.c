@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * graph, continued: a new task and its edges. See graph.h.
+ */
+#include "engine/graph.h"
+
+struct task *graph_task_new(struct graph *graph, struct run_graph *run, struct scope *scope,
+			    struct callable *callable, const struct dw_submit_options *options)
+{
+	struct task *task = task_new(&graph->tasks);
+
+	if (!task)
+		return NULL;
+	task->run = run;
+	task->scope = scope;
+	task->callable = callable;
+	task->payload.blob = NULL;
+	task->payload.owned = false;
+	task->name = NULL;
+	task->timeout_ns = options->timeout_ns;
+	task->retries = (uint16_t)options->retries;
+	task->block_dim = options->config.block_dim;
+	task->aicpu_thread_num = options->config.aicpu_thread_num;
+	task->config_flags = options->config.flags;
+	return task;
+}
+
+void graph_enter(struct graph *graph, struct task *task)
+{
+	struct run_graph *run = task->run;
+
+	task->head.state = TASK_PENDING;
+	__atomic_store_n(&run->submitted, run->submitted + 1, __ATOMIC_RELAXED);
+	task->head.number = run->submitted;
+	scope_get(task->scope);
+	count_submitted(graph->counters);
+}
+
+void edges_begin(struct edge_builder *builder, struct graph *graph, struct task *consumer)
+{
+	builder->graph = graph;
+	builder->consumer = consumer;
+	builder->running_count = 0;
+	builder->out_of_memory = false;
+}
+
+static void add_edge(struct task *producer, enum edge_reason reason, void *context)
+{
+	struct edge_builder *builder = context;
+	struct task *consumer = builder->consumer;
+	struct edge *edge = producer->last;
+
+	if (edge && edge->consumer == consumer) {
+		edge->reasons |= (uint8_t)reason;
+		return;
+	}
+	edge = slab_take(&builder->graph->tasks.edges);
+	if (!edge) {
+		builder->out_of_memory = true;
+		return;
+	}
+	edge->next = NULL;
+	edge->consumer = consumer;
+	edge->reasons = (uint8_t)reason;
+	edge->counted = false;
+	if (producer->last)
+		producer->last->next = edge;
+	else
+		producer->first = edge;
+	producer->last = edge;
+	consumer->waiting++;
+	consumer->producers ^= producer->index;
+	if (producer->flags & FLAG_CHAIN)
+		edge_join_chain(edge, producer->placed);
+	if (producer->head.state == TASK_RUNNING && builder->running_count < NOTIFY_FEW)
+		builder->running[builder->running_count++] = producer;
+}
+
+/* Bit per tag: which tensors one pass of edges_pass() takes. */
+#define TAGS_READING	(1u << DW_INPUT | 1u << DW_INOUT)
+#define TAGS_WRITING	(1u << DW_OUTPUT | 1u << DW_OUTPUT_EXISTING)
+
+/*
+ * Either the tensors that are read or those that are only written. A task's reads come first:
+ * where its own tensors overlap, it reads what was there before it. Returns the tags.
+ */
+static uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *args,
+			  const struct range *ranges, uint32_t wanted)
+{
+	struct task *task = builder->consumer;
+	struct tensor_map *map = task->run->map;
+	struct task_ref ref = { task, task->head.generation };
+	const uint8_t *tags = args->tags;
+	uint32_t count = args->tensor_count, seen = 0;
+	uint64_t poison = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t tag = 1u << tags[i];
+
+		seen |= tag;
+		if (!(tag & wanted) || ranges[i].begin == ranges[i].end)
+			continue;
+		if (tensor_map_access(map, ranges[i].begin, ranges[i].end, (enum dw_tag)tags[i], ref,
+				      add_edge, builder, &poison) < 0)
+			builder->out_of_memory = true;
+	}
+	if (UNLIKELY(poison)) {
+		task->flags |= FLAG_SKIP;
+		task->failed_by = poison;
+	}
+	return seen;
+}
+
+uint32_t edges_reads(struct edge_builder *builder, const struct dw_args *args,
+		    const struct range *ranges)
+{
+	return edges_pass(builder, args, ranges, TAGS_READING);
+}
+
+void edges_writes(struct edge_builder *builder, const struct dw_args *args, const struct range *ranges,
+		 uint32_t seen)
+{
+	if (seen & TAGS_WRITING)
+		edges_pass(builder, args, ranges, TAGS_WRITING);
+}
+
+void edges_range(struct edge_builder *builder, uint64_t begin, uint64_t end, enum dw_tag tag)
+{
+	struct task *task = builder->consumer;
+	struct task_ref ref = { task, task->head.generation };
+	uint64_t poison = 0;
+
+	if (tensor_map_access(task->run->map, begin, end, tag, ref, add_edge, builder, &poison) < 0)
+		builder->out_of_memory = true;
+}
+
+void edges_after(struct edge_builder *builder, const struct dw_submit_options *options)
+{
+	struct task *task = builder->consumer;
+
+	PROBE(builder->graph, after, task, options);
+	for (size_t i = 0; i < options->after_count; i++) {
+		dw_task id = options->after[i];
+		struct task *producer = id ? task_find(&builder->graph->tasks, id) : NULL;
+		const struct failed *failed;
+
+		if (!producer)
+			continue;
+		if (producer->head.generation == id >> 32 && producer->head.state < TASK_DONE) {
+			add_edge(producer, EDGE_EXPLICIT, builder);
+			continue;
+		}
+		failed = failed_find(&task->run->failed, id);
+		if (failed && failed->failed_by) {
+			task->flags |= FLAG_SKIP;
+			task->failed_by = failed->failed_by;
+		}
+	}
+}
+
+void edges_notify(const struct edge_builder *builder)
+{
+	if (builder->consumer->waiting > NOTIFY_FEW)
+		return;
+	for (uint32_t i = 0; i < builder->running_count; i++)
+		request_notify(builder->graph->rings, builder->running[i]);
+}

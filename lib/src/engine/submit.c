@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What an orchestration function calls. Everything that can be wrong is checked
+ * before anything is changed; then the task gets its memory, its edges.
+ * One thread per Orchestrator.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/text.h"
+#include "engine/chip_memory.h"
+#include "engine/process.h"
+#include "engine/progress.h"
+#include "engine/run.h"
+#include "engine/state.h"
+#include "engine/stuck.h"
+#include "engine/submit.h"
+#include "task/options.h"
+
+static const char *const tag_names[] = {
+	"INPUT", "OUTPUT", "INOUT", "OUTPUT_EXISTING", "NO_DEP",
+};
+
+int orch_usable(const struct dw_orch *orch)
+{
+	if (!orch)
+		return error_set(-EINVAL, "the Orchestrator is NULL");
+	if (UNLIKELY(orch->run->engine->process != process_serial()))
+		return error_set(-EBADFD, "this Orchestrator belongs to another process: it was made "
+				 "before a fork");
+	return 0;
+}
+
+/* ------------------------------------------------------------------ checks */
+
+#define KNOWN_FLAGS (DW_CONFIG_PROFILING | DW_CONFIG_DUMP_TENSOR)
+
+int engine_check_config(const struct dw_config *config, const char *what)
+{
+	if (config->block_dim < 0)
+		return error_set(-EINVAL, "%s.block_dim is %d; it should be 0 or more", what,
+				 config->block_dim);
+	if (config->aicpu_thread_num < 0)
+		return error_set(-EINVAL, "%s.aicpu_thread_num is %d; it should be 0 or more", what,
+				 config->aicpu_thread_num);
+	if (config->flags & ~KNOWN_FLAGS)
+		return error_set(-EINVAL, "%s.flags is %#x; only DW_CONFIG_PROFILING (%#x) and "
+				 "DW_CONFIG_DUMP_TENSOR (%#x) are known", what, config->flags, DW_CONFIG_PROFILING, DW_CONFIG_DUMP_TENSOR);
+	if (config->reserved[0] || config->reserved[1])
+		return error_set(-EINVAL, "%s.reserved is not 0", what);
+	return 0;
+}
+
+int orch_take_options(const struct dw_submit_options **given, struct dw_submit_options *full)
+{
+	const struct dw_submit_options *options = *given;
+	int result;
+
+	if (UNLIKELY(options->size != sizeof(*options))) {
+		result = options_read(full, sizeof(*full), options, "dw_submit_options");
+		if (result < 0)
+			return result;
+		*given = options = full;
+	}
+	result = engine_check_config(&options->config, "options.config");
+	if (result)
+		return result;
+	if (options->retries > UINT16_MAX)
+		return error_set(-EINVAL, "options.retries is %u; at most 65535", options->retries);
+	if (options->after_count && !options->after)
+		return error_set(-EINVAL, "options.after is NULL, after_count is %zu",
+				 options->after_count);
+	return 0;
+}
+
+/*
+ * Several declared tensors may cover it together. The wire has no tags: what is done with it is not
+ * checked.
+ */
+static int check_declared(const struct dw_run *run, size_t index, uint64_t begin, uint64_t bytes)
+{
+	const struct dw_args *declared = run->declared;
+	uint64_t at = begin, declared_bytes;
+	uint32_t next;
+
+	/* Memory that this Worker has made itself is its own affair. */
+	if (!run->engine->outer_arena || !arena_contains(run->engine->outer_arena, begin, bytes))
+		return 0;
+	do {
+		for (next = 0; next < declared->tensor_count; next++) {
+			const struct dw_tensor *tensor = &declared->tensors[next];
+
+			if (dw_tensor_bytes(tensor, &declared_bytes) == 0 && at >= tensor->data &&
+			    at - tensor->data < declared_bytes) {
+				at = tensor->data + declared_bytes;
+				break;
+			}
+		}
+	} while (next < declared->tensor_count && at - begin < bytes);
+	if (at - begin >= bytes)
+		return 0;
+	return error_set(-EACCES, "tensor %zu, %#llx + %llu bytes, is not within what the task that runs this "
+			 "orchestration declared", index, (unsigned long long)begin,
+			 (unsigned long long)bytes);
+}
+
+static int check_no_address(const struct dw_args *args, uint32_t i, struct range *range,
+			    uint64_t bytes, uint64_t *output_bytes)
+{
+	if (bytes == 0) {
+		range->end = 0;
+		return 0;
+	}
+	if (args->tags[i] != DW_OUTPUT)
+		return error_set(-EFAULT, "tensor %u (%s) has address 0; only OUTPUT is allocated", i,
+				 tag_names[args->tags[i]]);
+	/* begin stays 0 until the memory is there. */
+	range->end = bytes;
+	if (__builtin_add_overflow(*output_bytes, heap_aligned(bytes), output_bytes))
+		*output_bytes = UINT64_MAX;
+	return 0;
+}
+
+int orch_check_args(struct dw_orch *orch, const struct dw_args *args, uint32_t worker,
+		    struct range *ranges, uint64_t *output_bytes)
+{
+	const struct dw_run *run = orch->run;
+	int result;
+
+	if (args->tensor_count && !args->tags)
+		return error_set(-EINVAL, "these arguments were received, and carry no tags: add their "
+				 "tensors to arguments of your own");
+	for (uint32_t i = 0; i < args->tensor_count; i++) {
+		const struct dw_tensor *tensor = &args->tensors[i];
+		uint64_t bytes;
+
+		result = tensor_check(tensor, i, &bytes);
+		if (UNLIKELY(result < 0))
+			return result;
+		ranges[i].begin = tensor->data;
+		ranges[i].end = tensor->data + bytes;
+		if (!tensor->data) {
+			result = check_no_address(args, i, &ranges[i], bytes, output_bytes);
+			if (result < 0)
+				return result;
+			continue;
+		}
+		if (!bytes)
+			continue;
+		if (UNLIKELY(!arena_contains(run->engine->arena, tensor->data, bytes))) {
+			result = chip_memory_check(run->engine, &run->graph, tensor->data, bytes,
+						   worker, i);
+			if (result == 0)
+				continue;
+			if (result != -ENOENT)
+				return result;
+			return error_set(-EFAULT, "tensor %u (%s), %#llx + %llu bytes, lies outside the arena: "
+					 "use dw_buffer_create, dw_buffer_register or dw_alloc", i,
+					 tag_names[args->tags[i]], (unsigned long long)tensor->data,
+					 (unsigned long long)bytes);
+		}
+		if (UNLIKELY(run->declared != NULL)) {
+			result = check_declared(run, i, tensor->data, bytes);
+			if (result < 0)
+				return result;
+		}
+	}
+	return 0;
+}
+
+int orch_find_pool(struct engine *engine, const struct callable *callable, struct pool **pool)
+{
+	enum dw_child_kind kind = DW_CHILD_SUB;
+
+	if (callable->kind == CALLABLE_ORCH || callable->kind == CALLABLE_SYMBOL_ORCH)
+		kind = DW_CHILD_WORKER;
+	else if (callable->kind == CALLABLE_IMAGE)
+		kind = DW_CHILD_CHIP;
+	for (uint32_t i = 0; i < engine->schedule.pool_count; i++) {
+		*pool = &engine->schedule.pools[i];
+		if ((*pool)->kind == kind &&
+		    (kind != DW_CHILD_CHIP || strcmp((*pool)->driver, callable->driver) == 0))
+			return 0;
+	}
+	if (kind == DW_CHILD_CHIP)
+		return error_set(-ENODEV, "%s has no chip of driver \"%s\", which \"%s\" needs",
+				 engine->path, text_short(callable->driver),
+				 text_short(callable->name));
+	return error_set(-ENODEV, "%s has no %s, which \"%s\" needs", engine->path,
+			 kind == DW_CHILD_SUB ? "sub worker" : "nested Worker",
+			 text_short(callable->name));
+}
+
+/* The index of the worker that a task is directed to, or DW_ANY. */
+static int find_worker(struct engine *engine, const struct pool *pool, uint32_t place,
+		       const struct callable *callable, uint32_t *index)
+{
+	uint32_t id = place - 1;
+
+	*index = DW_ANY;
+	if (!place)
+		return 0;
+	if (pool->kind == DW_CHILD_SUB)
+		return error_set(-EINVAL, "options.place is DW_PLACE(%u), but \"%s\" goes to any sub "
+				 "worker: it should be 0", id, text_short(callable->name));
+	if (id >= engine->rings.count - engine->schedule.sub_count)
+		return error_set(-EINVAL, "options.place is DW_PLACE(%u); there is DW_PLACE(0) … "
+				 "DW_PLACE(%u), or 0: any", id, engine->rings.count - engine->schedule.sub_count - 1);
+	*index = engine->schedule.sub_count + id;
+	if (&engine->schedule.pools[engine->rings.all[*index].pool] != pool)
+		return error_set(-EINVAL, "options.place is DW_PLACE(%u), which is %s and cannot run "
+				 "\"%s\"", id, engine->rings.all[*index].path, text_short(callable->name));
+	return 0;
+}
+
+static int check_alive(struct engine *engine, const struct pool *pool, uint32_t worker)
+{
+	if (worker != DW_ANY && ring_is_lost(&engine->rings.all[worker]))
+		return error_set(-ENODEV, "%s is gone: %s", engine->rings.all[worker].path,
+				 ring_cause(&engine->rings.all[worker], "dead"));
+	if (!pool->usable)
+		return error_set(-ENODEV, "%s: no worker of the kind that this task needs is left: %s",
+				 engine->path, schedule_cause(&engine->schedule,
+						(uint32_t)(pool - engine->schedule.pools)));
+	return 0;
+}
+
+int orch_check_after_locked(struct dw_run *run, const struct dw_submit_options *options)
+{
+	for (size_t i = 0; i < options->after_count; i++) {
+		struct task *task;
+
+		if (!options->after[i])
+			continue;
+		task = task_find(&run->engine->graph.tasks, options->after[i]);
+		if (!task || (task->head.generation == options->after[i] >> 32 &&
+			      task->head.state != TASK_FREE && task->run != &run->graph))
+			return error_set(-EINVAL, "options.after[%zu] is %#llx, which is no task of this run", i,
+					 (unsigned long long)options->after[i]);
+	}
+	return 0;
+}
+
+/* ----------------------------------------------------------------- waiting */
+
+static bool window_open(const struct waiter *waiter)
+{
+	const struct dw_run *run = waiter->run;
+
+	return run->graph.cancelled || run->graph.submitted - run->graph.finished < WINDOW_REFILL;
+}
+
+int orch_cancelled(const struct dw_run *run)
+{
+	return error_set(-ECANCELED, "the run was cancelled: %s", run->graph.text);
+}
+
+/* A submitter that waits says so, to whoever looks. */
+static int wait_blocked(struct engine *engine, struct waiter *waiter, enum blocked why,
+			struct deadline *deadline)
+{
+	int result;
+
+	counters_blocked(&engine->counters, why, now_ns());
+	result = wait_locked(engine, waiter, deadline);
+	counters_blocked(&engine->counters, BLOCKED_NOT, 0);
+	return result;
+}
+
+int orch_wait_for_window_locked(struct dw_orch *orch)
+{
+	struct dw_run *run = orch->run;
+
+	if (UNLIKELY(run->graph.submitted - run->graph.finished >= WINDOW_TASKS)) {
+		struct waiter waiter = { .ready = window_open, .engine = run->engine, .run = run };
+
+		wait_blocked(run->engine, &waiter, BLOCKED_WINDOW, NULL);
+	}
+	return UNLIKELY(run->graph.cancelled) ? orch_cancelled(run) : 0;
+}
+
+static bool heap_moved(const struct waiter *waiter)
+{
+	return waiter->run->graph.cancelled || heap_serial(waiter->engine->heap) != waiter->value;
+}
+
+static int heap_deadlock(uint64_t bytes, const struct heap_tail *tail)
+{
+	return error_set(-EDEADLK, "heap ring %u (%llu of %llu bytes in use) has no room for %llu "
+			 "bytes, and its oldest block belongs to this function's own open scope at depth "
+			 "%u, which holds %llu blocks, %llu bytes: end the scope, or make "
+			 "heap_ring_bytes larger",
+			 tail->ring, (unsigned long long)tail->used_bytes,
+			 (unsigned long long)tail->ring_bytes, (unsigned long long)bytes,
+			 tail->scope->depth, (unsigned long long)tail->scope->blocks,
+			 (unsigned long long)tail->scope->bytes);
+}
+
+static int heap_timed_out(const struct engine *engine, uint64_t bytes,
+			  const struct heap_tail *tail)
+{
+	return error_set(-ENOBUFS, "heap ring %u (%llu of %llu bytes in use) has no room for %llu "
+			 "bytes, and nothing was given back for %llu ms: its oldest block, %llu bytes, "
+			 "belongs to a scope at depth %u that is %s, with %llu tasks or inner scopes "
+			 "alive",
+			 tail->ring, (unsigned long long)tail->used_bytes,
+			 (unsigned long long)tail->ring_bytes, (unsigned long long)bytes,
+			 (unsigned long long)(engine->heap_timeout_ns / 1000000),
+			 (unsigned long long)tail->block_bytes, tail->scope ? tail->scope->depth : 0,
+			 tail->scope && tail->scope->open ? "open (in another run)" : "closed",
+			 tail->scope ? (unsigned long long)tail->scope->alive : 0ULL);
+}
+
+static bool is_within(const struct task *task, const void *outer)
+{
+	const struct scope *scope = task->scope;
+
+	while (scope && scope != outer)
+		scope = scope->outer;
+	return scope;
+}
+
+int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *address)
+{
+	struct engine *engine = orch->run->engine;
+	struct waiter waiter = { .ready = heap_moved, .engine = engine, .run = orch->run };
+	struct deadline deadline;
+	struct heap_tail tail;
+	int result;
+
+	while ((result = heap_alloc(engine->heap, orch->scope, bytes, address)) == -EAGAIN) {
+		/* What has completed meanwhile may have given it back. */
+		waiter.value = heap_serial(engine->heap);
+		engine_work(engine);
+		if (heap_serial(engine->heap) != waiter.value)
+			continue;
+		heap_tail(engine->heap, orch->scope, &tail);
+		if (tail.scope && tail.scope->open && nesting_inside(run_of(tail.scope->run)))
+			return heap_deadlock(bytes, &tail);
+		/* What holds the tail shall be heard of; what enters a ring from now on is anyway. */
+		if (tail.scope)
+			request_notify_all(&engine->rings, is_within, tail.scope);
+		graph_report_all(&engine->graph, 1);
+		deadline = deadline_at(deadline_in(engine->heap_timeout_ns));
+		result = wait_blocked(engine, &waiter, BLOCKED_HEAP, &deadline);
+		graph_report_all(&engine->graph, -1);
+		if (result < 0) {
+			heap_tail(engine->heap, orch->scope, &tail);
+			return heap_timed_out(engine, bytes, &tail);
+		}
+		if (orch->run->graph.cancelled)
+			return orch_cancelled(orch->run);
+	}
+	return result;
+}
+
+void orch_place_outputs(struct dw_args *args, struct range *ranges, uint64_t *address)
+{
+	for (uint32_t i = 0; i < args->tensor_count; i++) {
+		uint64_t bytes = ranges[i].end;
+
+		if (args->tensors[i].data || !bytes)
+			continue;
+		args->tensors[i].data = *address;
+		ranges[i].begin = *address;
+		ranges[i].end = *address + bytes;
+		*address += heap_aligned(bytes);
+	}
+}
+
+void orch_unplace_outputs(struct dw_args *args, uint64_t address, uint64_t bytes)
+{
+	for (uint32_t i = 0; i < args->tensor_count; i++)
+		if (args->tensors[i].data - address < bytes)
+			args->tensors[i].data = 0;
+}
+
+/* ------------------------------------------------------------------- submit */
+
+void submit_enter(struct engine *engine, const struct edge_builder *builder)
+{
+	struct task *task = builder->consumer;
+	struct dw_run *run = run_of(task->run);
+
+	if (UNLIKELY(builder->out_of_memory))
+		run_cancel_locked(run, -ENOMEM, "no memory for the edges of a task");
+	if (UNLIKELY(run->graph.cancelled))
+		task_set_flags(task, FLAG_CANCEL);
+	PROBE(&engine->graph, task, task, PROBE_SUBMITTED);
+	schedule_enter(&engine->schedule, builder);
+}
+
+struct submission {
+	struct dw_orch *orch;
+	struct callable *callable;
+	struct dw_args *args;
+	const struct dw_submit_options *options;
+	struct pool *pool;
+	uint32_t worker;
+	struct range *ranges;
+	uint64_t output_bytes;
+};
+
+static int submit_locked(const struct submission *submission, dw_task *id)
+{
+	struct dw_orch *orch = submission->orch;
+	struct engine *engine = orch->run->engine;
+	const struct dw_submit_options *options = submission->options;
+	struct edge_builder builder;
+	uint64_t address = 0, next;
+	struct task *task;
+	int result;
+
+	result = orch_wait_for_window_locked(orch);
+	if (result == 0)
+		result = check_alive(engine, submission->pool, submission->worker);
+	if (result == 0 && options->after_count)
+		result = orch_check_after_locked(orch->run, options);
+	if (UNLIKELY(result == 0 && engine->rings.kept_count))
+		result = stuck_check(&engine->rings, submission->ranges, submission->args->tensor_count);
+	if (result < 0)
+		return result;
+	if (submission->output_bytes) {
+		result = orch_heap_alloc_locked(orch, submission->output_bytes, &address);
+		if (result < 0)
+			return result;
+		next = address;
+		orch_place_outputs(submission->args, submission->ranges, &next);
+	}
+	task = graph_task_new(&engine->graph, &orch->run->graph, orch->scope, submission->callable,
+			      options);
+	result = task ? payload_make(&engine->graph.tasks, &task->payload, submission->args,
+				     options->name, task->storage, sizeof(task->storage), &task->name) :
+		 error_set(-ENOMEM, "no memory for a task");
+	if (UNLIKELY(result < 0)) {
+		orch_unplace_outputs(submission->args, address, submission->output_bytes);
+		if (task)
+			task_free(&engine->graph.tasks, task);
+		return result;
+	}
+	task_set_target(task, (uint16_t)(submission->pool - engine->schedule.pools),
+			submission->worker);
+	graph_enter(&engine->graph, task);
+	if (id)
+		*id = task_id(task);
+	edges_begin(&builder, &engine->graph, task);
+	edges_writes(&builder, submission->args, submission->ranges,
+		    edges_reads(&builder, submission->args, submission->ranges));
+	if (options->after_count)
+		edges_after(&builder, options);
+	submit_enter(engine, &builder);
+	return 0;
+}
+
+static int submit_prepare(struct submission *submission)
+{
+	struct engine *engine = submission->orch->run->engine;
+	int result;
+
+	result = orch_find_pool(engine, submission->callable, &submission->pool);
+	if (result == 0)
+		result = find_worker(engine, submission->pool, submission->options->place,
+				     submission->callable, &submission->worker);
+	if (result == 0)
+		result = orch_ranges(submission->orch, submission->args->tensor_count,
+				     &submission->ranges);
+	if (result == 0)
+		result = orch_check_args(submission->orch, submission->args, submission->worker,
+					 submission->ranges, &submission->output_bytes);
+	return result;
+}
+
+DW_API int dw_submit(struct dw_orch *orch, dw_callable handle, struct dw_args *args,
+		     const struct dw_submit_options *options, dw_task *task)
+{
+	static const struct dw_submit_options defaults = { .size = sizeof(defaults) };
+	struct submission submission = {
+		.orch = orch, .args = args, .options = options ? options : &defaults,
+	};
+	struct dw_submit_options full;
+	struct engine *engine;
+	int result;
+
+	result = orch_usable(orch);
+	if (result == 0 && !args)
+		result = error_set(-EINVAL, "args is NULL");
+	if (result == 0 && options)
+		result = orch_take_options(&submission.options, &full);
+	if (result == 0)
+		result = callable_hold(handle, &submission.callable);
+	if (result < 0)
+		return result;
+	result = submit_prepare(&submission);
+	if (result == 0) {
+		engine = orch->run->engine;
+		lock_take(&engine->lock);
+		progress_submits(engine);
+		result = submit_locked(&submission, task);
+		engine_work_some(engine);
+		engine_unlock_and_wake(engine);
+	}
+	if (UNLIKELY(result < 0))
+		callable_put(submission.callable);
+	return result;
+}

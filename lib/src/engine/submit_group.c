@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * submit_group: dw_submit_group(). See submit.h.
+ */
+#include <errno.h>
+#include "base/text.h"
+#include "engine/progress.h"
+#include "engine/run.h"
+#include "engine/state.h"
+#include "engine/stuck.h"
+#include "engine/submit.h"
+
+static int check_workers(struct engine *engine, const struct pool *pool, const uint32_t *workers,
+			 size_t members, const char *callable)
+{
+	for (size_t i = 0; workers && i < members; i++) {
+		uint32_t index;
+
+		if (workers[i] == DW_ANY)
+			continue;
+		if (pool->kind == DW_CHILD_SUB)
+			return error_set(-EINVAL, "workers[%zu] is %u, but sub workers have no ids: "
+					 "pass DW_ANY", i, workers[i]);
+		index = engine->schedule.sub_count + workers[i];
+		if (workers[i] >= engine->rings.count - engine->schedule.sub_count)
+			return error_set(-EINVAL, "workers[%zu] is %u; ids are 0 … %u", i, workers[i],
+					 engine->rings.count - engine->schedule.sub_count - 1);
+		if (&engine->schedule.pools[engine->rings.all[index].pool] != pool)
+			return error_set(-EINVAL, "workers[%zu] is %s, which cannot run \"%s\"", i,
+					 engine->rings.all[index].path, callable);
+		for (size_t j = 0; j < i; j++)
+			if (workers[j] == workers[i])
+				return error_set(-EINVAL, "workers[%zu] and workers[%zu] are both %u: "
+						 "members run on different workers", j, i, workers[i]);
+	}
+	return 0;
+}
+
+struct group_submission {
+	struct dw_orch *orch;
+	struct callable *callable;
+	struct dw_args *const *args;
+	size_t members;
+	const uint32_t *workers;
+	const struct dw_submit_options *options;
+	struct pool *pool;
+	struct range *ranges;		/* of all members, one after the other */
+	size_t tensors;			/* of all members */
+	uint64_t output_bytes;
+	struct group *group;
+};
+
+static int make_payloads(const struct group_submission *submission, struct task *task)
+{
+	struct task_table *table = &submission->orch->run->engine->graph.tasks;
+	int result = 0;
+
+	for (size_t i = 0; i < submission->members && result == 0; i++)
+		result = group_add_payload(table, submission->group, submission->args[i],
+					   i == 0 ? submission->options->name : NULL,
+					   i == 0 ? &task->name : NULL);
+	return result;
+}
+
+static void edges_members(struct edge_builder *builder, const struct group_submission *submission,
+			 bool reading)
+{
+	const struct range *ranges = submission->ranges;
+
+	for (size_t i = 0; i < submission->members; i++) {
+		if (reading)
+			edges_reads(builder, submission->args[i], ranges);
+		else
+			edges_writes(builder, submission->args[i], ranges, UINT32_MAX);
+		ranges += submission->args[i]->tensor_count;
+	}
+}
+
+static int group_submit_locked(struct group_submission *submission, dw_task *id)
+{
+	struct dw_orch *orch = submission->orch;
+	struct engine *engine = orch->run->engine;
+	struct pool *pool = submission->pool;
+	struct edge_builder builder;
+	struct range *ranges = submission->ranges;
+	uint64_t address = 0, next;
+	struct task *task;
+	int result;
+
+	result = orch_wait_for_window_locked(orch);
+	if (result == 0)
+		result = orch_check_after_locked(orch->run, submission->options);
+	if (UNLIKELY(result == 0 && engine->rings.kept_count))
+		result = stuck_check(&engine->rings, ranges, submission->tensors);
+	if (result < 0)
+		return result;
+	if (submission->members > pool->usable)
+		return error_set(-ENODEV, "a group of %zu members, but %s has %u live workers for \"%s\"",
+				 submission->members, engine->path, pool->usable,
+				 text_short(submission->callable->name));
+	if (submission->output_bytes) {
+		result = orch_heap_alloc_locked(orch, submission->output_bytes, &address);
+		if (result < 0)
+			return result;
+	}
+	next = address;
+	for (size_t i = 0; i < submission->members; i++) {
+		orch_place_outputs(submission->args[i], ranges, &next);
+		ranges += submission->args[i]->tensor_count;
+	}
+	task = graph_task_new(&engine->graph, &orch->run->graph, orch->scope, submission->callable,
+			      submission->options);
+	result = task ? make_payloads(submission, task) : error_set(-ENOMEM, "no memory for a task");
+	if (result < 0) {
+		for (size_t i = 0; i < submission->members; i++)
+			orch_unplace_outputs(submission->args[i], address, submission->output_bytes);
+		if (task)
+			task_free(&engine->graph.tasks, task);
+		return result;
+	}
+	task_set_group(task, submission->group);
+	task_set_target(task, (uint16_t)(pool - engine->schedule.pools), DW_ANY);
+	submission->group = NULL;
+	graph_enter(&engine->graph, task);
+	edges_begin(&builder, &engine->graph, task);
+	edges_members(&builder, submission, true);
+	edges_members(&builder, submission, false);
+	edges_after(&builder, submission->options);
+	if (id)
+		*id = task_id(task);
+	submit_enter(engine, &builder);
+	return 0;
+}
+
+static int group_prepare(struct group_submission *submission)
+{
+	struct dw_orch *orch = submission->orch;
+	uint64_t tensors = 0;
+	struct range *ranges;
+	uint32_t worker;
+	int result;
+
+	result = orch_find_pool(orch->run->engine, submission->callable, &submission->pool);
+	if (result == 0)
+		result = check_workers(orch->run->engine, submission->pool, submission->workers,
+				       submission->members, submission->callable->name);
+	if (result < 0)
+		return result;
+	for (size_t i = 0; i < submission->members; i++) {
+		if (!submission->args[i])
+			return error_set(-EINVAL, "args[%zu] of the group is NULL", i);
+		tensors += submission->args[i]->tensor_count;
+	}
+	result = orch_ranges(orch, tensors, &ranges);
+	if (result < 0)
+		return result;
+	submission->ranges = ranges;
+	submission->tensors = tensors;
+	for (size_t i = 0; i < submission->members; i++) {
+		worker = submission->workers && submission->workers[i] != DW_ANY ?
+			 orch->run->engine->schedule.sub_count + submission->workers[i] : DW_ANY;
+		result = orch_check_args(orch, submission->args[i], worker, ranges,
+					 &submission->output_bytes);
+		if (result < 0)
+			return error_prefix(result, "member %zu: ", i);
+		ranges += submission->args[i]->tensor_count;
+	}
+	submission->group = group_new(submission->members, submission->workers,
+				      orch->run->engine->schedule.sub_count);
+	return submission->group ? 0 : error_set(-ENOMEM, "no memory for a group of %zu members",
+						 submission->members);
+}
+
+DW_API int dw_submit_group(struct dw_orch *orch, dw_callable handle, struct dw_args *const *args,
+			   size_t members, const uint32_t *workers,
+			   const struct dw_submit_options *options, dw_task *task)
+{
+	static const struct dw_submit_options defaults = { .size = sizeof(defaults) };
+	struct group_submission submission = {
+		.orch = orch, .args = args, .members = members, .workers = workers,
+		.options = options ? options : &defaults,
+	};
+	struct dw_submit_options full;
+	struct engine *engine;
+	int result;
+
+	result = orch_usable(orch);
+	if (result == 0 && (!args || !members))
+		result = error_set(-EINVAL, "a group has at least one member and an argument list for "
+				   "each");
+	if (result == 0)
+		result = orch_take_options(&submission.options, &full);
+	if (result == 0 && submission.options->place)
+		result = error_set(-EINVAL, "options.place is DW_PLACE(%u): a group names its workers in "
+				   "`workers`, so it should be 0", submission.options->place - 1);
+	if (result == 0)
+		result = callable_hold(handle, &submission.callable);
+	if (result < 0)
+		return result;
+	result = group_prepare(&submission);
+	if (result == 0) {
+		engine = orch->run->engine;
+		lock_take(&engine->lock);
+		result = group_submit_locked(&submission, task);
+		engine_work_some(engine);
+		engine_unlock_and_wake(engine);
+	}
+	if (submission.group)
+		group_free(&orch->run->engine->graph.tasks, submission.group);
+	if (result < 0)
+		callable_put(submission.callable);
+	return result;
+}
