@@ -445,7 +445,9 @@ TEST(symbol_that_is_registered_during_init_reaches_every_child)
 /* Whether there is memory: reading it would be a SIGSEGV otherwise. */
 static bool is_mapped(const void *address)
 {
-	return msync((void *)((uintptr_t)address & ~(uintptr_t)4095), 4096, MS_ASYNC) == 0;
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+	return msync((void *)((uintptr_t)address & ~(page - 1)), page, MS_ASYNC) == 0;
 }
 
 /* 100 if all is as the header says. */

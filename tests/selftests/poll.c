@@ -272,16 +272,16 @@ static void *thread_polls(void *argument)
 	struct pollfd poll_fd = { .fd = poller->fd, .events = POLLIN | POLLPRI };
 	struct epoll_event event = { .events = EPOLLIN | EPOLLPRI };
 	int epoll = poller->by_epoll ? epoll_create1(EPOLL_CLOEXEC) : -1;
-	__u64 end = now_ns() + 5 * NSEC_PER_SEC;
+	__u64 end = soon();
 	int ret;
 
 	if (poller->by_epoll)
 		CHECK_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, poller->fd, &event));
 	store(poller->tid, current_tid());
 	if (poller->by_epoll)
-		ret = epoll_wait(epoll, &event, 1, 5000);
+		ret = epoll_wait(epoll, &event, 1, 10000);
 	else
-		ret = poll(&poll_fd, 1, 5000);
+		ret = poll(&poll_fd, 1, 10000);
 	close(epoll);
 	/* At its end poll looks once more: events that it finds then were no wake-up. */
 	if (now_ns() >= end)
@@ -453,10 +453,10 @@ static void *thread_polls_and_sees(void *argument)
 	__u32 done = 0;
 
 	while (done < load(test->rounds) && !load(test->lost)) {
-		__u64 end = now_ns() + 2 * NSEC_PER_SEC;
+		__u64 end = soon();
 
 		/* At its end poll looks once more: events that it finds then were no wake-up. */
-		if (poll(&file, 1, 2000) < 1 || now_ns() >= end)
+		if (poll(&file, 1, 10000) < 1 || now_ns() >= end)
 			store(test->lost, 1);
 		done = load(hub_mailbox(test->hub, 0)->done);
 		store(test->hub->state->seen[0], done);

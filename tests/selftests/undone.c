@@ -222,7 +222,7 @@ TEST(deadline_ends_a_wait_that_a_hostile_peer_never_lets_sleep)
 
 		ASSERT_EQ(-ETIMEDOUT, dw_hub_wait(hub.fd, &wait));
 		ASSERT_LE(wait.deadline, now_ns());
-		ASSERT_GT(wait.deadline + NSEC_PER_SEC, now_ns());
+		ASSERT_GT(wait.deadline + 10 * NSEC_PER_SEC, now_ns());
 	}
 	EXPECT_EQ(SIGKILL, peer_kill(&peer));
 }
