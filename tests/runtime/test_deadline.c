@@ -102,9 +102,10 @@ TEST(deadline_of_a_nested_thread_kills_the_processes_below)
 /* Threads are told: a callable that asks ends its task with the deadline's error. */
 TEST(deadline_of_a_thread_is_told_to_its_callable)
 {
+	uint64_t ns = ample(50 * MS);
+
 	chain_init(1, 1, 1, NULL);
-	CHECK_EQ(timed_run((struct order){ .how = BREAK_ASK, .options = within(50 * MS) }, 50 * MS),
-		 -ETIMEDOUT);
+	CHECK_EQ(timed_run((struct order){ .how = BREAK_ASK, .options = within(ns) }, ns), -ETIMEDOUT);
 	check_text("node0/sub0: task 1 \"deep\" (break): ETIMEDOUT");
 	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
 	chain_destroy();
