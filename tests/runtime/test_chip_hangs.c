@@ -370,7 +370,7 @@ static void load_case(const struct hang *hang)
 	struct hung_rig rig;
 
 	/* An image has as long to load as the chip had to open. */
-	if (!rig_begin(&rig, hang, 0, ample(2000 * MS), 0))
+	if (!rig_begin(&rig, hang, 0, ample(1000 * MS), 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	hung_image(&rig, "hang", -ETIMEDOUT);
@@ -398,7 +398,7 @@ static void behind_load_case(const struct hang *hang)
 	struct hung_rig rig;
 	pthread_t thread;
 
-	if (!rig_begin(&rig, hang, 0, ample(4000 * MS), 0))
+	if (!rig_begin(&rig, hang, 0, ample(2000 * MS), 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	REQUIRE(pthread_create(&thread, NULL, load_thread, &rig) == 0);
@@ -419,7 +419,7 @@ static void unload_case(const struct hang *hang)
 {
 	struct hung_rig rig;
 
-	if (!rig_begin(&rig, hang, 0, ample(2000 * MS), 0))
+	if (!rig_begin(&rig, hang, 0, ample(1000 * MS), 0))
 		return;
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	CHECK_EQ(dw_callable_unregister(rig.node, rig.hang), -ETIMEDOUT);
