@@ -6,9 +6,17 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include "base/deadline.h"
 #include "engine/engine.h"
 #include "engine_test.h"
 #include "unit.h"
+
+static int wait_until(struct callable *callable, uint64_t at_ns)
+{
+	struct deadline deadline = deadline_at(at_ns);
+
+	return callable_wait(callable, &deadline);
+}
 
 static int nothing(const struct dw_args *args, void *context)
 {
@@ -229,10 +237,10 @@ TEST(a_place_is_not_used_again_while_a_task_holds_it)
 		CHECK_EQ(callable_retire(add_sub("other", NULL)), 0);
 	CHECK_EQ(got->handle, held);
 	CHECK_STR(got->name, "held");
-	CHECK_EQ(callable_wait(got, 1), -ETIMEDOUT);
+	CHECK_EQ(wait_until(got, 1), -ETIMEDOUT);
 	CHECK_STR(error_text(), "held");
 	callable_put(got);
-	CHECK_EQ(callable_wait(got, 0), 0);
+	CHECK_EQ(wait_until(got, NEVER), 0);
 }
 
 /* ------------------------------------------------------------------ threads */
@@ -287,7 +295,7 @@ TEST(unregistering_waits_for_those_that_hold_it)
 		atomic_store(&shared.handle, handle);
 		CHECK_EQ(callable_get(handle, &got), 0);
 		CHECK_EQ(callable_retire(handle), 0);
-		CHECK_EQ(callable_wait(got, 0), 0);
+		CHECK_EQ(wait_until(got, NEVER), 0);
 		atomic_store(mine, 0);
 	}
 	atomic_store(&shared.stop, true);

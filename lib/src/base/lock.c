@@ -3,6 +3,7 @@
  * The slow halves of lock.h: sleeping on a word and waking who sleeps there.
  */
 #include "base/cpu.h"
+#include "base/deadline.h"
 #include "base/futex.h"
 #include "base/lock.h"
 
@@ -45,5 +46,13 @@ int event_wait(_Atomic uint32_t *word, uint64_t deadline_ns)
 	while (!atomic_load_explicit(word, memory_order_acquire))
 		if (futex_wait(word, 0, deadline_ns, FUTEX_PRIVATE) == -ETIMEDOUT)
 			return -ETIMEDOUT;
+	return 0;
+}
+
+int event_wait_within(_Atomic uint32_t *word, struct deadline *deadline)
+{
+	while (event_wait(word, deadline_sleep(deadline, now_ns())) < 0)
+		if (deadline_passed(deadline, now_ns()))
+			return atomic_load_explicit(word, memory_order_acquire) ? 0 : -ETIMEDOUT;
 	return 0;
 }

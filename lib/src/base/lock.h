@@ -42,5 +42,8 @@ static inline void lock_give(struct lock *lock)
 void event_set(_Atomic uint32_t *word);
 /* 0, or -ETIMEDOUT at `deadline_ns` (CLOCK_MONOTONIC; UINT64_MAX: none). */
 int event_wait(_Atomic uint32_t *word, uint64_t deadline_ns);
+/* The same with a deadline that does not count the time in which this process could not run. */
+struct deadline;
+int event_wait_within(_Atomic uint32_t *word, struct deadline *deadline);
 
 #endif

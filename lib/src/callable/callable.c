@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/deadline.h"
 #include "base/futex.h"
 #include "base/text.h"
 #include "callable/callable.h"
@@ -194,7 +195,7 @@ void callable_put(struct callable *callable)
 	futex_wake(&callable->idle, INT_MAX, FUTEX_PRIVATE);
 }
 
-int callable_wait(struct callable *callable, uint64_t deadline_ns)
+int callable_wait(struct callable *callable, struct deadline *deadline)
 {
 	int error = 0;
 
@@ -205,8 +206,8 @@ int callable_wait(struct callable *callable, uint64_t deadline_ns)
 
 		if (!uses)
 			break;
-		if (futex_wait(&callable->idle, idle, deadline_ns ? deadline_ns : NEVER,
-			       FUTEX_PRIVATE) == -ETIMEDOUT)
+		if (futex_wait(&callable->idle, idle, deadline_sleep(deadline, now_ns()),
+			       FUTEX_PRIVATE) == -ETIMEDOUT && deadline_passed(deadline, now_ns()))
 			error = error_set(-ETIMEDOUT, "callable %s is still used by %llu tasks",
 					  text_short(callable->name), (unsigned long long)uses);
 	}

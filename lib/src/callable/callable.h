@@ -55,8 +55,9 @@ int callable_hold(dw_callable handle, struct callable **callable);
 /* For who runs a task that holds it, in whatever process: also when it was retired meanwhile. */
 int callable_held(dw_callable handle, struct callable **callable);
 void callable_put(struct callable *callable);
-/* Returns when nobody holds a retired callable; deadline (CLOCK_MONOTONIC, 0: none): -ETIMEDOUT. */
-int callable_wait(struct callable *callable, uint64_t deadline_ns);
+/* Returns when no task uses a retired callable, or at the deadline: -ETIMEDOUT with a text. */
+struct deadline;
+int callable_wait(struct callable *callable, struct deadline *deadline);
 /*
  * Adds a copy (strings and signature too; `data` and `context` stay the caller's)
  * under `callable->handle` if that is set (in a child; 0 if it is there already), else under

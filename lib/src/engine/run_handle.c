@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "base/deadline.h"
 #include "base/fd.h"
 #include "engine/process.h"
 #include "engine/progress.h"
@@ -118,6 +119,7 @@ DW_API int dw_run_wait(struct dw_run *run)
 
 DW_API int dw_run_wait_for(struct dw_run *run, uint64_t timeout_ns)
 {
+	struct deadline deadline = deadline_at(deadline_in(timeout_ns));
 	struct run_wait wait;
 	int result = usable(run, "dw_run_wait_for");
 
@@ -127,7 +129,7 @@ DW_API int dw_run_wait_for(struct dw_run *run, uint64_t timeout_ns)
 	if (result < 0)
 		return result;
 	get(run);
-	if (event_wait(&run->handle.ended, deadline_in(timeout_ns)) < 0)
+	if (event_wait_within(&run->handle.ended, &deadline) < 0)
 		result = error_set(-ETIMEDOUT, "dw_run_wait_for: the run has not ended after %llu ms",
 				   (unsigned long long)(timeout_ns / 1000000));
 	run_wait_end(&wait);

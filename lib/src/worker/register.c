@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+#include "base/deadline.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "callable/symbol.h"
@@ -145,12 +146,13 @@ static void request_notify_tasks(struct dw_worker *worker, const struct callable
 /* Nobody gets it any more, and no task of this process uses it. */
 static int retire(struct dw_worker *worker, dw_callable handle, struct callable *callable)
 {
+	struct deadline none = deadline_at(NEVER);
 	int result = callable_retire(handle);
 
 	if (result < 0)
 		return result;
 	request_notify_tasks(worker_root(worker), callable);
-	return callable_wait(callable, 0);
+	return callable_wait(callable, &none);
 }
 
 /* To the children, and then its bytes, `data`, are free. With `registering`: an init may have forked it before. */
@@ -468,18 +470,32 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 
 /* -------------------------------------------------------------- unregister */
 
+/* 0 or an errno. */
+static int lock_within(pthread_mutex_t *mutex, struct deadline *deadline)
+{
+	struct timespec until;
+	int error;
+
+	if (deadline->at_ns == NEVER)
+		return pthread_mutex_lock(mutex);
+	do {
+		until = clock_timespec(deadline_sleep(deadline, now_ns()));
+		error = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+	} while (error == ETIMEDOUT && !deadline_passed(deadline, now_ns()));
+	return error;
+}
+
 /* Also when other threads wait for the same one: the last step is for one of them. */
-static int forget(struct dw_worker *worker, dw_callable handle, void *data, uint64_t deadline_ns)
+static int forget(struct dw_worker *worker, dw_callable handle, void *data,
+		  struct deadline *deadline)
 {
 	pthread_mutex_t *registering = &worker_root(worker)->registering;
-	struct timespec deadline = clock_timespec(deadline_ns);
-	int result = deadline_ns == NEVER ? pthread_mutex_lock(registering) :
-		     pthread_mutex_clocklock(registering, CLOCK_MONOTONIC, &deadline);
+	int result = lock_within(registering, deadline);
 
 	if (result)
 		return error_set(-result, "%s: another thread registers or unregisters", worker->path);
 	if (callable_is_leaving(handle)) {
-		result = forget_locked(worker, handle, data, deadline_ns);
+		result = forget_locked(worker, handle, data, deadline->at_ns);
 		if (result != -ETIMEDOUT)
 			callable_retire_end(handle);
 	}
@@ -490,6 +506,7 @@ static int forget(struct dw_worker *worker, dw_callable handle, void *data, uint
 static int unregister(struct dw_worker *worker, dw_callable handle, uint64_t deadline_ns,
 		      const char *call)
 {
+	struct deadline deadline = deadline_at(deadline_ns);
 	struct callable *callable;
 	void *data;
 	int result = check_register(worker, call);
@@ -502,9 +519,9 @@ static int unregister(struct dw_worker *worker, dw_callable handle, uint64_t dea
 		return result;
 	data = bytes_of(callable);
 	request_notify_tasks(worker_root(worker), callable);
-	result = callable_wait(callable, deadline_ns);
+	result = callable_wait(callable, &deadline);
 	if (result == 0)
-		result = forget(worker, handle, data, deadline_ns);
+		result = forget(worker, handle, data, &deadline);
 	return result == -ETIMEDOUT ? error_prefix(result, "%s: ", call) : result;
 }
 
