@@ -194,6 +194,48 @@ TEST(close_names_the_stop)
 	chain_destroy();
 }
 
+/* ---------------------------------------------------------------- a spawner */
+
+/*
+ * While the spawner is stopped, the child's own pidfd alone shows its death. Before, the run went on until the
+ * spawner was continued.
+ */
+TEST(spawner_that_is_stopped_reports_a_death)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct order order = { .how = BREAK_HANG };
+	struct dw_run *run;
+	pid_t sub, spawner;
+
+	options.restart = DW_RESTART_ON_DEATH;
+	chain_init(1, 1, 0, &options);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		run = chain_start(&order, 0);
+		sub = heard();
+		spawner = parent_of(sub);
+		CHECK_EQ(kill(spawner, signals[i].number), 0);
+		CHECK_EQ(kill(sub, SIGKILL), 0);
+		CHECK_EQ(dw_run_wait_for(run, ample(3 * SECOND_NS)), 0);
+		kill(spawner, SIGCONT);
+		CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	}
+	/* And it makes replacements. */
+	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
+	chain_destroy();
+}
+
+TEST(spawner_that_is_stopped_holds_up_no_close)
+{
+	pid_t spawner;
+
+	chain_init(1, 2, 0, NULL);
+	spawner = parent_of(pid_of("node0/sub0"));
+	CHECK_EQ(kill(spawner, SIGSTOP), 0);
+	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+	CHECK(is_over(spawner));
+	chain_destroy();
+}
+
 /* ------------------------------------------------------------- on the way up */
 
 static struct dw_worker *with_chip(const char *options, uint64_t init_ns)
@@ -416,6 +458,41 @@ static int run_in_time(struct program *self)
 	return run_of(self, (struct order){ .how = BREAK_SLICES, .detail = WORK_MS }, DEADLINE);
 }
 
+static int wait_in_time(struct program *self)
+{
+	struct order order = { .how = BREAK_SLICES, .detail = WORK_MS };
+	struct dw_run *run;
+	int result;
+
+	chain_init(1, 1, 0, NULL);
+	program_waits(self);
+	run = chain_start(&order, 0);
+	heard();
+	program_says(self);
+	result = dw_run_wait_for(run, DEADLINE);
+	dw_run_wait(run);
+	chain_destroy();
+	return result;
+}
+
+/* Of a callable that a task uses. */
+static int unregister_in_time(struct program *self)
+{
+	struct order order = { .how = BREAK_SLICES, .detail = WORK_MS };
+	struct dw_run *run;
+	int result;
+
+	chain_init(1, 1, 0, NULL);
+	program_waits(self);
+	run = chain_start(&order, 0);
+	heard();
+	program_says(self);
+	result = dw_callable_unregister_for(chain.worker[0], chain.broken, DEADLINE);
+	dw_run_wait(run);
+	chain_destroy();
+	return result;
+}
+
 static int close_in_time(struct program *self)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
@@ -552,6 +629,8 @@ static void stop_for_a_while(void)
 	struct program programs[] = {
 		{ .name = "a task", .body = task_in_time },
 		{ .name = "a run", .body = run_in_time },
+		{ .name = "a wait", .body = wait_in_time },
+		{ .name = "unregister", .body = unregister_in_time },
 		{ .name = "close", .body = close_in_time },
 		{ .name = "init", .body = init_in_time },
 		{ .name = "the heap", .body = heap_in_time },

@@ -60,8 +60,12 @@ static void gone_call(void *context)
 {
 	struct hub_call *call = context;
 
-	if (call->child->life.pidfd >= 0)
+	if (call->child->life.pidfd >= 0) {
+		/* Not by close() alone: a process that the application has forked may share it. */
+		epoll_ctl(call->child->owner->life.events_fd, EPOLL_CTL_DEL,
+			  call->child->life.pidfd, NULL);
 		close(call->child->life.pidfd);
+	}
 	call->child->life.pidfd = -1;
 	hub_peer_gone(call->child->owner->life.hub);
 }
@@ -87,6 +91,20 @@ const char *children_loss(const struct dw_worker *worker)
 }
 
 /*
+ * Something is expected of the spawner. No event tells that it was stopped, and a session's own
+ * processes may always be continued.
+ */
+static void resume_spawner(const struct dw_worker *worker)
+{
+	int signal = spawner_stopped(&worker->spawner);
+
+	if (signal)
+		log_at(LOG_WARN, "%s: its spawner, pid %d, was stopped by %s: continued", worker->path,
+		       (int)worker->spawner.pid, error_signal_name(signal));
+	spawner_continue(&worker->spawner);
+}
+
+/*
  * The socket is full for a moment when a crowd is asked for at once: children_events() goes on. It also reads why the
  * spawner has ended, if that is found here first.
  */
@@ -97,6 +115,7 @@ static int ask_for(struct child *child)
 
 	if (worker->loss.gone)
 		return error_set(-EOWNERDEAD, "%s: %s", child->path, children_loss(worker));
+	resume_spawner(worker);
 	result = spawner_ask(&worker->spawner, SPAWNER_FORK, child->index, child->life.generation);
 	child->life.spawn_wanted = result == -EAGAIN;
 	if (result == 0 || result == -EAGAIN || result == -EPIPE || result == -ECONNRESET)
@@ -183,10 +202,19 @@ void children_kill(struct child *child)
 {
 	bool refused = is_kill_refused(child->life.pidfd);
 
-	/* The process that reports the death may have been stopped. A session's own may always be continued. */
-	spawner_continue(&child->owner->spawner);
+	resume_spawner(child->owner);
 	if (refused)
 		ask_for_kill(child);
+}
+
+/* Whether its pidfd is watched: it is at its end when the process is dead. */
+static bool watch_death(struct child *child)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = EVENT_DIED | child->index };
+
+	return child->life.pidfd >= 0 &&
+	       (epoll_ctl(child->owner->life.events_fd, EPOLL_CTL_ADD, child->life.pidfd,
+			  &event) == 0 || errno == EEXIST);
 }
 
 static void on_spawned(struct child *child, pid_t pid, int pidfd)
@@ -196,6 +224,7 @@ static void on_spawned(struct child *child, pid_t pid, int pidfd)
 	child->life.pid = pid;
 	child->life.state = CHILD_BOUND;
 	engine_locked(child->owner->life.engine, bind_call, &call);
+	watch_death(child);
 	/* It has died already: the next report says of what. */
 	if (call.result == -ESRCH)
 		return;
@@ -540,21 +569,23 @@ static void on_spawner_gone(struct dw_worker *worker)
 	worker->loss.gone = true;
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		struct child *child = &worker->children[i];
-		struct epoll_event event = { .events = EPOLLIN, .data.u64 = EVENT_DIED | i };
 
 		children_kill(child);
 		/* Without a pidfd it was not born, or never got its GO. */
-		if (child->life.state != CHILD_NONE &&
-		    (child->life.pidfd < 0 ||
-		     epoll_ctl(worker->life.events_fd, EPOLL_CTL_ADD, child->life.pidfd, &event) < 0))
+		if (child->life.state != CHILD_NONE && !watch_death(child))
 			say_spawner_gone(child);
 	}
 	kill_left(worker);
 }
 
+/* The spawner reports the death of a child, unless it is stopped or gone. */
 static void on_died(struct child *child)
 {
 	epoll_ctl(child->owner->life.events_fd, EPOLL_CTL_DEL, child->life.pidfd, NULL);
+	if (!child->owner->loss.gone) {
+		resume_spawner(child->owner);
+		return;
+	}
 	say_spawner_gone(child);
 	kill_left(child->owner);
 }

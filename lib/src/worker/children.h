@@ -66,7 +66,7 @@ struct spawner_loss {
 #define EVENT_SPAWNER	(1ULL << 32)
 #define EVENT_UP	(2ULL << 32)
 #define EVENT_TREE	(3ULL << 32)
-#define EVENT_DIED	(4ULL << 32)	/* and a child's index: its pidfd, when there is no spawner */
+#define EVENT_DIED	(4ULL << 32)	/* and a child's index: its pidfd */
 
 extern const struct engine_ops children_ops;
 void children_init(struct dw_worker *worker);

@@ -204,6 +204,18 @@ static int wait_change(struct dw_worker *worker, struct deadline *deadline)
 	return deadline_passed(deadline, now_ns()) ? -ETIMEDOUT : 0;
 }
 
+static void say_not_ready(const struct child *child)
+{
+	const struct dw_worker *worker = child->owner;
+	int own = child->life.stopped;
+	int spawners = child->life.state == CHILD_SPAWNING ? spawner_stopped(&worker->spawner) : 0;
+
+	error_set(-ETIMEDOUT, "%s: not ready after %llu ms (init_timeout_ns)%s%s", child->path,
+		  (unsigned long long)worker_init_budget(worker) / 1000000,
+		  own ? ": it was stopped by " : spawners ? ": its spawner was stopped by " : "",
+		  own || spawners ? error_signal_name(own ? own : spawners) : "");
+}
+
 /* UP comes with the last one's READY, so that a death after it is one of a Worker that is up. */
 static int wait_ready(struct dw_worker *worker)
 {
@@ -236,10 +248,7 @@ static int wait_ready(struct dw_worker *worker)
 			break;
 		}
 		if (result == -ETIMEDOUT) {
-			error_set(result, "%s: not ready after %llu ms (init_timeout_ns)%s%s", waiting->path,
-				  (unsigned long long)worker_init_budget(worker) / 1000000,
-				  waiting->life.stopped ? ": it was stopped by " : "",
-				  waiting->life.stopped ? error_signal_name(waiting->life.stopped) : "");
+			say_not_ready(waiting);
 			break;
 		}
 		result = wait_change(worker, &deadline);

@@ -653,6 +653,17 @@ bool spawner_kill(const struct spawner_process *process)
 	return send_signal(process, SIGKILL);
 }
 
+int spawner_stopped(const struct spawner_process *process)
+{
+	siginfo_t info = { 0 };
+
+	/* WNOWAIT: the application may wait for all of its children. */
+	if (process->pidfd < 0 ||
+	    waitid(P_PIDFD, (id_t)process->pidfd, &info, WSTOPPED | WNOHANG | WNOWAIT) < 0)
+		return 0;
+	return info.si_pid ? info.si_status : 0;
+}
+
 bool spawner_continue(const struct spawner_process *process)
 {
 	return send_signal(process, SIGCONT);
