@@ -19,9 +19,14 @@
 
 static inline void bit_set(uint64_t *bits, uint32_t i) { bits[i / 64] |= 1ULL << (i % 64); }
 static inline void bit_clear(uint64_t *bits, uint32_t i) { bits[i / 64] &= ~(1ULL << (i % 64)); }
-static inline bool bit_test(const uint64_t *bits, uint32_t i) { return bits[i / 64] >> (i % 64) & 1; }
+static inline bool bit_test(const uint64_t *bits, uint32_t i)
+{
+	return bits[i / 64] >> (i % 64) & 1;
+}
 
-/* Takes the lowest number out of `bits`, which is word number `word` of a set. False: none is left. */
+/*
+ * Takes the lowest number out of `bits`, which is word number `word` of a set. False: none is left.
+ */
 static inline bool bits_next(uint64_t *bits, uint32_t word, uint32_t *i)
 {
 	if (!*bits)

@@ -12,13 +12,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define FD_FIRST 3
 
 /*
- * Takes what open(), socket() and the like have returned, and gives the same file above 2, closed on exec. A
- * failure of that call is passed on; one of the move closes the file and is returned in the same way: -1 and errno.
+ * Takes what open(), socket() and the like have returned, and gives the same file above 2, closed
+ * on exec. A failure of that call is passed on; one of the move closes the file and is returned in
+ * the same way: -1 and errno.
  */
 static inline int fd_move_up(int fd)
 {
@@ -33,7 +35,16 @@ static inline int fd_move_up(int fd)
 	return moved;
 }
 
-/* The same for the two ends that pipe2() or socketpair() have made: `result` is theirs. 0, or -1 and errno. */
+/* pidfd_open(2). */
+static inline int fd_open_pidfd(pid_t pid)
+{
+	return fd_move_up((int)syscall(SYS_pidfd_open, pid, 0));
+}
+
+/*
+ * The same for the two ends that pipe2() or socketpair() have made: `result` is theirs. 0, or -1
+ * and errno.
+ */
 static inline int fd_move_pair_up(int result, int ends[2])
 {
 	int error;

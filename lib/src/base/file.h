@@ -22,7 +22,7 @@
 
 struct file_signals {
 	sigset_t mask;			/* of the thread, as it was */
-	sigset_t raised;		/* what was not pending before, and so is ours when it is now */
+	sigset_t raised; /* what was not pending before, and so is ours when it is now */
 };
 
 /* Internal. */

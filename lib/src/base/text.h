@@ -133,7 +133,10 @@ static inline const char *text_limit(const char *text, char *room, size_t space)
 	return room;
 }
 
-/* A text in a longer one that goes on behind it: at most `most` bytes; valid to the end of the block. */
+/*
+ * A text in a longer one that goes on behind it: at most `most` bytes; valid to the end of the
+ * block.
+ */
 #define text_limited(text, most) text_limit(text, (char[(most) + 1]){ 0 }, (most) + 1)
 /* A name as it stands in a message; valid to the end of the block. NULL: "". */
 #define text_short(name) text_shorten(name, (char[TEXT_SHORT_BYTES]){ 0 })

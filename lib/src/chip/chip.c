@@ -70,8 +70,8 @@ static int driver_error(struct chip *chip, int status, struct dw_chip_error *err
 	error->text[sizeof(error->text) - 1] = '\0';
 	if (error->text[0])
 		return error_set(status, "%s", error->text);
-	return error_set(status, "chip %s:%u: %s failed: %s", chip->driver.table.name, chip->id, what,
-			 error_name(status));
+	return error_set(status, "chip %s:%u: %s failed: %s", chip->driver.table.name, chip->id,
+			 what, error_name(status));
 }
 
 static int lost_error(const struct chip *chip)
@@ -122,8 +122,11 @@ int chip_open(const char *name, uint32_t id, const char *options, struct chip **
 		chip->depth = CHIP_DEPTH_MAX;
 	if ((chip->properties.capabilities & DW_CHIP_CAP_MEMORY) &&
 	    (!table->alloc || !table->free || !table->copy_in || !table->copy_out)) {
-		status = error_set(-ELIBBAD, "chip driver %s claims device memory (DW_CHIP_CAP_MEMORY) and has not all of alloc, free, copy_in, copy_out",
-				   text_short(chip->driver.path));
+		status = error_set(
+			-ELIBBAD,
+			"chip driver %s claims device memory (DW_CHIP_CAP_MEMORY) and has not all "
+			"of alloc, free, copy_in, copy_out",
+			text_short(chip->driver.path));
 		goto close;
 	}
 	*result = chip;
@@ -260,9 +263,12 @@ int chip_image_unload(struct chip *chip, uint64_t key)
 		return error_set(-ENOENT, "chip image %#llx is not loaded on chip %s:%u",
 				 (unsigned long long)key, chip->driver.table.name, chip->id);
 	if (chip->in_flight)
-		return error_set(-EBUSY, "chip image %#llx cannot be unloaded while %u calls are in flight on chip %s:%u",
-				 (unsigned long long)key, chip->in_flight, chip->driver.table.name,
-				 chip->id);
+		return error_set(
+			-EBUSY,
+			"chip image %#llx cannot be unloaded while %u calls are in flight on chip "
+			"%s:%u",
+			(unsigned long long)key, chip->in_flight, chip->driver.table.name,
+			chip->id);
 	chip->driver.table.unload(chip->device, slot->image);
 	chip->image_count--;
 	/* Close the gap: whoever could have been placed in the hole moves there. */
@@ -286,13 +292,15 @@ static int call_check_counts(const struct chip *chip, const struct dw_args *args
 	const struct dw_chip_properties *properties = &chip->properties;
 
 	if (properties->max_tensors && args->tensor_count > properties->max_tensors)
-		return error_set(-E2BIG, "%u tensors are more than the %u that chip %s:%u takes per call",
-				 args->tensor_count, properties->max_tensors, chip->driver.table.name,
-				 chip->id);
+		return error_set(-E2BIG,
+				 "%u tensors are more than the %u that chip %s:%u takes per call",
+				 args->tensor_count, properties->max_tensors,
+				 chip->driver.table.name, chip->id);
 	if (properties->max_scalars && args->scalar_count > properties->max_scalars)
-		return error_set(-E2BIG, "%u scalars are more than the %u that chip %s:%u takes per call",
-				 args->scalar_count, properties->max_scalars, chip->driver.table.name,
-				 chip->id);
+		return error_set(-E2BIG,
+				 "%u scalars are more than the %u that chip %s:%u takes per call",
+				 args->scalar_count, properties->max_scalars,
+				 chip->driver.table.name, chip->id);
 	return 0;
 }
 
@@ -316,8 +324,9 @@ static int call_check_tensors(const struct chip *chip, const struct dw_args *arg
 			return status;
 		if (args->tensors[i].dtype == DW_FLOAT64 &&
 		    !(chip->properties.capabilities & DW_CHIP_CAP_FLOAT64))
-			return error_set(-ENOTSUP, "tensor %u is float64, which chip %s:%u cannot take",
-					 i, chip->driver.table.name, chip->id);
+			return error_set(-ENOTSUP,
+					 "tensor %u is float64, which chip %s:%u cannot take", i,
+					 chip->driver.table.name, chip->id);
 	}
 	return 0;
 }
@@ -330,7 +339,8 @@ static int config_fill(const struct dw_config *config, struct dw_config *full)
 		return error_set(-EINVAL, "config.block_dim is %d: 1 or more is wanted (0: 1)",
 				 full->block_dim);
 	if (full->aicpu_thread_num < 0)
-		return error_set(-EINVAL, "config.aicpu_thread_num is %d: 1 or more is wanted (0: %d)",
+		return error_set(-EINVAL,
+				 "config.aicpu_thread_num is %d: 1 or more is wanted (0: %d)",
 				 full->aicpu_thread_num, CHIP_AICPU_DEFAULT);
 	if (full->block_dim == 0)
 		full->block_dim = 1;
@@ -401,8 +411,8 @@ int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
 }
 
 /*
- * Deadlines and estimates are made of these. What a driver does not know, or has from another clock, is not within
- * the time that the call was here.
+ * Deadlines and estimates are made of these. What a driver does not know, or has from another
+ * clock, is not within the time that the call was here.
  */
 static void set_times(const struct chip *chip, const struct call_slot *slot,
 		      const struct dw_chip_completion *done, struct chip_completion *completion)
@@ -433,9 +443,12 @@ int chip_collect(struct chip *chip, struct chip_completion *completion)
 		if (status < 0)
 			return driver_error(chip, status, &done->error, "collect");
 		if (done->cookie != slot->cookie)
-			return error_set(-EPROTO, "chip driver %s completed call %#llx, but %#llx is the oldest in flight: calls complete in order",
-					 text_short(chip->driver.path), (unsigned long long)done->cookie,
-					 (unsigned long long)slot->cookie);
+			return error_set(
+				-EPROTO,
+				"chip driver %s completed call %#llx, but %#llx is the oldest in "
+				"flight: calls complete in order",
+				text_short(chip->driver.path), (unsigned long long)done->cookie,
+				(unsigned long long)slot->cookie);
 	}
 	completion->cookie = done->cookie;
 	completion->status = done->status > 0 ? -EIO : done->status;
@@ -470,7 +483,8 @@ int chip_alloc(struct chip *chip, uint64_t handle, uint64_t bytes)
 	if (status < 0)
 		return status;
 	if (handle == 0 || bytes == 0 || handle + bytes < handle)
-		return error_set(-EINVAL, "device memory of %llu bytes at handle %#llx makes no sense",
+		return error_set(-EINVAL,
+				 "device memory of %llu bytes at handle %#llx makes no sense",
 				 (unsigned long long)bytes, (unsigned long long)handle);
 	if (chip->resident_count == chip->resident_space) {
 		size_t space = chip->resident_space ? chip->resident_space * 2 : 16;

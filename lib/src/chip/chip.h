@@ -75,11 +75,14 @@ int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
 struct chip_completion {
 	uint64_t cookie;
 	int32_t status;		/* 0 or -errno */
-	const char *text;	/* of the error; valid until the next call on this chip. Never NULL */
+	const char *text; /* of the error; valid until the next call on this chip. Never NULL */
 	uint64_t started;	/* CLOCK_MONOTONIC, ns */
 	uint64_t ended;
 };
-/* 1 and the next completion, 0: none now. Never blocks. -errno: the driver broke; nothing will come. */
+/*
+ * 1 and the next completion, 0: none now. Never blocks. -errno: the driver broke; nothing will
+ * come.
+ */
 int chip_collect(struct chip *chip, struct chip_completion *completion);
 
 /*

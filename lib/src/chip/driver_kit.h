@@ -57,12 +57,16 @@ static inline int kit_option_next(const char **cursor, struct kit_option *option
 	while (text[length] && text[length] != '=' && text[length] != ',')
 		length++;
 	if (text[length] != '=')
-		return kit_fail(error, -EINVAL, "driver option \"%.*s\" has no value: write %.*s=VALUE",
+		return kit_fail(error, -EINVAL,
+				"driver option \"%.*s\" has no value: write %.*s=VALUE",
 				(int)text_border(text, length < 64 ? length : 64), text,
 				(int)text_border(text, length < 64 ? length : 64), text);
 	if (length == 0 || length >= sizeof(option->key))
-		return kit_fail(error, -EINVAL, "driver option \"%.*s\" has a key of %zu bytes: 1 to %zu are possible",
-				(int)text_border(text, length < 64 ? length : 64), text, length, sizeof(option->key) - 1);
+		return kit_fail(
+			error, -EINVAL,
+			"driver option \"%.*s\" has a key of %zu bytes: 1 to %zu are possible",
+			(int)text_border(text, length < 64 ? length : 64), text, length,
+			sizeof(option->key) - 1);
 	memcpy(option->key, text, length);
 	option->key[length] = '\0';
 	text += length + 1;
@@ -70,7 +74,8 @@ static inline int kit_option_next(const char **cursor, struct kit_option *option
 		if (*text == '\\' && (text[1] == ',' || text[1] == '\\'))
 			text++;
 		if (length + 1 == sizeof(option->value))
-			return kit_fail(error, -EINVAL, "the value of driver option %s is longer than %zu bytes",
+			return kit_fail(error, -EINVAL,
+					"the value of driver option %s is longer than %zu bytes",
 					option->key, sizeof(option->value) - 1);
 		option->value[length++] = *text;
 	}
@@ -96,9 +101,11 @@ static inline int kit_number(const struct kit_option *option, uint64_t minimum, 
 		shift = 10 * (unsigned int)(unit - units + 1);
 		end++;
 	}
-	if (errno || end == option->value || *end || option->value[0] < '0' || option->value[0] > '9' ||
-	    value > UINT64_MAX >> shift || value << shift < minimum || value << shift > maximum)
-		return kit_fail(error, -EINVAL, "driver option %s=%s: a whole number from %llu to %llu is wanted",
+	if (errno || end == option->value || *end || option->value[0] < '0' ||
+	    option->value[0] > '9' || value > UINT64_MAX >> shift || value << shift < minimum ||
+	    value << shift > maximum)
+		return kit_fail(error, -EINVAL,
+				"driver option %s=%s: a whole number from %llu to %llu is wanted",
 				option->key, text_short(option->value), (unsigned long long)minimum,
 				(unsigned long long)maximum);
 	*number = value << shift;
@@ -129,21 +136,28 @@ static inline bool kit_cancelled(const volatile uint32_t *word)
 }
 
 /* Copies what a caller's struct with a `size` in front has room for, and zeros behind it. */
-#define KIT_GIVE(target, source) do { \
+#define KIT_GIVE(target, source) \
+	do { \
 		size_t kit_size = (target)->size; \
 		(source)->size = kit_size; \
-		memcpy(target, source, kit_size < sizeof(*(source)) ? kit_size : sizeof(*(source))); \
+		memcpy(target, source, \
+		       kit_size < sizeof(*(source)) ? kit_size : sizeof(*(source))); \
 		if (kit_size > sizeof(*(source))) \
-			memset((char *)(target) + sizeof(*(source)), 0, kit_size - sizeof(*(source))); \
+			memset((char *)(target) + sizeof(*(source)), 0, \
+			       kit_size - sizeof(*(source))); \
 	} while (0)
 
 /* Element i of what enumerate fills: its size is the distance. */
-static inline struct dw_chip_properties *kit_properties_at(struct dw_chip_properties *properties, size_t i)
+static inline struct dw_chip_properties *kit_properties_at(struct dw_chip_properties *properties,
+							   size_t i)
 {
 	return (struct dw_chip_properties *)(void *)((char *)properties + i * properties->size);
 }
 
-/* `from` begins with its size: `to`, of `known` bytes, becomes it. Missing is 0; -E2BIG for what is not known and not 0. */
+/*
+ * `from` begins with its size: `to`, of `known` bytes, becomes it. Missing is 0; -E2BIG for what is
+ * not known and not 0.
+ */
 static inline int kit_take(void *to, size_t known, const void *from, const char *name,
 			   struct dw_chip_error *error)
 {
@@ -151,12 +165,16 @@ static inline int kit_take(void *to, size_t known, const void *from, const char 
 
 	memcpy(&size, from, sizeof(size));
 	if (size < sizeof(size))
-		return kit_fail(error, -EINVAL, "%s: its size is %zu: initialise it with DW_OPTIONS(%s)", name,
+		return kit_fail(error, -EINVAL,
+				"%s: its size is %zu: initialise it with DW_OPTIONS(%s)", name,
 				size, name);
 	for (size_t i = known; i < size; i++)
 		if (((const char *)from)[i])
-			return kit_fail(error, -E2BIG, "%s: byte %zu of %zu is not 0, and this driver knows %zu bytes: it is older than its caller",
-					name, i, size, known);
+			return kit_fail(
+				error, -E2BIG,
+				"%s: byte %zu of %zu is not 0, and this driver knows %zu bytes: it "
+				"is older than its caller",
+				name, i, size, known);
 	memset(to, 0, known);
 	memcpy(to, from, size < known ? size : known);
 	memcpy(to, &known, sizeof(known));
@@ -181,8 +199,8 @@ static inline int kit_take_call(const struct dw_chip_call **call, struct dw_chip
 	return 0;
 }
 
-static inline int kit_take_spec(const struct dw_chip_image_spec **spec, struct dw_chip_image_spec *room,
-				struct dw_chip_error *error)
+static inline int kit_take_spec(const struct dw_chip_image_spec **spec,
+				struct dw_chip_image_spec *room, struct dw_chip_error *error)
 {
 	int status;
 

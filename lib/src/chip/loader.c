@@ -32,7 +32,9 @@ static int folder_add(struct strings *folders, const char *path, size_t length, 
 	if (length == 0)
 		return 0;
 	if (length + strlen(below) >= sizeof(folder)) {
-		log_at(LOG_WARN, "chip drivers are not looked for in a folder whose path has %zu bytes; at most %zu are possible",
+		log_at(LOG_WARN,
+		       "chip drivers are not looked for in a folder whose path has %zu bytes; at "
+		       "most %zu are possible",
 		       length + strlen(below), sizeof(folder) - 1);
 		return 0;
 	}
@@ -55,13 +57,15 @@ static int folders_find(struct strings *folders)
 		result = folder_add(folders, list, length, "");
 		list += length + (list[length] == ':');
 	}
-	if (dladdr((const void *)folder_add, &info) && info.dli_fname && realpath(info.dli_fname, own)) {
+	if (dladdr((const void *)folder_add, &info) && info.dli_fname &&
+	    realpath(info.dli_fname, own)) {
 		slash = strrchr(own, '/');
 		if (slash && slash != own) {
 			if (result == 0)
 				result = folder_add(folders, own, (size_t)(slash - own), "");
 			if (result == 0)
-				result = folder_add(folders, own, (size_t)(slash - own), "/distworker");
+				result = folder_add(folders, own, (size_t)(slash - own),
+						    "/distworker");
 		}
 	}
 	if (result == 0)
@@ -96,7 +100,8 @@ static int driver_find(const char *name, char path[PATH_MAX])
 		if (!realpath(name, path)) {
 			int code = -errno;
 
-			return error_set(code, "chip driver %s: %s", text_short(name), strerror(-code));
+			return error_set(code, "chip driver %s: %s", text_short(name),
+					 strerror(-code));
 		}
 		return 0;
 	}
@@ -113,7 +118,9 @@ static int driver_find(const char *name, char path[PATH_MAX])
 	}
 	if (result < 0) {
 		folders_describe(&folders, searched, sizeof(searched));
-		error_set(result, "chip driver \"%s\": no " DW_CHIP_DRIVER_PREFIX "%s" SUFFIX " in %s (DW_CHIP_PATH adds folders)",
+		error_set(result,
+			  "chip driver \"%s\": no " DW_CHIP_DRIVER_PREFIX "%s" SUFFIX
+			  " in %s (DW_CHIP_PATH adds folders)",
 			  name, name, searched);
 	}
 	strings_release(&folders);
@@ -148,21 +155,31 @@ static int table_check(const struct dw_chip_driver *theirs, struct chip_driver *
 	const char *gap;
 
 	if (!theirs)
-		return error_set(-ELIBBAD, "chip driver %s: %s() gave NULL, a driver table is wanted",
+		return error_set(-ELIBBAD,
+				 "chip driver %s: %s() gave NULL, a driver table is wanted",
 				 text_short(driver->path), DW_CHIP_DRIVER_SYMBOL);
 	/* These two lead the table in every version of the interface. */
 	if (theirs->abi_version != DW_CHIP_ABI_VERSION)
-		return error_set(-EPROTO, "chip driver %s speaks driver interface %u, this library (%s) speaks %u: build the driver against this library's distworker/chip.h",
-				 text_short(driver->path), theirs->abi_version, DW_VERSION, DW_CHIP_ABI_VERSION);
+		return error_set(
+			-EPROTO,
+			"chip driver %s speaks driver interface %u, this library (%s) speaks %u: "
+			"build the driver against this library's distworker/chip.h",
+			text_short(driver->path), theirs->abi_version, DW_VERSION,
+			DW_CHIP_ABI_VERSION);
 	if (theirs->size < offsetof(struct dw_chip_driver, name))
-		return error_set(-ELIBBAD, "chip driver %s: its table says a size of %zu bytes, at least %zu are wanted: set .size = sizeof(struct dw_chip_driver)",
-				 text_short(driver->path), theirs->size, offsetof(struct dw_chip_driver, alloc));
+		return error_set(
+			-ELIBBAD,
+			"chip driver %s: its table says a size of %zu bytes, at least %zu are "
+			"wanted: set .size = sizeof(struct dw_chip_driver)",
+			text_short(driver->path), theirs->size,
+			offsetof(struct dw_chip_driver, alloc));
 	/* A table offers: what is behind the known members, nobody calls. */
 	bytes = theirs->size < sizeof(driver->table) ? theirs->size : sizeof(driver->table);
 	memcpy(&driver->table, theirs, bytes);
 	gap = table_gap(&driver->table);
 	if (gap)
-		return error_set(-ELIBBAD, "chip driver %s has no %s in its table, which every driver needs",
+		return error_set(-ELIBBAD,
+				 "chip driver %s has no %s in its table, which every driver needs",
 				 text_short(driver->path), gap);
 	return 0;
 }
@@ -175,14 +192,16 @@ int chip_driver_load(const char *name, struct chip_driver *driver)
 	int status;
 
 	if (!name)
-		return error_set(-EINVAL, "no chip driver is named: give a name (\"sim\") or a path");
+		return error_set(-EINVAL,
+				 "no chip driver is named: give a name (\"sim\") or a path");
 	memset(driver, 0, sizeof(*driver));
 	status = driver_find(name, driver->path);
 	if (status < 0)
 		return status;
 	handle = library_open(driver->path, RTLD_NOW | RTLD_LOCAL, why);
 	if (!handle)
-		return error_set(-ELIBBAD, "chip driver %s cannot be loaded: %s", text_short(name), why);
+		return error_set(-ELIBBAD, "chip driver %s cannot be loaded: %s", text_short(name),
+				 why);
 	symbol = dlsym(handle, DW_CHIP_DRIVER_SYMBOL);
 	if (!symbol) {
 		status = error_set(-ELIBBAD, "%s is no chip driver: it does not export %s()",
@@ -210,7 +229,8 @@ static int list_folder(const char *path, struct strings *names)
 		if (length > prefix + suffix && length - prefix - suffix <= NAME_DRIVER_MOST &&
 		    strncmp(entry->d_name, DW_CHIP_DRIVER_PREFIX, prefix) == 0 &&
 		    strcmp(entry->d_name + length - suffix, SUFFIX) == 0)
-			result = strings_add(names, entry->d_name + prefix, length - prefix - suffix);
+			result = strings_add(names, entry->d_name + prefix,
+					     length - prefix - suffix);
 	}
 	if (folder)
 		closedir(folder);
@@ -237,8 +257,10 @@ int dw_chip_driver_list(char *names, size_t bytes)
 	for (size_t i = 0; i < found.count; i++)
 		used += strlen(found.items[i]) + 1;
 	if (result == 0 && used > bytes)
-		result = error_set(-ERANGE, "the names of %zu chip drivers take %zu bytes, there is room for %zu",
-				   found.count, used, bytes);
+		result = error_set(
+			-ERANGE,
+			"the names of %zu chip drivers take %zu bytes, there is room for %zu",
+			found.count, used, bytes);
 	if (result == 0) {
 		names[0] = '\0';
 		for (size_t i = 0; i < found.count; i++) {
@@ -264,7 +286,8 @@ int dw_chip_driver_query(const char *name, struct dw_chip_driver_info *info)
 	status = chip_driver_load(name, driver);
 	if (status == 0) {
 		text_fit(full.name, sizeof(full.name), driver->table.name);
-		text_fit(full.version, sizeof(full.version), driver->table.version ? driver->table.version : "");
+		text_fit(full.version, sizeof(full.version),
+			 driver->table.version ? driver->table.version : "");
 		text_fit(full.path, sizeof(full.path), driver->path);
 		options_write(info, &full, sizeof(full));
 	}
@@ -299,16 +322,19 @@ int dw_chip_enumerate(const char *name, const char *options, struct dw_chip_prop
 	int status;
 
 	if (!count || (*count && !properties))
-		return error_set(-EINVAL, "dw_chip_enumerate: %s is NULL", count ? "properties" : "count");
+		return error_set(-EINVAL, "dw_chip_enumerate: %s is NULL",
+				 count ? "properties" : "count");
 	status = options_check_size(size, "dw_chip_properties");
 	if (status == 0)
-		status = name_check("dw_chip_enumerate: options", options ? options : "", NAME_DRIVER_OPTIONS_MOST);
+		status = name_check("dw_chip_enumerate: options", options ? options : "",
+				    NAME_DRIVER_OPTIONS_MOST);
 	if (status < 0)
 		return status;
 	driver = malloc(sizeof(*driver));
 	known = calloc(*count + 1, sizeof(*known));
-	status = !driver || !known ? error_set(-ENOMEM, "no memory to load chip driver %s", text_short(name)) :
-		 chip_driver_load(name, driver);
+	status = !driver || !known ?
+			 error_set(-ENOMEM, "no memory to load chip driver %s", text_short(name)) :
+			 chip_driver_load(name, driver);
 	if (status == 0)
 		status = enumerate(driver, options, known, *count, &found);
 	for (size_t i = 0; status == 0 && i < *count && i < found; i++) {

@@ -16,23 +16,32 @@
 static int signature_check(const char *whose, const int32_t *signature, size_t count)
 {
 	if (count > PTO_SIGNATURE_MAX)
-		return error_set(-E2BIG, "pto image: the signature of %s has %zu arguments, the interface has room for %d",
-				 whose, count, PTO_SIGNATURE_MAX);
+		return error_set(
+			-E2BIG,
+			"pto image: the signature of %s has %zu arguments, the interface has room "
+			"for %d",
+			whose, count, PTO_SIGNATURE_MAX);
 	if (count && !signature)
-		return error_set(-EINVAL, "pto image: the signature of %s is NULL and has %zu arguments",
+		return error_set(-EINVAL,
+				 "pto image: the signature of %s is NULL and has %zu arguments",
 				 whose, count);
 	for (size_t i = 0; i < count; i++)
 		if (signature[i] < DW_DIR_SCALAR || signature[i] > DW_DIR_INOUT)
-			return error_set(-EINVAL, "pto image: direction %d of argument %zu of %s is none of SCALAR 0, IN 1, OUT 2, INOUT 3",
-					 signature[i], i, whose);
+			return error_set(
+				-EINVAL,
+				"pto image: direction %d of argument %zu of %s is none of SCALAR "
+				"0, IN 1, OUT 2, INOUT 3",
+				signature[i], i, whose);
 	return 0;
 }
 
 static int name_check(const char *which, const char *name)
 {
 	if (strlen(name) >= PTO_NAME_BYTES)
-		return error_set(-E2BIG, "pto image: the %s name \"%s\" has %zu bytes, at most %d are possible",
-				 which, text_short(name), strlen(name), PTO_NAME_BYTES - 1);
+		return error_set(
+			-E2BIG,
+			"pto image: the %s name \"%s\" has %zu bytes, at most %d are possible",
+			which, text_short(name), strlen(name), PTO_NAME_BYTES - 1);
 	return 0;
 }
 
@@ -42,14 +51,21 @@ static int core_check(const struct dw_pto_core *cores, size_t i)
 	char whose[32];
 
 	if (!core->data || core->bytes == 0)
-		return error_set(-EINVAL, "pto image: core function %d has no object", core->function);
+		return error_set(-EINVAL, "pto image: core function %d has no object",
+				 core->function);
 	if (core->bytes > UINT32_MAX - sizeof(struct pto_core_callable))
-		return error_set(-E2BIG, "pto image: the object of core function %d has %zu bytes, a 32-bit size is possible",
-				 core->function, core->bytes);
+		return error_set(
+			-E2BIG,
+			"pto image: the object of core function %d has %zu bytes, a 32-bit size is "
+			"possible",
+			core->function, core->bytes);
 	for (size_t j = 0; j < i; j++)
 		if (cores[j].function == core->function)
-			return error_set(-EINVAL, "pto image: function id %d is given twice, to core functions %zu and %zu",
-					 core->function, j, i);
+			return error_set(
+				-EINVAL,
+				"pto image: function id %d is given twice, to core functions %zu "
+				"and %zu",
+				core->function, j, i);
 	snprintf(whose, sizeof(whose), "core function %d", core->function);
 	return signature_check(whose, core->signature, core->signature_count);
 }
@@ -61,15 +77,20 @@ static int options_check(const struct dw_pto_image_options *options)
 	if (!options->data || options->bytes == 0)
 		return error_set(-EINVAL, "pto image: there is no orchestration object");
 	if (options->bytes > PTO_ORCHESTRATION_MAX)
-		return error_set(-E2BIG, "pto image: the orchestration object has %zu bytes, at most %u are possible",
-				 options->bytes, PTO_ORCHESTRATION_MAX);
+		return error_set(
+			-E2BIG,
+			"pto image: the orchestration object has %zu bytes, at most %u are "
+			"possible",
+			options->bytes, PTO_ORCHESTRATION_MAX);
 	if (!options->entry || !options->entry[0])
 		return error_set(-EINVAL, "pto image: the orchestration's entry has no name");
 	if (options->core_count > PTO_CHILDREN_MAX)
-		return error_set(-E2BIG, "pto image: there are %zu core functions, at most %d are possible",
+		return error_set(-E2BIG,
+				 "pto image: there are %zu core functions, at most %d are possible",
 				 options->core_count, PTO_CHILDREN_MAX);
 	if (options->core_count && !options->cores)
-		return error_set(-EINVAL, "pto image: cores is NULL and core_count %zu", options->core_count);
+		return error_set(-EINVAL, "pto image: cores is NULL and core_count %zu",
+				 options->core_count);
 	status = name_check("entry", options->entry);
 	if (status == 0 && options->config_entry)
 		status = name_check("config entry", options->config_entry);
@@ -88,8 +109,12 @@ static int cores_read(const struct dw_pto_image_options *options, struct dw_pto_
 		size_t size = ((const struct dw_pto_core *)element)->size;
 
 		if (size != options->cores->size)
-			return error_set(-EINVAL, "pto image: the size of core function %zu is %zu and that of the first %zu; "
-					 "it should be sizeof(struct dw_pto_core)", i, size, options->cores->size);
+			return error_set(
+				-EINVAL,
+				"pto image: the size of core function %zu is %zu and that of the "
+				"first %zu; "
+				"it should be sizeof(struct dw_pto_core)",
+				i, size, options->cores->size);
 		status = options_read(&cores[i], sizeof(cores[i]), element, "dw_pto_core");
 		if (status == 0)
 			status = core_check(cores, i);
@@ -136,14 +161,18 @@ int dw_pto_image_build(const struct dw_pto_image_options *given, void **image, s
 		header.child_offsets[i] = (uint32_t)end;
 		end += sizeof(struct pto_core_callable) + cores[i].bytes;
 		if (end > UINT32_MAX)
-			return error_set(-E2BIG, "pto image: its objects end at byte %llu, 32-bit offsets are possible",
-					 (unsigned long long)end);
+			return error_set(
+				-E2BIG,
+				"pto image: its objects end at byte %llu, 32-bit offsets are "
+				"possible",
+				(unsigned long long)end);
 	}
 	header.child_count = (int32_t)options->core_count;
 	header.size = (uint32_t)options->bytes;
 	header.signature_count = (int32_t)options->signature_count;
 	if (options->signature_count)
-		memcpy(header.signature, options->signature, options->signature_count * sizeof(int32_t));
+		memcpy(header.signature, options->signature,
+		       options->signature_count * sizeof(int32_t));
 	strcpy(header.name, options->entry);
 	header.name_length = (uint32_t)strlen(options->entry);
 	if (options->config_entry) {

@@ -28,7 +28,8 @@ int endpoint_attach(struct hub *hub, uint32_t i, struct endpoint **endpoint)
 	made->resolved = calloc(1, hub->layout.depth);
 	if (!made->resolved) {
 		free(made);
-		return error_set(-ENOMEM, "no memory for an endpoint of depth %u", hub->layout.depth);
+		return error_set(-ENOMEM, "no memory for an endpoint of depth %u",
+				 hub->layout.depth);
 	}
 	made->ops = hub->ops;
 	made->layout = hub->layout;
@@ -73,7 +74,10 @@ static bool read_post(struct endpoint *endpoint)
 
 static void read_stop(struct endpoint *endpoint)
 {
-	/* Acquire: partner is the release in hub_stop(). What was posted before it is seen after this. */
+	/*
+	 * Acquire: partner is the release in hub_stop(). What was posted before it is seen after
+	 * this.
+	 */
 	if (load_acquire(&endpoint->mailbox->stop))
 		endpoint->stopping = true;
 }
@@ -118,7 +122,9 @@ static bool check_notify(struct endpoint *endpoint, bool dry)
 	endpoint->checked = done;
 	endpoint->failure_unreported = false;
 	if (dry) {
-		/* Once for a count: a parent that was awake then has looked since, before it slept. */
+		/*
+		 * Once for a count: a parent that was awake then has looked since, before it slept.
+		 */
 		if (endpoint->dry_checked == done)
 			return false;
 		endpoint->dry_checked = done;
@@ -164,7 +170,9 @@ static void publish_done(struct endpoint *endpoint, uint32_t number)
 		endpoint->resolved[done & mask] = 0;
 	endpoint->done = done;
 	endpoint->parked = false;
-	/* Release: the completions before the count; partner: the acquire in hub.c's read_done(). */
+	/*
+	 * Release: the completions before the count; partner: the acquire in hub.c's read_done().
+	 */
 	store_release(&endpoint->mailbox->done, done);
 }
 
@@ -184,7 +192,9 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 		bool claimed;
 
 		if (n != endpoint->done && (frame->flags & FRAME_CHAINED)) {
-			/* What it depends on may be in flight: its failure would be seen too late. */
+			/*
+			 * What it depends on may be in flight: its failure would be seen too late.
+			 */
 			endpoint->parked = true;
 			return NULL;
 		}
@@ -202,7 +212,8 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 		}
 		if (!claimed) {
 			resolve(endpoint, n, COMPLETION_REVOKED);
-		} else if ((frame->flags & FRAME_CHAINED) && frame->fail_epoch != endpoint->failed) {
+		} else if ((frame->flags & FRAME_CHAINED) &&
+			   frame->fail_epoch != endpoint->failed) {
 			resolve(endpoint, n, COMPLETION_RETURNED);
 		} else {
 			*number = n;
@@ -220,7 +231,10 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
 
 	if (error) {
 		endpoint->failed++;
-		/* It may be tried again, or others be told: that does not wait for what sits behind it. */
+		/*
+		 * It may be tried again, or others be told: that does not wait for what sits behind
+		 * it.
+		 */
 		endpoint->failure_unreported = true;
 		bytes = text ? strnlen(text, TEXT_BYTES - 1) : 0;
 		if (bytes)
@@ -238,7 +252,9 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
 	};
 	publish_done(endpoint, number);
 	if (endpoint->done != endpoint->next && endpoint->checked != endpoint->done) {
-		/* Frames are in flight: the caller's next call may come late. See check_notify(). */
+		/*
+		 * Frames are in flight: the caller's next call may come late. See check_notify().
+		 */
 		full_barrier();
 		if (check_notify(endpoint, false))
 			wake_parent(endpoint);

@@ -35,11 +35,11 @@ struct frame {
 	uint8_t kind;			/* enum frame_kind */
 	uint8_t flags;			/* FRAME_* */
 	uint16_t reserved;
-	uint32_t fail_epoch;		/* failures of this peer that the parent knew of when it posted */
+	uint32_t fail_epoch; /* failures of this peer that the parent knew of when it posted */
 	_Atomic uint32_t cancel;	/* parent: 1 when the task was cancelled */
 	uint64_t task;			/* the parent's, for whoever looks at what the peer does */
 	uint64_t callable;
-	uint64_t args;			/* arena address of the wire blob; 0: it follows the header */
+	uint64_t args; /* arena address of the wire blob; 0: it follows the header */
 	uint32_t args_bytes;
 	struct dw_config config;
 };

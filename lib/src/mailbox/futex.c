@@ -82,7 +82,9 @@ static int futex_create(struct hub *hub)
 	int error;
 
 	hub->stride = (hub->layout.bytes + page - 1) / page * page;
-	/* As the module does: done words at one place of each page would share a set of the caches. */
+	/*
+	 * As the module does: done words at one place of each page would share a set of the caches.
+	 */
 	hub->header_slots = (uint32_t)(hub->stride - hub->layout.bytes) / LINE_BYTES + 1;
 	if (hub->header_slots > HEADER_SLOTS_LIMIT)
 		hub->header_slots = HEADER_SLOTS_LIMIT;
@@ -116,9 +118,11 @@ static int futex_create(struct hub *hub)
 		error = make_bell(&hub->fds[i]);
 	if (error) {
 		futex_destroy(hub);
-		return error_set(error, "eventfd for %u mailboxes: %s%s", hub->mailboxes,
-				 strerror(-error), error == -EMFILE ?
-				 "; each takes one descriptor: raise RLIMIT_NOFILE (ulimit -n)" : "");
+		return error_set(
+			error, "eventfd for %u mailboxes: %s%s", hub->mailboxes, strerror(-error),
+			error == -EMFILE ?
+				"; each takes one descriptor: raise RLIMIT_NOFILE (ulimit -n)" :
+				"");
 	}
 	return 0;
 }
@@ -214,7 +218,9 @@ static void futex_kicked(struct hub *hub)
 static bool futex_bell_arm(struct hub *hub)
 {
 	__atomic_fetch_or(&hub->line->asleep, ASLEEP_POLLER, __ATOMIC_SEQ_CST);
-	/* "asleep" before the last look; partner: the barrier before the endpoint's check_notify(). */
+	/*
+	 * "asleep" before the last look; partner: the barrier before the endpoint's check_notify().
+	 */
 	full_barrier_after_rmw();
 	if (!hub_completions_pending(hub))
 		return false;

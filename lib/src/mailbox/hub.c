@@ -30,11 +30,13 @@ static int check_options(const struct hub_options *options)
 				 options->mailboxes, MAILBOXES_LIMIT);
 	if (options->depth < 2 || options->depth > DEPTH_LIMIT ||
 	    (options->depth & (options->depth - 1)))
-		return error_set(-EINVAL, "mailbox_depth is %u; it must be a power of two from 2 to %u",
+		return error_set(-EINVAL,
+				 "mailbox_depth is %u; it must be a power of two from 2 to %u",
 				 options->depth, DEPTH_LIMIT);
 	if (options->frame_bytes < FRAME_HEADER_BYTES || options->frame_bytes % 64 ||
 	    options->frame_bytes > FRAME_BYTES_LIMIT)
-		return error_set(-EINVAL, "frame_bytes is %u; it must be a multiple of 64 from %u to %u",
+		return error_set(-EINVAL,
+				 "frame_bytes is %u; it must be a multiple of 64 from %u to %u",
 				 options->frame_bytes, FRAME_HEADER_BYTES, FRAME_BYTES_LIMIT);
 	bytes = (uint64_t)options->depth * options->frame_bytes;
 	if (bytes > 1u << 30)
@@ -246,7 +248,8 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *
 	atomic_store_explicit(&frame->cancel, 0, memory_order_relaxed);
 	frame->flags = flags;
 	/* The peer may write into the frame from the beginning: this is what it is judged by. */
-	ring->slots[ring->acquired & (hub->layout.depth - 1)] = flags & FRAME_CHAINED ? SLOT_CHAINED : 0;
+	ring->slots[ring->acquired & (hub->layout.depth - 1)] =
+		flags & FRAME_CHAINED ? SLOT_CHAINED : 0;
 	*number = ring->acquired++;
 	return frame;
 }
@@ -364,11 +367,13 @@ static int check_completion(const struct ring *ring, uint32_t i, uint8_t slot,
 	uint32_t n = ring->harvested;
 
 	if (completion->number != n)
-		return error_set(-EPROTO, "mailbox %u: completion of frame %u where frame %u is due",
-				 i, completion->number, n);
+		return error_set(-EPROTO,
+				 "mailbox %u: completion of frame %u where frame %u is due", i,
+				 completion->number, n);
 	if (completion->text_bytes >= TEXT_BYTES)
-		return error_set(-EPROTO, "mailbox %u: completion %u has text_bytes %u; the most are %u",
-				 i, n, completion->text_bytes, TEXT_BYTES - 1);
+		return error_set(-EPROTO,
+				 "mailbox %u: completion %u has text_bytes %u; the most are %u", i,
+				 n, completion->text_bytes, TEXT_BYTES - 1);
 	switch (completion->state) {
 	case COMPLETION_DONE:
 		if (completion->error != 0)
@@ -377,31 +382,33 @@ static int check_completion(const struct ring *ring, uint32_t i, uint8_t slot,
 		break;
 	case COMPLETION_FAILED:
 		if (completion->error >= 0 || completion->error < -4095)
-			return error_set(-EPROTO, "mailbox %u: completion %u is FAILED with error %d",
-					 i, n, completion->error);
+			return error_set(-EPROTO,
+					 "mailbox %u: completion %u is FAILED with error %d", i, n,
+					 completion->error);
 		break;
 	case COMPLETION_REVOKED:
 		break;
 	case COMPLETION_RETURNED:
 		if (!(slot & SLOT_CHAINED))
-			return error_set(-EPROTO,
-					 "mailbox %u: completion %u is RETURNED, but was not chained",
-					 i, n);
+			return error_set(
+				-EPROTO,
+				"mailbox %u: completion %u is RETURNED, but was not chained", i, n);
 		break;
 	default:
 		return error_set(-EPROTO, "mailbox %u: completion %u has state %u", i, n,
 				 completion->state);
 	}
 	if (!(slot & SLOT_REVOKED) != (completion->state != COMPLETION_REVOKED))
-		return error_set(-EPROTO,
-				 "mailbox %u: completion %u has state %u, but the frame was %srevoked",
-				 i, n, completion->state, slot & SLOT_REVOKED ? "" : "not ");
+		return error_set(
+			-EPROTO,
+			"mailbox %u: completion %u has state %u, but the frame was %srevoked", i, n,
+			completion->state, slot & SLOT_REVOKED ? "" : "not ");
 	return 0;
 }
 
 /*
- * The duration of a frame, smoothed. Whatever the peer says: it only moves its own wake-ups. A frame that
- * did not run has no times.
+ * The duration of a frame, smoothed. Whatever the peer says: it only moves its own wake-ups. A
+ * frame that did not run has no times.
  */
 static void average_in(struct ring *ring, const struct completion *completion)
 {
@@ -461,7 +468,8 @@ int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char
 
 	if (ring->done == ring->harvested) {
 		if (ring->broken)
-			return error_set(-EPROTO, "mailbox %u: its peer is not to be trusted any more", i);
+			return error_set(-EPROTO,
+					 "mailbox %u: its peer is not to be trusted any more", i);
 		if (load_relaxed(&ring->mailbox->done) == ring->harvested)
 			return 0;
 		result = read_done(hub, i);

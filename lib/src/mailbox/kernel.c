@@ -50,10 +50,13 @@ static int call_failed(const char *what)
 static int explain_missing(const char *path)
 {
 	if (access(MODULE_FOLDER, F_OK) == 0)
-		return error_set(-ENOSYS, "the distworker module is loaded, but there is no %s here "
-				 "(a container without the device?)", path);
+		return error_set(-ENOSYS,
+				 "the distworker module is loaded, but there is no %s here "
+				 "(a container without the device?)",
+				 path);
 	if (access("/proc/modules", F_OK))
-		return error_set(-ENOSYS, "there is no %s: this kernel has no loadable modules", path);
+		return error_set(-ENOSYS, "there is no %s: this kernel has no loadable modules",
+				 path);
 	return error_set(-ENOSYS, "there is no %s: the distworker module is not loaded "
 			 "(modprobe distworker)", path);
 }
@@ -69,8 +72,10 @@ static int explain_denied(const char *path)
 	if (getgrgid_r(status.st_gid, &group, buffer, sizeof(buffer), &found))
 		found = NULL;
 	if (found)
-		return error_set(-EACCES, "permission denied on %s (group %s, mode %04o): be a member "
-				 "of that group", path, found->gr_name, status.st_mode & 07777);
+		return error_set(-EACCES,
+				 "permission denied on %s (group %s, mode %04o): be a member "
+				 "of that group",
+				 path, found->gr_name, status.st_mode & 07777);
 	return error_set(-EACCES, "permission denied on %s (group %u, mode %04o): be a member of "
 			 "that group", path, status.st_gid, status.st_mode & 07777);
 }
@@ -116,9 +121,10 @@ static int open_checked(const char *path, struct distworker_query *query)
 	}
 	*query = answer;
 	if (answer.abi_version != DISTWORKER_ABI_VERSION) {
-		error = error_set(-EPROTO, "the distworker module speaks ABI version %u, this library "
-				  "version %u: install both from one release", answer.abi_version,
-				  DISTWORKER_ABI_VERSION);
+		error = error_set(-EPROTO,
+				  "the distworker module speaks ABI version %u, this library "
+				  "version %u: install both from one release",
+				  answer.abi_version, DISTWORKER_ABI_VERSION);
 		goto err_close;
 	}
 	if ((answer.features & FEATURES_NEEDED) != FEATURES_NEEDED) {
@@ -173,23 +179,31 @@ static int set_up(struct hub *hub, const struct distworker_query *query)
 	void *memory;
 
 	if (hub->mailboxes > query->max_mailboxes)
-		return error_set(-EDQUOT, "%u children need a mailbox each; the distworker module's "
-				 "limit max_mailboxes is %u per hub: raise it (" MODULE_FOLDER
-				 "/parameters/max_mailboxes, 1024 at most), or use DW_PROVIDER=futex",
-				 hub->mailboxes, query->max_mailboxes);
+		return error_set(
+			-EDQUOT,
+			"%u children need a mailbox each; the distworker module's "
+			"limit max_mailboxes is %u per hub: raise it (" MODULE_FOLDER
+			"/parameters/max_mailboxes, 1024 at most), or use DW_PROVIDER=futex",
+			hub->mailboxes, query->max_mailboxes);
 	if (hub->layout.bytes > query->max_mailbox_bytes)
-		return error_set(-EDQUOT, "mailbox_depth %u frames of frame_bytes %u need a mailbox of %u "
-				 "bytes; the distworker module's limit max_mailbox_bytes is %u: take less, "
-				 "or raise it (" MODULE_FOLDER "/parameters/max_mailbox_bytes), or use "
-				 "DW_PROVIDER=futex", hub->layout.depth, hub->layout.frame_bytes,
-				 hub->layout.bytes, query->max_mailbox_bytes);
+		return error_set(
+			-EDQUOT,
+			"mailbox_depth %u frames of frame_bytes %u need a mailbox of %u "
+			"bytes; the distworker module's limit max_mailbox_bytes is %u: take less, "
+			"or raise it (" MODULE_FOLDER "/parameters/max_mailbox_bytes), or use "
+			"DW_PROVIDER=futex",
+			hub->layout.depth, hub->layout.frame_bytes, hub->layout.bytes,
+			query->max_mailbox_bytes);
 	if (ioctl_again(hub->fd, DISTWORKER_HUB_SETUP, &setup))
 		return errno == ENOMEM ?
-			error_set(-ENOMEM, "the distworker module has no memory for %u mailboxes of %u "
-				  "bytes: raise the limit of the memory cgroup (memory.max), take a smaller "
-				  "mailbox_depth, or use DW_PROVIDER=futex", hub->mailboxes,
-				  hub->layout.bytes) :
-			call_failed("set-up of a hub of the distworker module");
+			       error_set(
+				       -ENOMEM,
+				       "the distworker module has no memory for %u mailboxes of %u "
+				       "bytes: raise the limit of the memory cgroup (memory.max), "
+				       "take a smaller "
+				       "mailbox_depth, or use DW_PROVIDER=futex",
+				       hub->mailboxes, hub->layout.bytes) :
+			       call_failed("set-up of a hub of the distworker module");
 	memory = mmap(NULL, setup.mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, hub->fd, 0);
 	if (memory == MAP_FAILED)
 		return call_failed("mmap of a hub of the distworker module");
@@ -214,9 +228,11 @@ static int create_endpoint(struct hub *hub, uint32_t i)
 
 	if (ioctl(hub->fd, DISTWORKER_MAILBOX_CREATE, &create)) {
 		error = -errno;
-		return error_set(error, "endpoint %u of %u: %s%s", i, hub->mailboxes,
-				 strerror(-error), error == -EMFILE ?
-				 "; each takes one descriptor: raise RLIMIT_NOFILE (ulimit -n)" : "");
+		return error_set(
+			error, "endpoint %u of %u: %s%s", i, hub->mailboxes, strerror(-error),
+			error == -EMFILE ?
+				"; each takes one descriptor: raise RLIMIT_NOFILE (ulimit -n)" :
+				"");
 	}
 	hub->fds[i] = fd_move_up(create.fd);
 	if (hub->fds[i] < 0)

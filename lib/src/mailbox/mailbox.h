@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * mailbox: rings between a parent (hub) and its peers (endpoints), adaptive
- * waiting, death. Knows nothing of what a task means.
+ * mailbox: rings between a parent (hub) and its peers (endpoints), adaptive waiting, death. Knows
+ * nothing of what a task means.
  *
- * Owns: the shared memory of the mailboxes, the provider (kernel or futex), the
- * wait policy. One provider per hub, chosen at hub_create().
+ * Owns: the shared memory of the mailboxes, the provider (kernel or futex), the wait policy. One
+ * provider per hub, chosen at hub_create().
  *
- * Memory. Each mailbox begins with struct distworker_mailbox (uapi): a line
- * written by the parent (post, notify, stop), one by the peer (done), one with
- * "asleep". Then the ring: `depth` frames, `depth` completions, `depth` texts.
- * Frame number n (counting from 0 for each generation, 32 bits, wraps) lies in slot
- * n % depth. Every frame gets exactly one completion, in the order of the frames.
- * The parent reads only `done`, completions, texts and claims from shared memory, checks
+ * Memory. Each mailbox begins with struct distworker_mailbox (uapi): a line written by the parent
+ * (post, notify, stop), one by the peer (done), one with "asleep". Then the ring: `depth` frames,
+ * `depth` completions, `depth` texts. Frame number n (counting from 0 for each generation, 32 bits,
+ * wraps) lies in slot n % depth. Every frame gets exactly one completion, in the order of the
+ * frames. The parent reads only `done`, completions, texts and claims from shared memory, checks
  * them, and keeps its own copy of all else: a corrupt peer damages nothing else.
  *
- * Locks. None here. The parent's calls marked [owner] need the engine's lock;
- * hub_wait() is made without it, by one foreground thread at a time; hub_kick()
- * and hub_bell_*() by any thread. An endpoint belongs to one thread.
+ * Locks. None here. The parent's calls marked [owner] need the engine's lock; hub_wait() is made
+ * without it, by one foreground thread at a time; hub_kick() and hub_bell_*() by any thread. An
+ * endpoint belongs to one thread.
  *
- * Who wakes whom. A publisher makes no call unless the other side says
- * "asleep". The peer wakes the parent only when its done count passes `notify`, when a
- * frame has failed, or when it is about to sleep: see hub_request_notify(). The parent collects the peers to be
- * woken and wakes them with one call: see hub_wake().
+ * Who wakes whom. A publisher makes no call unless the other side says "asleep". The peer wakes the
+ * parent only when its done count passes `notify`, when a frame has failed, or when it is about to
+ * sleep: see hub_request_notify(). The parent collects the peers to be woken and wakes them with
+ * one call: see hub_wake().
  */
 #ifndef DW_MAILBOX_MAILBOX_H
 #define DW_MAILBOX_MAILBOX_H
@@ -49,7 +48,10 @@ struct hub_options {
 int hub_create(const struct hub_options *options, struct hub **hub);
 /* After all peers are gone. Also for a forked child that only wants to drop its copy. */
 void hub_destroy(struct hub *hub);
-/* All processes that attach are forked (the spawner included): later forks do not inherit the memory. */
+/*
+ * All processes that attach are forked (the spawner included): later forks do not inherit the
+ * memory.
+ */
 void hub_forks_done(struct hub *hub);
 enum dw_provider hub_provider(const struct hub *hub);
 uint32_t hub_frame_payload(const struct hub *hub);	/* bytes behind the header */
@@ -57,7 +59,10 @@ uint32_t hub_depth(const struct hub *hub);
 
 /* [owner] The process that was forked for mailbox i may attach from now on. */
 int hub_bind(struct hub *hub, uint32_t i, int32_t pid);
-/* [owner] After a death: empties the ring; the replacement is bound next. Unread completions are gone. */
+/*
+ * [owner] After a death: empties the ring; the replacement is bound next. Unread completions are
+ * gone.
+ */
 int hub_rearm(struct hub *hub, uint32_t i);
 
 /*
@@ -67,10 +72,10 @@ int hub_rearm(struct hub *hub, uint32_t i);
 void hub_peer_gone(struct hub *hub);
 
 /*
- * [owner] The next free frame of ring i, with these flags (FRAME_*), to be filled (all but `claim`, `flags` and
- * `cancel`), or NULL when the ring is full. *number is its frame number. hub_publish() makes all
- * frames of ring i that were acquired since visible with one release store, and
- * returns whether the peer is asleep.
+ * [owner] The next free frame of ring i, with these flags (FRAME_*), to be filled (all but `claim`,
+ * `flags` and `cancel`), or NULL when the ring is full. *number is its frame number. hub_publish()
+ * makes all frames of ring i that were acquired since visible with one release store, and returns
+ * whether the peer is asleep.
  */
 struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *number);
 bool hub_publish(struct hub *hub, uint32_t i);
@@ -83,7 +88,10 @@ uint32_t hub_fail_epoch(const struct hub *hub, uint32_t i);
  * cheaper than hub_harvest() on every ring when there are many.
  */
 uint32_t hub_next_ready(const struct hub *hub, uint32_t from);
-/* [owner] Marks a peer to be woken by the next hub_wake() or hub_wait(), which wakes and waits in one call. */
+/*
+ * [owner] Marks a peer to be woken by the next hub_wake() or hub_wait(), which wakes and waits in
+ * one call.
+ */
 void hub_mark_wake(struct hub *hub, uint32_t i);
 void hub_wake(struct hub *hub);
 bool hub_peer_asleep(const struct hub *hub, uint32_t i);
@@ -94,7 +102,10 @@ bool hub_peer_asleep(const struct hub *hub, uint32_t i);
  * 0 when there is none; -EPROTO with a text when what the peer wrote makes no sense.
  */
 int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char text[TEXT_BYTES]);
-/* [owner] A frame that has not started: true if it is the parent's again. Its completion still comes (TAKEN). */
+/*
+ * [owner] A frame that has not started: true if it is the parent's again. Its completion still
+ * comes (TAKEN).
+ */
 bool hub_revoke(struct hub *hub, uint32_t i, uint32_t number);
 /* [owner] Whether the peer has claimed (started) the frame. */
 bool hub_started(const struct hub *hub, uint32_t i, uint32_t number);

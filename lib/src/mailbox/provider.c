@@ -25,7 +25,8 @@ static int read_environment(enum dw_provider *wanted)
 	else if (!strcmp(value, "futex"))
 		*wanted = DW_PROVIDER_FUTEX;
 	else
-		return error_set(-EINVAL, "DW_PROVIDER is \"%s\"; it can be auto, kernel or futex", value);
+		return error_set(-EINVAL, "DW_PROVIDER is \"%s\"; it can be auto, kernel or futex",
+				 value);
 	return 0;
 }
 
@@ -73,7 +74,8 @@ int provider_describe(const char *path, struct dw_provider_info *info)
 	info->module_features = query.features;
 	info->provider = error ? DW_PROVIDER_FUTEX : DW_PROVIDER_KERNEL;
 	if (error)
-		text_format(info->reason, sizeof(info->reason), "futexes are used: %s", error_text());
+		text_format(info->reason, sizeof(info->reason), "futexes are used: %s",
+			    error_text());
 	else
 		snprintf(info->reason, sizeof(info->reason),
 			 "the distworker module is used (ABI version %u, features %#llx)",

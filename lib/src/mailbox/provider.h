@@ -69,7 +69,7 @@ struct hub {
 	peer_mask *changed;		/* state changes that nobody has asked for yet */
 	atomic_bool any_marked;
 	atomic_bool any_changed;
-	atomic_uint waiting;		/* futex: the foreground thread is about to sleep, or sleeps */
+	atomic_uint waiting; /* futex: the foreground thread is about to sleep, or sleeps */
 
 	/* The foreground thread's. */
 	struct spin spin;
@@ -98,13 +98,13 @@ struct endpoint {
 	uint32_t next;			/* to claim */
 	uint32_t done;			/* what the mailbox says */
 	uint32_t checked;		/* value of done when `notify` was last looked at */
-	uint32_t dry_checked;		/* value of done when the parent was last told of a dry ring */
+	uint32_t dry_checked; /* value of done when the parent was last told of a dry ring */
 	uint32_t failed;		/* completions with FAILED in this generation */
 	uint32_t poll_count;		/* hub_line.poll_count at the last look … */
 	uint32_t frames_since_poll;		/* … and looks since it changed */
 	bool stopping;
 	bool parked;			/* a FRAME_CHAINED waits for those in flight */
-	bool failure_unreported;			/* a frame failed since the parent was last thought of */
+	bool failure_unreported; /* a frame failed since the parent was last thought of */
 	uint8_t *resolved;		/* one per slot: completed before an earlier frame was */
 
 	struct spin spin;
@@ -113,7 +113,9 @@ struct endpoint {
 
 struct provider_ops {
 	enum dw_provider provider;
-	/* A wake-up and a wait are one call, which knows better than user space how long to spin. */
+	/*
+	 * A wake-up and a wait are one call, which knows better than user space how long to spin.
+	 */
 	bool wake_and_wait;
 	uint32_t spin_limit_ns;		/* at most this long in user space */
 
@@ -125,7 +127,10 @@ struct provider_ops {
 	int (*rearm)(struct hub *hub, uint32_t i);
 	/* What peers could write besides their mailboxes is put right; NULL: nothing. */
 	void (*repair)(struct hub *hub);
-	/* Wakes `wake` (or NULL), sleeps until hub_completions_pending() or a change; no spinning in user space. */
+	/*
+	 * Wakes `wake` (or NULL), sleeps until hub_completions_pending() or a change; no spinning
+	 * in user space.
+	 */
 	int (*wait)(struct hub *hub, const uint64_t *wake, uint64_t deadline_ns);
 	void (*wake)(struct hub *hub, const uint64_t *wake);
 	/* After `kick` was counted up. */
@@ -137,7 +142,9 @@ struct provider_ops {
 	/* Fills line, mailbox, the maps and fds of an endpoint; drops what is the siblings'. */
 	int (*attach)(struct hub *hub, struct endpoint *endpoint);
 	void (*detach)(struct endpoint *endpoint);
-	/* Wakes the parent if `wake`; sleeps until `post` is not `seen`, or `stop`. 0, -EOWNERDEAD. */
+	/*
+	 * Wakes the parent if `wake`; sleeps until `post` is not `seen`, or `stop`. 0, -EOWNERDEAD.
+	 */
 	int (*peer_wait)(struct endpoint *endpoint, uint32_t seen, bool wake);
 	void (*peer_wake)(struct endpoint *endpoint);
 	bool (*peer_bell_arm)(struct endpoint *endpoint, uint32_t seen);
@@ -162,7 +169,9 @@ bool hub_completions_pending(struct hub *hub);
 /* State changes that a provider was told of. Any thread. */
 void hub_add_changes(struct hub *hub, const uint64_t *mask);
 
-/* For tests: the next generation of mailbox i starts at frame `number`; before the peer attaches. */
+/*
+ * For tests: the next generation of mailbox i starts at frame `number`; before the peer attaches.
+ */
 void hub_start_at(struct hub *hub, uint32_t i, uint32_t number);
 
 static inline struct mailbox *hub_mailbox(const struct hub *hub, uint32_t i)

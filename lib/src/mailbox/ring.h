@@ -60,9 +60,9 @@ struct hub_line {
 	uint32_t asleep;		/* DISTWORKER_ASLEEP_*; futex provider: written by all */
 	uint32_t reserved0[31];
 	uint32_t driving;		/* the parent */
-	uint32_t oversubscribed;		/* the parent: more busy peers than CPUs, do not spin for long */
-	uint32_t spin_hint;		/* the parent spins for a peer that it has woken: spin as well */
-	uint32_t poll_count;		/* counts hub_polled(): a thread that submits looked at the rings */
+	uint32_t oversubscribed; /* the parent: more busy peers than CPUs, do not spin for long */
+	uint32_t spin_hint; /* the parent spins for a peer that it has woken: spin as well */
+	uint32_t poll_count; /* counts hub_polled(): a thread that submits looked at the rings */
 	uint32_t reserved1[28];
 };
 
@@ -109,7 +109,9 @@ static inline uint32_t claim_word(uint32_t number, enum frame_claim state)
 	return number << 2 | state;
 }
 
-/* Whether a counter that went from `before` to `after` has passed `mark`: mark in (before, after]. */
+/*
+ * Whether a counter that went from `before` to `after` has passed `mark`: mark in (before, after].
+ */
 static inline bool counter_passed(uint32_t before, uint32_t after, uint32_t mark)
 {
 	return after - mark < after - before;
@@ -139,7 +141,9 @@ static inline void store_release(uint32_t *word, uint32_t value)
 static inline void full_barrier(void)
 {
 #ifdef __SANITIZE_THREAD__
-	/* TSan does not know fences; a read-modify-write is one on every machine that it runs on. */
+	/*
+	 * TSan does not know fences; a read-modify-write is one on every machine that it runs on.
+	 */
 	static uint32_t dummy;
 
 	__atomic_fetch_add(&dummy, 0, __ATOMIC_SEQ_CST);

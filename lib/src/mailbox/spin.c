@@ -75,7 +75,8 @@ uint32_t spin_choose(struct spin *spin, enum spin_case which, bool oversubscribe
 		}
 		window = which == SPIN_AWAKE ? spin->limit_ns : WAKING_ATTEMPT_NS;
 	}
-	return oversubscribed && window > OVERSUBSCRIBED_LIMIT_NS ? OVERSUBSCRIBED_LIMIT_NS : window;
+	return oversubscribed && window > OVERSUBSCRIBED_LIMIT_NS ? OVERSUBSCRIBED_LIMIT_NS :
+								    window;
 }
 
 /* The next attempt is due after twice as many waits as the last. */
@@ -101,7 +102,9 @@ void spin_won(struct spin *spin, enum spin_case which, uint32_t ns)
 			back_off(history, WAKING_BACKOFF_LIMIT);
 		} else {
 			history->window_ns = 2 * WAKING_WORTH_NS;
-			/* One in so many may be lost: it costs a multiple of what the others bring. */
+			/*
+			 * One in so many may be lost: it costs a multiple of what the others bring.
+			 */
 			if (++history->streak >= WAKING_STREAK) {
 				history->streak = 0;
 				history->backoff /= 2;

@@ -122,7 +122,8 @@ static uint32_t spin_time(struct hub *hub, enum spin_case *which)
 	/* A module does better than this case: it knows whether the peer runs. */
 	if (spin_possible(&hub->spin) && classify(hub, which) &&
 	    !(*which == SPIN_WAKING && hub->ops->wake_and_wait))
-		window = spin_choose(&hub->spin, *which, load_relaxed(&hub->line->oversubscribed) != 0, false);
+		window = spin_choose(&hub->spin, *which,
+				     load_relaxed(&hub->line->oversubscribed) != 0, false);
 	/* Stays until the next wait: the peer reads it after what ends this one. */
 	spin_hint = window && *which == SPIN_WAKING && spin_is_attempt(&hub->spin);
 	if (spin_hint != load_relaxed(&hub->line->spin_hint))
@@ -229,7 +230,8 @@ int hub_bell_fd(const struct hub *hub)
 
 bool hub_bell_arm(struct hub *hub)
 {
-	if (hub_completions_pending(hub) || atomic_load_explicit(&hub->any_changed, memory_order_relaxed))
+	if (hub_completions_pending(hub) ||
+	    atomic_load_explicit(&hub->any_changed, memory_order_relaxed))
 		return true;
 	if (hub->ops->bell_arm(hub))
 		return true;

@@ -26,8 +26,8 @@ static int wait_for_go(struct child *child, uint32_t generation)
 	for (;;) {
 		result = link_receive(child->link.child, &message, true);
 		if (result < 0)
-			return error_set(result, "%s: cannot wait for its parent: recv: %s", child->path,
-					 error_name(-result));
+			return error_set(result, "%s: cannot wait for its parent: recv: %s",
+					 child->path, error_name(-result));
 		if (result <= 0)
 			return -EOWNERDEAD;
 		if (message.generation == generation)
@@ -58,7 +58,8 @@ static int get_ready(struct child *child, uint32_t generation, bool process, voi
 	if (result < 0 || !role->start)
 		return result;
 	result = role->start(child, generation, process, state);
-	return result < 0 && !role->text_has_path ? error_prefix(result, "%s: ", child->path) : result;
+	return result < 0 && !role->text_has_path ? error_prefix(result, "%s: ", child->path) :
+						    result;
 }
 
 static void begin(struct child *child, bool process)

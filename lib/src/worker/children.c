@@ -14,8 +14,7 @@
 #include "worker/hierarchy.h"
 #include "worker/lifeline.h"
 
-#define MAD_TEXT "its message to its parent makes no sense"
-#define EXEC_TEXT "it has called exec, and can answer no more"
+#define INVALID_TEXT "its message to its parent makes no sense"
 
 void children_init(struct dw_worker *worker)
 {
@@ -53,7 +52,8 @@ static void bind_call(void *context)
 	struct hub_call *call = context;
 
 	call->child->life.pidfd = call->pidfd;
-	call->result = hub_bind(call->child->owner->life.hub, call->child->index, call->child->life.pid);
+	call->result =
+		hub_bind(call->child->owner->life.hub, call->child->index, call->child->life.pid);
 }
 
 static void gone_call(void *context)
@@ -77,7 +77,7 @@ static void rearm_call(void *context)
 	call->result = hub_rearm(call->child->owner->life.hub, call->child->index);
 }
 
-static void child_failed(struct child *child, int error, const char *text)
+void child_failed(struct child *child, int error, const char *text)
 {
 	if (child->life.error)
 		return;
@@ -94,19 +94,19 @@ const char *children_loss(const struct dw_worker *worker)
  * Something is expected of the spawner. No event tells that it was stopped, and a session's own
  * processes may always be continued.
  */
-static void resume_spawner(const struct dw_worker *worker)
+void children_resume_spawner(const struct dw_worker *worker)
 {
 	int signal = spawner_stopped(&worker->spawner);
 
 	if (signal)
-		log_at(LOG_WARN, "%s: its spawner, pid %d, was stopped by %s: continued", worker->path,
-		       (int)worker->spawner.pid, error_signal_name(signal));
+		log_at(LOG_WARN, "%s: its spawner, pid %d, was stopped by %s: continued",
+		       worker->path, (int)worker->spawner.pid, error_signal_name(signal));
 	spawner_continue(&worker->spawner);
 }
 
 /*
- * The socket is full for a moment when a crowd is asked for at once: children_events() goes on. It also reads why the
- * spawner has ended, if that is found here first.
+ * The socket is full for a moment when a crowd is asked for at once: children_events() goes on. It
+ * also reads why the spawner has ended, if that is found here first.
  */
 static int ask_for(struct child *child)
 {
@@ -115,16 +115,16 @@ static int ask_for(struct child *child)
 
 	if (worker->loss.gone)
 		return error_set(-EOWNERDEAD, "%s: %s", child->path, children_loss(worker));
-	resume_spawner(worker);
+	children_resume_spawner(worker);
 	result = spawner_ask(&worker->spawner, SPAWNER_FORK, child->index, child->life.generation);
 	child->life.spawn_wanted = result == -EAGAIN;
 	if (result == 0 || result == -EAGAIN || result == -EPIPE || result == -ECONNRESET)
 		return 0;
-	return error_set(result, "%s: its spawner cannot be asked for a process: send: %s", child->path,
-			 error_name(-result));
+	return error_set(result, "%s: its spawner cannot be asked for a process: send: %s",
+			 child->path, error_name(-result));
 }
 
-/* What on_spawned() does for a process, which is not there yet when it is asked for. */
+/* What child_spawned() does for a process, which is not there yet when it is asked for. */
 static int start_thread(struct child *child)
 {
 	struct hub_call call = { .child = child, .pidfd = -1 };
@@ -177,14 +177,15 @@ static void ask_for_kill(struct child *child)
 }
 
 /* What the spawner's socket did not take before it reported; it has room now. */
-static void send_wanted(struct dw_worker *worker)
+void children_send_wanted(struct dw_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		struct child *child = &worker->children[i];
 
 		if (child->life.kill_wanted)
 			ask_for_kill(child);
-		if (child->life.spawn_wanted && child->life.state == CHILD_SPAWNING && ask_for(child) < 0)
+		if (child->life.spawn_wanted && child->life.state == CHILD_SPAWNING &&
+		    ask_for(child) < 0)
 			child_failed(child, -EOWNERDEAD, error_text());
 		if (child->life.spawn_wanted)
 			return;
@@ -202,7 +203,7 @@ void children_kill(struct child *child)
 {
 	bool refused = is_kill_refused(child->life.pidfd);
 
-	resume_spawner(child->owner);
+	children_resume_spawner(child->owner);
 	if (refused)
 		ask_for_kill(child);
 }
@@ -210,14 +211,14 @@ void children_kill(struct child *child)
 /* Whether its pidfd is watched: it is at its end when the process is dead. */
 static bool watch_death(struct child *child)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.u64 = EVENT_DIED | child->index };
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = CHILD_DIED_TAG | child->index };
 
 	return child->life.pidfd >= 0 &&
 	       (epoll_ctl(child->owner->life.events_fd, EPOLL_CTL_ADD, child->life.pidfd,
 			  &event) == 0 || errno == EEXIST);
 }
 
-static void on_spawned(struct child *child, pid_t pid, int pidfd)
+void child_spawned(struct child *child, pid_t pid, int pidfd)
 {
 	struct hub_call call = { .child = child, .pidfd = pidfd };
 
@@ -229,11 +230,12 @@ static void on_spawned(struct child *child, pid_t pid, int pidfd)
 	if (call.result == -ESRCH)
 		return;
 	if (pidfd < 0)
-		call.result = error_set(-EMFILE, "%s: no descriptor for its pidfd: EMFILE%s", child->path,
-					error_hint(EMFILE));
+		call.result = error_set(-EMFILE, "%s: no descriptor for its pidfd: EMFILE%s",
+					child->path, error_hint(EMFILE));
 	/* Nobody waits for it any more when the Worker is being closed. */
 	if (call.result == 0 && child->owner->life.state != WORKER_CLOSING) {
-		call.result = link_send(child->link.parent, LINK_GO, child->life.generation, 0, NULL);
+		call.result =
+			link_send(child->link.parent, LINK_GO, child->life.generation, 0, NULL);
 		/* Nobody is there: it has died, and so has its spawner. */
 		if (call.result == 0 || call.result == -EPIPE)
 			return;
@@ -260,12 +262,13 @@ static bool wants_restart(struct child *child, const char *cause)
 	return !child->life.given_up && !child->life.left[0];
 }
 
-static void on_dead(struct child *child, const char *cause)
+void child_dead(struct child *child, const char *cause)
 {
 	struct dw_worker *worker = child->owner;
 	char text[ERROR_TEXT_BYTES];
 	bool was_ready = child->life.state == CHILD_READY;
 	bool returns;
+	int error;
 
 	if (child->life.state == CHILD_DEAD || child->life.state == CHILD_GONE)
 		return;
@@ -285,19 +288,19 @@ static void on_dead(struct child *child, const char *cause)
 	segment_death(worker, child->index, text);
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
 	/* One that served has no error but of its device, and says so before it goes. */
+	error = was_ready && child->life.error ? child->life.error : -EOWNERDEAD;
 	engine_worker_dead(worker->life.engine, child->index, returns,
-			   child->life.left[0] ? -EPERM : was_ready && child->life.error ? child->life.error : -EOWNERDEAD,
-			   text);
+			   child->life.left[0] ? -EPERM : error, text);
 }
 
 /* Its process was stopped, or (0) goes on: it is said, and its deadlines end it. */
-static void on_stopped(struct child *child, int signal)
+void child_stopped(struct child *child, int signal)
 {
 	if (child->life.state != CHILD_BOUND && child->life.state != CHILD_READY)
 		return;
 	if (signal)
-		log_at(LOG_WARN, "%s: stopped by %s, pid %d", child->path, error_signal_name(signal),
-		       (int)child->life.pid);
+		log_at(LOG_WARN, "%s: stopped by %s, pid %d", child->path,
+		       error_signal_name(signal), (int)child->life.pid);
 	else
 		log_at(LOG_INFO, "%s: goes on, pid %d", child->path, (int)child->life.pid);
 	child->life.stopped = signal;
@@ -320,7 +323,7 @@ static void not_replaced(struct child *child)
 	engine_worker_gone(worker->life.engine, child->index);
 }
 
-static void on_gone(struct child *child)
+void child_gone(struct child *child)
 {
 	struct dw_worker *worker = child->owner;
 	struct hub_call call = { .child = child };
@@ -335,7 +338,8 @@ static void on_gone(struct child *child)
 	if (!child->life.replacement_announced)
 		return;
 	if (child->life.left[0])
-		call.result = error_set(-EPERM, "what it has left behind cannot be killed: %s", child->life.left);
+		call.result = error_set(-EPERM, "what it has left behind cannot be killed: %s",
+					child->life.left);
 	else if (worker->loss.gone)
 		call.result = error_set(-EOWNERDEAD, "%s", children_loss(worker));
 	else if (worker->life.state != WORKER_UP)
@@ -364,10 +368,13 @@ static void on_error(struct child *child, int error, const char *text)
 {
 	child_failed(child, error, text);
 	if (child->owner->options.mode == DW_THREAD && child->life.state == CHILD_READY)
-		on_dead(child, child->life.error_text);
+		child_dead(child, child->life.error_text);
 }
 
-/* One that was told to leave has no error, and is joined by who told it, as all are once that has begun. */
+/*
+ * One that was told to leave has no error, and is joined by who told it, as all are once that has
+ * begun.
+ */
 static void on_thread_over(struct child *child)
 {
 	enum worker_state state = child->owner->life.state;
@@ -377,11 +384,11 @@ static void on_thread_over(struct child *child)
 	if (state == WORKER_STARTING || state == WORKER_UP) {
 		thread_join(child);
 	}
-	on_dead(child, child->life.error_text);
-	on_gone(child);
+	child_dead(child, child->life.error_text);
+	child_gone(child);
 }
 
-static void kill_because(struct child *child, const char *why)
+void child_kill_because(struct child *child, const char *why)
 {
 	log_at(LOG_WARN, "%s: killed: %s", child->path, why);
 	death_because(child, why);
@@ -389,22 +396,22 @@ static void kill_because(struct child *child, const char *why)
 }
 
 /* A process that writes into its link what it cannot mean has lost its mind. */
-static void on_nonsense(struct child *child)
+static void on_invalid_message(struct child *child)
 {
 	struct dw_worker *worker = child->owner;
 	char text[ERROR_TEXT_BYTES];
 
 	if (child->life.error == -EPROTO || worker->options.mode == DW_THREAD)
 		return;
-	text_format(text, sizeof(text), "%s: EPROTO: %s", child->path, MAD_TEXT);
+	text_format(text, sizeof(text), "%s: EPROTO: %s", child->path, INVALID_TEXT);
 	/* Whatever it said before. */
 	child->life.error = 0;
 	child_failed(child, -EPROTO, text);
-	kill_because(child, MAD_TEXT);
+	child_kill_because(child, INVALID_TEXT);
 }
 
 /* A message of the generation that lives; what it says was written by the child. */
-static void on_message(struct child *child, const struct link_message *message)
+void child_message(struct child *child, const struct link_message *message)
 {
 	bool serves = child->life.state == CHILD_BOUND || child->life.state == CHILD_READY;
 	/* The spawner's word of its birth comes over another socket, and may be read later. */
@@ -413,19 +420,17 @@ static void on_message(struct child *child, const struct link_message *message)
 
 	if (message->kind == LINK_READY && child->life.state == CHILD_BOUND)
 		on_ready(child);
-	else if (message->kind == LINK_ERROR && lives && message->error >= -4095 && message->error < 0)
+	else if (message->kind == LINK_ERROR && lives && message->error >= -4095 &&
+		 message->error < 0)
 		on_error(child, message->error, message->text);
 	else if (message->kind == LINK_OVER && thread)
 		on_thread_over(child);
 	else if (serves)
-		on_nonsense(child);
+		on_invalid_message(child);
 }
 
-#define LINK_BURST 16		/* messages per wake-up: who goes on writing holds nobody up */
-#define LAST_WORDS 1024		/* of a dead child: more than its socket can hold */
-
 /* Without its messages nobody knows what it does. */
-static void on_link_error(struct child *child, int error)
+void child_unreadable(struct child *child, int error)
 {
 	char text[ERROR_TEXT_BYTES], why[sizeof(child->death.why)];
 
@@ -435,118 +440,54 @@ static void on_link_error(struct child *child, int error)
 	child->life.given_up = true;
 	child_failed(child, error, text);
 	if (child->owner->options.mode == DW_PROCESS)
-		kill_because(child, why);
+		child_kill_because(child, why);
 	else
-		on_dead(child, why);
-}
-
-static void read_link(struct child *child, uint32_t most)
-{
-	struct link_message message;
-	int result = 1;
-
-	while (most-- && (result = link_receive(child->link.parent, &message, false)) > 0)
-		if (message.generation == child->life.generation)
-			on_message(child, &message);
-	if (result < 0)
-		on_link_error(child, result);
-}
-
-static void dies(struct child *child, int status)
-{
-	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2];
-
-	/* What it said before it died. */
-	read_link(child, LAST_WORDS);
-	death_describe(child, status, text, sizeof(text));
-	on_dead(child, text);
+		child_dead(child, why);
 }
 
 /*
- * Neither this process nor the spawner may kill it, or what it has left behind. It may go on and write; nobody waits for
- * it, as for a thread that goes on.
+ * Neither this process nor the spawner may kill it, or what it has left behind. It may go on and
+ * write; nobody waits for it, as for a thread that goes on.
  */
-static void on_not_killed(struct child *child, pid_t pid, int error)
+void child_not_killed(struct child *child, pid_t pid, int error)
 {
 	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2];
 
 	if (child->life.state == CHILD_NONE || child->life.state == CHILD_GONE)
 		return;
-	text_format(child->life.left, sizeof(child->life.left), "pid %d: %s", (int)pid, error_name(error));
+	text_format(child->life.left, sizeof(child->life.left), "pid %d: %s", (int)pid,
+		    error_name(error));
 	if (child->life.state == CHILD_DEAD) {
-		text_format(text, sizeof(text), "pid %d, which it has left behind, cannot be killed: %s", (int)pid,
-			 error_name(error));
+		text_format(text, sizeof(text),
+			    "pid %d, which it has left behind, cannot be killed: %s", (int)pid,
+			    error_name(error));
 		log_at(LOG_ERROR, "%s: %s", child->path, text);
 	} else {
 		death_take_why(child, text, sizeof(text));
 		text_format(text + strlen(text), sizeof(text) - strlen(text),
-			 "%spid %d cannot be killed, and goes on: %s", text[0] ? "; " : "", (int)pid,
-			 error_name(error));
-		on_dead(child, text);
+			    "%spid %d cannot be killed, and goes on: %s", text[0] ? "; " : "",
+			    (int)pid, error_name(error));
+		child_dead(child, text);
 	}
-	on_gone(child);
-}
-
-static void describe_failure(const struct spawner_report *report, char *text, size_t space)
-{
-	int error = report->value;
-
-	text_format(text, space, "cannot be started: %.*s: %s%s", (int)sizeof(report->what), report->what,
-		 error_name(error), error_hint(error));
-}
-
-static void on_spawner_report(struct dw_worker *worker, const struct spawner_report *report,
-			      int pidfd)
-{
-	struct child *child;
-	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2], full[ERROR_TEXT_BYTES];
-
-	child = &worker->children[report->index];
-	if (report->generation != child->life.generation) {
-		if (pidfd >= 0)
-			close(pidfd);
-		return;
-	}
-	switch (report->kind) {
-	case SPAWNER_SPAWNED:
-		on_spawned(child, report->pid, pidfd);
-		break;
-	case SPAWNER_FAILED:
-		describe_failure(report, text, sizeof(text));
-		text_format(full, sizeof(full), "%s: %s", child->path, text);
-		child_failed(child, -report->value, full);
-		on_dead(child, text);
-		on_gone(child);
-		break;
-	case SPAWNER_STOPPED:
-		on_stopped(child, report->value);
-		break;
-	case SPAWNER_DEAD:
-		dies(child, report->value);
-		break;
-	case SPAWNER_GONE:
-		on_gone(child);
-		break;
-	case SPAWNER_NOT_KILLED:
-		on_not_killed(child, report->pid, report->value);
-		break;
-	}
+	child_gone(child);
 }
 
 /* Of its children. */
-static void say_spawner_gone(struct child *child)
+void child_killed_with_spawner(struct child *child)
 {
 	char text[sizeof(child->owner->loss.cause) + 32];
 
-	text_format(text, sizeof(text), "%s, and it was killed with it", children_loss(child->owner));
-	on_dead(child, text);
+	text_format(text, sizeof(text), "%s, and it was killed with it",
+		    children_loss(child->owner));
+	child_dead(child, text);
 }
 
 /*
- * Helpers that callables have started lose their subreaper with the spawner, and nobody else ends them: what they
- * hold of the tree would never be free. Once all children are dead nothing else holds its pipe.
+ * Helpers that callables have started lose their subreaper with the spawner, and nobody else ends
+ * them: what they hold of the tree would never be free. Once all children are dead nothing else
+ * holds its pipe.
  */
-static void kill_left(struct dw_worker *worker)
+void children_kill_left(struct dw_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		enum child_state state = worker->children[i].life.state;
@@ -561,7 +502,7 @@ static void kill_left(struct dw_worker *worker)
  * The socket's end comes before PDEATHSIG reaches the children: they still run, and
  * write, until their pidfds say that they do not.
  */
-static void on_spawner_gone(struct dw_worker *worker)
+void children_lose_spawner(struct dw_worker *worker)
 {
 	if (worker->loss.gone)
 		return;
@@ -573,21 +514,9 @@ static void on_spawner_gone(struct dw_worker *worker)
 		children_kill(child);
 		/* Without a pidfd it was not born, or never got its GO. */
 		if (child->life.state != CHILD_NONE && !watch_death(child))
-			say_spawner_gone(child);
+			child_killed_with_spawner(child);
 	}
-	kill_left(worker);
-}
-
-/* The spawner reports the death of a child, unless it is stopped or gone. */
-static void on_died(struct child *child)
-{
-	epoll_ctl(child->owner->life.events_fd, EPOLL_CTL_DEL, child->life.pidfd, NULL);
-	if (!child->owner->loss.gone) {
-		resume_spawner(child->owner);
-		return;
-	}
-	say_spawner_gone(child);
-	kill_left(child->owner);
+	children_kill_left(worker);
 }
 
 void children_give_up_locked(struct dw_worker *worker, const char *cause)
@@ -595,215 +524,30 @@ void children_give_up_locked(struct dw_worker *worker, const char *cause)
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		if (worker->children[i].life.state == CHILD_NONE)
 			continue;
-		on_dead(&worker->children[i], cause);
-		on_gone(&worker->children[i]);
+		child_dead(&worker->children[i], cause);
+		child_gone(&worker->children[i]);
 	}
 }
 
 void children_joined_locked(struct child *child)
 {
-	on_dead(child, "stopped");
-	on_gone(child);
+	child_dead(child, "stopped");
+	child_gone(child);
 }
 
-/* Its last report, of no child. */
-static void on_spawner_ends(struct dw_worker *worker, const struct spawner_report *report)
+void children_say_loss(struct dw_worker *worker, const char *cause)
 {
-	text_format(worker->loss.cause, sizeof(worker->loss.cause), "its spawner ended: %.*s: %s%s",
-		 (int)sizeof(report->what), report->what, error_name(report->value),
-		 error_hint(report->value));
-	log_at(LOG_ERROR, "%s: %s", worker->path, worker->loss.cause);
+	text_copy(worker->loss.cause, sizeof(worker->loss.cause), cause);
 }
 
-static void read_spawner(struct dw_worker *worker)
+void children_lose_events(struct dw_worker *worker)
 {
-	struct spawner_report report;
-	int result, pidfd;
-
-	while ((result = spawner_receive(&worker->spawner, &report, &pidfd)) > 0) {
-		if (report.kind == SPAWNER_ENDS)
-			on_spawner_ends(worker, &report);
-		else
-			on_spawner_report(worker, &report, pidfd);
-	}
-	if (result == 0 || worker->life.state == WORKER_CLOSED)
-		return;
-	if (result != -EPIPE && !worker->loss.cause[0])
-		text_format(worker->loss.cause, sizeof(worker->loss.cause),
-			 "the reports of its spawner cannot be read: recvmsg: %s", error_name(-result));
-	on_spawner_gone(worker);
-}
-
-/* The end of what the spawner and all descendants have inherited. */
-static void on_tree_gone(struct dw_worker *worker)
-{
-	epoll_ctl(worker->life.events_fd, EPOLL_CTL_DEL, worker->spawner.tree_fd, NULL);
-	/* Its last words may lie there still. */
-	read_spawner(worker);
-	on_spawner_gone(worker);
-	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (worker->children[i].life.state != CHILD_NONE)
-			say_spawner_gone(&worker->children[i]);
-	children_give_up_locked(worker, children_loss(worker));
-}
-
-static void read_up_link(struct dw_worker *worker)
-{
-	struct link_message message;
-	int result;
-
-	while ((result = link_receive(worker->life.up_link, &message, false)) > 0)
-		if (message.kind == LINK_CANCEL && message.generation == worker->life.up_generation)
-			engine_cancel_flagged(worker->life.engine, -ECANCELED, message.text);
-	/* Nothing else is heard there; the mailbox says when the parent is gone. */
-	if (result < 0)
-		epoll_ctl(worker->life.events_fd, EPOLL_CTL_DEL, worker->life.up_link, NULL);
-}
-
-static void leave(struct dw_worker *worker)
-{
-	send_wanted(worker);
-	pthread_cond_broadcast(&worker->changed);
-	pthread_mutex_unlock(&worker->lock);
-}
-
-static void children_events(void *context)
-{
-	struct dw_worker *worker = context;
-	struct epoll_event events[16];
-	int count;
-
-	pthread_mutex_lock(&worker->lock);
-	count = epoll_wait(worker->life.events_fd, events, 16, 0);
-	for (int i = 0; i < count; i++) {
-		if (events[i].data.u64 == EVENT_SPAWNER)
-			read_spawner(worker);
-		else if (events[i].data.u64 == EVENT_TREE)
-			on_tree_gone(worker);
-		else if (events[i].data.u64 == EVENT_UP)
-			read_up_link(worker);
-		else if (events[i].data.u64 & EVENT_DIED)
-			on_died(&worker->children[(uint32_t)events[i].data.u64]);
-		else
-			read_link(&worker->children[events[i].data.u64], LINK_BURST);
-	}
-	leave(worker);
-}
-
-/*
- * The background thread can wait for no event, and ends: no event of a child arrives any more. So they are ended here,
- * and their tasks with them.
- */
-static void op_deaf(void *context, int error)
-{
-	struct dw_worker *worker = context;
-
-	pthread_mutex_lock(&worker->lock);
-	text_format(worker->loss.cause, sizeof(worker->loss.cause),
-		 "its parent cannot wait for events: epoll_wait: %s", error_name(error));
-	log_at(LOG_ERROR, "%s: %s", worker->path, worker->loss.cause);
 	worker->loss.gone = true;
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		if (worker->children[i].life.state == CHILD_NONE)
 			continue;
 		if (worker->options.mode == DW_PROCESS)
 			children_kill(&worker->children[i]);
-		on_dead(&worker->children[i], worker->loss.cause);
+		child_dead(&worker->children[i], worker->loss.cause);
 	}
-	pthread_cond_broadcast(&worker->changed);
-	pthread_mutex_unlock(&worker->lock);
-	if (worker->spawner.tree_fd < 0)
-		return;
-	spawner_kill(&worker->spawner);
-	lifeline_kill_writers(lifeline_inode(worker->spawner.tree_fd));
-	spawner_wait_end(worker->spawner.tree_fd);
-	pthread_mutex_lock(&worker->lock);
-	children_give_up_locked(worker, worker->loss.cause);
-	pthread_cond_broadcast(&worker->changed);
-	pthread_mutex_unlock(&worker->lock);
 }
-
-/*
- * What the module says of a peer; a detachment is followed by its end. A chip's device may write until the kernel
- * closes its file, and a nested Worker has a spawner: those are gone when the spawner says so.
- */
-static void op_changed(void *context, uint32_t index, const struct hub_change *change)
-{
-	struct dw_worker *worker = context;
-	struct child *child = &worker->children[index];
-
-	if (change->state != DISTWORKER_MAILBOX_DEAD || worker->options.mode != DW_PROCESS)
-		return;
-	pthread_mutex_lock(&worker->lock);
-	/* First what was said before: it may be known already; and if the spawner is dead, that is why. */
-	read_spawner(worker);
-	if (!worker->loss.gone && change->pid == child->life.pid &&
-	    (child->life.state == CHILD_BOUND || child->life.state == CHILD_READY)) {
-		if (change->cause == DISTWORKER_DEATH_EXEC) {
-			kill_because(child, EXEC_TEXT);
-		} else if (change->cause == DISTWORKER_DEATH_EXIT) {
-			dies(child, change->status);
-			if (child->kind == DW_CHILD_SUB && descendants_none(child))
-				engine_worker_gone(worker->life.engine, index);
-		}
-	}
-	leave(worker);
-}
-
-/* ------------------------------------------ called with the engine's lock */
-
-static void kill_children_call(void *context);
-
-/*
- * A thread cannot be killed. A nested Worker that is one can be left without children,
- * which ends what it waits for. Locks of engines are taken downwards.
- */
-static void kill_child_call(struct dw_worker *worker, struct child *child)
-{
-	if (worker->options.mode == DW_PROCESS)
-		children_kill(child);
-	else if (child->kind == DW_CHILD_WORKER && child->nested->life.engine)
-		engine_locked(child->nested->life.engine, kill_children_call, child->nested);
-}
-
-static void kill_children_call(void *context)
-{
-	struct dw_worker *nested = context;
-
-	for (uint32_t i = 0; i < nested->child_count; i++)
-		kill_child_call(nested, &nested->children[i]);
-}
-
-static bool op_kill(void *context, uint32_t index, const char *why)
-{
-	struct dw_worker *worker = context;
-	struct child *child = &worker->children[index];
-
-	if (worker->options.mode == DW_PROCESS) {
-		log_at(LOG_WARN, "%s: killed: %s", child->path, why);
-		death_because_engine_locked(child, why);
-	} else {
-		log_at(LOG_WARN, "%s: told to stop, because a thread cannot be killed: %s", child->path,
-		       why);
-	}
-	kill_child_call(worker, child);
-	return worker->options.mode == DW_PROCESS;
-}
-
-static void op_cancelled(void *context, uint32_t index)
-{
-	struct dw_worker *worker = context;
-	struct child *child = &worker->children[index];
-
-	if (child->kind == DW_CHILD_WORKER)
-		link_send(child->link.parent, LINK_CANCEL, child->life.generation, 0,
-			  "cancelled from above");
-}
-
-const struct engine_ops children_ops = {
-	.kill = op_kill,
-	.cancelled = op_cancelled,
-	.changed = op_changed,
-	.extra_readable = children_events,
-	.deaf = op_deaf,
-};

@@ -19,8 +19,7 @@
  * not either, it reports that, and the child counts as dead and gone, under that name.
  *
  * Runs in the engine's background thread, in threads that wait when the module reports a death, and
- * in init and close. Lock: worker->lock, which functions with the suffix _locked expect; functions
- * that the engine calls with its lock (children_ops) never take it.
+ * in init and close. Lock: worker->lock, which all functions here expect but children_kill().
  */
 #ifndef DW_WORKER_CHILDREN_H
 #define DW_WORKER_CHILDREN_H
@@ -33,11 +32,12 @@
 
 struct child;
 struct dw_worker;
-struct engine_ops;
+struct link_message;
 
 /*
  * CHILD_NONE → SPAWNING → BOUND (GO was sent) → READY → DEAD → GONE → (restart) SPAWNING.
- * DEAD: the process has ended, or the thread has announced its end. GONE: its whole subtree has ended.
+ * DEAD: the process has ended, or the thread has announced its end.
+ * GONE: its whole subtree has ended.
  */
 enum child_state { CHILD_NONE, CHILD_SPAWNING, CHILD_BOUND, CHILD_READY, CHILD_DEAD, CHILD_GONE };
 
@@ -45,11 +45,11 @@ struct child_life {
 	enum child_state state;
 	_Atomic uint32_t generation;	/* of the process: counts spawns */
 	pid_t pid;
-	int pidfd;			/* from SPAWNED to GONE; -1; written with the engine's lock, too */
+	int pidfd; /* from SPAWNED to GONE; -1; written with the engine's lock, too */
 	bool replacement_announced;	/* DEAD, and the engine was told of a successor */
 	bool spawn_wanted;		/* SPAWNING, but its spawner was not told yet */
-	_Atomic bool kill_wanted;	/* the same of a kill by the spawner; or the engine's lock */
-	char left[64];			/* "pid 4711: EPERM": cannot be killed, so nobody takes its place */
+	_Atomic bool kill_wanted; /* the same of a kill by the spawner; or the engine's lock */
+	char left[64]; /* "pid 4711: EPERM": cannot be killed, so nobody takes its place */
 	int error;			/* of getting ready: -errno, with its text */
 	char error_text[ERROR_TEXT_BYTES];
 	bool given_up;
@@ -62,13 +62,9 @@ struct spawner_loss {
 	char cause[96];			/* "": it died */
 };
 
-/* epoll tags: a child's index, or one of these. */
-#define EVENT_SPAWNER	(1ULL << 32)
-#define EVENT_UP	(2ULL << 32)
-#define EVENT_TREE	(3ULL << 32)
-#define EVENT_DIED	(4ULL << 32)	/* and a child's index: its pidfd */
+/* With a child's index: the epoll tag of its pidfd. */
+#define CHILD_DIED_TAG	(4ULL << 32)
 
-extern const struct engine_ops children_ops;
 void children_init(struct dw_worker *worker);
 /* Closes all descriptors; nothing is heard any more. */
 void children_release(struct dw_worker *worker);
@@ -84,6 +80,37 @@ void children_joined_locked(struct child *child);
 void children_give_up_locked(struct dw_worker *worker, const char *cause);
 /* Why the spawner is gone. */
 const char *children_loss(const struct dw_worker *worker);
+
+
+/* Transitions of one child: its process was made; its process or thread has ended … */
+void child_spawned(struct child *child, pid_t pid, int pidfd);
+void child_dead(struct child *child, const char *cause);
+/* … and so has its subtree; its process was stopped by this signal, or (0) goes on. */
+void child_gone(struct child *child);
+void child_stopped(struct child *child, int signal);
+/*
+ * A message of the generation that lives, which the child has written; none can be read any more.
+ */
+void child_message(struct child *child, const struct link_message *message);
+void child_unreadable(struct child *child, int error);
+/* It failed to get ready; the first error counts. */
+void child_failed(struct child *child, int error, const char *text);
+/* It, or a process that it has left behind, cannot be killed. */
+void child_not_killed(struct child *child, pid_t pid, int error);
+void child_kill_because(struct child *child, const char *why);
+/* Its spawner is gone, and its pidfd at its end. */
+void child_killed_with_spawner(struct child *child);
+
+/* Sends the orders that the spawner's socket did not take. */
+void children_send_wanted(struct dw_worker *worker);
+/* Something is expected of the spawner: if it was stopped, it goes on. */
+void children_resume_spawner(const struct dw_worker *worker);
+/* The spawner is gone; no event can be waited for; the reason for either. */
+void children_lose_spawner(struct dw_worker *worker);
+void children_lose_events(struct dw_worker *worker);
+void children_say_loss(struct dw_worker *worker, const char *cause);
+/* Once all children are dead: kills the helpers that a dead spawner has left. */
+void children_kill_left(struct dw_worker *worker);
 
 static inline bool child_life_over(const struct child_life *life)
 {

@@ -8,7 +8,10 @@
 #include "worker/control.h"
 #include "worker/hierarchy.h"
 
-/* A callable as bytes: this, then five strings with their NULs, then the signature (from `signature_at`). */
+/*
+ * A callable as bytes: this, then five strings with their NULs, then the signature (from
+ * `signature_at`).
+ */
 struct control_callable {
 	uint64_t handle;
 	uint64_t owner;			/* the Worker's address, the same in all descendants */
@@ -118,7 +121,8 @@ dw_callable control_unregister(const void *blob)
 
 int control_unknown(uint64_t code)
 {
-	return error_set(-EINVAL, "control frame with the unknown code %llu", (unsigned long long)code);
+	return error_set(-EINVAL, "control frame with the unknown code %llu",
+			 (unsigned long long)code);
 }
 
 static bool child_is_ready(struct dw_worker *worker, uint32_t i)
@@ -142,9 +146,9 @@ static bool some_must_forget(const struct dw_worker *worker, enum callable_kind 
 }
 
 /*
- * Whether anything there still has a callable that no task of this process uses: a chip its image, a nested
- * Worker's process its name, for its own tasks. A sub worker runs what it is given; it shall not hold up who
- * unregisters because of a long task.
+ * Whether anything there still has a callable that no task of this process uses: a chip its image,
+ * a nested Worker's process its name, for its own tasks. A sub worker runs what it is given; it
+ * shall not hold up who unregisters because of a long task.
  */
 static bool keeps_callable(const struct child *child, enum callable_kind kind)
 {
@@ -166,8 +170,8 @@ static bool concerns(const struct child *child, uint64_t code, const void *blob)
 }
 
 /*
- * A driver loads an image as it does during init, and has as long. A nested Worker bounds what its own
- * children do, one after the other.
+ * A driver loads an image as it does during init, and has as long. A nested Worker bounds what its
+ * own children do, one after the other.
  */
 static struct engine_control_limits limits_of(const struct child *child, uint64_t code)
 {
@@ -205,7 +209,10 @@ int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob,
 	return control_broadcast_until(worker, code, blob, bytes, UINT64_MAX);
 }
 
-/* Everything that was not there yet when the spawner was forked; what was is recognised by its handle. */
+/*
+ * Everything that was not there yet when the spawner was forked; what was is recognised by its
+ * handle.
+ */
 static int replay_one(struct callable *callable, void *context)
 {
 	struct child *child = context;
@@ -219,8 +226,8 @@ static int replay_one(struct callable *callable, void *context)
 	result = control_encode(callable, &blob, &bytes);
 	if (result < 0)
 		return result;
-	result = engine_control_send(child->owner->life.engine, child->index, CONTROL_REGISTER, blob, bytes,
-				     &limits);
+	result = engine_control_send(child->owner->life.engine, child->index, CONTROL_REGISTER,
+				     blob, bytes, &limits);
 	free(blob);
 	return result;
 }

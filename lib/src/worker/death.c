@@ -103,11 +103,13 @@ void death_history(const struct child *child, char *text, size_t space)
 	size_t used = strlen(text);
 	uint64_t now = now_ns();
 
-	used += (size_t)text_format(text + used, space - used, "; given up after %u deaths within 60 s",
-				 child->owner->options.restart_limit);
+	used += (size_t)text_format(text + used, space - used,
+				    "; given up after %u deaths within 60 s",
+				    child->owner->options.restart_limit);
 	/* The newest is what the text began with. */
 	for (uint32_t back = 2; back <= known && used < space; back++) {
-		const struct death *death = &child->death.history[(child->death.count - back) % DEATH_HISTORY];
+		const struct death *death =
+			&child->death.history[(child->death.count - back) % DEATH_HISTORY];
 
 		used += (size_t)text_format(text + used, space - used, "%s%s %.1f s ago",
 					 back == 2 ? ": before it " : ", ", death->cause,

@@ -24,7 +24,7 @@ struct death_record {
 	} history[DEATH_HISTORY];	/* the last ones: count % DEATH_HISTORY comes next */
 	uint32_t window[60];		/* deaths in each of the last 60 s, for the crash loop */
 	uint64_t window_second;		/* the last one that `window` has */
-	char why[192];			/* this process is killing it; "": it is not. Engine's lock */
+	char why[192]; /* this process is killing it; "": it is not. Engine's lock */
 };
 
 /* Says why the child is being killed; the first reason counts. Takes the engine's lock. */

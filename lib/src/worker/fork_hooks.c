@@ -16,7 +16,8 @@ static size_t hook_count;
 
 /* ------------------------------------------------------------------- the list */
 
-static int read_hooks(struct dw_fork_hooks *read, const struct dw_fork_hooks *given, const char *call)
+static int read_hooks(struct dw_fork_hooks *read, const struct dw_fork_hooks *given,
+		      const char *call)
 {
 	int result = options_read(read, sizeof(*read), given, "dw_fork_hooks");
 

@@ -80,16 +80,22 @@ int worker_check_outside(struct dw_worker *worker, const char *call)
 {
 	if (!nesting_each(is_of_tree, worker_root(worker)))
 		return 0;
-	return error_set(-EDEADLK, "%s: the call is made by an orchestration function, a callback or a callable "
-			 "of Worker %s, and would wait for itself", call, worker->path);
+	return error_set(
+		-EDEADLK,
+		"%s: the call is made by an orchestration function, a callback or a callable "
+		"of Worker %s, and would wait for itself",
+		call, worker->path);
 }
 
 int worker_check_no_task(struct dw_worker *worker, const char *call)
 {
 	if (!nesting_each(is_task_of_tree, worker_root(worker)))
 		return 0;
-	return error_set(-EDEADLK, "%s: the call is made by a callable of the tree of Worker %s, and could wait "
-			 "for that one's own task", call, worker->path);
+	return error_set(
+		-EDEADLK,
+		"%s: the call is made by a callable of the tree of Worker %s, and could wait "
+		"for that one's own task",
+		call, worker->path);
 }
 
 uint64_t worker_init_budget(const struct dw_worker *worker)
@@ -120,33 +126,46 @@ static int check_options(uint32_t level, const struct dw_worker_options *o)
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
 	if (level < DW_LEVEL_NODE || level > DW_LEVEL_CLUSTER)
-		return error_set(-EINVAL, "level is %u; a Worker's is 3 (node) to 6 (cluster)", level);
+		return error_set(-EINVAL, "level is %u; a Worker's is 3 (node) to 6 (cluster)",
+				 level);
 	if (o->chip_count && (!o->chips || !o->chip_size))
-		return error_set(-EINVAL, "chip_count is %u and %s", o->chip_count, !o->chips ?
-				 "chips is NULL" : "chip_size is 0; it should be sizeof(struct dw_chip_options)");
+		return error_set(
+			-EINVAL, "chip_count is %u and %s", o->chip_count,
+			!o->chips ? "chips is NULL" :
+				    "chip_size is 0; it should be sizeof(struct dw_chip_options)");
 	if (o->mode != DW_PROCESS && o->mode != DW_THREAD)
-		return error_set(-EINVAL, "mode is %d; it should be DW_PROCESS or DW_THREAD", o->mode);
+		return error_set(-EINVAL, "mode is %d; it should be DW_PROCESS or DW_THREAD",
+				 o->mode);
 	if (o->provider > DW_PROVIDER_FUTEX)
 		return error_set(-EINVAL, "provider is %d; it should be AUTO, KERNEL or FUTEX",
 				 o->provider);
-	if (o->mailbox_depth & (o->mailbox_depth - 1) || o->mailbox_depth == 1 || o->mailbox_depth > 32768)
-		return error_set(-EINVAL, "mailbox_depth is %u; it should be a power of two from 2 to 32768",
+	if (o->mailbox_depth & (o->mailbox_depth - 1) || o->mailbox_depth == 1 ||
+	    o->mailbox_depth > 32768)
+		return error_set(-EINVAL,
+				 "mailbox_depth is %u; it should be a power of two from 2 to 32768",
 				 o->mailbox_depth);
-	if (o->frame_bytes && (o->frame_bytes % 64 || o->frame_bytes < 128 || o->frame_bytes > 65536))
-		return error_set(-EINVAL, "frame_bytes is %u; it should be a multiple of 64 from 128 "
-				 "to 65536", o->frame_bytes);
+	if (o->frame_bytes &&
+	    (o->frame_bytes % 64 || o->frame_bytes < 128 || o->frame_bytes > 65536))
+		return error_set(-EINVAL,
+				 "frame_bytes is %u; it should be a multiple of 64 from 128 "
+				 "to 65536",
+				 o->frame_bytes);
 	if (o->heap_ring_bytes % page || o->arena_bytes % page)
 		return error_set(-EINVAL, "heap_ring_bytes (%llu) and arena_bytes (%llu) should be "
 				 "multiples of %llu, a page of this machine",
 				 (unsigned long long)o->heap_ring_bytes,
 				 (unsigned long long)o->arena_bytes, (unsigned long long)page);
 	if (o->restart > DW_RESTART_ON_DEATH)
-		return error_set(-EINVAL, "restart is %d; it should be NEVER or ON_DEATH", o->restart);
+		return error_set(-EINVAL, "restart is %d; it should be NEVER or ON_DEATH",
+				 o->restart);
 	if (o->placement > DW_PLACE_TOPOLOGY)
-		return error_set(-EINVAL, "placement is %d; it should be NONE or TOPOLOGY", o->placement);
+		return error_set(-EINVAL, "placement is %d; it should be NONE or TOPOLOGY",
+				 o->placement);
 	if (o->name && strchr(o->name, '/'))
-		return error_set(-EINVAL, "the name of a Worker, \"%s\", has a '/', which separates names "
-				 "in paths", text_short(o->name));
+		return error_set(-EINVAL,
+				 "the name of a Worker, \"%s\", has a '/', which separates names "
+				 "in paths",
+				 text_short(o->name));
 	return o->name ? name_check("the name of a Worker,", o->name, NAME_WORKER_MOST) : 0;
 }
 
@@ -170,12 +189,14 @@ static void set_defaults(struct dw_worker_options *o)
 		o->restart_limit = 5;
 }
 
-static int copy_chip(struct dw_chip_options *to, const struct dw_worker_options *options, uint32_t i)
+static int copy_chip(struct dw_chip_options *to, const struct dw_worker_options *options,
+		     uint32_t i)
 {
 	const char *element = (const char *)options->chips + i * options->chip_size;
 	struct dw_chip_options chip;
 	char where[32];
-	int result = options_copy(&chip, sizeof(chip), element, options->chip_size, "dw_chip_options");
+	int result =
+		options_copy(&chip, sizeof(chip), element, options->chip_size, "dw_chip_options");
 
 	if (result < 0)
 		return error_prefix(result, "chips[%u]: ", i);
@@ -273,7 +294,8 @@ static const char *default_name(uint32_t level, uint32_t number, char name[NAME_
 }
 
 /* The name that a child has, or gets; its place among the siblings is final. */
-static const char *nested_name(const struct dw_worker *child, uint32_t number, char name[NAME_BYTES])
+static const char *nested_name(const struct dw_worker *child, uint32_t number,
+			       char name[NAME_BYTES])
 {
 	return child->name[0] ? child->name : default_name(child->level, number, name);
 }
@@ -306,16 +328,23 @@ static int check_sibling_names(const struct dw_worker *parent, const struct dw_w
 		const struct dw_worker *sibling = parent->nested[i];
 
 		if (strcmp(name, nested_name(sibling, i, other)) == 0)
-			return error_set(-EEXIST, "child Worker %u would be named \"%s\"%s, which is the "
+			return error_set(-EEXIST,
+					 "child Worker %u would be named \"%s\"%s, which is the "
 					 "name of child Worker %u%s: give one of them another name",
-					 number, name, whose, i, sibling->name[0] ? "" : " by default");
+					 number, name, whose, i,
+					 sibling->name[0] ? "" : " by default");
 	}
 	if (is_numbered(name, "sub", parent->options.subs))
-		return error_set(-EEXIST, "child Worker %u would be named \"%s\", which is the name of a sub "
-				 "worker of the same parent: give it another name", number, name);
+		return error_set(
+			-EEXIST,
+			"child Worker %u would be named \"%s\", which is the name of a sub "
+			"worker of the same parent: give it another name",
+			number, name);
 	if (is_numbered(name, "chip", parent->options.chip_count))
-		return error_set(-EEXIST, "child Worker %u would be named \"%s\", which is the name of a "
-				 "chip of the same parent: give it another name", number, name);
+		return error_set(-EEXIST,
+				 "child Worker %u would be named \"%s\", which is the name of a "
+				 "chip of the same parent: give it another name",
+				 number, name);
 	return 0;
 }
 
@@ -326,19 +355,26 @@ int hierarchy_add(struct dw_worker *parent, struct dw_worker *child)
 
 	for (struct dw_worker *w = parent; w; w = w->parent)
 		if (w == child)
-			return error_set(-ELOOP, "Worker %s is an ancestor of the parent, or the parent "
-					 "itself", child->name);
+			return error_set(-ELOOP,
+					 "Worker %s is an ancestor of the parent, or the parent "
+					 "itself",
+					 child->name);
 	if (child->parent)
 		return error_set(-EEXIST, "Worker %s is a child already; a Worker has one parent",
 				 child->name);
 	if (child->level >= parent->level)
-		return error_set(-EINVAL, "a child of level %u in a parent of level %u; it should be "
-				 "from 3 to %u", child->level, parent->level, parent->level - 1);
+		return error_set(-EINVAL,
+				 "a child of level %u in a parent of level %u; it should be "
+				 "from 3 to %u",
+				 child->level, parent->level, parent->level - 1);
 	if (worker_root(parent)->life.state != WORKER_NEW || child->life.state != WORKER_NEW)
-		return error_set(-EBUSY, "Worker %s was initialised already; children are added before "
-				 "init", child->life.state != WORKER_NEW ? child->name : parent->name);
+		return error_set(-EBUSY,
+				 "Worker %s was initialised already; children are added before "
+				 "init",
+				 child->life.state != WORKER_NEW ? child->name : parent->name);
 	if (child->arena)
-		return error_set(-EBUSY, "Worker %s has buffers of its own; buffers belong to the root",
+		return error_set(-EBUSY,
+				 "Worker %s has buffers of its own; buffers belong to the root",
 				 child->name);
 	result = check_sibling_names(parent, child);
 	if (result < 0)
@@ -368,8 +404,10 @@ int hierarchy_name(struct dw_worker *worker)
 	else
 		n = text_format(worker->path, sizeof(worker->path), "%s", worker->name);
 	if (n + 16 > (int)sizeof(worker->path))
-		return error_set(-ENAMETOOLONG, "the path %s has %d bytes; at most %zu are possible: use shorter "
-				 "names", worker->path, n, sizeof(worker->path) - 16);
+		return error_set(-ENAMETOOLONG,
+				 "the path %s has %d bytes; at most %zu are possible: use shorter "
+				 "names",
+				 worker->path, n, sizeof(worker->path) - 16);
 	for (uint32_t i = 0; i < worker->nested_count; i++) {
 		n = hierarchy_name(worker->nested[i]);
 		if (n < 0)
@@ -380,7 +418,8 @@ int hierarchy_name(struct dw_worker *worker)
 
 /* ---------------------------------------------------------- children and arena */
 
-static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind kind, uint32_t number)
+static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind kind,
+		      uint32_t number)
 {
 	static const char *const names[] = { "sub", "chip" };
 	struct child *child = &worker->children[i];
@@ -393,8 +432,8 @@ static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind k
 		child->nested = worker->nested[number];
 		text_copy(child->path, sizeof(child->path), child->nested->path);
 	} else {
-		text_format(child->path, sizeof(child->path), "%.*s/%s%u", PATH_BYTES - 16, worker->path,
-			 names[kind], number);
+		text_format(child->path, sizeof(child->path), "%.*s/%s%u", PATH_BYTES - 16,
+			    worker->path, names[kind], number);
 	}
 	if (kind == DW_CHILD_CHIP)
 		child->chip = &worker->chips[number];
@@ -441,8 +480,8 @@ int hierarchy_make_arena(struct dw_worker *worker, struct arena *outer)
 
 	pthread_mutex_lock(&worker->lock);
 	if (!worker->arena)
-		result = arena_create(worker->options.heap_ring_bytes, worker->options.arena_bytes, outer,
-				      &worker->arena);
+		result = arena_create(worker->options.heap_ring_bytes, worker->options.arena_bytes,
+				      outer, &worker->arena);
 	pthread_mutex_unlock(&worker->lock);
 	return result;
 }

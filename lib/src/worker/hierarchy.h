@@ -2,8 +2,8 @@
 /*
  * hierarchy: the objects of a tree: Workers, their children, names and paths.
  *
- * Owns: struct dw_worker and struct child, except for the structs in them, each of which belongs
- * to the module whose header defines it. docs/architecture.md lists the modules of this layer.
+ * Owns: struct dw_worker and struct child, except for the structs in them, each of which belongs to
+ * the module whose header defines it. docs/architecture.md lists the modules of this layer.
  *
  *   application ── spawner ── sub worker
  *    (Worker)        ├─────── chip worker
@@ -11,9 +11,9 @@
  *
  * Invariant: the shape, all names and all paths are final once the root's init has begun.
  *
- * Locks. `lock` guards the states of the children; it is taken before the engine's lock. `registering`
- * of the root is taken before all other locks. A field without a lock here is written before the
- * first child starts, or by the thread that initialises or closes the Worker.
+ * Locks. `lock` guards the states of the children; it is taken before the engine's lock.
+ * `registering` of the root is taken before all other locks. A field without a lock here is written
+ * before the first child starts, or by the thread that initialises or closes the Worker.
  */
 #ifndef DW_WORKER_HIERARCHY_H
 #define DW_WORKER_HIERARCHY_H
@@ -107,7 +107,9 @@ void hierarchy_drop_arena(struct dw_worker *worker);
 void hierarchy_enter_process(struct dw_worker *nested);
 
 int worker_check(const struct dw_worker *worker, const char *call);
-/* -EDEADLK when the calling thread is inside of a run or a task of this Worker's tree; of a task. */
+/*
+ * -EDEADLK when the calling thread is inside of a run or a task of this Worker's tree; of a task.
+ */
 int worker_check_outside(struct dw_worker *worker, const char *call);
 int worker_check_no_task(struct dw_worker *worker, const char *call);
 /* Whether the calling thread executes a task of this Worker, or of one below it. */

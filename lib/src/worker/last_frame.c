@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* The end of the stack for exceptions: see last_frame.h. The Makefile has the flags of this file. */
+/*
+ * The end of the stack for exceptions: see last_frame.h. The Makefile has the flags of this file.
+ */
 #include "worker/last_frame.h"
 
 int last_frame_call(int (*fn)(void *argument), void *argument)

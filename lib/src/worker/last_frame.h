@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Where the unwinding of a stack ends. A child was forked in the middle of the application's
- * calls: their frames, and their exception handlers, are still on its stack. An exception that leaves a
+ * Where the unwinding of a stack ends. A child was forked in the middle of the application's calls:
+ * their frames, and their exception handlers, are still on its stack. An exception that leaves a
  * callable must not find them. Any thread; no state.
  */
 #ifndef DW_WORKER_LAST_FRAME_H

@@ -16,10 +16,14 @@
 #include "base/deadline.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "worker/events.h"
 #include "worker/hierarchy.h"
 
 #define KILL_NS 2000000000ULL
-/* Children have at least this long to end by themselves, and this part of the time for a close, if the runs took all of it. */
+/*
+ * Children have at least this long to end by themselves, and this part of the time for a close, if
+ * the runs took all of it.
+ */
 #define STOP_FLOOR_NS 200000000ULL
 #define STOP_SHARE 4
 
@@ -89,7 +93,7 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 		.heap_timeout_ns = worker->options.heap_timeout_ns,
 		.init_timeout_ns = worker_init_budget(worker),
 		.check_declared = worker->parent && worker->parent->options.check_declared,
-		.ops = &children_ops,
+		.ops = &events_ops,
 		.ops_context = worker,
 	};
 	int result = 0;
@@ -195,7 +199,10 @@ static int start_children(struct dw_worker *worker)
 	return result;
 }
 
-/* Waits for the next change of a child's state, or until the clock has to be looked at. worker->lock is held. */
+/*
+ * Waits for the next change of a child's state, or until the clock has to be looked at.
+ * worker->lock is held.
+ */
 static int wait_change(struct dw_worker *worker, struct deadline *deadline)
 {
 	struct timespec until = clock_timespec(deadline_sleep(deadline, now_ns()));
@@ -285,8 +292,8 @@ static void stop_rings(void *context)
 	struct dw_worker *worker = context;
 
 	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (worker->children[i].life.state == CHILD_READY || worker->children[i].thread.started ||
-		    worker->children[i].life.left[0])
+		if (worker->children[i].life.state == CHILD_READY ||
+		    worker->children[i].thread.started || worker->children[i].life.left[0])
 			hub_stop(worker->life.hub, i);
 }
 
@@ -324,10 +331,11 @@ static void name_left(struct dw_worker *worker, char *names, size_t bytes)
 
 		if (child_life_over(&child->life))
 			continue;
-		used += (size_t)text_format(names + used, bytes - used, "%s%s%s%s%s", used ? ", " : "",
-					 child->path, child->life.stopped ? " (stopped by " : "",
-					 child->life.stopped ? error_signal_name(child->life.stopped) : "",
-					 child->life.stopped ? ")" : "");
+		used += (size_t)text_format(
+			names + used, bytes - used, "%s%s%s%s%s", used ? ", " : "", child->path,
+			child->life.stopped ? " (stopped by " : "",
+			child->life.stopped ? error_signal_name(child->life.stopped) : "",
+			child->life.stopped ? ")" : "");
 	}
 }
 
@@ -338,8 +346,9 @@ static bool name_unkilled(struct dw_worker *worker, char *names, size_t bytes)
 
 	for (uint32_t i = 0; i < worker->child_count && used < bytes; i++)
 		if (worker->children[i].life.left[0])
-			used += (size_t)text_format(names + used, bytes - used, "%s%s (%s)", used ? ", " : "",
-						 worker->children[i].path, worker->children[i].life.left);
+			used += (size_t)text_format(names + used, bytes - used, "%s%s (%s)",
+						    used ? ", " : "", worker->children[i].path,
+						    worker->children[i].life.left);
 	return used;
 }
 
@@ -373,14 +382,20 @@ static int stop_processes(struct dw_worker *worker, struct deadline *deadline)
 	if (wait_over(worker, deadline))
 		goto out;
 	name_left(worker, names, sizeof(names));
-	result = error_set(-ETIMEDOUT, "%s: killed, because they did not end before close_timeout_ns: %s",
+	result = error_set(-ETIMEDOUT,
+			   "%s: killed, because they did not end before close_timeout_ns: %s",
 			   worker->path, names);
 	kill_all(worker);
-	/* SIGKILL needs no deadline but that of a kernel in trouble, or of a spawner that was stopped. */
+	/*
+	 * SIGKILL needs no deadline but that of a kernel in trouble, or of a spawner that was
+	 * stopped.
+	 */
 	if (wait_killed(worker)) {
 		if (name_unkilled(worker, names, sizeof(names)))
-			result = error_set(-ETIMEDOUT, "%s: left behind, because they did not end before "
-					   "close_timeout_ns and cannot be killed: %s", worker->path, names);
+			result = error_set(-ETIMEDOUT,
+					   "%s: left behind, because they did not end before "
+					   "close_timeout_ns and cannot be killed: %s",
+					   worker->path, names);
 		goto out;
 	}
 	spawner_kill(&worker->spawner);
@@ -388,8 +403,10 @@ static int stop_processes(struct dw_worker *worker, struct deadline *deadline)
 		goto out;
 	name_left(worker, names, sizeof(names));
 	children_give_up_locked(worker, "left behind");
-	result = error_set(-ETIMEDOUT, "%s: left behind, because something below them holds on in spite "
-			   "of SIGKILL: %s", worker->path, names);
+	result = error_set(-ETIMEDOUT,
+			   "%s: left behind, because something below them holds on in spite "
+			   "of SIGKILL: %s",
+			   worker->path, names);
 out:
 	pthread_mutex_unlock(&worker->lock);
 	return result;
@@ -400,7 +417,8 @@ static void end_links(struct dw_worker *worker)
 {
 	pthread_mutex_lock(&worker->lock);
 	for (uint32_t i = 0; i < worker->child_count; i++)
-		if (worker->children[i].thread.started && worker->children[i].life.state != CHILD_READY)
+		if (worker->children[i].thread.started &&
+		    worker->children[i].life.state != CHILD_READY)
 			shutdown(worker->children[i].link.parent, SHUT_WR);
 	pthread_mutex_unlock(&worker->lock);
 }
@@ -422,8 +440,10 @@ static int stop_threads(struct dw_worker *worker, struct deadline *deadline)
 		over = child->thread.over;
 		pthread_mutex_unlock(&worker->lock);
 		if (!over) {
-			result = error_set(-ETIMEDOUT, "%s: this thread did not end before "
-					   "close_timeout_ns, and a thread cannot be killed", child->path);
+			result = error_set(-ETIMEDOUT,
+					   "%s: this thread did not end before "
+					   "close_timeout_ns, and a thread cannot be killed",
+					   child->path);
 			continue;
 		}
 		thread_join(child);
@@ -583,8 +603,10 @@ int lifecycle_bring_up(struct dw_worker *root)
 	int result;
 
 	if (root->life.state == WORKER_CLOSED && root->life.init_failed && !lifecycle_release(root))
-		return error_set(-EBUSY, "Worker %s: a thread of its last init, which has failed, has not "
-				 "ended yet", root->name);
+		return error_set(-EBUSY,
+				 "Worker %s: a thread of its last init, which has failed, has not "
+				 "ended yet",
+				 root->name);
 	if (root->life.state != WORKER_NEW)
 		return error_set(-EBUSY, "Worker %s was initialised before", root->name);
 	result = hierarchy_name(root);

@@ -37,7 +37,7 @@ struct worker_life {
 	struct trace_files trace_files;	/* of the root: DW_TRACE, DW_GRAPH */
 	struct trace *trace;		/* of this Worker's engine; NULL: nothing is traced */
 	int events_fd;			/* epoll over spawner socket, links, up_link */
-	int up_link;			/* nested in a process or thread: the link to the parent; -1 */
+	int up_link; /* nested in a process or thread: the link to the parent; -1 */
 	uint32_t up_generation;
 };
 

@@ -39,7 +39,8 @@ static bool is_writer(int directory, const char *name)
 {
 	struct stat status;
 
-	return fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_mode & S_IWUSR;
+	return fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       status.st_mode & S_IWUSR;
 }
 
 /* Which of the pipes the process holds; 0: none. */
@@ -79,7 +80,7 @@ int lifeline_kill_process(pid_t pid)
 		return 0;
 	error = errno;
 	/* A filter may know one call and not the other. */
-	pidfd = fd_move_up((int)syscall(SYS_pidfd_open, pid, 0));
+	pidfd = fd_open_pidfd(pid);
 	if (pidfd < 0)
 		return error;
 	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0)
@@ -88,7 +89,8 @@ int lifeline_kill_process(pid_t pid)
 	return error;
 }
 
-void lifeline_kill_holders(const uint64_t *pipes, uint32_t count, const struct lifeline_calls *calls, void *context)
+void lifeline_kill_holders(const uint64_t *pipes, uint32_t count,
+			   const struct lifeline_calls *calls, void *context)
 {
 	FILE *children = fd_open_stream("/proc/thread-self/children");
 	int pid, error;
@@ -97,7 +99,8 @@ void lifeline_kill_holders(const uint64_t *pipes, uint32_t count, const struct l
 		return;
 	/* Our own children: none of these numbers can become a stranger's before we reap it. */
 	while (fscanf(children, "%d", &pid) == 1) {
-		uint64_t pipe = calls->is_own(context, pid) ? 0 : held_pipe(pid, pipes, count, false);
+		uint64_t pipe =
+			calls->is_own(context, pid) ? 0 : held_pipe(pid, pipes, count, false);
 
 		error = pipe ? lifeline_kill_process(pid) : 0;
 		if (error)
@@ -109,7 +112,7 @@ void lifeline_kill_holders(const uint64_t *pipes, uint32_t count, const struct l
 /* By its pidfd, after a second look: the number may have become a stranger's in between. */
 static bool kill_writer(pid_t pid, uint64_t pipe)
 {
-	int pidfd = fd_move_up((int)syscall(SYS_pidfd_open, pid, 0));
+	int pidfd = fd_open_pidfd(pid);
 	bool killed = pidfd >= 0 && held_pipe(pid, &pipe, 1, true) &&
 		      syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
 
@@ -124,7 +127,9 @@ void lifeline_kill_writers(uint64_t pipe)
 	bool any = true;
 	DIR *processes;
 
-	/* Again, as long as there are some, for what they have forked meanwhile; but not for ever. */
+	/*
+	 * Again, as long as there are some, for what they have forked meanwhile; but not for ever.
+	 */
 	for (int pass = 0; any && pass < 4; pass++) {
 		any = false;
 		processes = fd_open_folder("/proc");

@@ -16,7 +16,8 @@ static int bind_share(hwloc_topology_t topology, uint32_t index, uint32_t count,
 	hwloc_cpuset_t *shares = calloc(count, sizeof(*shares));
 	int result = -1;
 
-	if (!allowed || !shares || hwloc_get_cpubind(topology, allowed, HWLOC_CPUBIND_PROCESS) < 0 ||
+	if (!allowed || !shares ||
+	    hwloc_get_cpubind(topology, allowed, HWLOC_CPUBIND_PROCESS) < 0 ||
 	    hwloc_topology_restrict(topology, allowed, 0) < 0)
 		goto out;
 	root = hwloc_get_root_obj(topology);

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 /*
- * Binds the calling process, or thread, to share `index` of `count`. If that fails it runs anywhere,
- * which is logged.
+ * Binds the calling process, or thread, to share `index` of `count`. If that fails it runs
+ * anywhere, which is logged.
  */
 void placement_apply(uint32_t index, uint32_t count, bool process, const char *path);
 

@@ -27,7 +27,8 @@ static int find_above(const struct dw_worker *worker, const char *name, dw_calla
 	for (; worker; worker = worker->parent)
 		if (callable_by_owner(worker, name, handle) == 0)
 			return 0;
-	return error_set(-ENOENT, "no callable is registered under the name \"%s\"", text_short(name));
+	return error_set(-ENOENT, "no callable is registered under the name \"%s\"",
+			 text_short(name));
 }
 
 DW_API int dw_callable_find(struct dw_worker *worker, const char *name, dw_callable *handle)
@@ -53,8 +54,8 @@ DW_API int dw_orch_find(struct dw_orch *orch, const char *name, dw_callable *han
 }
 
 /*
- * Handles are given by the root's process alone, and made known from there: a nested Worker's process that gave one
- * would give what the root gives to something else.
+ * Handles are given by the root's process alone, and made known from there: a nested Worker's
+ * process that gave one would give what the root gives to something else.
  */
 static int check_register(const struct dw_worker *worker, const char *call)
 {
@@ -66,13 +67,17 @@ static int check_register(const struct dw_worker *worker, const char *call)
 	while (root->parent)
 		root = root->parent;
 	if (root->owner_pid != getpid())
-		return error_set(-EINVAL, "%s: Worker %s is a child of %s and runs in a process of its own; "
-				 "register in the root's process %d", call, worker->path,
-				 worker->parent->path, (int)root->owner_pid);
+		return error_set(-EINVAL,
+				 "%s: Worker %s is a child of %s and runs in a process of its own; "
+				 "register in the root's process %d",
+				 call, worker->path, worker->parent->path, (int)root->owner_pid);
 	return 0;
 }
 
-/* The one whose children are told: of this process, and up; a child that is a process tells its own. */
+/*
+ * The one whose children are told: of this process, and up; a child that is a process tells its
+ * own.
+ */
 static struct dw_worker *announcer(struct dw_worker *worker)
 {
 	while (worker && worker->life.state != WORKER_UP)
@@ -82,23 +87,27 @@ static struct dw_worker *announcer(struct dw_worker *worker)
 
 /* --------------------------------------------------------------- functions */
 
-static int register_function(struct dw_worker *worker, struct callable *callable, dw_callable *handle)
+static int register_function(struct dw_worker *worker, struct callable *callable,
+			     dw_callable *handle)
 {
 	int result = check_register(worker, "dw_callable_register");
 
 	if (result < 0)
 		return result;
 	if (!callable->name || !callable->name[0] || !handle)
-		return error_set(-EINVAL, "dw_callable_register: the name is empty, or `callable` is NULL");
+		return error_set(-EINVAL,
+				 "dw_callable_register: the name is empty, or `callable` is NULL");
 	result = name_check("the name of a function,", callable->name, NAME_FUNCTION_MOST);
 	if (result < 0)
 		return result;
 	callable->owner = worker;
 	pthread_mutex_lock(&worker_root(worker)->registering);
 	if (worker_root(worker)->life.state != WORKER_NEW)
-		result = error_set(-EBUSY, "function \"%s\": Worker %s was initialised already, and its "
-				   "children would not know it; register functions before init, or a symbol",
-				   text_short(callable->name), worker->name);
+		result = error_set(
+			-EBUSY,
+			"function \"%s\": Worker %s was initialised already, and its "
+			"children would not know it; register functions before init, or a symbol",
+			text_short(callable->name), worker->name);
 	else
 		result = callable_add(callable, handle);
 	pthread_mutex_unlock(&worker_root(worker)->registering);
@@ -113,7 +122,8 @@ DW_API int dw_callable_register_orch(struct dw_worker *worker, const char *name,
 	};
 
 	if (!fn)
-		return error_set(-EINVAL, "orchestration function \"%s\" is NULL", text_short(name));
+		return error_set(-EINVAL, "orchestration function \"%s\" is NULL",
+				 text_short(name));
 	return register_function(worker, &callable, handle);
 }
 
@@ -155,7 +165,10 @@ static int retire(struct dw_worker *worker, dw_callable handle, struct callable 
 	return callable_wait(callable, &none);
 }
 
-/* To the children, and then its bytes, `data`, are free. With `registering`: an init may have forked it before. */
+/*
+ * To the children, and then its bytes, `data`, are free. With `registering`: an init may have
+ * forked it before.
+ */
 static int forget_locked(struct dw_worker *worker, dw_callable handle, void *data,
 			 uint64_t deadline_ns)
 {
@@ -303,13 +316,18 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 		return error_set(-EINVAL, "symbol \"%s\"; it should be \"path/libjob.so:name\"",
 				 text_short(symbol));
 	if (kind != DW_SYMBOL_ORCH && kind != DW_SYMBOL_SUB)
-		return error_set(-EINVAL, "symbol \"%s\": kind is %d; it should be DW_SYMBOL_ORCH or "
-				 "DW_SYMBOL_SUB", text_short(symbol), kind);
+		return error_set(-EINVAL,
+				 "symbol \"%s\": kind is %d; it should be DW_SYMBOL_ORCH or "
+				 "DW_SYMBOL_SUB",
+				 text_short(symbol), kind);
 	if (!handle)
 		return error_set(-EINVAL, "symbol \"%s\": `callable` is NULL", text_short(symbol));
 	if ((size_t)(colon - symbol) > NAME_PATH_MOST)
-		return error_set(-ENAMETOOLONG, "symbol \"%s\": the path of its file has %zu bytes; at most %d are possible",
-				 text_short(symbol), (size_t)(colon - symbol), NAME_PATH_MOST);
+		return error_set(
+			-ENAMETOOLONG,
+			"symbol \"%s\": the path of its file has %zu bytes; at most %d are "
+			"possible",
+			text_short(symbol), (size_t)(colon - symbol), NAME_PATH_MOST);
 	result = name_check("symbol", colon + 1, NAME_SYMBOL_MOST);
 	if (result < 0)
 		return result;
@@ -328,8 +346,12 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 		result = announce(worker, &callable, handle);
 	pthread_mutex_unlock(&worker_root(worker)->registering);
 	if (result == -EEXIST)
-		error_set(result, "symbol \"%s\" is registered already, as another kind or of a file that has "
-			  "changed since: unregister that first", text_short(symbol));
+		error_set(
+			result,
+			"symbol \"%s\" is registered already, as another kind or of a file that "
+			"has "
+			"changed since: unregister that first",
+			text_short(symbol));
 	return result;
 }
 
@@ -345,7 +367,8 @@ static int place_image(struct dw_worker *root, const struct dw_image_options *op
 	if (!options->data) {
 		fd = fd_move_up(open(options->path, O_RDONLY | O_CLOEXEC));
 		if (fd < 0 || fstat(fd, &stat) < 0) {
-			result = error_set(-errno, "image %s: %s", text_short(options->path), strerror(errno));
+			result = error_set(-errno, "image %s: %s", text_short(options->path),
+					   strerror(errno));
 			goto out;
 		}
 		callable->bytes = (uint64_t)stat.st_size;
@@ -364,8 +387,9 @@ static int place_image(struct dw_worker *root, const struct dw_image_options *op
 	for (uint64_t at = 0; fd >= 0 && at < callable->bytes; at += (uint64_t)n) {
 		n = read(fd, (char *)callable->data + at, callable->bytes - at);
 		if (n <= 0) {
-			result = error_set(n ? -errno : -EIO, "image %s: %s", text_short(options->path),
-					   n ? strerror(errno) : "it became shorter while it was read");
+			result = error_set(
+				n ? -errno : -EIO, "image %s: %s", text_short(options->path),
+				n ? strerror(errno) : "it became shorter while it was read");
 			arena_free(root->arena, callable->data);
 			break;
 		}
@@ -393,13 +417,15 @@ static int check_image(const struct dw_image_options *o)
 	if (result < 0)
 		return result;
 	if (!o->data == !o->path)
-		return error_set(-EINVAL, "image %s: give either data or path", text_short(o->entry));
+		return error_set(-EINVAL, "image %s: give either data or path",
+				 text_short(o->entry));
 	if (o->signature_count && !o->signature)
 		return error_set(-EINVAL, "image %s: signature_count is %zu and signature is NULL",
 				 text_short(o->entry), o->signature_count);
 	for (size_t i = 0; i < o->signature_count; i++)
 		if (o->signature[i] < DW_DIR_SCALAR || o->signature[i] > DW_DIR_INOUT)
-			return error_set(-EINVAL, "image %s: signature[%zu] is %d; it should be 0 to 3",
+			return error_set(-EINVAL,
+					 "image %s: signature[%zu] is %d; it should be 0 to 3",
 					 text_short(o->entry), i, o->signature[i]);
 	return 0;
 }
@@ -413,7 +439,8 @@ static void name_image(const struct callable *callable, char *name, size_t space
 	dw_callable taken;
 
 	text_format(name, space, "%s:%s", callable->driver, callable->entry);
-	for (unsigned int number = 2; callable_by_owner(callable->owner, name, &taken) == 0; number++)
+	for (unsigned int number = 2; callable_by_owner(callable->owner, name, &taken) == 0;
+	     number++)
 		text_format(name, space, "%s:%s#%u", callable->driver, callable->entry, number);
 }
 
@@ -493,7 +520,8 @@ static int forget(struct dw_worker *worker, dw_callable handle, void *data,
 	int result = lock_within(registering, deadline);
 
 	if (result)
-		return error_set(-result, "%s: another thread registers or unregisters", worker->path);
+		return error_set(-result, "%s: another thread registers or unregisters",
+				 worker->path);
 	if (callable_is_leaving(handle)) {
 		result = forget_locked(worker, handle, data, deadline->at_ns);
 		if (result != -ETIMEDOUT)

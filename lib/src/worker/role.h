@@ -22,8 +22,11 @@ struct role {
 	 * Serves the mailbox until the parent says stop or is gone: 0. An error means that the
 	 * child can serve no more, which the parent has been told.
 	 */
-	int (*serve)(struct child *child, uint32_t generation, struct endpoint *endpoint, void *state);
-	/* Takes down what start() has made; `error` is the result of serve(). NULL: nothing to do. */
+	int (*serve)(struct child *child, uint32_t generation, struct endpoint *endpoint,
+		     void *state);
+	/*
+	 * Takes down what start() has made; `error` is the result of serve(). NULL: nothing to do.
+	 */
 	void (*stop)(struct child *child, bool process, int error, void *state);
 };
 

@@ -7,9 +7,9 @@
  * cookie is its frame's number. A control frame waits until the chip is idle.
  *
  * A device that is lost, or a driver that broke, ends the chip's process or thread. A frame that it
- * has claimed and not completed stays so: the parent fails it with the cause, once the driver cannot
- * write into its tensors any more. Other frames go to other chips, and a restart policy opens the
- * device anew.
+ * has claimed and not completed stays so: the parent fails it with the cause, once the driver
+ * cannot write into its tensors any more. Other frames go to other chips, and a restart policy
+ * opens the device anew.
  */
 #include <errno.h>
 #include <poll.h>
@@ -80,7 +80,8 @@ static int start(struct child *child, uint32_t generation, bool process, void **
 
 	(void)generation;
 	(void)process;
-	result = chip_open(child->chip->driver, child->chip->device, child->chip->options, &load.chip);
+	result = chip_open(child->chip->driver, child->chip->device, child->chip->options,
+			   &load.chip);
 	if (result < 0)
 		return result;
 	result = callable_each(load_one, &load);
@@ -109,8 +110,10 @@ static int chip_memory(const struct child *child, struct chip *chip, uint64_t co
 	struct engine_chip_memory message;
 
 	if (bytes != sizeof(message))
-		return error_set(-EINVAL, "%s: a message about device memory of %u bytes; %zu bytes "
-				 "would be right", child->path, bytes, sizeof(message));
+		return error_set(-EINVAL,
+				 "%s: a message about device memory of %u bytes; %zu bytes "
+				 "would be right",
+				 child->path, bytes, sizeof(message));
 	memcpy(&message, blob, sizeof(message));
 	if (code == ENGINE_CONTROL_CHIP_ALLOC)
 		return chip_alloc(chip, message.handle, message.bytes);
@@ -173,9 +176,12 @@ static int check_places(const struct chip_loop *loop, const struct dw_args *args
 		    arena_contains(loop->child->owner->arena, tensor->data, bytes) ||
 		    chip_owns(loop->chip, tensor->data))
 			continue;
-		return error_set(-EFAULT, "tensor %u at %#llx is neither shared memory nor memory of this device: "
-				 "what dw_chip_alloc() gave is lost with the chip's process; allocate it again",
-				 i, (unsigned long long)tensor->data);
+		return error_set(
+			-EFAULT,
+			"tensor %u at %#llx is neither shared memory nor memory of this device: "
+			"what dw_chip_alloc() gave is lost with the chip's process; allocate it "
+			"again",
+			i, (unsigned long long)tensor->data);
 	}
 	return 0;
 }

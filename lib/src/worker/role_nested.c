@@ -11,8 +11,8 @@
 #include "worker/serve.h"
 
 /*
- * The engine pushes the running task itself: an orchestration has the run's cancel word too. The text
- * of an error has path and task already: the parent passes it on as it is.
+ * The engine pushes the running task itself: an orchestration has the run's cancel word too. The
+ * text of an error has path and task already: the parent passes it on as it is.
  */
 static int run_task(struct child *child, struct frame *frame, struct callable *callable,
 		    const struct dw_args *args)

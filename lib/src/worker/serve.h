@@ -53,8 +53,10 @@ static inline int serve_one_task(struct child *child, struct frame *frame, serve
 }
 
 /* Until the parent says stop, or is gone. */
-static inline __attribute__((always_inline)) void
-serve_frames(struct child *child, struct endpoint *endpoint, serve_task *run, serve_control *control)
+static inline __attribute__((always_inline)) void serve_frames(struct child *child,
+							       struct endpoint *endpoint,
+							       serve_task *run,
+							       serve_control *control)
 {
 	uint64_t started = now_ns();
 	struct frame *frame;
@@ -68,8 +70,8 @@ serve_frames(struct child *child, struct endpoint *endpoint, serve_task *run, se
 			else
 				result = control(child, frame->callable, serve_blob(frame),
 						 frame->args_bytes);
-			endpoint_complete(endpoint, number, result, result < 0 ? error_text() : NULL,
-					  started, now_ns());
+			endpoint_complete(endpoint, number, result,
+					  result < 0 ? error_text() : NULL, started, now_ns());
 			started = now_ns();
 		}
 		status_waits(&child->status, started);

@@ -27,8 +27,8 @@ struct spawner_process {
 };
 
 enum spawner_order {
-	SPAWNER_FORK = 1,	/* this generation of this child */
-	SPAWNER_KILL = 2,	/* its parent may not: the spawner still has the credentials of init */
+	SPAWNER_FORK = 1, /* this generation of this child */
+	SPAWNER_KILL = 2, /* its parent may not: the spawner still has the credentials of init */
 };
 
 struct spawner_command {
@@ -39,12 +39,15 @@ struct spawner_command {
 
 /* Of one generation of a child in this order, each at most once but for STOPPED. */
 enum spawner_event {
-	SPAWNER_SPAWNED = 1,	/* pid; a pidfd comes with it (SCM_RIGHTS) */
-	SPAWNER_FAILED = 2,	/* value: errno; what: of which call */
-	SPAWNER_STOPPED = 3,	/* value: the signal that has stopped it; 0: it goes on */
-	SPAWNER_DEAD = 4,	/* value: status of wait(2) */
-	SPAWNER_GONE = 5,	/* the whole subtree */
-	/* At any time: SIGKILL to it, or to a process that it has left (pid), was refused: errno `value`. */
+	SPAWNER_SPAWNED = 1, /* pid; a pidfd comes with it (SCM_RIGHTS) */
+	SPAWNER_FAILED = 2, /* value: errno; what: of which call */
+	SPAWNER_STOPPED = 3, /* value: the signal that has stopped it; 0: it goes on */
+	SPAWNER_DEAD = 4, /* value: status of wait(2) */
+	SPAWNER_GONE = 5, /* the whole subtree */
+	/*
+	 * At any time: SIGKILL to it, or to a process that it has left (pid), was refused: errno
+	 * `value`.
+	 */
 	SPAWNER_NOT_KILLED = 6,
 	/* Of no child: the spawner cannot go on, and ends. value: errno; what: of which call. */
 	SPAWNER_ENDS = 7,
@@ -66,12 +69,17 @@ int spawner_fork(struct dw_worker *worker);
  * killed, and is left.
  */
 int spawner_end(struct dw_worker *worker);
-/* SIGKILL, and SIGCONT in case that it was stopped. False: refused. One that has ended needs none. */
+/*
+ * SIGKILL, and SIGCONT in case that it was stopped. False: refused. One that has ended needs none.
+ */
 bool spawner_kill(const struct spawner_process *process);
 bool spawner_continue(const struct spawner_process *process);
 /* The signal that has stopped it; 0: it runs, or nobody knows. */
 int spawner_stopped(const struct spawner_process *process);
-/* Until a pidfd or the tree's pipe is at its end, at most 10 s: 1, 0; -errno: it cannot be waited for. */
+/*
+ * Until a pidfd or the tree's pipe is at its end, at most 10 s: 1, 0; -errno: it cannot be waited
+ * for.
+ */
 int spawner_wait_end(int fd);
 /* -EAGAIN: the socket is full, which ends with the spawner's next report. Never blocks. */
 int spawner_ask(const struct spawner_process *process, enum spawner_order order, uint32_t index,

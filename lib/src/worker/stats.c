@@ -31,7 +31,9 @@ static uint64_t cpu_of_stranger(pid_t pid, pid_t tid)
 	return ns;
 }
 
-/* Of a child that is a process `tid` is 0 or its pid; of one that is a thread the number of that. */
+/*
+ * Of a child that is a process `tid` is 0 or its pid; of one that is a thread the number of that.
+ */
 static uint64_t cpu_of(pid_t pid, pid_t tid)
 {
 	struct timespec used;
@@ -56,7 +58,8 @@ static uint64_t cpu_of(pid_t pid, pid_t tid)
 	((to)->field = __atomic_load_n(&(from)->field, __ATOMIC_RELAXED))
 
 /* What was written once before the forks, and counters that their owners go on writing. */
-void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from, const struct child_status *now)
+void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
+		const struct child_status *now)
 {
 	memset(to, 0, sizeof(*to));
 	memcpy(to->path, from->path, sizeof(to->path));
@@ -123,7 +126,8 @@ DW_API int dw_worker_engine_stats(struct dw_worker *worker, struct dw_engine_sta
 	if (result < 0)
 		return result;
 	if (!worker->life.engine)
-		return error_set(-ENOTCONN, "dw_worker_engine_stats: Worker %s was never initialised",
+		return error_set(-ENOTCONN,
+				 "dw_worker_engine_stats: Worker %s was never initialised",
 				 worker->name);
 	engine_stats(worker->life.engine, &now);
 	options_write(stats, &now, sizeof(now));

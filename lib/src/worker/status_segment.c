@@ -41,8 +41,8 @@ static int make_memory(size_t bytes, int *fd, void **memory)
 	if (error)
 		log_at(LOG_WARN, "this tree cannot be seen from outside: memfd: %s%s",
 		       error_name(error), error_hint(-error));
-	*memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | (*fd < 0 ? MAP_ANONYMOUS : 0),
-		       *fd, 0);
+	*memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | (*fd < 0 ? MAP_ANONYMOUS : 0), *fd, 0);
 	if (*memory != MAP_FAILED)
 		return 0;
 	if (*fd >= 0)
@@ -60,11 +60,12 @@ static uint64_t place(uint64_t *at, uint64_t bytes)
 }
 
 /* Depth first: a Worker, its children, then their subtrees. */
-static void assign(const struct status_segment *layout, char *memory, struct dw_worker *worker, uint32_t self, uint32_t *next_worker,
-		   uint32_t *next_child)
+static void assign(const struct status_segment *layout, char *memory, struct dw_worker *worker,
+		   uint32_t self, uint32_t *next_worker, uint32_t *next_child)
 {
 	uint32_t own = worker_width(worker);
-	struct segment_worker *entry = (struct segment_worker *)(memory + layout->workers) + (*next_worker)++;
+	struct segment_worker *entry =
+		(struct segment_worker *)(memory + layout->workers) + (*next_worker)++;
 	uint32_t first = *next_child;
 
 	text_copy(entry->path, sizeof(entry->path), worker->path);
@@ -79,8 +80,8 @@ static void assign(const struct status_segment *layout, char *memory, struct dw_
 	worker->segment.status = (struct child_status *)(memory + layout->child_status) + first;
 	*next_child += own;
 	for (uint32_t i = 0; i < worker->nested_count; i++)
-		assign(layout, memory, worker->nested[i], first + own - worker->nested_count + i, next_worker,
-		       next_child);
+		assign(layout, memory, worker->nested[i], first + own - worker->nested_count + i,
+		       next_worker, next_child);
 }
 
 static void close_fd(struct dw_worker *root)
@@ -98,7 +99,9 @@ void segment_init(struct dw_worker *worker)
 int segment_create(struct dw_worker *root)
 {
 	uint32_t workers = 0, children = 0, next_worker = 0, next_child = 0;
-	struct status_segment layout = { .layout = SEGMENT_LAYOUT, .pid = getpid(), .started = now_ns() };
+	struct status_segment layout = { .layout = SEGMENT_LAYOUT,
+					 .pid = getpid(),
+					 .started = now_ns() };
 	uint64_t bytes = 0;
 	void *memory;
 	int result;
@@ -194,8 +197,8 @@ static void copy_text(char *to, size_t space, const char *text)
 
 void segment_death(struct dw_worker *worker, uint32_t child, const char *cause)
 {
-	copy_text(worker->segment.children[child].cause, sizeof(worker->segment.children[child].cause),
-		  cause);
+	copy_text(worker->segment.children[child].cause,
+		  sizeof(worker->segment.children[child].cause), cause);
 	segment_stopped(worker, child, 0);
 	__atomic_store_n(&worker->segment.stats[child].alive, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->segment.status[child].busy, 0, __ATOMIC_RELAXED);

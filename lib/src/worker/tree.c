@@ -31,22 +31,28 @@ struct dw_tree {
 
 /* -------------------------------------------------------------------- open */
 
-static bool fits(const struct status_segment *segment, uint64_t offset, uint64_t count, uint64_t size)
+static bool fits(const struct status_segment *segment, uint64_t offset, uint64_t count,
+		 uint64_t size)
 {
-	return offset % 64 == 0 && offset <= segment->bytes && count <= (segment->bytes - offset) / size;
+	return offset % 64 == 0 && offset <= segment->bytes &&
+	       count <= (segment->bytes - offset) / size;
 }
 
 static int check_layout(const struct status_segment *segment, uint64_t bytes)
 {
 	if (segment->layout != SEGMENT_LAYOUT)
-		return error_set(-EPROTO, "the tree of process %d belongs to another version of the library",
+		return error_set(-EPROTO,
+				 "the tree of process %d belongs to another version of the library",
 				 segment->pid);
 	if (segment->bytes != bytes || !segment->worker_count ||
-	    !fits(segment, segment->workers, segment->worker_count, sizeof(struct segment_worker)) ||
+	    !fits(segment, segment->workers, segment->worker_count,
+		  sizeof(struct segment_worker)) ||
 	    !fits(segment, segment->children, segment->child_count, sizeof(struct segment_child)) ||
 	    !fits(segment, segment->stats, segment->child_count, sizeof(struct dw_child_stats)) ||
-	    !fits(segment, segment->child_status, segment->child_count, sizeof(struct child_status)))
-		return error_set(-EPROTO, "what the tree of process %d shows of itself makes no sense",
+	    !fits(segment, segment->child_status, segment->child_count,
+		  sizeof(struct child_status)))
+		return error_set(-EPROTO,
+				 "what the tree of process %d shows of itself makes no sense",
 				 segment->pid);
 	return 0;
 }
@@ -63,7 +69,8 @@ static int map_tree(int fd, int32_t pid, struct dw_tree *tree)
 		return 0;
 	memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
-		return error_set(-errno, "cannot map the tree of process %d: %s", pid, error_name(errno));
+		return error_set(-errno, "cannot map the tree of process %d: %s", pid,
+				 error_name(errno));
 	tree->segment = memory;
 	if (__atomic_load_n(&tree->segment->magic, __ATOMIC_ACQUIRE) != SEGMENT_MAGIC ||
 	    tree->segment->pid != pid) {
@@ -85,7 +92,8 @@ static int open_fd(int32_t pid, const char *name, struct dw_tree *tree)
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%.16s", pid, name);
 	length = readlink(path, target, sizeof(target) - 1);
-	if (length < (ssize_t)strlen(LINK_NAME) || strncmp(target, LINK_NAME, strlen(LINK_NAME)) != 0)
+	if (length < (ssize_t)strlen(LINK_NAME) ||
+	    strncmp(target, LINK_NAME, strlen(LINK_NAME)) != 0)
 		return 0;
 	fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC));
 	if (fd < 0)
@@ -104,11 +112,13 @@ DW_API int dw_tree_open(int32_t pid, uint32_t index, struct dw_tree **tree)
 	DIR *dir;
 
 	if (!tree || pid <= 0)
-		return error_set(-EINVAL, "dw_tree_open: pid is %d; it should be that of a process", pid);
+		return error_set(-EINVAL, "dw_tree_open: pid is %d; it should be that of a process",
+				 pid);
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	dir = fd_open_folder(path);
 	if (!dir)
-		return error_set(errno == ENOENT ? -ENOENT : -errno, "%s: %s", path, error_name(errno));
+		return error_set(errno == ENOENT ? -ENOENT : -errno, "%s: %s", path,
+				 error_name(errno));
 	while ((entry = readdir(dir))) {
 		result = open_fd(pid, entry->d_name, &found);
 		if (result != 1 && result != 0)
@@ -123,7 +133,8 @@ DW_API int dw_tree_open(int32_t pid, uint32_t index, struct dw_tree **tree)
 	if (result < 0)
 		return result;
 	if (!result)
-		return error_set(-ENOENT, "process %d has no %stree", pid, index == UINT32_MAX ? "further " : "");
+		return error_set(-ENOENT, "process %d has no %stree", pid,
+				 index == UINT32_MAX ? "further " : "");
 	*tree = malloc(sizeof(found));
 	if (!*tree) {
 		munmap((void *)(uintptr_t)found.segment, found.layout.bytes);
@@ -243,7 +254,8 @@ static void read_engine(const struct dw_tree *tree, uint32_t number, struct dw_e
 		engine->parent_wakes += LOAD(stats_at(tree, worker.first_child + i)->wakes);
 }
 
-DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number, struct dw_tree_worker *worker)
+DW_API int dw_tree_worker(const struct dw_tree *tree, uint32_t number,
+			  struct dw_tree_worker *worker)
 {
 	int result = options_check_output(worker, "dw_tree_worker");
 	struct dw_tree_worker now;
@@ -282,7 +294,9 @@ static int check_child(const struct dw_tree *tree, uint32_t number)
 
 static const struct child_status *status_at(const struct dw_tree *tree, uint32_t number)
 {
-	return (const struct child_status *)((const char *)tree->segment + tree->layout.child_status) + number;
+	return (const struct child_status *)((const char *)tree->segment +
+					     tree->layout.child_status) +
+	       number;
 }
 
 static void read_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child)
@@ -290,7 +304,8 @@ static void read_child(const struct dw_tree *tree, uint32_t number, struct dw_tr
 	const struct child_status *now = status_at(tree, number);
 	const struct segment_child *rest;
 
-	rest = (const struct segment_child *)((const char *)tree->segment + tree->layout.children) + number;
+	rest = (const struct segment_child *)((const char *)tree->segment + tree->layout.children) +
+	       number;
 	memset(child, 0, sizeof(*child));
 	child->size = sizeof(*child);
 	COPY(child, now, tid);
@@ -344,7 +359,8 @@ struct report {
 	uint32_t stuck;
 };
 
-__attribute__((format(printf, 2, 3))) static void say(struct report *report, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void say(struct report *report, const char *format,
+						      ...)
 {
 	size_t left = report->used < report->space ? report->space - report->used : 0;
 	va_list list;
@@ -406,12 +422,15 @@ static void say_worker(struct report *report, const struct dw_tree_worker *worke
 		[DW_BLOCKED_HEAP] = "for room in the heap",
 	};
 
-	say(report, "%s (L%u, pid %d)%s: %u runs, %llu tasks: %llu done, %llu failed, %llu skipped, %llu alive; "
-	    "heap %llu of %llu MiB; %llu wake-ups\n", worker->path, worker->level, worker->pid,
-	    worker->up ? "" : " is not up", worker->runs, (unsigned long long)engine->submitted,
-	    (unsigned long long)engine->done, (unsigned long long)engine->failed,
-	    (unsigned long long)engine->skipped, (unsigned long long)live_tasks(engine),
-	    (unsigned long long)(engine->heap_used >> 20), (unsigned long long)(worker->heap_bytes >> 20),
+	say(report,
+	    "%s (L%u, pid %d)%s: %u runs, %llu tasks: %llu done, %llu failed, %llu skipped, %llu "
+	    "alive; "
+	    "heap %llu of %llu MiB; %llu wake-ups\n",
+	    worker->path, worker->level, worker->pid, worker->up ? "" : " is not up", worker->runs,
+	    (unsigned long long)engine->submitted, (unsigned long long)engine->done,
+	    (unsigned long long)engine->failed, (unsigned long long)engine->skipped,
+	    (unsigned long long)live_tasks(engine), (unsigned long long)(engine->heap_used >> 20),
+	    (unsigned long long)(worker->heap_bytes >> 20),
 	    (unsigned long long)engine->parent_wakes);
 	if (worker->blocked == DW_BLOCKED_WINDOW || worker->blocked == DW_BLOCKED_HEAP) {
 		say(report, "  its orchestration waits %s, for ", blocked[worker->blocked]);

@@ -75,8 +75,8 @@ DW_API int dw_worker_init(struct dw_worker *root)
 	if (result < 0)
 		return result;
 	if (root->parent)
-		return error_set(-EINVAL, "Worker %s is a child of %s: initialise the root", root->name,
-				 root->parent->name);
+		return error_set(-EINVAL, "Worker %s is a child of %s: initialise the root",
+				 root->name, root->parent->name);
 	pthread_mutex_lock(&root->registering);
 	result = lifecycle_bring_up(root);
 	pthread_mutex_unlock(&root->registering);
@@ -107,8 +107,8 @@ DW_API void dw_worker_destroy(struct dw_worker *root)
 	if (!root || worker_check(root, "dw_worker_destroy") < 0)
 		return;
 	if (root->parent) {
-		error_set(-EINVAL, "Worker %s is a child of %s: destroy the root, which owns it", root->name,
-			  root->parent->name);
+		error_set(-EINVAL, "Worker %s is a child of %s: destroy the root, which owns it",
+			  root->name, root->parent->name);
 		return;
 	}
 	if (worker_check_outside(root, "dw_worker_destroy") < 0)
@@ -131,8 +131,9 @@ static int check_up(struct dw_worker *worker, const char *call)
 		return result;
 	if (worker->life.state != WORKER_UP)
 		return error_set(-ENOTCONN, "%s: Worker %s is %s", call, worker->name,
-				 worker->life.state == WORKER_NEW ? "not initialised" :
-				 worker->life.state == WORKER_STARTING ? "being initialised" : "closed");
+				 worker->life.state == WORKER_NEW      ? "not initialised" :
+				 worker->life.state == WORKER_STARTING ? "being initialised" :
+									 "closed");
 	return 0;
 }
 
@@ -144,9 +145,13 @@ DW_API int dw_worker_run(struct dw_worker *worker, dw_orch_fn *fn, const struct 
 	if (result == 0 && config)
 		result = engine_check_config(config, "config");
 	if (result == 0 && worker_inside_task(worker))
-		result = error_set(-EDEADLK, "dw_worker_run: the call is made by a callable that is a task of "
-				   "Worker %s, or of one below it, and the run could need the child that waits "
-				   "for it", worker->path);
+		result = error_set(
+			-EDEADLK,
+			"dw_worker_run: the call is made by a callable that is a task of "
+			"Worker %s, or of one below it, and the run could need the child that "
+			"waits "
+			"for it",
+			worker->path);
 	if (result < 0)
 		return result;
 	return engine_run(worker->life.engine, fn, args, config, context, NULL, NULL, NULL);
@@ -191,8 +196,9 @@ static int check_buffer(struct dw_worker *worker, const char *call)
 	if (result < 0)
 		return result;
 	if (worker->parent)
-		return error_set(-EINVAL, "%s: Worker %s is a child of %s; buffers belong to the root",
-				 call, worker->name, worker->parent->name);
+		return error_set(-EINVAL,
+				 "%s: Worker %s is a child of %s; buffers belong to the root", call,
+				 worker->name, worker->parent->name);
 	return hierarchy_make_arena(worker, NULL);
 }
 
@@ -203,7 +209,8 @@ DW_API int dw_buffer_create(struct dw_worker *worker, uint64_t bytes, void **add
 	if (result < 0)
 		return result;
 	if (!bytes || !address)
-		return error_set(-EINVAL, "dw_buffer_create: %s", bytes ? "`address` is NULL" : "0 bytes");
+		return error_set(-EINVAL, "dw_buffer_create: %s",
+				 bytes ? "`address` is NULL" : "0 bytes");
 	return arena_alloc(worker->arena, bytes, address);
 }
 
@@ -222,8 +229,10 @@ DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t 
 		return result;
 	pthread_mutex_lock(&worker->registering);
 	if (worker->life.state != WORKER_NEW)
-		result = error_set(-EBUSY, "dw_buffer_register: Worker %s was initialised already; the "
-				   "children would not have this memory", worker->name);
+		result = error_set(-EBUSY,
+				   "dw_buffer_register: Worker %s was initialised already; the "
+				   "children would not have this memory",
+				   worker->name);
 	else
 		result = arena_register(worker->arena, address, bytes);
 	pthread_mutex_unlock(&worker->registering);
