@@ -224,6 +224,9 @@ static inline void set_small(struct dw_worker_options *options)
 {
 	options->heap_ring_bytes = 16 << 20;
 	options->arena_bytes = 32 << 20;
+	/* An init that hangs is a test that hangs: a busy machine may take longer than the default. */
+	if (!options->init_timeout_ns)
+		options->init_timeout_ns = 1000 * SECOND_NS;
 }
 
 /*

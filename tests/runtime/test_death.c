@@ -532,7 +532,8 @@ TEST(four_hundred_children_come_up_and_go)
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 	struct rlimit files;
 
-	options.close_timeout_ns = 5 * SECOND_NS * unit_slow();
+	/* A close that hangs is a test that hangs. */
+	options.close_timeout_ns = 1000 * SECOND_NS;
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
