@@ -8,9 +8,11 @@
 ## make check-quick   unit tests, runtime suite with futexes, static checks (5 minutes; tests/one NAME: one program)
 ## make hooks         checks of a second before each commit, if you like
 ## make module        the kernel module (KDIR=: other headers than the running kernel's)
-## make install       DESTDIR= PREFIX= ; both of the next
+## make python        the Python package, in build/python (docs/python.md)
+## make install       DESTDIR= PREFIX= ; all of the next
 ## make install-user  library, headers, .pc, drivers, tool (without root: PREFIX=$HOME/...)
 ## make install-module-source   the module's sources for DKMS, with its group and udev rule
+## make install-python   the Python package (PYTHON=: of another interpreter)
 ## make uninstall     DESTDIR= PREFIX= ; takes away what install has put there (uninstall-user: without the module's part)
 ## make kselftest     the module's selftests, in a guest
 ## make check-kernels the same on every kernel that tests/vm/kernel lists (DISTWORKER_HANDOVERS=1000000: long hunts)
@@ -156,6 +158,29 @@ $(B)/examples/%_cc: docs/examples/%.cc $(LIB)
 	$(call say,LD)
 	$(Q)$(CXX_LINK) -MF $@.d $< -L$(B) -ldistworker -Wl,-rpath,'$$ORIGIN/..' -o $@
 
+# ------------------------------------------------------------------- Python
+
+# Only what builds or installs the package asks the interpreter.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+PYTHON_INCLUDE = $(shell $(PYTHON) -c 'import os, sysconfig; path = sysconfig.get_path("include"); \
+	print(path if os.path.exists(path + "/Python.h") else "")' 2>/dev/null)
+PYTHONDIR ?= $(shell $(PYTHON) lib/python/build_backend.py --folder $(call quote,$(PREFIX)) 2>/dev/null)
+PYTHON_FILES := $(wildcard lib/python/distworker/*.py lib/python/distworker/*.pyi) lib/python/distworker/py.typed
+# $(call link_python,RPATH,OUTPUT)
+link_python = $(CC) -shared -std=c11 -D_GNU_SOURCE -fPIC -pthread -fvisibility=hidden $(WARNINGS) -Ilib/include \
+	-isystem $(PYTHON_INCLUDE) $(CFLAGS) $(SANITIZE) $(LDFLAGS) lib/python/src/*.c -L$(B) -ldistworker -ldl \
+	-Wl,-rpath,$(1) -o $(2)
+
+.PHONY: python
+python: $(B)/python/distworker/_core.abi3.so $(PYTHON_FILES:lib/%=$(B)/%)
+$(B)/python/distworker/_core.abi3.so: $(wildcard lib/python/src/*) lib/include/distworker/distworker.h $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(call link_python,'$$ORIGIN/../..',$@)
+$(B)/python/distworker/%: lib/python/distworker/%
+	@mkdir -p $(@D)
+	@cp $< $@
+
 # -------------------------------------------------------------------- tests
 
 $(B)/tests/unit/%: tests/unit/%.c $(LIB_STATIC)
@@ -273,8 +298,8 @@ COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
 MODULESOURCEDIR = /usr/src/distworker-$(VERSION)
 INSTALLED_FOLDERS = PREFIX LIBDIR DRIVERDIR PKGCONFIGDIR UDEVDIR SYSUSERSDIR MODULESLOADDIR
 
-.PHONY: install install-user install-module-source uninstall uninstall-user uninstall-module-source check-folders
-install: install-user install-module-source
+.PHONY: install-python uninstall-python install install-user install-module-source uninstall uninstall-user uninstall-module-source check-folders
+install: install-user install-module-source install-python
 
 # $(call check_folder,NAME,VALUE): what is no place to write to, or to delete from, is refused.
 define check_folder
@@ -327,7 +352,19 @@ install-module-source: check-folders
 	$(INSTALL) -m 644 kmod/modules-load.conf $(call at,$(MODULESLOADDIR)/distworker.conf)
 	$(if $(DESTDIR),,getent group distworker >/dev/null || groupadd --system distworker)
 
-uninstall: uninstall-user uninstall-module-source
+# The Python package; nothing where there are no headers of Python. PYTHONDIR=: another folder than PREFIX's.
+install-python: check-folders $(LIB)
+	$(if $(and $(PYTHON_INCLUDE),$(PYTHONDIR)),$(INSTALL) -d $(call at,$(PYTHONDIR)/distworker) && \
+		$(INSTALL) -m 644 $(PYTHON_FILES) $(call at,$(PYTHONDIR)/distworker) && $(call link_python,"\$$ORIGIN/$$(realpath \
+		-ms --relative-to=$(call quote,$(PYTHONDIR)/distworker) $(call quote,$(LIBDIR)))",$(call \
+		at,$(PYTHONDIR)/distworker/_core.abi3.so)),@echo "without python3-dev: no Python package")
+
+uninstall-python: check-folders
+	$(if $(PYTHONDIR),rm -f $(foreach file,$(notdir $(PYTHON_FILES)) _core.abi3.so,$(call at,$(PYTHONDIR)/distworker/$(file))))
+	$(if $(PYTHONDIR),rm -rf $(call at,$(PYTHONDIR)/distworker/__pycache__) && if [ -d $(call at,$(PYTHONDIR)/distworker) ]; then \
+		rmdir --ignore-fail-on-non-empty $(call at,$(PYTHONDIR)/distworker); fi)
+
+uninstall: uninstall-user uninstall-module-source uninstall-python
 
 # File by file: what others have put into these folders stays, and so do the folders then.
 uninstall-user: check-folders

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The extension module distworker._core: CPython's limited API over the public interface of
+ * libdistworker. Calls of the library that may block release the GIL; functions that the library
+ * calls take it. Objects are guarded by the GIL.
+ */
+#ifndef DISTWORKER_PYTHON_CORE_H
+#define DISTWORKER_PYTHON_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+#include <stdbool.h>
+#include <sys/types.h>
+#include <unistd.h>
+#include <distworker/distworker.h>
+
+/* ------------------------------------------------------------------- objects */
+
+/* Memory of dw_buffer_create(): freed with the last view of it. */
+struct buffer_object {
+	PyObject_HEAD
+	struct worker_object *worker;	/* the root; owned */
+	void *address;
+	uint64_t bytes;
+};
+
+struct tensor_object {
+	PyObject_HEAD
+	struct dw_tensor tensor;
+	PyObject *owner;		/* keeps the memory mapped; may be NULL */
+	Py_ssize_t shape[DW_TENSOR_MAX_DIMS], strides[DW_TENSOR_MAX_DIMS];
+};
+
+/* A tensor argument with its tag. */
+struct tagged_object {
+	PyObject_HEAD
+	PyObject *value;
+	int tag;
+};
+
+struct args_object {
+	PyObject_HEAD
+	struct dw_args *owned;		/* NULL: those that a callable was given */
+	const struct dw_args *args;	/* NULL: the callable has returned */
+	PyObject *keep;			/* list of tensors' memory, or NULL */
+	PyObject *owner;		/* of tensors that are read; may be NULL */
+	uint8_t *tags;			/* of `owned` */
+	size_t tag_space;
+	size_t hidden;			/* scalars at the end that are the package's own */
+};
+
+enum callable_kind { CALLABLE_SUB = 0, CALLABLE_ORCH = 1, CALLABLE_IMAGE = 2 };
+
+struct callable_object {
+	PyObject_HEAD
+	dw_callable handle;		/* 0: by name, through the package's own callables */
+	int kind;
+	PyObject *name;			/* str */
+	char *import;			/* "module:qualified.name", or NULL */
+	size_t import_bytes;
+};
+
+/* What a registered function's context points to; from before the fork, so children have it. */
+struct function {
+	struct function *next;
+	PyObject *fn;			/* owned; NULL: the package's own, which imports */
+	struct worker_object *worker;	/* not owned: it owns this */
+};
+
+/* One call of dw_worker_run() or dw_worker_start(): of its caller, a Run, or the Worker. */
+struct call {
+	struct call *next;		/* of runs that nobody waits for */
+	struct dw_run *run;
+	struct worker_object *worker;	/* not owned */
+	PyObject *fn, *arguments, *progress;
+	PyObject *value;		/* what fn has returned, or NULL */
+	PyObject *exception;		/* what fn has raised, or NULL */
+	PyObject *held;			/* set: buffers that tasks may use */
+	unsigned long thread;		/* that is in fn, or 0 */
+};
+
+struct worker_object {
+	PyObject_HEAD
+	struct dw_worker *handle;	/* NULL: its root is gone */
+	struct worker_object *root;	/* not owned; itself, if it has no parent */
+	bool has_imports;		/* the package's own callables are registered */
+	pid_t process;
+	PyObject *children;		/* list: owned by the parent */
+	struct function *functions;
+	struct call *unwatched;		/* runs that nobody waits for */
+	struct buffer_object **buffers;	/* not owned; by address */
+	size_t buffer_count, buffer_space;
+};
+
+struct run_object {
+	PyObject_HEAD
+	struct worker_object *worker;	/* owned */
+	struct call *call;		/* NULL: waited for */
+};
+
+struct orch_object {
+	PyObject_HEAD
+	struct dw_orch *orch;		/* NULL: its function has returned */
+	struct worker_object *worker;	/* owned; may be NULL */
+	struct dw_args *scratch;
+	PyObject *held;			/* set, or NULL: this process owns no buffers */
+	struct buffer_object *last;	/* that was put into `held`; not owned */
+	dw_callable imports[2];		/* by kind; 0: not looked up */
+	struct dw_config config;
+};
+
+struct task_object {
+	PyObject_HEAD
+	dw_task id;
+	PyObject *outputs;		/* tuple of tensors that the submit has allocated */
+};
+
+extern PyTypeObject *buffer_type, *tensor_type, *tagged_type, *args_type, *callable_type,
+	*worker_type, *run_type, *orch_type, *task_type;
+
+/* ----------------------------------------------------------------- core.c */
+
+/* Set once by the package: Error and its helpers, and the classes to make. */
+extern PyObject *error_factory, *failure_formatter, *importer, *orch_class;
+extern _Thread_local int callback_depth;
+extern bool is_child_process;
+
+/* Raises distworker.Error for the result of a call; gives NULL. */
+PyObject *raise_error(int result);
+/* The text of the exception that is set as dw_task_fail() has it; clears it. */
+int fail_with_exception(void);
+void flush_streams(void);
+/* The end of tp_dealloc: an object owns its type. */
+void object_free(PyObject *object);
+bool add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, const char *name);
+/* Seconds, or None: `none`. */
+bool seconds_to_ns(PyObject *seconds, uint64_t none, uint64_t *ns);
+bool config_from(PyObject *object, struct dw_config *config);
+
+/* --------------------------------------------------------------- tensor.c */
+
+bool tensor_add_types(PyObject *module);
+int dtype_from(PyObject *object);
+bool shape_from(PyObject *object, uint32_t *shape, uint32_t *ndims);
+/* `owner` may be NULL. */
+PyObject *tensor_new(const struct dw_tensor *tensor, PyObject *owner);
+/* A view of an object with the buffer protocol or DLPack as it is now. */
+bool tensor_from(PyObject *object, struct dw_tensor *tensor);
+PyObject *dlpack_capsule(struct tensor_object *tensor);
+bool dlpack_read(PyObject *object, struct dw_tensor *tensor);
+int dtype_from_dlpack(int code, int bits, int lanes);
+void dtype_to_dlpack(int dtype, uint8_t *code, uint8_t *bits);
+
+/* ----------------------------------------------------------------- args.c */
+
+bool args_add_types(PyObject *module);
+/* Adds a tensor, a tagged one, or a number. `keep` may be NULL. */
+bool args_add(struct dw_args *args, PyObject *value, PyObject *keep, int *tag);
+/* For a callable: the object becomes useless when args_release() is called. */
+PyObject *args_borrow(const struct dw_args *args, size_t hidden, PyObject *owner);
+void args_release(PyObject *object);
+/* All of `from`, with its tags. */
+bool args_copy(struct dw_args *to, struct args_object *from);
+
+/* ----------------------------------------------------------- callable.c */
+
+bool callable_add_types(PyObject *module);
+PyObject *callable_new(dw_callable handle, int kind, const char *name, const char *import);
+bool callable_append_import(struct dw_args *args, const struct callable_object *callable);
+dw_sub_fn sub_entry;
+dw_orch_fn orch_entry, run_entry;
+void run_progress(uint64_t submitted, uint64_t finished, void *context);
+
+/* ----------------------------------------------------------------- orch.c */
+
+bool orch_add_types(PyObject *module);
+PyObject *orch_new(struct dw_orch *orch, const struct dw_config *config,
+		   struct worker_object *worker, PyObject *held);
+void orch_release(PyObject *object);
+
+/* ------------------------------------------------------- worker.c, run.c */
+
+bool worker_add_types(PyObject *module);
+bool worker_usable(struct worker_object *worker);
+struct buffer_object *worker_find_buffer(struct worker_object *root, uint64_t address);
+void worker_add_buffer(struct worker_object *root, struct buffer_object *buffer);
+void worker_remove_buffer(struct worker_object *root, struct buffer_object *buffer);
+bool worker_reserve_buffer(struct worker_object *root);
+/* Gives back runs that have ended, of those that nobody waits for. */
+void worker_reap(struct worker_object *worker, bool all);
+
+bool run_add_types(PyObject *module);
+PyObject *worker_run_method(PyObject *self, PyObject *args);
+PyObject *worker_start_method(PyObject *self, PyObject *args);
+void call_free(struct call *call);
+
+#endif

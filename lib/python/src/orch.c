@@ -1,0 +1,722 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Orchestrators: submits, scopes and waits of one run, in the thread of its function. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "core.h"
+
+PyTypeObject *orch_type, *task_type;
+
+/* ------------------------------------------------------------------------ tasks */
+
+static PyObject *task_make(dw_task id)
+{
+	struct task_object *self = PyObject_New(struct task_object, task_type);
+
+	if (!self)
+		return NULL;
+	self->id = id;
+	self->outputs = NULL;
+	return (PyObject *)self;
+}
+
+static void task_dealloc(PyObject *object)
+{
+	Py_XDECREF(((struct task_object *)object)->outputs);
+	object_free(object);
+}
+
+static PyObject *task_repr(PyObject *object)
+{
+	return PyUnicode_FromFormat("<distworker task %llu>",
+				    (unsigned long long)((struct task_object *)object)->id);
+}
+
+static PyObject *get_id(PyObject *object, void *closure)
+{
+	(void)closure;
+	return PyLong_FromUnsignedLongLong(((struct task_object *)object)->id);
+}
+
+static PyObject *get_outputs(PyObject *object, void *closure)
+{
+	PyObject *outputs = ((struct task_object *)object)->outputs;
+
+	(void)closure;
+	if (!outputs)
+		return PyTuple_New(0);
+	Py_INCREF(outputs);
+	return outputs;
+}
+
+static PyGetSetDef task_properties[] = {
+	{ "id", get_id, NULL, "The number of the task within its run.", NULL },
+	{ "outputs", get_outputs, NULL, "The tensors that the submit has allocated, for new(), in order.",
+	  NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
+static PyType_Slot task_slots[] = {
+	{ Py_tp_doc, "A task that was submitted." },
+	{ Py_tp_dealloc, task_dealloc },
+	{ Py_tp_repr, task_repr },
+	{ Py_tp_getset, task_properties },
+	{ 0, NULL },
+};
+static PyType_Spec task_spec = {
+	.name = "distworker._core.Task",
+	.basicsize = sizeof(struct task_object),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = task_slots,
+};
+
+/* ---------------------------------------------------------------- Orchestrators */
+
+PyObject *orch_new(struct dw_orch *orch, const struct dw_config *config,
+		   struct worker_object *worker, PyObject *held)
+{
+	PyObject *object = PyObject_CallObject(orch_class, NULL);
+	struct orch_object *self = (struct orch_object *)object;
+
+	if (!object)
+		return NULL;
+	self->orch = orch;
+	self->config = *config;
+	Py_XINCREF((PyObject *)worker);
+	self->worker = worker;
+	Py_XINCREF(held);
+	self->held = held;
+	return object;
+}
+
+void orch_release(PyObject *object)
+{
+	((struct orch_object *)object)->orch = NULL;
+}
+
+static void orch_dealloc(PyObject *object)
+{
+	struct orch_object *self = (struct orch_object *)object;
+
+	dw_args_destroy(self->scratch);
+	Py_XDECREF((PyObject *)self->worker);
+	Py_XDECREF(self->held);
+	object_free(object);
+}
+
+static bool orch_valid(struct orch_object *self)
+{
+	if (!self->orch)
+		PyErr_SetString(PyExc_RuntimeError,
+				"an Orchestrator is gone when the function that was given it has "
+				"returned");
+	return self->orch != NULL;
+}
+
+/* The buffers of arguments stay until the run has ended. */
+static bool hold_buffers(struct orch_object *self, const struct dw_args *args)
+{
+	size_t count = self->held ? dw_args_tensor_count(args) : 0;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t address = dw_args_tensor(args, i)->data;
+		struct buffer_object *buffer = self->last;
+
+		if (!buffer || address - (uint64_t)(uintptr_t)buffer->address >= buffer->bytes)
+			buffer = worker_find_buffer(self->worker->root, address);
+		if (!buffer || buffer == self->last)
+			continue;
+		if (PySet_Add(self->held, (PyObject *)buffer) < 0)
+			return false;
+		self->last = buffer;
+	}
+	return true;
+}
+
+/* ----------------------------------------------------------------------- submit */
+
+struct submission {
+	struct dw_submit_options options;
+	dw_task *after;
+	PyObject *workers;		/* of a group; borrowed */
+};
+
+static bool task_id(PyObject *object, dw_task *id)
+{
+	if (Py_TYPE(object) == task_type) {
+		*id = ((struct task_object *)object)->id;
+		return true;
+	}
+	*id = PyLong_AsUnsignedLongLong(object);
+	return !PyErr_Occurred();
+}
+
+static bool read_after(struct submission *submission, PyObject *tasks)
+{
+	Py_ssize_t count = PySequence_Size(tasks);
+
+	if (count < 0)
+		return false;
+	submission->after = calloc((size_t)count + 1, sizeof(*submission->after));
+	if (!submission->after)
+		return PyErr_NoMemory() != NULL;
+	for (Py_ssize_t i = 0; i < count; i++) {
+		PyObject *task = PySequence_GetItem(tasks, i);
+		bool good = task && task_id(task, &submission->after[i]);
+
+		Py_XDECREF(task);
+		if (!good)
+			return false;
+	}
+	submission->options.after = submission->after;
+	submission->options.after_count = (size_t)count;
+	return true;
+}
+
+static bool read_u32(PyObject *value, uint32_t *number)
+{
+	unsigned long read = PyLong_AsUnsignedLong(value);
+
+	if (PyErr_Occurred())
+		return false;
+	if (read >= UINT32_MAX) {
+		PyErr_Format(PyExc_ValueError, "%R is too large", value);
+		return false;
+	}
+	*number = (uint32_t)read;
+	return true;
+}
+
+static bool read_option(struct submission *submission, PyObject *key, PyObject *value, bool group)
+{
+	struct dw_submit_options *options = &submission->options;
+	uint32_t place;
+
+	if (PyUnicode_CompareWithASCIIString(key, "workers") == 0 && group) {
+		submission->workers = value == Py_None ? NULL : value;
+		return true;
+	}
+	if (value == Py_None)
+		return true;
+	if (PyUnicode_CompareWithASCIIString(key, "name") == 0)
+		return (options->name = PyUnicode_AsUTF8AndSize(value, NULL)) != NULL;
+	if (PyUnicode_CompareWithASCIIString(key, "worker") == 0 && !group) {
+		if (!read_u32(value, &place))
+			return false;
+		options->place = DW_PLACE(place);
+		return true;
+	}
+	if (PyUnicode_CompareWithASCIIString(key, "retries") == 0)
+		return read_u32(value, &options->retries);
+	if (PyUnicode_CompareWithASCIIString(key, "timeout") == 0)
+		return seconds_to_ns(value, 0, &options->timeout_ns);
+	if (PyUnicode_CompareWithASCIIString(key, "config") == 0)
+		return config_from(value, &options->config);
+	if (PyUnicode_CompareWithASCIIString(key, "after") == 0)
+		return read_after(submission, value);
+	PyErr_Format(PyExc_TypeError, "submit has no option %R", key);
+	return false;
+}
+
+static bool read_options(struct submission *submission, PyObject *kwargs,
+			 const struct callable_object *callable, bool group)
+{
+	PyObject *key, *value;
+	Py_ssize_t position = 0;
+
+	memset(submission, 0, sizeof(*submission));
+	submission->options.size = sizeof(submission->options);
+	while (kwargs && PyDict_Next(kwargs, &position, &key, &value))
+		if (!read_option(submission, key, value, group))
+			return false;
+	/* The callable that the library knows is the package's own. */
+	if (callable->import && !submission->options.name)
+		submission->options.name = PyUnicode_AsUTF8AndSize(callable->name, NULL);
+	return true;
+}
+
+static bool handle_of(struct orch_object *self, PyObject *object, struct callable_object **callable,
+		      dw_callable *handle)
+{
+	static const char *const names[] = { "python:sub", "python:orch" };
+	int result;
+
+	if (Py_TYPE(object) != callable_type) {
+		PyErr_Format(PyExc_TypeError,
+			     "%R is no Callable: register it with worker.sub() or worker.orch()", object);
+		return false;
+	}
+	*callable = (struct callable_object *)object;
+	*handle = (*callable)->handle;
+	if (*handle)
+		return true;
+	if (!self->imports[(*callable)->kind]) {
+		result = dw_orch_find(self->orch, names[(*callable)->kind],
+				      &self->imports[(*callable)->kind]);
+		if (result < 0)
+			return raise_error(result);
+	}
+	*handle = self->imports[(*callable)->kind];
+	return true;
+}
+
+static struct dw_args *scratch_of(struct orch_object *self)
+{
+	int result;
+
+	if (self->scratch) {
+		dw_args_reset(self->scratch);
+		return self->scratch;
+	}
+	result = dw_args_create(&self->scratch);
+	if (result < 0) {
+		raise_error(result);
+		self->scratch = NULL;
+	}
+	return self->scratch;
+}
+
+/* Values from `first` on, or one Args, into `out`; whether a tensor is to be allocated. */
+static bool fill(struct dw_args *out, PyObject *values, Py_ssize_t first,
+		 const struct callable_object *callable, bool *allocates)
+{
+	Py_ssize_t count = PyTuple_Size(values);
+	int tag;
+
+	if (count == first + 1 && Py_TYPE(PyTuple_GetItem(values, first)) == args_type) {
+		struct args_object *args = (struct args_object *)PyTuple_GetItem(values, first);
+
+		if (!args->args) {
+			PyErr_SetString(PyExc_RuntimeError,
+					"the arguments of a callable that has returned");
+			return false;
+		}
+		if (!args_copy(out, args))
+			return false;
+	} else {
+		for (Py_ssize_t i = first; i < count; i++)
+			if (!args_add(out, PyTuple_GetItem(values, i), NULL, &tag))
+				return false;
+	}
+	for (size_t i = 0; i < dw_args_tensor_count(out); i++)
+		*allocates |= dw_args_tensor(out, i)->data == 0;
+	return !callable->import || callable_append_import(out, callable);
+}
+
+/* The tensors that had no address, of each member. */
+static PyObject *outputs_of(struct orch_object *self, struct dw_args **members, size_t count,
+			    const uint64_t *had)
+{
+	PyObject *list = PyList_New(0), *tuple;
+	PyObject *owner = self->worker ? (PyObject *)self->worker->root : NULL;
+	size_t bit = 0;
+
+	for (size_t m = 0; list && m < count; m++) {
+		for (size_t i = 0; list && i < dw_args_tensor_count(members[m]); i++, bit++) {
+			PyObject *tensor;
+
+			if (had[bit])
+				continue;
+			tensor = tensor_new(dw_args_tensor(members[m], i), owner);
+			if (!tensor || PyList_Append(list, tensor) < 0)
+				Py_CLEAR(list);
+			Py_XDECREF(tensor);
+		}
+	}
+	tuple = list ? PyList_AsTuple(list) : NULL;
+	Py_XDECREF(list);
+	return tuple;
+}
+
+static uint64_t *addresses_of(struct dw_args **members, size_t count)
+{
+	size_t total = 0, bit = 0;
+	uint64_t *had;
+
+	for (size_t m = 0; m < count; m++)
+		total += dw_args_tensor_count(members[m]);
+	had = calloc(total + 1, sizeof(*had));
+	for (size_t m = 0; had && m < count; m++)
+		for (size_t i = 0; i < dw_args_tensor_count(members[m]); i++)
+			had[bit++] = dw_args_tensor(members[m], i)->data;
+	if (!had)
+		PyErr_NoMemory();
+	return had;
+}
+
+/* `workers` NULL and one member: a task; else a group. */
+static PyObject *submit_members(struct orch_object *self, dw_callable handle,
+				struct dw_args **members, size_t count, bool group,
+				const uint32_t *workers, const struct submission *submission,
+				bool allocates)
+{
+	uint64_t *had = allocates ? addresses_of(members, count) : NULL;
+	struct dw_orch *orch = self->orch;
+	PyObject *object;
+	dw_task task;
+	int result;
+
+	if (allocates && !had)
+		return NULL;
+	for (size_t m = 0; m < count; m++)
+		if (!hold_buffers(self, members[m])) {
+			free(had);
+			return NULL;
+		}
+	Py_BEGIN_ALLOW_THREADS
+	result = group ? dw_submit_group(orch, handle, members, count, workers,
+					 &submission->options, &task) :
+			 dw_submit(orch, handle, members[0], &submission->options, &task);
+	Py_END_ALLOW_THREADS
+	if (result < 0) {
+		free(had);
+		return raise_error(result);
+	}
+	object = task_make(task);
+	if (object && allocates) {
+		((struct task_object *)object)->outputs = outputs_of(self, members, count, had);
+		if (!((struct task_object *)object)->outputs)
+			Py_CLEAR(object);
+	}
+	free(had);
+	return object;
+}
+
+PyDoc_STRVAR(submit_doc,
+	"submit(callable, *args, name=None, worker=None, retries=0, timeout=None,\n"
+	"       config=None, after=()) -> Task\n\n"
+	"Submits one task. Arguments: tensors (inp, out, inout, existing, no_dep; inp without a tag),\n"
+	"ints and floats; or one Args. `worker`: the id of a child Worker or a chip; None: any.\n"
+	"`timeout`: seconds once started. `after`: tasks to wait for beside those that the tags name.\n"
+	"Blocks while the heap is full.");
+static PyObject *submit(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	struct callable_object *callable;
+	struct submission submission;
+	struct dw_args *members[1];
+	PyObject *task = NULL;
+	bool allocates = false;
+	dw_callable handle;
+
+	if (!orch_valid(self))
+		return NULL;
+	if (PyTuple_Size(args) < 1) {
+		PyErr_SetString(PyExc_TypeError, "submit() needs a callable");
+		return NULL;
+	}
+	if (!handle_of(self, PyTuple_GetItem(args, 0), &callable, &handle))
+		return NULL;
+	members[0] = scratch_of(self);
+	if (!members[0])
+		return NULL;
+	if (read_options(&submission, kwargs, callable, false) &&
+	    fill(members[0], args, 1, callable, &allocates))
+		task = submit_members(self, handle, members, 1, false, NULL, &submission, allocates);
+	free(submission.after);
+	return task;
+}
+
+static uint32_t *read_workers(PyObject *workers, size_t members)
+{
+	uint32_t *ids;
+
+	if (PySequence_Size(workers) != (Py_ssize_t)members) {
+		if (!PyErr_Occurred())
+			PyErr_Format(PyExc_ValueError, "workers has %zd ids, and the group %zu members",
+				     PySequence_Size(workers), members);
+		return NULL;
+	}
+	ids = calloc(members + 1, sizeof(*ids));
+	for (size_t i = 0; ids && i < members; i++) {
+		PyObject *id = PySequence_GetItem(workers, (Py_ssize_t)i);
+		bool good = id && (id == Py_None || read_u32(id, &ids[i]));
+
+		if (id == Py_None)
+			ids[i] = DW_ANY;
+		Py_XDECREF(id);
+		if (!good) {
+			free(ids);
+			return NULL;
+		}
+	}
+	if (!ids)
+		PyErr_NoMemory();
+	return ids;
+}
+
+/* A member is a tuple of values, or Args. */
+static bool fill_member(struct dw_args **member, PyObject *given,
+			const struct callable_object *callable, bool *allocates)
+{
+	PyObject *values;
+	bool good = false;
+	int result = dw_args_create(member);
+
+	if (result < 0)
+		return raise_error(result);
+	values = Py_TYPE(given) == args_type ? PyTuple_Pack(1, given) : PySequence_Tuple(given);
+	if (values)
+		good = fill(*member, values, 0, callable, allocates);
+	Py_XDECREF(values);
+	return good;
+}
+
+PyDoc_STRVAR(submit_group_doc,
+	"submit_group(callable, members, *, workers=None, name=None, retries=0,\n"
+	"             timeout=None, config=None, after=()) -> Task\n\n"
+	"A group: one task for each of `members` (tuples of arguments, or Args), which run at the same\n"
+	"time on different workers. `workers`: an id or None for each.");
+static PyObject *submit_group(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	struct callable_object *callable;
+	struct submission submission;
+	struct dw_args **members = NULL;
+	PyObject *callable_given, *given, *task = NULL;
+	uint32_t *workers = NULL;
+	bool allocates = false, good = true;
+	dw_callable handle;
+	Py_ssize_t count;
+
+	if (!orch_valid(self) || !PyArg_ParseTuple(args, "OO", &callable_given, &given) ||
+	    !handle_of(self, callable_given, &callable, &handle))
+		return NULL;
+	count = PySequence_Size(given);
+	if (count < 0)
+		return NULL;
+	if (!read_options(&submission, kwargs, callable, true))
+		goto out;
+	members = calloc((size_t)count + 1, sizeof(*members));
+	if (!members) {
+		PyErr_NoMemory();
+		goto out;
+	}
+	for (Py_ssize_t i = 0; i < count && good; i++) {
+		PyObject *member = PySequence_GetItem(given, i);
+
+		good = member && fill_member(&members[i], member, callable, &allocates);
+		Py_XDECREF(member);
+	}
+	if (good && submission.workers) {
+		workers = read_workers(submission.workers, (size_t)count);
+		good = workers != NULL;
+	}
+	if (good)
+		task = submit_members(self, handle, members, (size_t)count, true, workers,
+				      &submission, allocates);
+out:
+	for (Py_ssize_t i = 0; members && i < count; i++)
+		dw_args_destroy(members[i]);
+	free(members);
+	free(workers);
+	free(submission.after);
+	return task;
+}
+
+/* ---------------------------------------------------------------- other methods */
+
+PyDoc_STRVAR(alloc_doc, "alloc(shape, dtype=\"float32\") -> Tensor\n\n"
+	"An intermediate tensor: it lives until its scope has ended and its last user is done.");
+static PyObject *alloc(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+	static char *names[] = { "shape", "dtype", NULL };
+	struct orch_object *self = (struct orch_object *)object;
+	uint32_t shape[DW_TENSOR_MAX_DIMS], ndims;
+	PyObject *shape_object, *dtype_object = NULL;
+	int dtype = DW_FLOAT32, result;
+	struct dw_tensor tensor;
+	struct dw_orch *orch = self->orch;
+
+	if (!orch_valid(self) || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", names,
+							      &shape_object, &dtype_object))
+		return NULL;
+	if (dtype_object)
+		dtype = dtype_from(dtype_object);
+	if (dtype < 0 || !shape_from(shape_object, shape, &ndims))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = dw_alloc(orch, dtype, shape, ndims, &tensor);
+	Py_END_ALLOW_THREADS
+	if (result < 0)
+		return raise_error(result);
+	return tensor_new(&tensor, self->worker ? (PyObject *)self->worker->root : NULL);
+}
+
+static PyObject *scope_begin(PyObject *object, PyObject *args)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	int result;
+
+	(void)args;
+	if (!orch_valid(self))
+		return NULL;
+	result = dw_scope_begin(self->orch);
+	if (result < 0)
+		return raise_error(result);
+	Py_RETURN_NONE;
+}
+
+static PyObject *scope_end(PyObject *object, PyObject *args)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	int result;
+
+	(void)args;
+	if (!orch_valid(self))
+		return NULL;
+	result = dw_scope_end(self->orch);
+	if (result < 0)
+		return raise_error(result);
+	Py_RETURN_NONE;
+}
+
+static PyObject *wait_all(PyObject *object, PyObject *args)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	struct dw_orch *orch = self->orch;
+	int result;
+
+	(void)args;
+	if (!orch_valid(self))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = dw_orch_wait(orch);
+	Py_END_ALLOW_THREADS
+	if (result < 0)
+		return raise_error(result);
+	Py_RETURN_NONE;
+}
+
+static PyObject *wait_task(PyObject *object, PyObject *task)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	struct dw_orch *orch = self->orch;
+	dw_task id;
+	int result;
+
+	if (!orch_valid(self) || !task_id(task, &id))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = dw_orch_wait_task(orch, id);
+	Py_END_ALLOW_THREADS
+	if (result < 0)
+		return raise_error(result);
+	Py_RETURN_NONE;
+}
+
+static PyObject *find(PyObject *object, PyObject *args)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	const char *name;
+	dw_callable handle;
+	int result, kind;
+
+	if (!orch_valid(self) || !PyArg_ParseTuple(args, "si", &name, &kind))
+		return NULL;
+	result = dw_orch_find(self->orch, name, &handle);
+	return result < 0 ? raise_error(result) : callable_new(handle, kind, name, NULL);
+}
+
+static PyObject *chip_alloc(PyObject *object, PyObject *args)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	uint32_t shape[DW_TENSOR_MAX_DIMS], ndims;
+	PyObject *shape_object, *dtype_object;
+	struct dw_orch *orch = self->orch;
+	struct dw_tensor tensor;
+	unsigned int worker;
+	int dtype, result;
+
+	if (!orch_valid(self) || !PyArg_ParseTuple(args, "IOO", &worker, &shape_object, &dtype_object))
+		return NULL;
+	dtype = dtype_from(dtype_object);
+	if (dtype < 0 || !shape_from(shape_object, shape, &ndims))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	result = dw_chip_alloc(orch, worker, dtype, shape, ndims, &tensor);
+	Py_END_ALLOW_THREADS
+	return result < 0 ? raise_error(result) : tensor_new(&tensor, NULL);
+}
+
+static PyObject *chip_free(PyObject *object, PyObject *tensor)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	int result;
+
+	if (!orch_valid(self))
+		return NULL;
+	if (Py_TYPE(tensor) != tensor_type) {
+		PyErr_SetString(PyExc_TypeError, "chip_free() needs a Tensor of chip_alloc()");
+		return NULL;
+	}
+	result = dw_chip_free(self->orch, &((struct tensor_object *)tensor)->tensor);
+	if (result < 0)
+		return raise_error(result);
+	Py_RETURN_NONE;
+}
+
+static PyObject *get_worker_count(PyObject *object, void *closure)
+{
+	(void)closure;
+	return PyLong_FromUnsignedLong(dw_orch_worker_count(((struct orch_object *)object)->orch));
+}
+
+static PyObject *get_sub_count(PyObject *object, void *closure)
+{
+	(void)closure;
+	return PyLong_FromUnsignedLong(dw_orch_sub_count(((struct orch_object *)object)->orch));
+}
+
+static PyObject *get_config(PyObject *object, void *closure)
+{
+	const struct dw_config *config = &((struct orch_object *)object)->config;
+
+	(void)closure;
+	return Py_BuildValue("iiI", (int)config->block_dim, (int)config->aicpu_thread_num,
+			     (unsigned int)config->flags);
+}
+
+static PyMethodDef orch_methods[] = {
+	{ "submit", (PyCFunction)(void (*)(void))submit, METH_VARARGS | METH_KEYWORDS, submit_doc },
+	{ "submit_group", (PyCFunction)(void (*)(void))submit_group, METH_VARARGS | METH_KEYWORDS,
+	  submit_group_doc },
+	{ "alloc", (PyCFunction)(void (*)(void))alloc, METH_VARARGS | METH_KEYWORDS, alloc_doc },
+	{ "scope_begin", scope_begin, METH_NOARGS, "scope_begin()\n\nOpens a scope, up to 64 deep." },
+	{ "scope_end", scope_end, METH_NOARGS,
+	  "scope_end()\n\nEnds the innermost scope; does not block." },
+	{ "wait", wait_all, METH_NOARGS,
+	  "wait()\n\nUntil every task so far is final; raises the first error of the run." },
+	{ "wait_task", wait_task, METH_O,
+	  "wait_task(task)\n\nUntil one task is final; raises that task's own error." },
+	{ "_find", find, METH_VARARGS, "_find(name, kind) -> Callable" },
+	{ "chip_alloc", chip_alloc, METH_VARARGS,
+	  "chip_alloc(worker, shape, dtype) -> Tensor\n\n"
+	  "Memory of one chip, freed with the run at the latest." },
+	{ "chip_free", chip_free, METH_O, "chip_free(tensor)\n\nFrees it after its tasks." },
+	{ NULL, NULL, 0, NULL },
+};
+static PyGetSetDef orch_properties[] = {
+	{ "worker_count", get_worker_count, NULL, "Next-level Workers and chips.", NULL },
+	{ "sub_count", get_sub_count, NULL, "Sub workers.", NULL },
+	{ "_config", get_config, NULL, "(block_dim, aicpu_thread_num, flags)", NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
+static PyType_Slot orch_slots[] = {
+	{ Py_tp_doc, "Submits the tasks of one run." },
+	{ Py_tp_dealloc, orch_dealloc },
+	{ Py_tp_methods, orch_methods },
+	{ Py_tp_getset, orch_properties },
+	{ 0, NULL },
+};
+static PyType_Spec orch_spec = {
+	.name = "distworker._core.Orchestrator",
+	.basicsize = sizeof(struct orch_object),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = orch_slots,
+};
+
+bool orch_add_types(PyObject *module)
+{
+	return add_type(module, &task_type, &task_spec, "Task") &&
+	       add_type(module, &orch_type, &orch_spec, "Orchestrator");
+}
