@@ -93,7 +93,8 @@ static int fail_unknown(const char *name, const struct strings *folders)
 {
 	/* Then its own folder is missing in the list. */
 	const char *lost = tool_folder() ? "" :
-			   " (the folder of this program is not known, because /proc/self/exe cannot be read)";
+			   " (the folder of this program is not known, because /proc/self/exe cannot be read: ";
+	const char *why = tool_folder() ? "" : tool_folder_error(), *end = tool_folder() ? "" : ")";
 	struct strings names = { 0 };
 	int status = collect_names(folders, &names);
 	char *places = join(folders), *known = join(&names);
@@ -102,11 +103,11 @@ static int fail_unknown(const char *name, const struct strings *folders)
 	if (status == TOOL_OK && (!places || !known))
 		status = no_memory();
 	if (status == TOOL_OK && near)
-		status = tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s; did you mean \"%s\"?",
-				   text_short(name), places, lost, near);
+		status = tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s%s%s; did you mean \"%s\"?",
+				   text_short(name), places, lost, why, end, near);
 	else if (status == TOOL_OK)
-		status = tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s; %s%s", text_short(name), places,
-				   lost, names.count ? "there are: " : "there is none at all", known);
+		status = tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s%s%s; %s%s", text_short(name), places,
+				   lost, why, end, names.count ? "there are: " : "there is none at all", known);
 	free(places);
 	free(known);
 	strings_release(&names);

@@ -185,13 +185,15 @@ static int prepare(struct session *session, struct environment *environment)
 static int block_signals(struct session *session)
 {
 	sigset_t set;
+	int err;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGQUIT);
-	if (pthread_sigmask(SIG_BLOCK, &set, NULL))
-		return tool_fail(TOOL_SYSTEM, "signals cannot be blocked");
+	err = pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (err)
+		return tool_fail(TOOL_SYSTEM, "signals cannot be blocked: %s", strerror(err));
 	session->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (session->signals < 0)
 		return tool_fail(TOOL_SYSTEM, "signalfd: %s", strerror(errno));

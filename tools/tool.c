@@ -181,6 +181,13 @@ const char *provider_name(uint32_t provider)
 	       "none";
 }
 
+static int folder_error;		/* of /proc/self/exe, for tool_folder_error() */
+
+const char *tool_folder_error(void)
+{
+	return strerror(folder_error);
+}
+
 const char *tool_folder(void)
 {
 	static char folder[PATH_MAX];
@@ -190,6 +197,7 @@ const char *tool_folder(void)
 	if (folder[0])
 		return folder;
 	length = readlink("/proc/self/exe", folder, sizeof(folder) - 1);
+	folder_error = length < 0 ? errno : 0;
 	folder[length > 0 ? length : 0] = '\0';
 	/* Without /proc: the path that it was started by. */
 	started = (const char *)getauxval(AT_EXECFN);

@@ -61,5 +61,7 @@ const char *provider_name(uint32_t provider);
  * was started by tells.
  */
 const char *tool_folder(void);
+/* Why tool_folder() gave NULL: what /proc/self/exe said. */
+const char *tool_folder_error(void);
 
 #endif

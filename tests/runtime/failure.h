@@ -22,8 +22,10 @@ static int said[2] = { -1, -1 };
 
 static inline void say_prepare(void)
 {
-	if (said[0] < 0 && pipe2(said, O_CLOEXEC) < 0)
-		abort();
+	if (said[0] < 0 && pipe2(said, O_CLOEXEC) < 0) {
+		printf("# pipe2: %s%s\n", strerror(errno), errno == EMFILE ? " (ulimit -n)" : "");
+		exit(1);
+	}
 }
 
 static inline void say(void)

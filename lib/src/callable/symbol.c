@@ -92,20 +92,24 @@ static int identify(const char *path, const char *symbol, uint8_t identity[IDENT
 {
 	struct stat stat;
 	int result = 0;
+	char byte;
 	Elf *elf;
 	int fd;
 
 	memset(identity, 0, IDENTITY_BYTES);
 	fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC));
 	if (fd < 0 || fstat(fd, &stat) < 0) {
-		result = error_set(-errno, "shared object %s: %s", text_short(path), strerror(errno));
+		result = error_set(-errno, "shared object %s: %s%s", text_short(path), strerror(errno),
+				   error_hint(errno));
 		if (fd >= 0)
 			close(fd);
 		return result;
 	}
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_READ, NULL);
-	if (!elf || elf_kind(elf) != ELF_K_ELF)
+	if (!elf && pread(fd, &byte, 1, 0) < 0)
+		result = error_set(-errno, "shared object %s cannot be read: %s", text_short(path), strerror(errno));
+	else if (!elf || elf_kind(elf) != ELF_K_ELF)
 		result = error_set(-ELIBBAD, "%s is no ELF shared object", text_short(path));
 	else if (symbol && !defines(elf, symbol))
 		result = error_set(-ESRCH, "%s defines no symbol \"%s\"", text_short(path), text_short(symbol));

@@ -203,7 +203,8 @@ static int lines_write(struct trace_file *file, const char *lines, size_t bytes)
 
 static const char *what_is_right(int error)
 {
-	return error == -ENXIO ? "this FIFO has no reader: start its reader first" :
+	return error == -EMFILE || error == -ENFILE ? "the limit of descriptors (ulimit -n)" :
+	       error == -ENXIO ? "this FIFO has no reader: start its reader first" :
 	       error == -EINVAL ? "it should be a file, a FIFO or a device such as /dev/null" :
 	       "it should be a path in a folder that exists and may be written to";
 }

@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "worker/events.h"
 #include "worker/hierarchy.h"
+#include "worker/system_calls.h"
 
 #define KILL_NS 2000000000ULL
 /*
@@ -610,6 +611,8 @@ int lifecycle_bring_up(struct dw_worker *root)
 	if (root->life.state != WORKER_NEW)
 		return error_set(-EBUSY, "Worker %s was initialised before", root->name);
 	result = hierarchy_name(root);
+	if (result == 0)
+		result = system_calls_check(root->name);
 	if (result == 0)
 		result = lifecycle_prepare(root, NULL);
 	if (result == 0)

@@ -334,7 +334,7 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	memcpy(path, symbol, (size_t)(colon - symbol));
 	path[colon - symbol] = '\0';
 	if (!realpath(path, real))
-		return error_set(-errno, "shared object %s: %s", text_short(path), strerror(errno));
+		return error_set(-errno, "shared object %s: %s%s", text_short(path), strerror(errno), error_hint(errno));
 	callable.kind = kind == DW_SYMBOL_ORCH ? CALLABLE_SYMBOL_ORCH : CALLABLE_SYMBOL_SUB;
 	callable.path = real;
 	callable.symbol = (char *)colon + 1;
@@ -367,8 +367,8 @@ static int place_image(struct dw_worker *root, const struct dw_image_options *op
 	if (!options->data) {
 		fd = fd_move_up(open(options->path, O_RDONLY | O_CLOEXEC));
 		if (fd < 0 || fstat(fd, &stat) < 0) {
-			result = error_set(-errno, "image %s: %s", text_short(options->path),
-					   strerror(errno));
+			result = error_set(-errno, "image %s: %s%s", text_short(options->path),
+					   strerror(errno), error_hint(errno));
 			goto out;
 		}
 		callable->bytes = (uint64_t)stat.st_size;

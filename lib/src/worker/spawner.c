@@ -184,8 +184,7 @@ int spawner_wait_end(int fd)
 
 int spawner_end(struct dw_worker *worker)
 {
-	int result = 0, refused = 0, ended;
-	siginfo_t info;
+	int result = 0, refused = 0, ended, reaped;
 
 	if (worker->spawner.pidfd >= 0 &&
 	    syscall(SYS_pidfd_send_signal, worker->spawner.pidfd, SIGKILL, NULL, 0) < 0)
@@ -202,11 +201,12 @@ int spawner_end(struct dw_worker *worker)
 					   worker->path, (int)worker->spawner.pid,
 					   refused ? ", and may not be killed: " : "",
 					   refused ? error_name(refused) : "");
-		/* ECHILD: the application reaps by itself, or ignores SIGCHLD. */
-		while (waitid(P_PIDFD, (id_t)worker->spawner.pidfd, &info,
-			      WEXITED | (ended < 0 && !refused ? 0 : WNOHANG)) < 0 &&
-		       errno == EINTR)
+		while ((reaped = waitid(P_PIDFD, (id_t)worker->spawner.pidfd, NULL, WEXITED |
+					(ended < 0 && !refused ? 0 : WNOHANG))) < 0 && errno == EINTR)
 			;
+		/* ECHILD: the application reaps, or ignores SIGCHLD; else a filter refuses waitid(). */
+		if (reaped < 0 && errno != ECHILD)
+			waitpid(worker->spawner.pid, NULL, WNOHANG);
 		close(worker->spawner.pidfd);
 	} else if (worker->spawner.pid > 0) {
 		waitpid(worker->spawner.pid, NULL, 0);

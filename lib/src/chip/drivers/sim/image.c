@@ -174,9 +174,12 @@ static int elf_examine(int fd, const struct dw_chip_image_spec *spec, struct dw_
 
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_READ, NULL);
-	if (!elf)
-		return kit_fail(error, -ELIBBAD, "%s cannot be read as ELF: %s", text_short(image_name(spec)),
-				elf_errmsg(-1));
+	if (!elf) {
+		/* libelf does not say why it could not read. */
+		status = pread(fd, list, 1, 0) < 0 ? -errno : -ELIBBAD;
+		return kit_fail(error, status, "%s cannot be read as ELF: %s", text_short(image_name(spec)),
+				status == -ELIBBAD ? elf_errmsg(-1) : strerror(-status));
+	}
 	status = elf_check(elf, spec, error);
 	if (status == 0 && !elf_exports(elf, spec->entry, list, sizeof(list)))
 		status = kit_fail(error, -ESRCH, "%s exports no function \"%s\"; it exports %s",

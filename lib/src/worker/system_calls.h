@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * System calls of which a tree notices only late, or never, that they are refused (a seccomp filter): without them
+ * a deadline kills nobody, or a death is not seen. Called by init; any thread.
+ */
+#ifndef DW_WORKER_SYSTEM_CALLS_H
+#define DW_WORKER_SYSTEM_CALLS_H
+
+/* 0; -EPERM, -ENOSYS, …: one is refused, and the text names it. */
+int system_calls_check(const char *worker);
+
+#endif
