@@ -292,3 +292,65 @@ TEST(orphan_that_nobody_may_kill_holds_up_no_run)
 		waitpid(pids[i], NULL, 0);
 	}
 }
+
+/* ------------------------------------------------------------- other refused calls */
+
+static unsigned threads(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *entry;
+	unsigned count = 0;
+
+	while (dir && (entry = readdir(dir)))
+		count += entry->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return count;
+}
+
+static void close_without_writes(void)
+{
+	static const int calls[] = { SYS_write };
+	unsigned before = threads();
+
+	bound();
+	chain_init(1, 1, 0, NULL);
+	CHECK(threads() > before);
+	CHECK(refuse(calls, 1));
+	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+	dw_worker_destroy(chain.worker[0]);
+	CHECK_EQ(threads(), before);
+}
+
+/* Failed before: the background thread was not woken, and went on in memory that had been given back. */
+TEST(close_ends_the_background_thread_where_a_filter_refuses_write)
+{
+	apart(close_without_writes);
+}
+
+static const struct {
+	const char *name;
+	int number;
+} needed[] = {
+	{ "wait4", SYS_wait4 }, { "rt_sigprocmask", SYS_rt_sigprocmask }, { "timerfd_settime", SYS_timerfd_settime },
+	{ "close", SYS_close },
+};
+static unsigned missing;
+
+static void init_without_a_call(void)
+{
+	bound();
+	chain_create(1, 1, 0, NULL);
+	CHECK(refuse(&needed[missing].number, 1));
+	CHECK_EQ(dw_worker_init(chain.worker[0]), -EPERM);
+	check_text("node0: the system call ");
+	check_text(needed[missing].name);
+	check_text("is refused: EPERM");
+}
+
+/* Failed before: init returned 0, and then a deadline killed nobody, or a death was not seen. */
+TEST(init_names_a_call_that_a_filter_refuses)
+{
+	for (missing = 0; missing < sizeof(needed) / sizeof(needed[0]); missing++)
+		apart(init_without_a_call);
+}

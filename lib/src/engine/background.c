@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "engine/expire.h"
@@ -133,17 +134,28 @@ int background_start(struct engine *engine)
 	return result;
 }
 
+/* Wakes the thread; by the timer where a filter refuses write(). */
+static bool kick(struct engine *engine)
+{
+	const struct itimerspec now = { .it_value = { .tv_nsec = 1 } };
+	uint64_t one = 1;
+
+	return write(engine->background.kick_fd, &one, sizeof(one)) == sizeof(one) ||
+	       timerfd_settime(engine->timer.fd, 0, &now, NULL) == 0;
+}
+
 void background_stop(struct engine *engine, bool own_process)
 {
 	struct background *background = &engine->background;
-	uint64_t one = 1;
 
 	if (background->runs && own_process) {
 		lock_take(&engine->lock);
 		background->stopping = true;
 		lock_give(&engine->lock);
-		if (write(background->kick_fd, &one, sizeof(one)) == sizeof(one))
-			pthread_join(background->thread, NULL);
+		/* One that sleeps on stays, and with it what it uses. */
+		if (!kick(engine))
+			return;
+		pthread_join(background->thread, NULL);
 	}
 	background->runs = false;
 	close_descriptors(engine);

@@ -81,6 +81,9 @@ void engine_destroy(struct engine *engine)
 	if (!engine)
 		return;
 	engine_stop(engine);
+	/* A thread that could not be woken still uses it. */
+	if (engine->background.runs)
+		return;
 	for (uint32_t i = 0; engine->rings.all && i < engine->rings.count; i++)
 		stuck_ended(&engine->graph, &engine->rings.all[i]);
 	if (engine->heap)
