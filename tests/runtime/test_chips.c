@@ -232,6 +232,14 @@ TEST(sim_and_the_example_driver_in_one_node)
 	two_drivers(DW_THREAD, fixture("chip_calc"), "0 1 +", "sum");
 }
 
+TEST(sim_and_a_driver_in_cxx_in_one_node)
+{
+	if (access(fixture("chip_cxx"), F_OK))
+		SKIP("no C++ compiler made the fixtures");
+	two_drivers(DW_PROCESS, fixture("chip_cxx"), "a text", "sum");
+	two_drivers(DW_THREAD, fixture("chip_cxx"), "a text", "sum");
+}
+
 TEST(sim_and_opencl_in_one_node)
 {
 	if (opencl_missing())

@@ -102,7 +102,7 @@ TEST_IN_BOTH_MODES(exception_of_an_orchestration_passes_to_the_caller_and_leaves
 	dw_worker_destroy(node);
 }
 
-TEST(kernel_in_cxx_is_loaded_and_runs)
+TEST_IN_BOTH_MODES(kernel_in_cxx_is_loaded_and_runs)
 {
 	struct dw_chip_options chips[1] = { { .driver = "sim" } };
 	struct call call = { .options = DW_OPTIONS(dw_submit_options) };
@@ -110,7 +110,7 @@ TEST(kernel_in_cxx_is_loaded_and_runs)
 	unsigned different = 0;
 
 	NEEDS_CXX();
-	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 1);
+	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
 	call.callable = image_of(&rig, "sim", fixture("throws"), NULL, "negate_cxx", NULL, 0);
 	REQUIRE(rig_init(&rig) == 0);
 	call_tensor(&call, rig.a, DW_FLOAT32, COUNT, DW_INPUT);
