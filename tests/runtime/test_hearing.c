@@ -28,12 +28,11 @@ enum act { ACT_SLEEP, ACT_FAIL_ONCE, ACT_FAIL, ACT_HANG, ACT_LIE, ACT_ASK, ACT_M
 
 static void stay(void)
 {
-	volatile int64_t *cells = chain.cells;
 	uint64_t begun = now_ns();
 
-	while (!cells[RELEASED]) {
+	while (!__atomic_load_n(&chain.cells[RELEASED], __ATOMIC_ACQUIRE)) {
 		if (!unit_within(begun, 20 * SECOND_NS)) {
-			cells[HELD_UP]++;
+			__atomic_fetch_add(&chain.cells[HELD_UP], 1, __ATOMIC_RELEASE);
 			break;
 		}
 		pause_ms(1);
@@ -44,7 +43,7 @@ static void stay(void)
 static void release(void)
 {
 	__atomic_store_n(&chain.cells[RELEASED], 1, __ATOMIC_RELEASE);
-	CHECK_EQ(chain.cells[HELD_UP], 0);
+	CHECK_EQ(__atomic_load_n(&chain.cells[HELD_UP], __ATOMIC_ACQUIRE), 0);
 }
 
 /* Scalars: milliseconds, what then, which member. */
@@ -612,7 +611,7 @@ static int sub_sleep(const struct dw_args *args, void *context)
 	else
 		pause_ms((unsigned)ms);
 	if (ms == BRIEF)
-		chain.cells[BRIEF_OVER] = 1;
+		__atomic_store_n(&chain.cells[BRIEF_OVER], 1, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -679,7 +678,8 @@ static void check_unregister(unsigned levels, enum dw_mode mode, enum meanwhile 
 	run = start(levels > 1 ? orch_nested_waits : orch_brief_then_long, &meanwhile);
 	wait_for_step(1);
 	CHECK_EQ(dw_callable_unregister(chain.worker[0], brief), 0);
-	if (!CHECK_EQ(chain.cells[BRIEF_OVER], 1) || !CHECK_EQ(chain.cells[HELD_UP], 0))
+	if (!CHECK_EQ(__atomic_load_n(&chain.cells[BRIEF_OVER], __ATOMIC_ACQUIRE), 1) ||
+	    !CHECK_EQ(__atomic_load_n(&chain.cells[HELD_UP], __ATOMIC_ACQUIRE), 0))
 		printf("# %u levels, %d\n", levels, meanwhile);
 	release();
 	CHECK_EQ(dw_run_wait(run), 0);
