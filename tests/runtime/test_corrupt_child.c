@@ -13,7 +13,10 @@
 
 enum madness { MAD_RANDOM, MAD_ONES, MAD_ZEROES, MAD_ONE_WORD, MAD_KINDS, MAD_COUNT = MAD_KINDS };
 
-/* The word that counts completions, whether the first mailbox begins the mapping or follows the hub's page. */
+/*
+ * The word that counts completions, whether the first mailbox begins the mapping or follows the
+ * hub's page.
+ */
 #define DONE_WORD (offsetof(struct mailbox, done) / sizeof(uint32_t))
 
 static uint64_t state;
@@ -99,7 +102,8 @@ static int orch_corrupt(struct dw_orch *orch, const struct dw_args *args,
 	options.timeout_ns = 300 * MS;
 	result = submit_one(orch, corrupt, &chain.cells[0], DW_INOUT, seed, &options, NULL);
 	for (int i = 0; i < 60 && result == 0; i++)
-		result = submit_one(orch, add, &chain.cells[1 + i % 20], DW_INOUT, 1, &options, NULL);
+		result = submit_one(orch, add, &chain.cells[1 + i % 20], DW_INOUT, 1, &options,
+				    NULL);
 	return result;
 }
 
@@ -116,7 +120,10 @@ static int orch_sane(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-/* What is shown of the tree was scribbled over as well: our own counters are right, and nobody stumbles over it. */
+/*
+ * What is shown of the tree was scribbled over as well: our own counters are right, and nobody
+ * stumbles over it.
+ */
 static void check_counters(void)
 {
 	struct dw_engine_stats engine = DW_OPTIONS(dw_engine_stats);
@@ -153,7 +160,9 @@ TEST(mad_child_is_killed_and_replaced_and_nobody_else_notices)
 
 		seed = round;
 		chain_create(1, 2, 0, &options);
-		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_corrupt, NULL, &corrupt), 0);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_corrupt, NULL,
+						  &corrupt),
+			 0);
 		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "add", sub_add, NULL, &add), 0);
 		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 		result = dw_worker_run(chain.worker[0], orch_corrupt, NULL, NULL, NULL);
@@ -162,7 +171,10 @@ TEST(mad_child_is_killed_and_replaced_and_nobody_else_notices)
 		if (result)
 			CHECK_STR(dw_strerror_last(), "node0/sub");
 		bad += result != 0;
-		/* It may have missed a frame for good: what the corrupt one was given is lost with it, no more. */
+		/*
+		 * It may have missed a frame for good: what the corrupt one was given is lost with
+		 * it, no more.
+		 */
 		if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_sane, NULL, NULL, NULL), 0))
 			printf("# seed %d: %s\n", round, dw_strerror_last());
 		for (int i = 0; i < 20; i++)
@@ -195,7 +207,9 @@ TEST(mad_child_is_reported_as_such)
 	int result;
 
 	chain_create(1, 1, 0, NULL);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_corrupt_and_stuck, NULL, &corrupt), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_corrupt_and_stuck, NULL,
+					  &corrupt),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	result = dw_worker_run(chain.worker[0], orch_only_corrupt, NULL, NULL, NULL);
 	CHECK_EQ(result, -EOWNERDEAD);
@@ -209,7 +223,9 @@ TEST(mad_child_is_reported_as_such)
 /* To whoever may read it: the child's end of its link is one of its sockets. */
 static void write_links(enum link_kind kind, int error, bool for_ever)
 {
-	struct link_message message = { .kind = kind, .generation = 1, .error = error, .text = "boo" };
+	struct link_message message = {
+		.kind = kind, .generation = 1, .error = error, .text = "boo"
+	};
 	struct stat status;
 
 	do
@@ -264,7 +280,9 @@ static int orch_link(struct dw_orch *orch, const struct dw_args *args,
 static void check_lie(int kind, int error)
 {
 	chain_create(1, 1, 0, NULL);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_writes_link, NULL, &corrupt), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_writes_link, NULL,
+					  &corrupt),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	lie.kind = kind;
 	lie.error = error;
@@ -296,7 +314,9 @@ TEST(mad_child_that_is_ready_again_is_killed)
 TEST(mad_child_that_never_stops_talking_is_killed)
 {
 	chain_create(1, 1, 0, NULL);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_floods_link, NULL, &corrupt), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "corrupt", sub_floods_link, NULL,
+					  &corrupt),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_link, NULL, NULL, NULL), -EPROTO);
 	chain_destroy();

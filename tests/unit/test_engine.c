@@ -383,7 +383,8 @@ TEST(deadline_of_a_run_cancels_it)
 	REQUIRE(rig);
 	job.x = rig_buffer(rig, 64);
 	options.timeout_ns = 50000000;
-	CHECK_EQ(engine_run_start(rig->engine, submit_waiting, NULL, NULL, &job, &options, &run), 0);
+	CHECK_EQ(engine_run_start(rig->engine, submit_waiting, NULL, NULL, &job, &options, &run),
+		 0);
 	CHECK_EQ(engine_run_wait(run), -ETIMEDOUT);
 	CHECK_STR(dw_strerror_last(), "deadline");
 	rig_close(rig);
@@ -432,8 +433,8 @@ TEST(task_past_its_deadline_is_killed_and_the_rest_goes_on)
 		REQUIRE(rig);
 		begin = rig_now();
 		CHECK_EQ(rig_run(rig, submit_late, &timeout_ns), -ETIMEDOUT);
-		CHECK_STR(dw_strerror_last(),
-			  "task 7 \"late\" (sleep_scalar): ETIMEDOUT: ran longer than its deadline of ");
+		CHECK_STR(dw_strerror_last(), "task 7 \"late\" (sleep_scalar): ETIMEDOUT: ran longer "
+			  "than its deadline of ");
 		CHECK_STR(dw_strerror_last(), text);
 		CHECK(unit_within(begin, HANG_NS));
 		CHECK_EQ(atomic_load(&rig->kills), 1);
@@ -498,7 +499,8 @@ TEST(dead_child_fails_its_task_with_signal_name)
 	REQUIRE(rig);
 	job.x = rig_buffer(rig, 64);
 	CHECK_EQ(rig_run(rig, submit_dying, &job), -EOWNERDEAD);
-	CHECK_STR(dw_strerror_last(), "task 51 \"dies\" (die): EOWNERDEAD: killed by SIGKILL, pid ");
+	CHECK_STR(dw_strerror_last(),
+		  "task 51 \"dies\" (die): EOWNERDEAD: killed by SIGKILL, pid ");
 	engine_stats(rig->engine, &stats);
 	CHECK_EQ(stats.done, 250);
 	CHECK_EQ(stats.failed, 1);
@@ -630,7 +632,8 @@ static int submit_sizes(struct dw_orch *orch, const struct dw_args *args,
 {
 	/* 11 tensors fill the 448 bytes of a frame exactly. */
 	static const uint32_t sizes[][2] = {
-		{ 0, 0 }, { 1, 0 }, { 0, 5 }, { 6, 0 }, { 7, 3 }, { 11, 0 }, { 11, 1 }, { 3000, 2000 },
+		{ 0, 0 }, { 1, 0 },  { 0, 5 },	{ 6, 0 },
+		{ 7, 3 }, { 11, 0 }, { 11, 1 }, { 3000, 2000 },
 	};
 	struct job *job = context;
 	struct dw_args *own;

@@ -215,7 +215,8 @@ static struct view random_view(struct plan *plan, const struct call *call,
 			view.count = 16;
 		} else {
 			view.first = pick_below(CELLS);
-			view.count = 1 + pick_below(CELLS - view.first < 40 ? CELLS - view.first : 40);
+			view.count =
+				1 + pick_below(CELLS - view.first < 40 ? CELLS - view.first : 40);
 		}
 	}
 	view.tag = chance(50) ? DW_INPUT : chance(50) ? DW_INOUT : DW_OUTPUT;
@@ -332,10 +333,13 @@ static void plan_make(struct plan *plan, uint64_t seed, const struct rig_options
 				uint32_t most = op->node ? shape->nested : shape->subs;
 
 				op->kind = OP_GROUP;
-				op->members = 1 + pick_below(most < MEMBERS_MAX ? most : MEMBERS_MAX);
+				op->members =
+					1 + pick_below(most < MEMBERS_MAX ? most : MEMBERS_MAX);
 				op->worker = DW_ANY;
 			}
-			op->spin_ns = chance(5) ? pick_below(200000) : chance(30) ? pick_below(5000) : 0;
+			op->spin_ns = chance(5)	 ? pick_below(200000) :
+				      chance(30) ? pick_below(5000) :
+						   0;
 			op->fails = !idempotent && chance(failing);
 			op->retries = idempotent ? 1000 : chance(10) ? pick_below(3) : 0;
 			if (!op->fails && !idempotent && op->retries && op->members == 1)

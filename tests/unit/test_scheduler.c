@@ -188,19 +188,23 @@ static int step(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static int long_chain(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		      void *context)
+static int long_chain(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
 {
 	struct job *job = context;
 
 	(void)args;
 	(void)config;
 	for (uint64_t i = 0; i < 4000; i++)
-		submit(orch, job, (dw_callable)job->begin, 0, 0, &job->board->members, DW_INOUT, DW_ANY);
+		submit(orch, job, (dw_callable)job->begin, 0, 0, &job->board->members, DW_INOUT,
+		       DW_ANY);
 	return 0;
 }
 
-/* Nobody is told of a link of a chain before the next one may run: it lies behind it in the same ring. */
+/*
+ * Nobody is told of a link of a chain before the next one may run: it lies behind it in the same
+ * ring.
+ */
 TEST(chain_of_short_tasks_goes_on_without_its_parent)
 {
 	struct job job = { .begin = rig_sub("step", step) };
@@ -238,7 +242,8 @@ static int meets(const struct dw_args *args, void *context)
 	atomic_fetch_add(met, 1);
 	while (atomic_load(met) < 2) {
 		if (!unit_within(begin, 20000000000))
-			return dw_task_fail(ETIME, "pair %llu", (unsigned long long)dw_args_scalar(args, 1));
+			return dw_task_fail(ETIME, "pair %llu",
+					    (unsigned long long)dw_args_scalar(args, 1));
 		rig_sleep(100000);
 	}
 	return 0;
@@ -262,8 +267,8 @@ static const struct {
 
 #define PAIRS (sizeof(pairs) / sizeof(pairs[0]))
 
-static int submit_pairs(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			void *context)
+static int submit_pairs(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
 {
 	struct job *job = context;
 	int result = 0;
@@ -306,8 +311,8 @@ static int counted(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static int counted_node(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			void *context)
+static int counted_node(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
 {
 	(void)orch;
 	(void)config;
@@ -315,8 +320,8 @@ static int counted_node(struct dw_orch *orch, const struct dw_args *args, const 
 }
 
 /* To anybody, and to the one by its number: one queue each, and one order over both. */
-static int submit_counted(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			  void *context)
+static int submit_counted(struct dw_orch *orch, const struct dw_args *args,
+			  const struct dw_config *config, void *context)
 {
 	struct job *job = context;
 
@@ -362,8 +367,8 @@ struct flood {
 	_Atomic bool over;
 };
 
-static int submit_flood(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			void *context)
+static int submit_flood(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
 {
 	struct flood *flood = context;
 	struct dw_args *members[2];
@@ -381,12 +386,13 @@ static int submit_flood(struct dw_orch *orch, const struct dw_args *args, const 
 	dw_args_destroy(members[0]);
 	dw_args_destroy(members[1]);
 	while (!atomic_load(&flood->over))
-		submit(orch, &flood->job, node_handle, 0, 100000, flood->cell, DW_INOUT, flood->worker);
+		submit(orch, &flood->job, node_handle, 0, 100000, flood->cell, DW_INOUT,
+		       flood->worker);
 	return 0;
 }
 
-static int submit_other(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			void *context)
+static int submit_other(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
 {
 	struct flood *flood = context;
 
@@ -395,11 +401,15 @@ static int submit_other(struct dw_orch *orch, const struct dw_args *args, const 
 	return submit(orch, &flood->job, node_handle, 1, 0, NULL, 0, flood->worker);
 }
 
-/* A run without an end has tasks for one worker, for any, or groups; one task of another run goes to `other`. */
+/*
+ * A run without an end has tasks for one worker, for any, or groups; one task of another run goes
+ * to `other`.
+ */
 static void starve(struct flood flood, bool chain, uint32_t other)
 {
 	struct flood one = { .worker = other };
-	struct rig *rig = open_rig((struct rig_options){ .nested = flood.groups ? 2 : 1 }, &flood.job);
+	struct rig *rig =
+		open_rig((struct rig_options){ .nested = flood.groups ? 2 : 1 }, &flood.job);
 	struct dw_run *run, *short_run;
 	uint64_t begin;
 
@@ -410,7 +420,8 @@ static void starve(struct flood flood, bool chain, uint32_t other)
 	dw_args_create(&one.job.args);
 	CHECK_EQ(engine_run_start(rig->engine, submit_flood, NULL, NULL, &flood, NULL, &run), 0);
 	rig_sleep(50000000);
-	CHECK_EQ(engine_run_start(rig->engine, submit_other, NULL, NULL, &one, NULL, &short_run), 0);
+	CHECK_EQ(engine_run_start(rig->engine, submit_other, NULL, NULL, &one, NULL, &short_run),
+		 0);
 	/* 8,192 tasks of 100 µs were before it. */
 	begin = rig_now();
 	while (!atomic_load(&flood.job.board->ended[1]) && unit_within(begin, 20000000000))
@@ -510,7 +521,8 @@ static int full_pool(struct dw_orch *orch, const struct dw_args *args,
 TEST(full_pool_of_one_kind_does_not_hold_up_the_other)
 {
 	struct job job = { .begin = rig_node("outlasts_ten", outlasts_ten) };
-	struct rig *rig = open_rig((struct rig_options){ .subs = 1, .nested = 1, .depth = 2 }, &job);
+	struct rig *rig =
+		open_rig((struct rig_options){ .subs = 1, .nested = 1, .depth = 2 }, &job);
 
 	REQUIRE(rig);
 	CHECK_EQ(rig_run(rig, full_pool, &job), 0);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
-/* Over how many workers tasks spread: take-back from who is slower than was thought, a CPU for who is woken. */
+/*
+ * Over how many workers tasks spread: take-back from who is slower than was thought, a CPU for who
+ * is woken.
+ */
 #include "timed_tasks.h"
 
 static dw_callable mixed_handle;
@@ -175,7 +178,10 @@ static int workers_used(uint32_t cpus)
 		return -1;
 	job.rig = rig;
 	rig->engine->schedule.cpus = cpus;
-	/* As if it were armed: on a busy machine a submission may take longer than a straggler is given. */
+	/*
+	 * As if it were armed: on a busy machine a submission may take longer than a straggler is
+	 * given.
+	 */
 	rig->engine->schedule.straggler = true;
 	for (int i = 0; i < ESTIMATES; i++)
 		rig->engine->rings.estimates[i] = 100;
@@ -195,8 +201,8 @@ TEST(worker_without_a_cpu_is_not_woken_because_a_ring_is_full_of_short_tasks)
 }
 
 /*
- * The worker that got the first task is stopped: the other one, which has something to do while they are
- * submitted, does all of them, but for what is sent to the first.
+ * The worker that got the first task is stopped: the other one, which has something to do while
+ * they are submitted, does all of them, but for what is sent to the first.
  */
 static int behind_a_stopped_one(struct dw_orch *orch, const struct dw_args *args,
 				const struct dw_config *config, void *context)

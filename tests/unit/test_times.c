@@ -134,7 +134,8 @@ static int cancelled(struct dw_orch *orch, const struct dw_args *args,
 	(void)args;
 	(void)config;
 	submit(orch, wait_handle, (uintptr_t)word, NULL, 0, MINUTE);
-	CHECK_EQ(engine_run_start(job->rig->engine, other_run, NULL, NULL, job, NULL, &job->other), 0);
+	CHECK_EQ(engine_run_start(job->rig->engine, other_run, NULL, NULL, job, NULL, &job->other),
+		 0);
 	while (!atomic_load(&job->submitted))
 		rig_sleep(MS);
 	submit(orch, sleep_handle, 200 * MS, NULL, 0, MINUTE);
@@ -162,7 +163,10 @@ static int balanced(struct dw_orch *orch, const struct dw_args *args,
 
 	(void)args;
 	(void)config;
-	/* The second worker has nothing to do, and takes the two in the middle; the last has to follow the first. */
+	/*
+	 * The second worker has nothing to do, and takes the two in the middle; the last has to
+	 * follow the first.
+	 */
 	submit(orch, sleep_handle, 50 * MS, job->x, DW_INOUT, MINUTE);
 	submit(orch, sleep_handle, 0, NULL, 0, MINUTE);
 	submit(orch, sleep_handle, 0, NULL, 0, MINUTE);
@@ -215,7 +219,8 @@ TEST(deadline_moves_by_what_a_sleep_was_late)
 	CHECK(!deadline_passed(&deadline, 5600 * MS));
 	CHECK_EQ(deadline.at_ns, 5800 * MS);
 	/* The last bit is slept at once, and ends: a deadline does not move for ever. */
-	for (uint64_t now = 5600 * MS, late = 100 * MS, sleeps = 0; !deadline_passed(&deadline, now); sleeps++) {
+	for (uint64_t now = 5600 * MS, late = 100 * MS, sleeps = 0;
+	     !deadline_passed(&deadline, now); sleeps++) {
 		now = deadline_sleep(&deadline, now) + late;
 		REQUIRE(sleeps < 10);
 	}
@@ -237,7 +242,9 @@ TEST(deadline_that_has_passed_or_never_does)
 	CHECK(!deadline_passed(&deadline, NEVER - 1));
 }
 
-/* What was read from the clock before a stop is as far from what follows as if there had been none. */
+/*
+ * What was read from the clock before a stop is as far from what follows as if there had been none.
+ */
 TEST(times_from_before_a_stop_keep_their_distance)
 {
 	const struct timer timer = { .late_ns = 700, .late_from = 10000, .late_until = 10500 };

@@ -71,8 +71,12 @@ static void write_line(struct trace_lines *lines, int number)
 TEST(torn_lines_of_killed_writers_become_blanks)
 {
 	static const char *const torn[] = {
-		"\n{\"a\":1},\n{\"ph\":\"X\",", "\n{\"a\":1},\n{\"na", "\n{\"a\":1},\n{\"n\":{\"b\":2},",
-		"\n{\"a\":1},\n{\"n\":\"},", "\n{\"a\":1},\n{", "\n{\"a\":1},\n{\"n\":1}",
+		"\n{\"a\":1},\n{\"ph\":\"X\",",
+		"\n{\"a\":1},\n{\"na",
+		"\n{\"a\":1},\n{\"n\":{\"b\":2},",
+		"\n{\"a\":1},\n{\"n\":\"},",
+		"\n{\"a\":1},\n{",
+		"\n{\"a\":1},\n{\"n\":1}",
 	};
 
 	for (size_t i = 0; i < sizeof(torn) / sizeof(torn[0]); i++) {
@@ -93,7 +97,8 @@ TEST(torn_lines_of_killed_writers_become_blanks)
 		CHECK_STR(text, "{\"n\":1,\"s\":\"}\\\"]\"},\n");
 		CHECK_STR(text, "\n{\"a\":1},\n");
 		CHECK_STR(text, "{\"n\":2,\"s\":\"}\\\"]\"},\n");
-		CHECK(strlen(text) > strlen(LAST) && !strcmp(text + strlen(text) - strlen(LAST), LAST));
+		CHECK(strlen(text) > strlen(LAST) &&
+		      !strcmp(text + strlen(text) - strlen(LAST), LAST));
 		/* Between the lines that are whole there is nothing but blanks. */
 		for (const char *at = text + 1; *at; at++)
 			whole += *at == '{';
@@ -162,7 +167,8 @@ TEST(a_disk_that_is_full_ends_the_trace_and_leaves_it_valid)
 	CHECK(!strstr(text, "{\"n\":100,"));
 	CHECK(!strcmp(text + strlen(text) - strlen(LAST), LAST));
 	/* The line that was cut is gone: each that begins ends. */
-	for (const char *line = strchr(text, '{'); line && line[2] == 'n'; line = strchr(line, '{')) {
+	for (const char *line = strchr(text, '{'); line && line[2] == 'n';
+	     line = strchr(line, '{')) {
 		const char *stop = strchr(line, '\n');
 
 		REQUIRE(stop);

@@ -10,7 +10,8 @@ struct board {
 	_Atomic int64_t ran;
 	_Atomic int64_t worker[1024];
 	_Atomic uint64_t ended[1024];
-	_Atomic uint64_t took[1024];	/* ns, as measured: more than was asked for on a busy machine */
+	_Atomic uint64_t
+		took[1024]; /* ns, as measured: more than was asked for on a busy machine */
 	_Atomic int64_t members;
 	_Atomic int64_t told;
 	_Atomic bool scribbled;

@@ -432,7 +432,8 @@ static int add_locked(struct callable *copy, dw_callable given, dw_callable *han
 			if (!is_same(&entry->callable, copy))
 				error = error_set(-ESTALE, "callable %#llx is %s here, not %s",
 						  (unsigned long long)given,
-						  text_short(entry->callable.name), text_short(copy->name));
+						  text_short(entry->callable.name),
+						  text_short(copy->name));
 			callable_clear(copy);
 			if (!error)
 				*handle = given;
@@ -468,11 +469,13 @@ int callable_add(struct callable *callable, dw_callable *handle)
 		return error_set(-EINVAL, "a callable without a name");
 	if (callable->kind < CALLABLE_ORCH || callable->kind > CALLABLE_IMAGE)
 		return error_set(-EINVAL, "callable %s is of kind %d; %d to %d would be right",
-				 text_short(callable->name), callable->kind, CALLABLE_ORCH, CALLABLE_IMAGE);
+				 text_short(callable->name), callable->kind, CALLABLE_ORCH,
+				 CALLABLE_IMAGE);
 	if (given && (given >> KIND_SHIFT != callable->kind || !handle_generation(given) ||
 		      (uint32_t)given - 1 >= ENTRIES_MOST))
 		return error_set(-EINVAL, "%#llx is no handle for callable %s of kind %d",
-				 (unsigned long long)given, text_short(callable->name), callable->kind);
+				 (unsigned long long)given, text_short(callable->name),
+				 callable->kind);
 	error = callable_copy(callable, &copy);
 	if (error)
 		return error;

@@ -32,10 +32,10 @@ struct callable {
 	/* Symbols: identity of the file. Images: of the content. */
 	char *path, *symbol;
 	uint8_t identity[32];
-	void *_Atomic resolved;		/* address of the symbol in this process; NULL until first use */
+	void *_Atomic resolved; /* address of the symbol in this process; NULL until first use */
 	/* Images. */
 	char *driver, *entry;
-	void *data;			/* in the arena of the tree, so that children read it in place */
+	void *data; /* in the arena of the tree, so that children read it in place */
 	uint64_t bytes;
 	int32_t *signature;
 	uint32_t signature_count;
@@ -64,11 +64,13 @@ int callable_wait(struct callable *callable, struct deadline *deadline);
  * a fresh one. -EEXIST: the owner has a callable of that name.
  */
 int callable_add(struct callable *callable, dw_callable *handle);
-/* Nobody gets it any more; who holds it may read it: its place is not reused before its uses are 0. */
+/*
+ * Nobody gets it any more; who holds it may read it: its place is not reused before its uses are 0.
+ */
 int callable_retire(dw_callable handle);
 /*
- * The same in two steps, for who has to wait in between: of a callable of that owner (-ENOENT), live or begun
- * already and not ended.
+ * The same in two steps, for who has to wait in between: of a callable of that owner (-ENOENT),
+ * live or begun already and not ended.
  */
 int callable_retire_begin(dw_callable handle, const void *owner, struct callable **callable);
 /* Whether the second step is still to come. */
@@ -82,7 +84,10 @@ const char *callable_title(const struct callable *callable);
 /* The one that was registered first, of any owner or of that one. -ENOENT. */
 int callable_by_name(const char *name, dw_callable *handle);
 int callable_by_owner(const void *owner, const char *name, dw_callable *handle);
-/* Around a fork, so that no other thread is in the middle of a change: the child has to unlock it, too. */
+/*
+ * Around a fork, so that no other thread is in the middle of a change: the child has to unlock it,
+ * too.
+ */
 void callable_lock(void);
 void callable_unlock(void);
 /* Calls `visit` for each live one, in order of registration. */

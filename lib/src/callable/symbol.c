@@ -39,7 +39,8 @@ static bool build_id(Elf *elf, uint8_t identity[IDENTITY_BYTES])
 		if (!gelf_getshdr(section, &header) || header.sh_type != SHT_NOTE)
 			continue;
 		data = elf_getdata(section, NULL);
-		while (data && (offset = gelf_getnote(data, offset, &note, &name, &descriptor)) > 0) {
+		while (data &&
+		       (offset = gelf_getnote(data, offset, &note, &name, &descriptor)) > 0) {
 			if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 ||
 			    memcmp((char *)data->d_buf + name, "GNU", 4) != 0)
 				continue;
@@ -112,7 +113,8 @@ static int identify(const char *path, const char *symbol, uint8_t identity[IDENT
 	else if (!elf || elf_kind(elf) != ELF_K_ELF)
 		result = error_set(-ELIBBAD, "%s is no ELF shared object", text_short(path));
 	else if (symbol && !defines(elf, symbol))
-		result = error_set(-ESRCH, "%s defines no symbol \"%s\"", text_short(path), text_short(symbol));
+		result = error_set(-ESRCH, "%s defines no symbol \"%s\"", text_short(path),
+				   text_short(symbol));
 	else if (!build_id(elf, identity))
 		content_id(fd, &stat, identity);
 	elf_end(elf);
@@ -152,8 +154,10 @@ static bool is_loaded(const void *handle)
 }
 
 /*
- * The dynamic linker knows objects by name: under the path of a file that was replaced it gives the old
- * object again. Then the name is that of the descriptor, which is never closed, so that it is never another's.
+ * The dynamic linker knows objects by name: under the path of a file that was replaced it gives the
+ * old object again. Then the name is that of the descriptor, which is never closed, so that it is
+ * never
+ * another's.
  */
 static int open_object(const char *path, int *fd, void **handle)
 {
@@ -168,8 +172,8 @@ static int open_object(const char *path, int *fd, void **handle)
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", *fd);
 	*handle = library_open(name, RTLD_NOW | RTLD_LOCAL, why);
 	if (!*handle)
-		return error_set(-ELIBACC, "cannot load %s again, as %s%s: %s", text_short(path), name,
-				 access(name, F_OK) < 0 ? " (is /proc mounted?)" : "", why);
+		return error_set(-ELIBACC, "cannot load %s again, as %s%s: %s", text_short(path),
+				 name, access(name, F_OK) < 0 ? " (is /proc mounted?)" : "", why);
 	*fd = -1;
 	return 0;
 }
@@ -181,9 +185,10 @@ static int load_object(const struct callable *callable, struct loaded *object)
 	if (fd < 0)
 		return fd;
 	if (memcmp(object->identity, callable->identity, IDENTITY_BYTES) != 0) {
-		result = error_set(-ESTALE, "%s has changed since \"%s\" was registered; "
-				   "unregister that, and register it again", text_short(callable->path),
-				   text_short(callable->symbol));
+		result = error_set(-ESTALE,
+				   "%s has changed since \"%s\" was registered; "
+				   "unregister that, and register it again",
+				   text_short(callable->path), text_short(callable->symbol));
 	} else {
 		result = open_object(callable->path, &fd, &object->handle);
 	}
@@ -202,7 +207,8 @@ static int load(const struct callable *callable, void **handle)
 	if (!object) {
 		object = calloc(1, sizeof(*object));
 		if (!object)
-			return error_set(-ENOMEM, "no memory to load %s", text_short(callable->path));
+			return error_set(-ENOMEM, "no memory to load %s",
+					 text_short(callable->path));
 		result = load_object(callable, object);
 		if (result < 0) {
 			free(object);
@@ -239,8 +245,9 @@ int symbol_resolve(struct callable *callable, void **address)
 	if (result == 0) {
 		*address = dlsym(handle, callable->symbol);
 		if (!*address)
-			result = error_set(-ESRCH, "%s defines no symbol \"%s\"", text_short(callable->path),
-					   text_short(callable->symbol));
+			result =
+				error_set(-ESRCH, "%s defines no symbol \"%s\"",
+					  text_short(callable->path), text_short(callable->symbol));
 		atomic_store_explicit(&callable->resolved, *address, memory_order_release);
 	}
 	pthread_mutex_unlock(&loaded_lock);

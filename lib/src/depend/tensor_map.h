@@ -65,7 +65,9 @@ void tensor_map_destroy(struct tensor_map *map);
 int tensor_map_access(struct tensor_map *map, uint64_t begin, uint64_t end, enum dw_tag tag,
 		      struct task_ref task, tensor_map_edge *edge, void *context,
 		      uint64_t *poison);
-/* `task` failed or was skipped (for `number`): the bytes of [begin, end) that it was last to write. */
+/*
+ * `task` failed or was skipped (for `number`): the bytes of [begin, end) that it was last to write.
+ */
 void tensor_map_poison(struct tensor_map *map, uint64_t begin, uint64_t end,
 		       struct task_ref task, uint64_t number);
 /* The bytes are no longer anybody's: their memory was given back. */

@@ -16,8 +16,8 @@
 #define WINDOW_BYTES	(1ULL << 40)
 #define WINDOWS		(1U << 15)
 /*
- * Bits 63 and 55 and no others above the windows: user space has no such address on x86-64 (not canonical)
- * nor on arm64 (the kernel's half, whatever the tag), in any process.
+ * Bits 63 and 55 and no others above the windows: user space has no such address on x86-64 (not
+ * canonical) nor on arm64 (the kernel's half, whatever the tag), in any process.
  */
 #define WINDOW_FIRST	0x8080000000000000ULL
 #define BLOCK_ALIGN	4096
@@ -122,7 +122,8 @@ struct chip_block *chip_block_find(struct engine *engine, const struct run_graph
 {
 	struct chip_block *block = block_find(engine, begin, 1);
 
-	return block && block->begin == begin && block->run == run && !block->freeing ? block : NULL;
+	return block && block->begin == begin && block->run == run && !block->freeing ? block :
+											NULL;
 }
 
 void chip_block_free(struct chip_block *block, dw_task task)
@@ -140,13 +141,16 @@ int chip_memory_check(struct engine *engine, const struct run_graph *run, uint64
 	lock_take(&engine->lock);
 	block = block_find(engine, begin, bytes);
 	if (block && block->freeing)
-		result = error_set(-EFAULT, "tensor %zu lies in device memory that was freed", index);
+		result = error_set(-EFAULT, "tensor %zu lies in device memory that was freed",
+				   index);
 	else if (block && block->run != run)
-		result = error_set(-EFAULT, "tensor %zu lies in device memory of another run", index);
+		result = error_set(-EFAULT, "tensor %zu lies in device memory of another run",
+				   index);
 	else if (block && block->worker != worker)
-		result = error_set(-EINVAL, "tensor %zu lies in device memory of %s: direct the task "
-				   "there (options.place = DW_PLACE(%u))", index,
-				   engine->rings.all[block->worker].path,
+		result = error_set(-EINVAL,
+				   "tensor %zu lies in device memory of %s: direct the task "
+				   "there (options.place = DW_PLACE(%u))",
+				   index, engine->rings.all[block->worker].path,
 				   block->worker - engine->schedule.sub_count);
 	else if (block)
 		result = 0;
@@ -206,7 +210,8 @@ void chip_memory_run_ended(struct engine *engine, const struct run_graph *run)
 	lock_take(&engine->lock);
 	settle_frees(engine);
 	for (;;) {
-		for (block = engine->chip_memory.blocks; block && block->run != run; block = block->next)
+		for (block = engine->chip_memory.blocks; block && block->run != run;
+		     block = block->next)
 			;
 		if (!block)
 			break;
@@ -216,9 +221,10 @@ void chip_memory_run_ended(struct engine *engine, const struct run_graph *run)
 		};
 		lock_give(&engine->lock);
 		result = engine_control_send(engine, block->worker, ENGINE_CONTROL_CHIP_FREE,
-					     &message, sizeof(message), &(struct engine_control_limits){
-						.what = "dw_chip_free()",
-						.timeout_ns = chip_call_timeout(engine),
+					     &message, sizeof(message),
+					     &(struct engine_control_limits){
+						     .what = "dw_chip_free()",
+						     .timeout_ns = chip_call_timeout(engine),
 					     });
 		lock_take(&engine->lock);
 		if (result == 0 || result == -EOWNERDEAD)

@@ -28,7 +28,7 @@ struct chip_block {
 	uint64_t begin, bytes;
 	uint32_t worker;
 	bool freeing;
-	dw_task freed_by;		/* freeing: the task that does it; 0: the end of the run does */
+	dw_task freed_by; /* freeing: the task that does it; 0: the end of the run does */
 };
 
 struct chip_memory {

@@ -37,8 +37,8 @@ struct engine;
 struct run_graph;
 
 /*
- * What a child and a Worker do at this moment, in shared memory: anybody may read values that do not
- * quite belong together. Times are CLOCK_MONOTONIC, ns.
+ * What a child and a Worker do at this moment, in shared memory: anybody may read values that do
+ * not quite belong together. Times are CLOCK_MONOTONIC, ns.
  */
 struct child_status {
 	/* Written by the child. */
@@ -71,13 +71,21 @@ struct engine_worker {
 /* How the engine reaches the worker layer. Called without the lock unless said otherwise. */
 struct engine_ops {
 	/*
-	 * Kill child `worker` (SIGKILL), because of `why`. engine_worker_dead() follows. False: it is a thread,
-	 * which cannot be killed. With the lock; must not block, but for the locks of engines of nested Workers.
+	 * Kill child `worker` (SIGKILL), because of `why`. engine_worker_dead() follows. False: it
+	 * is a thread, which cannot be killed. With the lock; must not block, but for the locks of
+	 * engines of
+	 * nested Workers.
 	 */
 	bool (*kill)(void *context, uint32_t worker, const char *why);
-	/* Something in flight there was cancelled: nested Workers look at their frame. With the lock; must not block. */
+	/*
+	 * Something in flight there was cancelled: nested Workers look at their frame. With the
+	 * lock; must not block.
+	 */
 	void (*cancelled)(void *context, uint32_t worker);
-	/* The kernel's word on a peer (kernel provider; may be NULL). Any thread that waits, or the background one. */
+	/*
+	 * The kernel's word on a peer (kernel provider; may be NULL). Any thread that waits, or the
+	 * background one.
+	 */
 	void (*changed)(void *context, uint32_t worker, const struct hub_change *change);
 	/* `fd` (engine_options.extra_fd) is readable; background thread. */
 	void (*extra_readable)(void *context);
@@ -87,20 +95,24 @@ struct engine_ops {
 
 struct engine_options {
 	const char *path;		/* of the Worker: "pod0/node1" */
-	struct hub *hub;		/* worker i is mailbox i; subs, then chips, then nested Workers */
+	struct hub *hub; /* worker i is mailbox i; subs, then chips, then nested Workers */
 	struct arena *arena;
 	uint32_t worker_count;
 	const struct engine_worker *workers;
-	/* Shared memory, one entry per worker: the engine keeps the counters (tasks_*, busy_ns, wakes) in it. */
+	/*
+	 * Shared memory, one entry per worker: the engine keeps the counters (tasks_*, busy_ns,
+	 * wakes) in it.
+	 */
 	struct dw_child_stats *worker_stats;
-	struct child_status *worker_status;	/* the same for what they do now; NULL: nobody tells */
+	struct child_status *worker_status; /* the same for what they do now; NULL: nobody tells */
 	struct engine_status *status;		/* this Worker's own; NULL: nobody looks */
 	struct probe probe;			/* a subscriber that watches; ops NULL: none */
 	uint64_t timeout_ns, heap_timeout_ns;
 	uint64_t init_timeout_ns;	/* of a replacement, until it is up; 0: none */
 	bool check_declared;
-	const struct arena *outer_arena;	/* for `declared`: what lies in it must be declared; NULL: unchecked */
-	int extra_fd;			/* polled by the background thread beside the hub; -1: none */
+	/* For `declared`: tensors in it must be declared; NULL: unchecked. */
+	const struct arena *outer_arena;
+	int extra_fd; /* polled by the background thread beside the hub; -1: none */
 	const struct engine_ops *ops;
 	void *ops_context;
 };
@@ -109,7 +121,10 @@ struct engine_options {
 int engine_create(const struct engine_options *options, struct engine **engine);
 /* After the forks: starts the background thread. */
 int engine_start(struct engine *engine);
-/* No new runs; running ones are cancelled; returns when none is left or at the deadline (-ETIMEDOUT). */
+/*
+ * No new runs; running ones are cancelled; returns when none is left or at the deadline
+ * (-ETIMEDOUT).
+ */
 struct deadline;
 int engine_drain(struct engine *engine, struct deadline *deadline);
 /* Runs in flight. */
@@ -123,7 +138,8 @@ void engine_destroy(struct engine *engine);
  *  up:     attached and READY; tasks may go there.
  *  dead:   what had not started goes elsewhere or waits for a replacement (`returns`: there
  *          will be one). Reads what the worker had completed before it died. What had started
- *          fails with `error` (EOWNERDEAD "killed by SIGSEGV, pid 4711") or is retried; as its subtree may still
+ *          fails with `error` (EOWNERDEAD "killed by SIGSEGV, pid 4711") or is retried; as its
+ *          subtree may still
  *          write, the tasks behind it, its memory and the end of its run wait until
  *  stopped: its process was stopped by this signal, or (0) goes on. For messages.
  *  gone:   nothing of its subtree lives any more. Follows each `dead`; may be said twice.
@@ -137,14 +153,20 @@ void engine_worker_gone(struct engine *engine, uint32_t worker);
 /* Runs `call` with the engine's lock: for hub calls of the worker layer. */
 void engine_locked(struct engine *engine, void (*call)(void *context), void *context);
 
-/* Somebody waits for the uses of a retired callable: this engine hears of the end of each of its tasks. */
+/*
+ * Somebody waits for the uses of a retired callable: this engine hears of the end of each of its
+ * tasks.
+ */
 void engine_request_notify(struct engine *engine, const struct callable *callable);
 
-/* What ends a control frame that does not return: its process is killed; a thread goes on without it. */
+/*
+ * What ends a control frame that does not return: its process is killed; a thread goes on without
+ * it.
+ */
 struct engine_control_limits {
 	const char *what;		/* a literal, for messages: "dw_chip_alloc()" */
 	uint64_t timeout_ns;		/* from when it could start; 0: none */
-	const struct run_graph *run;	/* NULL, or a run whose deadline and cancel end it as well */
+	const struct run_graph *run; /* NULL, or a run whose deadline and cancel end it as well */
 };
 
 /*
@@ -154,7 +176,10 @@ struct engine_control_limits {
  */
 int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
 		   uint32_t bytes, const struct engine_control_limits *limits);
-/* The same until a deadline (CLOCK_MONOTONIC; UINT64_MAX: none): -ETIMEDOUT, and the frame stays on its way. */
+/*
+ * The same until a deadline (CLOCK_MONOTONIC; UINT64_MAX: none): -ETIMEDOUT, and the frame stays on
+ * its way.
+ */
 int engine_control_until(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
 			 uint32_t bytes, const struct engine_control_limits *limits,
 			 uint64_t deadline_ns);
@@ -167,8 +192,8 @@ int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, c
 			uint32_t bytes, const struct engine_control_limits *limits);
 
 /*
- * Codes of the engine's own control frames, to chips: dw_chip_alloc() and dw_chip_free(). Their blob is
- * laid out as arguments on the wire: no tensors, two scalars.
+ * Codes of the engine's own control frames, to chips: dw_chip_alloc() and dw_chip_free(). Their
+ * blob is laid out as arguments on the wire: no tensors, two scalars.
  */
 enum engine_control_code { ENGINE_CONTROL_CHIP_ALLOC = 0x100, ENGINE_CONTROL_CHIP_FREE = 0x101 };
 struct engine_chip_memory {
@@ -178,8 +203,9 @@ struct engine_chip_memory {
 
 /*
  * As dw_worker_run/start/…. A nested run has a `cancel` word (in its frame, may be NULL) and, with
- * check_declared, `declared`: what it may touch; and `task_name`: which task it is, for messages. The orchestration
- * function is called between running_push() and running_pop() (task/running.h), so that it can
+ * check_declared, `declared`: what it may touch; and `task_name`: which task it is, for messages.
+ * The orchestration function is called between running_push() and running_pop() (task/running.h),
+ * so that it can
  * fail with a text.
  */
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
@@ -190,7 +216,10 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 		     const struct dw_run_options *options, struct dw_run **run);
 int engine_run_wait(struct dw_run *run);
 int engine_run_cancel(struct dw_run *run, int error, const char *why);
-/* The runs whose cancel word is set: a notice that comes late does not hit the next run. Any thread. */
+/*
+ * The runs whose cancel word is set: a notice that comes late does not hit the next run. Any
+ * thread.
+ */
 void engine_cancel_flagged(struct engine *engine, int error, const char *why);
 void engine_cancel_all(struct engine *engine, int error, const char *why);
 void engine_stats(struct engine *engine, struct dw_engine_stats *stats);

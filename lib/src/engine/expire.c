@@ -18,12 +18,14 @@ static const char *stopped_and(const struct worker_ring *ring, char *text, size_
 {
 	text[0] = '\0';
 	if (ring->stopped)
-		text_format(text, space, "it was stopped by %s, and ", error_signal_name(ring->stopped));
+		text_format(text, space, "it was stopped by %s, and ",
+			    error_signal_name(ring->stopped));
 	return text;
 }
 
 /* The call of a driver at the head takes too long, or nobody wants it any more. It cannot ask. */
-static void end_call(struct engine *engine, struct worker_ring *ring, struct entry *entry, const char *late)
+static void end_call(struct engine *engine, struct worker_ring *ring, struct entry *entry,
+		     const char *late)
 {
 	const char *call = entry->control ? entry->control->what : "dw_chip_free()";
 	char why[ERROR_TEXT_BYTES], stopped[64];
@@ -41,7 +43,8 @@ static void end_call(struct engine *engine, struct worker_ring *ring, struct ent
 /*
  * The frame at the head has run too long. A thread is told, and has a moment to notice that.
  */
-static void expire(struct engine *engine, struct worker_ring *ring, struct entry *entry, uint64_t now)
+static void expire(struct engine *engine, struct worker_ring *ring, struct entry *entry,
+		   uint64_t now)
 {
 	char name[ERROR_TEXT_BYTES / 2], why[ERROR_TEXT_BYTES], stopped[64];
 	uint64_t timeout = entry->timeout_ns;
@@ -119,8 +122,8 @@ static bool kill_overdue(struct engine *engine, const struct dw_run *run)
 			continue;
 		task_set_flags(entry->task, FLAG_DEADLINE);
 		stopped_and(ring, stopped, sizeof(stopped));
-		text_format(why, sizeof(why), "%s%sran on after its run's deadline had passed", stopped,
-			 stopped[0] ? "" : "it ");
+		text_format(why, sizeof(why), "%s%sran on after its run's deadline had passed",
+			    stopped, stopped[0] ? "" : "it ");
 		ring_end(&engine->schedule, ring, why);
 		any = true;
 	}
@@ -153,7 +156,8 @@ static void check_return(struct engine *engine, struct worker_ring *ring, uint64
 	if (ring->state != RING_RETURNING || ring->return_by == NEVER)
 		return;
 	if (now >= ring->return_by) {
-		ring_kill(&engine->rings, ring, "the replacement was not ready before init_timeout_ns");
+		ring_kill(&engine->rings, ring,
+			  "the replacement was not ready before init_timeout_ns");
 		ring_return_by(ring, running_deadline(&engine->timer, engine->init_timeout_ns));
 	}
 	timer_deadline(&engine->timer, ring->return_by);

@@ -121,7 +121,8 @@ const struct failed *failed_find(const struct failed_set *set, dw_task task)
 
 	if (!set->count)
 		return NULL;
-	for (i = failed_hash(task, set->space); set->entries[i].task; i = (i + 1) & (set->space - 1))
+	for (i = failed_hash(task, set->space); set->entries[i].task;
+	     i = (i + 1) & (set->space - 1))
 		if (set->entries[i].task == task)
 			return &set->entries[i];
 	return NULL;
@@ -206,7 +207,8 @@ static void release_consumer(struct graph *graph, struct task *task, struct edge
 	if (edge->counted)
 		consumer->in_chain--;
 	/* A thread that goes on with a task may still write, so that nobody can write after it. */
-	if (failed && (edge->reasons & (EDGE_RAW | EDGE_EXPLICIT) || task->flags & FLAG_ABANDONED)) {
+	if (failed &&
+	    (edge->reasons & (EDGE_RAW | EDGE_EXPLICIT) || task->flags & FLAG_ABANDONED)) {
 		consumer->flags |= FLAG_SKIP;
 		if (!consumer->failed_by)
 			consumer->failed_by = task->failed_by;
@@ -332,12 +334,16 @@ static void describe_late(const struct ring_set *rings, const struct task *task,
 
 	format_ns(task_timeout(rings, task), limit, sizeof(limit));
 	if (ring && ring->error == -EPERM && ring->cause)
-		text_format(text, space, "ran longer than its deadline of %s; %s", limit, ring->cause);
+		text_format(text, space, "ran longer than its deadline of %s; %s", limit,
+			    ring->cause);
 	else if (ring && ring->stopped)
-		text_format(text, space, "was stopped by %s, ran longer than its deadline of %s and "
-			    "was killed", error_signal_name(ring->stopped), limit);
+		text_format(text, space,
+			    "was stopped by %s, ran longer than its deadline of %s and "
+			    "was killed",
+			    error_signal_name(ring->stopped), limit);
 	else
-		text_format(text, space, "ran longer than its deadline of %s and was killed", limit);
+		text_format(text, space, "ran longer than its deadline of %s and was killed",
+			    limit);
 }
 
 void graph_fail(struct graph *graph, struct task *task, struct worker_ring *ring, int error,

@@ -14,8 +14,6 @@ struct task *graph_task_new(struct graph *graph, struct run_graph *run, struct s
 	task->run = run;
 	task->scope = scope;
 	task->callable = callable;
-	task->payload.blob = NULL;
-	task->payload.owned = false;
 	task->name = NULL;
 	task->timeout_ns = options->timeout_ns;
 	task->retries = (uint16_t)options->retries;
@@ -100,8 +98,8 @@ static uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *a
 		seen |= tag;
 		if (!(tag & wanted) || ranges[i].begin == ranges[i].end)
 			continue;
-		if (tensor_map_access(map, ranges[i].begin, ranges[i].end, (enum dw_tag)tags[i], ref,
-				      add_edge, builder, &poison) < 0)
+		if (tensor_map_access(map, ranges[i].begin, ranges[i].end, (enum dw_tag)tags[i],
+				      ref, add_edge, builder, &poison) < 0)
 			builder->out_of_memory = true;
 	}
 	if (UNLIKELY(poison)) {
@@ -117,8 +115,8 @@ uint32_t edges_reads(struct edge_builder *builder, const struct dw_args *args,
 	return edges_pass(builder, args, ranges, TAGS_READING);
 }
 
-void edges_writes(struct edge_builder *builder, const struct dw_args *args, const struct range *ranges,
-		 uint32_t seen)
+void edges_writes(struct edge_builder *builder, const struct dw_args *args,
+		  const struct range *ranges, uint32_t seen)
 {
 	if (seen & TAGS_WRITING)
 		edges_pass(builder, args, ranges, TAGS_WRITING);

@@ -66,7 +66,8 @@ DW_API int dw_scope_end(struct dw_orch *orch)
 		return result;
 	scope = orch->scope;
 	if (!scope->outer)
-		return error_set(-EINVAL, "no scope is open: dw_scope_end() without dw_scope_begin()");
+		return error_set(-EINVAL,
+				 "no scope is open: dw_scope_end() without dw_scope_begin()");
 	engine = orch->run->engine;
 	lock_take(&engine->lock);
 	orch_set_scope(orch, scope->outer);

@@ -28,8 +28,8 @@ struct probe_ops {
 	/* The explicit edges of a task, before its PROBE_SUBMITTED. */
 	void (*after)(void *context, struct task *task, const struct dw_submit_options *options);
 	/* A completion with the child's time stamps; `member` counts within a group. */
-	void (*span)(void *context, struct task *task, const struct worker_ring *ring, uint32_t member,
-		     const struct completion *completion);
+	void (*span)(void *context, struct task *task, const struct worker_ring *ring,
+		     uint32_t member, const struct completion *completion);
 	void (*run)(void *context, struct dw_run *run, bool begins);
 	/* The bytes [begin, end) of the run were given back to the heap. */
 	void (*forget)(void *context, struct dw_run *run, uint64_t begin, uint64_t end);

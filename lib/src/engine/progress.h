@@ -36,6 +36,11 @@ struct waiter {
 	_Atomic uint32_t woken;		/* event */
 };
 
+static inline void waiter_set(struct waiter *waiter, bool (*ready)(const struct waiter *waiter))
+{
+	waiter->ready = ready;
+}
+
 struct progress {
 	struct waiter *foreground;	/* it drives */
 	struct waiter *waiters;

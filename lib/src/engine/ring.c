@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * See ring.h and ring_flow.h: life, posting, notification, harvesting. Control frames: ring_control.c.
+ * See ring.h and ring_flow.h: life, posting, notification, harvesting. Control frames:
+ * ring_control.c.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -299,7 +300,8 @@ static void fill_frame(struct ring_set *rings, struct frame *frame, const struct
  * The task's time begins when the one before it has ended. Its own deadline may be the first
  * that anybody looks at the ring for.
  */
-static void request_notify_before(struct ring_set *rings, struct worker_ring *ring, uint32_t number, uint64_t timeout)
+static void request_notify_before(struct ring_set *rings, struct worker_ring *ring, uint32_t number,
+				  uint64_t timeout)
 {
 	const struct entry *before = ring_entry(rings, ring, number - 1);
 
@@ -422,7 +424,9 @@ static void notify(struct ring_set *rings, struct worker_ring *ring, uint32_t nu
 {
 	ring->notify_set = true;
 	ring->notify = number;
-	/* The hub takes a frame that is not published yet for one that is over: it is told with it. */
+	/*
+	 * The hub takes a frame that is not published yet for one that is over: it is told with it.
+	 */
 	if (ring->tail - number > ring->unpublished)
 		notify_hub(rings, ring);
 }
@@ -545,7 +549,10 @@ static void drop_head(struct ring_set *rings, struct worker_ring *ring,
 		if (next->flags & ENTRY_ANY && !(next->flags & ENTRY_REVOKED))
 			movable_add(rings, ring, -1);
 		if (UNLIKELY(ring->timed)) {
-			/* A frame that did not run took no time: the next could start when it could. */
+			/*
+			 * A frame that did not run took no time: the next could start when it
+			 * could.
+			 */
 			if (has_run(completion))
 				ring->head_since = running_at(rings->timer, completion->ended);
 			if (next->flags & ENTRY_TIMED)

@@ -184,7 +184,9 @@ void ring_update(struct ring_set *rings, struct worker_ring *ring);
 void ring_up(struct ring_set *rings, struct worker_ring *ring);
 /* It is RETURNING, STUCK or DEAD. */
 void ring_down(struct ring_set *rings, struct worker_ring *ring, enum ring_state state);
-/* Its worker died: nothing is in the ring any more. `returns`: until when a replacement is ready. */
+/*
+ * Its worker died: nothing is in the ring any more. `returns`: until when a replacement is ready.
+ */
 void ring_emptied(struct ring_set *rings, struct worker_ring *ring);
 static inline void ring_return_by(struct worker_ring *ring, uint64_t deadline)
 {

@@ -79,7 +79,9 @@ struct control *control_new(uint64_t code, const void *blob, uint32_t bytes,
 			    const struct engine_control_limits *limits);
 /* Moves a blob that no frame can hold into the arena. */
 int control_prepare(struct ring_set *rings, struct control *control);
-/* Its blob in the arena goes to a control frame of its own, which NULL stands for if it has none. */
+/*
+ * Its blob in the arena goes to a control frame of its own, which NULL stands for if it has none.
+ */
 struct control *control_split(struct control *control);
 void control_free(struct ring_set *rings, struct control *control);
 /* Those that wait for room, of a run (NULL: all; `detached` ones stay if `waited` is true). */

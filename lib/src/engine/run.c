@@ -85,7 +85,8 @@ static int run_begin(struct engine *engine, struct dw_run *run)
 	int result;
 
 	if (engine->process != process_serial())
-		return error_set(-EBADFD, "%s belongs to another process: it was made before a fork",
+		return error_set(-EBADFD,
+				 "%s belongs to another process: it was made before a fork",
 				 engine->path);
 	if (!run->fn)
 		return error_set(-EINVAL, "the orchestration function is NULL");
@@ -207,8 +208,9 @@ static void run_call_left(struct run_call *call)
 	running_pop(&call->own, 0);
 	running_pop(&call->task, 0);
 	lock_take(&run->engine->lock);
-	run_cancel_locked(run, -ECANCELED,
-			  "its orchestration function was left by an exception, or its thread ended");
+	run_cancel_locked(
+		run, -ECANCELED,
+		"its orchestration function was left by an exception, or its thread ended");
 	engine_unlock_and_wake(run->engine);
 	run_end(run, 0, "");
 }
@@ -245,7 +247,10 @@ static void run_execute(struct dw_run *run)
 	run_end(run, result, text);
 }
 
-/* Frees the run; returns its result and sets its text. A part of another run keeps no errors for its thread. */
+/*
+ * Frees the run; returns its result and sets its text. A part of another run keeps no errors for
+ * its thread.
+ */
 static int run_result(struct dw_run *run)
 {
 	int result = run->graph.error;
@@ -482,7 +487,8 @@ int orch_ranges(struct dw_orch *orch, uint64_t count, struct range **ranges)
 		struct range *grown = realloc(orch->ranges, space * sizeof(*grown));
 
 		if (!grown || space > UINT32_MAX)
-			return error_set(-ENOMEM, "no memory for %llu tensors", (unsigned long long)count);
+			return error_set(-ENOMEM, "no memory for %llu tensors",
+					 (unsigned long long)count);
 		orch->ranges = grown;
 		orch->range_space = (uint32_t)space;
 	}
@@ -508,7 +514,8 @@ int engine_drain(struct engine *engine, struct deadline *deadline)
 		run_cancel_locked(run, -ECANCELED, "its Worker is being closed");
 	result = wait_locked(engine, &waiter, deadline);
 	if (result < 0)
-		error_set(result, "%s: %u runs have not ended", engine->path, engine->graph.run_count);
+		error_set(result, "%s: %u runs have not ended", engine->path,
+			  engine->graph.run_count);
 	engine_unlock_and_wake(engine);
 	return result;
 }

@@ -90,6 +90,7 @@ static bool is_circle(const struct run_wait *own)
 int run_wait_begin(struct run_wait *wait, const struct dw_run *run, bool timed,
 		       const char *call)
 {
+	const char *why;
 	int result = 0;
 
 	*wait = (struct run_wait){
@@ -100,10 +101,11 @@ int run_wait_begin(struct run_wait *wait, const struct dw_run *run, bool timed,
 		return 0;
 	pthread_mutex_lock(&mutex);
 	if (is_circle(wait)) {
-		result = error_set(-EDEADLK, "%s: the run cannot end before this call does: %s", call,
-				   nesting_inside(run) ?
-				   "the call is made by its own orchestration function or progress callback" :
-				   "it waits, through others, for the run that the caller is a part of");
+		why = nesting_inside(run) ?
+		      "the call is made by its own orchestration function or progress callback" :
+		      "it waits, through others, for the run that the caller is a part of";
+		result = error_set(-EDEADLK, "%s: the run cannot end before this call does: %s",
+				   call, why);
 	} else if (!timed) {
 		wait->next = waits;
 		waits = wait;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * run_circle: whether a wait for a run could ever end. It is refused when the run that is waited for
- * is one that the thread itself is inside of, or waits in turn, over any number of other threads,
+ * run_circle: whether a wait for a run could ever end. It is refused when the run that is waited
+ * for is one that the thread itself is inside of, or waits in turn, over any number of other
+ * threads,
  * for such a one.
  *
  * Owns: the list of threads that wait for a run without a deadline. Any thread. The list's mutex is

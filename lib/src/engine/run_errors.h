@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * run_errors: the errors of a run: the first RUN_ERRORS_KEPT with all that is known of each, then a count.
- * Guarded by the engine's lock until the run has ended; nobody changes them afterwards.
+ * run_errors: the errors of a run: the first RUN_ERRORS_KEPT with all that is known of each, then a
+ * count. Guarded by the engine's lock until the run has ended; nobody changes them afterwards.
  */
 #ifndef DW_ENGINE_RUN_ERRORS_H
 #define DW_ENGINE_RUN_ERRORS_H
@@ -16,7 +16,8 @@ struct task;
 struct run_errors {
 	uint64_t count;
 	uint32_t kept;
-	struct dw_run_error *entries;	/* RUN_ERRORS_KEPT, made with the first; NULL: none, or no memory */
+	struct dw_run_error
+		*entries; /* RUN_ERRORS_KEPT, made with the first; NULL: none, or no memory */
 };
 
 /*

@@ -82,8 +82,10 @@ static int usable(const struct dw_run *run, const char *call)
 	if (!run)
 		return error_set(-EINVAL, "%s: the run is NULL", call);
 	if (run->handle.process != process_serial())
-		return error_set(-EBADFD, "%s: the run belongs to another process: it was started before a fork",
-				 call);
+		return error_set(
+			-EBADFD,
+			"%s: the run belongs to another process: it was started before a fork",
+			call);
 	return 0;
 }
 
@@ -158,8 +160,8 @@ DW_API int dw_run_fd(struct dw_run *run, int *fd)
 	if (run->handle.fd < 0) {
 		run->handle.fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE));
 		if (run->handle.fd < 0)
-			result = error_set(-errno, "dw_run_fd: no descriptor: %s%s", error_name(errno),
-					   error_hint(errno));
+			result = error_set(-errno, "dw_run_fd: no descriptor: %s%s",
+					   error_name(errno), error_hint(errno));
 		else if (atomic_load_explicit(&run->handle.ended, memory_order_relaxed))
 			make_readable(run->handle.fd);
 	}
@@ -256,7 +258,8 @@ DW_API int dw_run_error(struct dw_run *run, uint32_t index, struct dw_run_error 
 	if (index < errors->kept)
 		options_write(error, &errors->entries[index], sizeof(*error));
 	else
-		result = error_set(-ERANGE, "dw_run_error: error %u; %u are kept, of %llu that there were",
+		result = error_set(-ERANGE,
+				   "dw_run_error: error %u; %u are kept, of %llu that there were",
 				   index, errors->kept, (unsigned long long)errors->count);
 	if (run)
 		unlock_both(run);

@@ -22,7 +22,8 @@ struct run_handle {
 	pthread_t thread;
 	uint32_t process;		/* process_serial() of who started it */
 	_Atomic uint32_t references;
-	_Atomic uint32_t ended;		/* event: the result is final, and nobody calls the application any more */
+	_Atomic uint32_t
+		ended; /* event: the result is final, and nobody calls the application any more */
 	struct lock lock;		/* guards what follows */
 	bool leaving;
 	int fd;				/* -1: nobody has asked for one */

@@ -73,7 +73,7 @@ static void wait_for_change(struct engine *engine, struct dw_run *run)
 {
 	struct progress_report *progress = run->report;
 
-	progress->waiter.ready = changed;
+	waiter_set(&progress->waiter, changed);
 	while (!changed(&progress->waiter)) {
 		request_notify_run(&engine->rings, &run->graph, false);
 		/* Completions that are pending already raise no event. */
@@ -92,7 +92,7 @@ static void wait_for_pause(struct engine *engine, struct dw_run *run, uint64_t u
 {
 	struct progress_report *progress = run->report;
 
-	progress->waiter.ready = stopped;
+	waiter_set(&progress->waiter, stopped);
 	while (!progress->stop && now_ns() < until)
 		wait_idle_locked(engine, &progress->waiter, until);
 }
@@ -136,8 +136,8 @@ int progress_begin(struct dw_run *run)
 	int result = run_start_thread(&progress->thread, progress_thread, run);
 
 	if (result)
-		return error_set(-result, "no thread for a run's progress: %s%s", error_name(result),
-				 error_hint(result));
+		return error_set(-result, "no thread for a run's progress: %s%s",
+				 error_name(result), error_hint(result));
 	progress->started = true;
 	return 0;
 }

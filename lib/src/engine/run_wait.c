@@ -21,7 +21,9 @@ static bool is_of_run(const struct task *task, const void *run)
 	return task->run == run;
 }
 
-/* Which tasks it waits for over several steps is not known: every completion of the run may count. */
+/*
+ * Which tasks it waits for over several steps is not known: every completion of the run may count.
+ */
 static int wait_for_producers(struct engine *engine, struct waiter *waiter)
 {
 	int result;
@@ -61,10 +63,12 @@ static int result_of(const struct dw_run *run, dw_task task)
 		return 0;
 	error = failed->failed_by ? run_errors_find(&run->graph.errors, failed->failed_by) : NULL;
 	if (failed->error)
-		return error_set(failed->error, "%s", error ? error->text : error_name(-failed->error));
+		return error_set(failed->error, "%s",
+				 error ? error->text : error_name(-failed->error));
 	if (failed->failed_by)
 		return error_set(-ECANCELED, "the task was skipped, because task %llu failed: %s",
-				 (unsigned long long)failed->failed_by, error ? error->text : run->graph.text);
+				 (unsigned long long)failed->failed_by,
+				 error ? error->text : run->graph.text);
 	return error_set(-ECANCELED, "the task was skipped: %s", run->graph.text);
 }
 
@@ -84,7 +88,8 @@ DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task)
 	lock_take(&engine->lock);
 	result = orch_check_after_locked(run, &options);
 	if (result < 0) {
-		error_set(result, "dw_orch_wait_task: `task` is %#llx, which is no task of this run",
+		error_set(result,
+			  "dw_orch_wait_task: `task` is %#llx, which is no task of this run",
 			  (unsigned long long)task);
 	} else {
 		wait_for(engine, run, task);

@@ -134,7 +134,9 @@ static bool try_chain(struct schedule *schedule, struct task *task, struct task 
 	} else {
 		struct pool *pool = &schedule->pools[task->pool];
 
-		/* Others could run it at the same time as its siblings: one follows, or short ones. */
+		/*
+		 * Others could run it at the same time as its siblings: one follows, or short ones.
+		 */
 		if (task->pool != ring->pool)
 			return false;
 		if (pool->up > 1 && producer->flags & FLAG_CHAINED &&
@@ -257,11 +259,14 @@ static uint32_t pick_least_loaded(const struct schedule *schedule, const struct 
 /* Its ring is full, of so short tasks that another wakes no sooner. */
 static bool soon_has_room(const struct schedule *schedule, const struct worker_ring *ring)
 {
-	return ring->state == RING_UP && !ring->corrupt && ring_outstanding(ring) == schedule->rings->depth &&
-	       ring->load_ns < WAKE_COST_NS;
+	return ring->state == RING_UP && !ring->corrupt &&
+	       ring_outstanding(ring) == schedule->rings->depth && ring->load_ns < WAKE_COST_NS;
 }
 
-/* Those with work and this thread are as many as the CPUs: one more would only take turns with them. */
+/*
+ * Those with work and this thread are as many as the CPUs: one more would only take turns with
+ * them.
+ */
 static bool cpus_are_taken(const struct schedule *schedule, const struct pool *pool)
 {
 	const struct ring_set *rings = schedule->rings;
@@ -285,7 +290,8 @@ static uint32_t pick(struct schedule *schedule, const struct pool *pool)
 	    rings->all[i].load_ns < WAKE_COST_NS &&
 	    (pool->up == 1 || rings->all[i].load_ns < REVOKE_AWAKE_NS))
 		return i;
-	if (i != NO_WORKER && soon_has_room(schedule, &rings->all[i]) && cpus_are_taken(schedule, pool))
+	if (i != NO_WORKER && soon_has_room(schedule, &rings->all[i]) &&
+	    cpus_are_taken(schedule, pool))
 		return NO_WORKER;
 	i = pick_idle_awake(schedule, pool);
 	if (i != NO_WORKER)
@@ -315,9 +321,13 @@ void schedule_pool(struct schedule *schedule, struct pool *pool)
 		}
 		pool->current = i;
 		ring = &schedule->rings->all[i];
-		/* What must go there and has waited for longer goes first, or it would wait for ever. */
+		/*
+		 * What must go there and has waited for longer goes first, or it would wait for
+		 * ever.
+		 */
 		directed = queue_first(&schedule->queues[i].directed);
-		if (UNLIKELY(directed && directed->order < task->order && ring_has_room(rings, ring))) {
+		if (UNLIKELY(directed && directed->order < task->order &&
+			     ring_has_room(rings, ring))) {
 			schedule_ring(schedule, ring);
 			continue;
 		}
@@ -334,7 +344,8 @@ static struct task *next_for(struct schedule *schedule, const struct worker_ring
 {
 	const struct ring_queues *queues = &schedule->queues[ring->index];
 	struct task *any = queue_first(&schedule->pools[ring->pool].any);
-	struct task *task = queue_first(&queues->chained), *directed = queue_first(&queues->directed);
+	struct task *task = queue_first(&queues->chained),
+		    *directed = queue_first(&queues->directed);
 
 	if (directed && (!task || directed->order < task->order))
 		task = directed;

@@ -22,7 +22,8 @@ static bool has_room(struct schedule *schedule, struct worker_ring *ring, const 
 {
 	if (is_older(first_directed(schedule, ring), task))
 		schedule_ring(schedule, ring);
-	return ring_has_room(schedule->rings, ring) && !is_older(first_directed(schedule, ring), task);
+	return ring_has_room(schedule->rings, ring) &&
+	       !is_older(first_directed(schedule, ring), task);
 }
 
 static bool is_chosen(const struct group *group, uint32_t count, uint32_t worker)
@@ -49,11 +50,14 @@ static uint32_t choose_any(struct schedule *schedule, struct pool *pool, const s
 			struct worker_ring *ring = &schedule->rings->all[i];
 			uint32_t place = group->explicit_count, at;
 
-			if (is_chosen(group, group->explicit_count, i) || !has_room(schedule, ring, task))
+			if (is_chosen(group, group->explicit_count, i) ||
+			    !has_room(schedule, ring, task))
 				continue;
 			/* Insertion by load; ties by index, so that neighbours stay together. */
-			for (at = count; at > place &&
-			     schedule->rings->all[group->chosen[at - 1]].load_ns > ring->load_ns; at--)
+			for (at = count;
+			     at > place &&
+			     schedule->rings->all[group->chosen[at - 1]].load_ns > ring->load_ns;
+			     at--)
 				if (at < wanted)
 					group->chosen[at] = group->chosen[at - 1];
 			if (at < wanted) {
@@ -96,7 +100,8 @@ static bool is_unschedulable(const struct schedule *schedule, const struct task 
 
 	for (uint32_t i = 0; i < group->count; i++) {
 		uint32_t worker = group->members[i].worker;
-		const struct worker_ring *ring = worker == DW_ANY ? NULL : &schedule->rings->all[worker];
+		const struct worker_ring *ring =
+			worker == DW_ANY ? NULL : &schedule->rings->all[worker];
 
 		if (!ring || !ring_is_lost(ring))
 			continue;

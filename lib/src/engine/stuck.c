@@ -74,10 +74,12 @@ static int check_payload(const struct worker_ring *ring, const struct payload *p
 		if (tags[i] == DW_INPUT || dw_tensor_bytes(&tensors[i], &bytes) < 0)
 			continue;
 		for (size_t k = 0; k < count; k++)
-			if (ranges[k].begin < tensors[i].data + bytes && tensors[i].data < ranges[k].end)
-				return error_set(-EBUSY, "tensor %zu: %s may still write to %#llx + %llu "
-						 "bytes: %s", k, ring->path,
-						 (unsigned long long)tensors[i].data,
+			if (ranges[k].begin < tensors[i].data + bytes &&
+			    tensors[i].data < ranges[k].end)
+				return error_set(-EBUSY,
+						 "tensor %zu: %s may still write to %#llx + %llu "
+						 "bytes: %s",
+						 k, ring->path, (unsigned long long)tensors[i].data,
 						 (unsigned long long)bytes,
 						 ring_cause(ring, "its thread goes on"));
 	}

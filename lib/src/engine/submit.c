@@ -25,7 +25,8 @@ int orch_usable(const struct dw_orch *orch)
 	if (!orch)
 		return error_set(-EINVAL, "the Orchestrator is NULL");
 	if (UNLIKELY(orch->run->engine->process != process_serial()))
-		return error_set(-EBADFD, "this Orchestrator belongs to another process: it was made "
+		return error_set(-EBADFD,
+				 "this Orchestrator belongs to another process: it was made "
 				 "before a fork");
 	return 0;
 }
@@ -43,8 +44,10 @@ int engine_check_config(const struct dw_config *config, const char *what)
 		return error_set(-EINVAL, "%s.aicpu_thread_num is %d; it should be 0 or more", what,
 				 config->aicpu_thread_num);
 	if (config->flags & ~KNOWN_FLAGS)
-		return error_set(-EINVAL, "%s.flags is %#x; only DW_CONFIG_PROFILING (%#x) and "
-				 "DW_CONFIG_DUMP_TENSOR (%#x) are known", what, config->flags, DW_CONFIG_PROFILING, DW_CONFIG_DUMP_TENSOR);
+		return error_set(-EINVAL,
+				 "%s.flags is %#x; only DW_CONFIG_PROFILING (%#x) and "
+				 "DW_CONFIG_DUMP_TENSOR (%#x) are known",
+				 what, config->flags, DW_CONFIG_PROFILING, DW_CONFIG_DUMP_TENSOR);
 	if (config->reserved[0] || config->reserved[1])
 		return error_set(-EINVAL, "%s.reserved is not 0", what);
 	return 0;
@@ -98,9 +101,11 @@ static int check_declared(const struct dw_run *run, size_t index, uint64_t begin
 	} while (next < declared->tensor_count && at - begin < bytes);
 	if (at - begin >= bytes)
 		return 0;
-	return error_set(-EACCES, "tensor %zu, %#llx + %llu bytes, is not within what the task that runs this "
-			 "orchestration declared", index, (unsigned long long)begin,
-			 (unsigned long long)bytes);
+	return error_set(
+		-EACCES,
+		"tensor %zu, %#llx + %llu bytes, is not within what the task that runs this "
+		"orchestration declared",
+		index, (unsigned long long)begin, (unsigned long long)bytes);
 }
 
 static int check_no_address(const struct dw_args *args, uint32_t i, struct range *range,
@@ -111,8 +116,8 @@ static int check_no_address(const struct dw_args *args, uint32_t i, struct range
 		return 0;
 	}
 	if (args->tags[i] != DW_OUTPUT)
-		return error_set(-EFAULT, "tensor %u (%s) has address 0; only OUTPUT is allocated", i,
-				 tag_names[args->tags[i]]);
+		return error_set(-EFAULT, "tensor %u (%s) has address 0; only OUTPUT is allocated",
+				 i, tag_names[args->tags[i]]);
 	/* begin stays 0 until the memory is there. */
 	range->end = bytes;
 	if (__builtin_add_overflow(*output_bytes, heap_aligned(bytes), output_bytes))
@@ -127,7 +132,8 @@ int orch_check_args(struct dw_orch *orch, const struct dw_args *args, uint32_t w
 	int result;
 
 	if (args->tensor_count && !args->tags)
-		return error_set(-EINVAL, "these arguments were received, and carry no tags: add their "
+		return error_set(-EINVAL,
+				 "these arguments were received, and carry no tags: add their "
 				 "tensors to arguments of your own");
 	for (uint32_t i = 0; i < args->tensor_count; i++) {
 		const struct dw_tensor *tensor = &args->tensors[i];
@@ -153,10 +159,12 @@ int orch_check_args(struct dw_orch *orch, const struct dw_args *args, uint32_t w
 				continue;
 			if (result != -ENOENT)
 				return result;
-			return error_set(-EFAULT, "tensor %u (%s), %#llx + %llu bytes, lies outside the arena: "
-					 "use dw_buffer_create, dw_buffer_register or dw_alloc", i,
-					 tag_names[args->tags[i]], (unsigned long long)tensor->data,
-					 (unsigned long long)bytes);
+			return error_set(
+				-EFAULT,
+				"tensor %u (%s), %#llx + %llu bytes, lies outside the arena: "
+				"use dw_buffer_create, dw_buffer_register or dw_alloc",
+				i, tag_names[args->tags[i]], (unsigned long long)tensor->data,
+				(unsigned long long)bytes);
 		}
 		if (UNLIKELY(run->declared != NULL)) {
 			result = check_declared(run, i, tensor->data, bytes);
@@ -200,15 +208,21 @@ static int find_worker(struct engine *engine, const struct pool *pool, uint32_t 
 	if (!place)
 		return 0;
 	if (pool->kind == DW_CHILD_SUB)
-		return error_set(-EINVAL, "options.place is DW_PLACE(%u), but \"%s\" goes to any sub "
-				 "worker: it should be 0", id, text_short(callable->name));
+		return error_set(-EINVAL,
+				 "options.place is DW_PLACE(%u), but \"%s\" goes to any sub "
+				 "worker: it should be 0",
+				 id, text_short(callable->name));
 	if (id >= engine->rings.count - engine->schedule.sub_count)
-		return error_set(-EINVAL, "options.place is DW_PLACE(%u); there is DW_PLACE(0) … "
-				 "DW_PLACE(%u), or 0: any", id, engine->rings.count - engine->schedule.sub_count - 1);
+		return error_set(-EINVAL,
+				 "options.place is DW_PLACE(%u); there is DW_PLACE(0) … "
+				 "DW_PLACE(%u), or 0: any",
+				 id, engine->rings.count - engine->schedule.sub_count - 1);
 	*index = engine->schedule.sub_count + id;
 	if (&engine->schedule.pools[engine->rings.all[*index].pool] != pool)
-		return error_set(-EINVAL, "options.place is DW_PLACE(%u), which is %s and cannot run "
-				 "\"%s\"", id, engine->rings.all[*index].path, text_short(callable->name));
+		return error_set(-EINVAL,
+				 "options.place is DW_PLACE(%u), which is %s and cannot run "
+				 "\"%s\"",
+				 id, engine->rings.all[*index].path, text_short(callable->name));
 	return 0;
 }
 
@@ -218,8 +232,10 @@ static int check_alive(struct engine *engine, const struct pool *pool, uint32_t 
 		return error_set(-ENODEV, "%s is gone: %s", engine->rings.all[worker].path,
 				 ring_cause(&engine->rings.all[worker], "dead"));
 	if (!pool->usable)
-		return error_set(-ENODEV, "%s: no worker of the kind that this task needs is left: %s",
-				 engine->path, schedule_cause(&engine->schedule,
+		return error_set(-ENODEV,
+				 "%s: no worker of the kind that this task needs is left: %s",
+				 engine->path,
+				 schedule_cause(&engine->schedule,
 						(uint32_t)(pool - engine->schedule.pools)));
 	return 0;
 }
@@ -234,8 +250,10 @@ int orch_check_after_locked(struct dw_run *run, const struct dw_submit_options *
 		task = task_find(&run->engine->graph.tasks, options->after[i]);
 		if (!task || (task->head.generation == options->after[i] >> 32 &&
 			      task->head.state != TASK_FREE && task->run != &run->graph))
-			return error_set(-EINVAL, "options.after[%zu] is %#llx, which is no task of this run", i,
-					 (unsigned long long)options->after[i]);
+			return error_set(
+				-EINVAL,
+				"options.after[%zu] is %#llx, which is no task of this run", i,
+				(unsigned long long)options->after[i]);
 	}
 	return 0;
 }
@@ -285,29 +303,32 @@ static bool heap_moved(const struct waiter *waiter)
 
 static int heap_deadlock(uint64_t bytes, const struct heap_tail *tail)
 {
-	return error_set(-EDEADLK, "heap ring %u (%llu of %llu bytes in use) has no room for %llu "
-			 "bytes, and its oldest block belongs to this function's own open scope at depth "
-			 "%u, which holds %llu blocks, %llu bytes: end the scope, or make "
-			 "heap_ring_bytes larger",
-			 tail->ring, (unsigned long long)tail->used_bytes,
-			 (unsigned long long)tail->ring_bytes, (unsigned long long)bytes,
-			 tail->scope->depth, (unsigned long long)tail->scope->blocks,
-			 (unsigned long long)tail->scope->bytes);
+	return error_set(
+		-EDEADLK,
+		"heap ring %u (%llu of %llu bytes in use) has no room for %llu "
+		"bytes, and its oldest block belongs to this function's own open scope at depth "
+		"%u, which holds %llu blocks, %llu bytes: end the scope, or make "
+		"heap_ring_bytes larger",
+		tail->ring, (unsigned long long)tail->used_bytes,
+		(unsigned long long)tail->ring_bytes, (unsigned long long)bytes, tail->scope->depth,
+		(unsigned long long)tail->scope->blocks, (unsigned long long)tail->scope->bytes);
 }
 
 static int heap_timed_out(const struct engine *engine, uint64_t bytes,
 			  const struct heap_tail *tail)
 {
-	return error_set(-ENOBUFS, "heap ring %u (%llu of %llu bytes in use) has no room for %llu "
-			 "bytes, and nothing was given back for %llu ms: its oldest block, %llu bytes, "
-			 "belongs to a scope at depth %u that is %s, with %llu tasks or inner scopes "
-			 "alive",
-			 tail->ring, (unsigned long long)tail->used_bytes,
-			 (unsigned long long)tail->ring_bytes, (unsigned long long)bytes,
-			 (unsigned long long)(engine->heap_timeout_ns / 1000000),
-			 (unsigned long long)tail->block_bytes, tail->scope ? tail->scope->depth : 0,
-			 tail->scope && tail->scope->open ? "open (in another run)" : "closed",
-			 tail->scope ? (unsigned long long)tail->scope->alive : 0ULL);
+	return error_set(
+		-ENOBUFS,
+		"heap ring %u (%llu of %llu bytes in use) has no room for %llu "
+		"bytes, and nothing was given back for %llu ms: its oldest block, %llu bytes, "
+		"belongs to a scope at depth %u that is %s, with %llu tasks or inner scopes "
+		"alive",
+		tail->ring, (unsigned long long)tail->used_bytes,
+		(unsigned long long)tail->ring_bytes, (unsigned long long)bytes,
+		(unsigned long long)(engine->heap_timeout_ns / 1000000),
+		(unsigned long long)tail->block_bytes, tail->scope ? tail->scope->depth : 0,
+		tail->scope && tail->scope->open ? "open (in another run)" : "closed",
+		tail->scope ? (unsigned long long)tail->scope->alive : 0ULL);
 }
 
 static bool is_within(const struct task *task, const void *outer)
@@ -336,7 +357,9 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 		heap_tail(engine->heap, orch->scope, &tail);
 		if (tail.scope && tail.scope->open && nesting_inside(run_of(tail.scope->run)))
 			return heap_deadlock(bytes, &tail);
-		/* What holds the tail shall be heard of; what enters a ring from now on is anyway. */
+		/*
+		 * What holds the tail shall be heard of; what enters a ring from now on is anyway.
+		 */
 		if (tail.scope)
 			request_notify_all(&engine->rings, is_within, tail.scope);
 		graph_report_all(&engine->graph, 1);
@@ -416,7 +439,8 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 	if (result == 0 && options->after_count)
 		result = orch_check_after_locked(orch->run, options);
 	if (UNLIKELY(result == 0 && engine->rings.kept_count))
-		result = stuck_check(&engine->rings, submission->ranges, submission->args->tensor_count);
+		result = stuck_check(&engine->rings, submission->ranges,
+				     submission->args->tensor_count);
 	if (result < 0)
 		return result;
 	if (submission->output_bytes) {
@@ -429,8 +453,9 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 	task = graph_task_new(&engine->graph, &orch->run->graph, orch->scope, submission->callable,
 			      options);
 	result = task ? payload_make(&engine->graph.tasks, &task->payload, submission->args,
-				     options->name, task->storage, sizeof(task->storage), &task->name) :
-		 error_set(-ENOMEM, "no memory for a task");
+				     options->name, task->storage, sizeof(task->storage),
+				     &task->name) :
+			error_set(-ENOMEM, "no memory for a task");
 	if (UNLIKELY(result < 0)) {
 		orch_unplace_outputs(submission->args, address, submission->output_bytes);
 		if (task)

@@ -19,19 +19,24 @@ static int check_workers(struct engine *engine, const struct pool *pool, const u
 		if (workers[i] == DW_ANY)
 			continue;
 		if (pool->kind == DW_CHILD_SUB)
-			return error_set(-EINVAL, "workers[%zu] is %u, but sub workers have no ids: "
-					 "pass DW_ANY", i, workers[i]);
+			return error_set(-EINVAL,
+					 "workers[%zu] is %u, but sub workers have no ids: "
+					 "pass DW_ANY",
+					 i, workers[i]);
 		index = engine->schedule.sub_count + workers[i];
 		if (workers[i] >= engine->rings.count - engine->schedule.sub_count)
-			return error_set(-EINVAL, "workers[%zu] is %u; ids are 0 … %u", i, workers[i],
+			return error_set(-EINVAL, "workers[%zu] is %u; ids are 0 … %u", i,
+					 workers[i],
 					 engine->rings.count - engine->schedule.sub_count - 1);
 		if (&engine->schedule.pools[engine->rings.all[index].pool] != pool)
 			return error_set(-EINVAL, "workers[%zu] is %s, which cannot run \"%s\"", i,
 					 engine->rings.all[index].path, callable);
 		for (size_t j = 0; j < i; j++)
 			if (workers[j] == workers[i])
-				return error_set(-EINVAL, "workers[%zu] and workers[%zu] are both %u: "
-						 "members run on different workers", j, i, workers[i]);
+				return error_set(-EINVAL,
+						 "workers[%zu] and workers[%zu] are both %u: "
+						 "members run on different workers",
+						 j, i, workers[i]);
 	}
 	return 0;
 }
@@ -95,7 +100,8 @@ static int group_submit_locked(struct group_submission *submission, dw_task *id)
 	if (result < 0)
 		return result;
 	if (submission->members > pool->usable)
-		return error_set(-ENODEV, "a group of %zu members, but %s has %u live workers for \"%s\"",
+		return error_set(-ENODEV,
+				 "a group of %zu members, but %s has %u live workers for \"%s\"",
 				 submission->members, engine->path, pool->usable,
 				 text_short(submission->callable->name));
 	if (submission->output_bytes) {
@@ -110,10 +116,12 @@ static int group_submit_locked(struct group_submission *submission, dw_task *id)
 	}
 	task = graph_task_new(&engine->graph, &orch->run->graph, orch->scope, submission->callable,
 			      submission->options);
-	result = task ? make_payloads(submission, task) : error_set(-ENOMEM, "no memory for a task");
+	result =
+		task ? make_payloads(submission, task) : error_set(-ENOMEM, "no memory for a task");
 	if (result < 0) {
 		for (size_t i = 0; i < submission->members; i++)
-			orch_unplace_outputs(submission->args[i], address, submission->output_bytes);
+			orch_unplace_outputs(submission->args[i], address,
+					     submission->output_bytes);
 		if (task)
 			task_free(&engine->graph.tasks, task);
 		return result;
@@ -186,13 +194,16 @@ DW_API int dw_submit_group(struct dw_orch *orch, dw_callable handle, struct dw_a
 
 	result = orch_usable(orch);
 	if (result == 0 && (!args || !members))
-		result = error_set(-EINVAL, "a group has at least one member and an argument list for "
+		result = error_set(-EINVAL,
+				   "a group has at least one member and an argument list for "
 				   "each");
 	if (result == 0)
 		result = orch_take_options(&submission.options, &full);
 	if (result == 0 && submission.options->place)
-		result = error_set(-EINVAL, "options.place is DW_PLACE(%u): a group names its workers in "
-				   "`workers`, so it should be 0", submission.options->place - 1);
+		result = error_set(-EINVAL,
+				   "options.place is DW_PLACE(%u): a group names its workers in "
+				   "`workers`, so it should be 0",
+				   submission.options->place - 1);
 	if (result == 0)
 		result = callable_hold(handle, &submission.callable);
 	if (result < 0)

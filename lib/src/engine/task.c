@@ -60,6 +60,8 @@ struct task *task_new(struct task_table *table)
 	task->last = NULL;
 	task->failed_by = 0;
 	task->probe_data = NULL;
+	task->payload.blob = NULL;
+	task->payload.owned = false;
 	task->attempts = 0;
 	return task;
 }
@@ -143,7 +145,8 @@ int payload_make(struct task_table *table, struct payload *payload, const struct
 	int result;
 
 	if (bytes > UINT32_MAX)
-		return error_set(-E2BIG, "the arguments need %llu bytes on the wire; at most 4 GiB fit",
+		return error_set(-E2BIG,
+				 "the arguments need %llu bytes on the wire; at most 4 GiB fit",
 				 (unsigned long long)bytes);
 	if (UNLIKELY(name_bytes > NAME_TASK_MOST + 1))
 		return name_check("the name of a task,", name, NAME_TASK_MOST);

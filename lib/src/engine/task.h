@@ -60,7 +60,7 @@ struct payload {
 	bool owned;			/* copy was malloc'ed */
 };
 
-/* A queue is a ring of links that begins and ends at its head: a task leaves it without the head. */
+/* A queue is a circle of links through its head: a task leaves it without knowing the head. */
 struct task_link {
 	struct task_link *next, *previous;
 };

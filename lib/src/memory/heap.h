@@ -43,7 +43,8 @@ int scope_create(struct scope *outer, struct run_graph *run, struct scope **scop
 static inline void scope_get(struct scope *scope) { scope->alive++; }
 /*
  * Drops one count; at 0 releases the blocks (calling the heap's release callback), frees the
- * scope, drops the outer's. True if memory came back: older blocks of the ring may still hold it up.
+ * scope, drops the outer's. True if memory came back: older blocks of the ring may still hold it
+ * up.
  */
 bool scope_put(struct heap *heap, struct scope *scope);
 /* It takes no more blocks: drops the count of its being open. */
@@ -64,8 +65,10 @@ int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t 
  */
 /* Copies of the counters go there too. */
 void heap_show(struct heap *heap, uint64_t *used, uint64_t *peak);
-void heap_on_release(struct heap *heap, void (*release)(struct run_graph *run, uint64_t begin,
-							uint64_t end, void *context), void *context);
+void heap_on_release(struct heap *heap,
+		     void (*release)(struct run_graph *run, uint64_t begin, uint64_t end,
+				     void *context),
+		     void *context);
 /* Who holds the tail of the ring that `scope` allocates from, for a diagnosis. */
 struct heap_tail {
 	uint32_t ring;

@@ -73,8 +73,12 @@ void dw_args_reset(struct dw_args *args)
 	args->scalar_count = 0;
 }
 
-/* Moves `count` elements of `bytes` each into a larger heap block. NULL: no memory, nothing changed. */
-static void *grow(void *old, const void *inline_storage, uint32_t count, uint32_t space, size_t bytes)
+/*
+ * Moves `count` elements of `bytes` each into a larger heap block. NULL: no memory, nothing
+ * changed.
+ */
+static void *grow(void *old, const void *inline_storage, uint32_t count, uint32_t space,
+		  size_t bytes)
 {
 	void *block;
 
@@ -96,7 +100,8 @@ static int check_changeable(const struct dw_args *args, uint32_t count)
 	if (args->view)
 		return error_set(-EPERM, "the arguments of a running task cannot be changed");
 	if (count == ARGS_MAX)
-		return error_set(-E2BIG, "a task has at most %d tensors and as many scalars", ARGS_MAX);
+		return error_set(-E2BIG, "a task has at most %d tensors and as many scalars",
+				 ARGS_MAX);
 	return 0;
 }
 

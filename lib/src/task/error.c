@@ -109,7 +109,8 @@ static bool memory_is_limited(void)
 const char *error_hint(int error)
 {
 	if (error == EAGAIN && memory_is_limited())
-		return " (a limit of processes, threads or memory: ulimit -u, -v, -d, or the cgroup's pids.max)";
+		return " (a limit of processes, threads or memory: ulimit -u, -v, -d, or the "
+		       "cgroup's pids.max)";
 	if (error == EAGAIN)
 		return " (the limit of processes and threads: ulimit -u, or the cgroup's pids.max)";
 	if (error == EFBIG)

@@ -15,15 +15,22 @@ int error_set(int error, const char *format, ...) __attribute__((format(printf, 
 /* Puts text in front of what is there: "pod0/node1: " + text. Returns `error`. */
 int error_prefix(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *error_text(void);
-/* "EIO", "SIGSEGV"; "errno 4711" for an unknown one. Valid for ever (thread-local for unknown ones). */
+/*
+ * "EIO", "SIGSEGV"; "errno 4711" for an unknown one. Valid for ever (thread-local for unknown
+ * ones).
+ */
 const char *error_name(int error);
-/* Which limit it is when no process, thread, descriptor or room in a file can be had: " (…)"; else "". */
+/*
+ * Which limit it is when no process, thread, descriptor or room in a file can be had: " (…)"; else
+ * "".
+ */
 const char *error_hint(int error);
 const char *error_signal_name(int signal);
 
 /*
- * The log: lines up to DW_LOG=error|warn|info|debug to stderr, off by default, or up to the level of dw_log_set()
- * to that callback. Never blocks: a line that cannot be written at once is dropped, counted, and
+ * The log: lines up to DW_LOG=error|warn|info|debug to stderr, off by default, or up to the level
+ * of dw_log_set() to that callback. Never blocks: a line that cannot be written at once is dropped,
+ * counted, and
  * the drop is said before the next line. Any thread, any lock.
  */
 enum log_level { LOG_ERROR = 1, LOG_WARN, LOG_INFO, LOG_DEBUG };
@@ -33,7 +40,8 @@ void log_write(enum log_level level, const char *format, ...)
 #define log_at(level, ...) \
 	do { \
 		if (__builtin_expect((int)(level) <= atomic_load_explicit(&log_threshold, \
-									   memory_order_relaxed), 0)) \
+									  memory_order_relaxed), \
+				     0)) \
 			log_write(level, __VA_ARGS__); \
 	} while (0)
 /* This process forks no more for a while: the thread that calls the callback may start. */

@@ -175,7 +175,8 @@ __attribute__((constructor(101))) static void read_threshold(void)
 			stderr_threshold = level;
 	atomic_store_explicit(&log_threshold, stderr_threshold, memory_order_relaxed);
 	if (strcmp(wanted, level_names[stderr_threshold]))
-		log_write(LOG_ERROR, "DW_LOG=%s is not a level: error, warn, info, debug", text_short(wanted));
+		log_write(LOG_ERROR, "DW_LOG=%s is not a level: error, warn, info, debug",
+			  text_short(wanted));
 }
 
 /* ------------------------------------------------------------------ callback */

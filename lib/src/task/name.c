@@ -21,13 +21,18 @@ int name_check(const char *what, const char *name, size_t most)
 int name_check_driver(const char *where, const char *driver)
 {
 	if (!driver || !driver[0])
-		return error_set(-EINVAL, "%s is empty; it should be a driver's name, such as \"sim\", or a path",
-				 where);
+		return error_set(
+			-EINVAL,
+			"%s is empty; it should be a driver's name, such as \"sim\", or a path",
+			where);
 	if (strchr(driver, '/'))
 		return name_check(where, driver, NAME_PATH_MOST);
 	for (const char *at = driver; *at; at++)
 		if (!isalnum((unsigned char)*at) && *at != '_' && *at != '-')
-			return error_set(-EINVAL, "%s \"%s\" is neither a name (1 to %d letters, digits, - and _) nor a path with a slash",
-					 where, text_short(driver), NAME_DRIVER_MOST);
+			return error_set(
+				-EINVAL,
+				"%s \"%s\" is neither a name (1 to %d letters, digits, - "
+				"and _) nor a path with a slash",
+				where, text_short(driver), NAME_DRIVER_MOST);
 	return name_check(where, driver, NAME_DRIVER_MOST);
 }

@@ -19,7 +19,9 @@
 
 /* 0; -ENAMETOOLONG: `what`, for people, has more than `most` bytes. */
 int name_check(const char *what, const char *name, size_t most);
-/* A chip driver: a name or a path, not empty. -EINVAL, -ENAMETOOLONG; the text begins with `where`. */
+/*
+ * A chip driver: a name or a path, not empty. -EINVAL, -ENAMETOOLONG; the text begins with `where`.
+ */
 int name_check_driver(const char *where, const char *driver);
 
 #endif

@@ -14,24 +14,29 @@
 #define OPTIONS_SIZE_MAX 4096
 
 /*
- * Can a program's struct `name` have `given` bytes? -EINVAL: that is less than the size field itself;
+ * Can a program's struct `name` have `given` bytes? -EINVAL: that is less than the size field
+ * itself;
  * -E2BIG: more than OPTIONS_SIZE_MAX.
  */
 int options_check_size(size_t given, const char *name);
 
 /*
- * Reads a program's struct of `given` bytes into the library's, of `known` bytes. What is missing becomes
- * zero. Errors as above; -E2BIG also when a byte behind the known ones is not zero: it asks for
+ * Reads a program's struct of `given` bytes into the library's, of `known` bytes. What is missing
+ * becomes zero. Errors as above; -E2BIG also when a byte behind the known ones is not zero: it asks
+ * for
  * something that this library cannot do.
  */
 int options_copy(void *to, size_t known, const void *from, size_t given, const char *name);
 
-/* The same of a struct that begins with its size; -EINVAL when `from` is NULL. The result has the known size. */
+/*
+ * The same of a struct that begins with its size; -EINVAL when `from` is NULL. The result has the
+ * known size.
+ */
 int options_read(void *to, size_t known, const void *from, const char *name);
 
 /*
- * The other direction: fills a program's struct of `given` bytes, which options_check_size() has passed.
- * What the library does not know becomes zero.
+ * The other direction: fills a program's struct of `given` bytes, which options_check_size() has
+ * passed. What the library does not know becomes zero.
  */
 void options_fill(void *to, size_t given, const void *from, size_t known);
 

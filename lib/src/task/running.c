@@ -24,7 +24,8 @@ int running_pop(struct running_task *task, int result)
 {
 	running = task->outer;
 	if (result > 0)
-		return error_set(-EINVAL, "the callable returned %d; it should be 0 or -errno", result);
+		return error_set(-EINVAL, "the callable returned %d; it should be 0 or -errno",
+				 result);
 	if (result < 0)
 		return error_set(result, "%s", task->has_text ? task->text : strerror(-result));
 	return 0;

@@ -51,7 +51,10 @@ const char *dw_dtype_name(int dtype)
 	return dtypes[dtype].name;
 }
 
-/* Elements, or false when they do not fit 64 bits. A dimension of 0 makes it 0, whatever the others are. */
+/*
+ * Elements, or false when they do not fit 64 bits. A dimension of 0 makes it 0, whatever the others
+ * are.
+ */
 static bool count_elements(const uint32_t *shape, uint32_t ndims, uint64_t *elements)
 {
 	uint64_t product = 1;
@@ -82,9 +85,10 @@ static int refuse(uint64_t data, int dtype, const uint32_t *shape, uint32_t ndim
 	    __builtin_mul_overflow(total, element, &total))
 		return error_set(-EINVAL, "tensor %zu: shape has more bytes than 64 bits can count",
 				 index);
-	return error_set(-EINVAL,
-			 "tensor %zu: data %#llx + %llu bytes runs over the end of the address space",
-			 index, (unsigned long long)data, (unsigned long long)total);
+	return error_set(
+		-EINVAL,
+		"tensor %zu: data %#llx + %llu bytes runs over the end of the address space", index,
+		(unsigned long long)data, (unsigned long long)total);
 }
 
 /* Part of each submit, for each tensor: one path without calls. */
@@ -151,11 +155,13 @@ int dw_tensor_slice(const struct dw_tensor *tensor, uint32_t first, uint32_t cou
 	if (error)
 		return error;
 	if (tensor->ndims == 0)
-		return error_set(-ERANGE, "dw_tensor_slice: a tensor of 0 dimensions has no slices");
-	if ((uint64_t)first + count > tensor->shape[0])
 		return error_set(-ERANGE,
-				 "dw_tensor_slice: elements [%u, %llu) of dimension 0, which has %u",
-				 first, (unsigned long long)first + count, tensor->shape[0]);
+				 "dw_tensor_slice: a tensor of 0 dimensions has no slices");
+	if ((uint64_t)first + count > tensor->shape[0])
+		return error_set(
+			-ERANGE,
+			"dw_tensor_slice: elements [%u, %llu) of dimension 0, which has %u", first,
+			(unsigned long long)first + count, tensor->shape[0]);
 	made = *tensor;
 	made.shape[0] = count;
 	if (tensor->shape[0] > 0)

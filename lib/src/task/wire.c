@@ -43,10 +43,11 @@ int wire_decode(void *blob, uint64_t bytes, struct dw_args *view)
 	tensor_bytes = (uint64_t)counts[0] * sizeof(struct dw_tensor);
 	wanted = WIRE_HEADER_BYTES + tensor_bytes + (uint64_t)counts[1] * sizeof(uint64_t);
 	if (wanted != bytes)
-		return error_set(-EBADMSG,
-				 "arguments with %d tensors and %d scalars have %llu bytes, not %llu",
-				 counts[0], counts[1], (unsigned long long)wanted,
-				 (unsigned long long)bytes);
+		return error_set(
+			-EBADMSG,
+			"arguments with %d tensors and %d scalars have %llu bytes, not %llu",
+			counts[0], counts[1], (unsigned long long)wanted,
+			(unsigned long long)bytes);
 
 	view->tensor_count = (uint32_t)counts[0];
 	view->scalar_count = (uint32_t)counts[1];

@@ -236,11 +236,14 @@ int trace_file_open(const char *variable, const char *first_line, const char *la
 	if (result < 0) {
 		munmap(file->shared, sizeof(*file->shared));
 		if (result == -ENAMETOOLONG)
-			error_set(result, "%s=\"%s\" has %zu bytes; at most %d are possible, with the number that a path gets which an earlier tree has written to",
-				  variable, text_short(wanted), strlen(wanted), PATH_MAX - 1);
+			error_set(
+				result,
+				"%s=\"%s\" has %zu bytes; at most %d are possible, "
+				"with the number that a path gets which an earlier tree has written to",
+				variable, text_short(wanted), strlen(wanted), PATH_MAX - 1);
 		else
-			error_set(result, "%s=%s: cannot write this file: %s; %s", variable, text_short(wanted),
-			  error_name(-result), what_is_right(result));
+			error_set(result, "%s=%s: cannot write this file: %s; %s", variable,
+				  text_short(wanted), error_name(-result), what_is_right(result));
 		free(file);
 		return result;
 	}

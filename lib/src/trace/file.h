@@ -32,7 +32,8 @@ void trace_file_leave(struct trace_file *file);
 
 /*
  * What one writer has not written yet; the engine's lock guards it. A line is made of
- * lines_begin(), any of the others, lines_end(); a line has at most TRACE_LINE_BYTES, what is more is cut.
+ * lines_begin(), any of the others, lines_end(); a line has at most TRACE_LINE_BYTES, what is more
+ * is cut.
  */
 #define TRACE_LINE_BYTES ((size_t)8192)
 #define TRACE_LINES_BYTES (8 * TRACE_LINE_BYTES)

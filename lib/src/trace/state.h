@@ -54,7 +54,7 @@ struct trace {
 	int32_t pid, tid;		/* the lane of the Worker itself */
 	bool graphs;
 	bool named;
-	const struct child_status *self;	/* of the Worker in its parent; NULL: it is the root */
+	const struct child_status *self; /* of the Worker in its parent; NULL: it is the root */
 	uint64_t runs;
 	struct trace_lane *lanes;	/* one per worker */
 	struct trace_lines json, dot;

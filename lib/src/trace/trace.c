@@ -23,8 +23,8 @@ int trace_files_open(struct trace_files *files)
 	int result;
 
 	result = trace_file_open("DW_TRACE", "[\n",
-				 "{\"ph\":\"M\",\"pid\":0,\"name\":\"trace_end\",\"args\":{}}\n]\n", ',',
-				 &files->json);
+				 "{\"ph\":\"M\",\"pid\":0,\"name\":\"trace_end\",\"args\":{}}\n]\n",
+				 ',', &files->json);
 	if (result < 0)
 		return result;
 	result = trace_file_open("DW_GRAPH", "digraph distworker {\n", "}\n", ';', &files->dot);
@@ -114,14 +114,17 @@ static void name_lane(struct trace *trace, int32_t pid, int32_t tid, const char 
 
 	if (process) {
 		lines_begin(lines);
-		lines_add(lines, "{\"ph\":\"M\",\"pid\":%d,\"name\":\"process_name\",\"args\":{\"name\":",
+		lines_add(lines,
+			  "{\"ph\":\"M\",\"pid\":%d,\"name\":\"process_name\",\"args\":{\"name\":",
 			  pid);
 		lines_add_string(lines, process);
 		lines_end(lines, "}},");
 	}
 	lines_begin(lines);
-	lines_add(lines, "{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"thread_name\",\"args\":{\"name\":",
-		  pid, tid);
+	lines_add(
+		lines,
+		"{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"thread_name\",\"args\":{\"name\":",
+		pid, tid);
 	lines_add_string(lines, thread);
 	lines_end(lines, "}},");
 }
@@ -139,7 +142,8 @@ static void name_self(struct trace *trace)
 }
 
 /* A replacement has a name of its own. */
-static void name_worker(struct trace *trace, const struct worker_ring *ring, int32_t pid, int32_t tid)
+static void name_worker(struct trace *trace, const struct worker_ring *ring, int32_t pid,
+			int32_t tid)
 {
 	struct trace_lane *lane = &trace->lanes[ring->index];
 
@@ -157,8 +161,8 @@ static const char *state_name(const struct task *task)
 	       task->head.state == TASK_FAILED ? "failed" : "skipped";
 }
 
-static void begin_slice(struct trace_lines *lines, const struct task *task, int32_t pid, int32_t tid,
-			uint64_t started, uint64_t ended, const char *state)
+static void begin_slice(struct trace_lines *lines, const struct task *task, int32_t pid,
+			int32_t tid, uint64_t started, uint64_t ended, const char *state)
 {
 	lines_begin(lines);
 	lines_add(lines, "{\"ph\":\"X\",\"name\":");
@@ -238,8 +242,8 @@ static const char *reason_names(uint8_t reasons, char names[32])
 	names[0] = '\0';
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (reasons & all[i].reason)
-			used += (size_t)text_format(names + used, 32 - used, "%s%s", used ? "+" : "",
-						 all[i].name);
+			used += (size_t)text_format(names + used, 32 - used, "%s%s",
+						    used ? "+" : "", all[i].name);
 	return names;
 }
 
@@ -258,7 +262,8 @@ static void write_flow(struct trace *trace, const struct task *task, const struc
 	lines_add_time(lines, "ts", at);
 	if (begins) {
 		lines_add(lines, ",\"args\":{\"from\":%llu,\"to\":%llu,\"run\":%llu,\"owner\":",
-			  (unsigned long long)task->head.number, (unsigned long long)to->head.number,
+			  (unsigned long long)task->head.number,
+			  (unsigned long long)to->head.number,
 			  (unsigned long long)trace_run(run_of(task->run))->serial);
 		lines_add_string(lines, trace->path);
 		lines_add(lines, "}");
@@ -433,9 +438,12 @@ static void on_after(void *context, struct task *task, const struct dw_submit_op
 		dot_after(task, options);
 }
 
-/* A child reads the clock before it looks for a frame: it may have read it just before the dispatch. */
-static void on_span(void *context, struct task *task, const struct worker_ring *ring, uint32_t member,
-		    const struct completion *completion)
+/*
+ * A child reads the clock before it looks for a frame: it may have read it just before the
+ * dispatch.
+ */
+static void on_span(void *context, struct task *task, const struct worker_ring *ring,
+		    uint32_t member, const struct completion *completion)
 {
 	struct trace *trace = context;
 	struct trace_times *times = trace_times(task);
@@ -468,15 +476,16 @@ static void write_run(struct trace *trace, const struct dw_run *run)
 	name_self(trace);
 	for (int end = 0; end < 2; end++) {
 		lines_begin(lines);
-		lines_add(lines, "{\"ph\":\"%s\",\"cat\":\"run\",\"name\":\"run %llu\",\"id\":\"0x%llx\","
-			  "\"pid\":%d,\"tid\":%d,", end ? "e" : "b",
-			  (unsigned long long)traced->serial, (unsigned long long)traced->serial,
-			  trace->pid, trace->tid);
+		lines_add(lines,
+			  "{\"ph\":\"%s\",\"cat\":\"run\",\"name\":\"run %llu\",\"id\":\"0x%llx\","
+			  "\"pid\":%d,\"tid\":%d,",
+			  end ? "e" : "b", (unsigned long long)traced->serial,
+			  (unsigned long long)traced->serial, trace->pid, trace->tid);
 		lines_add_time(lines, "ts", end ? now : traced->begun);
 		lines_add(lines, ",\"args\":{\"owner\":");
 		lines_add_string(lines, trace->path);
-		lines_add(lines, ",\"tasks\":%llu,\"error\":%d", (unsigned long long)run->graph.submitted,
-			  -run->graph.error);
+		lines_add(lines, ",\"tasks\":%llu,\"error\":%d",
+			  (unsigned long long)run->graph.submitted, -run->graph.error);
 		lines_end(lines, "}},");
 	}
 }

@@ -30,7 +30,7 @@ struct trace_options {
 	const struct trace_files *files;
 	const char *path;		/* of the Worker */
 	uint32_t worker_count;
-	const struct child_status *self;	/* of the Worker in its parent; NULL: it is the root */
+	const struct child_status *self; /* of the Worker in its parent; NULL: it is the root */
 };
 
 struct trace;
