@@ -108,12 +108,36 @@ struct edge_builder {
 	uint32_t running_count;
 	bool out_of_memory;
 };
-void edges_begin(struct edge_builder *builder, struct graph *graph, struct task *consumer);
-/* A task's reads come before its writes. edges_writes() is told what edges_reads() returned. */
-uint32_t edges_reads(struct edge_builder *builder, const struct dw_args *args,
-		     const struct range *ranges);
-void edges_writes(struct edge_builder *builder, const struct dw_args *args,
-		  const struct range *ranges, uint32_t seen);
+static inline void edges_begin(struct edge_builder *builder, struct graph *graph,
+			       struct task *consumer)
+{
+	builder->graph = graph;
+	builder->consumer = consumer;
+	builder->running_count = 0;
+	builder->out_of_memory = false;
+}
+/* Bit per tag: which tensors one pass takes. */
+#define TAGS_READING	(1u << DW_INPUT | 1u << DW_INOUT)
+#define TAGS_WRITING	(1u << DW_OUTPUT | 1u << DW_OUTPUT_EXISTING)
+/*
+ * Either the tensors that are read or those that are only written, and then only if there are any.
+ * A task's reads come first: where its own tensors overlap, it reads what was there before it.
+ * Returns the tags.
+ */
+uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *args,
+		    const struct range *ranges, uint32_t wanted);
+static inline uint32_t edges_reads(struct edge_builder *builder, const struct dw_args *args,
+				   const struct range *ranges)
+{
+	return edges_pass(builder, args, ranges, TAGS_READING);
+}
+/* `seen`: what edges_reads() returned. */
+static inline void edges_writes(struct edge_builder *builder, const struct dw_args *args,
+				const struct range *ranges, uint32_t seen)
+{
+	if (seen & TAGS_WRITING)
+		edges_pass(builder, args, ranges, TAGS_WRITING);
+}
 void edges_range(struct edge_builder *builder, uint64_t begin, uint64_t end, enum dw_tag tag);
 void edges_after(struct edge_builder *builder, const struct dw_submit_options *options);
 /* The parent is notified of its producers that run, if they are few. */

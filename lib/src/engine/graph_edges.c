@@ -34,14 +34,6 @@ void graph_enter(struct graph *graph, struct task *task)
 	count_submitted(graph->counters);
 }
 
-void edges_begin(struct edge_builder *builder, struct graph *graph, struct task *consumer)
-{
-	builder->graph = graph;
-	builder->consumer = consumer;
-	builder->running_count = 0;
-	builder->out_of_memory = false;
-}
-
 static void add_edge(struct task *producer, enum edge_reason reason, void *context)
 {
 	struct edge_builder *builder = context;
@@ -74,16 +66,8 @@ static void add_edge(struct task *producer, enum edge_reason reason, void *conte
 		builder->running[builder->running_count++] = producer;
 }
 
-/* Bit per tag: which tensors one pass of edges_pass() takes. */
-#define TAGS_READING	(1u << DW_INPUT | 1u << DW_INOUT)
-#define TAGS_WRITING	(1u << DW_OUTPUT | 1u << DW_OUTPUT_EXISTING)
-
-/*
- * Either the tensors that are read or those that are only written. A task's reads come first:
- * where its own tensors overlap, it reads what was there before it. Returns the tags.
- */
-static uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *args,
-			  const struct range *ranges, uint32_t wanted)
+uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *args,
+		    const struct range *ranges, uint32_t wanted)
 {
 	struct task *task = builder->consumer;
 	struct tensor_map *map = task->run->map;
@@ -107,19 +91,6 @@ static uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *a
 		task->failed_by = poison;
 	}
 	return seen;
-}
-
-uint32_t edges_reads(struct edge_builder *builder, const struct dw_args *args,
-		    const struct range *ranges)
-{
-	return edges_pass(builder, args, ranges, TAGS_READING);
-}
-
-void edges_writes(struct edge_builder *builder, const struct dw_args *args,
-		  const struct range *ranges, uint32_t seen)
-{
-	if (seen & TAGS_WRITING)
-		edges_pass(builder, args, ranges, TAGS_WRITING);
 }
 
 void edges_range(struct edge_builder *builder, uint64_t begin, uint64_t end, enum dw_tag tag)

@@ -114,20 +114,12 @@ static bool fill_allows(const struct worker_ring *ring)
 	return ring_outstanding(ring) < FILL_TASKS || ring->load_ns < FILL_NS;
 }
 
-/* Puts a pending task into the queue behind its producers if that is worth it. */
-static bool try_chain(struct schedule *schedule, struct task *task, struct task *producer)
+/* A pending task whose producers all sit in one ring: into the queue behind them if that pays. */
+static bool chain(struct schedule *schedule, struct task *task, struct task *producer)
 {
-	struct ring_set *rings = schedule->rings;
-	struct worker_ring *ring;
+	const struct ring_set *rings = schedule->rings;
+	const struct worker_ring *ring = &rings->all[task->chain];
 
-	if (task->queue == QUEUE_CHAINED)
-		return true;
-	if (task->head.state != TASK_PENDING)
-		return task->head.state == TASK_RUNNING;
-	if (task->in_chain != task->waiting || !task->waiting || task_skips(task) ||
-	    task->flags & FLAG_GROUP)
-		return false;
-	ring = &schedule->rings->all[task->chain];
 	if (task->worker != DW_ANY) {
 		if (task->worker != ring->index)
 			return false;
@@ -151,8 +143,21 @@ static bool try_chain(struct schedule *schedule, struct task *task, struct task 
 	return true;
 }
 
+/* Whether the task sits behind its producers, or is queued to. */
+static inline bool try_chain(struct schedule *schedule, struct task *task, struct task *producer)
+{
+	if (task->queue == QUEUE_CHAINED)
+		return true;
+	if (task->head.state != TASK_PENDING)
+		return task->head.state == TASK_RUNNING;
+	if (task->in_chain != task->waiting || !task->waiting ||
+	    task->flags & (FLAG_SKIP | FLAG_CANCEL | FLAG_GROUP))
+		return false;
+	return chain(schedule, task, producer);
+}
+
 /* The consumers of a task that now sits in a ring: those that can follow it, or watch it. */
-static void consider_consumers(struct schedule *schedule, struct worker_ring *ring,
+static inline void consider_consumers(struct schedule *schedule, struct worker_ring *ring,
 			       struct task *task)
 {
 	bool notify = false;
