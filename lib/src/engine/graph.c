@@ -188,15 +188,6 @@ static void release(struct graph *graph, struct task *task)
 	graph->last_released = task;
 }
 
-struct task *graph_next_released(struct graph *graph)
-{
-	struct task *task = graph->released;
-
-	if (task)
-		graph->released = task->next;
-	return task;
-}
-
 static void release_consumer(struct graph *graph, struct task *task, struct edge *edge)
 {
 	struct task *consumer = edge->consumer;

@@ -150,7 +150,14 @@ void graph_finish(struct graph *graph, struct task *task, enum task_state state)
 /* Draws the consequences of all final states. */
 void graph_settle(struct graph *graph);
 /* The next task that waits for nothing any more; NULL: none. */
-struct task *graph_next_released(struct graph *graph);
+static inline struct task *graph_next_released(struct graph *graph)
+{
+	struct task *task = graph->released;
+
+	if (task)
+		graph->released = task->next;
+	return task;
+}
 /* A completion of a task that is in no ring any more. */
 void graph_completed(struct graph *graph, struct worker_ring *ring,
 		     const struct ring_completion *done);

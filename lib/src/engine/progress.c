@@ -19,6 +19,8 @@ void progress_harvest(struct engine *engine, struct worker_ring *ring)
 	struct ring_completion done;
 	bool any = false;
 
+	if (ring->head == ring->tail)
+		return;
 	while (ring_next(rings, ring, &done)) {
 		any = true;
 		if (UNLIKELY(ring->state == RING_STUCK))

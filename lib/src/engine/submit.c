@@ -399,17 +399,21 @@ void orch_unplace_outputs(struct dw_args *args, uint64_t address, uint64_t bytes
 
 /* ------------------------------------------------------------------- submit */
 
-void submit_enter(struct engine *engine, const struct edge_builder *builder)
+static inline void enter(struct engine *engine, const struct edge_builder *builder)
 {
 	struct task *task = builder->consumer;
-	struct dw_run *run = run_of(task->run);
 
 	if (UNLIKELY(builder->out_of_memory))
-		run_cancel_locked(run, -ENOMEM, "no memory for the edges of a task");
-	if (UNLIKELY(run->graph.cancelled))
+		run_cancel_locked(run_of(task->run), -ENOMEM, "no memory for the edges of a task");
+	if (UNLIKELY(task->run->cancelled))
 		task_set_flags(task, FLAG_CANCEL);
 	PROBE(&engine->graph, task, task, PROBE_SUBMITTED);
 	schedule_enter(&engine->schedule, builder);
+}
+
+void submit_enter(struct engine *engine, const struct edge_builder *builder)
+{
+	enter(engine, builder);
 }
 
 struct submission {
@@ -472,7 +476,7 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 		    edges_reads(&builder, submission->args, submission->ranges));
 	if (options->after_count)
 		edges_after(&builder, options);
-	submit_enter(engine, &builder);
+	enter(engine, &builder);
 	return 0;
 }
 
