@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * limit SECONDS COMMAND…: ends the command and its process group after so many seconds of a quiet machine, with
- * status 124. Every few seconds this process measures how busy the machine is (unit/slow.h), and counts the time
- * since the last measurement as so much less. Otherwise the status is the command's; 128 + N: signal N killed it.
+ * limit SECONDS COMMAND…: ends the command and its process group after so many seconds of a quiet
+ * machine, with status 124. Every few seconds this process measures how busy the machine is
+ * (unit/slow.h), and counts the time since the last measurement as so much less. Otherwise the
+ * status is the command's; 128 + N: signal N killed it.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -16,7 +17,8 @@
 /* Whether the child ends within the seconds. */
 static bool ends(pid_t pid, int *status, time_t seconds)
 {
-	uint64_t start = slow_clock(CLOCK_MONOTONIC), most = (uint64_t)seconds * 1000000000ULL, passed;
+	uint64_t start = slow_clock(CLOCK_MONOTONIC), most = (uint64_t)seconds * 1000000000ULL,
+		 passed;
 	struct timespec rest;
 	sigset_t set;
 
@@ -35,7 +37,8 @@ static bool ends(pid_t pid, int *status, time_t seconds)
 
 int main(int argc, char **argv)
 {
-	uint64_t most = argc > 2 ? strtoull(argv[1], NULL, 10) * 1000000000ULL : 0, counted = 0, last, now;
+	uint64_t most = argc > 2 ? strtoull(argv[1], NULL, 10) * 1000000000ULL : 0, counted = 0,
+		 last, now;
 	sigset_t set, old;
 	int status = 0;
 	pid_t pid;
@@ -67,7 +70,8 @@ int main(int argc, char **argv)
 		last = now;
 		if (counted < most)
 			continue;
-		fprintf(stderr, "limit: %s hangs: %s s of a quiet machine have passed\n", argv[2], argv[1]);
+		fprintf(stderr, "limit: %s hangs: %s s of a quiet machine have passed\n", argv[2],
+			argv[1]);
 		kill(-pid, SIGTERM);
 		if (!ends(pid, &status, KILL_SECONDS)) {
 			kill(-pid, SIGKILL);

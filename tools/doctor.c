@@ -104,8 +104,8 @@ static bool module_installed(const char *release)
 
 	for (size_t i = 0; i < COUNT_OF(places); i++)
 		for (size_t n = 0; n < COUNT_OF(endings); n++) {
-			text_format(path, sizeof(path), "/lib/modules/%s/%s/distworker.ko%s", release,
-				 places[i], endings[n]);
+			text_format(path, sizeof(path), "/lib/modules/%s/%s/distworker.ko%s",
+				    release, places[i], endings[n]);
 			if (!access(path, F_OK))
 				return true;
 		}
@@ -417,7 +417,8 @@ static void check_drivers(struct visit *visit)
 	int err = drivers_find(&drivers, &count);
 
 	if (err)
-		say(visit, VERDICT_WARN, "drivers", "", "chip drivers cannot be listed: %s", strerror(-err));
+		say(visit, VERDICT_WARN, "drivers", "", "chip drivers cannot be listed: %s",
+		    strerror(-err));
 	for (size_t i = 0; i < count; i++) {
 		char subject[80];
 

@@ -186,7 +186,8 @@ int drivers_find(struct driver **drivers, size_t *count)
 	if (result == 0 && !*drivers)
 		result = -ENOMEM;
 	if (result == 0)
-		for (char *name = strtok_r(names, ",", &save); name; name = strtok_r(NULL, ",", &save))
+		for (char *name = strtok_r(names, ",", &save); name;
+		     name = strtok_r(NULL, ",", &save))
 			driver_ask(name, NULL, &(*drivers)[(*count)++]);
 	free(names);
 	return result;

@@ -27,7 +27,10 @@ struct driver {
 /* Asks one driver, a name or a path. `options` may be NULL. Release it with driver_release(). */
 void driver_ask(const char *name, const char *options, struct driver *driver);
 void driver_release(struct driver *driver);
-/* All that are found, asked: *drivers is for drivers_release(), with the count. 0 or -errno of the library. */
+/*
+ * All that are found, asked: *drivers is for drivers_release(), with the count. 0 or -errno of the
+ * library.
+ */
 int drivers_find(struct driver **drivers, size_t *count);
 void drivers_release(struct driver *drivers, size_t count);
 /*

@@ -369,7 +369,8 @@ static int read_worker(struct reader *reader, struct json_object *object, uint32
 	if (!err)
 		err = get_text(reader, object, "name", &name);
 	if (!err && name && (!*name || strchr(name, '/') || strlen(name) > NAME_BYTES_MOST))
-		err = fail(reader, "name", "\"%s\" is empty, has a slash or is longer than %d bytes",
+		err = fail(reader, "name",
+			   "\"%s\" is empty, has a slash or is longer than %d bytes",
 			   text_short(name), NAME_BYTES_MOST);
 	if (!err)
 		err = read_options(reader, object, &inherited);

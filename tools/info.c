@@ -40,9 +40,11 @@ static int collect(struct facts *facts)
 	getrlimit(RLIMIT_NPROC, &facts->processes);
 	getrlimit(RLIMIT_AS, &facts->memory);
 	if (dw_provider_query(&facts->provider))
-		text_copy(facts->provider.reason, sizeof(facts->provider.reason), dw_strerror_last());
+		text_copy(facts->provider.reason, sizeof(facts->provider.reason),
+			  dw_strerror_last());
 	err = drivers_find(&facts->drivers, &facts->driver_count);
-	return err ? tool_fail(TOOL_SYSTEM, "chip drivers cannot be listed: %s", strerror(-err)) : TOOL_OK;
+	return err ? tool_fail(TOOL_SYSTEM, "chip drivers cannot be listed: %s", strerror(-err)) :
+		     TOOL_OK;
 }
 
 /* ------------------------------------------------------------------- text */

@@ -92,8 +92,11 @@ static char *join(const struct strings *strings)
 static int fail_unknown(const char *name, const struct strings *folders)
 {
 	/* Then its own folder is missing in the list. */
-	const char *lost = tool_folder() ? "" :
-			   " (the folder of this program is not known, because /proc/self/exe cannot be read: ";
+	const char *lost =
+		tool_folder() ?
+			"" :
+			" (the folder of this program is not known, because /proc/self/exe cannot "
+			"be read: ";
 	const char *why = tool_folder() ? "" : tool_folder_error(), *end = tool_folder() ? "" : ")";
 	struct strings names = { 0 };
 	int status = collect_names(folders, &names);
@@ -103,11 +106,13 @@ static int fail_unknown(const char *name, const struct strings *folders)
 	if (status == TOOL_OK && (!places || !known))
 		status = no_memory();
 	if (status == TOOL_OK && near)
-		status = tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s%s%s; did you mean \"%s\"?",
+		status = tool_fail(TOOL_NO_JOB,
+				   "there is no job \"%s\" in %s%s%s%s; did you mean \"%s\"?",
 				   text_short(name), places, lost, why, end, near);
 	else if (status == TOOL_OK)
-		status = tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s%s%s; %s%s", text_short(name), places,
-				   lost, why, end, names.count ? "there are: " : "there is none at all", known);
+		status = tool_fail(TOOL_NO_JOB, "there is no job \"%s\" in %s%s%s%s; %s%s",
+				   text_short(name), places, lost, why, end,
+				   names.count ? "there are: " : "there is none at all", known);
 	free(places);
 	free(known);
 	strings_release(&names);
@@ -123,8 +128,8 @@ static int locate(const char *name, struct job_file *file)
 
 	if (strchr(name, '/') || (length > 3 && !strcmp(name + length - 3, ".so"))) {
 		if (!realpath(name, file->path))
-			return tool_fail(TOOL_NO_JOB, "there is no job file %s: %s", text_short(name),
-					 strerror(errno));
+			return tool_fail(TOOL_NO_JOB, "there is no job file %s: %s",
+					 text_short(name), strerror(errno));
 		return TOOL_OK;
 	}
 	status = folders_collect(&folders);
@@ -148,9 +153,11 @@ static int check(const struct job_file *file)
 		return tool_fail(TOOL_NO_JOB, "%s: %s() returned NULL", file->path,
 				 DISTWORKER_JOB_SYMBOL);
 	if (job->abi_version != DISTWORKER_JOB_ABI_VERSION)
-		return tool_fail(TOOL_NO_JOB,
-			"%s was built for version %u of distworker/job.h, this program has version %d; "
-			"build it again", file->path, job->abi_version, DISTWORKER_JOB_ABI_VERSION);
+		return tool_fail(
+			TOOL_NO_JOB,
+			"%s was built for version %u of distworker/job.h, this program has version "
+			"%d; build it again",
+			file->path, job->abi_version, DISTWORKER_JOB_ABI_VERSION);
 	if (job->size < offsetof(struct distworker_job, release) + sizeof(job->release))
 		return tool_fail(TOOL_NO_JOB,
 				 "%s: its struct distworker_job says %zu bytes, %zu are needed",

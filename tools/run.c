@@ -75,7 +75,9 @@ static struct result *report_slot(const struct distworker_job_report *base, cons
 				  const char *text)
 {
 	struct summary *summary = ((const struct report *)base)->summary;
-	struct result *grown = realloc(summary->results, (summary->result_count + 1) * sizeof(*grown)), *result;
+	struct result *grown = realloc(summary->results,
+				       (summary->result_count + 1) * sizeof(*grown)),
+		      *result;
 
 	if (grown)
 		summary->results = grown;

@@ -13,7 +13,8 @@ static int add_task(const struct dw_args *args, void *)
 	return 0;
 }
 
-static int orchestrate(struct dw_orch *orch, const struct dw_args *, const struct dw_config *, void *cell)
+static int orchestrate(struct dw_orch *orch, const struct dw_args *, const struct dw_config *,
+		       void *cell)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_tensor sum;

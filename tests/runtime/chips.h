@@ -52,7 +52,8 @@ static inline void rig_create(struct rig *rig, enum dw_mode mode, enum dw_restar
 	options.chip_size = sizeof(struct dw_chip_options);
 	memset(rig, 0, sizeof(*rig));
 	if (!CHECK_EQ(dw_worker_create(3, &options, &rig->node), 0) ||
-	    !CHECK_EQ(dw_buffer_create(rig->node, sizeof(float) * COUNT * (2 + PARTS), &memory), 0)) {
+	    !CHECK_EQ(dw_buffer_create(rig->node, sizeof(float) * COUNT * (2 + PARTS), &memory),
+		      0)) {
 		printf("# %s\n", dw_strerror_last());
 		exit(1);
 	}
@@ -208,7 +209,8 @@ static inline int orch_batch(struct dw_orch *orch, const struct dw_args *args,
 
 			if (result < 0) {
 				batch->submit_error = result;
-				snprintf(batch->text, sizeof(batch->text), "%s", dw_strerror_last());
+				snprintf(batch->text, sizeof(batch->text), "%s",
+					 dw_strerror_last());
 				return result;
 			}
 			batch->submitted++;
@@ -298,8 +300,11 @@ static inline const char *opencl_missing(void)
 	pid = fork();
 	if (pid == 0) {
 		size_t count = 0;
-		int result = dw_chip_enumerate("opencl", NULL, NULL, sizeof(struct dw_chip_properties), &count);
-		const char *text = result < 0 ? dw_strerror_last() : count ? "" : "no OpenCL device";
+		int result = dw_chip_enumerate("opencl", NULL, NULL,
+					       sizeof(struct dw_chip_properties), &count);
+		const char *text = result < 0 ? dw_strerror_last() :
+				   count      ? "" :
+						"no OpenCL device";
 
 		if (*text && write(pipes[1], text, strlen(text)) < 0)
 			_exit(1);
@@ -311,7 +316,8 @@ static inline const char *opencl_missing(void)
 	close(pipes[0]);
 	waitpid(pid, &status, 0);
 	if (!reason[0] && status)
-		snprintf(reason, sizeof(reason), "asking for OpenCL devices ended with status %#x", status);
+		snprintf(reason, sizeof(reason), "asking for OpenCL devices ended with status %#x",
+			 status);
 	return reason[0] ? reason : NULL;
 }
 

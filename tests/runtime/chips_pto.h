@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* The pto driver in runtime tests: the files and options of the stand-in runtime, its image, its calls. */
+/*
+ * The pto driver in runtime tests: the files and options of the stand-in runtime, its image, its
+ * calls.
+ */
 #ifndef TESTS_CHIPS_PTO_H
 #define TESTS_CHIPS_PTO_H
 
@@ -30,8 +33,9 @@ static inline void pto_prepare(const char *mode)
 	unlink(pto_log);
 	setenv("PTO_LOG", pto_log, 1);
 	setenv("PTO_MODE", mode, 1);
-	snprintf(pto_options, sizeof(pto_options), "host=%s,aicpu=%s/aicpu,aicore=%s/aicore,sim_context=%s",
-		 fixture("pto_runtime"), pto_folder, pto_folder, fixture("pto_context"));
+	snprintf(pto_options, sizeof(pto_options),
+		 "host=%s,aicpu=%s/aicpu,aicore=%s/aicore,sim_context=%s", fixture("pto_runtime"),
+		 pto_folder, pto_folder, fixture("pto_context"));
 }
 
 static inline void pto_clean(void)

@@ -104,7 +104,11 @@ enum break_how {
 	BREAK_EXIT,	/* with status 3 */
 	BREAK_HANG,	/* says its pid, and never returns */
 	BREAK_SLOW,	/* says its pid, takes 100 ms and the second scalar's, adds 1 */
-	BREAK_SLICES,	/* says its pid, takes the second scalar's ms in slices, which a stop of this process does not shorten */
+	/*
+	 * says its pid, takes the second scalar's ms in slices, which a stop of this process does
+	 * not shorten
+	 */
+	BREAK_SLICES,
 	BREAK_ONCE,	/* dies by the signal, unless the second cell says that somebody did */
 	BREAK_ASK,	/* says its pid, and returns -ECANCELED when it is cancelled */
 	BREAK_ERROR,	/* returns the second scalar's, with a text */
@@ -176,8 +180,9 @@ struct order {
 	bool options_on_the_way;
 };
 
-static inline int submit_order(struct dw_orch *orch, dw_callable callable, const struct order *order,
-			       unsigned depth, struct dw_submit_options *options)
+static inline int submit_order(struct dw_orch *orch, dw_callable callable,
+			       const struct order *order, unsigned depth,
+			       struct dw_submit_options *options)
 {
 	struct dw_tensor tensor;
 	struct dw_args *args;
@@ -226,7 +231,9 @@ static inline void set_small(struct dw_worker_options *options)
 {
 	options->heap_ring_bytes = 16 << 20;
 	options->arena_bytes = 32 << 20;
-	/* An init that hangs is a test that hangs: a busy machine may take longer than the default. */
+	/*
+	 * An init that hangs is a test that hangs: a busy machine may take longer than the default.
+	 */
 	if (!options->init_timeout_ns)
 		options->init_timeout_ns = 1000 * SECOND_NS;
 }
@@ -252,9 +259,11 @@ static inline void chain_create(unsigned levels, uint32_t subs, unsigned threads
 		CHECK_EQ(dw_worker_create(DW_LEVEL_NODE + levels - 1 - i, &options,
 					  &chain.worker[i]), 0);
 		if (i)
-			CHECK_EQ(dw_worker_add_child(chain.worker[i - 1], chain.worker[i], NULL), 0);
+			CHECK_EQ(dw_worker_add_child(chain.worker[i - 1], chain.worker[i], NULL),
+				 0);
 	}
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "break", sub_break, NULL, &chain.broken), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "break", sub_break, NULL, &chain.broken),
+		 0);
 	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "down", orch_down_chain, NULL,
 					   &chain.down), 0);
 	CHECK_EQ(dw_buffer_create(chain.worker[0], 4096, (void **)&chain.cells), 0);
@@ -334,7 +343,9 @@ static inline const char *beside(const char *name)
 	return path;
 }
 
-/* Runs `body` in a child, so that its limits end with it. Its status is the number of its failures. */
+/*
+ * Runs `body` in a child, so that its limits end with it. Its status is the number of its failures.
+ */
 static inline void apart(void (*body)(void))
 {
 	int status = -1;

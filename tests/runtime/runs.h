@@ -31,7 +31,8 @@ static inline int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-static inline struct dw_run *start(dw_orch_fn *fn, void *context, const struct dw_run_options *options)
+static inline struct dw_run *start(dw_orch_fn *fn, void *context,
+				   const struct dw_run_options *options)
 {
 	struct dw_run *run = NULL;
 

@@ -111,8 +111,9 @@ static inline struct dw_worker *make_worker(uint32_t level, uint32_t subs, enum 
 }
 
 /* Submits callable(tensor INOUT, value). */
-static inline int submit_one(struct dw_orch *orch, dw_callable callable, void *data, enum dw_tag tag,
-			     int64_t value, const struct dw_submit_options *options, dw_task *task)
+static inline int submit_one(struct dw_orch *orch, dw_callable callable, void *data,
+			     enum dw_tag tag, int64_t value,
+			     const struct dw_submit_options *options, dw_task *task)
 {
 	struct dw_tensor tensor = scalar_tensor(data);
 	struct dw_args *args;

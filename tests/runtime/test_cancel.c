@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Cancelling from another thread: nothing more starts, what runs is told, on every level and in both modes. */
+/*
+ * Cancelling from another thread: nothing more starts, what runs is told, on every level and in
+ * both modes.
+ */
 #include "failure.h"
 
 static void cancel_deep(unsigned levels, unsigned threads)
@@ -63,7 +66,10 @@ TEST_IN_BOTH_MODES(cancelled_run_starts_nothing_more)
 	chain_destroy();
 }
 
-/* A callable that does not ask is not interrupted, and the run waits for it; its death ends the wait. */
+/*
+ * A callable that does not ask is not interrupted, and the run waits for it; its death ends the
+ * wait.
+ */
 TEST(cancelled_run_waits_for_what_runs)
 {
 	struct order order = { .how = BREAK_HANG };

@@ -86,7 +86,8 @@ TEST(memory_limit_kills_the_child_that_eats_and_nothing_else)
 {
 	if (!make_group("memory", "memory.limit_in_bytes", "memory.max"))
 		SKIP("no control group for memory can be made here");
-	CHECK(write_file(is_there("memory.max") ? "memory.max" : "memory.limit_in_bytes", LIMIT_TEXT));
+	CHECK(write_file(is_there("memory.max") ? "memory.max" : "memory.limit_in_bytes",
+			 LIMIT_TEXT));
 	/* Where there is swap, it does not help. */
 	if (is_there("memory.swap.max"))
 		write_file("memory.swap.max", "0");

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Chips that fail, hang, crash or are killed (devices that are lost: test_chip_lost.c): what the caller is told, and what goes on. */
+/*
+ * Chips that fail, hang, crash or are killed (devices that are lost: test_chip_lost.c): what the
+ * caller is told, and what goes on.
+ */
 #include <sys/stat.h>
 #include "chips_pto.h"
 
@@ -43,7 +46,8 @@ static void fault_in(enum dw_mode mode, const char *options, int error, const ch
 TEST(a_kernel_that_fails_fails_its_task_alone)
 {
 	for (int mode = DW_PROCESS; mode <= DW_THREAD; mode++) {
-		fault_in((enum dw_mode)mode, "fail=1", -EIO, "EIO: kernel \"vector_add\" failed on demand");
+		fault_in((enum dw_mode)mode, "fail=1", -EIO,
+			 "EIO: kernel \"vector_add\" failed on demand");
 		fault_in((enum dw_mode)mode, "fail=1,async=1,depth=4", -EIO,
 			 "EIO: kernel \"vector_add\" failed on demand");
 	}
@@ -160,7 +164,8 @@ static void killed(struct rig *rig, struct call *call, pid_t (*wait)(struct rig 
 	check_text("node0/chip0: task 1 \"victim\" (");
 	check_text("): EOWNERDEAD: killed by SIGKILL, ");
 	check_text(pid_text);
-	printf("# %s, %llu us after the kill\n", dw_strerror_last(), (unsigned long long)took / 1000);
+	printf("# %s, %llu us after the kill\n", dw_strerror_last(),
+	       (unsigned long long)took / 1000);
 	CHECK(unit_within(killed_at, 2000 * MS));
 	/* The sub worker and a run that needs no such chip are as before. */
 	CHECK_EQ(run_calls(rig, call, 1), -ENODEV);
@@ -361,7 +366,8 @@ TEST(a_hung_pto_run_ends_at_its_deadline_and_sim_goes_on)
 
 TEST(a_pto_runtime_that_crashes_takes_its_chip_alone)
 {
-	pto_breaks("crash", 0, -EOWNERDEAD, "node0/chip0: task 1 (pto:orchestrate): EOWNERDEAD: killed by SIGSEGV, pid ");
+	pto_breaks("crash", 0, -EOWNERDEAD,
+		   "node0/chip0: task 1 (pto:orchestrate): EOWNERDEAD: killed by SIGSEGV, pid ");
 }
 
 TEST(a_pto_device_that_does_not_open_fails_init_by_name)
@@ -377,7 +383,10 @@ TEST(a_pto_device_that_does_not_open_fails_init_by_name)
 
 /* ------------------------------------------------------------------- restart */
 
-/* A chip that dies comes back with its images, those from after init too, and without those that went. */
+/*
+ * A chip that dies comes back with its images, those from after init too, and without those that
+ * went.
+ */
 TEST(a_restarted_chip_has_the_images_that_there_are)
 {
 	dw_callable early, gone, late;
@@ -431,7 +440,8 @@ static int orch_stale(struct dw_orch *orch, const struct dw_args *args,
 		      const struct dw_config *config, void *context)
 {
 	struct stale *stale = context;
-	struct call wild = out_call(stale->rig, stale->wild, 1), add = add_call(stale->rig, stale->add, 0);
+	struct call wild = out_call(stale->rig, stale->wild, 1),
+		    add = add_call(stale->rig, stale->add, 0);
 	uint32_t count = COUNT;
 	struct dw_tensor tensor;
 	int result = dw_chip_alloc(orch, 0, DW_FLOAT32, &count, 1, &tensor);

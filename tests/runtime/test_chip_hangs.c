@@ -12,7 +12,8 @@
 #define CASE_SECONDS 100
 
 enum ending { BY_TASK, BY_RUN, BY_CANCEL };
-static const char *const ending_names[] = { "the task's deadline", "the run's deadline", "a cancel" };
+static const char *const ending_names[] = { "the task's deadline", "the run's deadline",
+					    "a cancel" };
 
 struct hang {
 	enum dw_mode mode;
@@ -58,7 +59,8 @@ static bool rig_begin(struct hung_rig *rig, const struct hang *hang, uint64_t ti
 
 	say_prepare();
 	snprintf(chip_options, sizeof(chip_options), "hang=%s,say=%d", hang->function, said[1]);
-	chips[0] = (struct dw_chip_options){ .driver = fixture("hung_chip"), .options = chip_options };
+	chips[0] =
+		(struct dw_chip_options){ .driver = fixture("hung_chip"), .options = chip_options };
 	memset(rig, 0, sizeof(*rig));
 	rig->hang_of = hang;
 	options.subs = 1;
@@ -104,8 +106,8 @@ static int submit_cell(struct dw_orch *orch, dw_callable callable, int64_t *cell
 	return submit_one(orch, callable, cell, DW_INOUT, 1, &options, NULL);
 }
 
-static int orch_add(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		    void *context)
+static int orch_add(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
 {
 	struct hung_rig *rig = context;
 
@@ -206,8 +208,8 @@ static void check_said(struct hung_rig *rig, const char *part)
 	CHECK_STR(rig->text, rig->hang_of->mode == DW_THREAD ? "its thread goes on" : "was killed");
 }
 
-static int orch_alloc(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		      void *context)
+static int orch_alloc(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
 {
 	uint32_t count = 8;
 	struct dw_tensor tensor;
@@ -238,8 +240,8 @@ TEST_IN_BOTH_MODES(an_allocation_that_hangs_is_ended)
 	by_each(mode, "alloc", alloc_case);
 }
 
-static int orch_free(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_free(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	uint32_t count = 8;
 	struct dw_tensor tensor;
@@ -302,8 +304,8 @@ TEST_IN_BOTH_MODES(a_free_at_the_end_of_a_run_holds_no_later_one)
 	by_each(mode, "free", left_case);
 }
 
-static int orch_hang(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_hang(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	struct hung_rig *rig = context;
 	int result = submit_cell(orch, rig->hang, &rig->cells[0], "hangs");
@@ -318,8 +320,8 @@ static int orch_hang(struct dw_orch *orch, const struct dw_args *args, const str
 	return result;
 }
 
-static int orch_touch(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		      void *context)
+static int orch_touch(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
 {
 	struct hung_rig *rig = context;
 
@@ -375,7 +377,8 @@ static void load_case(const struct hang *hang)
 	REQUIRE(dw_worker_init(rig.node) == 0);
 	hung_image(&rig, "hang", -ETIMEDOUT);
 	CHECK_STR(dw_strerror_last(), "node0/chip0: the registration of a callable took longer");
-	CHECK_STR(dw_strerror_last(), hang->mode == DW_THREAD ? "its thread goes on" : "was killed");
+	CHECK_STR(dw_strerror_last(),
+		  hang->mode == DW_THREAD ? "its thread goes on" : "was killed");
 	rig_end(&rig);
 }
 
@@ -383,7 +386,8 @@ TEST_IN_BOTH_MODES(a_load_that_hangs_ends_with_the_registration)
 {
 	in_a_process(load_case, &(struct hang){ mode, "load", BY_TASK, DW_RESTART_NEVER });
 	if (mode == DW_PROCESS)
-		in_a_process(load_case, &(struct hang){ mode, "load", BY_TASK, DW_RESTART_ON_DEATH });
+		in_a_process(load_case,
+			     &(struct hang){ mode, "load", BY_TASK, DW_RESTART_ON_DEATH });
 }
 
 static void *load_thread(void *argument)

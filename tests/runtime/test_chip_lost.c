@@ -9,7 +9,10 @@
 #include "chips_pto.h"
 
 #ifdef __SANITIZE_ADDRESS__
-/* PoCL's compiler puts a signal stack of its own in the place of the sanitizer's, which then frees that. */
+/*
+ * PoCL's compiler puts a signal stack of its own in the place of the sanitizer's, which then frees
+ * that.
+ */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -39,8 +42,8 @@ static const char *sim_prepare(unsigned runs, unsigned ms)
 
 static const char *async_prepare(unsigned runs, unsigned ms)
 {
-	snprintf(text_options, sizeof(text_options), "lost_after=%u,delay_us=%u,async=1,depth=2", runs,
-		 ms * 1000);
+	snprintf(text_options, sizeof(text_options), "lost_after=%u,delay_us=%u,async=1,depth=2",
+		 runs, ms * 1000);
 	return text_options;
 }
 
@@ -115,13 +118,16 @@ static const char *pto_other(void)
 static const struct driver drivers[] = {
 	{ "sim", "sim device 0 is lost (driver option lost_after=", 1, NULL, sim_prepare, sim_other,
 	  sim_add, add_call },
-	{ "sim", "sim device 0 is lost (driver option lost_after=", 2, NULL, async_prepare, sim_other,
-	  sim_add, add_call },
-	{ "opencl", "clEnqueueNDRangeKernel with 1 work-groups of 7 failed with CL_DEVICE_NOT_AVAILABLE", 2,
+	{ "sim", "sim device 0 is lost (driver option lost_after=", 2, NULL, async_prepare,
+	  sim_other, sim_add, add_call },
+	{ "opencl",
+	  "clEnqueueNDRangeKernel with 1 work-groups of 7 failed with CL_DEVICE_NOT_AVAILABLE", 2,
 	  opencl_missing, opencl_prepare, opencl_other, opencl_image, add_call },
 	{ "opencl", "on opencl device 0 ended with CL_INVALID_COMMAND_QUEUE", 2, opencl_missing,
 	  opencl_prepare_event, opencl_other, opencl_image, add_call },
-	{ "pto", "pto device 2 is lost: run_runtime() returned -5 for \"orchestrate\", and set_device() -9 after it",
+	{ "pto",
+	  "pto device 2 is lost: run_runtime() returned -5 for \"orchestrate\", and set_device() "
+	  "-9 after it",
 	  1, NULL, pto_lost, pto_other, pto_image, pto_call },
 };
 
@@ -181,8 +187,9 @@ static void in_a_process(void (*play)(struct scene *scene, enum dw_mode mode),
 		_exit(unit_failures != 0);
 	}
 	if (!CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0))
-		printf("# driver %s (%u in flight) in %s: status %#x\n", driver->name, driver->flying,
-		       mode == DW_THREAD ? "a thread" : "a process", (unsigned)status);
+		printf("# driver %s (%u in flight) in %s: status %#x\n", driver->name,
+		       driver->flying, mode == DW_THREAD ? "a thread" : "a process",
+		       (unsigned)status);
 }
 
 /* ------------------------------------------------------------------ taken over */
@@ -261,12 +268,14 @@ static void queued_behind(struct scene *scene, enum dw_mode mode)
 		scene->calls[i].options.place = DW_PLACE(0);
 	/* The call that the device survives. */
 	CHECK_EQ(run_calls(&scene->rig, scene->calls, 1), 0);
-	CHECK_EQ(dw_worker_start(scene->rig.node, orch_batch, NULL, NULL, &first, NULL, &runs[0]), 0);
+	CHECK_EQ(dw_worker_start(scene->rig.node, orch_batch, NULL, NULL, &first, NULL, &runs[0]),
+		 0);
 	/* Its one task is submitted before those of the other. */
 	do
 		pause_ms(1);
 	while (dw_worker_engine_stats(scene->rig.node, &engine) == 0 && engine.submitted < 2);
-	CHECK_EQ(dw_worker_start(scene->rig.node, orch_batch, NULL, NULL, &behind, NULL, &runs[1]), 0);
+	CHECK_EQ(dw_worker_start(scene->rig.node, orch_batch, NULL, NULL, &behind, NULL, &runs[1]),
+		 0);
 	CHECK_EQ(dw_run_wait(runs[0]), -ENODEV);
 	check_text("node0/chip0: task 1 (");
 	check_text("): ENODEV: ");
@@ -298,7 +307,9 @@ static void last_one(struct scene *scene, enum dw_mode mode)
 		good += wrong(&scene->rig, i, 1) == 0;
 	CHECK_EQ(good, 3);
 	CHECK_EQ(run_calls(&scene->rig, scene->calls, 20), -ENODEV);
-	check_text("node0: no worker of the kind that this task needs is left: the device is out of order: ");
+	check_text(
+		"node0: no worker of the kind that this task needs is left: the device is out of "
+		"order: ");
 	check_text(scene->driver->text);
 	scene_end(scene);
 }
@@ -346,7 +357,10 @@ static void given_up(struct scene *scene, enum dw_mode mode)
 
 /* ------------------------------------------------------------------- in flight */
 
-/* Before, the tasks had ended while the driver's thread still wrote what was somebody else's by then. */
+/*
+ * Before, the tasks had ended while the driver's thread still wrote what was somebody else's by
+ * then.
+ */
 static void in_flight(struct scene *scene, enum dw_mode mode)
 {
 	static const int32_t signature[] = { DW_DIR_INOUT };
@@ -359,7 +373,8 @@ static void in_flight(struct scene *scene, enum dw_mode mode)
 	scene->add = image_of(rig, chips[0].driver, NULL, "any", "any", signature, 1);
 	values = (_Atomic int64_t *)rig->c;
 	for (int i = 0; i < 2; i++) {
-		scene->calls[i] = (struct call){ .callable = scene->add, .options = DW_OPTIONS(dw_submit_options) };
+		scene->calls[i] = (struct call){ .callable = scene->add,
+						 .options = DW_OPTIONS(dw_submit_options) };
 		call_tensor(&scene->calls[i], (void *)&values[i], DW_INT64, 1, DW_INOUT);
 	}
 	REQUIRE(rig_init(rig) == 0);

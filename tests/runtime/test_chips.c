@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Chips through Workers: which chip, which driver, images that come and go, what is refused by name. */
+/*
+ * Chips through Workers: which chip, which driver, images that come and go, what is refused by
+ * name.
+ */
 #include <sys/resource.h>
 #include "chips.h"
 
@@ -23,7 +26,10 @@ static unsigned mappings_of(pid_t pid, const char *text)
 	return n;
 }
 
-/* The first test: those in threads load drivers here. Vendors' libraries keep state of their process, and do not survive a fork. */
+/*
+ * The first test: those in threads load drivers here. Vendors' libraries keep state of their
+ * process, and do not survive a fork.
+ */
 static void loaded_alone(const char *driver, const char *library)
 {
 	struct dw_chip_options chips[2] = { { .driver = "sim" }, { .driver = driver } };
@@ -104,7 +110,8 @@ static void chain_in(enum dw_mode mode, const char *options)
 	x = (uint64_t *)rig.c;
 	*x = 1;
 	for (unsigned i = 0; i < 40; i++) {
-		calls[i] = (struct call){ .callable = triple, .options = DW_OPTIONS(dw_submit_options) };
+		calls[i] = (struct call){ .callable = triple,
+					  .options = DW_OPTIONS(dw_submit_options) };
 		call_tensor(&calls[i], x, DW_UINT64, 1, DW_INOUT);
 		calls[i].scalar[0] = i;
 		calls[i].scalars = 1;
@@ -137,7 +144,9 @@ TEST_IN_BOTH_MODES(several_chips_share_what_may_go_anywhere)
 	unsigned busy = 0, done = 0;
 
 	for (uint32_t i = 0; i < 3; i++)
-		chips[i] = (struct dw_chip_options){ .driver = "sim", .device = i, .options = "delay_us=2000" };
+		chips[i] = (struct dw_chip_options){ .driver = "sim",
+						     .device = i,
+						     .options = "delay_us=2000" };
 	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 3);
 	dw_callable add = sim_image(&rig, "vector_add");
 
@@ -201,7 +210,9 @@ TEST(chips_are_chosen_by_id)
 /* Two drivers in one node: each image goes to its own. */
 static void two_drivers(enum dw_mode mode, const char *driver, const char *image, const char *entry)
 {
-	struct dw_chip_options chips[3] = { { .driver = "sim" }, { .driver = driver }, { .driver = "sim", .device = 1 } };
+	struct dw_chip_options chips[3] = { { .driver = "sim" },
+					    { .driver = driver },
+					    { .driver = "sim", .device = 1 } };
 	struct call calls[24];
 	struct rig rig;
 	uint32_t id;
@@ -251,7 +262,8 @@ TEST(sim_and_opencl_in_one_node)
 
 static void images_in(enum dw_mode mode)
 {
-	static const int32_t in_out[] = { DW_DIR_IN, DW_DIR_OUT }, out_in[] = { DW_DIR_OUT, DW_DIR_IN };
+	static const int32_t in_out[] = { DW_DIR_IN, DW_DIR_OUT },
+			     out_in[] = { DW_DIR_OUT, DW_DIR_IN };
 	struct dw_chip_options chips[2] = { { .driver = "sim" }, { .driver = "sim", .device = 1 } };
 	dw_callable early, add, same, other, found, copy, swapped;
 	struct call calls[6];
@@ -319,7 +331,8 @@ TEST(an_image_that_went_leaves_nothing_in_the_chips_process)
 		CHECK_EQ(run_calls(&rig, &call, 1), 0);
 		CHECK_EQ(dw_callable_unregister(rig.node, call.callable), 0);
 		if (round == 4)
-			before = mappings_of(chip_stats(&rig, "node0/chip0").pid, "distworker-sim-image");
+			before = mappings_of(chip_stats(&rig, "node0/chip0").pid,
+					     "distworker-sim-image");
 	}
 	/* Of images: the heap's own come and go. */
 	CHECK_EQ(mappings_of(chip_stats(&rig, "node0/chip0").pid, "distworker-sim-image"), before);
@@ -416,7 +429,8 @@ static void refused(struct rig *rig, struct call *call, int error, const char *t
 TEST_IN_BOTH_MODES(arguments_that_a_chip_cannot_take_are_refused_by_name)
 {
 	const char *calc = fixture("chip_calc");
-	struct dw_chip_options chips[2] = { { .driver = "sim", .options = "cores=4" }, { .driver = calc } };
+	struct dw_chip_options chips[2] = { { .driver = "sim", .options = "cores=4" },
+					    { .driver = calc } };
 	dw_callable add, sum, scale;
 	struct call call;
 	struct rig rig;
@@ -436,7 +450,9 @@ TEST_IN_BOTH_MODES(arguments_that_a_chip_cannot_take_are_refused_by_name)
 	call.tensor[1].shape[0] = COUNT;
 	refused(&rig, &call, -ENOTSUP, "tensor 1 has element type 2: calc takes float32");
 	((double *)rig.c)[0] = 1.5;
-	call = (struct call){ .callable = scale, .options = DW_OPTIONS(dw_submit_options), .scalars = 1 };
+	call = (struct call){ .callable = scale,
+			      .options = DW_OPTIONS(dw_submit_options),
+			      .scalars = 1 };
 	call_tensor(&call, rig.c, DW_FLOAT64, 1, DW_INOUT);
 	call.scalar[0] = 0x4004000000000000;	/* 2.5 */
 	CHECK_EQ(run_calls(&rig, &call, 1), 0);
@@ -446,12 +462,14 @@ TEST_IN_BOTH_MODES(arguments_that_a_chip_cannot_take_are_refused_by_name)
 	call = add_call(&rig, sum, 0);
 	while (call.tensors < 10)
 		call_tensor(&call, rig.a, DW_FLOAT32, COUNT, DW_INPUT);
-	refused(&rig, &call, -E2BIG, "10 tensors are more than the 9 that chip calc:0 takes per call");
+	refused(&rig, &call, -E2BIG,
+		"10 tensors are more than the 9 that chip calc:0 takes per call");
 
 	/* The numbers that the image's signature says; the cores that there are. */
 	call = add_call(&rig, add, 0);
 	call.tensors = 2;
-	refused(&rig, &call, -EINVAL, "\"vector_add\" takes 3 tensors and 0 scalars, the call has 2 and 0");
+	refused(&rig, &call, -EINVAL,
+		"\"vector_add\" takes 3 tensors and 0 scalars, the call has 2 and 0");
 	call = add_call(&rig, add, 0);
 	call.options.config.block_dim = 5;
 	refused(&rig, &call, -EINVAL, "config.block_dim is 5: sim device 0 has 4 cores");
@@ -466,15 +484,16 @@ TEST_IN_BOTH_MODES(large_arguments_reach_a_chip)
 {
 	struct dw_chip_options chips[1] = { { .driver = "sim" } };
 	static const int32_t signature[20] = {
-		DW_DIR_IN, DW_DIR_OUT, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
-		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
-		DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
+		DW_DIR_IN, DW_DIR_OUT, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
+		DW_DIR_IN, DW_DIR_IN,  DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
+		DW_DIR_IN, DW_DIR_IN,  DW_DIR_IN, DW_DIR_IN, DW_DIR_IN, DW_DIR_IN,
 	};
 	struct call call = { .options = DW_OPTIONS(dw_submit_options) };
 	struct rig rig;
 
 	rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
-	call.callable = image_of(&rig, "sim", fixture("chip_kernels"), NULL, "copy_bytes", signature, 20);
+	call.callable =
+		image_of(&rig, "sim", fixture("chip_kernels"), NULL, "copy_bytes", signature, 20);
 	REQUIRE(rig_init(&rig) == 0);
 	call_tensor(&call, rig.a, DW_UINT8, COUNT, DW_INPUT);
 	call_tensor(&call, rig.c, DW_UINT8, COUNT, DW_OUTPUT);
@@ -559,7 +578,8 @@ static int orch_alloc_floats(struct dw_orch *orch, const struct dw_args *args,
 static void resident_in(enum dw_mode mode)
 {
 	struct dw_chip_options chips[2] = {
-		{ .driver = "sim", .options = "memory=64K" }, { .driver = "sim", .options = "memory=64K" },
+		{ .driver = "sim", .options = "memory=64K" },
+		{ .driver = "sim", .options = "memory=64K" },
 	};
 	struct rig rig;
 
@@ -567,7 +587,9 @@ static void resident_in(enum dw_mode mode)
 	struct resident work = { .rig = &rig, .add = sim_image(&rig, "vector_add") };
 
 	REQUIRE(rig_init(&rig) == 0);
-	/* The device has room for 4 such blocks beside the arguments: each run's has to go with it. */
+	/*
+	 * The device has room for 4 such blocks beside the arguments: each run's has to go with it.
+	 */
 	for (int round = 0; round < 40; round++) {
 		work.give_back = round & 1;
 		if (!CHECK_EQ(dw_worker_run(rig.node, orch_resident, NULL, NULL, &work), 0)) {
@@ -588,7 +610,10 @@ TEST(tensors_stay_on_a_chip_until_the_run_ends)
 	resident_in(DW_THREAD);
 }
 
-/* The soft limit of this process's address space becomes what it uses and so much more; the old one is given. */
+/*
+ * The soft limit of this process's address space becomes what it uses and so much more; the old one
+ * is given.
+ */
 static rlim_t address_space(rlim_t more)
 {
 	struct rlimit limit;
@@ -615,7 +640,9 @@ static void address_space_again(rlim_t before)
 	CHECK_EQ(setrlimit(RLIMIT_AS, &limit), 0);
 }
 
-/* Allocates in a run of a new node, with `more` bytes of addresses left: the result, and its text. */
+/*
+ * Allocates in a run of a new node, with `more` bytes of addresses left: the result, and its text.
+ */
 static int alloc_within(rlim_t more, uint32_t count)
 {
 	struct dw_chip_options chips[1] = { { .driver = "sim", .options = "memory=128M" } };
@@ -624,7 +651,9 @@ static int alloc_within(rlim_t more, uint32_t count)
 	int result;
 
 	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, chips, 1);
-	struct floats floats = { .rig = &rig, .add = sim_image(&rig, "vector_add"), .count = count };
+	struct floats floats = { .rig = &rig,
+				 .add = sim_image(&rig, "vector_add"),
+				 .count = count };
 
 	if (rig_init(&rig) < 0)
 		return 1;
@@ -640,8 +669,8 @@ static int alloc_within(rlim_t more, uint32_t count)
 }
 
 /*
- * Before, a terabyte of addresses was reserved, and less could have been where the chip's process has something
- * else: the kernels then read that.
+ * Before, a terabyte of addresses was reserved, and less could have been where the chip's process
+ * has something else: the kernels then read that.
  */
 TEST(device_memory_needs_no_addresses_of_the_process)
 {

@@ -73,7 +73,8 @@ static int sub_long(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static struct dw_worker *busy_tree(enum dw_mode mode, uint32_t subs, uint64_t close_ns, dw_callable *callable)
+static struct dw_worker *busy_tree(enum dw_mode mode, uint32_t subs, uint64_t close_ns,
+				   dw_callable *callable)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 	struct dw_worker *worker = NULL;
@@ -110,16 +111,16 @@ static int submit_empty(struct dw_orch *orch, dw_callable callable)
 	return result;
 }
 
-static int orch_task(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_task(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	(void)args;
 	(void)config;
 	return submit_empty(orch, *(dw_callable *)context);
 }
 
-static int orch_long(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_long(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	(void)args;
 	(void)config;
@@ -168,7 +169,8 @@ TEST(destroyed_tree_stays_while_a_nested_thread_runs)
 	inside = released = over = 0;
 	options.close_timeout_ns = 100 * MS;
 	chain_create(2, 1, ~0u, &options);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "long", sub_long, NULL, &chain.broken), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "long", sub_long, NULL, &chain.broken),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	run = start_inside(chain.worker[0], orch_down_chain, &order);
 	destroy_used(chain.worker[0], chain.worker[1]);
@@ -192,7 +194,8 @@ static bool blames_the_run_alone(enum dw_mode mode, uint64_t close_ns)
 	check_text("node0: 1 runs have not ended");
 	alone = !strstr(dw_strerror_last(), "sub");
 	if (!alone)
-		printf("# with %llu ms: %s\n", (unsigned long long)(close_ns / MS), dw_strerror_last());
+		printf("# with %llu ms: %s\n", (unsigned long long)(close_ns / MS),
+		       dw_strerror_last());
 	released = 1;
 	CHECK_EQ(dw_run_wait(run), -ECANCELED);
 	dw_worker_destroy(worker);
@@ -204,8 +207,8 @@ static bool blames_the_run_alone(enum dw_mode mode, uint64_t close_ns)
 #define IN_A_ROW 4
 
 /*
- * Nothing is wrong with its children, and they say so by leaving in time. A busy machine keeps them from
- * it for a moment: with twice the time it does so less.
+ * Nothing is wrong with its children, and they say so by leaving in time. A busy machine keeps them
+ * from it for a moment: with twice the time it does so less.
  */
 TEST_IN_BOTH_MODES(close_that_runs_hold_up_does_not_blame_idle_children)
 {
@@ -233,8 +236,9 @@ TEST(close_names_the_runs_before_the_children)
 	run = chain_start(&order, 0);
 	heard();
 	CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
-	check_text("node0: 1 runs have not ended; then node0: killed, because they did not end before "
-		   "close_timeout_ns: node0/sub0");
+	check_text(
+		"node0: 1 runs have not ended; then node0: killed, because they did not end before "
+		"close_timeout_ns: node0/sub0");
 	CHECK(dw_run_wait(run) < 0);
 	chain_destroy();
 }
@@ -279,8 +283,8 @@ TEST_IN_BOTH_MODES(message_to_a_chip_that_was_stopped_is_refused)
 /* ------------------------------------------------------------ after a failure */
 
 /* The orchestration function itself fails, with a task behind it that runs on for a while. */
-static int orch_refused(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			void *context)
+static int orch_refused(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
 {
 	struct order order = { .how = BREAK_SLOW };
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
@@ -293,8 +297,8 @@ static int orch_refused(struct dw_orch *orch, const struct dw_args *args, const 
 	return submit_one(orch, chain.broken, &outside, DW_INOUT, 0, NULL, NULL);
 }
 
-static int orch_fills(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		      void *context)
+static int orch_fills(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
 {
 	uint32_t shape = 1 << 20;
 	struct dw_tensor tensor;
@@ -337,7 +341,9 @@ enum failure {
 
 static int fail_by(enum failure failure)
 {
-	struct order order = { .depth = 1, .how = BREAK_HANG, .options = DW_OPTIONS(dw_submit_options) };
+	struct order order = { .depth = 1,
+			       .how = BREAK_HANG,
+			       .options = DW_OPTIONS(dw_submit_options) };
 
 	order.options.timeout_ns = ample(50 * MS);
 	switch (failure) {
@@ -350,11 +356,14 @@ static int fail_by(enum failure failure)
 	case FAIL_CANCEL:
 		return run_ended((struct order){ .depth = 1, .how = BREAK_ASK }, 0, true);
 	case FAIL_RUN_DEADLINE:
-		return run_ended((struct order){ .depth = 1, .how = BREAK_ASK }, ample(50 * MS), false);
+		return run_ended((struct order){ .depth = 1, .how = BREAK_ASK }, ample(50 * MS),
+				 false);
 	case FAIL_KILL:
-		return chain_run((struct order){ .depth = 1, .how = BREAK_SIGNAL, .detail = SIGKILL });
+		return chain_run(
+			(struct order){ .depth = 1, .how = BREAK_SIGNAL, .detail = SIGKILL });
 	case FAIL_CRASH:
-		return chain_run((struct order){ .depth = 1, .how = BREAK_SIGNAL, .detail = SIGSEGV });
+		return chain_run(
+			(struct order){ .depth = 1, .how = BREAK_SIGNAL, .detail = SIGSEGV });
 	case FAIL_EXIT:
 		return chain_run((struct order){ .depth = 1, .how = BREAK_EXIT });
 	case FAIL_DEADLINE:

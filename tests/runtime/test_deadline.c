@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Deadlines of tasks, runs, init and close: what hangs or was stopped is found by them, killed, and named. */
+/*
+ * Deadlines of tasks, runs, init and close: what hangs or was stopped is found by them, killed, and
+ * named.
+ */
 #include "failure.h"
 
 static struct dw_submit_options within(uint64_t ns)
@@ -15,11 +18,11 @@ static void check_deadline(const char *before, uint64_t ns)
 	char text[256];
 
 	if (ns < NS_PER_S)
-		snprintf(text, sizeof(text), "%sETIMEDOUT: ran longer than its deadline of %.4g ms", before,
-			 (double)ns / 1e6);
+		snprintf(text, sizeof(text), "%sETIMEDOUT: ran longer than its deadline of %.4g ms",
+			 before, (double)ns / 1e6);
 	else
-		snprintf(text, sizeof(text), "%sETIMEDOUT: ran longer than its deadline of %.4g s", before,
-			 (double)ns / 1e9);
+		snprintf(text, sizeof(text), "%sETIMEDOUT: ran longer than its deadline of %.4g s",
+			 before, (double)ns / 1e9);
 	check_text(text);
 }
 
@@ -48,7 +51,8 @@ TEST(hung_sub_ends_at_its_deadline_and_is_named)
 	uint64_t ns = ample(50 * MS);
 
 	chain_init(1, 1, 0, NULL);
-	CHECK_EQ(timed_run((struct order){ .how = BREAK_HANG, .options = within(ns) }, ns), -ETIMEDOUT);
+	CHECK_EQ(timed_run((struct order){ .how = BREAK_HANG, .options = within(ns) }, ns),
+		 -ETIMEDOUT);
 	check_deadline("node0/sub0: task 1 \"deep\" (break): ", ns);
 	CHECK(!lives(heard()));
 	chain_destroy();
@@ -105,17 +109,22 @@ TEST(deadline_of_a_thread_is_told_to_its_callable)
 	uint64_t ns = ample(50 * MS);
 
 	chain_init(1, 1, 1, NULL);
-	CHECK_EQ(timed_run((struct order){ .how = BREAK_ASK, .options = within(ns) }, ns), -ETIMEDOUT);
+	CHECK_EQ(timed_run((struct order){ .how = BREAK_ASK, .options = within(ns) }, ns),
+		 -ETIMEDOUT);
 	check_text("node0/sub0: task 1 \"deep\" (break): ETIMEDOUT");
 	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
 	chain_destroy();
 }
 
-/* A task hangs at the bottom of three levels, and one process above it, or its spawner, is stopped. */
+/*
+ * A task hangs at the bottom of three levels, and one process above it, or its spawner, is stopped.
+ */
 static void hang_below_stopped(bool spawner)
 {
 	for (unsigned depth = 0; depth < 3; depth++) {
-		struct order order = { .depth = 2, .how = BREAK_HANG, .options = within(ample(200 * MS)),
+		struct order order = { .depth = 2,
+				       .how = BREAK_HANG,
+				       .options = within(ample(200 * MS)),
 				       .options_on_the_way = true };
 		struct dw_run *run;
 		pid_t bottom, stopped;
@@ -219,7 +228,8 @@ static struct dw_worker *with_chip(struct dw_worker *below, const char *options,
 	struct dw_worker_options o = DW_OPTIONS(dw_worker_options);
 	struct dw_worker *worker = NULL;
 
-	chip = (struct dw_chip_options){ .driver = beside("fixtures/bad_chip.so"), .options = options };
+	chip = (struct dw_chip_options){ .driver = beside("fixtures/bad_chip.so"),
+					 .options = options };
 	set_small(&o);
 	o.subs = 1;
 	o.init_timeout_ns = init;
@@ -247,8 +257,8 @@ TEST(hung_init_ends_at_its_deadline_and_names_who_was_not_ready)
 		start = now_ns();
 		CHECK_EQ(dw_worker_init(root), -ETIMEDOUT);
 		check_time(start, 200 * MS);
-		snprintf(text, sizeof(text), "%snode0/chip0: not ready after %llu ms", levels == 2 ? "pod0/" : "",
-			 (unsigned long long)(ns / MS));
+		snprintf(text, sizeof(text), "%snode0/chip0: not ready after %llu ms",
+			 levels == 2 ? "pod0/" : "", (unsigned long long)(ns / MS));
 		check_text(text);
 		CHECK_EQ(descendants(NULL, 0), 0);
 		CHECK_EQ(count_fds(), fds);
@@ -297,7 +307,10 @@ TEST(close_of_a_stopped_tree_is_bounded)
 	start = now_ns();
 	CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
 	check_time(start, 0);
-	/* Their descriptors are closed, which is what close waits for; the rest of dying may take a moment. */
+	/*
+	 * Their descriptors are closed, which is what close waits for; the rest of dying may take a
+	 * moment.
+	 */
 	for (unsigned i = 0; i < count; i++)
 		CHECK(is_over(pids[i]));
 	chain_destroy();

@@ -18,7 +18,8 @@ TEST(dead_sub_fails_its_task_with_path_signal_pid_and_task_on_every_level)
 		chain_init(4, 1, 0, NULL);
 		CHECK_EQ(chain_run((struct order){ .depth = depth, .how = BREAK_SIGNAL,
 						   .detail = signals[depth] }), -EOWNERDEAD);
-		snprintf(wanted, sizeof(wanted), "%s/sub0: task 1 \"deep\" (break): EOWNERDEAD: killed by %s, pid ",
+		snprintf(wanted, sizeof(wanted),
+			 "%s/sub0: task 1 \"deep\" (break): EOWNERDEAD: killed by %s, pid ",
 			 chain_path(depth), names[depth]);
 		check_text(wanted);
 		chain_destroy();
@@ -60,7 +61,9 @@ TEST_IN_BOTH_MODES(a_death_far_below_is_reported_as_it_was_there)
 	chain_init(4, 1, threads_of(mode) & 7, &options);
 	CHECK_EQ(chain_run((struct order){ .depth = 3, .how = BREAK_SIGNAL, .detail = SIGBUS }),
 		 -EOWNERDEAD);
-	check_text("/seventeen-letters/sub0: task 1 \"deep\" (break): EOWNERDEAD: killed by SIGBUS, pid ");
+	check_text(
+		"/seventeen-letters/sub0: task 1 \"deep\" (break): EOWNERDEAD: killed by SIGBUS, "
+		"pid ");
 	CHECK_EQ(strncmp(dw_strerror_last(), name, sizeof(name) - 1), 0);
 	found = strstr(dw_strerror_last(), "EOWNERDEAD");
 	CHECK(found && !strstr(found + 1, "EOWNERDEAD"));
@@ -150,7 +153,9 @@ TEST(helper_of_a_dead_child_goes_with_it)
 	pid_t sub;
 
 	chain_create(1, 1, 0, NULL);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "helper", sub_with_helper, NULL, &helper), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "helper", sub_with_helper, NULL,
+					  &helper),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	CHECK_EQ(dw_worker_start(chain.worker[0], orch_helper, NULL, NULL, &helper, NULL, &run), 0);
 	sub = heard();
@@ -315,7 +320,8 @@ TEST(death_at_any_moment_of_a_stream_loses_one_task_and_repeats_none)
 		int result;
 
 		chain_create(1, 2, 0, NULL);
-		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "short", sub_short, NULL, &add), 0);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "short", sub_short, NULL, &add),
+			 0);
 		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 		sniper.victim = first_sub();
 		pthread_create(&thread, NULL, snipe, &sniper);
@@ -363,7 +369,8 @@ TEST(death_during_close_does_not_hold_it_up)
 
 static int init_with_chip(const char *options, unsigned levels, uint64_t timeout_ns)
 {
-	struct dw_chip_options chip = { .driver = beside("fixtures/bad_chip.so"), .options = options };
+	struct dw_chip_options chip = { .driver = beside("fixtures/bad_chip.so"),
+					.options = options };
 	struct dw_worker *worker = NULL, *below;
 	unsigned fds = count_fds();
 	uint64_t start = now_ns();

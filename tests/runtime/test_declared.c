@@ -110,7 +110,8 @@ static struct dw_worker *make_tree(unsigned levels, enum dw_mode mode, uint32_t 
 			CHECK_EQ(dw_worker_add_child(worker[i - 1], worker[i], NULL), 0);
 	}
 	CHECK_EQ(register_all(worker[0], &calls), 0);
-	CHECK_EQ(dw_callable_register_orch(worker[0], "middle", orch_middle, NULL, &call_middle), 0);
+	CHECK_EQ(dw_callable_register_orch(worker[0], "middle", orch_middle, NULL, &call_middle),
+		 0);
 	CHECK_EQ(dw_callable_register_orch(worker[0], "touch", orch_touch, NULL, &call_touch), 0);
 	CHECK_EQ(dw_buffer_create(worker[0], 64, cells), 0);
 	CHECK_EQ(dw_worker_init(worker[0]), 0);
@@ -148,13 +149,19 @@ static void touch_all(unsigned levels, enum dw_mode mode, uint32_t check)
 		int wanted = check ? cases[i].wanted : 0;
 
 		memcpy(before, cells, sizeof(before));
-		outer = (struct outer){ cases[i].touch, cells, levels == 3 ? call_middle : call_touch };
+		outer = (struct outer){ cases[i].touch, cells,
+					levels == 3 ? call_middle : call_touch };
 		if (!CHECK_EQ(dw_worker_run(root, orch_root, NULL, NULL, &outer), wanted))
-			printf("# case %zu, %u levels, mode %d: %s\n", i, levels, mode, dw_strerror_last());
+			printf("# case %zu, %u levels, mode %d: %s\n", i, levels, mode,
+			       dw_strerror_last());
 		if (wanted) {
-			CHECK_STR(dw_strerror_last(), levels == 3 ? "supernode0/pod0/node0" : "pod0/node0");
+			CHECK_STR(dw_strerror_last(),
+				  levels == 3 ? "supernode0/pod0/node0" : "pod0/node0");
 			CHECK_STR(dw_strerror_last(), "tensor 0");
-			CHECK_STR(dw_strerror_last(), "is not within what the task that runs this orchestration declared");
+			CHECK_STR(
+				dw_strerror_last(),
+				"is not within what the task that runs this orchestration "
+				"declared");
 			/* It did not run. */
 			CHECK(!memcmp(before, cells, sizeof(before)));
 		} else if (!cases[i].touch.own) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * An application that was started with some of 0, 1 and 2 closed. No descriptor of the library's lies there, in
- * no process of the tree, so that nothing that anybody prints or reads reaches it.
+ * An application that was started with some of 0, 1 and 2 closed. No descriptor of the library's
+ * lies there, in no process of the tree, so that nothing that anybody prints or reads reaches it.
  *
- * Before: the status segment's memfd, the spawner's socket or an eventfd was 0, 1 or 2. What a callable or the application
- * printed was a message to the spawner, and a run could hang.
+ * Before: the status segment's memfd, the spawner's socket or an eventfd was 0, 1 or 2. What a
+ * callable or the application printed was a message to the spawner, and a run could hang.
  */
 #include <stdarg.h>
 #include "chips.h"
@@ -33,7 +33,9 @@ __attribute__((format(printf, 1, 2))) static void is_wrong(const char *format, .
 }
 
 #define EXPECT(condition) \
-	((condition) ? true : (is_wrong("line %d: %s: %s", __LINE__, #condition, dw_strerror_last()), false))
+	((condition) ? \
+		 true : \
+		 (is_wrong("line %d: %s: %s", __LINE__, #condition, dw_strerror_last()), false))
 
 /* A file that the dynamic linker maps in another thread has the lowest number for a moment. */
 static ssize_t read_link(const char *path, char *target, size_t bytes, bool closed)
@@ -60,8 +62,9 @@ static void look_at(pid_t pid, unsigned closed, const char *when)
 		if ((length < 0) == (closed >> fd & 1))
 			continue;
 		target[length < 0 ? 0 : length] = '\0';
-		is_wrong("%s: descriptor %u of %s %d is %s", when, fd, pid == getpid() ? "the root" : "child",
-			 (int)pid, length < 0 ? "closed" : target);
+		is_wrong("%s: descriptor %u of %s %d is %s", when, fd,
+			 pid == getpid() ? "the root" : "child", (int)pid,
+			 length < 0 ? "closed" : target);
 	}
 }
 
@@ -117,8 +120,8 @@ static int submit_cell(struct dw_orch *orch, dw_callable callable, void *cell)
 }
 
 /* In the node: a sub task, one of a symbol, and a chip's. */
-static int orch_node(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_node(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	const struct place *place = context;
 	struct call call = add_call(&place->rig, place->image, 0);
@@ -132,8 +135,8 @@ static int orch_node(struct dw_orch *orch, const struct dw_args *args, const str
 	return result == 0 ? submit_call(orch, &call, NULL) : result;
 }
 
-static int orch_pod(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		    void *context)
+static int orch_pod(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
 {
 	const struct place *place = context;
 	int result = submit_cell(orch, place->check, &place->cells[0]);
@@ -143,8 +146,8 @@ static int orch_pod(struct dw_orch *orch, const struct dw_args *args, const stru
 	return result == 0 ? submit_cell(orch, place->down, &place->cells[24]) : result;
 }
 
-static int orch_wait(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_wait(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	const struct place *place = context;
 
@@ -248,8 +251,8 @@ static void without(unsigned closed, enum dw_mode mode)
 		unit_bound(30);
 		setenv("DW_TRACE", trace, 1);
 		/*
-		 * The others lead nowhere, so that what is printed is not in the test's output. They may have been
-		 * closed when the test began.
+		 * The others lead nowhere, so that what is printed is not in the test's output.
+		 * They may have been closed when the test began.
 		 */
 		while ((nowhere = open("/dev/null", O_RDWR | O_CLOEXEC)) < 3)
 			fcntl(nowhere, F_SETFD, 0);
@@ -265,9 +268,9 @@ static void without(unsigned closed, enum dw_mode mode)
 	waitpid(pid, &status, 0);
 	unlink(trace);
 	if (!CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0) || !CHECK_EQ(wrongs->count, 0))
-		printf("# with %s, closed: %s%s%s; status %#x; %u problems, the first: %s\n", names[mode],
-		       closed & 1 ? "0 " : "", closed & 2 ? "1 " : "", closed & 4 ? "2" : "", status,
-		       wrongs->count, wrongs->first);
+		printf("# with %s, closed: %s%s%s; status %#x; %u problems, the first: %s\n",
+		       names[mode], closed & 1 ? "0 " : "", closed & 2 ? "1 " : "",
+		       closed & 4 ? "2" : "", status, wrongs->count, wrongs->first);
 }
 
 static void all_combinations(enum dw_mode mode)

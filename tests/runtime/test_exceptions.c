@@ -34,8 +34,8 @@ static bool load(void)
 	return LOAD(catching_init) && LOAD(catching_run) && LOAD(throws_sub) && LOAD(throws_orch);
 }
 
-static int orch_sub(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		    void *context)
+static int orch_sub(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
 {
 	const struct throws_order *order = context;
 

@@ -70,7 +70,10 @@ static void no_replacement(void)
 		return;
 	options.restart = DW_RESTART_ON_DEATH;
 	options.restart_limit = 3;
-	/* Us, our thread, the spawner, its child; then none. The spawner has its own copy of the limit. */
+	/*
+	 * Us, our thread, the spawner, its child; then none. The spawner has its own copy of the
+	 * limit.
+	 */
 	limit(RLIMIT_NPROC, 100);
 	chain_init(1, 1, 0, &options);
 	for (int i = 0; i < 3; i++) {

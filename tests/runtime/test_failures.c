@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* The table of failures: errors of callables, deaths of children and parents, init that fails, deadlines. */
+/*
+ * The table of failures: errors of callables, deaths of children and parents, init that fails,
+ * deadlines.
+ */
 #include <pthread.h>
 #include "runtime.h"
 
@@ -95,7 +98,8 @@ TEST_IN_BOTH_MODES(the_error_of_a_nested_run_has_its_path)
 	CHECK_EQ(dw_buffer_create(pod, 4096, (void **)&cells), 0);
 	CHECK_EQ(dw_worker_init(pod), 0);
 	CHECK_EQ(dw_worker_run(pod, orch_above, NULL, NULL, cells), -EIO);
-	CHECK(strstr(dw_strerror_last(), "pod0/node0/sub0: task 1 \"verify\" (fail): EIO: short read"));
+	CHECK(strstr(dw_strerror_last(),
+		     "pod0/node0/sub0: task 1 \"verify\" (fail): EIO: short read"));
 	if (!strstr(dw_strerror_last(), "pod0/node0/sub0"))
 		printf("# %s\n", dw_strerror_last());
 	dw_worker_destroy(pod);

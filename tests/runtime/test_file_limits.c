@@ -39,7 +39,8 @@ static void in_a_process(void (*world)(const void *what), const void *what)
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	if (!CHECK_EQ(status, 0) && WIFSIGNALED(status))
-		printf("# ended by signal %d (%s)\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
+		printf("# ended by signal %d (%s)\n", WTERMSIG(status),
+		       strsignal(WTERMSIG(status)));
 }
 
 static int orch_adds(struct dw_orch *orch, const struct dw_args *args,
@@ -121,7 +122,9 @@ static void limited_world(const void *what)
 	close(fd);
 }
 
-/* Failed as the application was killed by SIGXFSZ, in dw_worker_init() or at the first full buffer. */
+/*
+ * Failed as the application was killed by SIGXFSZ, in dw_worker_init() or at the first full buffer.
+ */
 TEST_IN_BOTH_MODES(a_file_that_may_not_grow_ends_the_trace_and_not_the_application)
 {
 	for (rlim_t bytes = 0; bytes <= 102400; bytes += 51200) {
@@ -220,7 +223,9 @@ static void one_tree_world(const void *what)
 	traced_tree(DW_PROCESS);
 }
 
-/* A reader of the FIFO that takes everything, or `bytes` and goes away; what came is in trace.json. */
+/*
+ * A reader of the FIFO that takes everything, or `bytes` and goes away; what came is in trace.json.
+ */
 static pid_t start_reader(const char *fifo, long bytes)
 {
 	pid_t pid = fork();
@@ -258,7 +263,8 @@ static void fifo_case(long bytes)
 		snprintf(command, sizeof(command), "test $(grep -c '\"ph\":\"X\".*},$' '%s') = %d",
 			 trace_path, 2 * TASKS);
 		CHECK_EQ(system(command), 0);
-		snprintf(command, sizeof(command), "test $(grep -c trace_end '%s') = 2", trace_path);
+		snprintf(command, sizeof(command), "test $(grep -c trace_end '%s') = 2",
+			 trace_path);
 		CHECK_EQ(system(command), 0);
 	}
 	leave_folder();

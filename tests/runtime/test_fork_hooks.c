@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Hooks around the library's forks and at the start of each child: who calls which, where, in which order. */
+/*
+ * Hooks around the library's forks and at the start of each child: who calls which, where, in which
+ * order.
+ */
 #include <stdatomic.h>
 #include "failure.h"
 
@@ -10,7 +13,12 @@ enum event { PREPARE = 1, PARENT, CHILD, START };
 /* What was called, of all processes, in shared memory. */
 static struct log {
 	_Atomic unsigned count;
-	struct { pid_t pid, parent; int event, set; uint32_t kind, mode, generation; char path[64]; } entry[EVENTS];
+	struct {
+		pid_t pid, parent;
+		int event, set;
+		uint32_t kind, mode, generation;
+		char path[64];
+	} entry[EVENTS];
 } *seen;
 
 /* The bracket of a fork that is open in this process: -1 when calls do not match. */
@@ -117,7 +125,8 @@ static bool is_called(pid_t pid, const char *wanted)
 }
 
 /* The process of the start of a child, of the first set. */
-static pid_t started(const char *path, enum dw_child_kind kind, enum dw_mode mode, uint32_t generation)
+static pid_t started(const char *path, enum dw_child_kind kind, enum dw_mode mode,
+		     uint32_t generation)
 {
 	for (unsigned i = 0; i < seen->count && i < EVENTS; i++)
 		if (seen->entry[i].event == START && strcmp(seen->entry[i].path, path) == 0 &&

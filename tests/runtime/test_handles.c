@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Whose a handle is: callables that are registered in the wrong process or on a Worker below, runs and
- * Orchestrators after a fork, Workers whose tree never came up.
+ * Whose a handle is: callables that are registered in the wrong process or on a Worker below, runs
+ * and Orchestrators after a fork, Workers whose tree never came up.
  */
 #define UNIT_SECONDS 60
 #include "failure.h"
@@ -53,7 +53,8 @@ static void make_chain(unsigned levels, unsigned threads)
 	chain_create(levels, 1, threads, NULL);
 	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "registers", orch_registers, NULL,
 					   &nested_registers), 0);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[levels - 1], "add", sub_add, NULL, &wanted), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[levels - 1], "add", sub_add, NULL, &wanted),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 }
 
@@ -78,7 +79,9 @@ static void check_registration_below(unsigned levels, unsigned threads)
 					     DW_SYMBOL_ORCH, &orchestration), 0);
 	chain.cells[0] = 0;
 	if (levels == 2) {
-		if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_wanted, NULL, NULL, &orchestration), 0))
+		if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_wanted, NULL, NULL,
+					    &orchestration),
+			      0))
 			printf("# %s\n", dw_strerror_last());
 		CHECK_EQ(chain.cells[0], 5);
 	}
@@ -99,7 +102,8 @@ TEST_IN_BOTH_MODES(names_on_nested_workers_end_with_their_tree)
 {
 	for (int initialised = 0; initialised < 2; initialised++) {
 		chain_create(3, 1, threads_of(mode), NULL);
-		CHECK_EQ(dw_callable_register_sub(chain.worker[2], "add", sub_add, NULL, &wanted), 0);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[2], "add", sub_add, NULL, &wanted),
+			 0);
 		if (initialised)
 			CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 		dw_worker_destroy(chain.worker[0]);
@@ -122,7 +126,10 @@ static void *look_up(void *worker)
 	return NULL;
 }
 
-/* Its children have a table of callables that nobody holds, whoever held ours when they were forked. */
+/*
+ * Its children have a table of callables that nobody holds, whoever held ours when they were
+ * forked.
+ */
 TEST(children_are_not_forked_with_a_lock_that_another_thread_holds)
 {
 	struct dw_worker *first;
@@ -262,7 +269,8 @@ TEST_IN_BOTH_MODES(worker_below_one_that_did_not_come_up_has_no_counters)
 	chain_create(2, 1, threads_of(mode), &options);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), -ENOENT);
 	for (int i = 0; i < 2; i++) {
-		CHECK_EQ(dw_worker_stats(chain.worker[i], stats, sizeof(stats[0]), &count), -ENOTCONN);
+		CHECK_EQ(dw_worker_stats(chain.worker[i], stats, sizeof(stats[0]), &count),
+			 -ENOTCONN);
 		CHECK_EQ(dw_worker_engine_stats(chain.worker[i], &engine), -ENOTCONN);
 	}
 	chain_destroy();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Who waits for a task hears of its end, whatever sits behind it in the ring: deadlines,
- * groups, cancelled runs, full heaps, retries, unregistering. And what an end that is a failure does to what was
- * pushed ahead behind it.
+ * groups, cancelled runs, full heaps, retries, unregistering. And what an end that is a failure
+ * does to what was pushed ahead behind it.
  */
 #include <sys/syscall.h>
 #include "failure.h"
@@ -316,7 +316,9 @@ TEST(group_whose_worker_is_gone_says_who_and_why)
 	wait_for_step(2);
 	kill(pid_of("pod0/node1"), SIGKILL);
 	CHECK_EQ(dw_run_wait(group), -ENODEV);
-	check_text("pod0: task 1 (quick): ENODEV: member 1 must run on pod0/node1: killed by SIGKILL, pid ");
+	check_text(
+		"pod0: task 1 (quick): ENODEV: member 1 must run on pod0/node1: killed by SIGKILL, "
+		"pid ");
 	CHECK_EQ(dw_run_wait(fill), -EOWNERDEAD);
 	chain_destroy();
 }
@@ -633,11 +635,15 @@ enum meanwhile { DRAINS, COMPUTES, FILLS_UP };
 ORCH(orch_brief_then_long)
 {
 	enum meanwhile meanwhile = args && dw_args_scalar_count(args) ?
-				   (enum meanwhile)dw_args_int(args, 0) : *(enum meanwhile *)context;
+					   (enum meanwhile)dw_args_int(args, 0) :
+					   *(enum meanwhile *)context;
 	int result = 0;
 
 	(void)config;
-	/* A ring gets four of a kind that nobody knows: the brief one enters it when they have left. */
+	/*
+	 * A ring gets four of a kind that nobody knows: the brief one enters it when they have
+	 * left.
+	 */
 	for (int i = 0; i < 4 && meanwhile == FILLS_UP && result == 0; i++)
 		result = submit_sleep(orch, long_one, 50);
 	if (result == 0)
@@ -690,7 +696,10 @@ TEST_IN_BOTH_MODES(unregistering_waits_for_the_tasks_and_not_for_what_sits_behin
 {
 	for (enum meanwhile meanwhile = DRAINS; meanwhile <= FILLS_UP; meanwhile++) {
 		check_unregister(1, mode, meanwhile);
-		/* A nested Worker in a process of its own may have tasks of it that nobody here knows of. */
+		/*
+		 * A nested Worker in a process of its own may have tasks of it that nobody here
+		 * knows of.
+		 */
 		if (mode == DW_THREAD)
 			check_unregister(2, mode, meanwhile);
 	}
@@ -708,7 +717,10 @@ ORCH(orch_sleeps)
 	return 0;
 }
 
-/* Behind more than a few, frames are made known to a worker several at a time, or when it has run dry. */
+/*
+ * Behind more than a few, frames are made known to a worker several at a time, or when it has run
+ * dry.
+ */
 ORCH(orch_holds_back)
 {
 	static const unsigned ms[] = { 30, 30, 30, 30, 30, 30, 30, STAYS };

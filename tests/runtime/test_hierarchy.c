@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Hierarchies from one to four levels, in every mix of processes and threads, with chips at the bottom: order,
- * configuration and arguments of any size reach the lowest level, runs side by side keep their results apart, and
- * thousands of runs leave nothing behind in any process of the tree.
+ * Hierarchies from one to four levels, in every mix of processes and threads, with chips at the
+ * bottom: order, configuration and arguments of any size reach the lowest level, runs side by side
+ * keep their results apart, and thousands of runs leave nothing behind in any process of the tree.
  */
 #define UNIT_SECONDS 100
 #include <malloc.h>
@@ -21,8 +21,8 @@ static int sub_append(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static int submit_with(struct dw_orch *orch, dw_callable callable, void *cell, int64_t value, uint32_t worker,
-		       const struct dw_config *config)
+static int submit_with(struct dw_orch *orch, dw_callable callable, void *cell, int64_t value,
+		       uint32_t worker, const struct dw_config *config)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
@@ -33,11 +33,11 @@ static int submit_with(struct dw_orch *orch, dw_callable callable, void *cell, i
 }
 
 /*
- * Each level writes its depth, hands on to its nested Worker or its chip, and writes its depth again: 123x321. Each
- * expects the configuration that the one above gave it.
+ * Each level writes its depth, hands on to its nested Worker or its chip, and writes its depth
+ * again: 123x321. Each expects the configuration that the one above gave it.
  */
-static int orch_walk(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_walk(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	bool top = !args || !dw_args_tensor_count(args);
 	int64_t *cell = top ? chain.cells : dw_args_data(args, 0);
@@ -47,9 +47,13 @@ static int orch_walk(struct dw_orch *orch, const struct dw_args *args, const str
 
 	if (context != &chain || config->block_dim != depth || config->aicpu_thread_num != 2 ||
 	    config->flags != DW_CONFIG_PROFILING)
-		return dw_task_fail(EBADMSG, "depth %d: context %p, block_dim %d, %d threads, flags %#x", (int)depth,
-				    context, config->block_dim, config->aicpu_thread_num, config->flags);
-	/* A handle from after init is in no other process's memory; its name is known everywhere. */
+		return dw_task_fail(EBADMSG,
+				    "depth %d: context %p, block_dim %d, %d threads, flags %#x",
+				    (int)depth, context, config->block_dim,
+				    config->aicpu_thread_num, config->flags);
+	/*
+	 * A handle from after init is in no other process's memory; its name is known everywhere.
+	 */
 	if (depth == (int64_t)chain.levels)
 		result = dw_orch_find(orch, "sim:triple_add", &next);
 	if (!result)
@@ -79,9 +83,12 @@ static void create_with_chip(unsigned levels, unsigned threads)
 			options.chip_count = 1;
 			options.chip_size = sizeof(struct dw_chip_options);
 		}
-		CHECK_EQ(dw_worker_create(DW_LEVEL_NODE + levels - 1 - i, &options, &chain.worker[i]), 0);
+		CHECK_EQ(dw_worker_create(DW_LEVEL_NODE + levels - 1 - i, &options,
+					  &chain.worker[i]),
+			 0);
 		if (i)
-			CHECK_EQ(dw_worker_add_child(chain.worker[i - 1], chain.worker[i], NULL), 0);
+			CHECK_EQ(dw_worker_add_child(chain.worker[i - 1], chain.worker[i], NULL),
+				 0);
 	}
 	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "append", sub_append, NULL, &append), 0);
 	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "walk", orch_walk, &chain, &walk), 0);
@@ -114,7 +121,9 @@ static int64_t walked(unsigned levels)
 
 static void walk_in_every_mix(unsigned levels)
 {
-	struct dw_config config = { .block_dim = 1, .aicpu_thread_num = 2, .flags = DW_CONFIG_PROFILING };
+	struct dw_config config = { .block_dim = 1,
+				    .aicpu_thread_num = 2,
+				    .flags = DW_CONFIG_PROFILING };
 
 	for (unsigned threads = 0; threads < 1u << levels; threads++) {
 		create_with_chip(levels, threads);
@@ -126,7 +135,9 @@ static void walk_in_every_mix(unsigned levels)
 			register_triple();
 		for (int i = 0; i < 3; i++) {
 			chain.cells[0] = 0;
-			if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_walk, NULL, &config, &chain), 0))
+			if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_walk, NULL, &config,
+						    &chain),
+				      0))
 				printf("# %s\n", dw_strerror_last());
 			CHECK_EQ(chain.cells[0], walked(levels));
 		}
@@ -173,8 +184,8 @@ static int sub_sum(const struct dw_args *args, void *context)
 }
 
 /* Hands on what it got, as it is. */
-static int orch_pass(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_pass(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	bool bottom = !dw_orch_worker_count(orch);
 	struct dw_args *own;
@@ -213,8 +224,8 @@ static int64_t make_args(struct dw_args *args, size_t tensors, size_t scalars)
 }
 
 /*
- * A frame of 512 bytes has room for 11 tensors, or one and 50 scalars: that and one more, none at all, and what
- * only the arena can hold.
+ * A frame of 512 bytes has room for 11 tensors, or one and 50 scalars: that and one more, none at
+ * all, and what only the arena can hold.
  */
 static void pass_all(unsigned threads)
 {
@@ -238,7 +249,8 @@ static void pass_all(unsigned threads)
 			int64_t wanted = make_args(args, sizes[k][0], sizes[k][1]);
 
 			chain.cells[0] = *there = -1;
-			if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_pass, args, NULL, NULL), 0))
+			if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_pass, args, NULL, NULL),
+				      0))
 				printf("# %s\n", dw_strerror_last());
 			CHECK_EQ(sizes[k][0] ? chain.cells[0] : *there, wanted);
 		}
@@ -266,8 +278,10 @@ TEST_IN_BOTH_MODES(runs_side_by_side_have_each_their_own_result)
 	chain_init(3, 2, threads_of(mode), NULL);
 	for (int round = 0; round < 10; round++) {
 		for (unsigned i = 0; i < 12; i++) {
-			orders[i] = (struct order){ .depth = i % 3, .how = i % 4 ? BREAK_NOT : BREAK_ERROR,
-						    .detail = EIO + (int)i, .cell = 2 * i };
+			orders[i] = (struct order){ .depth = i % 3,
+						    .how = i % 4 ? BREAK_NOT : BREAK_ERROR,
+						    .detail = EIO + (int)i,
+						    .cell = 2 * i };
 			runs[i] = chain_start(&orders[i], 0);
 		}
 		for (unsigned i = 0; i < 12; i++) {
@@ -306,8 +320,8 @@ static void on_progress(uint64_t submitted, uint64_t finished, void *context)
 	progress->inside--;
 }
 
-static int orch_thousands(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			  void *context)
+static int orch_thousands(struct dw_orch *orch, const struct dw_args *args,
+			  const struct dw_config *config, void *context)
 {
 	int result = 0;
 
@@ -315,7 +329,8 @@ static int orch_thousands(struct dw_orch *orch, const struct dw_args *args, cons
 	(void)config;
 	(void)context;
 	for (int i = 0; i < 5000 && !result; i++)
-		result = submit_one(orch, chain.broken, &chain.cells[i % 7], DW_INOUT, BREAK_NOT, NULL, NULL);
+		result = submit_one(orch, chain.broken, &chain.cells[i % 7], DW_INOUT, BREAK_NOT,
+				    NULL, NULL);
 	return result;
 }
 
@@ -329,7 +344,8 @@ TEST_IN_BOTH_MODES(progress_of_a_run_is_told_up_to_its_end)
 	chain_init(1, 2, threads_of(mode), NULL);
 	options.progress = on_progress;
 	options.progress_context = &progress;
-	CHECK_EQ(dw_worker_start(chain.worker[0], orch_thousands, NULL, NULL, NULL, &options, &run), 0);
+	CHECK_EQ(dw_worker_start(chain.worker[0], orch_thousands, NULL, NULL, NULL, &options, &run),
+		 0);
 	CHECK_EQ(dw_run_wait(run), 0);
 	CHECK(progress.calls > 0);
 	CHECK_EQ(progress.together, 0);
@@ -381,7 +397,9 @@ static struct growth measure(void)
 static void run_often(unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
-		struct order order = { .depth = 2, .how = i % 8 ? BREAK_NOT : BREAK_ERROR, .detail = EIO };
+		struct order order = { .depth = 2,
+				       .how = i % 8 ? BREAK_NOT : BREAK_ERROR,
+				       .detail = EIO };
 		int wanted = i % 8 ? 0 : -EIO;
 
 		/* Every now and then one that is refused, and one that is cancelled at once. */
@@ -396,7 +414,10 @@ static void run_often(unsigned count)
 	}
 }
 
-/* Of thousands of runs over three levels, with failures and cancels among them, nothing stays in any process. */
+/*
+ * Of thousands of runs over three levels, with failures and cancels among them, nothing stays in
+ * any process.
+ */
 TEST_IN_BOTH_MODES(thousands_of_runs_leave_nothing_behind_in_any_process)
 {
 	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
@@ -419,7 +440,8 @@ TEST_IN_BOTH_MODES(thousands_of_runs_leave_nothing_behind_in_any_process)
 	if (!CHECK(after.anonymous <= before.anonymous + 256))
 		printf("# %llu KiB, then %llu\n", (unsigned long long)before.anonymous,
 		       (unsigned long long)after.anonymous);
-	printf("# %zd bytes more, %lld KiB of all processes\n", (ssize_t)(after.allocated - before.allocated),
+	printf("# %zd bytes more, %lld KiB of all processes\n",
+	       (ssize_t)(after.allocated - before.allocated),
 	       (long long)(after.anonymous - before.anonymous));
 #endif
 	chain_destroy();

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* What the application finds unchanged: its signals, its output, its descriptors, its other threads and trees. */
+/*
+ * What the application finds unchanged: its signals, its output, its descriptors, its other threads
+ * and trees.
+ */
 #include <fcntl.h>
 #include "failure.h"
 
@@ -32,7 +35,10 @@ static void handler(int number)
 	(void)number;
 }
 
-/* The signals up to 31, a bit for each. cells[0]: blocked ones, [1]: ignored ones, [2]: those with a handler. */
+/*
+ * The signals up to 31, a bit for each. cells[0]: blocked ones, [1]: ignored ones, [2]: those with
+ * a handler.
+ */
 static void signals_tell(const struct signals *signals, int64_t *cells)
 {
 	cells[0] = cells[1] = cells[2] = 0;
@@ -86,7 +92,10 @@ TEST(children_have_the_applications_mask_default_handlers_and_what_it_ignores)
 	pthread_sigmask(SIG_BLOCK, &blocked, &old);
 	signal(SIGUSR1, handler);
 	signal(SIGPIPE, SIG_IGN);
-	/* The program that started this one may have ignored and blocked others (nohup, a shell's `command &`). */
+	/*
+	 * The program that started this one may have ignored and blocked others (nohup, a shell's
+	 * `command &`).
+	 */
 	signals_read(&before);
 	signals_tell(&before, own);
 	CHECK((own[0] & (1 << SIGINT | 1 << SIGTERM)) == (1 << SIGINT | 1 << SIGTERM));
@@ -95,11 +104,14 @@ TEST(children_have_the_applications_mask_default_handlers_and_what_it_ignores)
 
 	chain_create(2, 1, 0, NULL);
 	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "look", sub_signals, NULL, &look), 0);
-	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "look_orch", orch_look, NULL, &chain.down), 0);
+	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "look_orch", orch_look, NULL,
+					   &chain.down),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	for (int level = 0; level < 2; level++) {
-		CHECK_EQ(dw_worker_run(chain.worker[0], level ? orch_look_below : orch_look, NULL, NULL,
-				       NULL), 0);
+		CHECK_EQ(dw_worker_run(chain.worker[0], level ? orch_look_below : orch_look, NULL,
+				       NULL, NULL),
+			 0);
 		CHECK_EQ(chain.cells[0], own[0]);
 		CHECK_EQ(chain.cells[1], own[1]);
 		CHECK_EQ(chain.cells[2], 0);
@@ -231,7 +243,8 @@ TEST(nothing_is_written_twice_and_nothing_is_lost)
 		print_from_below();
 	}
 	close(ends[1]);
-	while (used < sizeof(text) - 1 && (n = read(ends[0], text + used, sizeof(text) - 1 - used)) > 0)
+	while (used < sizeof(text) - 1 &&
+	       (n = read(ends[0], text + used, sizeof(text) - 1 - used)) > 0)
 		used += (size_t)n;
 	close(ends[0]);
 	waitpid(pid, &status, 0);
@@ -338,7 +351,9 @@ TEST(openmp_settings_reach_the_children_as_they_are)
 {
 	setenv("OMP_NUM_THREADS", "3", 1);
 	chain_create(1, 1, 0, NULL);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "environment", sub_environment, NULL, &look), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "environment", sub_environment, NULL,
+					  &look),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_look, NULL, NULL, NULL), 0);
 	CHECK_EQ(chain.cells[0], 3);
@@ -388,7 +403,8 @@ static void *live_with_a_tree(void *argument)
 		options.mode = number % 2 ? DW_THREAD : DW_PROCESS;
 		if (WRONG(dw_worker_create(3, &options, &worker)))
 			return (void *)1;
-		wrong += WRONG(dw_callable_register_sub(worker, "add", sub_add, NULL, &tree_add[number]));
+		wrong += WRONG(
+			dw_callable_register_sub(worker, "add", sub_add, NULL, &tree_add[number]));
 		if (WRONG(dw_buffer_create(worker, 4096, &memory)))
 			return (void *)1;
 		cell = memory;

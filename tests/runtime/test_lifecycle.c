@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What may be destroyed, how children may be called, a Worker without children, an init that fails and is tried
- * again, and what is registered while another thread is in init.
+ * What may be destroyed, how children may be called, a Worker without children, an init that fails
+ * and is tried again, and what is registered while another thread is in init.
  */
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -32,7 +32,10 @@ static void refuses_to_destroy(struct dw_worker *child, const char *text)
 	CHECK_STR(dw_strerror_last(), text);
 }
 
-/* It was freed, and once more with its root: "double free or corruption", and the program was aborted. */
+/*
+ * It was freed, and once more with its root: "double free or corruption", and the program was
+ * aborted.
+ */
 TEST_IN_BOTH_MODES(child_worker_is_destroyed_with_its_root_alone)
 {
 	struct dw_worker *pod = create(4, "pod", 1, mode), *node = create(3, "node", 1, mode);
@@ -77,9 +80,10 @@ TEST(siblings_have_different_names)
 	CHECK_EQ(dw_worker_create(5, &options, &pod), 0);
 	adds(pod, create(3, "one", 1, DW_PROCESS), 0, "");
 	adds(pod, create(3, "one", 1, DW_PROCESS), -EEXIST,
-	     "child Worker 1 would be named \"one\", which is the name of child Worker 0: give one of them "
-	     "another name");
-	adds(pod, create(4, "one", 1, DW_PROCESS), -EEXIST, "child Worker 1 would be named \"one\"");
+	     "child Worker 1 would be named \"one\", which is the name of child Worker 0: give one "
+	     "of them another name");
+	adds(pod, create(4, "one", 1, DW_PROCESS), -EEXIST,
+	     "child Worker 1 would be named \"one\"");
 	/* A default name, and the same as a given one, in both orders. */
 	adds(pod, create(3, NULL, 1, DW_PROCESS), 0, "");
 	adds(pod, create(3, "node1", 1, DW_PROCESS), -EEXIST,
@@ -88,10 +92,13 @@ TEST(siblings_have_different_names)
 	adds(pod, create(4, NULL, 1, DW_PROCESS), 0, "");
 	adds(pod, create(3, "node5", 1, DW_PROCESS), 0, "");
 	adds(pod, create(3, NULL, 1, DW_PROCESS), -EEXIST,
-	     "child Worker 5 would be named \"node5\" by default, which is the name of child Worker 4");
+	     "child Worker 5 would be named \"node5\" by default, which is the name of child "
+	     "Worker 4");
 	/* Sub workers and chips. */
-	adds(pod, create(3, "sub1", 1, DW_PROCESS), -EEXIST, "\"sub1\", which is the name of a sub worker");
-	adds(pod, create(3, "chip0", 1, DW_PROCESS), -EEXIST, "\"chip0\", which is the name of a chip");
+	adds(pod, create(3, "sub1", 1, DW_PROCESS), -EEXIST,
+	     "\"sub1\", which is the name of a sub worker");
+	adds(pod, create(3, "chip0", 1, DW_PROCESS), -EEXIST,
+	     "\"chip0\", which is the name of a chip");
 	adds(pod, create(3, "sub2", 1, DW_PROCESS), 0, "");
 	adds(pod, create(3, "sub01", 1, DW_PROCESS), 0, "");
 	adds(pod, create(3, "chip1", 1, DW_PROCESS), 0, "");
@@ -110,8 +117,8 @@ TEST(siblings_have_different_names)
 
 static dw_callable image, down;
 
-static int orch_alone(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		      void *context)
+static int orch_alone(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
 {
 	int64_t *own = args ? dw_args_data(args, 0) : context;
 	uint32_t shape = 16;
@@ -128,14 +135,15 @@ static int orch_alone(struct dw_orch *orch, const struct dw_args *args, const st
 	CHECK_EQ(submit_one(orch, down, own, DW_INOUT, 1, NULL, NULL), -ENODEV);
 	CHECK_STR(dw_strerror_last(), " has no nested Worker, which \"down\" needs");
 	CHECK_EQ(submit_one(orch, image, own, DW_INOUT, 1, NULL, NULL), -ENODEV);
-	CHECK_STR(dw_strerror_last(), " has no chip of driver \"sim\", which \"sim:vector_add\" needs");
+	CHECK_STR(dw_strerror_last(),
+		  " has no chip of driver \"sim\", which \"sim:vector_add\" needs");
 	CHECK_EQ(dw_orch_wait(orch), 0);
 	++*own;
 	return unit_failures ? dw_task_fail(EPROTO, "%d checks failed", unit_failures) : 0;
 }
 
-static int orch_down(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_down(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	(void)args;
 	(void)config;
@@ -228,7 +236,8 @@ static void keep(struct kept *kept, struct dw_worker *pod)
 {
 	kept->pod = pod;
 	CHECK_EQ(dw_buffer_create(pod, WORDS * 8, (void **)&kept->buffer), 0);
-	kept->registered = mmap(NULL, WORDS * 8, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	kept->registered =
+		mmap(NULL, WORDS * 8, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK_EQ(dw_buffer_register(pod, kept->registered, WORDS * 8), 0);
 	for (int64_t i = 1; i < WORDS; i++) {
 		kept->buffer[i] = i;
@@ -236,15 +245,16 @@ static void keep(struct kept *kept, struct dw_worker *pod)
 	}
 }
 
-static int orch_add_both(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			 void *context)
+static int orch_add_both(struct dw_orch *orch, const struct dw_args *args,
+			 const struct dw_config *config, void *context)
 {
 	const struct kept *kept = context;
 	int result = submit_one(orch, calls.add, kept->buffer, DW_INOUT, 1, NULL, NULL);
 
 	(void)args;
 	(void)config;
-	return result ? result : submit_one(orch, calls.add, kept->registered, DW_INOUT, 1, NULL, NULL);
+	return result ? result :
+			submit_one(orch, calls.add, kept->registered, DW_INOUT, 1, NULL, NULL);
 }
 
 static void works(struct kept *kept)
@@ -267,8 +277,9 @@ static void limit_fds(rlim_t most)
 }
 
 /*
- * The same Worker with one descriptor more each time, until there are enough: init fails wherever one is needed. Before, the
- * buffers were unmapped after the first failure, and every further init gave EBUSY.
+ * The same Worker with one descriptor more each time, until there are enough: init fails wherever
+ * one is needed. Before, the buffers were unmapped after the first failure, and every further init
+ * gave EBUSY.
  */
 TEST_IN_BOTH_MODES(init_that_fails_can_be_tried_again)
 {
@@ -291,8 +302,10 @@ TEST_IN_BOTH_MODES(init_that_fails_can_be_tried_again)
 			break;
 		failures++;
 		if (!CHECK_EQ(result, -EMFILE) || !CHECK(are_kept(&kept)) ||
-		    !CHECK_EQ(count_dir("/proc/self/fd"), fds) || !CHECK_EQ(descendants(NULL, 0), 0)) {
-			printf("# with %lu descriptors: %s\n", (unsigned long)most, dw_strerror_last());
+		    !CHECK_EQ(count_dir("/proc/self/fd"), fds) ||
+		    !CHECK_EQ(descendants(NULL, 0), 0)) {
+			printf("# with %lu descriptors: %s\n", (unsigned long)most,
+			       dw_strerror_last());
 			break;
 		}
 	}
@@ -311,7 +324,10 @@ TEST_IN_BOTH_MODES(init_that_fails_can_be_tried_again)
 	CHECK_EQ(descendants(NULL, 0), 0);
 }
 
-/* A driver that is not there, deep in the tree, and then is; what was missing is registered in between. */
+/*
+ * A driver that is not there, deep in the tree, and then is; what was missing is registered in
+ * between.
+ */
 TEST_IN_BOTH_MODES(init_after_the_cause_has_gone)
 {
 	char path[64];
@@ -391,8 +407,8 @@ static void *register_between(void *argument)
 	return NULL;
 }
 
-static int orch_knows(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		      void *context)
+static int orch_knows(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
 {
 	int64_t *value = args ? dw_args_data(args, 0) : context;
 	dw_callable found;
@@ -403,7 +419,8 @@ static int orch_knows(struct dw_orch *orch, const struct dw_args *args, const st
 	if (dw_orch_find(orch, between.other, &found) != -ENOENT)
 		return dw_task_fail(EEXIST, "it still knows what was unregistered");
 	dw_orch_find(orch, between.symbol, &found);
-	if (dw_orch_worker_count(orch) && submit_one(orch, down, value, DW_INOUT, 0, NULL, NULL) < 0)
+	if (dw_orch_worker_count(orch) &&
+	    submit_one(orch, down, value, DW_INOUT, 0, NULL, NULL) < 0)
 		return -EIO;
 	return submit_one(orch, found, value, DW_INOUT, 1, NULL, NULL);
 }
@@ -411,7 +428,8 @@ static int orch_knows(struct dw_orch *orch, const struct dw_args *args, const st
 /* The children were forked before it; registering returned 0, and they said "is not registered". */
 TEST(symbol_that_is_registered_during_init_reaches_every_child)
 {
-	struct dw_worker *pod = create(4, "pod", 1, DW_PROCESS), *node = create(3, "node", 1, DW_PROCESS);
+	struct dw_worker *pod = create(4, "pod", 1, DW_PROCESS),
+			 *node = create(3, "node", 1, DW_PROCESS);
 	static bool once;
 	pthread_t thread;
 	int64_t *value;
@@ -426,7 +444,8 @@ TEST(symbol_that_is_registered_during_init_reaches_every_child)
 	CHECK_EQ(dw_worker_add_child(pod, node, NULL), 0);
 	CHECK_EQ(dw_buffer_create(pod, 8, (void **)&value), 0);
 	CHECK_EQ(dw_callable_register_orch(pod, "down", orch_knows, NULL, &down), 0);
-	CHECK_EQ(dw_callable_register_symbol(pod, between.other, DW_SYMBOL_ORCH, &between.removed), 0);
+	CHECK_EQ(dw_callable_register_symbol(pod, between.other, DW_SYMBOL_ORCH, &between.removed),
+		 0);
 	pthread_create(&thread, NULL, register_between, NULL);
 	atomic_store(&between.wanted, true);
 	CHECK_EQ(dw_worker_init(pod), 0);

@@ -102,7 +102,8 @@ TEST(failed_task_is_final_before_its_worker_is_reaped)
 		}
 		kill(sub, signals[round % 2]);
 		CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
-		snprintf(wanted, sizeof(wanted), "task 1 \"deep\" (break): EOWNERDEAD: killed by %s, pid %d",
+		snprintf(wanted, sizeof(wanted),
+			 "task 1 \"deep\" (break): EOWNERDEAD: killed by %s, pid %d",
 			 round % 2 ? "SIGSEGV" : "SIGKILL", (int)sub);
 		check_text(wanted);
 		CHECK_EQ(parent_of(sub), stopped.spawner);
@@ -152,7 +153,14 @@ TEST(death_while_idle_is_known_before_the_dead_one_is_reaped)
 
 /* ------------------------------------------------------- who may still write */
 
-enum helper_how { HELPER_CHILD, HELPER_ORPHAN, HELPER_SIBLING, HELPER_OF_THREAD, HELPER_SHARES, HELPERS };
+enum helper_how {
+	HELPER_CHILD,
+	HELPER_ORPHAN,
+	HELPER_SIBLING,
+	HELPER_OF_THREAD,
+	HELPER_SHARES,
+	HELPERS
+};
 
 static volatile int64_t *helper_cell;
 
@@ -191,8 +199,8 @@ static int sub_with_helper(const struct dw_args *args, void *context)
 
 	(void)context;
 	helper_cell = dw_args_data(args, 0);
-	memory = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
-		      -1, 0);
+	memory = mmap(NULL, LARGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (memory == MAP_FAILED)
 		return -errno;
 	switch (how) {
@@ -250,7 +258,9 @@ TEST(failed_task_is_not_final_while_a_helper_of_its_worker_lives)
 		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 		cell = chain.cells;
 		sub = first_sub();
-		CHECK_EQ(dw_worker_start(chain.worker[0], orch_helper, NULL, NULL, &how, NULL, &run), 0);
+		CHECK_EQ(dw_worker_start(chain.worker[0], orch_helper, NULL, NULL, &how, NULL,
+					 &run),
+			 0);
 		CHECK(heard() > 0);
 		stop_spawner(&stopped, sub);
 		kill(sub, SIGKILL);
@@ -288,7 +298,8 @@ TEST(callable_that_calls_exec_is_an_error_and_its_process_ends)
 
 	NEEDS_MODULE();
 	chain_create(1, 1, 0, NULL);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "exec", sub_exec, NULL, &chain.broken), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "exec", sub_exec, NULL, &chain.broken),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_helper, NULL, NULL, &how), -EOWNERDEAD);
 	check_text("node0/sub0: task 1 (exec): EOWNERDEAD: killed by SIGKILL, pid ");

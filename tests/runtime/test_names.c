@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Names of every kind: one that is as long as its limit, one byte shorter, one byte longer; names with the same
- * beginning stay two; and no text ends in the middle of a character.
+ * Names of every kind: one that is as long as its limit, one byte shorter, one byte longer; names
+ * with the same beginning stay two; and no text ends in the middle of a character.
  *
- * Failed before: names of functions, tasks, symbols, drivers and their options had no limit, and were cut, in the
- * middle of characters, wherever a text had no room for them, with what should have come behind.
+ * Failed before: names of functions, tasks, symbols, drivers and their options had no limit, and
+ * were cut, in the middle of characters, wherever a text had no room for them, with what should
+ * have come behind.
  */
 #include <limits.h>
 #include <sys/stat.h>
@@ -13,7 +14,10 @@
 
 #define LONGEST 70000
 
-/* `bytes` bytes, most of them in characters of three, so that a cut at any place but a border shows. */
+/*
+ * `bytes` bytes, most of them in characters of three, so that a cut at any place but a border
+ * shows.
+ */
 static const char *name_of(size_t bytes, const char *end)
 {
 	static char names[6][LONGEST + 1];
@@ -49,7 +53,11 @@ static bool whole_characters(const char *text)
 {
 	while (*text) {
 		unsigned char lead = (unsigned char)*text++;
-		unsigned more = lead < 0x80 ? 0 : lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc0 ? 1 : 9;
+		unsigned more = lead < 0x80  ? 0 :
+				lead >= 0xf0 ? 3 :
+				lead >= 0xe0 ? 2 :
+				lead >= 0xc0 ? 1 :
+					       9;
 
 		for (; more; more--)
 			if (((unsigned char)*text++ & 0xc0) != 0x80)
@@ -68,15 +76,16 @@ static bool refused(int result, const char *kind, const char *name, size_t limit
 	snprintf(head, sizeof(head), "%.12s", name);
 	if (!whole_characters(head))
 		head[9] = '\0';
-	if (!CHECK_EQ(result, -ENAMETOOLONG) || !CHECK_STR(text, kind) || !CHECK(whole_characters(text)) ||
-	    !CHECK(strlen(text) < 400))
+	if (!CHECK_EQ(result, -ENAMETOOLONG) || !CHECK_STR(text, kind) ||
+	    !CHECK(whole_characters(text)) || !CHECK(strlen(text) < 400))
 		return false;
 	snprintf(number, sizeof(number), "has %zu bytes", length);
 	CHECK_STR(text, number);
 	snprintf(number, sizeof(number), "at most %zu ", limit);
 	CHECK_STR(text, number);
 	CHECK_STR(text, "…");
-	return CHECK_STR(text, name + length - 9) && (head[0] & 0x80 || CHECK(strchr(text, head[0])));
+	return CHECK_STR(text, name + length - 9) &&
+	       (head[0] & 0x80 || CHECK(strchr(text, head[0])));
 }
 
 /* ------------------------------------------------------------------ Workers */
@@ -104,7 +113,8 @@ TEST(names_of_workers)
 	/* It is too short for a "…". */
 	CHECK_EQ(create_named(name_of(48, "12"), &worker), -ENAMETOOLONG);
 	CHECK_STR(dw_strerror_last(), "has 48 bytes; at most 47");
-	refused(create_named(name_of(5000, "the end of it"), &worker), "name of a Worker", name_of(5000, "the end of it"), 47);
+	refused(create_named(name_of(5000, "the end of it"), &worker), "name of a Worker",
+		name_of(5000, "the end of it"), 47);
 	CHECK_EQ(create_named("a/b", &worker), -EINVAL);
 	CHECK_STR(dw_strerror_last(), "\"a/b\", has a '/'");
 }
@@ -141,8 +151,8 @@ TEST(paths_of_workers)
 
 /* ------------------------------------------------------- functions and tasks */
 
-static int orch_idle(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		     void *context)
+static int orch_idle(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
 {
 	(void)orch;
 	(void)args;
@@ -164,12 +174,13 @@ TEST(names_of_functions)
 	CHECK(found == one);
 	CHECK_EQ(dw_callable_find(node, name_of(255, "2"), &found), 0);
 	CHECK(found == two);
-	refused(dw_callable_register_sub(node, name_of(256, "1"), sub_nothing, NULL, &one), "name of a function",
-		name_of(256, "1"), 255);
-	refused(dw_callable_register_orch(node, name_of(60000, "1"), orch_idle, NULL, &one), "name of a function",
-		name_of(60000, "1"), 255);
+	refused(dw_callable_register_sub(node, name_of(256, "1"), sub_nothing, NULL, &one),
+		"name of a function", name_of(256, "1"), 255);
+	refused(dw_callable_register_orch(node, name_of(60000, "1"), orch_idle, NULL, &one),
+		"name of a function", name_of(60000, "1"), 255);
 	/* Neither a text about two of them nor one about a name that is not there loses its end. */
-	CHECK_EQ(dw_callable_register_sub(node, name_of(255, "1"), sub_nothing, NULL, &one), -EEXIST);
+	CHECK_EQ(dw_callable_register_sub(node, name_of(255, "1"), sub_nothing, NULL, &one),
+		 -EEXIST);
 	CHECK_STR(dw_strerror_last(), "is registered already");
 	CHECK_EQ(dw_callable_find(node, name_of(60000, "3"), &found), -ENOENT);
 	CHECK_STR(dw_strerror_last(), "€3");
@@ -193,18 +204,19 @@ struct naming {
 	uint32_t retries;
 };
 
-static int submit_named(struct dw_orch *orch, const struct naming *naming, unsigned cell, const char *name)
+static int submit_named(struct dw_orch *orch, const struct naming *naming, unsigned cell,
+			const char *name)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 
 	options.name = name;
 	options.retries = naming->retries;
-	return submit_one(orch, naming->callable, naming->cells + cell, DW_INOUT, (int64_t)naming->said, &options,
-			  NULL);
+	return submit_one(orch, naming->callable, naming->cells + cell, DW_INOUT,
+			  (int64_t)naming->said, &options, NULL);
 }
 
-static int orch_names(struct dw_orch *orch, const struct dw_args *unused, const struct dw_config *config,
-		      void *context)
+static int orch_names(struct dw_orch *orch, const struct dw_args *unused,
+		      const struct dw_config *config, void *context)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct naming *naming = context;
@@ -233,7 +245,9 @@ TEST_IN_BOTH_MODES(names_of_tasks)
 	uint64_t count = 0;
 	void *memory;
 
-	CHECK_EQ(dw_callable_register_sub(node, name_of(255, "says much"), sub_says_much, NULL, &naming.callable), 0);
+	CHECK_EQ(dw_callable_register_sub(node, name_of(255, "says much"), sub_says_much, NULL,
+					  &naming.callable),
+		 0);
 	CHECK_EQ(dw_buffer_create(node, 4096, &memory), 0);
 	naming.cells = memory;
 	CHECK_EQ(dw_worker_init(node), 0);
@@ -261,7 +275,8 @@ TEST_IN_BOTH_MODES(names_of_tasks)
 			CHECK_STR(errors[i].text, naming.said > 300 ? "€… (a" : "the end of it (a");
 			CHECK_STR(name, ends[i]);
 			CHECK_STR(callable, "says much");
-			CHECK(whole_characters(errors[i].text) && whole_characters(name) && whole_characters(callable));
+			CHECK(whole_characters(errors[i].text) && whole_characters(name) &&
+			      whole_characters(callable));
 		}
 		CHECK(strcmp(errors[1].name, errors[2].name) != 0);
 	}
@@ -277,7 +292,9 @@ TEST(names_in_reports)
 	struct dw_tree *tree = NULL;
 	void *memory;
 
-	CHECK_EQ(dw_callable_register_sub(node, name_of(255, "says much"), sub_says_much, NULL, &naming.callable), 0);
+	CHECK_EQ(dw_callable_register_sub(node, name_of(255, "says much"), sub_says_much, NULL,
+					  &naming.callable),
+		 0);
 	CHECK_EQ(dw_buffer_create(node, 4096, &memory), 0);
 	naming.cells = memory;
 	CHECK_EQ(dw_worker_init(node), 0);
@@ -303,21 +320,25 @@ TEST(names_of_symbols)
 	for (size_t bytes = 4094; bytes <= 4096; bytes++) {
 		snprintf(symbol, sizeof(symbol), "%s:symbol_add", path_of(bytes, file));
 		if (bytes < 4096)
-			CHECK_EQ(dw_callable_register_symbol(node, symbol, DW_SYMBOL_SUB, bytes == 4094 ? &one : &two), 0);
+			CHECK_EQ(dw_callable_register_symbol(node, symbol, DW_SYMBOL_SUB,
+							     bytes == 4094 ? &one : &two),
+				 0);
 	}
 	CHECK(one != two);
 	CHECK_EQ(dw_callable_register_symbol(node, symbol, DW_SYMBOL_SUB, &one), -ENAMETOOLONG);
 	CHECK_STR(dw_strerror_last(), "has 4096 bytes; at most 4095");
 	CHECK_STR(dw_strerror_last(), ":symbol_add\"");
 	for (size_t bytes = 4094; bytes <= 4095; bytes++) {
-		snprintf(symbol, sizeof(symbol), "%s:%s", path_of(4000, file), name_of(bytes, "is not there"));
+		snprintf(symbol, sizeof(symbol), "%s:%s", path_of(4000, file),
+			 name_of(bytes, "is not there"));
 		CHECK_EQ(dw_callable_register_symbol(node, symbol, DW_SYMBOL_SUB, &one), -ESRCH);
 		CHECK_STR(dw_strerror_last(), "symbols.so defines no symbol");
 		CHECK_STR(dw_strerror_last(), "is not there");
 		CHECK(whole_characters(dw_strerror_last()));
 	}
 	snprintf(symbol, sizeof(symbol), "%s:%s", file, name_of(4096, "is not there"));
-	refused(dw_callable_register_symbol(node, symbol, DW_SYMBOL_SUB, &one), "symbol", strrchr(symbol, ':') + 1, 4095);
+	refused(dw_callable_register_symbol(node, symbol, DW_SYMBOL_SUB, &one), "symbol",
+		strrchr(symbol, ':') + 1, 4095);
 	/* No file: the path is shortened, and the reason stays. */
 	snprintf(symbol, sizeof(symbol), "%s:f", path_of(4000, "/nobody has this.so"));
 	CHECK_EQ(dw_callable_register_symbol(node, symbol, DW_SYMBOL_SUB, &one), -ENOENT);
@@ -325,8 +346,8 @@ TEST(names_of_symbols)
 	dw_worker_destroy(node);
 }
 
-static int add_image(struct dw_worker *node, const char *driver, const char *entry, const char *path,
-		     dw_callable *callable)
+static int add_image(struct dw_worker *node, const char *driver, const char *entry,
+		     const char *path, dw_callable *callable)
 {
 	struct dw_image_options image = DW_OPTIONS(dw_image_options);
 
@@ -350,18 +371,22 @@ TEST(names_of_images)
 	CHECK_EQ(add_image(node, "sim", name_of(255, "1"), NULL, &one), 0);
 	CHECK_EQ(add_image(node, "sim", name_of(255, "2"), NULL, &two), 0);
 	CHECK(one != two);
-	refused(add_image(node, "sim", name_of(256, "1"), NULL, &one), "entry", name_of(256, "1"), 255);
+	refused(add_image(node, "sim", name_of(256, "1"), NULL, &one), "entry", name_of(256, "1"),
+		255);
 	snprintf(file, sizeof(file), "%s", beside("fixtures/chip_kernels.so"));
 	CHECK_EQ(add_image(node, "sim", "e", path_of(4094, file), &one), 0);
 	CHECK_EQ(add_image(node, "sim", "e", path_of(4095, file), &one), 0);
-	refused(add_image(node, "sim", "e", path_of(4096, file), &one), "path", path_of(4096, file), 4095);
+	refused(add_image(node, "sim", "e", path_of(4096, file), &one), "path", path_of(4096, file),
+		4095);
 	CHECK_EQ(add_image(node, "sim", "e", path_of(4000, "/nobody has this.so"), &one), -ENOENT);
 	CHECK_STR(dw_strerror_last(), "nobody has this.so: No such file");
 	/* Drivers: of their form alone, since they are looked for by their chips. */
 	CHECK_EQ(add_image(node, "n234567890123456789012345678901", "e", NULL, &one), 0);
 	CHECK_EQ(add_image(node, path_of(4095, "/x.so"), "e", NULL, &two), 0);
-	refused(add_image(node, path_of(4096, "/x.so"), "e", NULL, &one), "driver", path_of(4096, "/x.so"), 4095);
-	CHECK_EQ(add_image(node, "n2345678901234567890123456789012", "e", NULL, &one), -ENAMETOOLONG);
+	refused(add_image(node, path_of(4096, "/x.so"), "e", NULL, &one), "driver",
+		path_of(4096, "/x.so"), 4095);
+	CHECK_EQ(add_image(node, "n2345678901234567890123456789012", "e", NULL, &one),
+		 -ENAMETOOLONG);
 	CHECK_STR(dw_strerror_last(), "has 32 bytes; at most 31");
 	CHECK_EQ(add_image(node, "no name", "e", NULL, &one), -EINVAL);
 	CHECK_STR(dw_strerror_last(), "neither a name");
@@ -416,25 +441,31 @@ TEST(names_of_drivers)
 	CHECK_EQ(create_with_chip("n23456789012345678901234567890", NULL), 0);
 	CHECK_EQ(create_with_chip("n234567890123456789012345678901", NULL), 0);
 	CHECK_EQ(create_with_chip("n2345678901234567890123456789012", NULL), -ENAMETOOLONG);
-	CHECK_STR(dw_strerror_last(), "chips[0].driver \"n2345678901234567890123456789012\" has 32 bytes; at most 31");
+	CHECK_STR(dw_strerror_last(),
+		  "chips[0].driver \"n2345678901234567890123456789012\" has 32 bytes; at most 31");
 	CHECK_EQ(create_with_chip(name_of(3000, "1"), NULL), -EINVAL);
 	CHECK_STR(dw_strerror_last(), "neither a name");
 	CHECK(whole_characters(dw_strerror_last()));
 	CHECK_EQ(create_with_chip(path_of(4094, "/x.so"), NULL), 0);
 	CHECK_EQ(create_with_chip(path_of(4095, "/x.so"), NULL), 0);
-	refused(create_with_chip(path_of(4096, "/x.so"), NULL), "chips[0].driver", path_of(4096, "/x.so"), 4095);
+	refused(create_with_chip(path_of(4096, "/x.so"), NULL), "chips[0].driver",
+		path_of(4096, "/x.so"), 4095);
 	CHECK_EQ(create_with_chip("sim", name_of(65534, "1")), 0);
 	CHECK_EQ(create_with_chip("sim", name_of(65535, "1")), 0);
-	refused(create_with_chip("sim", name_of(65536, "1")), "chips[0].options", name_of(65536, "1"), 65535);
+	refused(create_with_chip("sim", name_of(65536, "1")), "chips[0].options",
+		name_of(65536, "1"), 65535);
 
 	CHECK_EQ(dw_chip_driver_query("n2345678901234567890123456789012", &info), -ENAMETOOLONG);
 	CHECK_EQ(dw_chip_driver_query("n234567890123456789012345678901", &info), -ENOENT);
-	refused(dw_chip_enumerate(path_of(4096, "/x.so"), NULL, NULL, sizeof(struct dw_chip_properties), &count),
+	refused(dw_chip_enumerate(path_of(4096, "/x.so"), NULL, NULL,
+				  sizeof(struct dw_chip_properties), &count),
 		"chip driver", path_of(4096, "/x.so"), 4095);
-	refused(dw_chip_enumerate("sim", name_of(65536, "1"), NULL, sizeof(struct dw_chip_properties), &count),
+	refused(dw_chip_enumerate("sim", name_of(65536, "1"), NULL,
+				  sizeof(struct dw_chip_properties), &count),
 		"options", name_of(65536, "1"), 65535);
-	CHECK_EQ(dw_chip_enumerate(path_of(4000, "/nobody has this.so"), NULL, NULL, sizeof(struct dw_chip_properties),
-				   &count), -ENOENT);
+	CHECK_EQ(dw_chip_enumerate(path_of(4000, "/nobody has this.so"), NULL, NULL,
+				   sizeof(struct dw_chip_properties), &count),
+		 -ENOENT);
 	CHECK_STR(dw_strerror_last(), "nobody has this.so: No such file");
 	/* It is another's path that is shown, as far as there is room. */
 	snprintf(file, sizeof(file), "%s", beside("fixtures/chip_kernels.so"));
@@ -456,13 +487,15 @@ TEST(options_of_drivers)
 	for (size_t bytes = 4094; bytes <= 4096; bytes++) {
 		snprintf(options, sizeof(options), "devices=%s", name_of(bytes, "1"));
 		CHECK_EQ(enumerate_sim(options), -EINVAL);
-		CHECK_STR(dw_strerror_last(), bytes > 4095 ? "longer than 4095 bytes" : "whole number");
+		CHECK_STR(dw_strerror_last(),
+			  bytes > 4095 ? "longer than 4095 bytes" : "whole number");
 		CHECK(whole_characters(dw_strerror_last()));
 	}
 	for (size_t bytes = 30; bytes <= 32; bytes++) {
 		snprintf(options, sizeof(options), "%s=1", name_of(bytes, "1"));
 		CHECK_EQ(enumerate_sim(options), -EINVAL);
-		CHECK_STR(dw_strerror_last(), bytes > 31 ? "has a key of 32 bytes: 1 to 31" : "unknown");
+		CHECK_STR(dw_strerror_last(),
+			  bytes > 31 ? "has a key of 32 bytes: 1 to 31" : "unknown");
 		CHECK(whole_characters(dw_strerror_last()));
 	}
 	snprintf(options, sizeof(options), "%s", name_of(3000, "1"));
@@ -501,7 +534,8 @@ TEST(paths_of_traces)
 		/* The second tree that writes there puts its number into the name. */
 		CHECK_EQ(init_with(variables[i], path_of(4095, file)), -ENAMETOOLONG);
 		CHECK_STR(dw_strerror_last(), "at most 4095 ");
-		refused(init_with(variables[i], path_of(4096, file)), variables[i], path_of(4096, file), 4095);
+		refused(init_with(variables[i], path_of(4096, file)), variables[i],
+			path_of(4096, file), 4095);
 		CHECK_EQ(init_with(variables[i], path_of(4000, "/nobody has this/t")), -ENOENT);
 		CHECK_STR(dw_strerror_last(), "nobody has this/t: cannot write this file");
 		CHECK(access(file, F_OK) < 0);
@@ -518,7 +552,8 @@ TEST(names_in_the_log)
 
 	exe[n > 0 ? n : 0] = '\0';
 	for (size_t bytes = 500; bytes <= 2500; bytes += 500) {
-		snprintf(command, sizeof(command), "DW_LOG='%s' %s nothing 2>&1 >/dev/null", name_of(bytes, "loud"), exe);
+		snprintf(command, sizeof(command), "DW_LOG='%s' %s nothing 2>&1 >/dev/null",
+			 name_of(bytes, "loud"), exe);
 		output = popen(command, "re");
 		REQUIRE(output);
 		CHECK(fgets(line, sizeof(line), output));

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Random programs over three levels against an oracle that executes them one task after the other: sub tasks,
- * groups whose members wait for each other, and nested orchestrations that do the same with what their task
- * declared. Views overlap; heap tensors, scopes, explicit edges and failures are among them; several runs are in
- * flight. In every mix of processes and threads, half of them with check_declared.
+ * Random programs over three levels against an oracle that executes them one task after the other:
+ * sub tasks, groups whose members wait for each other, and nested orchestrations that do the same
+ * with what their task declared. Views overlap; heap tensors, scopes, explicit edges and failures
+ * are among them; several runs are in flight. In every mix of processes and threads, half of them
+ * with check_declared.
  *
  *   test_nested_graphs --seed S       that seed in all mixes
  *   test_nested_graphs --seeds N      so many
@@ -36,7 +37,8 @@ struct op {
 	uint64_t seed;
 	struct view view[2][VIEWS_MOST];	/* of each member */
 	uint32_t views[2];
-	bool temp;				/* the last view of the first is a new heap tensor */
+	/* the last view of the first is a new heap tensor */
+	bool temp;
 	bool fails;
 	uint32_t after;				/* an op before this one, or itself: none */
 };
@@ -82,7 +84,8 @@ static bool conflicts(const struct op *op, const struct view *view)
 		const struct view *other = &op->view[0][i];
 
 		if (other->region == view->region && other->first < view->first + view->count &&
-		    view->first < other->first + other->count && (writes(other->tag) || writes(view->tag)))
+		    view->first < other->first + other->count &&
+		    (writes(other->tag) || writes(view->tag)))
 			return true;
 	}
 	return false;
@@ -94,16 +97,23 @@ static void plan_views(struct plan *plan, struct op *op, uint32_t member)
 
 	for (uint32_t i = 0; i < wanted; i++) {
 		struct view *view = &op->view[member][op->views[member]];
-		static const enum dw_tag tags[] = { DW_INPUT, DW_INPUT, DW_OUTPUT, DW_INOUT, DW_INOUT, DW_NO_DEP };
+		static const enum dw_tag tags[] = { DW_INPUT, DW_INPUT, DW_OUTPUT,
+						    DW_INOUT, DW_INOUT, DW_NO_DEP };
 
 		view->region = pick(plan, plan->regions);
 		view->first = pick(plan, plan->cells[view->region]);
 		view->count = 1 + pick(plan, plan->cells[view->region] - view->first);
 		view->tag = tags[pick(plan, 6)];
-		/* The regions of a nested run may overlap, unseen by conflicts(): its groups only read them. */
+		/*
+		 * The regions of a nested run may overlap, unseen by conflicts(): its groups only
+		 * read them.
+		 */
 		if (!plan->writable[view->region] || (op->kind == OP_GROUP && plan->depth))
 			view->tag = view->tag == DW_NO_DEP ? DW_NO_DEP : DW_INPUT;
-		/* A nested run reads all that it is given, and may find nothing there that is not defined. */
+		/*
+		 * A nested run reads all that it is given, and may find nothing there that is not
+		 * defined.
+		 */
 		if (op->kind == OP_NESTED && (view->tag == DW_OUTPUT || view->tag == DW_NO_DEP))
 			view->tag = view->tag == DW_OUTPUT ? DW_INOUT : DW_INPUT;
 		if (!member || !conflicts(op, view))
@@ -115,7 +125,9 @@ static void plan_op(struct plan *plan, struct op *op)
 {
 	uint32_t roll = pick(plan, 100);
 
-	op->kind = roll < 12 ? OP_GROUP : roll < 45 && plan->depth + 1 < LEVELS ? OP_NESTED : OP_TASK;
+	op->kind = roll < 12				 ? OP_GROUP :
+		   roll < 45 && plan->depth + 1 < LEVELS ? OP_NESTED :
+							   OP_TASK;
 	op->fails = op->kind != OP_NESTED && pick(plan, 60) == 0;
 	for (uint32_t member = 0; member < (op->kind == OP_GROUP ? 2 : 1); member++)
 		plan_views(plan, op, member);
@@ -123,7 +135,8 @@ static void plan_op(struct plan *plan, struct op *op)
 		op->temp = true;
 		plan->cells[plan->regions] = TEMP_CELLS;
 		plan->writable[plan->regions] = true;
-		op->view[0][op->views[0]++] = (struct view){ plan->regions++, 0, TEMP_CELLS, DW_OUTPUT };
+		op->view[0][op->views[0]++] =
+			(struct view){ plan->regions++, 0, TEMP_CELLS, DW_OUTPUT };
 	}
 }
 
@@ -186,8 +199,8 @@ static bool oracle_run(struct oracle *oracle, uint64_t seed, uint32_t depth, uin
 		       const uint32_t *at, const uint32_t *cells, const bool *writable);
 
 /* Whether it was done; what was not leaves its bytes bad. */
-static bool oracle_op(struct oracle *oracle, const struct plan *plan, const struct op *op, const uint32_t *at,
-		      bool *bad, bool skip)
+static bool oracle_op(struct oracle *oracle, const struct plan *plan, const struct op *op,
+		      const uint32_t *at, bool *bad, bool skip)
 {
 	uint32_t members = op->kind == OP_GROUP ? 2 : 1;
 	uint32_t starts[VIEWS_MOST], counts[VIEWS_MOST];
@@ -215,7 +228,8 @@ static bool oracle_op(struct oracle *oracle, const struct plan *plan, const stru
 		if (skip || op->fails)
 			continue;
 		if (op->kind == OP_NESTED) {
-			done = oracle_run(oracle, op->seed, plan->depth + 1, op->views[m], starts, counts, may);
+			done = oracle_run(oracle, op->seed, plan->depth + 1, op->views[m], starts,
+					  counts, may);
 		} else {
 			compute(op->seed + m, op->views[m], data, counts, tags);
 			done = true;
@@ -224,8 +238,8 @@ static bool oracle_op(struct oracle *oracle, const struct plan *plan, const stru
 	for (uint32_t m = 0; m < members; m++)
 		for (uint32_t i = 0; i < op->views[m]; i++)
 			if (writes(op->view[m][i].tag))
-				memset(&bad[at[op->view[m][i].region] + op->view[m][i].first], !done,
-				       op->view[m][i].count);
+				memset(&bad[at[op->view[m][i].region] + op->view[m][i].first],
+				       !done, op->view[m][i].count);
 	return done;
 }
 
@@ -273,13 +287,14 @@ struct shared {
 static dw_callable sub_handle, nested_handle;
 
 /*
- * Scalars: seed, tags of the views, whether it fails, where the run's shared memory is, and, of a group, the place
- * where its two members meet, else 0.
+ * Scalars: seed, tags of the views, whether it fails, where the run's shared memory is, and, of a
+ * group, the place where its two members meet, else 0.
  */
 static int sub_body(const struct dw_args *args, void *context)
 {
 	struct shared *shared = (struct shared *)(uintptr_t)dw_args_scalar(args, 3);
-	uint32_t views = (uint32_t)dw_args_tensor_count(args), place = (uint32_t)dw_args_scalar(args, 4);
+	uint32_t views = (uint32_t)dw_args_tensor_count(args),
+		 place = (uint32_t)dw_args_scalar(args, 4);
 	uint64_t begun = now_ns();
 	int64_t *data[VIEWS_MOST];
 	uint32_t counts[VIEWS_MOST];
@@ -326,8 +341,8 @@ static void fill(struct execution *run, const struct op *op, uint32_t member, ui
 		bool fresh = op->temp && member == 0 && i + 1 == op->views[0];
 		struct dw_tensor tensor;
 
-		dw_tensor_init(&tensor, fresh ? NULL : run->at[view->region] + view->first, DW_INT64,
-			       &view->count, 1);
+		dw_tensor_init(&tensor, fresh ? NULL : run->at[view->region] + view->first,
+			       DW_INT64, &view->count, 1);
 		dw_args_add_tensor(args, &tensor, view->tag);
 		tags |= (uint64_t)view->tag << 8 * i;
 	}
@@ -338,12 +353,14 @@ static void fill(struct execution *run, const struct op *op, uint32_t member, ui
 	dw_args_add_scalar(args, place);
 }
 
-static int submit_op(struct execution *run, struct dw_orch *orch, uint32_t number, struct dw_args **args)
+static int submit_op(struct execution *run, struct dw_orch *orch, uint32_t number,
+		     struct dw_args **args)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	const struct op *op = &run->plan->op[number];
 	/* Unique in the run: a run at depth d + 1 has those behind its task's. */
-	uint32_t step = run->plan->depth ? run->plan->depth == 1 ? OPS_MOST / 4 : 1 : MEET / OPS_MOST;
+	uint32_t step =
+		run->plan->depth ? run->plan->depth == 1 ? OPS_MOST / 4 : 1 : MEET / OPS_MOST;
 	uint32_t place = run->place + number * step;
 	int result;
 
@@ -352,13 +369,15 @@ static int submit_op(struct execution *run, struct dw_orch *orch, uint32_t numbe
 	fill(run, op, 0, op->kind == OP_TASK ? 0 : place + 1, args[0]);
 	if (op->kind == OP_GROUP) {
 		fill(run, op, 1, place + 1, args[1]);
-		result = dw_submit_group(orch, sub_handle, args, 2, NULL, &options, &run->task[number]);
+		result = dw_submit_group(orch, sub_handle, args, 2, NULL, &options,
+					 &run->task[number]);
 	} else {
-		result = dw_submit(orch, op->kind == OP_NESTED ? nested_handle : sub_handle, args[0], &options,
-				   &run->task[number]);
+		result = dw_submit(orch, op->kind == OP_NESTED ? nested_handle : sub_handle,
+				   args[0], &options, &run->task[number]);
 	}
 	if (!result && op->temp)
-		run->at[op->view[0][op->views[0] - 1].region] = dw_args_data(args[0], op->views[0] - 1);
+		run->at[op->view[0][op->views[0] - 1].region] =
+			dw_args_data(args[0], op->views[0] - 1);
 	return result;
 }
 
@@ -389,8 +408,8 @@ static int execute(struct dw_orch *orch, struct execution *run)
 	return result;
 }
 
-static int execute_plan(struct dw_orch *orch, struct execution *run, struct plan *plan, uint64_t seed,
-			uint32_t depth)
+static int execute_plan(struct dw_orch *orch, struct execution *run, struct plan *plan,
+			uint64_t seed, uint32_t depth)
 {
 	int result;
 
@@ -401,8 +420,8 @@ static int execute_plan(struct dw_orch *orch, struct execution *run, struct plan
 	return result;
 }
 
-static int orch_nested(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		       void *context)
+static int orch_nested(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context)
 {
 	struct execution run = {
 		.shared = (struct shared *)(uintptr_t)dw_args_scalar(args, 3),
@@ -418,7 +437,8 @@ static int orch_nested(struct dw_orch *orch, const struct dw_args *args, const s
 		plan->cells[i] = dw_args_tensor(args, i)->shape[0];
 		plan->writable[i] = writes((enum dw_tag)(dw_args_scalar(args, 1) >> 8 * i & 0xff));
 	}
-	return execute_plan(orch, &run, plan, dw_args_scalar(args, 0), dw_orch_worker_count(orch) ? 1 : 2);
+	return execute_plan(orch, &run, plan, dw_args_scalar(args, 0),
+			    dw_orch_worker_count(orch) ? 1 : 2);
 }
 
 struct program {
@@ -427,8 +447,8 @@ struct program {
 	struct dw_run *run;
 };
 
-static int orch_program(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-			void *context)
+static int orch_program(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
 {
 	struct program *program = context;
 	struct execution run = { .shared = program->shared, .at = { program->shared->cells } };
@@ -480,8 +500,9 @@ static int run_seed(uint64_t seed)
 		for (int k = 0; k < CELLS; k++)
 			program->shared->cells[k] = k;
 		program->run = NULL;
-		if (!CHECK_EQ(dw_worker_start(chain.worker[0], orch_program, NULL, NULL, program, NULL,
-					      &program->run), 0))
+		if (!CHECK_EQ(dw_worker_start(chain.worker[0], orch_program, NULL, NULL, program,
+					      NULL, &program->run),
+			      0))
 			printf("# %s\n", dw_strerror_last());
 	}
 	for (uint32_t i = 0; i < RUNS; i++)
@@ -501,7 +522,9 @@ static void run_all(unsigned threads)
 	options.mailbox_depth = threads & 2 ? 2 : 0;
 	chain_create(LEVELS, 2, threads, &options);
 	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "body", sub_body, NULL, &sub_handle), 0);
-	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "nested", orch_nested, NULL, &nested_handle), 0);
+	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "nested", orch_nested, NULL,
+					   &nested_handle),
+		 0);
 	for (uint32_t i = 0; i < RUNS; i++)
 		CHECK_EQ(dw_buffer_create(chain.worker[0], sizeof(*programs[i].shared),
 					  (void **)&programs[i].shared), 0);

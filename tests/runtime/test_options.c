@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Structs that grow: a program that was compiled with one field less, or with fields
- * that the library does not know, works; every call that takes or fills a struct is tried. Each struct
- * ends at a page that cannot be read, so that a byte too far is a crash.
+ * that the library does not know, works; every call that takes or fills a struct is tried. Each
+ * struct ends at a page that cannot be read, so that a byte too far is a crash.
  */
 #include <stddef.h>
 #include "chips.h"
@@ -14,7 +14,10 @@ static struct dw_tree *tree;
 static struct dw_orch *orch_now;
 static dw_callable nothing;
 
-/* `bytes` bytes in front of a page that is not there, filled with `fill`. A few may lie between: structs are aligned. */
+/*
+ * `bytes` bytes in front of a page that is not there, filled with `fill`. A few may lie between:
+ * structs are aligned.
+ */
 static void *before_edge(size_t bytes, int fill)
 {
 	static char *pages;
@@ -22,7 +25,8 @@ static void *before_edge(size_t bytes, int fill)
 	char *start;
 
 	if (!pages) {
-		pages = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		pages = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			     -1, 0);
 		if (pages == MAP_FAILED || mprotect(pages + 2 * page, page, PROT_NONE) < 0)
 			exit(1);
 	}
@@ -34,8 +38,8 @@ static void *before_edge(size_t bytes, int fill)
 /* ------------------------------------------------------------ structs that a call takes */
 
 /*
- * `value` has `known` bytes, which is where the struct ends today, and makes sense; its last field begins
- * at `last`. `call` returns 0 with it.
+ * `value` has `known` bytes, which is where the struct ends today, and makes sense; its last field
+ * begins at `last`. `call` returns 0 with it.
  */
 static void takes(const char *name, const void *value, size_t known, size_t last,
 		  int (*call)(const void *options))
@@ -69,7 +73,8 @@ static void takes(const char *name, const void *value, size_t known, size_t last
 	}
 }
 
-#define TAKES(type, value, last, call) takes(#type, value, sizeof(struct type), offsetof(struct type, last), call)
+#define TAKES(type, value, last, call) \
+	takes(#type, value, sizeof(struct type), offsetof(struct type, last), call)
 
 static int call_create(const void *options)
 {
@@ -231,7 +236,8 @@ struct filled {
 	const char *name;
 	bool sized;
 	size_t known;		/* where the struct ends today */
-	size_t steady;		/* what lies before it is the same in two calls between which nothing happens */
+	/* what lies before it is the same in two calls between which nothing happens */
+	size_t steady;
 	int (*call)(void *struct_, size_t size);
 };
 
@@ -254,8 +260,8 @@ static int call_sized(const struct filled *f, unsigned char *bytes, size_t size)
 }
 
 /*
- * A struct of `size` bytes, from a call between two of the known size. The counters of a tree go on while its
- * threads go to sleep: all three are called again until the two around it are the same.
+ * A struct of `size` bytes, from a call between two of the known size. The counters of a tree go on
+ * while its threads go to sleep: all three are called again until the two around it are the same.
  */
 static unsigned char *fill_as_known(const struct filled *f, size_t size)
 {
@@ -283,7 +289,8 @@ static unsigned char *fill_as_known(const struct filled *f, size_t size)
 
 static void fills(const struct filled *f, size_t last)
 {
-	size_t begin = f->sized ? sizeof(size_t) : 0, sizes[] = { 0, 7, SIZE_MAX, 4097 }, known = f->known;
+	size_t begin = f->sized ? sizeof(size_t) : 0, sizes[] = { 0, 7, SIZE_MAX, 4097 },
+	       known = f->known;
 	unsigned char *bytes;
 
 	fill_as_known(f, last);
@@ -302,11 +309,13 @@ static void fills(const struct filled *f, size_t last)
 }
 
 #define FILLS(type, last, call) \
-	fills(&(struct filled){ #type, true, sizeof(struct type), END(type, last), call }, offsetof(struct type, last))
+	fills(&(struct filled){ #type, true, sizeof(struct type), END(type, last), call }, \
+	      offsetof(struct type, last))
 
 /* Without a size of its own, and with a last field that goes on. */
 #define FILLS_BEFORE(type, last, call) \
-	fills(&(struct filled){ #type, false, sizeof(struct type), offsetof(struct type, last), call }, \
+	fills(&(struct filled){ #type, false, sizeof(struct type), offsetof(struct type, last), \
+				call }, \
 	      offsetof(struct type, last))
 
 static int call_engine(void *stats, size_t size)
@@ -433,8 +442,10 @@ TEST(drivers_are_asked_with_structs_of_other_sizes)
 	if (pid == 0) {
 		unit_failures = 0;
 		FILLS(dw_chip_driver_info, path, call_driver);
-		fills(&(struct filled){ "dw_chip_properties", true, sizeof(struct dw_chip_properties),
-					offsetof(struct dw_chip_properties, reserved), call_devices },
+		fills(&(struct filled){ "dw_chip_properties", true,
+					sizeof(struct dw_chip_properties),
+					offsetof(struct dw_chip_properties, reserved),
+					call_devices },
 		      offsetof(struct dw_chip_properties, reserved));
 		steps_of_devices(offsetof(struct dw_chip_properties, reserved));
 		steps_of_devices(sizeof(struct dw_chip_properties) + 16);
@@ -445,7 +456,10 @@ TEST(drivers_are_asked_with_structs_of_other_sizes)
 	CHECK_EQ(status, 0);
 }
 
-/* Failed before: 600 bytes were taken. Two such of one beginning made an endless loop: a free number was cut off. */
+/*
+ * Failed before: 600 bytes were taken. Two such of one beginning made an endless loop: a free
+ * number was cut off.
+ */
 TEST(image_entries_have_a_limit_and_names_of_their_own)
 {
 	struct dw_worker *node = make_worker(3, 1, DW_PROCESS);

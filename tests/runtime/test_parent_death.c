@@ -49,7 +49,10 @@ static void be_parent(unsigned levels, uint32_t subs, unsigned threads, enum par
 		pause();
 }
 
-/* Returns how long the tree outlived its parent, in ns; in_time: less than a second, as unit_within() counts it. */
+/*
+ * Returns how long the tree outlived its parent, in ns; in_time: less than a second, as
+ * unit_within() counts it.
+ */
 static bool in_time;
 
 static uint64_t outlived(unsigned levels, uint32_t subs, unsigned threads, enum parent_does what,
@@ -112,7 +115,8 @@ TEST(busy_descendants_end_with_their_parent_within_a_second)
 {
 	uint64_t took = outlived(1, 64, 0, PARENT_RUNS, SIGKILL, 0);
 
-	printf("# 64 busy descendants were gone after %llu us\n", (unsigned long long)(took / 1000));
+	printf("# 64 busy descendants were gone after %llu us\n",
+	       (unsigned long long)(took / 1000));
 	CHECK(in_time);
 }
 

@@ -25,10 +25,11 @@ static int sub_where(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static int orch_two(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		    void *context)
+static int orch_two(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
 {
-	struct dw_tensor tensors[2] = { scalar_tensor(&chain.cells[0]), scalar_tensor(&chain.cells[1]) };
+	struct dw_tensor tensors[2] = { scalar_tensor(&chain.cells[0]),
+					scalar_tensor(&chain.cells[1]) };
 	struct dw_args *two[2];
 	int result;
 
@@ -90,8 +91,8 @@ TEST(children_are_placed_apart_when_that_is_asked_for)
 
 /* ------------------------------------------------------------------- memory */
 
-static int orch_add(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		    void *context)
+static int orch_add(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
 {
 	int64_t *cell = args && dw_args_tensor_count(args) ? dw_args_data(args, 0) : context;
 	unsigned depth = args && dw_args_tensor_count(args) ? (unsigned)dw_args_int(args, 0) : 2;
@@ -111,7 +112,8 @@ static int orch_add(struct dw_orch *orch, const struct dw_args *args, const stru
 static void each_level(unsigned threads)
 {
 	size_t bytes = 1 << 16;
-	int64_t *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int64_t *mapped =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int64_t *early, *late, *private = calloc(1, sizeof(*private));
 
 	chain_create(3, 1, threads, NULL);
@@ -130,7 +132,8 @@ static void each_level(unsigned threads)
 		CHECK_EQ(*late, i);
 	}
 	/* One byte more than was registered, and memory that nobody registered. */
-	CHECK_EQ(dw_worker_run(chain.worker[0], orch_add, NULL, NULL, (char *)mapped + bytes - 7), -EFAULT);
+	CHECK_EQ(dw_worker_run(chain.worker[0], orch_add, NULL, NULL, (char *)mapped + bytes - 7),
+		 -EFAULT);
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_add, NULL, NULL, private), -EFAULT);
 	check_text("lies outside the arena");
 	chain_destroy();
@@ -146,7 +149,10 @@ TEST(memory_of_every_kind_is_the_same_on_every_level)
 
 /* ---------------------------------------------------------------- two trees */
 
-/* What is one tree's is not the other's, which does not have it: its children would write into nothing. */
+/*
+ * What is one tree's is not the other's, which does not have it: its children would write into
+ * nothing.
+ */
 TEST_IN_BOTH_MODES(buffers_of_one_tree_are_refused_by_the_other)
 {
 	unsigned threads = threads_of(mode);

@@ -42,7 +42,10 @@ static void on_progress(uint64_t submitted, uint64_t finished, void *context)
 	told->inside--;
 }
 
-/* Failed before: the thread of the held callback drove for both runs, and the other one waited for it. */
+/*
+ * Failed before: the thread of the held callback drove for both runs, and the other one waited for
+ * it.
+ */
 TEST_IN_BOTH_MODES(a_callback_that_takes_its_time_holds_up_nobody)
 {
 	struct order order = { .depth = 0, .how = BREAK_NOT };
@@ -81,7 +84,8 @@ static void on_progress_calls(uint64_t submitted, uint64_t finished, void *conte
 	on_progress(submitted, finished, context);
 	if (told->calls > 1)
 		return;
-	told->registered = dw_callable_register_symbol(chain.worker[0], beside("fixtures/symbols.so:symbol_add"),
+	told->registered = dw_callable_register_symbol(chain.worker[0],
+						       beside("fixtures/symbols.so:symbol_add"),
 						       DW_SYMBOL_SUB, &callable);
 	told->closed = dw_worker_close(chain.worker[0]);
 	sem_comes(&told->go);
@@ -117,8 +121,8 @@ static bool told_of(struct told *told, uint64_t finished)
 }
 
 /*
- * One worker gets all tasks at once; each completion is told before the next task may run. Failed before: completions
- * were noticed when the ring had run dry, and none was told in between.
+ * One worker gets all tasks at once; each completion is told before the next task may run. Failed
+ * before: completions were noticed when the ring had run dry, and none was told in between.
  */
 TEST_IN_BOTH_MODES(progress_tells_of_each_task_while_the_next_one_runs)
 {
@@ -145,7 +149,10 @@ TEST_IN_BOTH_MODES(progress_tells_of_each_task_while_the_next_one_runs)
 	paced_destroy();
 }
 
-/* The same while another run's thread drives, and its own function is busy. Failed before: never called. */
+/*
+ * The same while another run's thread drives, and its own function is busy. Failed before: never
+ * called.
+ */
 static struct paced holding;
 
 static int orch_paced_and_busy(struct dw_orch *orch, const struct dw_args *args,
@@ -198,7 +205,10 @@ static void on_progress_slow(uint64_t submitted, uint64_t finished, void *contex
 	told->inside--;
 }
 
-/* Failed before: the last call came after the run had left the engine, and destroy did not wait for it. */
+/*
+ * Failed before: the last call came after the run had left the engine, and destroy did not wait for
+ * it.
+ */
 TEST_IN_BOTH_MODES(destroy_returns_after_the_last_call)
 {
 	struct order order = { .depth = 0, .how = BREAK_NOT };
@@ -246,8 +256,9 @@ TEST_IN_BOTH_MODES(the_last_call_always_comes)
 }
 
 /*
- * What the children have run is known before their parent takes the completions: ten tasks sit in one ring, and
- * nobody has asked to hear of the first ones. Failed before: the number stayed 0 until the ring ran dry.
+ * What the children have run is known before their parent takes the completions: ten tasks sit in
+ * one ring, and nobody has asked to hear of the first ones. Failed before: the number stayed 0
+ * until the ring ran dry.
  */
 TEST_IN_BOTH_MODES(what_children_have_run_is_known_at_any_time)
 {

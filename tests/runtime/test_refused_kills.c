@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Signals that are not delivered: the application has dropped its credentials since init, or a filter of system
- * calls refuses them. Deadlines still end what they shall end, nothing hangs, and where nobody may kill a child the
- * error says which.
+ * Signals that are not delivered: the application has dropped its credentials since init, or a
+ * filter of system calls refuses them. Deadlines still end what they shall end, nothing hangs, and
+ * where nobody may kill a child the error says which.
  *
  * Before: the kill was lost without a word. The run waited for ever, and so did dw_worker_close().
  */
@@ -24,13 +24,16 @@ static bool refuse(const int *calls, unsigned count)
 	unsigned n = 1;
 
 	for (unsigned i = 0; i < count; i++) {
-		filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i], 0, 1);
-		filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+		filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+							   (unsigned)calls[i], 0, 1);
+		filter[n++] =
+			(struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
 	}
 	filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	program.len = (unsigned short)n;
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
+	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) ==
+		       0;
 }
 
 static void drop_root(void)
@@ -69,7 +72,9 @@ static struct dw_worker_options options_of(enum dw_restart restart)
 
 static struct order hanging(unsigned depth)
 {
-	struct order order = { .depth = depth, .how = BREAK_HANG, .options = DW_OPTIONS(dw_submit_options) };
+	struct order order = { .depth = depth,
+			       .how = BREAK_HANG,
+			       .options = DW_OPTIONS(dw_submit_options) };
 
 	order.options.timeout_ns = ample(200 * MS);
 	return order;
@@ -250,8 +255,8 @@ static int sub_leaves_a_stranger(const struct dw_args *args, void *context)
 
 static dw_callable leaves;
 
-static int orch_leaves(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		       void *context)
+static int orch_leaves(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context)
 {
 	(void)args;
 	(void)config;
@@ -267,7 +272,9 @@ static void orphan_that_nobody_may_kill(void)
 	/* The children may change their user, and their spawner may not signal another's. */
 	refuse_all_signals();
 	chain_create(1, 1, 0, &options);
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "leaves", sub_leaves_a_stranger, NULL, &leaves), 0);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "leaves", sub_leaves_a_stranger, NULL,
+					  &leaves),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_leaves, NULL, NULL, NULL), -EOWNERDEAD);
 	CHECK(lives((pid_t)chain.cells[1]));
@@ -322,7 +329,10 @@ static void close_without_writes(void)
 	CHECK_EQ(threads(), before);
 }
 
-/* Failed before: the background thread was not woken, and went on in memory that had been given back. */
+/*
+ * Failed before: the background thread was not woken, and went on in memory that had been given
+ * back.
+ */
 TEST(close_ends_the_background_thread_where_a_filter_refuses_write)
 {
 	apart(close_without_writes);
@@ -332,7 +342,9 @@ static const struct {
 	const char *name;
 	int number;
 } needed[] = {
-	{ "wait4", SYS_wait4 }, { "rt_sigprocmask", SYS_rt_sigprocmask }, { "timerfd_settime", SYS_timerfd_settime },
+	{ "wait4", SYS_wait4 },
+	{ "rt_sigprocmask", SYS_rt_sigprocmask },
+	{ "timerfd_settime", SYS_timerfd_settime },
 	{ "close", SYS_close },
 };
 static unsigned missing;

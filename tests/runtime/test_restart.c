@@ -54,9 +54,12 @@ TEST(task_with_retries_is_run_again_on_the_replacement)
 
 	for (unsigned depth = 0; depth < 4; depth++) {
 		chain_init(4, 1, 0, &options);
-		CHECK_EQ(chain_run((struct order){ .depth = depth, .how = BREAK_ONCE, .detail = SIGKILL,
+		CHECK_EQ(chain_run((struct order){ .depth = depth,
+						   .how = BREAK_ONCE,
+						   .detail = SIGKILL,
 						   .options = with_retries(2),
-						   .options_on_the_way = true }), 0);
+						   .options_on_the_way = true }),
+			 0);
 		CHECK_EQ(chain.cells[0], 1);
 		CHECK_EQ(chain.cells[1], 1);
 		chain_destroy();
@@ -215,12 +218,14 @@ TEST(memory_of_a_failed_task_is_the_callers_again)
 		struct dw_run *run;
 
 		chain_create(3, 4, 0, NULL);
-		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "scribble", sub_scribble_on, NULL,
-						  &chain.broken), 0);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "scribble", sub_scribble_on,
+						  NULL, &chain.broken),
+			 0);
 		CHECK_EQ(dw_callable_register_orch(chain.worker[0], "below", orch_scribble, NULL,
 						   &chain.down), 0);
 		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
-		CHECK_EQ(dw_worker_start(chain.worker[0], orch_down, NULL, NULL, NULL, NULL, &run), 0);
+		CHECK_EQ(dw_worker_start(chain.worker[0], orch_down, NULL, NULL, NULL, NULL, &run),
+			 0);
 		heard();
 		kill(round % 2 ? pid_of(chain_path(1)) : parent_of(pid_of(chain_path(1))), SIGKILL);
 		CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
@@ -254,8 +259,9 @@ TEST(task_is_retried_only_when_the_old_subtree_is_gone)
 		CHECK_EQ(dw_worker_create(3, &second, &other), 0);
 		CHECK_EQ(dw_worker_add_child(chain.worker[0], other, NULL), 0);
 		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
-		CHECK_EQ(dw_worker_start(chain.worker[0], orch_scribble_below, NULL, NULL, NULL, NULL,
-					 &run), 0);
+		CHECK_EQ(dw_worker_start(chain.worker[0], orch_scribble_below, NULL, NULL, NULL,
+					 NULL, &run),
+			 0);
 		pid = heard();
 		kill(parent_of(parent_of(pid)), SIGKILL);
 		if (!CHECK_EQ(dw_run_wait(run), 0))
@@ -353,7 +359,8 @@ TEST(replacements_know_what_was_registered_after_init)
 	CHECK_EQ(below, add);
 	kill(pid_of(chain_path(1)), SIGKILL);
 	for (int i = 0; i < 3; i++)
-		CHECK_EQ(dw_callable_register_symbol(chain.worker[0], symbol, DW_SYMBOL_SUB, &add), 0);
+		CHECK_EQ(dw_callable_register_symbol(chain.worker[0], symbol, DW_SYMBOL_SUB, &add),
+			 0);
 	CHECK_EQ(chain_run((struct order){ .depth = 1, .how = BREAK_NOT }), 0);
 	CHECK_EQ(chain.cells[0], 6);
 	chain_destroy();
@@ -529,9 +536,11 @@ TEST(nothing_of_the_old_generation_reaches_the_new_one)
 
 	for (int round = 0; round < 5; round++) {
 		chain_create(1, 1, 0, &options);
-		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "late", sub_late, NULL, &late), 0);
+		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "late", sub_late, NULL, &late),
+			 0);
 		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
-		CHECK_EQ(dw_worker_run(chain.worker[0], orch_symbol, NULL, NULL, &late), -EOWNERDEAD);
+		CHECK_EQ(dw_worker_run(chain.worker[0], orch_symbol, NULL, NULL, &late),
+			 -EOWNERDEAD);
 		for (int i = 0; i < 50; i++)
 			CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
 		CHECK_EQ(restarts(), 1);

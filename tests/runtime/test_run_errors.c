@@ -5,8 +5,8 @@
 #include "runs.h"
 
 /* A task that fails, by its options. */
-static int submit_breaking(struct dw_orch *orch, unsigned cell, const char *name, const dw_task *after,
-			   int error, dw_task *task)
+static int submit_breaking(struct dw_orch *orch, unsigned cell, const char *name,
+			   const dw_task *after, int error, dw_task *task)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_tensor tensor;
@@ -62,9 +62,11 @@ static int orch_one(struct dw_orch *orch, const struct dw_args *args,
 
 		options.after = many;
 		options.after_count = 12;
-		submit_one(orch, chain.broken, &chain.cells[40], DW_INOUT, BREAK_NOT, &options, &last);
+		submit_one(orch, chain.broken, &chain.cells[40], DW_INOUT, BREAK_NOT, &options,
+			   &last);
 		for (int i = 0; i < 3; i++)
-			submit_one(orch, chain.broken, &chain.cells[40], DW_INOUT, BREAK_NOT, NULL, &last);
+			submit_one(orch, chain.broken, &chain.cells[40], DW_INOUT, BREAK_NOT, NULL,
+				   &last);
 	}
 	one->chained = dw_orch_wait_task(orch, last);
 	one->slow = __atomic_load_n(&chain.cells[0], __ATOMIC_RELAXED);
@@ -146,8 +148,8 @@ static int orch_many_errors(struct dw_orch *orch, const struct dw_args *args,
 	(void)args;
 	(void)config;
 	for (unsigned i = 0; i < count && !result; i++) {
-		result = submit_breaking(orch, 2 * (i % 100), i ? NULL : "first", NULL, i % 2 ? EIO : ENOENT,
-					 &failed);
+		result = submit_breaking(orch, 2 * (i % 100), i ? NULL : "first", NULL,
+					 i % 2 ? EIO : ENOENT, &failed);
 		/* What is skipped is no error of its own. */
 		if (!result && i % 10 == 0)
 			result = submit_breaking(orch, 300, "skipped", &failed, 0, NULL);
@@ -215,7 +217,10 @@ TEST_IN_BOTH_MODES(all_errors_of_a_run_can_be_read)
 TEST_IN_BOTH_MODES(errors_are_of_tasks_and_not_of_attempts)
 {
 	struct order order = { .depth = 1, .how = BREAK_ERROR, .detail = EIO };
-	struct { struct dw_run_error known; uint64_t more; } larger = { .known.size = sizeof(larger), .more = 7 };
+	struct {
+		struct dw_run_error known;
+		uint64_t more;
+	} larger = { .known.size = sizeof(larger), .more = 7 };
 	struct dw_run_error error = { .size = offsetof(struct dw_run_error, name) };
 	uint64_t count = 0;
 

@@ -150,7 +150,9 @@ static int orch_closes(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-/* Failed before: close waited for its own run until close_timeout_ns, and then killed all children. */
+/*
+ * Failed before: close waited for its own run until close_timeout_ns, and then killed all children.
+ */
 TEST_IN_BOTH_MODES(close_and_destroy_within_an_orchestration_function_are_refused)
 {
 	struct closes closes = { 0 };
@@ -184,7 +186,8 @@ static int sub_calls_in(const struct dw_args *args, void *context)
 	(void)context;
 	from_task.close = dw_worker_close(from_task.root);
 	from_task.unregister = dw_callable_unregister(from_task.root, from_task.self);
-	from_task.symbol = dw_callable_register_symbol(from_task.root, beside("fixtures/symbols.so:symbol_add"),
+	from_task.symbol = dw_callable_register_symbol(from_task.root,
+						       beside("fixtures/symbols.so:symbol_add"),
 						       DW_SYMBOL_SUB, &callable);
 	from_task.run = dw_worker_run(from_task.root, orch_nothing, NULL, NULL, NULL);
 	return 0;
@@ -215,7 +218,10 @@ TEST(a_callable_in_a_thread_cannot_wait_for_its_own_task)
 	chain_destroy();
 }
 
-/* A nested Worker's function, itself a task of a thread, runs on its own Worker, and not on the one above. */
+/*
+ * A nested Worker's function, itself a task of a thread, runs on its own Worker, and not on the one
+ * above.
+ */
 static int orch_runs_below(struct dw_orch *orch, const struct dw_args *args,
 			   const struct dw_config *config, void *context)
 {
@@ -241,7 +247,10 @@ TEST(a_nested_function_runs_on_its_own_worker_only)
 	chain_destroy();
 }
 
-/* A nested function that waits for a run whose function waits for the run that the nested one is a part of. */
+/*
+ * A nested function that waits for a run whose function waits for the run that the nested one is a
+ * part of.
+ */
 static struct waits above, below;
 
 static int orch_waits_nested(struct dw_orch *orch, const struct dw_args *args,

@@ -91,7 +91,8 @@ static long ticks_of(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	file = fopen(path, "re");
 	if (file && fgets(line, sizeof(line), file) && (end = strrchr(line, ')')))
-		sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
+		sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+		       &system);
 	if (file)
 		fclose(file);
 	return (long)(user + system);
@@ -99,8 +100,8 @@ static long ticks_of(pid_t pid)
 
 static dw_callable helped;
 
-static int orch_one(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		    void *context)
+static int orch_one(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
 {
 	(void)args;
 	(void)config;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Processes that are stopped and not dead. A child that is stopped is seen at once, shown, named in errors and
- * ended by its deadline. A stop of the whole tree is nobody's fault: no deadline counts it.
+ * Processes that are stopped and not dead. A child that is stopped is seen at once, shown, named in
+ * errors and ended by its deadline. A stop of the whole tree is nobody's fault: no deadline counts
+ * it.
  */
 #include <sys/ptrace.h>
 #include "cgroup.h"
@@ -17,7 +18,10 @@ static const char *report(void)
 	return text;
 }
 
-/* Until the report has, or has not, this part. An event makes it so; the limit is for a library that hangs. */
+/*
+ * Until the report has, or has not, this part. An event makes it so; the limit is for a library
+ * that hangs.
+ */
 static bool reports(const char *part, bool wanted)
 {
 	uint64_t begun = now_ns();
@@ -131,7 +135,8 @@ TEST(deadline_of_a_task_names_the_stop)
 		sub = heard();
 		CHECK_EQ(kill(sub, signals[i].number), 0);
 		CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);
-		snprintf(text, sizeof(text), "was %s, ran longer than its deadline of ", signals[i].text);
+		snprintf(text, sizeof(text), "was %s, ran longer than its deadline of ",
+			 signals[i].text);
 		check_text(text);
 		CHECK(is_over(sub));
 		CHECK(reports("(it was stopped by", true));
@@ -197,8 +202,8 @@ TEST(close_names_the_stop)
 /* ---------------------------------------------------------------- a spawner */
 
 /*
- * While the spawner is stopped, the child's own pidfd alone shows its death. Before, the run went on until the
- * spawner was continued.
+ * While the spawner is stopped, the child's own pidfd alone shows its death. Before, the run went
+ * on until the spawner was continued.
  */
 TEST(spawner_that_is_stopped_reports_a_death)
 {
@@ -244,7 +249,8 @@ static struct dw_worker *with_chip(const char *options, uint64_t init_ns)
 	struct dw_worker_options o = DW_OPTIONS(dw_worker_options);
 	struct dw_worker *worker = NULL;
 
-	chip = (struct dw_chip_options){ .driver = beside("fixtures/bad_chip.so"), .options = options };
+	chip = (struct dw_chip_options){ .driver = beside("fixtures/bad_chip.so"),
+					 .options = options };
 	set_small(&o);
 	o.chips = &chip;
 	o.chip_count = 1;
@@ -273,7 +279,10 @@ static bool next_stop(pid_t pid, int *status)
 	return waitpid(pid, status, __WALL) == pid && WIFSTOPPED(*status);
 }
 
-/* Lets a tracee run until it forks; the new process has not run a single instruction. 0: it did not. */
+/*
+ * Lets a tracee run until it forks; the new process has not run a single instruction. 0: it did
+ * not.
+ */
 static pid_t forked_by(pid_t pid)
 {
 	unsigned long forked;
@@ -290,8 +299,8 @@ static pid_t forked_by(pid_t pid)
 }
 
 /*
- * glibc's fork() is a clone() with SIGCHLD, which the kernel counts as a fork. The program forks its spawner,
- * and that the sub.
+ * glibc's fork() is a clone() with SIGCHLD, which the kernel counts as a fork. The program forks
+ * its spawner, and that the sub.
  */
 TEST(child_that_is_stopped_before_its_first_instruction_is_named)
 {
@@ -309,7 +318,8 @@ TEST(child_that_is_stopped_before_its_first_instruction_is_named)
 		_exit(unit_failures);
 	}
 	REQUIRE(next_stop(program, &status));
-	CHECK_EQ(ptrace(PTRACE_SETOPTIONS, program, NULL, PTRACE_O_TRACEFORK | PTRACE_O_EXITKILL), 0);
+	CHECK_EQ(ptrace(PTRACE_SETOPTIONS, program, NULL, PTRACE_O_TRACEFORK | PTRACE_O_EXITKILL),
+		 0);
 	spawner = forked_by(program);
 	CHECK(spawner > 0);
 	CHECK_EQ(ptrace(PTRACE_DETACH, program, NULL, 0), 0);
@@ -440,7 +450,8 @@ static int task_in_time(struct program *self)
 	/* On both levels. */
 	options.timeout_ns = DEADLINE;
 	chain_init(2, 1, 0, &options);
-	return run_of(self, (struct order){ .depth = 1, .how = BREAK_SLICES, .detail = WORK_MS }, 0);
+	return run_of(self, (struct order){ .depth = 1, .how = BREAK_SLICES, .detail = WORK_MS },
+		      0);
 }
 
 static int task_that_hangs(struct program *self)
@@ -594,7 +605,8 @@ static void wait_for(struct program *program, const char *what)
 {
 	char c;
 
-	if (!CHECK(unit_polled(program->up[0], POLLIN)) || !CHECK_EQ(read(program->up[0], &c, 1), 1))
+	if (!CHECK(unit_polled(program->up[0], POLLIN)) ||
+	    !CHECK_EQ(read(program->up[0], &c, 1), 1))
 		printf("# %s is not %s\n", program->name, what);
 }
 
@@ -607,7 +619,10 @@ static void signal_all(int signal)
 		kill(pids[i], signal);
 }
 
-/* The file to write to, and what stops and continues a group: version 2 of the interface, version 1. */
+/*
+ * The file to write to, and what stops and continues a group: version 2 of the interface, version
+ * 1.
+ */
 static const char *const freezers[][3] = {
 	{ "cgroup.freeze", "1", "0" }, { "freezer.state", "FROZEN", "THAWED" },
 };

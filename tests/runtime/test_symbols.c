@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Callables after init: what a symbol is identified by, files that change, several threads that register,
- * unregistering while tasks are submitted, handles that cannot run where they are sent.
+ * Callables after init: what a symbol is identified by, files that change, several threads that
+ * register, unregistering while tasks are submitted, handles that cannot run where they are sent.
  */
 #define UNIT_SECONDS 60
 #include "failure.h"
@@ -11,7 +11,8 @@ static char library[64], symbol[96];
 /* Puts a fixture where the symbol says that it is: a new file, as installers and linkers do it. */
 static void install(const char *fixture, bool with_build_id)
 {
-	static const unsigned char note[16] = { 4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, 'G', 'N', 'U', 0 };
+	static const unsigned char note[16] = { 4, 0, 0, 0, 20,	 0,   0,   0,
+						3, 0, 0, 0, 'G', 'N', 'U', 0 };
 	static char bytes[1 << 20];
 	char path[80];
 	size_t count;
@@ -55,8 +56,8 @@ struct adding {
 	int64_t *cell;
 };
 
-static int orch_add(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		    void *context)
+static int orch_add(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
 {
 	const struct adding *adding = context;
 
@@ -67,7 +68,8 @@ static int orch_add(struct dw_orch *orch, const struct dw_args *args, const stru
 
 static int run_add(dw_callable handle)
 {
-	return dw_worker_run(chain.worker[0], orch_add, NULL, NULL, &(struct adding){ handle, chain.cells });
+	return dw_worker_run(chain.worker[0], orch_add, NULL, NULL,
+			     &(struct adding){ handle, chain.cells });
 }
 
 static bool identified;		/* by its build-id, else by its content */
@@ -99,8 +101,8 @@ TEST_IN_BOTH_MODES(file_that_changed_before_it_was_loaded_is_refused)
 }
 
 /*
- * The new function ran as the old one: the dynamic linker gave what it had loaded under the same path. Twice,
- * since what is loaded in its place must not stand in the way of the next.
+ * The new function ran as the old one: the dynamic linker gave what it had loaded under the same
+ * path. Twice, since what is loaded in its place must not stand in the way of the next.
  */
 static void replace(enum dw_mode mode, bool with_build_id)
 {
@@ -180,7 +182,8 @@ TEST_IN_BOTH_MODES(threads_that_register_the_same_get_the_same)
 	pthread_barrier_init(&barrier, NULL, 4);
 	for (int round = 0; round < 150; round++) {
 		for (int i = 0; i < 4; i++) {
-			one[i] = (struct registering){ .barrier = &barrier, .cell = &chain.cells[i] };
+			one[i] = (struct registering){ .barrier = &barrier,
+						       .cell = &chain.cells[i] };
 			pthread_create(&threads[i], NULL, register_and_run, &one[i]);
 		}
 		for (int i = 0; i < 4; i++)
@@ -213,7 +216,8 @@ static int orch_until_refused(struct dw_orch *orch, const struct dw_args *args,
 
 	(void)args;
 	(void)config;
-	while (!(load->refused = submit_one(orch, load->handle, chain.cells, DW_INOUT, 1, NULL, NULL)))
+	while (!(load->refused =
+			 submit_one(orch, load->handle, chain.cells, DW_INOUT, 1, NULL, NULL)))
 		load->submitted++;
 	return load->refused == -ESTALE ? 0 : load->refused;
 }
@@ -230,7 +234,9 @@ TEST_IN_BOTH_MODES(unregistering_waits_for_what_was_accepted_and_stops_the_rest)
 
 		chain.cells[0] = 0;
 		CHECK_EQ(add_symbol(&load.handle), 0);
-		CHECK_EQ(dw_worker_start(chain.worker[0], orch_until_refused, NULL, NULL, &load, NULL, &run), 0);
+		CHECK_EQ(dw_worker_start(chain.worker[0], orch_until_refused, NULL, NULL, &load,
+					 NULL, &run),
+			 0);
 		while (load.submitted < 100 * (round + 1))
 			pause_ms(1);
 		CHECK_EQ(dw_callable_unregister(chain.worker[0], load.handle), 0);
@@ -251,15 +257,16 @@ struct wrong {
 	const char *text;
 };
 
-static int orch_wrong(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
-		      void *context)
+static int orch_wrong(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
 {
 	struct wrong *wrong = context;
 	struct dw_args *member;
 
 	(void)args;
 	(void)config;
-	CHECK_EQ(submit_one(orch, wrong->handle, chain.cells, DW_INOUT, 1, NULL, NULL), wrong->error);
+	CHECK_EQ(submit_one(orch, wrong->handle, chain.cells, DW_INOUT, 1, NULL, NULL),
+		 wrong->error);
 	check_text(wrong->text);
 	dw_args_create(&member);
 	CHECK_EQ(dw_submit_group(orch, wrong->handle, &member, 1, NULL, NULL, NULL), wrong->error);
@@ -282,17 +289,22 @@ TEST_IN_BOTH_MODES(handles_that_cannot_run_are_refused_by_name)
 	CHECK_EQ(dw_callable_register_image(chain.worker[0], &options, &image), 0);
 	CHECK_EQ(add_symbol(&add), 0);
 	/* One function under one name is of one kind. */
-	CHECK_EQ(dw_callable_register_symbol(chain.worker[0], symbol, DW_SYMBOL_ORCH, &orchestration), -EEXIST);
+	CHECK_EQ(dw_callable_register_symbol(chain.worker[0], symbol, DW_SYMBOL_ORCH,
+					     &orchestration),
+		 -EEXIST);
 	check_text("as another kind");
 	snprintf(symbol, sizeof(symbol), "%s:symbol_orch", library);
-	CHECK_EQ(dw_callable_register_symbol(chain.worker[0], symbol, DW_SYMBOL_ORCH, &orchestration), 0);
+	CHECK_EQ(dw_callable_register_symbol(chain.worker[0], symbol, DW_SYMBOL_ORCH,
+					     &orchestration),
+		 0);
 	struct wrong wrongs[] = {
 		{ chain.down, -ENODEV, "node0 has no nested Worker, which \"down\" needs" },
 		{ orchestration, -ENODEV, ":symbol_orch\" needs" },
-		{ image, -ENODEV, "node0 has no chip of driver \"sim\", which \"sim:kernel_scale\" needs" },
+		{ image, -ENODEV,
+		  "node0 has no chip of driver \"sim\", which \"sim:kernel_scale\" needs" },
 		{ 0, -ENOENT, "callable 0 is not registered" },
-		{ add ^ 7ULL << 60, -ENOENT, "is not registered" },	/* another kind */
-		{ add + (1ULL << 32), -ENOENT, "is not registered" },	/* a generation to come */
+		{ add ^ 7ULL << 60, -ENOENT, "is not registered" }, /* another kind */
+		{ add + (1ULL << 32), -ENOENT, "is not registered" }, /* a generation to come */
 		{ add + 1000, -ENOENT, "is not registered" },
 	};
 	for (size_t i = 0; i < sizeof(wrongs) / sizeof(wrongs[0]); i++)
@@ -300,6 +312,7 @@ TEST_IN_BOTH_MODES(handles_that_cannot_run_are_refused_by_name)
 	CHECK_EQ(dw_callable_unregister(chain.worker[0], chain.broken), 0);
 	CHECK_EQ(dw_callable_unregister(chain.worker[0], chain.broken), -ESTALE);
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_wrong, NULL, NULL,
-			       &(struct wrong){ chain.broken, -ESTALE, "was unregistered: break" }), 0);
+			       &(struct wrong){ chain.broken, -ESTALE, "was unregistered: break" }),
+		 0);
 	end();
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* DW_TRACE and DW_GRAPH: what is in the files, in both modes, with deaths, and with two trees at once. */
+/*
+ * DW_TRACE and DW_GRAPH: what is in the files, in both modes, with deaths, and with two trees at
+ * once.
+ */
 #include <fcntl.h>
 #include <sys/file.h>
 #include "trace_read.h"
@@ -11,10 +14,11 @@ enum { GATE, LEFT, RIGHT, JOIN, BREAKS, FOLLOWS, LAST, TASKS };
 static const char *const names[TASKS] = {
 	"gate", "left", "right", "join", "breaks", "follows", "last",
 };
-static const struct { int from, to; const char *reason; } edges[] = {
-	{ GATE, LEFT, "RAW" }, { GATE, RIGHT, "RAW" }, { LEFT, JOIN, "RAW" }, { RIGHT, JOIN, "RAW" },
-	{ LEFT, BREAKS, "WAR" }, { RIGHT, BREAKS, "WAR" }, { GATE, BREAKS, "WAW" },
-	{ BREAKS, FOLLOWS, "RAW" }, { JOIN, LAST, "explicit" },
+static const struct { int from, to; const char *reason;
+} edges[] = {
+	{ GATE, LEFT, "RAW" },	 { GATE, RIGHT, "RAW" },     { LEFT, JOIN, "RAW" },
+	{ RIGHT, JOIN, "RAW" },	 { LEFT, BREAKS, "WAR" },    { RIGHT, BREAKS, "WAR" },
+	{ GATE, BREAKS, "WAW" }, { BREAKS, FOLLOWS, "RAW" }, { JOIN, LAST, "explicit" },
 };
 #define EDGES (sizeof(edges) / sizeof(edges[0]))
 
@@ -39,8 +43,9 @@ static int sub_die(const struct dw_args *args, void *context)
 	return 0;
 }
 
-static int give(struct dw_orch *orch, dw_callable callable, int task, struct dw_tensor *a, enum dw_tag a_tag,
-		struct dw_tensor *b, enum dw_tag b_tag, const dw_task *after, dw_task *id)
+static int give(struct dw_orch *orch, dw_callable callable, int task, struct dw_tensor *a,
+		enum dw_tag a_tag, struct dw_tensor *b, enum dw_tag b_tag, const dw_task *after,
+		dw_task *id)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct dw_args *args;
@@ -59,7 +64,10 @@ static int give(struct dw_orch *orch, dw_callable callable, int task, struct dw_
 	return result;
 }
 
-/* Nothing of it is final before all of it was submitted: every dependency is one that somebody waits for. */
+/*
+ * Nothing of it is final before all of it was submitted: every dependency is one that somebody
+ * waits for.
+ */
 static int orch_known(struct dw_orch *orch, const struct dw_args *args,
 		      const struct dw_config *config, void *context)
 {
@@ -83,7 +91,8 @@ static int orch_known(struct dw_orch *orch, const struct dw_args *args,
 	if (!result)
 		result = give(orch, calls.fail, BREAKS, &x, DW_OUTPUT, NULL, 0, NULL, NULL);
 	if (!result)
-		result = give(orch, calls.nothing, FOLLOWS, &x, DW_INPUT, &out, DW_OUTPUT, NULL, NULL);
+		result = give(orch, calls.nothing, FOLLOWS, &x, DW_INPUT, &out, DW_OUTPUT, NULL,
+			      NULL);
 	if (!result)
 		result = give(orch, calls.nothing, LAST, NULL, 0, NULL, 0, &join, NULL);
 	return write(gate_pipe[1], "x", 1) == 1 ? result : -EIO;
@@ -141,7 +150,10 @@ static int find_name(const char *name)
 	return -1;
 }
 
-/* Each end of an arrow has its partner and its slice; each edge has its arrow, and nothing else has one. */
+/*
+ * Each end of an arrow has its partner and its slice; each edge has its arrow, and nothing else has
+ * one.
+ */
 static void check_arrows(struct trace_read *trace)
 {
 	unsigned arrows = 0;
@@ -153,7 +165,8 @@ static void check_arrows(struct trace_read *trace)
 		if (begin->phase != 's')
 			continue;
 		for (unsigned j = 0; j < trace->count; j++)
-			if (trace->events[j].phase == 'f' && !strcmp(trace->events[j].id, begin->id))
+			if (trace->events[j].phase == 'f' &&
+			    !strcmp(trace->events[j].id, begin->id))
 				end = &trace->events[j];
 		REQUIRE(end);
 		CHECK(begin->at <= end->at);
@@ -176,7 +189,9 @@ static const char *wanted_state(int task)
 	return task == BREAKS ? "failed" : task == FOLLOWS ? "skipped" : "done";
 }
 
-/* Slices lie in the lane of a worker: its process (ours, for threads), its thread, and their names. */
+/*
+ * Slices lie in the lane of a worker: its process (ours, for threads), its thread, and their names.
+ */
 static void check_lanes(struct dw_worker *node, struct trace_read *trace, enum dw_mode mode)
 {
 	struct dw_child_stats stats[2];
@@ -296,12 +311,15 @@ static void known_graph(enum dw_mode mode)
 			continue;
 		}
 		CHECK(balanced(line));
-		fields = sscanf(line, "\"%d.1.%u\" -> \"%*d.1.%u\" [label=\"%15[A-Za-z] tensor %u [%llx, %llx)",
-				&pid, &from, &to, reason, &tensor, &begin, &end);
+		fields = sscanf(
+			line,
+			"\"%d.1.%u\" -> \"%*d.1.%u\" [label=\"%15[A-Za-z] tensor %u [%llx, %llx)",
+			&pid, &from, &to, reason, &tensor, &begin, &end);
 		if (fields >= 3) {
 			CHECK_EQ(pid, getpid());
 			if (fields == 3)
-				REQUIRE(sscanf(line, "%*s -> %*s [label=\"%15[A-Za-z]", reason) == 1);
+				REQUIRE(sscanf(line, "%*s -> %*s [label=\"%15[A-Za-z]", reason) ==
+					1);
 			for (unsigned k = 0; k < EDGES; k++)
 				known = known || (edges[k].from + 1 == (int)from &&
 						  edges[k].to + 1 == (int)to &&
@@ -316,15 +334,18 @@ static void known_graph(enum dw_mode mode)
 			found_edges++;
 			continue;
 		}
-		fields = sscanf(line, "subgraph \"cluster_%d.1\" { label=\"node0 run 1\"; \"%*d.1.%u\" [", &pid,
-				&task);
+		fields = sscanf(line,
+				"subgraph \"cluster_%d.1\" { label=\"node0 run 1\"; \"%*d.1.%u\" [",
+				&pid, &task);
 		if (!CHECK_EQ(fields, 2) || !CHECK(task >= 1 && task <= TASKS)) {
 			printf("# %s", line);
 			continue;
 		}
 		CHECK_STR(line, names[task - 1]);
 		CHECK_STR(line, wanted_state((int)task - 1));
-		CHECK_STR(line, task - 1 == BREAKS ? "tomato" : task - 1 == FOLLOWS ? "lightgrey" : "palegreen");
+		CHECK_STR(line, task - 1 == BREAKS  ? "tomato" :
+				task - 1 == FOLLOWS ? "lightgrey" :
+						      "palegreen");
 		found_nodes++;
 	}
 	fclose(file);
@@ -347,7 +368,8 @@ static int orch_slow(struct dw_orch *orch, const struct dw_args *args,
 	(void)args;
 	(void)config;
 	for (int i = 0; i < 20; i++) {
-		if (submit_one(orch, calls.add, context, DW_INOUT, 1, NULL, NULL) < 0 || dw_orch_wait(orch) < 0)
+		if (submit_one(orch, calls.add, context, DW_INOUT, 1, NULL, NULL) < 0 ||
+		    dw_orch_wait(orch) < 0)
 			return -EIO;
 	}
 	return 0;
@@ -417,7 +439,8 @@ static int orch_attempts(struct dw_orch *orch, const struct dw_args *args,
 	for (int i = 0; i < 2; i++)
 		dw_args_destroy(member[i]);
 	options.name = "behind";
-	return result ? result : submit_one(orch, calls.nothing, &cells[2], DW_INPUT, 0, &options, NULL);
+	return result ? result :
+			submit_one(orch, calls.nothing, &cells[2], DW_INPUT, 0, &options, NULL);
 }
 
 static void attempts_in(enum dw_mode mode)
@@ -455,7 +478,10 @@ static void attempts_in(enum dw_mode mode)
 	CHECK_EQ(done, 1);
 	CHECK_EQ(members, 2);
 	CHECK(strcmp(members_on[0], members_on[1]) != 0);
-	/* Its last attempt ended before the group was ready; the others may have been too quick for an arrow. */
+	/*
+	 * Its last attempt ended before the group was ready; the others may have been too quick for
+	 * an arrow.
+	 */
 	CHECK(arrows <= 2);
 	trace_free(&trace);
 	leave_folder();
@@ -487,9 +513,13 @@ TEST(skipped_tasks_are_in_the_trace)
 	check_stamps(&trace);
 	slices = trace_slices(&trace);
 	for (unsigned i = 0; i < trace.count; i++)
-		skipped += trace.events[i].phase == 'X' && !strcmp(trace.events[i].state, "skipped");
+		skipped +=
+			trace.events[i].phase == 'X' && !strcmp(trace.events[i].state, "skipped");
 	CHECK_EQ(slices, TASKS);
-	/* All that reads what the gate should have written, and what follows; `breaks` overwrites it, and fails itself. */
+	/*
+	 * All that reads what the gate should have written, and what follows; `breaks` overwrites
+	 * it, and fails itself.
+	 */
 	CHECK_EQ(skipped, 5);
 	trace_free(&trace);
 	leave_folder();
@@ -639,7 +669,9 @@ TEST(two_runs_at_once_keep_their_tasks_apart)
 		enter_folder("trace.json", NULL);
 		node = known_tree(mode, &cells);
 		for (int i = 0; i < 2; i++)
-			CHECK_EQ(dw_worker_start(node, orch_adds, NULL, NULL, &cells[i], NULL, &run[i]), 0);
+			CHECK_EQ(dw_worker_start(node, orch_adds, NULL, NULL, &cells[i], NULL,
+						 &run[i]),
+				 0);
 		for (int i = 0; i < 2; i++)
 			CHECK_EQ(dw_run_wait(run[i]), 0);
 		known_tree_end(node);
@@ -754,7 +786,8 @@ TEST(a_path_that_cannot_be_written_fails_the_init_and_says_so)
 		setenv(variables[i], "/nowhere/at/all.json", 1);
 		CHECK_EQ(dw_worker_init(node), -ENOENT);
 		CHECK_STR(dw_strerror_last(), variables[i]);
-		CHECK_STR(dw_strerror_last(), "/nowhere/at/all.json: cannot write this file: ENOENT");
+		CHECK_STR(dw_strerror_last(),
+			  "/nowhere/at/all.json: cannot write this file: ENOENT");
 		unsetenv(variables[i]);
 		dw_worker_destroy(node);
 	}

@@ -30,7 +30,8 @@ static int orch_one(struct dw_orch *orch, const struct dw_args *args,
 	struct dw_tensor tensor;
 
 	(void)config;
-	tensor = args && dw_args_tensor_count(args) ? *dw_args_tensor(args, 0) : scalar_tensor(context);
+	tensor = args && dw_args_tensor_count(args) ? *dw_args_tensor(args, 0) :
+						      scalar_tensor(context);
 	return submit_one(orch, call_stay, (void *)(uintptr_t)tensor.data, DW_INOUT, 0, NULL, NULL);
 }
 
@@ -111,7 +112,8 @@ static void report_from_outside(uint64_t stuck_ns, char *text, size_t space)
 		struct dw_tree *tree;
 		size_t bytes = space;
 
-		if (dw_tree_open(getppid(), 0, &tree) < 0 || dw_tree_report(tree, stuck_ns, text, &bytes) < 0)
+		if (dw_tree_open(getppid(), 0, &tree) < 0 ||
+		    dw_tree_report(tree, stuck_ns, text, &bytes) < 0)
 			snprintf(text, space, "%s", dw_strerror_last());
 		_exit(write(back[1], text, strlen(text)) != (ssize_t)strlen(text));
 	}
@@ -268,7 +270,8 @@ TEST_IN_BOTH_MODES(what_a_chip_does_is_shown)
 		dw_callable add;
 
 		/* Long enough to be seen in the middle. */
-		snprintf(options, sizeof(options), "delay_us=%u%s", 300000 * unit_slow() * (unsigned)unit_busy(),
+		snprintf(options, sizeof(options), "delay_us=%u%s",
+			 300000 * unit_slow() * (unsigned)unit_busy(),
 			 async ? ",async=1,depth=2" : "");
 		rig_create(&rig, mode, DW_RESTART_NEVER, chips, 1);
 		add = sim_image(&rig, "vector_add");
@@ -342,8 +345,8 @@ static int orch_heap(struct dw_orch *orch, const struct dw_args *args,
 		dw_scope_begin(orch);
 		result = dw_alloc(orch, DW_INT64, &elements, 1, &tensor);
 		if (result == 0 && i == 0)
-			result = submit_one(orch, call_stay, (void *)(uintptr_t)tensor.data, DW_INOUT, 0,
-					    NULL, NULL);
+			result = submit_one(orch, call_stay, (void *)(uintptr_t)tensor.data,
+					    DW_INOUT, 0, NULL, NULL);
 		dw_scope_end(orch);
 	}
 	return result;
@@ -409,7 +412,8 @@ TEST(forged_segments_are_refused)
 {
 	/* As in status_segment.h: magic, bytes, layout, pid and counts, started, four offsets. */
 	struct { uint64_t magic, bytes, layout; uint32_t pid, workers, children, reserved;
-		 uint64_t started, offsets[4]; } segment = { .magic = 0x314452414f425744ULL, .bytes = 4096 };
+		uint64_t started, offsets[4];
+	} segment = { .magic = 0x314452414f425744ULL, .bytes = 4096 };
 	struct dw_worker *root;
 	void *cell;
 	char path[64], target[64];

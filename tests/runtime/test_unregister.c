@@ -37,14 +37,16 @@ static int orch_submits(struct dw_orch *orch, const struct dw_args *args,
 {
 	(void)args;
 	(void)config;
-	return submit_one(orch, *(const dw_callable *)context, chain.cells, DW_INOUT, 0, NULL, NULL);
+	return submit_one(orch, *(const dw_callable *)context, chain.cells, DW_INOUT, 0, NULL,
+			  NULL);
 }
 
 static struct dw_run *start(dw_callable *callable)
 {
 	struct dw_run *run = NULL;
 
-	CHECK_EQ(dw_worker_start(chain.worker[0], orch_submits, NULL, NULL, callable, NULL, &run), 0);
+	CHECK_EQ(dw_worker_start(chain.worker[0], orch_submits, NULL, NULL, callable, NULL, &run),
+		 0);
 	CHECK(heard() > 0);
 	return run;
 }
@@ -54,7 +56,8 @@ static void prepare(unsigned levels, enum dw_mode mode)
 	chain_create(levels, 1, threads_of(mode), NULL);
 	REQUIRE(pipe2(bytes, O_CLOEXEC) == 0);
 	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "paced", sub_paced, NULL, &paced), 0);
-	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "nested", orch_paced, NULL, &nested), 0);
+	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "nested", orch_paced, NULL, &nested),
+		 0);
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 }
 
@@ -136,7 +139,8 @@ TEST_IN_BOTH_MODES(two_threads_may_unregister_one_callable)
 	CHECK_EQ(dw_callable_unregister_for(chain.worker[0], paced, 0), -ETIMEDOUT);
 	for (int i = 0; i < 2; i++) {
 		sem_init(&unregisters[i].begun, 0, 0);
-		CHECK_EQ(pthread_create(&unregisters[i].thread, NULL, unregister, &unregisters[i]), 0);
+		CHECK_EQ(pthread_create(&unregisters[i].thread, NULL, unregister, &unregisters[i]),
+			 0);
 		sem_wait(&unregisters[i].begun);
 	}
 	let_pass();

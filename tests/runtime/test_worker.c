@@ -48,7 +48,8 @@ static void refuses(struct dw_worker *parent, struct dw_worker *child, int error
 TEST(add_child_names_the_rule_that_is_broken)
 {
 	struct dw_worker *top = named(6, "top"), *pod = named(4, "pod"), *node = named(3, "node");
-	struct dw_worker *other = named(5, "other"), *up = named(3, "up"), *buffered = named(3, "buffered");
+	struct dw_worker *other = named(5, "other"), *up = named(3, "up"),
+			 *buffered = named(3, "buffered");
 	struct dw_worker *same = named(4, "same"), *late = named(3, "late");
 	struct dw_child_stats stats[8];
 	size_t count = 8;
@@ -57,8 +58,10 @@ TEST(add_child_names_the_rule_that_is_broken)
 
 	refuses(NULL, node, -EINVAL, "the Worker is NULL");
 	refuses(pod, NULL, -EINVAL, "the Worker is NULL");
-	refuses(node, pod, -EINVAL, "a child of level 4 in a parent of level 3; it should be from 3 to 2");
-	refuses(pod, same, -EINVAL, "a child of level 4 in a parent of level 4; it should be from 3 to 3");
+	refuses(node, pod, -EINVAL,
+		"a child of level 4 in a parent of level 3; it should be from 3 to 2");
+	refuses(pod, same, -EINVAL,
+		"a child of level 4 in a parent of level 4; it should be from 3 to 3");
 	refuses(pod, pod, -ELOOP, "Worker pod is an ancestor of the parent, or the parent itself");
 	CHECK_EQ(dw_worker_add_child(top, pod, &id), 0);
 	CHECK_EQ(id, 0);
@@ -70,9 +73,11 @@ TEST(add_child_names_the_rule_that_is_broken)
 	refuses(other, node, -EEXIST, "Worker node is a child already; a Worker has one parent");
 	refuses(pod, node, -EEXIST, "Worker node is a child already");
 	CHECK_EQ(dw_buffer_create(buffered, 8, &buffer), 0);
-	refuses(pod, buffered, -EBUSY, "Worker buffered has buffers of its own; buffers belong to the root");
+	refuses(pod, buffered, -EBUSY,
+		"Worker buffered has buffers of its own; buffers belong to the root");
 	CHECK_EQ(dw_worker_init(up), 0);
-	refuses(other, up, -EBUSY, "Worker up was initialised already; children are added before init");
+	refuses(other, up, -EBUSY,
+		"Worker up was initialised already; children are added before init");
 	CHECK_EQ(dw_worker_init(node), -EINVAL);
 	CHECK_STR(dw_strerror_last(), "Worker node is a child of pod: initialise the root");
 	CHECK_EQ(dw_worker_init(top), 0);
@@ -342,10 +347,12 @@ TEST_IN_BOTH_MODES(symbols_registered_after_init_reach_every_child)
 	CHECK_EQ(register_all(pod, &calls), 0);
 	CHECK_EQ(dw_buffer_create(pod, 8, &value), 0);
 	CHECK_EQ(dw_worker_init(pod), 0);
-	CHECK_EQ(dw_callable_register_symbol(pod, symbol("symbol_add"), DW_SYMBOL_SUB, &callable), 0);
+	CHECK_EQ(dw_callable_register_symbol(pod, symbol("symbol_add"), DW_SYMBOL_SUB, &callable),
+		 0);
 	CHECK_EQ(dw_callable_register_symbol(pod, symbol("symbol_add"), DW_SYMBOL_SUB, &again), 0);
 	CHECK(callable != 0 && callable == again);
-	CHECK_EQ(dw_callable_register_symbol(pod, symbol("symbol_orch"), DW_SYMBOL_ORCH, &again), 0);
+	CHECK_EQ(dw_callable_register_symbol(pod, symbol("symbol_orch"), DW_SYMBOL_ORCH, &again),
+		 0);
 	CHECK_EQ(dw_worker_run(pod, orch_symbol, NULL, NULL, value), 0);
 	CHECK_EQ(*(int64_t *)value, 37);
 	/* Of its name there is no room for folders. */
@@ -356,7 +363,8 @@ TEST_IN_BOTH_MODES(symbols_registered_after_init_reach_every_child)
 	CHECK(ran > 0);
 	CHECK_EQ(dw_callable_register_symbol(pod, symbol("nobody"), DW_SYMBOL_SUB, &again), -ESRCH);
 	CHECK(strstr(dw_strerror_last(), "nobody"));
-	CHECK_EQ(dw_callable_register_symbol(pod, "/etc/passwd:x", DW_SYMBOL_SUB, &again), -ELIBBAD);
+	CHECK_EQ(dw_callable_register_symbol(pod, "/etc/passwd:x", DW_SYMBOL_SUB, &again),
+		 -ELIBBAD);
 	CHECK_EQ(dw_callable_register_symbol(pod, "/nowhere.so:x", DW_SYMBOL_SUB, &again), -ENOENT);
 	CHECK_EQ(dw_callable_unregister(pod, callable), 0);
 	CHECK(dw_worker_run(pod, orch_symbol, NULL, NULL, value) < 0);

@@ -94,8 +94,8 @@ static inline struct dw_tensor tensor1(const void *data, int dtype, uint32_t cou
 	};
 }
 
-static inline struct dw_args view(struct dw_tensor *tensors, uint32_t tensor_count, uint64_t *scalars,
-				  uint32_t scalar_count)
+static inline struct dw_args view(struct dw_tensor *tensors, uint32_t tensor_count,
+				  uint64_t *scalars, uint32_t scalar_count)
 {
 	return (struct dw_args){
 		.tensors = tensors, .tensor_count = tensor_count, .scalars = scalars,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Limits for "it does not hang", in nanoseconds of a machine that is quiet. unit_within(start, ns) stretches them by
- * a control: a fixed amount of work and of sleep that the caller does in the same moment, and the load of the last
- * minute, for a burst that is over. On a quiet machine the factor is 1. UNIT_SLOW=N in the environment, for kernels
- * that watch themselves: N times longer. All of it may be called in a signal handler.
+ * Limits for "it does not hang", in nanoseconds of a machine that is quiet. unit_within(start, ns)
+ * stretches them by a control: a fixed amount of work and of sleep that the caller does in the same
+ * moment, and the load of the last minute, for a burst that is over. On a quiet machine the factor
+ * is 1. UNIT_SLOW=N in the environment, for kernels that watch themselves: N times longer. All of
+ * it may be called in a signal handler.
  */
 #ifndef SLOW_H
 #define SLOW_H
@@ -73,7 +74,10 @@ static inline uint64_t unit_busy(void)
 	return factor ? factor : 1;
 }
 
-/* Whether less than `ns` has passed since `start` of CLOCK_MONOTONIC, as a quiet machine counts it. Keeps errno. */
+/*
+ * Whether less than `ns` has passed since `start` of CLOCK_MONOTONIC, as a quiet machine counts it.
+ * Keeps errno.
+ */
 static inline bool unit_within(uint64_t start, uint64_t ns)
 {
 	uint64_t took = slow_clock(CLOCK_MONOTONIC) - start;

@@ -147,7 +147,10 @@ TEST(what_cannot_be_reserved_is_an_error_with_sizes)
 	CHECK_EQ(arena_create(0, MIB, NULL, &arena), -EINVAL);
 	CHECK_EQ(arena_create(UINT64_MAX, MIB, NULL, &arena), -EINVAL);
 	CHECK_EQ(arena_create(MIB, UINT64_MAX, NULL, &arena), -EINVAL);
-	/* The address space has 47 bits on x86-64, 48 on arm64: the first may fit, and never so many. */
+	/*
+	 * The address space has 47 bits on x86-64, 48 on arm64: the first may fit, and never so
+	 * many.
+	 */
 	while (count < 8 && arena_create(1ull << 44, 1ull << 46, NULL, &reserved[count]) == 0)
 		count++;
 	CHECK(count < 8);

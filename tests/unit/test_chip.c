@@ -33,7 +33,8 @@ TEST(missing_driver_names_the_folders_searched)
 
 	CHECK(chip_open("nosuch", 0, NULL, &chip) == -ENOENT);
 	CHECK(says("libdistworker-chip-nosuch.so") && says(test_folder()) && says("DW_CHIP_PATH"));
-	CHECK(chip_open("/nowhere/driver.so", 0, NULL, &chip) == -ENOENT && says("/nowhere/driver.so"));
+	CHECK(chip_open("/nowhere/driver.so", 0, NULL, &chip) == -ENOENT &&
+	      says("/nowhere/driver.so"));
 	CHECK(chip_open("bad name", 0, NULL, &chip) == -EINVAL && says("bad name"));
 	CHECK(chip_open("", 0, NULL, &chip) == -EINVAL);
 	CHECK(chip_open(NULL, 0, NULL, &chip) == -EINVAL);
@@ -74,13 +75,20 @@ TEST(devices_are_enumerated_with_options)
 	struct dw_chip_properties properties[3];
 	size_t count = 0;
 
-	CHECK(dw_chip_enumerate("sim", NULL, NULL, sizeof(struct dw_chip_properties), &count) == 0 && count == 64);
+	CHECK(dw_chip_enumerate("sim", NULL, NULL, sizeof(struct dw_chip_properties), &count) ==
+		      0 &&
+	      count == 64);
 	count = 3;
-	CHECK(dw_chip_enumerate("sim", "devices=2,cores=7", properties, sizeof(properties[0]), &count) == 0 && count == 2);
+	CHECK(dw_chip_enumerate("sim", "devices=2,cores=7", properties, sizeof(properties[0]),
+				&count) == 0 &&
+	      count == 2);
 	CHECK(properties[1].cores == 7 && strcmp(properties[1].name, "sim1") == 0);
 	count = 0;
-	CHECK(dw_chip_enumerate("sim", "devices=x", NULL, sizeof(struct dw_chip_properties), &count) == -EINVAL && says("devices=x"));
-	CHECK(dw_chip_enumerate("sim", NULL, NULL, sizeof(struct dw_chip_properties), NULL) == -EINVAL);
+	CHECK(dw_chip_enumerate("sim", "devices=x", NULL, sizeof(struct dw_chip_properties),
+				&count) == -EINVAL &&
+	      says("devices=x"));
+	CHECK(dw_chip_enumerate("sim", NULL, NULL, sizeof(struct dw_chip_properties), NULL) ==
+	      -EINVAL);
 }
 
 TEST(options_that_make_no_sense_are_named)

@@ -47,7 +47,8 @@ TEST(example_driver_words_its_errors)
 
 	REQUIRE(chip);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		CHECK_EQ(image_load_bytes(chip, 2, bad[i].formula, strlen(bad[i].formula), NULL, NULL, 0),
+		CHECK_EQ(image_load_bytes(chip, 2, bad[i].formula, strlen(bad[i].formula), NULL,
+					  NULL, 0),
 			 -ELIBBAD);
 		CHECK_STR(error_text(), bad[i].part);
 	}

@@ -20,7 +20,9 @@ static void enumerate_with(const char *name, const char *options, size_t size, s
 	unsigned char memory[3 * (sizeof(struct dw_chip_properties) + MORE)];
 	struct dw_chip_error error = { "" };
 	struct chip_driver driver;
-	size_t count = wanted, known = size < sizeof(struct dw_chip_properties) ? size : sizeof(struct dw_chip_properties);
+	size_t count = wanted, known = size < sizeof(struct dw_chip_properties) ?
+					       size :
+					       sizeof(struct dw_chip_properties);
 
 	if (chip_driver_load(name, &driver) < 0) {
 		printf("# %s is not there\n", name);
@@ -29,7 +31,9 @@ static void enumerate_with(const char *name, const char *options, size_t size, s
 	memset(memory, 0xee, sizeof(memory));
 	for (size_t i = 0; i < wanted; i++)
 		memcpy(memory + i * size, &size, sizeof(size));
-	CHECK_EQ(driver.table.enumerate(options, (struct dw_chip_properties *)(void *)memory, &count, &error), 0);
+	CHECK_EQ(driver.table.enumerate(options, (struct dw_chip_properties *)(void *)memory,
+					&count, &error),
+		 0);
 	for (size_t i = 0; i < wanted && i < count; i++) {
 		CHECK_EQ(memcmp(memory + i * size, &size, sizeof(size)), 0);
 		CHECK(memory[i * size + offsetof(struct dw_chip_properties, name)] != 0xee);
@@ -41,7 +45,10 @@ static void enumerate_with(const char *name, const char *options, size_t size, s
 	CHECK_EQ(memory[(count < wanted ? count : wanted) * size + sizeof(size)], 0xee);
 }
 
-/* Failed before: elements lay sizeof(struct dw_chip_properties) apart, and nothing was written behind what was known. */
+/*
+ * Failed before: elements lay sizeof(struct dw_chip_properties) apart, and nothing was written
+ * behind what was known.
+ */
 TEST(devices_are_enumerated_at_the_callers_distance)
 {
 	static const size_t sizes[] = {
@@ -56,8 +63,12 @@ TEST(devices_are_enumerated_at_the_callers_distance)
 	}
 }
 
-/* A struct of `size` bytes, of which the last is `last`; what is behind a smaller one is not its own. */
-static void resize(unsigned char *room, const void *from, size_t known, size_t size, unsigned char last)
+/*
+ * A struct of `size` bytes, of which the last is `last`; what is behind a smaller one is not its
+ * own.
+ */
+static void resize(unsigned char *room, const void *from, size_t known, size_t size,
+		   unsigned char last)
 {
 	memset(room, 0, known + MORE);
 	memset(room, 0xee, known);
@@ -67,8 +78,8 @@ static void resize(unsigned char *room, const void *from, size_t known, size_t s
 		room[size - 1] = last;
 }
 
-static int load_and_run(size_t spec_size, unsigned char spec_last, size_t call_size, unsigned char call_last,
-			struct dw_chip_error *error)
+static int load_and_run(size_t spec_size, unsigned char spec_last, size_t call_size,
+			unsigned char call_last, struct dw_chip_error *error)
 {
 	_Alignas(16) unsigned char spec_room[sizeof(struct dw_chip_image_spec) + MORE];
 	_Alignas(16) unsigned char call_room[sizeof(struct dw_chip_call) + MORE];
@@ -89,10 +100,12 @@ static int load_and_run(size_t spec_size, unsigned char spec_last, size_t call_s
 	REQUIRE_OR(chip_driver_load("sim", &driver) == 0, -ENOENT);
 	REQUIRE_OR(driver.table.open(0, NULL, &device, error) == 0, -ENODEV);
 	resize(spec_room, &spec, sizeof(spec), spec_size, spec_last);
-	status = driver.table.load(device, (const struct dw_chip_image_spec *)(void *)spec_room, &call.image, error);
+	status = driver.table.load(device, (const struct dw_chip_image_spec *)(void *)spec_room,
+				   &call.image, error);
 	if (status == 0) {
 		resize(call_room, &call, sizeof(call), call_size, call_last);
-		status = driver.table.run(device, (const struct dw_chip_call *)(void *)call_room, error);
+		status = driver.table.run(device, (const struct dw_chip_call *)(void *)call_room,
+					  error);
 		if (status == 0)
 			CHECK_EQ(cell, 42);
 		driver.table.unload(device, call.image);
@@ -102,7 +115,10 @@ static int load_and_run(size_t spec_size, unsigned char spec_last, size_t call_s
 	return status;
 }
 
-/* Failed before: bytes behind the driver's struct were not looked at, and those behind a smaller one were read. */
+/*
+ * Failed before: bytes behind the driver's struct were not looked at, and those behind a smaller
+ * one were read.
+ */
 TEST(calls_and_image_specs_of_other_sizes_are_taken_or_named)
 {
 	const size_t spec = sizeof(struct dw_chip_image_spec), call = sizeof(struct dw_chip_call);
@@ -148,7 +164,10 @@ TEST(launches_of_other_sizes_are_taken_or_named)
 	chip_close(chip);
 }
 
-/* Failed before: a smaller description was -EPROTO, and what a larger one says behind was not looked at. */
+/*
+ * Failed before: a smaller description was -EPROTO, and what a larger one says behind was not
+ * looked at.
+ */
 TEST(descriptions_of_entries_of_other_sizes_are_taken_or_named)
 {
 	const int32_t inout = DW_DIR_INOUT;

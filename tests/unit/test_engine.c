@@ -433,7 +433,8 @@ TEST(task_past_its_deadline_is_killed_and_the_rest_goes_on)
 		REQUIRE(rig);
 		begin = rig_now();
 		CHECK_EQ(rig_run(rig, submit_late, &timeout_ns), -ETIMEDOUT);
-		CHECK_STR(dw_strerror_last(), "task 7 \"late\" (sleep_scalar): ETIMEDOUT: ran longer "
+		CHECK_STR(dw_strerror_last(),
+			  "task 7 \"late\" (sleep_scalar): ETIMEDOUT: ran longer "
 			  "than its deadline of ");
 		CHECK_STR(dw_strerror_last(), text);
 		CHECK(unit_within(begin, HANG_NS));

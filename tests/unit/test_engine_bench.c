@@ -162,7 +162,8 @@ static void report(struct rig *rig, const char *name, dw_orch_fn *fn, struct ben
 		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
 		own = ((double)cpu.tv_sec * 1e9 + (double)cpu.tv_nsec - own) / (double)bench->count;
 		hub_counters(rig->hub, &after);
-		printf("%-22s %9.1f ns per task (own CPU %6.1f)  %6.3f M/s  wakes %llu woken %llu sleeps %llu\n",
+		printf("%-22s %9.1f ns per task (own CPU %6.1f)  %6.3f M/s  wakes %llu woken %llu "
+		       "sleeps %llu\n",
 		       name, ns, own, 1e3 / ns, (unsigned long long)(after.wakes - before.wakes),
 		       (unsigned long long)(after.woken - before.woken),
 		       (unsigned long long)(after.sleeps - before.sleeps));

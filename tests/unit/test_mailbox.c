@@ -323,7 +323,8 @@ static void count_wake(struct endpoint *unused)
 static struct provider_ops counting;
 static bool open_counting(uint32_t depth)
 {
-	if (!open_hub(DW_PROVIDER_FUTEX, 2, depth) || !CHECK_EQ(endpoint_attach(hub, 0, &endpoint), 0))
+	if (!open_hub(DW_PROVIDER_FUTEX, 2, depth) ||
+	    !CHECK_EQ(endpoint_attach(hub, 0, &endpoint), 0))
 		return false;
 	counting = futex_provider;
 	counting.peer_wake = count_wake;
@@ -505,10 +506,22 @@ static void backwards(struct mailbox *m, struct completion *c) { (void)c; m->don
 static void bad_number(struct mailbox *m, struct completion *c) { (void)m; c->number++; }
 static void state_0(struct mailbox *m, struct completion *c) { (void)m; c->state = 0; }
 static void state_5(struct mailbox *m, struct completion *c) { (void)m; c->state = 5; }
-static void text_long(struct mailbox *m, struct completion *c) { (void)m; c->text_bytes = TEXT_BYTES; }
+static void text_long(struct mailbox *m, struct completion *c)
+{
+	(void)m;
+	c->text_bytes = TEXT_BYTES;
+}
 static void text_max(struct mailbox *m, struct completion *c) { (void)m; c->text_bytes = 65535; }
-static void not_revoked(struct mailbox *m, struct completion *c) { (void)m; c->state = COMPLETION_REVOKED; }
-static void not_chained(struct mailbox *m, struct completion *c) { (void)m; c->state = COMPLETION_RETURNED; }
+static void not_revoked(struct mailbox *m, struct completion *c)
+{
+	(void)m;
+	c->state = COMPLETION_REVOKED;
+}
+static void not_chained(struct mailbox *m, struct completion *c)
+{
+	(void)m;
+	c->state = COMPLETION_RETURNED;
+}
 static void error_done(struct mailbox *m, struct completion *c) { (void)m; c->error = -EIO; }
 static void error_none(struct mailbox *m, struct completion *c)
 {

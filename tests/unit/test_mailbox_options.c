@@ -12,7 +12,8 @@ static struct hub *hub;
 
 TEST(options_that_make_no_sense_are_refused_by_name)
 {
-	static const struct { struct hub_options options; const char *text; } bad[] = {
+	static const struct { struct hub_options options; const char *text;
+	} bad[] = {
 		{ { .mailboxes = 0, .depth = 8, .frame_bytes = 128 }, "mailboxes is 0" },
 		{ { .mailboxes = 1u << 30, .depth = 8, .frame_bytes = 128 }, "mailboxes is" },
 		{ { .mailboxes = 1, .depth = 0, .frame_bytes = 128 }, "depth is 0" },
@@ -23,7 +24,10 @@ TEST(options_that_make_no_sense_are_refused_by_name)
 		{ { .mailboxes = 1, .depth = 8, .frame_bytes = 100 }, "frame_bytes is 100" },
 		{ { .mailboxes = 1, .depth = 8, .frame_bytes = 1u << 31 }, "frame_bytes is" },
 		{ { .mailboxes = 1, .depth = 32768, .frame_bytes = 1u << 20 }, "more than 1 GiB" },
-		{ { .provider = (enum dw_provider)3, .mailboxes = 1, .depth = 8, .frame_bytes = 128 },
+		{ { .provider = (enum dw_provider)3,
+		    .mailboxes = 1,
+		    .depth = 8,
+		    .frame_bytes = 128 },
 		  "provider 3" },
 	};
 
@@ -62,7 +66,8 @@ TEST(the_environment_chooses_the_provider)
 		setenv("DW_PROVIDER", "kernel", 1);
 		CHECK_EQ(dw_provider_query(&info), -ENOSYS);
 		CHECK_EQ(info.provider, DW_PROVIDER_KERNEL);
-		CHECK_STR(info.reason, "DW_PROVIDER=kernel cannot be met: there is no /dev/distworker");
+		CHECK_STR(info.reason,
+			  "DW_PROVIDER=kernel cannot be met: there is no /dev/distworker");
 		CHECK_STR(dw_strerror_last(), info.reason);
 	}
 	setenv("DW_PROVIDER", "polling", 1);

@@ -729,7 +729,8 @@ static uint64_t wakes_of_a_pipeline(void)
 
 /*
  * A pipeline whose ring never runs dry and whose parent never waits makes no call at all. A parent
- * that is preempted lets it run dry: few, not none. Where the two have no CPU each it is tried again.
+ * that is preempted lets it run dry: few, not none. Where the two have no CPU each it is tried
+ * again.
  */
 TEST(a_busy_pipeline_wakes_nobody)
 {
@@ -739,7 +740,8 @@ TEST(a_busy_pipeline_wakes_nobody)
 		SKIP("one CPU");
 	for (int i = 0; i < 8 && wakes >= PIPELINE_FRAMES / 10; i++) {
 		wakes = wakes_of_a_pipeline();
-		printf("# %llu wake-ups for %d frames\n", (unsigned long long)wakes, PIPELINE_FRAMES);
+		printf("# %llu wake-ups for %d frames\n", (unsigned long long)wakes,
+		       PIPELINE_FRAMES);
 	}
 	CHECK(wakes < PIPELINE_FRAMES / 10);
 }

@@ -11,7 +11,8 @@
 #define COUNT 16384
 
 static const char program[] =
-	"kernel void vector_add(global const float *a, global const float *b, global float *c, uint n)\n"
+	"kernel void vector_add(global const float *a, global const float *b, global float *c, "
+	"uint n)\n"
 	"{\n"
 	"	for (size_t i = get_global_id(0); i < n; i += get_global_size(0))\n"
 	"		c[i] = a[i] + b[i];\n"
@@ -50,7 +51,10 @@ static struct chip *opencl(const char *options)
 	struct chip *chip = NULL;
 	int status;
 
-	/* Before the driver, so that it finds these in front of OpenCL's; they do nothing until they are asked to. */
+	/*
+	 * Before the driver, so that it finds these in front of OpenCL's; they do nothing until
+	 * they are asked to.
+	 */
 	if (!CHECK(dlopen(fixture("opencl_faults"), RTLD_NOW | RTLD_GLOBAL)))
 		printf("# %s\n", dlerror());
 	status = chip_open("opencl", 0, options, &chip);
@@ -142,7 +146,8 @@ TEST(program_that_does_not_compile_gives_its_build_log)
 
 	if (!chip)
 		return;
-	CHECK_EQ(load(chip, 1, "kernel void f(global int *x) { x[0] = nonsense; }", "f", out_only, 1),
+	CHECK_EQ(load(chip, 1, "kernel void f(global int *x) { x[0] = nonsense; }", "f", out_only,
+		      1),
 		 -ELIBBAD);
 	CHECK_STR(error_text(), "CL_BUILD_PROGRAM_FAILURE");
 	CHECK_STR(error_text(), "nonsense");
@@ -156,7 +161,8 @@ TEST(program_that_does_not_compile_gives_its_build_log)
 	CHECK_EQ(image_load_bytes(chip, 1, "\0\1\2\3\4", 5, "f", out_only, 1), -ELIBBAD);
 	CHECK_STR(error_text(), "test image is neither OpenCL C source nor SPIR-V");
 	/* SPIR-V's first word, and nothing behind it; most devices take no SPIR-V at all. */
-	CHECK_EQ(image_load_bytes(chip, 1, "\x03\x02\x23\x07\0\0\1\0", 8, "f", out_only, 1), -ELIBBAD);
+	CHECK_EQ(image_load_bytes(chip, 1, "\x03\x02\x23\x07\0\0\1\0", 8, "f", out_only, 1),
+		 -ELIBBAD);
 	CHECK_STR(error_text(), "test image");
 	CHECK_STR(error_text(), "CL_");
 	CHECK_EQ(image_load_bytes(chip, 1, "\3\2\43\7nothing", 11, "f", out_only, 1), -ELIBBAD);
@@ -191,8 +197,9 @@ TEST(opencl_calls_in_flight_keep_their_order)
 }
 
 /*
- * Three calls, two of them in flight at a time; the second fails as `fault` says. Before, the read behind a
- * kernel that failed while it ran was what the call ended with, and the call was taken for done.
+ * Three calls, two of them in flight at a time; the second fails as `fault` says. Before, the read
+ * behind a kernel that failed while it ran was what the call ended with, and the call was taken for
+ * done.
  */
 static void second_fails(const char *fault, const char *text)
 {
@@ -238,14 +245,19 @@ static void second_fails(const char *fault, const char *text)
 
 TEST(opencl_kernel_that_fails_while_it_runs_fails_its_call_alone_by_name)
 {
-	second_fails("event once 1 -5 0", "kernel \"vector_add\" on opencl device 0 ended with CL_OUT_OF_RESOURCES (-5)");
+	second_fails(
+		"event once 1 -5 0",
+		"kernel \"vector_add\" on opencl device 0 ended with CL_OUT_OF_RESOURCES (-5)");
 	/* A code that no header names. */
 	second_fails("event once 1 -9999 0", "ended with OpenCL error -9999");
 }
 
 TEST(opencl_launch_that_is_refused_fails_its_call_alone_by_name)
 {
-	second_fails("call once 1 -5 0", "\"vector_add\": clEnqueueNDRangeKernel with 1 work-groups of 7 failed with CL_OUT_OF_RESOURCES");
+	second_fails(
+		"call once 1 -5 0",
+		"\"vector_add\": clEnqueueNDRangeKernel with 1 work-groups of 7 failed with "
+		"CL_OUT_OF_RESOURCES");
 }
 
 static void lost(const char *fault, const char *text)
@@ -366,6 +378,7 @@ TEST(opencl_waits_without_using_the_cpu)
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[0]);
 	nanosleep(&moment, NULL);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[1]);
-	CHECK((cpu[1].tv_sec - cpu[0].tv_sec) * 1000000000L + cpu[1].tv_nsec - cpu[0].tv_nsec < 30000000L);
+	CHECK((cpu[1].tv_sec - cpu[0].tv_sec) * 1000000000L + cpu[1].tv_nsec - cpu[0].tv_nsec <
+	      30000000L);
 	chip_close(chip);
 }

@@ -35,9 +35,11 @@ static const char *options(const char *mode)
 	file_write(path, "the aicpu binary", 16);
 	snprintf(path, sizeof(path), "%s/pto_aicore.bin", folder);
 	file_write(path, "the aicore binary, longer", 25);
-	snprintf(options_text, sizeof(options_text),
-		 "host=%s/fixtures/pto_runtime.so,aicpu=%s/pto_aicpu.bin,aicore=%s/pto_aicore.bin,sim_context=%s/fixtures/pto_context.so",
-		 folder, folder, folder, folder);
+	snprintf(
+		options_text, sizeof(options_text),
+		"host=%s/fixtures/pto_runtime.so,aicpu=%s/pto_aicpu.bin,"
+		 "aicore=%s/pto_aicore.bin,sim_context=%s/fixtures/pto_context.so",
+		folder, folder, folder, folder);
 	snprintf(log_path, sizeof(log_path), "%.4000s/pto_log.txt", folder);
 	unlink(log_path);
 	setenv("PTO_LOG", log_path, 1);
@@ -109,7 +111,8 @@ static int image_load(struct chip *chip, uint64_t key, size_t orchestration_byte
 	int status = dw_pto_image_build(&builder->options, &image, &bytes);
 
 	if (status == 0)
-		status = image_load_bytes(chip, key, image, bytes, "orchestrate", builder->signature, 9);
+		status = image_load_bytes(chip, key, image, bytes, "orchestrate",
+					  builder->signature, 9);
 	free(image);
 	builder_free(builder);
 	return status;
@@ -122,10 +125,13 @@ static int add_call(struct chip *chip, uint64_t key, int block_dim, int threads,
 {
 	uint64_t scalars[6] = { (uint64_t)block_dim, (uint64_t)threads, flags, orchestration_bytes,
 				children, 0xabcd0005 };
-	struct dw_tensor t[3] = { tensor1(a, DW_FLOAT32, ELEMENTS), tensor1(b, DW_FLOAT32, ELEMENTS),
+	struct dw_tensor t[3] = { tensor1(a, DW_FLOAT32, ELEMENTS),
+				  tensor1(b, DW_FLOAT32, ELEMENTS),
 				  tensor1(out, DW_FLOAT32, ELEMENTS) };
 	struct dw_args args = view(t, 3, scalars, 6);
-	struct dw_config config = { .block_dim = block_dim, .aicpu_thread_num = threads, .flags = flags };
+	struct dw_config config = { .block_dim = block_dim,
+				    .aicpu_thread_num = threads,
+				    .flags = flags };
 	struct chip_completion done;
 	int status;
 
@@ -235,7 +241,10 @@ TEST(negative_codes_become_errors_with_the_code)
 	chip_close(chip);
 }
 
-/* The interface has no code for it: the driver asks by set_device(), which the stand-in takes after a failed run only. */
+/*
+ * The interface has no code for it: the driver asks by set_device(), which the stand-in takes after
+ * a failed run only.
+ */
 TEST(device_that_cannot_be_set_after_a_failed_run_is_lost)
 {
 	struct chip *chip = NULL;
@@ -247,7 +256,10 @@ TEST(device_that_cannot_be_set_after_a_failed_run_is_lost)
 	CHECK_EQ(add_call(chip, 1, 4, 3, 0, 10, 1), -EIO);
 	CHECK(!chip_lost(chip));
 	CHECK_EQ(add_call(chip, 1, 3, 3, 0, 10, 1), -ENODEV);
-	CHECK_STR(error_text(), "pto device 2 is lost: run_runtime() returned -5 for \"orchestrate\", and set_device() -9 after it");
+	CHECK_STR(
+		error_text(),
+		"pto device 2 is lost: run_runtime() returned -5 for \"orchestrate\", and "
+		"set_device() -9 after it");
 	CHECK(chip_lost(chip));
 	chip_close(chip);
 	CHECK_STR(log_text(), "finalize 1\ndestroy 0");
@@ -297,11 +309,15 @@ TEST(devices_are_counted)
 	struct dw_chip_properties properties[2];
 	size_t count = 0;
 
-	CHECK_EQ(dw_chip_enumerate("pto", NULL, NULL, sizeof(struct dw_chip_properties), &count), 0);
+	CHECK_EQ(dw_chip_enumerate("pto", NULL, NULL, sizeof(struct dw_chip_properties), &count),
+		 0);
 	CHECK(count >= 1);
 	count = 2;
-	CHECK_EQ(dw_chip_enumerate("pto", "devices=8", properties, sizeof(struct dw_chip_properties), &count), 0);
-	CHECK(count == 8 && strcmp(properties[1].name, "pto1") == 0 && properties[1].max_tensors == 16);
+	CHECK_EQ(dw_chip_enumerate("pto", "devices=8", properties,
+				   sizeof(struct dw_chip_properties), &count),
+		 0);
+	CHECK(count == 8 && strcmp(properties[1].name, "pto1") == 0 &&
+	      properties[1].max_tensors == 16);
 }
 
 TEST(builder_refuses_what_the_layout_cannot_hold)
@@ -327,7 +343,8 @@ TEST(builder_refuses_what_the_layout_cannot_hold)
 	CHECK_EQ(dw_pto_image_build(o, &image, &bytes), -E2BIG);
 	CHECK_STR(error_text(), "64 bytes");
 	name[63] = '\0';
-	o->config_entry = "configuration entry with a name that is longer than sixty-three characters";
+	o->config_entry =
+		"configuration entry with a name that is longer than sixty-three characters";
 	CHECK_EQ(dw_pto_image_build(o, &image, &bytes), -E2BIG);
 	CHECK_STR(error_text(), "config entry");
 	o->config_entry = NULL;
@@ -377,7 +394,10 @@ TEST(damaged_images_are_refused_whatever_byte_is_wrong)
 	for (size_t cut = 1; cut < bytes; cut++)
 		CHECK(image_load_bytes(chip, 2, image, cut, NULL, NULL, 0) < 0);
 	damaged = malloc(bytes);
-	/* Every word of the header set to nonsense; those that the runtime would follow are refused. */
+	/*
+	 * Every word of the header set to nonsense; those that the runtime would follow are
+	 * refused.
+	 */
 	for (size_t at = 0; at + 4 <= sizeof(struct pto_chip_callable); at += 4) {
 		bool followed = at < 16 || at == 64 || at == 68 || at == 80 || at == 136 ||
 				(at >= 268 && at < 280) || at == 396 || at == 408 ||

@@ -107,7 +107,8 @@ TEST(kernel_without_a_description_needs_a_signature)
 	size_t bytes;
 	void *data = file_read(fixture("sim_kernels"), &bytes);
 
-	CHECK(image_load_bytes(chip, 1, data, bytes, "plain", NULL, 0) == -EINVAL && says("signature"));
+	CHECK(image_load_bytes(chip, 1, data, bytes, "plain", NULL, 0) == -EINVAL &&
+	      says("signature"));
 	CHECK(image_load_bytes(chip, 1, data, bytes, "plain", backwards, 2) == -EINVAL);
 	CHECK(image_load_bytes(chip, 1, data, bytes, "plain", unknown, 1) == -EINVAL && says("7"));
 	CHECK(image_load_bytes(chip, 1, data, bytes, "vector_add", signature, 2) == -EINVAL &&
@@ -196,7 +197,8 @@ TEST(each_block_knows_its_index_and_core)
 
 TEST(blocks_give_the_same_bits_however_many_threads_run_them)
 {
-	static const char *const options[] = { "threads=1", "threads=2", "threads=8", "async=1,threads=3" };
+	static const char *const options[] = { "threads=1", "threads=2", "threads=8",
+					       "async=1,threads=3" };
 	uint64_t expected[24], out[24], loops = 200000;
 	struct dw_tensor t = tensor1(out, DW_UINT64, 24);
 
@@ -284,7 +286,8 @@ TEST(resident_memory_stays_and_is_not_copied)
 	chip_counters(chip, &after);
 	CHECK(after.copies_in == before.copies_in && after.copies_out == before.copies_out);
 	CHECK(chip_copy_out(chip, out, handle, 32) == 0);
-	CHECK(out[0] == 1 && out[1] == 3 * (3 * 2 + 5) + 5 && out[2] == 3 * (3 * 3 + 5) + 5 && out[3] == 4);
+	CHECK(out[0] == 1 && out[1] == 3 * (3 * 2 + 5) + 5 && out[2] == 3 * (3 * 3 + 5) + 5 &&
+	      out[3] == 4);
 	CHECK(chip_copy_out(chip, out, handle + 24, 16) == -ERANGE);
 	CHECK(chip_copy_in(chip, 0x10, x, 8) == -ENOENT);
 	CHECK(chip_alloc(chip, handle + 16, 64) == -EEXIST);
@@ -314,7 +317,8 @@ TEST(device_memory_survives_a_long_random_use)
 		seed = seed * 6364136223846793005u + 1442695040888963407u;
 		k = (unsigned int)(seed >> 33) % RANGES;
 		if (bytes[k]) {
-			CHECK(chip_copy_out(chip, &mark, (k + 1) * 0x100000000u + bytes[k] - 8, 8) == 0);
+			CHECK(chip_copy_out(chip, &mark, (k + 1) * 0x100000000u + bytes[k] - 8,
+					    8) == 0);
 			CHECK(mark == k);
 			CHECK(chip_free(chip, (k + 1) * 0x100000000u) == 0);
 			bytes[k] = 0;
@@ -322,7 +326,8 @@ TEST(device_memory_survives_a_long_random_use)
 			mark = k;
 			bytes[k] = 8 + (seed >> 12) % 60000;
 			CHECK(chip_alloc(chip, (k + 1) * 0x100000000u, bytes[k]) == 0);
-			CHECK(chip_copy_in(chip, (k + 1) * 0x100000000u + bytes[k] - 8, &mark, 8) == 0);
+			CHECK(chip_copy_in(chip, (k + 1) * 0x100000000u + bytes[k] - 8, &mark, 8) ==
+			      0);
 		}
 	}
 	for (unsigned int k = 0; k < RANGES; k++)
@@ -399,8 +404,10 @@ TEST(delay_is_kept_without_using_the_cpu)
 	CHECK(chip_call(chip, 1, t, 3, NULL, 0, 1) == 0);
 	clock_gettime(CLOCK_MONOTONIC, &wall[1]);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[1]);
-	CHECK((wall[1].tv_sec - wall[0].tv_sec) * 1000000000L + wall[1].tv_nsec - wall[0].tv_nsec >= 50000000L);
-	CHECK((cpu[1].tv_sec - cpu[0].tv_sec) * 1000000000L + cpu[1].tv_nsec - cpu[0].tv_nsec < 25000000L);
+	CHECK((wall[1].tv_sec - wall[0].tv_sec) * 1000000000L + wall[1].tv_nsec - wall[0].tv_nsec >=
+	      50000000L);
+	CHECK((cpu[1].tv_sec - cpu[0].tv_sec) * 1000000000L + cpu[1].tv_nsec - cpu[0].tv_nsec <
+	      25000000L);
 	chip_close(chip);
 }
 

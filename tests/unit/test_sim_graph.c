@@ -34,7 +34,8 @@ static void mix_expected(uint64_t *x, uint32_t count, uint64_t tasks, uint64_t s
 
 TEST(tasks_that_overlap_run_in_order_whatever_the_threads)
 {
-	static const char *const options[] = { "threads=1", "threads=2", "threads=4", "threads=4,async=1" };
+	static const char *const options[] = { "threads=1", "threads=2", "threads=4",
+					       "threads=4,async=1" };
 	static uint64_t x[1000], expected[1000];
 	struct dw_tensor t = tensor1(x, DW_UINT64, 1000);
 
@@ -99,7 +100,8 @@ static long cpu_of_sleep(const char *options, const char *entry, uint64_t ms, ui
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[1]);
 	clock_gettime(CLOCK_MONOTONIC, &wall[1]);
 	CHECK_EQ(x, times);
-	CHECK((wall[1].tv_sec - wall[0].tv_sec) * 1000000000L + wall[1].tv_nsec - wall[0].tv_nsec >= 300000000L);
+	CHECK((wall[1].tv_sec - wall[0].tv_sec) * 1000000000L + wall[1].tv_nsec - wall[0].tv_nsec >=
+	      300000000L);
 	chip_close(chip);
 	return (cpu[1].tv_sec - cpu[0].tv_sec) * 1000000000L + cpu[1].tv_nsec - cpu[0].tv_nsec;
 }
@@ -117,7 +119,9 @@ TEST(orchestration_works_on_resident_memory)
 {
 	struct chip *chip = sim_with(NULL, "mix");
 	uint64_t handle = 0x40000000, out[16], expected[16] = { 0 };
-	struct dw_tensor t = { .data = handle + 64, .shape = { 16 }, .ndims = 1, .dtype = DW_UINT64 };
+	struct dw_tensor t = {
+		.data = handle + 64, .shape = { 16 }, .ndims = 1, .dtype = DW_UINT64
+	};
 	uint64_t scalars[2] = { 100, 9 };
 
 	CHECK(chip_alloc(chip, handle, 256) == 0);

@@ -67,7 +67,8 @@ TEST(texts_without_room_for_dots_are_cut_between_characters)
 /* Bytes that are no UTF-8 are cut, too, and nothing before them is lost. */
 TEST(texts_that_are_no_characters_are_cut)
 {
-	static const char *const broken[] = { "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", "aaaaaa\xff\xff\xff\xff\xff" };
+	static const char *const broken[] = { "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80",
+					      "aaaaaa\xff\xff\xff\xff\xff" };
 	char to[10];
 
 	for (unsigned i = 0; i < 2; i++) {

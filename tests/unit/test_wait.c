@@ -27,7 +27,8 @@ struct hunt {
 	int cpus;		/* 1 or 2 */
 	bool spin;		/* the policy as it is; false: sleep at once */
 	bool bells;		/* children poll now and then instead of waiting */
-	bool background;	/* a thread of the parent polls the bell; the foreground drives now and then */
+	/* a thread of the parent polls the bell; the foreground drives now and then */
+	bool background;
 };
 
 static struct hub *hub;
@@ -106,7 +107,10 @@ static void child_main(const struct hunt *hunt, uint32_t i)
 	while (!stop) {
 		while ((frame = endpoint_next(endpoint, &number))) {
 			dawdle();
-			/* A gate: no completion, and no dry ring, until the parent knows of those before. */
+			/*
+			 * A gate: no completion, and no dry ring, until the parent knows of those
+			 * before.
+			 */
 			if (frame->task)
 				while (atomic_load(&shared->gate[i]) < frame->task)
 					sched_yield();
@@ -270,7 +274,9 @@ static void hunt_rounds(const struct hunt *hunt)
 
 static void hunt_lost_wakeups(struct hunt hunt)
 {
-	struct hub_options options = { .mailboxes = hunt.children, .depth = DEPTH, .frame_bytes = 64 };
+	struct hub_options options = { .mailboxes = hunt.children,
+				       .depth = DEPTH,
+				       .frame_bytes = 64 };
 	const char *percent = getenv("UNIT_PERCENT");
 	pid_t pids[CHILDREN_MAX];
 	struct hub_counters counters;
@@ -344,7 +350,8 @@ TEST(no_wakeup_is_lost_on_two_cpus_without_spinning)
 
 TEST(no_wakeup_is_lost_on_two_cpus_with_spinning)
 {
-	hunt_lost_wakeups((struct hunt){ .children = 1, .rounds = 100000, .cpus = 2, .spin = true });
+	hunt_lost_wakeups(
+		(struct hunt){ .children = 1, .rounds = 100000, .cpus = 2, .spin = true });
 }
 
 TEST(no_wakeup_is_lost_with_more_children_than_cpus)
@@ -354,7 +361,8 @@ TEST(no_wakeup_is_lost_with_more_children_than_cpus)
 
 TEST(no_bell_is_lost_by_children_that_poll)
 {
-	hunt_lost_wakeups((struct hunt){ .children = 3, .rounds = 40000, .cpus = 2, .bells = true });
+	hunt_lost_wakeups(
+		(struct hunt){ .children = 3, .rounds = 40000, .cpus = 2, .bells = true });
 }
 
 TEST(no_bell_is_lost_by_a_background_thread_on_one_cpu)

@@ -3,8 +3,8 @@
  * A test program in one header: TEST(name) { … CHECK(…) … }. It brings main(): all
  * tests, or those whose names contain one of the arguments; TAP on stdout, and
  * "N passed, M failed" in the end. A test that takes longer than UNIT_SECONDS
- * fails the program: it hangs. A busy machine stretches these seconds, as it does those of unit_within()
- * (slow.h, UNIT_SLOW=N). UNIT_UPTIME=N: on a machine that is up for N seconds
+ * fails the program: it hangs. A busy machine stretches these seconds, as it does those of
+ * unit_within() (slow.h, UNIT_SLOW=N). UNIT_UPTIME=N: on a machine that is up for N seconds
  * (uptime.h). Children of tests leave with _exit().
  */
 #ifndef UNIT_H
@@ -48,8 +48,10 @@ static unsigned unit_limit_s = UNIT_SECONDS;
 
 /* Counts a failure and goes on. True if the condition holds. */
 #define CHECK(condition) \
-	((condition) ? true : \
-	 (unit_failures++, printf("# %s:%d: %s: %s\n", __FILE__, __LINE__, unit_now, #condition), false))
+	((condition) ? \
+		 true : \
+		 (unit_failures++, \
+		  printf("# %s:%d: %s: %s\n", __FILE__, __LINE__, unit_now, #condition), false))
 
 /* Integers. */
 #define CHECK_EQ(got, wanted) \
@@ -82,13 +84,14 @@ __attribute__((unused)) static bool unit_check_equal(long long got, long long wa
 }
 
 /* Whether `got` contains `part`. */
-__attribute__((unused)) static bool unit_check_contains(const char *got, const char *part,
-							const char *what, const char *file, int line)
+__attribute__((unused)) static bool
+unit_check_contains(const char *got, const char *part, const char *what, const char *file, int line)
 {
 	if (strstr(got, part))
 		return true;
 	unit_failures++;
-	printf("# %s:%d: %s: %s is \"%s\", without \"%s\"\n", file, line, unit_now, what, got, part);
+	printf("# %s:%d: %s: %s is \"%s\", without \"%s\"\n", file, line, unit_now, what, got,
+	       part);
 	return false;
 }
 

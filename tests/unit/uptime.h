@@ -65,8 +65,8 @@ static int uptime_set(int64_t seconds)
 }
 
 /*
- * Returns when UNIT_UPTIME is not set: the caller goes on. Otherwise the program runs once more in the other
- * world, and this process ends with its status.
+ * Returns when UNIT_UPTIME is not set: the caller goes on. Otherwise the program runs once more in
+ * the other world, and this process ends with its status.
  */
 static void uptime_enter(char **argv)
 {

@@ -403,8 +403,10 @@ static int register_kernels(const struct distworker_job_environment *environment
 				"image with -- --kernels FILE", environment->driver);
 		if (snprintf(job->kernel_path, sizeof(job->kernel_path), "%s/kernels/cholesky.so",
 			     environment->folder) >= (int)sizeof(job->kernel_path))
-			return environment->fail(environment, ENAMETOOLONG,
-				"the path of the chip kernels is too long; give a file with -- --kernels FILE");
+			return environment->fail(
+				environment, ENAMETOOLONG,
+				"the path of the chip kernels is too long; give a file with -- "
+				"--kernels FILE");
 		job->kernels = job->kernel_path;
 	}
 	for (size_t i = 0; i < COUNT_OF(kernels) && !err; i++) {

@@ -406,7 +406,8 @@ static int register_kernels(const struct distworker_job_environment *environment
 			     environment->folder, suffix) >= (int)sizeof(job->kernel_path))
 			return environment->fail(
 				environment, ENAMETOOLONG,
-				"the path of the chip kernels is too long; give a file with -- --kernels FILE");
+				"the path of the chip kernels is too long; give a file with -- "
+				"--kernels FILE");
 		job->kernels = job->kernel_path;
 	}
 	err = register_kernel(environment, job, "digits_forward", forward, COUNT_OF(forward),

@@ -64,9 +64,11 @@ static int digits_parse(uint32_t row, const char *line, uint8_t values[DIGITS_CO
 		for (i = 0; i < length && i < 3 && field[i] >= '0' && field[i] <= '9'; i++)
 			value = value * 10 + (uint32_t)(field[i] - '0');
 		if (!length || i < length || value > limit)
-			return digits_fail(error, EBADMSG,
+			return digits_fail(
+				error, EBADMSG,
 				"row %u, column %u: \"%.*s\" is not a number from 0 to %u", row,
-				column, (int)text_border(field, length < 40 ? length : 40), field, limit);
+				column, (int)text_border(field, length < 40 ? length : 40), field,
+				limit);
 		if (last != (column == DIGITS_COLUMNS))
 			return digits_fail(error, EBADMSG,
 					   "row %u, column %u: %s; a row has %d columns", row,

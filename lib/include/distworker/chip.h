@@ -152,8 +152,8 @@ struct dw_chip_driver {
 	int (*enumerate)(const char *options, struct dw_chip_properties *properties,
 			 size_t *count, struct dw_chip_error *error);
 	/*
-	 * `options` is "key=value,…" or NULL (a comma in a value is written "\,"), at most 65,535 bytes;
-	 * an unknown key is -EINVAL by name, an unknown id -ENODEV with how many there are.
+	 * `options` is "key=value,…" or NULL (a comma in a value is written "\,"), at most 65,535
+	 * bytes; an unknown key is -EINVAL by name, an unknown id -ENODEV with how many there are.
 	 */
 	int (*open)(uint32_t id, const char *options, struct dw_chip_device **device,
 		    struct dw_chip_error *error);
@@ -221,9 +221,9 @@ DW_CHIP_EXPORT dw_chip_driver_entry dw_chip_driver_v1;
  */
 
 /*
- * Names of the drivers in the folders that are searched, "opencl,pto,sim", sorted, each once; none is
- * loaded. There is no limit of folders and drivers. Files with names of more than 31 bytes are passed over, since no
- * chip can name them. -ERANGE: more than `bytes`; -ENOMEM.
+ * Names of the drivers in the folders that are searched, "opencl,pto,sim", sorted, each once; none
+ * is loaded. There is no limit of folders and drivers. Files with names of more than 31 bytes are
+ * passed over, since no chip can name them. -ERANGE: more than `bytes`; -ENOMEM.
  */
 DW_API int dw_chip_driver_list(char *names, size_t bytes);
 
@@ -238,8 +238,8 @@ struct dw_chip_driver_info {
 /*
  * Loads a driver (name or path) into this process, which should be one that
  * will not fork Workers afterwards: vendors' libraries do not survive a fork.
- * -ENOENT with the folders that were searched, -ELIBBAD, -EPROTO, -ENAMETOOLONG. Name, version and path are
- * shortened, with "…", where they have no room in the struct.
+ * -ENOENT with the folders that were searched, -ELIBBAD, -EPROTO, -ENAMETOOLONG. Name, version and
+ * path are shortened, with "…", where they have no room in the struct.
  */
 DW_API int dw_chip_driver_query(const char *driver, struct dw_chip_driver_info *info);
 /*

@@ -19,17 +19,19 @@
  *  - strings that are passed in are copied; pointers that are returned belong to
  *    the object that returned them and live as long as it does.
  *
- * Names, and their limits in bytes without the NUL. A longer one is -ENAMETOOLONG at the call that is given it.
+ * Names, and their limits in bytes without the NUL. A longer one is -ENAMETOOLONG at the call that
+ * is given it.
  *
- *   Workers                              47, no '/'; with the paths in front of them 80, checked at init
+ *   Workers 47, no '/'; with the paths in front of them 80, checked at init
  *   functions, tasks, entries of images  255
  *   symbols                              4,095, and as much for the path of their file
- *   chip drivers                         31 letters, digits, - and _; or a path of 4,095, with a '/'
+ *   chip drivers 31 letters, digits, - and _; or a path of 4,095, with a '/'
  *   options of chip drivers              65,535; those of this library: keys 31, values 4,095
  *   paths of images, DW_TRACE, DW_GRAPH  4,095
  *
- * Any byte may be in them but what is said here; texts show UTF-8. Names are kept whole. Where a text has no room for
- * one it is shortened in its middle, and a text that is too long ends with "…", both between two characters.
+ * Any byte may be in them but what is said here; texts show UTF-8. Names are kept whole. Where a
+ * text has no room for one it is shortened in its middle, and a text that is too long ends with
+ * "…", both between two characters.
  *
  * Threads. "Any thread" means any thread of the process that made the object.
  *
@@ -258,8 +260,8 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name,
  * When the call returns, every child of the tree knows the symbol. While another thread is in
  * dw_worker_init(), the call waits for that to end. The same content under the same name has the
  * same handle. -ENOENT, -ELIBBAD (no ELF object), -ESRCH (no such symbol), -EEXIST (another kind,
- * or a changed file: unregister that first), -ENAMETOOLONG. Only in the root's process: -EINVAL in an
- * orchestration function of a nested Worker that is a process; the same for images.
+ * or a changed file: unregister that first), -ENAMETOOLONG. Only in the root's process: -EINVAL in
+ * an orchestration function of a nested Worker that is a process; the same for images.
  */
 DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *symbol,
 				       enum dw_symbol_kind kind, dw_callable *callable);
@@ -270,7 +272,8 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
  */
 struct dw_image_options {
 	size_t size;
-	const char *driver;		/* "sim", "opencl", "pto", …, or a path, as in dw_chip_options */
+	/* "sim", "opencl", "pto", …, or a path, as in dw_chip_options */
+	const char *driver;
 	const char *entry;
 	const void *data;		/* the image, or NULL: read `path` */
 	size_t bytes;
@@ -514,7 +517,10 @@ DW_API int dw_run_fd(struct dw_run *run, int *fd);
  */
 DW_API int dw_run_detach(struct dw_run *run);
 
-/* One error of a run. Names and texts that are too long are shortened, as the head of this file says. */
+/*
+ * One error of a run. Names and texts that are too long are shortened, as the head of this file
+ * says.
+ */
 struct dw_run_error {
 	size_t size;
 	/*
@@ -632,7 +638,8 @@ struct dw_submit_options {
  *  -EINVAL a field that makes no sense; -ENOENT, -ESTALE the callable is unknown
  *  or was unregistered; -EFAULT a tensor lies outside the arena; -EACCES see check_declared;
  *  -ENODEV no worker can take it; -EDEADLK, -ENOBUFS, -ENOSPC heap, see dw_alloc();
- *  -E2BIG the arguments need more than 4 GiB; -ENAMETOOLONG; -ENOMEM; -ECANCELED the run is cancelled.
+ *  -E2BIG the arguments need more than 4 GiB; -ENAMETOOLONG; -ENOMEM; -ECANCELED the run is
+ *  cancelled.
  */
 DW_API int dw_submit(struct dw_orch *orch, dw_callable callable, struct dw_args *args,
 		     const struct dw_submit_options *options, dw_task *task);

@@ -100,8 +100,8 @@ static int identify(const char *path, const char *symbol, uint8_t identity[IDENT
 	memset(identity, 0, IDENTITY_BYTES);
 	fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC));
 	if (fd < 0 || fstat(fd, &stat) < 0) {
-		result = error_set(-errno, "shared object %s: %s%s", text_short(path), strerror(errno),
-				   error_hint(errno));
+		result = error_set(-errno, "shared object %s: %s%s", text_short(path),
+				   strerror(errno), error_hint(errno));
 		if (fd >= 0)
 			close(fd);
 		return result;
@@ -109,7 +109,8 @@ static int identify(const char *path, const char *symbol, uint8_t identity[IDENT
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_READ, NULL);
 	if (!elf && pread(fd, &byte, 1, 0) < 0)
-		result = error_set(-errno, "shared object %s cannot be read: %s", text_short(path), strerror(errno));
+		result = error_set(-errno, "shared object %s cannot be read: %s", text_short(path),
+				   strerror(errno));
 	else if (!elf || elf_kind(elf) != ELF_K_ELF)
 		result = error_set(-ELIBBAD, "%s is no ELF shared object", text_short(path));
 	else if (symbol && !defines(elf, symbol))

@@ -132,7 +132,8 @@ DW_API int dw_run_wait_for(struct dw_run *run, uint64_t timeout_ns)
 		return result;
 	get(run);
 	if (event_wait_within(&run->handle.ended, &deadline) < 0)
-		result = error_set(-ETIMEDOUT, "dw_run_wait_for: the run has not ended after %llu ms",
+		result = error_set(-ETIMEDOUT,
+				   "dw_run_wait_for: the run has not ended after %llu ms",
 				   (unsigned long long)(timeout_ns / 1000000));
 	run_wait_end(&wait);
 	run_handle_put(run);

@@ -239,7 +239,8 @@ int trace_file_open(const char *variable, const char *first_line, const char *la
 			error_set(
 				result,
 				"%s=\"%s\" has %zu bytes; at most %d are possible, "
-				"with the number that a path gets which an earlier tree has written to",
+				"with the number that a path gets which an earlier tree has "
+				"written to",
 				variable, text_short(wanted), strlen(wanted), PATH_MAX - 1);
 		else
 			error_set(result, "%s=%s: cannot write this file: %s; %s", variable,

@@ -334,7 +334,8 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	memcpy(path, symbol, (size_t)(colon - symbol));
 	path[colon - symbol] = '\0';
 	if (!realpath(path, real))
-		return error_set(-errno, "shared object %s: %s%s", text_short(path), strerror(errno), error_hint(errno));
+		return error_set(-errno, "shared object %s: %s%s", text_short(path),
+				 strerror(errno), error_hint(errno));
 	callable.kind = kind == DW_SYMBOL_ORCH ? CALLABLE_SYMBOL_ORCH : CALLABLE_SYMBOL_SUB;
 	callable.path = real;
 	callable.symbol = (char *)colon + 1;

@@ -201,10 +201,14 @@ int spawner_end(struct dw_worker *worker)
 					   worker->path, (int)worker->spawner.pid,
 					   refused ? ", and may not be killed: " : "",
 					   refused ? error_name(refused) : "");
-		while ((reaped = waitid(P_PIDFD, (id_t)worker->spawner.pidfd, NULL, WEXITED |
-					(ended < 0 && !refused ? 0 : WNOHANG))) < 0 && errno == EINTR)
+		while ((reaped = waitid(P_PIDFD, (id_t)worker->spawner.pidfd, NULL,
+					WEXITED | (ended < 0 && !refused ? 0 : WNOHANG))) < 0 &&
+		       errno == EINTR)
 			;
-		/* ECHILD: the application reaps, or ignores SIGCHLD; else a filter refuses waitid(). */
+		/*
+		 * ECHILD: the application reaps, or ignores SIGCHLD; else a filter refuses
+		 * waitid().
+		 */
 		if (reaped < 0 && errno != ECHILD)
 			waitpid(worker->spawner.pid, NULL, WNOHANG);
 		close(worker->spawner.pidfd);

@@ -15,8 +15,8 @@
 
 static int refused(const char *worker, const char *call, int error)
 {
-	return error_set(-error, "%s: the system call %s, which its tree needs, is refused: %s", worker, call,
-			 error_name(error));
+	return error_set(-error, "%s: the system call %s, which its tree needs, is refused: %s",
+			 worker, call, error_name(error));
 }
 
 int system_calls_check(const char *worker)
@@ -33,8 +33,8 @@ int system_calls_check(const char *worker)
 		return refused(worker, "rt_sigprocmask", error);
 	fd = fd_move_up(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	if (fd < 0)
-		return error_set(-errno, "%s: no timer: timerfd_create: %s%s", worker, error_name(errno),
-				 error_hint(errno));
+		return error_set(-errno, "%s: no timer: timerfd_create: %s%s", worker,
+				 error_name(errno), error_hint(errno));
 	if (timerfd_settime(fd, 0, &never, NULL) < 0)
 		error = errno;
 	if (close(fd) < 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * System calls of which a tree notices only late, or never, that they are refused (a seccomp filter): without them
- * a deadline kills nobody, or a death is not seen. Called by init; any thread.
+ * System calls of which a tree notices only late, or never, that they are refused (a seccomp
+ * filter): without them a deadline kills nobody, or a death is not seen. Called by init; any
+ * thread.
  */
 #ifndef DW_WORKER_SYSTEM_CALLS_H
 #define DW_WORKER_SYSTEM_CALLS_H

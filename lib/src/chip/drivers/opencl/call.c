@@ -92,24 +92,32 @@ static int shape_check(const struct dw_chip_call *call, struct dw_chip_error *er
 	uint32_t scalars = image->signature_count - image->tensor_count;
 
 	if (call->tensor_count != image->tensor_count || call->scalar_count != scalars)
-		return kit_fail(error, -EINVAL, "\"%s\" takes %u tensors and %u scalars, the call has %zu and %zu",
-				text_short(image->entry), image->tensor_count, scalars, call->tensor_count,
-				call->scalar_count);
+		return kit_fail(error, -EINVAL,
+				"\"%s\" takes %u tensors and %u scalars, the call has %zu and %zu",
+				text_short(image->entry), image->tensor_count, scalars,
+				call->tensor_count, call->scalar_count);
 	for (size_t i = 0; i < call->tensor_count; i++) {
 		uint64_t address = call->tensors[i].data, bytes = call->tensor_bytes[i];
 
 		if (bytes && (address == 0 || address + bytes < address))
-			return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" has address %#llx and %llu bytes: host memory or a device-resident range is wanted",
-					i, text_short(image->entry), (unsigned long long)address,
-					(unsigned long long)bytes);
+			return kit_fail(
+				error, -EFAULT,
+				"tensor %zu of \"%s\" has address %#llx and %llu bytes: host "
+				"memory or a device-resident range is wanted",
+				i, text_short(image->entry), (unsigned long long)address,
+				(unsigned long long)bytes);
 		for (size_t j = 0; j < i; j++) {
 			uint64_t other = call->tensors[j].data, length = call->tensor_bytes[j];
 			bool same = address == other && bytes == length;
 
 			if (!same && address < other + length && other < address + bytes &&
 			    (image->signature[i] != DW_DIR_IN || image->signature[j] != DW_DIR_IN))
-				return kit_fail(error, -EINVAL, "tensors %zu and %zu of \"%s\" overlap in part and one is written: an OpenCL device cannot do that, give the same range or apart",
-						j, i, text_short(image->entry));
+				return kit_fail(
+					error, -EINVAL,
+					"tensors %zu and %zu of \"%s\" overlap in part and one is "
+					"written: an OpenCL device cannot do that, give the same "
+					"range or apart",
+					j, i, text_short(image->entry));
 		}
 	}
 	return 0;
@@ -125,10 +133,13 @@ static int place_resident(struct dw_chip_device *device, const struct dw_chip_ca
 	cl_int code;
 
 	if (bytes > resident->bytes - offset)
-		return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" goes %llu bytes beyond the device-resident range %#llx",
-				i, call->image->entry,
-				(unsigned long long)(offset + bytes - resident->bytes),
-				(unsigned long long)resident->handle);
+		return kit_fail(
+			error, -EFAULT,
+			"tensor %zu of \"%s\" goes %llu bytes beyond the device-resident range "
+			"%#llx",
+			i, call->image->entry,
+			(unsigned long long)(offset + bytes - resident->bytes),
+			(unsigned long long)resident->handle);
 	place->resident = true;
 	if (offset == 0) {
 		clRetainMemObject(resident->buffer);
@@ -136,9 +147,12 @@ static int place_resident(struct dw_chip_device *device, const struct dw_chip_ca
 		return 0;
 	}
 	if (offset % device->base_align)
-		return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" begins %llu bytes into a device-resident range: a multiple of %llu is wanted on this device",
-				i, call->image->entry, (unsigned long long)offset,
-				(unsigned long long)device->base_align);
+		return kit_fail(
+			error, -EFAULT,
+			"tensor %zu of \"%s\" begins %llu bytes into a device-resident range: a "
+			"multiple of %llu is wanted on this device",
+			i, call->image->entry, (unsigned long long)offset,
+			(unsigned long long)device->base_align);
 	place->buffer = clCreateSubBuffer(resident->buffer, CL_MEM_READ_WRITE,
 					  CL_BUFFER_CREATE_TYPE_REGION, &part, &code);
 	if (!code)
@@ -164,8 +178,11 @@ static int place_find(struct dw_chip_device *device, const struct dw_chip_call *
 	if (resident)
 		return place_resident(device, call, i, resident, place, error);
 	if (bytes && resident_find(device, address + bytes - 1))
-		return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" begins before the device-resident range that it ends in",
-				i, call->image->entry);
+		return kit_fail(
+			error, -EFAULT,
+			"tensor %zu of \"%s\" begins before the device-resident range that it ends "
+			"in",
+			i, call->image->entry);
 	return buffer_take(device, bytes, place, error);
 }
 
@@ -193,8 +210,8 @@ static int places_find(struct dw_chip_device *device, const struct dw_chip_call 
 
 	if ((call->tensor_count > slot->space || !slot->events) &&
 	    !slot_grow(slot, call->tensor_count))
-		return kit_fail(error, -ENOMEM, "\"%s\": no memory for %zu tensors", call->image->entry,
-				call->tensor_count);
+		return kit_fail(error, -ENOMEM, "\"%s\": no memory for %zu tensors",
+				call->image->entry, call->tensor_count);
 	for (slot->count = 0; slot->count < call->tensor_count && status == 0; slot->count++)
 		status = place_find(device, call, slot->count, slot->places, error);
 	return status;
@@ -230,11 +247,13 @@ static int parameters_set(const struct dw_chip_call *call, const struct slot *sl
 	cl_int code = 0;
 
 	for (size_t i = 0; i < call->tensor_count && !code; i++)
-		code = clSetKernelArg(image->kernel, index++, sizeof(cl_mem), &slot->places[i].buffer);
+		code = clSetKernelArg(image->kernel, index++, sizeof(cl_mem),
+				      &slot->places[i].buffer);
 	for (size_t i = 0; i < call->scalar_count && !code; i++)
 		code = scalar_set(call, index++, i);
 	if (code)
-		return kit_fail(error, opencl_errno(code), "\"%s\": parameter %u: clSetKernelArg failed with %s",
+		return kit_fail(error, opencl_errno(code),
+				"\"%s\": parameter %u: clSetKernelArg failed with %s",
 				text_short(image->entry), index - 1, opencl_name(code));
 	return 0;
 }
@@ -242,7 +261,8 @@ static int parameters_set(const struct dw_chip_call *call, const struct slot *sl
 /* ------------------------------------------------------------------ submit */
 
 /* Whether tensor i has to be moved: `unless` is the direction that does not need it. */
-static bool moves(const struct dw_chip_call *call, const struct slot *slot, size_t i, int32_t unless)
+static bool moves(const struct dw_chip_call *call, const struct slot *slot, size_t i,
+		  int32_t unless)
 {
 	if (slot->places[i].resident || call->tensor_bytes[i] == 0 ||
 	    call->image->signature[i] == unless)
@@ -288,13 +308,15 @@ static int kernel_enqueue(struct dw_chip_device *device, const struct dw_chip_ca
 	const struct dw_chip_image *image = call->image;
 	size_t local = image->local, global = local * (size_t)call->config.block_dim;
 	cl_event after = last_event(slot);
-	cl_int code = clEnqueueNDRangeKernel(device->commands, image->kernel, 1, NULL, &global, &local,
-					     after != NULL, after ? &after : NULL,
+	cl_int code = clEnqueueNDRangeKernel(device->commands, image->kernel, 1, NULL, &global,
+					     &local, after != NULL, after ? &after : NULL,
 					     &slot->events[slot->event_count]);
 
 	if (code)
-		return kit_fail(error, opencl_errno(code), "\"%s\": clEnqueueNDRangeKernel with %d work-groups of %zu failed with %s",
-				text_short(image->entry), call->config.block_dim, local, opencl_name(code));
+		return kit_fail(
+			error, opencl_errno(code),
+			"\"%s\": clEnqueueNDRangeKernel with %d work-groups of %zu failed with %s",
+			text_short(image->entry), call->config.block_dim, local, opencl_name(code));
 	slot->event_count++;
 	return 0;
 }

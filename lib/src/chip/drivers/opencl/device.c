@@ -56,7 +56,9 @@ int opencl_errno(cl_int code)
 	/* Objects of ours that were valid: their device is gone. */
 	case CL_INVALID_DEVICE: case CL_INVALID_CONTEXT: case CL_INVALID_COMMAND_QUEUE:
 		return -ENODEV;
-	case CL_MEM_OBJECT_ALLOCATION_FAILURE: case CL_OUT_OF_HOST_MEMORY: case CL_INVALID_BUFFER_SIZE:
+	case CL_MEM_OBJECT_ALLOCATION_FAILURE:
+	case CL_OUT_OF_HOST_MEMORY:
+	case CL_INVALID_BUFFER_SIZE:
 		return -ENOMEM;
 	case CL_INVALID_WORK_GROUP_SIZE: case CL_INVALID_WORK_ITEM_SIZE:
 	case CL_INVALID_GLOBAL_WORK_SIZE: case CL_INVALID_ARG_SIZE: case CL_INVALID_VALUE:
@@ -85,11 +87,13 @@ static int type_read(const struct kit_option *option, cl_device_type *type,
 			*type = types[i].type;
 			return 0;
 		}
-	return kit_fail(error, -EINVAL, "driver option type=%s: all, cpu, gpu or accelerator is wanted",
+	return kit_fail(error, -EINVAL,
+			"driver option type=%s: all, cpu, gpu or accelerator is wanted",
 			text_short(option->value));
 }
 
-int opencl_options_read(const char *text, struct opencl_options *options, struct dw_chip_error *error)
+int opencl_options_read(const char *text, struct opencl_options *options,
+			struct dw_chip_error *error)
 {
 	struct kit_option option;
 	int status;
@@ -106,8 +110,11 @@ int opencl_options_read(const char *text, struct opencl_options *options, struct
 		else if (strcmp(option.key, "local") == 0)
 			status = kit_number(&option, 1, 65536, &options->local, error);
 		else
-			status = kit_fail(error, -EINVAL, "driver option \"%s\" is unknown to opencl: platform, type, flags and local are known",
-					  option.key);
+			status = kit_fail(
+				error, -EINVAL,
+				"driver option \"%s\" is unknown to opencl: platform, type, flags "
+				"and local are known",
+				option.key);
 		if (status < 0)
 			return status;
 	}
@@ -173,7 +180,10 @@ static int devices_find(const struct opencl_options *options, struct opencl_foun
 	return status;
 }
 
-/* The first who asks sets the platforms up, and those that ask meanwhile may be told that there are none. */
+/*
+ * The first who asks sets the platforms up, and those that ask meanwhile may be told that there are
+ * none.
+ */
 int opencl_devices(const struct opencl_options *options, struct opencl_found *found,
 		   struct dw_chip_error *error)
 {

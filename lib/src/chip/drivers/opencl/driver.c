@@ -32,9 +32,12 @@ static int device_choose(struct dw_chip_device *device, struct dw_chip_error *er
 	if (status < 0)
 		return status;
 	if (found.count == 0)
-		status = kit_fail(error, -ENODEV, "opencl has no device%s%s: is an ICD installed (pocl-opencl-icd, or the vendor's; `clinfo -l` lists them)?",
-				  device->options.platform[0] ? " of platform " : "",
-				  text_short(device->options.platform));
+		status = kit_fail(
+			error, -ENODEV,
+			"opencl has no device%s%s: is an ICD installed (pocl-opencl-icd, or the "
+			"vendor's; `clinfo -l` lists them)?",
+			device->options.platform[0] ? " of platform " : "",
+			text_short(device->options.platform));
 	else if (device->id >= found.count)
 		status = kit_fail(error, -ENODEV, "opencl has no device %u: there are %zu, from 0",
 				  device->id, found.count);

@@ -12,7 +12,8 @@
  * of a call also waits for the one before by its event, so that a kernel which failed is not taken
  * for one that did nothing. The first command's error is the call's.
  *
- * Threads. All but call_ended() runs on the chip worker's thread; queue.lock guards what both touch.
+ * Threads. All but call_ended() runs on the chip worker's thread; queue.lock guards what both
+ * touch.
  */
 #ifndef DW_CHIP_OPENCL_INTERNAL_H
 #define DW_CHIP_OPENCL_INTERNAL_H
@@ -86,7 +87,8 @@ struct slot {
 	size_t count;
 	size_t space;
 	struct place *places;
-	cl_event *events;		/* of its commands, each behind the one before: 2 for a tensor, 1 */
+	/* of its commands, each behind the one before: 2 for a tensor, 1 */
+	cl_event *events;
 	size_t event_count;
 	char entry[256];
 	/* by call_ended(), under queue.lock */
@@ -127,7 +129,8 @@ const char *opencl_name(cl_int code);
 int opencl_errno(cl_int code);
 /* "clCreateBuffer: CL_OUT_OF_RESOURCES" as an error of the device. */
 int opencl_fail(struct dw_chip_error *error, cl_int code, const char *call, const char *object);
-int opencl_options_read(const char *text, struct opencl_options *options, struct dw_chip_error *error);
+int opencl_options_read(const char *text, struct opencl_options *options,
+			struct dw_chip_error *error);
 /* The devices that the options select. The caller frees found->devices. */
 int opencl_devices(const struct opencl_options *options, struct opencl_found *found,
 		   struct dw_chip_error *error);

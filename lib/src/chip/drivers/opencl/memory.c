@@ -108,7 +108,8 @@ static int buffer_zero(struct dw_chip_device *device, cl_mem buffer, uint64_t by
 {
 	const unsigned char zero = 0;
 	cl_event event;
-	cl_int code = clEnqueueFillBuffer(device->commands, buffer, &zero, 1, 0, bytes, 0, NULL, &event);
+	cl_int code =
+		clEnqueueFillBuffer(device->commands, buffer, &zero, 1, 0, bytes, 0, NULL, &event);
 
 	if (!code) {
 		code = clWaitForEvents(1, &event);
@@ -129,8 +130,11 @@ int memory_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		at++;
 	if ((at < device->resident_count && device->residents[at].handle < handle + bytes) ||
 	    (at > 0 && handle - device->residents[at - 1].handle < device->residents[at - 1].bytes))
-		return kit_fail(error, -EEXIST, "opencl device %u: [%#llx, +%llu) overlaps a device-resident range that is there",
-				device->id, (unsigned long long)handle, (unsigned long long)bytes);
+		return kit_fail(
+			error, -EEXIST,
+			"opencl device %u: [%#llx, +%llu) overlaps a device-resident range that is "
+			"there",
+			device->id, (unsigned long long)handle, (unsigned long long)bytes);
 	if (device->resident_count == device->resident_space) {
 		size_t space = device->resident_space ? device->resident_space * 2 : 16;
 		struct resident *grown = realloc(device->residents, space * sizeof(*grown));
@@ -165,14 +169,17 @@ int memory_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_e
 	struct resident *resident = resident_find(device, handle);
 
 	if (!resident || resident->handle != handle)
-		return kit_fail(error, -ENOENT, "opencl device %u has no device-resident range that begins at %#llx",
-				device->id, (unsigned long long)handle);
+		return kit_fail(
+			error, -ENOENT,
+			"opencl device %u has no device-resident range that begins at %#llx",
+			device->id, (unsigned long long)handle);
 	/* A call in flight has its own reference. */
 	clReleaseMemObject(resident->buffer);
 	device->counters.memory_used -= resident->bytes;
 	device->resident_count--;
 	memmove(resident, resident + 1,
-		(device->resident_count - (size_t)(resident - device->residents)) * sizeof(*resident));
+		(device->resident_count - (size_t)(resident - device->residents)) *
+			sizeof(*resident));
 	return 0;
 }
 
@@ -182,13 +189,16 @@ static int range_find(struct dw_chip_device *device, uint64_t handle, uint64_t b
 	struct resident *resident = resident_find(device, handle);
 
 	if (!resident)
-		return kit_fail(error, -ENOENT, "opencl device %u has no device-resident range at %#llx",
+		return kit_fail(error, -ENOENT,
+				"opencl device %u has no device-resident range at %#llx",
 				device->id, (unsigned long long)handle);
 	if (bytes > resident->bytes - (handle - resident->handle))
-		return kit_fail(error, -ERANGE, "opencl device %u: [%#llx, +%llu) goes beyond the range %#llx of %llu bytes",
-				device->id, (unsigned long long)handle, (unsigned long long)bytes,
-				(unsigned long long)resident->handle,
-				(unsigned long long)resident->bytes);
+		return kit_fail(
+			error, -ERANGE,
+			"opencl device %u: [%#llx, +%llu) goes beyond the range %#llx of %llu "
+			"bytes",
+			device->id, (unsigned long long)handle, (unsigned long long)bytes,
+			(unsigned long long)resident->handle, (unsigned long long)resident->bytes);
 	*result = resident;
 	return 0;
 }

@@ -53,8 +53,8 @@ static int build_fail(struct dw_chip_device *device, cl_program program, cl_int 
 					  NULL) && log[0])
 		log_excerpt(log, excerpt, sizeof(excerpt));
 	free(log);
-	return kit_fail(error, -ELIBBAD, "%s does not compile: %s: %s", text_short(image_name(spec)),
-			opencl_name(code), excerpt);
+	return kit_fail(error, -ELIBBAD, "%s does not compile: %s: %s",
+			text_short(image_name(spec)), opencl_name(code), excerpt);
 }
 
 static int program_build(struct dw_chip_device *device, const struct dw_chip_image_spec *spec,
@@ -71,11 +71,15 @@ static int program_build(struct dw_chip_device *device, const struct dw_chip_ima
 		return kit_fail(error, -ELIBBAD, "%s is neither OpenCL C source nor SPIR-V",
 				text_short(image_name(spec)));
 	else
-		program = clCreateProgramWithSource(device->context, 1, &source, &spec->bytes, &code);
+		program =
+			clCreateProgramWithSource(device->context, 1, &source, &spec->bytes, &code);
 	if (code)
-		return kit_fail(error, -ELIBBAD, "%s: %s failed with %s", text_short(image_name(spec)),
-				is_spirv(spec) ? "clCreateProgramWithIL (does the device take SPIR-V?)" :
-						 "clCreateProgramWithSource", opencl_name(code));
+		return kit_fail(error, -ELIBBAD, "%s: %s failed with %s",
+				text_short(image_name(spec)),
+				is_spirv(spec) ?
+					"clCreateProgramWithIL (does the device take SPIR-V?)" :
+					"clCreateProgramWithSource",
+				opencl_name(code));
 	text_format(flags, sizeof(flags), "-cl-kernel-arg-info %s%s",
 		 device->exact_division ? "-cl-fp32-correctly-rounded-divide-sqrt " : "",
 		 device->options.flags);
@@ -100,9 +104,11 @@ static int kernel_find(const struct dw_chip_image_spec *spec, struct dw_chip_ima
 		return 0;
 	if (code != CL_INVALID_KERNEL_NAME)
 		return opencl_fail(error, code, "clCreateKernel", image->entry);
-	clGetProgramInfo(image->program, CL_PROGRAM_KERNEL_NAMES, sizeof(kernels) - 1, kernels, NULL);
-	return kit_fail(error, -ESRCH, "%s has no kernel \"%s\"; it has %s", text_short(image_name(spec)),
-			text_short(image->entry), kernels[0] ? kernels : "others");
+	clGetProgramInfo(image->program, CL_PROGRAM_KERNEL_NAMES, sizeof(kernels) - 1, kernels,
+			 NULL);
+	return kit_fail(error, -ESRCH, "%s has no kernel \"%s\"; it has %s",
+			text_short(image_name(spec)), text_short(image->entry),
+			kernels[0] ? kernels : "others");
 }
 
 static int signature_take(const struct dw_chip_image_spec *spec, struct dw_chip_image *image,
@@ -112,25 +118,36 @@ static int signature_take(const struct dw_chip_image_spec *spec, struct dw_chip_
 	bool scalars = false;
 
 	if (!spec->signature)
-		return kit_fail(error, -EINVAL, "kernel \"%s\" has no signature: give one at registration, OpenCL programs hold none",
-				text_short(image->entry));
+		return kit_fail(
+			error, -EINVAL,
+			"kernel \"%s\" has no signature: give one at registration, OpenCL programs "
+			"hold none",
+			text_short(image->entry));
 	clGetKernelInfo(image->kernel, CL_KERNEL_NUM_ARGS, sizeof(count), &count, NULL);
 	if (count != spec->signature_count)
-		return kit_fail(error, -EINVAL, "kernel \"%s\" has %u parameters, the signature given has %zu",
+		return kit_fail(error, -EINVAL,
+				"kernel \"%s\" has %u parameters, the signature given has %zu",
 				text_short(image->entry), count, spec->signature_count);
 	image->signature = calloc(count ? count : 1, sizeof(*image->signature));
 	image->parameters = calloc(count ? count : 1, sizeof(*image->parameters));
 	if (!image->signature || !image->parameters)
-		return kit_fail(error, -ENOMEM, "kernel \"%s\": no memory", text_short(image->entry));
+		return kit_fail(error, -ENOMEM, "kernel \"%s\": no memory",
+				text_short(image->entry));
 	for (cl_uint i = 0; i < count; i++) {
 		int32_t direction = spec->signature[i];
 
 		if (direction < DW_DIR_SCALAR || direction > DW_DIR_INOUT)
-			return kit_fail(error, -EINVAL, "kernel \"%s\": direction %d of argument %u is none of SCALAR 0, IN 1, OUT 2, INOUT 3",
-					text_short(image->entry), direction, i);
+			return kit_fail(
+				error, -EINVAL,
+				"kernel \"%s\": direction %d of argument %u is none of SCALAR 0, "
+				"IN 1, OUT 2, INOUT 3",
+				text_short(image->entry), direction, i);
 		if (direction != DW_DIR_SCALAR && scalars)
-			return kit_fail(error, -EINVAL, "kernel \"%s\": argument %u is a tensor behind a scalar: tensors come first",
-					text_short(image->entry), i);
+			return kit_fail(
+				error, -EINVAL,
+				"kernel \"%s\": argument %u is a tensor behind a scalar: tensors "
+				"come first",
+				text_short(image->entry), i);
 		scalars |= direction == DW_DIR_SCALAR;
 		image->tensor_count += !scalars;
 		image->signature[i] = direction;
@@ -153,8 +170,8 @@ static void parameter_find(const struct dw_chip_image *image, cl_uint index,
 
 	parameter->kind = SCALAR_BITS;
 	parameter->bytes = 0;
-	if (clGetKernelArgInfo(image->kernel, index, CL_KERNEL_ARG_TYPE_NAME, sizeof(name) - 1, name,
-			       NULL))
+	if (clGetKernelArgInfo(image->kernel, index, CL_KERNEL_ARG_TYPE_NAME, sizeof(name) - 1,
+			       name, NULL))
 		return;
 	if (strcmp(name, "float") == 0)
 		parameter->kind = SCALAR_FLOAT;
@@ -167,8 +184,8 @@ static bool parameter_is_pointer(const struct dw_chip_image *image, cl_uint inde
 {
 	char name[128] = "";
 
-	if (clGetKernelArgInfo(image->kernel, index, CL_KERNEL_ARG_TYPE_NAME, sizeof(name) - 1, name,
-			       NULL))
+	if (clGetKernelArgInfo(image->kernel, index, CL_KERNEL_ARG_TYPE_NAME, sizeof(name) - 1,
+			       name, NULL))
 		return index < image->tensor_count;
 	return strchr(name, '*') != NULL;
 }
@@ -179,8 +196,10 @@ static int parameters_check(struct dw_chip_image *image, struct dw_chip_error *e
 		bool tensor = i < image->tensor_count;
 
 		if (parameter_is_pointer(image, i) != tensor)
-			return kit_fail(error, -EINVAL, "kernel \"%s\": parameter %u is %s, the signature says %s",
-					text_short(image->entry), i, tensor ? "no pointer" : "a pointer",
+			return kit_fail(error, -EINVAL,
+					"kernel \"%s\": parameter %u is %s, the signature says %s",
+					text_short(image->entry), i,
+					tensor ? "no pointer" : "a pointer",
 					tensor ? "tensor" : "scalar");
 		if (!tensor)
 			parameter_find(image, i, &image->parameters[i - image->tensor_count]);
@@ -202,8 +221,8 @@ static size_t local_size(struct dw_chip_device *device, const struct dw_chip_ima
 	clGetKernelWorkGroupInfo(image->kernel, device->device, CL_KERNEL_WORK_GROUP_SIZE,
 				 sizeof(largest), &largest, NULL);
 	clGetKernelWorkGroupInfo(image->kernel, device->device,
-				 CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE, sizeof(suits), &suits,
-				 NULL);
+				 CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE, sizeof(suits),
+				 &suits, NULL);
 	if (suits > largest)
 		suits = largest;
 	return suits ? suits : 1;
@@ -219,7 +238,8 @@ int program_load(struct dw_chip_device *device, const struct dw_chip_image_spec 
 	if (status < 0)
 		return status;
 	if (!spec->entry || !spec->entry[0] || strlen(spec->entry) >= sizeof(image->entry))
-		return kit_fail(error, -EINVAL, "%s: the kernel's name is missing, or longer than %zu characters",
+		return kit_fail(error, -EINVAL,
+				"%s: the kernel's name is missing, or longer than %zu characters",
 				text_short(image_name(spec)), sizeof(image->entry) - 1);
 	image = calloc(1, sizeof(*image));
 	if (!image)

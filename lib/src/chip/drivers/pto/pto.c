@@ -92,8 +92,11 @@ static int options_read(const char *text, struct options *options, struct dw_chi
 		while (i < 4 && strcmp(option.key, paths[i].key) != 0)
 			i++;
 		if (i == 4)
-			return kit_fail(error, -EINVAL, "driver option \"%s\" is unknown to pto: host, aicpu, aicore, sim_context and devices are known",
-					option.key);
+			return kit_fail(
+				error, -EINVAL,
+				"driver option \"%s\" is unknown to pto: host, aicpu, aicore, "
+				"sim_context and devices are known",
+				option.key);
 		strcpy(paths[i].value, option.value);
 	}
 	return status;
@@ -105,8 +108,11 @@ static int options_complete(const struct options *options, struct dw_chip_error 
 			      !options->aicore[0] ? "aicore" : NULL;
 
 	if (missing)
-		return kit_fail(error, -EINVAL, "pto needs driver option %s=PATH: host= the runtime library, aicpu= and aicore= its two device binaries",
-				missing);
+		return kit_fail(
+			error, -EINVAL,
+			"pto needs driver option %s=PATH: host= the runtime library, aicpu= and "
+			"aicore= its two device binaries",
+			missing);
 	return 0;
 }
 
@@ -202,8 +208,11 @@ static int interface_load(struct dw_chip_device *device, const char *path,
 	for (unsigned int i = 0; i < 6; i++) {
 		symbols[i] = dlsym(device->library, names[i]);
 		if (!symbols[i])
-			return kit_fail(error, -ELIBBAD, "pto driver option host=%s is no runtime library: it does not export %s()",
-					text_short(path), names[i]);
+			return kit_fail(
+				error, -ELIBBAD,
+				"pto driver option host=%s is no runtime library: it does not "
+				"export %s()",
+				text_short(path), names[i]);
 	}
 	/* POSIX's way from data to function pointers. */
 	memcpy(&device->host, symbols, sizeof(symbols));
@@ -216,17 +225,24 @@ static int device_bind(struct dw_chip_device *device, struct dw_chip_error *erro
 
 	device->context = device->host.create_device_context();
 	if (!device->context)
-		return kit_fail(error, -EIO, "pto device %u: create_device_context() gave NULL: the runtime library could not make a context",
-				device->id);
+		return kit_fail(
+			error, -EIO,
+			"pto device %u: create_device_context() gave NULL: the runtime library "
+			"could not make a context",
+			device->id);
 	code = device->host.set_device(device->context, (int)device->id);
 	if (code)
-		return kit_fail(error, -ENODEV, "pto device %u: set_device() returned %d: is there a device of that id?",
-				device->id, code);
+		return kit_fail(
+			error, -ENODEV,
+			"pto device %u: set_device() returned %d: is there a device of that id?",
+			device->id, code);
 	device->bound = true;
 	device->runtime_bytes = device->host.get_runtime_size();
 	if (device->runtime_bytes == 0 || device->runtime_bytes > RUNTIME_BYTES_MAX)
-		return kit_fail(error, -EPROTO, "pto device %u: get_runtime_size() gave %zu bytes: 1 to 2^36 make sense",
-				device->id, device->runtime_bytes);
+		return kit_fail(
+			error, -EPROTO,
+			"pto device %u: get_runtime_size() gave %zu bytes: 1 to 2^36 make sense",
+			device->id, device->runtime_bytes);
 	device->runtime = mmap(NULL, device->runtime_bytes, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (device->runtime == MAP_FAILED) {
@@ -270,7 +286,8 @@ static int pto_open(uint32_t id, const char *text, struct dw_chip_device **resul
 	if (status == 0)
 		status = options_complete(options, error);
 	if (status == 0 && id > INT32_MAX)
-		status = kit_fail(error, -ENODEV, "pto has no device %u: ids are 31-bit numbers", id);
+		status = kit_fail(error, -ENODEV, "pto has no device %u: ids are 31-bit numbers",
+				  id);
 	if (status == 0)
 		status = blob_read("aicpu", options->aicpu, &device->aicpu, error);
 	if (status == 0)
@@ -339,20 +356,26 @@ static int pto_properties(struct dw_chip_device *device, struct dw_chip_properti
 static int name_check(const char *which, const char *name, uint32_t length,
 		      struct dw_chip_error *error)
 {
-	if (length >= PTO_NAME_BYTES || name[length] != '\0' || strnlen(name, PTO_NAME_BYTES) != length)
-		return kit_fail(error, -ELIBBAD, "pto image: the %s name says %u characters and has %zu: at most 63 and a NUL are possible",
-				which, length, strnlen(name, PTO_NAME_BYTES));
+	if (length >= PTO_NAME_BYTES || name[length] != '\0' ||
+	    strnlen(name, PTO_NAME_BYTES) != length)
+		return kit_fail(
+			error, -ELIBBAD,
+			"pto image: the %s name says %u characters and has %zu: at most 63 and a "
+			"NUL are possible",
+			which, length, strnlen(name, PTO_NAME_BYTES));
 	return 0;
 }
 
 static int signature_check(const int32_t *signature, int32_t count, struct dw_chip_error *error)
 {
 	if (count < 0 || count > PTO_SIGNATURE_MAX)
-		return kit_fail(error, -ELIBBAD, "pto image: a signature of %d arguments: 0 to %d are possible",
+		return kit_fail(error, -ELIBBAD,
+				"pto image: a signature of %d arguments: 0 to %d are possible",
 				count, PTO_SIGNATURE_MAX);
 	for (int32_t i = 0; i < count; i++)
 		if (signature[i] < DW_DIR_SCALAR || signature[i] > DW_DIR_INOUT)
-			return kit_fail(error, -ELIBBAD, "pto image: direction %d of argument %d is none of 0 to 3",
+			return kit_fail(error, -ELIBBAD,
+					"pto image: direction %d of argument %d is none of 0 to 3",
 					signature[i], i);
 	return 0;
 }
@@ -363,29 +386,37 @@ static int child_check(const unsigned char *storage, uint64_t bytes, uint32_t of
 	struct pto_core_callable core;
 
 	if (offset % PTO_CHILD_ALIGN || offset > bytes || bytes - offset < sizeof(core))
-		return kit_fail(error, -ELIBBAD, "pto image: core function %d begins at byte %u of %llu: a multiple of %d with %zu bytes behind it is wanted",
-				id, offset, (unsigned long long)bytes, PTO_CHILD_ALIGN, sizeof(core));
+		return kit_fail(
+			error, -ELIBBAD,
+			"pto image: core function %d begins at byte %u of %llu: a multiple of %d "
+			"with %zu bytes behind it is wanted",
+			id, offset, (unsigned long long)bytes, PTO_CHILD_ALIGN, sizeof(core));
 	memcpy(&core, storage + offset, sizeof(core));
 	if (core.size == 0 || core.size > bytes - offset - sizeof(core))
-		return kit_fail(error, -ELIBBAD, "pto image: core function %d has %u bytes, %llu are left of the image",
-				id, core.size, (unsigned long long)(bytes - offset - sizeof(core)));
+		return kit_fail(
+			error, -ELIBBAD,
+			"pto image: core function %d has %u bytes, %llu are left of the image", id,
+			core.size, (unsigned long long)(bytes - offset - sizeof(core)));
 	return signature_check(core.signature, core.signature_count, error);
 }
 
 /* Everything that the runtime would follow blindly. */
-static int image_check(const struct dw_chip_image_spec *spec, const struct pto_chip_callable *callable,
-		       struct dw_chip_error *error)
+static int image_check(const struct dw_chip_image_spec *spec,
+		       const struct pto_chip_callable *callable, struct dw_chip_error *error)
 {
 	const unsigned char *storage = (const unsigned char *)spec->data + sizeof(*callable);
 	uint64_t bytes = spec->bytes - sizeof(*callable);
 	int status;
 
 	if (callable->size == 0 || callable->size > PTO_ORCHESTRATION_MAX || callable->size > bytes)
-		return kit_fail(error, callable->size > PTO_ORCHESTRATION_MAX ? -E2BIG : -ELIBBAD,
-				"pto image: an orchestration object of %u bytes in %llu: 1 to %u are possible",
-				callable->size, (unsigned long long)bytes, PTO_ORCHESTRATION_MAX);
+		return kit_fail(
+			error, callable->size > PTO_ORCHESTRATION_MAX ? -E2BIG : -ELIBBAD,
+			"pto image: an orchestration object of %u bytes in %llu: 1 to %u are "
+			"possible",
+			callable->size, (unsigned long long)bytes, PTO_ORCHESTRATION_MAX);
 	if (callable->child_count < 0 || callable->child_count > PTO_CHILDREN_MAX)
-		return kit_fail(error, -E2BIG, "pto image: %d core functions, at most %d are possible",
+		return kit_fail(error, -E2BIG,
+				"pto image: %d core functions, at most %d are possible",
 				callable->child_count, PTO_CHILDREN_MAX);
 	status = name_check("entry", callable->name, callable->name_length, error);
 	if (status == 0)
@@ -395,8 +426,11 @@ static int image_check(const struct dw_chip_image_spec *spec, const struct pto_c
 		status = signature_check(callable->signature, callable->signature_count, error);
 	for (int32_t i = 0; i < callable->child_count && status == 0; i++) {
 		if (callable->child_offsets[i] < callable->size)
-			status = kit_fail(error, -ELIBBAD, "pto image: core function %d begins at byte %u, inside the orchestration object",
-					  callable->child_ids[i], callable->child_offsets[i]);
+			status = kit_fail(
+				error, -ELIBBAD,
+				"pto image: core function %d begins at byte %u, inside the "
+				"orchestration object",
+				callable->child_ids[i], callable->child_offsets[i]);
 		else
 			status = child_check(storage, bytes, callable->child_offsets[i],
 					     callable->child_ids[i], error);
@@ -405,8 +439,8 @@ static int image_check(const struct dw_chip_image_spec *spec, const struct pto_c
 }
 
 /* What the registration says must be what the image says. */
-static int spec_check(const struct dw_chip_image_spec *spec, const struct pto_chip_callable *callable,
-		      struct dw_chip_error *error)
+static int spec_check(const struct dw_chip_image_spec *spec,
+		      const struct pto_chip_callable *callable, struct dw_chip_error *error)
 {
 	if (spec->entry && spec->entry[0] && strcmp(spec->entry, callable->name) != 0)
 		return kit_fail(error, -ESRCH, "pto image: its entry is \"%s\", not \"%s\"",
@@ -415,8 +449,11 @@ static int spec_check(const struct dw_chip_image_spec *spec, const struct pto_ch
 	    (spec->signature_count != (size_t)callable->signature_count ||
 	     memcmp(spec->signature, callable->signature,
 		    spec->signature_count * sizeof(int32_t)) != 0))
-		return kit_fail(error, -EINVAL, "pto image: the signature given (%zu arguments) is not the image's own (%d): give the same, or none",
-				spec->signature_count, callable->signature_count);
+		return kit_fail(
+			error, -EINVAL,
+			"pto image: the signature given (%zu arguments) is not the image's own "
+			"(%d): give the same, or none",
+			spec->signature_count, callable->signature_count);
 	return 0;
 }
 
@@ -432,8 +469,11 @@ static int pto_load(struct dw_chip_device *device, const struct dw_chip_image_sp
 		return status;
 	(void)device;
 	if (spec->bytes < sizeof(header))
-		return kit_fail(error, -ELIBBAD, "pto image: %zu bytes are less than its header of %zu: build it with `distworker image pto`",
-				spec->bytes, sizeof(header));
+		return kit_fail(
+			error, -ELIBBAD,
+			"pto image: %zu bytes are less than its header of %zu: build it with "
+			"`distworker image pto`",
+			spec->bytes, sizeof(header));
 	memcpy(&header, spec->data, sizeof(header));
 	status = image_check(spec, &header, error);
 	if (status == 0)
@@ -475,17 +515,22 @@ static int call_check(const struct dw_chip_call *call, struct dw_chip_error *err
 				image->callable.name, image->tensor_count, call->tensor_count);
 	for (size_t i = 0; i < call->tensor_count; i++) {
 		if (call->tensors[i].dtype > PTO_DTYPE_MAX)
-			return kit_fail(error, -ENOTSUP, "tensor %zu has element type %u: pto takes float32, float16, bfloat16, int8 to int64, uint8 and uint64 (0 to %d)",
-					i, call->tensors[i].dtype, PTO_DTYPE_MAX);
+			return kit_fail(
+				error, -ENOTSUP,
+				"tensor %zu has element type %u: pto takes float32, float16, "
+				"bfloat16, int8 to int64, uint8 and uint64 (0 to %d)",
+				i, call->tensors[i].dtype, PTO_DTYPE_MAX);
 		if (call->tensors[i].data == 0 && call->tensor_bytes[i])
 			return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" has no address", i,
 					image->callable.name);
 	}
 	if (call->config.block_dim > BLOCK_DIM_MAX)
-		return kit_fail(error, -EINVAL, "config.block_dim is %d: 1 to %d are possible on pto",
+		return kit_fail(error, -EINVAL,
+				"config.block_dim is %d: 1 to %d are possible on pto",
 				call->config.block_dim, BLOCK_DIM_MAX);
 	if (call->config.aicpu_thread_num > AICPU_THREADS_MAX)
-		return kit_fail(error, -EINVAL, "config.aicpu_thread_num is %d: 1 to %d are possible on pto",
+		return kit_fail(error, -EINVAL,
+				"config.aicpu_thread_num is %d: 1 to %d are possible on pto",
 				call->config.aicpu_thread_num, AICPU_THREADS_MAX);
 	return 0;
 }
@@ -512,9 +557,9 @@ static int pto_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 	args->tensor_count = (int32_t)call->tensor_count;
 	args->scalar_count = (int32_t)call->scalar_count;
 	device->calls++;
-	code = device->host.run_runtime(device->context, device->runtime, &call->image->callable, args,
-					config->block_dim, config->aicpu_thread_num, (int)device->id,
-					device->aicpu.data, device->aicpu.bytes,
+	code = device->host.run_runtime(device->context, device->runtime, &call->image->callable,
+					args, config->block_dim, config->aicpu_thread_num,
+					(int)device->id, device->aicpu.data, device->aicpu.bytes,
 					device->aicore.data, device->aicore.bytes,
 					!!(config->flags & DW_CONFIG_PROFILING),
 					!!(config->flags & DW_CONFIG_DUMP_TENSOR));
@@ -523,11 +568,18 @@ static int pto_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 	/* The interface has no code for a lost device; one that cannot be set any more is. */
 	again = device->host.set_device(device->context, (int)device->id);
 	if (again)
-		return kit_fail(error, -ENODEV, "pto device %u is lost: run_runtime() returned %d for \"%s\", and set_device() %d after it",
-				device->id, code, call->image->callable.name, again);
-	return kit_fail(error, code < 0 ? -EIO : -EPROTO, "run_runtime() returned %d for \"%s\" on pto device %u with block_dim %d and aicpu_thread_num %d (block_dim must be divisible by the number of scheduling threads)",
-			code, call->image->callable.name, device->id, config->block_dim,
-			config->aicpu_thread_num);
+		return kit_fail(
+			error, -ENODEV,
+			"pto device %u is lost: run_runtime() returned %d for \"%s\", and "
+			"set_device() %d after it",
+			device->id, code, call->image->callable.name, again);
+	return kit_fail(
+		error, code < 0 ? -EIO : -EPROTO,
+		"run_runtime() returned %d for \"%s\" on pto device %u with block_dim %d and "
+		"aicpu_thread_num %d (block_dim must be divisible by the number of scheduling "
+		"threads)",
+		code, call->image->callable.name, device->id, config->block_dim,
+		config->aicpu_thread_num);
 }
 
 static int pto_counters(struct dw_chip_device *device, struct dw_chip_counters *counters)

@@ -69,16 +69,22 @@ static int shape_check(const struct dw_chip_device *device, const struct dw_chip
 	uint32_t scalars = image->signature_count - image->tensor_count;
 
 	if (from->tensor_count != image->tensor_count || from->scalar_count != scalars)
-		return kit_fail(error, -EINVAL, "\"%s\" takes %u tensors and %u scalars, the call has %zu and %zu",
-				text_short(image->entry), image->tensor_count, scalars, from->tensor_count,
-				from->scalar_count);
+		return kit_fail(error, -EINVAL,
+				"\"%s\" takes %u tensors and %u scalars, the call has %zu and %zu",
+				text_short(image->entry), image->tensor_count, scalars,
+				from->tensor_count, from->scalar_count);
 	if ((uint32_t)from->config.block_dim > device->options.cores)
-		return kit_fail(error, -EINVAL, "config.block_dim is %d: sim device %u has %llu cores (driver option cores=)",
-				from->config.block_dim, device->id,
-				(unsigned long long)device->options.cores);
+		return kit_fail(
+			error, -EINVAL,
+			"config.block_dim is %d: sim device %u has %llu cores (driver option "
+			"cores=)",
+			from->config.block_dim, device->id,
+			(unsigned long long)device->options.cores);
 	if (from->config.aicpu_thread_num > 4)
-		return kit_fail(error, -EINVAL, "config.aicpu_thread_num is %d: sim device %u has 4 scheduler threads",
-				from->config.aicpu_thread_num, device->id);
+		return kit_fail(
+			error, -EINVAL,
+			"config.aicpu_thread_num is %d: sim device %u has 4 scheduler threads",
+			from->config.aicpu_thread_num, device->id);
 	return 0;
 }
 
@@ -97,28 +103,40 @@ static int piece_fill(struct dw_chip_device *device, const struct dw_chip_call *
 	if (bytes == 0)
 		return 0;
 	if (address == 0 || address + bytes < address)
-		return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" has address %#llx and %llu bytes: host memory or a device-resident range is wanted",
-				i, from->image->entry, (unsigned long long)address,
-				(unsigned long long)bytes);
+		return kit_fail(
+			error, -EFAULT,
+			"tensor %zu of \"%s\" has address %#llx and %llu bytes: host memory or a "
+			"device-resident range is wanted",
+			i, from->image->entry, (unsigned long long)address,
+			(unsigned long long)bytes);
 	if (memory_contains(&device->memory, address, bytes))
-		return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" has the device's own address %#llx: the handle of a device-resident range is wanted",
-				i, from->image->entry, (unsigned long long)address);
+		return kit_fail(
+			error, -EFAULT,
+			"tensor %zu of \"%s\" has the device's own address %#llx: the handle of a "
+			"device-resident range is wanted",
+			i, from->image->entry, (unsigned long long)address);
 	resident = resident_find(device, address);
 	if (!resident) {
 		resident = resident_find(device, address + bytes - 1);
 		if (resident)
-			return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" begins before the device-resident range %#llx that it ends in",
-					i, from->image->entry, (unsigned long long)resident->handle);
+			return kit_fail(
+				error, -EFAULT,
+				"tensor %zu of \"%s\" begins before the device-resident range "
+				"%#llx that it ends in",
+				i, from->image->entry, (unsigned long long)resident->handle);
 		return 0;
 	}
 	if (bytes > resident->bytes - (address - resident->handle))
-		return kit_fail(error, -EFAULT, "tensor %zu of \"%s\" goes %llu bytes beyond the device-resident range %#llx of %llu bytes",
-				i, from->image->entry,
-				(unsigned long long)(address - resident->handle + bytes - resident->bytes),
-				(unsigned long long)resident->handle,
-				(unsigned long long)resident->bytes);
+		return kit_fail(
+			error, -EFAULT,
+			"tensor %zu of \"%s\" goes %llu bytes beyond the device-resident range "
+			"%#llx of %llu bytes",
+			i, from->image->entry,
+			(unsigned long long)(address - resident->handle + bytes - resident->bytes),
+			(unsigned long long)resident->handle, (unsigned long long)resident->bytes);
 	piece->resident = true;
-	piece->device = memory_address(&device->memory, resident->extent) + (address - resident->handle);
+	piece->device =
+		memory_address(&device->memory, resident->extent) + (address - resident->handle);
 	return 0;
 }
 
@@ -153,7 +171,8 @@ static void spans_make(struct call *call)
 	call->span_count = kept;
 }
 
-static int spans_alloc(struct dw_chip_device *device, struct call *call, struct dw_chip_error *error)
+static int spans_alloc(struct dw_chip_device *device, struct call *call,
+		       struct dw_chip_error *error)
 {
 	for (size_t i = 0; i < call->span_count; i++) {
 		struct span *span = &call->spans[i];
@@ -163,10 +182,12 @@ static int spans_alloc(struct dw_chip_device *device, struct call *call, struct 
 			uint64_t used = memory_used(&device->memory);
 
 			call_release(device, call);
-			return kit_fail(error, -ENOMEM, "sim device %u has no room for %llu bytes of arguments: %llu of %llu bytes are in use (driver option memory=)",
-					device->id, (unsigned long long)(span->end - span->begin),
-					(unsigned long long)used,
-					(unsigned long long)device->memory.bytes);
+			return kit_fail(
+				error, -ENOMEM,
+				"sim device %u has no room for %llu bytes of arguments: %llu of "
+				"%llu bytes are in use (driver option memory=)",
+				device->id, (unsigned long long)(span->end - span->begin),
+				(unsigned long long)used, (unsigned long long)device->memory.bytes);
 		}
 	}
 	return 0;
@@ -237,8 +258,10 @@ int copy_count(struct dw_chip_device *device, struct dw_chip_error *error)
 	uint64_t number = atomic_fetch_add(&device->copies, 1) + 1;
 
 	if (fault_hits(&device->options.faults.copy_fail, number, NULL))
-		return kit_fail(error, -EIO, "copy %llu of sim device %u failed on demand (driver option copy_fail=)",
-				(unsigned long long)number, device->id);
+		return kit_fail(
+			error, -EIO,
+			"copy %llu of sim device %u failed on demand (driver option copy_fail=)",
+			(unsigned long long)number, device->id);
 	return 0;
 }
 

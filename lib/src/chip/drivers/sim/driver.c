@@ -52,8 +52,11 @@ static int option_read(const struct kit_option *option, struct sim_options *opti
 		if (strcmp(option->key, rules[i].key) == 0)
 			return fault_parse(option, (struct fault_rule *)((char *)options +
 									 rules[i].offset), error);
-	return kit_fail(error, -EINVAL, "driver option \"%s\" is unknown to sim: memory, cores, devices, threads, async, depth, poison, fail, hang, crash, copy_fail, lost_after and delay_us are known",
-			option->key);
+	return kit_fail(
+		error, -EINVAL,
+		"driver option \"%s\" is unknown to sim: memory, cores, devices, threads, async, "
+		"depth, poison, fail, hang, crash, copy_fail, lost_after and delay_us are known",
+		option->key);
 }
 
 static int options_read(const char *text, struct sim_options *options, struct dw_chip_error *error)
@@ -74,8 +77,11 @@ static int options_read(const char *text, struct sim_options *options, struct dw
 	faults->by_kernel = faults->fail.kernel[0] || faults->hang.kernel[0] ||
 			    faults->crash.kernel[0];
 	if (status == 0 && faults->copy_fail.kernel[0])
-		return kit_fail(error, -EINVAL, "driver option copy_fail=%s: a number N (that copy) or N+ (from it on) is wanted",
-				faults->copy_fail.kernel);
+		return kit_fail(
+			error, -EINVAL,
+			"driver option copy_fail=%s: a number N (that copy) or N+ (from it on) is "
+			"wanted",
+			faults->copy_fail.kernel);
 	return status;
 }
 
@@ -146,8 +152,10 @@ static int sim_open(uint32_t id, const char *text, struct dw_chip_device **resul
 	if (status < 0)
 		goto fail;
 	if (id >= options->devices) {
-		status = kit_fail(error, -ENODEV, "sim has no device %u: there are %llu, from 0 (driver option devices=)",
-				  id, (unsigned long long)options->devices);
+		status = kit_fail(
+			error, -ENODEV,
+			"sim has no device %u: there are %llu, from 0 (driver option devices=)", id,
+			(unsigned long long)options->devices);
 		goto fail;
 	}
 	device->id = id;
@@ -232,8 +240,11 @@ static int sim_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t by
 		at++;
 	if ((at < device->resident_count && device->residents[at].handle < handle + bytes) ||
 	    (at > 0 && handle - device->residents[at - 1].handle < device->residents[at - 1].bytes))
-		return kit_fail(error, -EEXIST, "sim device %u: [%#llx, +%llu) overlaps a device-resident range that is there",
-				device->id, (unsigned long long)handle, (unsigned long long)bytes);
+		return kit_fail(
+			error, -EEXIST,
+			"sim device %u: [%#llx, +%llu) overlaps a device-resident range that is "
+			"there",
+			device->id, (unsigned long long)handle, (unsigned long long)bytes);
 	if (device->resident_count == device->resident_space) {
 		size_t space = device->resident_space ? device->resident_space * 2 : 16;
 		struct resident *grown = realloc(device->residents, space * sizeof(*grown));
@@ -245,10 +256,13 @@ static int sim_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t by
 	}
 	extent = memory_alloc(&device->memory, bytes);
 	if (!extent)
-		return kit_fail(error, -ENOMEM, "sim device %u has no room for %llu bytes: %llu of %llu are in use (driver option memory=)",
-				device->id, (unsigned long long)bytes,
-				(unsigned long long)memory_used(&device->memory),
-				(unsigned long long)device->memory.bytes);
+		return kit_fail(
+			error, -ENOMEM,
+			"sim device %u has no room for %llu bytes: %llu of %llu are in use (driver "
+			"option memory=)",
+			device->id, (unsigned long long)bytes,
+			(unsigned long long)memory_used(&device->memory),
+			(unsigned long long)device->memory.bytes);
 	memset((void *)(uintptr_t)memory_address(&device->memory, extent), 0, bytes);
 	memmove(&device->residents[at + 1], &device->residents[at],
 		(device->resident_count - at) * sizeof(*device->residents));
@@ -266,7 +280,8 @@ static int sim_free(struct dw_chip_device *device, uint64_t handle, struct dw_ch
 	if (status < 0)
 		return status;
 	if (!resident || resident->handle != handle)
-		return kit_fail(error, -ENOENT, "sim device %u has no device-resident range that begins at %#llx",
+		return kit_fail(error, -ENOENT,
+				"sim device %u has no device-resident range that begins at %#llx",
 				device->id, (unsigned long long)handle);
 	memory_free(&device->memory, resident->extent);
 	at = (size_t)(resident - device->residents);
@@ -286,13 +301,15 @@ static int resident_address(struct dw_chip_device *device, uint64_t handle, uint
 		return status;
 	resident = resident_find(device, handle);
 	if (!resident)
-		return kit_fail(error, -ENOENT, "sim device %u has no device-resident range at %#llx",
-				device->id, (unsigned long long)handle);
+		return kit_fail(error, -ENOENT,
+				"sim device %u has no device-resident range at %#llx", device->id,
+				(unsigned long long)handle);
 	if (bytes > resident->bytes - (handle - resident->handle))
-		return kit_fail(error, -ERANGE, "sim device %u: [%#llx, +%llu) goes beyond the range %#llx of %llu bytes",
-				device->id, (unsigned long long)handle, (unsigned long long)bytes,
-				(unsigned long long)resident->handle,
-				(unsigned long long)resident->bytes);
+		return kit_fail(
+			error, -ERANGE,
+			"sim device %u: [%#llx, +%llu) goes beyond the range %#llx of %llu bytes",
+			device->id, (unsigned long long)handle, (unsigned long long)bytes,
+			(unsigned long long)resident->handle, (unsigned long long)resident->bytes);
 	*address = (char *)(uintptr_t)memory_address(&device->memory, resident->extent) +
 		   (handle - resident->handle);
 	return copy_count(device, error);
@@ -358,7 +375,8 @@ static int sim_submit(struct dw_chip_device *device, const struct dw_chip_call *
 	if (status < 0)
 		return status;
 	if (!device->queue)
-		return kit_fail(error, -EOPNOTSUPP, "sim device %u is synchronous: open it with driver option async=1",
+		return kit_fail(error, -EOPNOTSUPP,
+				"sim device %u is synchronous: open it with driver option async=1",
 				device->id);
 	if (atomic_load(&device->lost))
 		return sim_lost(device, error);

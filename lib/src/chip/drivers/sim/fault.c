@@ -19,8 +19,11 @@ int fault_parse(const struct kit_option *option, struct fault_rule *rule,
 	rule->on = true;
 	if (!isdigit((unsigned char)option->value[0])) {
 		if (option->value[0] == '\0' || strlen(option->value) >= sizeof(rule->kernel))
-			return kit_fail(error, -EINVAL, "driver option %s=%s: a number N (that call), N+ (from it on) or a kernel's name is wanted",
-					option->key, text_short(option->value));
+			return kit_fail(
+				error, -EINVAL,
+				"driver option %s=%s: a number N (that call), N+ (from it on) or a "
+				"kernel's name is wanted",
+				option->key, text_short(option->value));
 		strcpy(rule->kernel, option->value);
 		return 0;
 	}
@@ -28,8 +31,11 @@ int fault_parse(const struct kit_option *option, struct fault_rule *rule,
 	rule->at = strtoull(option->value, &end, 10);
 	rule->onwards = *end == '+';
 	if (errno || rule->at == 0 || end[rule->onwards] != '\0')
-		return kit_fail(error, -EINVAL, "driver option %s=%s: a number N from 1 (that call), N+ (from it on) or a kernel's name is wanted",
-				option->key, text_short(option->value));
+		return kit_fail(
+			error, -EINVAL,
+			"driver option %s=%s: a number N from 1 (that call), N+ (from it on) or a "
+			"kernel's name is wanted",
+			option->key, text_short(option->value));
 	return 0;
 }
 

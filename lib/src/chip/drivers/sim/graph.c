@@ -566,7 +566,8 @@ static int graph_result(const struct graph *graph, int status, struct dw_chip_er
 	const char *entry = graph->call->image->entry;
 
 	if (graph->status)
-		return kit_fail(error, graph->status, "\"%s\": %s", text_short(entry), graph->failed_text);
+		return kit_fail(error, graph->status, "\"%s\": %s", text_short(entry),
+				graph->failed_text);
 	if (status == 0)
 		return 0;
 	if (graph->orch_error.text[0])

@@ -32,7 +32,8 @@ struct segment {
 struct region {
 	uint64_t begin, end;
 	struct extent *extent;		/* NULL: an argument's */
-	uint32_t scope;			/* depth at which it was allocated; 0: its scope has ended */
+	/* depth at which it was allocated; 0: its scope has ended */
+	uint32_t scope;
 	uint32_t holders;		/* tasks that use it and are not done */
 	uint32_t segment_count, segment_space;
 	struct segment *segments;	/* by address, without gaps */

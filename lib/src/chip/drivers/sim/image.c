@@ -65,15 +65,16 @@ static int memfd_fill(const struct dw_chip_image_spec *spec, struct dw_chip_erro
 
 	if (fd < 0) {
 		code = -errno;
-		return kit_fail(error, code, "%s: no memfd for the image: %s", text_short(image_name(spec)),
-				strerror(-code));
+		return kit_fail(error, code, "%s: no memfd for the image: %s",
+				text_short(image_name(spec)), strerror(-code));
 	}
 	code = file_write(fd, spec->data, spec->bytes, NULL);
 	if (code < 0) {
 		close(fd);
-		return kit_fail(error, code, "%s: cannot keep %zu bytes of image: %s%s", text_short(image_name(spec)),
-				spec->bytes, strerror(-code),
-				code == -EFBIG ? " (the limit of the size of files: ulimit -f)" : "");
+		return kit_fail(error, code, "%s: cannot keep %zu bytes of image: %s%s",
+				text_short(image_name(spec)), spec->bytes, strerror(-code),
+				code == -EFBIG ? " (the limit of the size of files: ulimit -f)" :
+						 "");
 	}
 	return fd;
 }
@@ -85,32 +86,45 @@ static int elf_check(Elf *elf, const struct dw_chip_image_spec *spec, struct dw_
 	GElf_Ehdr header;
 
 	if (elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &header))
-		return kit_fail(error, -ELIBBAD, "%s is no ELF object (%zu bytes): compile it with cc -shared -fPIC, or `distworker image sim`",
-				name, spec->bytes);
+		return kit_fail(
+			error, -ELIBBAD,
+			"%s is no ELF object (%zu bytes): compile it with cc -shared -fPIC, or "
+			"`distworker image sim`",
+			name, spec->bytes);
 	if (header.e_ident[EI_CLASS] != CLASS || header.e_ident[EI_DATA] != DATA ||
 	    header.e_machine != MACHINE)
-		return kit_fail(error, -ELIBBAD, "%s is for ELF machine %u, %u-bit: " MACHINE_NAME " (%u) is wanted",
-				name, header.e_machine, header.e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32,
-				MACHINE);
+		return kit_fail(error, -ELIBBAD,
+				"%s is for ELF machine %u, %u-bit: " MACHINE_NAME " (%u) is wanted",
+				name, header.e_machine,
+				header.e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32, MACHINE);
 	if (header.e_type != ET_DYN)
-		return kit_fail(error, -ELIBBAD, "%s is an ELF %s: a shared object is wanted (cc -shared -fPIC)",
-				name, header.e_type == ET_REL ? "relocatable object" :
-				header.e_type == ET_EXEC ? "executable" : "file of another kind");
+		return kit_fail(error, -ELIBBAD,
+				"%s is an ELF %s: a shared object is wanted (cc -shared -fPIC)",
+				name,
+				header.e_type == ET_REL	 ? "relocatable object" :
+				header.e_type == ET_EXEC ? "executable" :
+							   "file of another kind");
 	if (elf_getphdrnum(elf, &headers) < 0 || headers == 0)
-		return kit_fail(error, -ELIBBAD, "%s has no program headers in its %zu bytes: it is cut short, or not linked",
-				name, spec->bytes);
+		return kit_fail(
+			error, -ELIBBAD,
+			"%s has no program headers in its %zu bytes: it is cut short, or not "
+			"linked",
+			name, spec->bytes);
 	for (size_t i = 0; i < headers; i++) {
 		GElf_Phdr part;
 
 		if (!gelf_getphdr(elf, (int)i, &part))
-			return kit_fail(error, -ELIBBAD, "%s: program header %zu cannot be read: %s",
-					name, i, elf_errmsg(-1));
+			return kit_fail(error, -ELIBBAD,
+					"%s: program header %zu cannot be read: %s", name, i,
+					elf_errmsg(-1));
 		/* What the linker would map beyond the end of the file is a SIGBUS later. */
 		if (part.p_type == PT_LOAD &&
 		    (part.p_filesz > spec->bytes || part.p_offset > spec->bytes - part.p_filesz))
-			return kit_fail(error, -ELIBBAD, "%s is cut short: segment %zu ends at byte %llu, the image has %zu",
-					name, i, (unsigned long long)part.p_offset + part.p_filesz,
-					spec->bytes);
+			return kit_fail(
+				error, -ELIBBAD,
+				"%s is cut short: segment %zu ends at byte %llu, the image has %zu",
+				name, i, (unsigned long long)part.p_offset + part.p_filesz,
+				spec->bytes);
 	}
 	return 0;
 }
@@ -153,7 +167,8 @@ static bool elf_exports(Elf *elf, const char *entry, char *list, size_t bytes)
 
 			if (!gelf_getsym(data, (int)i, &symbol))
 				break;
-			if (GELF_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF ||
+			if (GELF_ST_TYPE(symbol.st_info) != STT_FUNC ||
+			    symbol.st_shndx == SHN_UNDEF ||
 			    GELF_ST_BIND(symbol.st_info) == STB_LOCAL)
 				continue;
 			name = elf_strptr(elf, header.sh_link, symbol.st_name);
@@ -177,13 +192,15 @@ static int elf_examine(int fd, const struct dw_chip_image_spec *spec, struct dw_
 	if (!elf) {
 		/* libelf does not say why it could not read. */
 		status = pread(fd, list, 1, 0) < 0 ? -errno : -ELIBBAD;
-		return kit_fail(error, status, "%s cannot be read as ELF: %s", text_short(image_name(spec)),
+		return kit_fail(error, status, "%s cannot be read as ELF: %s",
+				text_short(image_name(spec)),
 				status == -ELIBBAD ? elf_errmsg(-1) : strerror(-status));
 	}
 	status = elf_check(elf, spec, error);
 	if (status == 0 && !elf_exports(elf, spec->entry, list, sizeof(list)))
 		status = kit_fail(error, -ESRCH, "%s exports no function \"%s\"; it exports %s",
-				  text_short(image_name(spec)), text_short(spec->entry), list[0] ? list : "none");
+				  text_short(image_name(spec)), text_short(spec->entry),
+				  list[0] ? list : "none");
 	elf_end(elf);
 	return status;
 }
@@ -194,15 +211,23 @@ static int signature_check(const struct dw_chip_image_spec *spec, const int32_t 
 	bool scalars = false;
 
 	if (count > 4096)
-		return kit_fail(error, -EINVAL, "entry \"%s\" has a signature of %zu arguments: at most 4096 are possible",
-				text_short(spec->entry), count);
+		return kit_fail(
+			error, -EINVAL,
+			"entry \"%s\" has a signature of %zu arguments: at most 4096 are possible",
+			text_short(spec->entry), count);
 	for (size_t i = 0; i < count; i++) {
 		if (signature[i] < DW_DIR_SCALAR || signature[i] > DW_DIR_INOUT)
-			return kit_fail(error, -EINVAL, "entry \"%s\": direction %d of argument %zu is none of SCALAR 0, IN 1, OUT 2, INOUT 3",
-					text_short(spec->entry), signature[i], i);
+			return kit_fail(
+				error, -EINVAL,
+				"entry \"%s\": direction %d of argument %zu is none of SCALAR 0, "
+				"IN 1, OUT 2, INOUT 3",
+				text_short(spec->entry), signature[i], i);
 		if (signature[i] != DW_DIR_SCALAR && scalars)
-			return kit_fail(error, -EINVAL, "entry \"%s\": argument %zu is a tensor behind a scalar: tensors come first",
-					text_short(spec->entry), i);
+			return kit_fail(
+				error, -EINVAL,
+				"entry \"%s\": argument %zu is a tensor behind a scalar: tensors "
+				"come first",
+				text_short(spec->entry), i);
 		scalars |= signature[i] == DW_DIR_SCALAR;
 	}
 	return 0;
@@ -219,11 +244,18 @@ static int signature_choose(const struct dw_chip_image_spec *spec, const struct 
 	if (entry && entry->signature && signature &&
 	    (count != entry->signature_count ||
 	     memcmp(signature, entry->signature, count * sizeof(*signature)) != 0))
-		return kit_fail(error, -EINVAL, "entry \"%s\": the signature given (%zu arguments) is not the image's own (%u): give the same, or none",
-				text_short(spec->entry), count, entry->signature_count);
+		return kit_fail(
+			error, -EINVAL,
+			"entry \"%s\": the signature given (%zu arguments) is not the image's own "
+			"(%u): give the same, or none",
+			text_short(spec->entry), count, entry->signature_count);
 	if (!signature && (!entry || !entry->signature))
-		return kit_fail(error, -EINVAL, "entry \"%s\" of %s has no signature: give one at registration, or write DW_SIM_KERNEL(%s, …) in its source",
-				text_short(spec->entry), text_short(image_name(spec)), text_short(spec->entry));
+		return kit_fail(
+			error, -EINVAL,
+			"entry \"%s\" of %s has no signature: give one at registration, or write "
+			"DW_SIM_KERNEL(%s, …) in its source",
+			text_short(spec->entry), text_short(image_name(spec)),
+			text_short(spec->entry));
 	if (!signature) {
 		signature = entry->signature;
 		count = entry->signature_count;
@@ -233,7 +265,8 @@ static int signature_choose(const struct dw_chip_image_spec *spec, const struct 
 		return status;
 	image->signature = calloc(count ? count : 1, sizeof(*signature));
 	if (!image->signature)
-		return kit_fail(error, -ENOMEM, "entry \"%s\": no memory for its signature", text_short(spec->entry));
+		return kit_fail(error, -ENOMEM, "entry \"%s\": no memory for its signature",
+				text_short(spec->entry));
 	if (count)
 		memcpy(image->signature, signature, count * sizeof(*signature));
 	image->signature_count = (uint32_t)count;
@@ -242,19 +275,29 @@ static int signature_choose(const struct dw_chip_image_spec *spec, const struct 
 	return 0;
 }
 
-/* By the rule of chip.h; its size is a uint32_t, and without its first three fields it says nothing. */
+/*
+ * By the rule of chip.h; its size is a uint32_t, and without its first three fields it says
+ * nothing.
+ */
 static int entry_take(struct dw_sim_entry *to, const struct dw_sim_entry *from,
 		      const struct dw_chip_image *image, struct dw_chip_error *error)
 {
 	const char *bytes = (const char *)from;
 
 	if (from->size < offsetof(struct dw_sim_entry, signature_count))
-		return kit_fail(error, -EPROTO, "entry \"%s\": its description has %u bytes, at least %zu are wanted: write DW_SIM_KERNEL(%s, …)",
-				text_short(image->entry), from->size, offsetof(struct dw_sim_entry, signature_count), text_short(image->entry));
+		return kit_fail(
+			error, -EPROTO,
+			"entry \"%s\": its description has %u bytes, at least %zu are wanted: "
+			"write DW_SIM_KERNEL(%s, …)",
+			text_short(image->entry), from->size,
+			offsetof(struct dw_sim_entry, signature_count), text_short(image->entry));
 	for (size_t i = sizeof(*to); i < from->size; i++)
 		if (bytes[i])
-			return kit_fail(error, -EPROTO, "entry \"%s\": byte %zu of its description is not 0, and this driver knows %zu bytes: the image is for a newer one",
-					text_short(image->entry), i, sizeof(*to));
+			return kit_fail(
+				error, -EPROTO,
+				"entry \"%s\": byte %zu of its description is not 0, and this "
+				"driver knows %zu bytes: the image is for a newer one",
+				text_short(image->entry), i, sizeof(*to));
 	memset(to, 0, sizeof(*to));
 	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
 	return 0;
@@ -273,8 +316,8 @@ static int entry_resolve(const struct dw_chip_image_spec *spec, struct dw_chip_i
 	entry = dlsym(image->handle, symbol);
 	function = dlsym(image->handle, image->entry);
 	if (!function)
-		return kit_fail(error, -ESRCH, "%s: entry \"%s\": %s", text_short(image_name(spec)), text_short(image->entry),
-				dlerror());
+		return kit_fail(error, -ESRCH, "%s: entry \"%s\": %s", text_short(image_name(spec)),
+				text_short(image->entry), dlerror());
 	if (entry) {
 		status = entry_take(&room, entry, image, error);
 		if (status < 0)
@@ -282,8 +325,12 @@ static int entry_resolve(const struct dw_chip_image_spec *spec, struct dw_chip_i
 		entry = &room;
 	}
 	if (entry && entry->abi != DW_SIM_ABI)
-		return kit_fail(error, -EPROTO, "%s: entry \"%s\" is described for sim images of version %u, this driver takes %u: compile it against this distworker/sim.h",
-				text_short(image_name(spec)), text_short(image->entry), entry->abi, DW_SIM_ABI);
+		return kit_fail(
+			error, -EPROTO,
+			"%s: entry \"%s\" is described for sim images of version %u, this driver "
+			"takes %u: compile it against this distworker/sim.h",
+			text_short(image_name(spec)), text_short(image->entry), entry->abi,
+			DW_SIM_ABI);
 	image->kind = entry ? (enum dw_sim_entry_kind)entry->kind : DW_SIM_ENTRY_KERNEL;
 	/* POSIX's way from a data to a function pointer. */
 	if (image->kind == DW_SIM_ENTRY_KERNEL)
@@ -291,8 +338,10 @@ static int entry_resolve(const struct dw_chip_image_spec *spec, struct dw_chip_i
 	else if (image->kind == DW_SIM_ENTRY_ORCHESTRATION)
 		memcpy(&image->orchestration, &function, sizeof(function));
 	else
-		return kit_fail(error, -EPROTO, "%s: entry \"%s\" is of kind %d: kernel 1 or orchestration 2 is possible",
-				text_short(image_name(spec)), text_short(image->entry), image->kind);
+		return kit_fail(
+			error, -EPROTO,
+			"%s: entry \"%s\" is of kind %d: kernel 1 or orchestration 2 is possible",
+			text_short(image_name(spec)), text_short(image->entry), image->kind);
 	return signature_choose(spec, entry, image, error);
 }
 
@@ -304,11 +353,14 @@ int image_load(const struct dw_chip_image_spec *spec, struct dw_chip_image **res
 	int status;
 
 	if (!spec->entry || !spec->entry[0])
-		return kit_fail(error, -EINVAL, "%s: no entry is named: give the kernel or orchestration to run",
+		return kit_fail(error, -EINVAL,
+				"%s: no entry is named: give the kernel or orchestration to run",
 				text_short(image_name(spec)));
 	if (strlen(spec->entry) >= sizeof(image->entry))
-		return kit_fail(error, -EINVAL, "%s: the entry's name has %zu bytes: at most %zu are possible",
-				text_short(image_name(spec)), strlen(spec->entry), sizeof(image->entry) - 1);
+		return kit_fail(error, -EINVAL,
+				"%s: the entry's name has %zu bytes: at most %zu are possible",
+				text_short(image_name(spec)), strlen(spec->entry),
+				sizeof(image->entry) - 1);
 	image = calloc(1, sizeof(*image));
 	if (!image)
 		return kit_fail(error, -ENOMEM, "%s: no memory", text_short(image_name(spec)));
@@ -328,15 +380,19 @@ int image_load(const struct dw_chip_image_spec *spec, struct dw_chip_image **res
 		const char *text = dlerror();
 
 		if (access(path, F_OK) < 0) {
-			status = kit_fail(error, -errno, "%s cannot be loaded, which needs /proc: %s: %s",
-					  text_short(image_name(spec)), text_short(path), strerror(errno));
+			status = kit_fail(error, -errno,
+					  "%s cannot be loaded, which needs /proc: %s: %s",
+					  text_short(image_name(spec)), text_short(path),
+					  strerror(errno));
 			goto fail;
 		}
-		/* The linker's text begins with the descriptor's path, which tells nobody anything. */
+		/*
+		 * The linker's text begins with the descriptor's path, which tells nobody anything.
+		 */
 		if (strncmp(text, path, strlen(path)) == 0)
 			text += strlen(path);
-		status = kit_fail(error, -ELIBBAD, "%s cannot be loaded%s%s", text_short(image_name(spec)),
-				  text[0] == ':' ? "" : ": ", text);
+		status = kit_fail(error, -ELIBBAD, "%s cannot be loaded%s%s",
+				  text_short(image_name(spec)), text[0] == ':' ? "" : ": ", text);
 		goto fail;
 	}
 	status = entry_resolve(spec, image, error);

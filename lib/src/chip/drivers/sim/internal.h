@@ -39,7 +39,8 @@ struct memory {
 	uint8_t *map;			/* with the guards */
 	uint8_t *base;
 	uint64_t bytes, used;
-	bool poison;			/* fill what is allocated, to show who reads what nobody wrote */
+	/* fill what is allocated, to show who reads what nobody wrote */
+	bool poison;
 	struct extent *first, *free, *spare;
 };
 
@@ -86,7 +87,9 @@ struct faults {
 int fault_parse(const struct kit_option *option, struct fault_rule *rule,
 		struct dw_chip_error *error);
 bool fault_hits(const struct fault_rule *rule, uint64_t number, const char *kernel);
-/* Crashes or hangs the calling thread, or words the failure: 0 or -EIO. `number` 0: by name only. */
+/*
+ * Crashes or hangs the calling thread, or words the failure: 0 or -EIO. `number` 0: by name only.
+ */
 int fault_kernel(const struct faults *faults, uint64_t number, const char *kernel,
 		 struct dw_chip_error *error);
 void fault_delay(const struct faults *faults);

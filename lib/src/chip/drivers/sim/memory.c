@@ -25,7 +25,8 @@ int memory_create(struct memory *memory, uint64_t bytes, bool poison, struct dw_
 		if (memory->map != MAP_FAILED)
 			munmap(memory->map, bytes + 2 * SIM_GUARD);
 		free(all);
-		return kit_fail(error, code, "sim: cannot map %llu bytes of device memory (option memory=): %s",
+		return kit_fail(error, code,
+				"sim: cannot map %llu bytes of device memory (option memory=): %s",
 				(unsigned long long)bytes, strerror(-code));
 	}
 	memory->base = memory->map + SIM_GUARD;

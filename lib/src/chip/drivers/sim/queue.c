@@ -79,7 +79,8 @@ int queue_create(struct dw_chip_device *device, uint32_t depth, struct queue **r
 		queue->slots = calloc(depth, sizeof(*queue->slots));
 	if (!queue || !queue->slots) {
 		free(queue);
-		return kit_fail(error, -ENOMEM, "sim device %u: no memory for its queue", device->id);
+		return kit_fail(error, -ENOMEM, "sim device %u: no memory for its queue",
+				device->id);
 	}
 	queue->device = device;
 	queue->depth = depth;
