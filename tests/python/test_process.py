@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
+import functools
 import logging
+import operator
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -225,6 +229,50 @@ def interrupt(**how):
 def test_ctrl_c_cancels_the_run(then):
     code, out, err = interrupt(seconds=600, task="wait_for_cancel", then=then, again=True)
     assert (code, out, err) == (0, "interrupted\nagain\n", "")
+
+
+def test_a_signal_just_before_the_wait_is_not_lost(monkeypatch):
+    """poll() went to sleep, with the signal's flag set: Ctrl-C did nothing. (It made the tests hang on a busy machine.)"""
+    real, kill = select.poll, ctypes.CDLL(None).kill
+    results = []
+
+    class Late:
+        def __init__(self):
+            self._poll = real()
+            self.register = self._poll.register
+
+        def poll(self, timeout):
+            # In C alone: between bytecodes the interpreter would call the handler. The limit of 0 shows what
+            # poll() would wait for.
+            results.extend(map(operator.call, [functools.partial(kill, os.getpid(), signal.SIGINT),
+                                               functools.partial(self._poll.poll, 0)]))
+            return results[-1]
+
+    with Worker(3, subs=1) as node:
+        flag, until = gate(node)
+        run = node.start(lambda orch: orch.submit(until, distworker.no_dep(flag)) and "ended")
+        with monkeypatch.context() as patch:
+            patch.setattr(select, "poll", Late)
+            with pytest.raises((KeyboardInterrupt, TimeoutError)):
+                run.wait()
+        memoryview(flag)[()] = 1
+        assert run.wait() == "ended"
+    assert results[0] == 0 and results[1], "nothing woke poll()"
+
+
+def test_ctrl_c_just_when_the_run_has_started_cancels_it():
+    """The run was left behind, and nobody cancelled it."""
+    class Interrupted(Worker):
+        def _start(self, *args):
+            result = super()._start(*args)
+            signal.raise_signal(signal.SIGINT)
+            return result
+
+    with Interrupted(3, subs=1) as node:
+        flag, until = gate(node)
+        with pytest.raises(KeyboardInterrupt):
+            node.run(lambda orch: orch.submit(until, distworker.no_dep(flag)))
+        assert ": 0 runs" in node.report()
 
 
 def test_ctrl_c_does_not_wait_for_a_task_that_never_ends():

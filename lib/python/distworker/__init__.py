@@ -28,9 +28,12 @@ from __future__ import annotations
 import atexit
 import importlib
 import logging
+import os
 import select
+import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable as Function
 from collections.abc import Generator, Iterable, Sequence
@@ -217,6 +220,25 @@ def _in_main_thread() -> bool:
     return threading.get_ident() == threading.main_thread().ident
 
 
+_pipe: tuple[int, int, int] | None = None  # of which process; reader, writer
+
+
+def _signal_pipe() -> tuple[int, int]:
+    global _pipe
+    if _pipe is None or _pipe[0] != os.getpid():
+        _pipe = (os.getpid(), *os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+    return _pipe[1:]
+
+
+def _pass_on(numbers: bytes, fd: int) -> None:
+    """To the descriptor that an event loop has set for signals."""
+    if fd >= 0:
+        try:
+            os.write(fd, numbers)
+        except BlockingIOError:
+            pass
+
+
 class Run(_core.Run):
     """A run in flight, of Worker.start(). ``await run`` gives its result."""
 
@@ -227,12 +249,26 @@ class Run(_core.Run):
         self._error: BaseException | None = None
 
     def _ended(self, timeout: float | None) -> bool:
-        # Signals interrupt poll() in the main thread, and their handlers run.
         if not _in_main_thread():
             return self._wait_for(timeout)
+        # A signal that arrives just before poll() would not interrupt it: the interpreter writes a byte for it.
+        # Its handler runs when poll() has returned.
+        reader, writer = _signal_pipe()
+        end = None if timeout is None else time.monotonic() + timeout
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        return bool(poll.poll(None if timeout is None else timeout * 1000))
+        poll.register(reader, select.POLLIN)
+        before = -1
+        try:
+            before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+            while True:
+                events = poll.poll(None if end is None else max(0.0, end - time.monotonic()) * 1000)
+                if any(fd == reader for fd, _ in events):
+                    _pass_on(os.read(reader, 4096), before)
+                elif events or end is not None and time.monotonic() >= end:
+                    return bool(events)
+        finally:
+            signal.set_wakeup_fd(before)
 
     def _result(self) -> None:
         try:
@@ -268,7 +304,6 @@ class Run(_core.Run):
 
     def __await__(self) -> Generator[Any, None, Any]:
         import asyncio
-        import os
 
         if not self.test():
             loop = asyncio.get_running_loop()
@@ -483,12 +518,15 @@ class Worker(_core.Worker):
             self._need_init()
             value: Value = self._run(fn, args, config)
             return value
-        run = self.start(fn, *args, config=config, timeout=timeout, progress=progress)
+        self._need_init()
+        run = Run()
         try:
+            self._start(run, fn, args, config, timeout, progress)
             value = run.wait()
             return value
         except KeyboardInterrupt:
-            if not run._done:
+            # Also one that comes just when the run has started.
+            if not run._done and run._started():
                 run._give_up(self.interrupt_timeout)
             raise
 
@@ -499,7 +537,8 @@ class Worker(_core.Worker):
         ``progress(submitted, finished)`` is called now and then by another thread. A Run that is dropped goes on.
         """
         self._need_init()
-        run: Run = self._start(Run, fn, args, config, timeout, progress)
+        run = Run()
+        self._start(run, fn, args, config, timeout, progress)
         return run
 
     def _need_init(self) -> None:

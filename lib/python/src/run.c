@@ -125,24 +125,24 @@ PyObject *worker_start_method(PyObject *object, PyObject *args)
 {
 	struct worker_object *self = (struct worker_object *)object;
 	struct dw_run_options options = DW_OPTIONS(dw_run_options);
-	PyObject *run_class, *fn, *arguments, *config_given, *timeout, *progress, *run;
+	PyObject *run, *fn, *arguments, *config_given, *timeout, *progress;
 	struct dw_config config;
 	struct call *call;
 	int result;
 
 	if (!worker_usable(self) ||
-	    !PyArg_ParseTuple(args, "OOO!OOO", &run_class, &fn, &PyTuple_Type, &arguments,
+	    !PyArg_ParseTuple(args, "O!OO!OOO", run_type, &run, &fn, &PyTuple_Type, &arguments,
 			      &config_given, &timeout, &progress) ||
 	    !config_from(config_given, &config) || !seconds_to_ns(timeout, 0, &options.timeout_ns))
 		return NULL;
-	worker_reap(self, false);
-	call = call_new(self, fn, arguments, progress);
-	run = call ? PyObject_CallObject(run_class, NULL) : NULL;
-	if (!run) {
-		if (call)
-			call_free(call);
+	if (((struct run_object *)run)->worker) {
+		PyErr_SetString(PyExc_RuntimeError, "this Run was started before");
 		return NULL;
 	}
+	worker_reap(self, false);
+	call = call_new(self, fn, arguments, progress);
+	if (!call)
+		return NULL;
 	if (call->progress) {
 		options.progress = run_progress;
 		options.progress_context = call;
@@ -152,13 +152,12 @@ PyObject *worker_start_method(PyObject *object, PyObject *args)
 	Py_END_ALLOW_THREADS
 	if (result < 0) {
 		call_free(call);
-		Py_DECREF(run);
 		return raise_error(result);
 	}
 	Py_INCREF(object);
 	((struct run_object *)run)->worker = self;
 	((struct run_object *)run)->call = call;
-	return run;
+	Py_RETURN_NONE;
 }
 
 /* ----------------------------------------------------------- runs of nobody */
@@ -309,6 +308,12 @@ static PyObject *run_interrupt(PyObject *object, PyObject *exception)
 	Py_RETURN_NONE;
 }
 
+static PyObject *run_started(PyObject *object, PyObject *args)
+{
+	(void)args;
+	return PyBool_FromLong(((struct run_object *)object)->call != NULL);
+}
+
 static PyObject *run_errors(PyObject *object, PyObject *args)
 {
 	struct call *call = call_of((struct run_object *)object);
@@ -329,6 +334,7 @@ static PyMethodDef run_methods[] = {
 	{ "detach", run_detach, METH_NOARGS,
 	  "detach()\n\nThe run goes on; its result and its errors are lost." },
 	{ "_interrupt", run_interrupt, METH_O, "_interrupt(exception type)" },
+	{ "_started", run_started, METH_NOARGS, "_started() -> bool: and not given back" },
 	{ "_errors", run_errors, METH_NOARGS, "Tuples: the errors so far." },
 	{ NULL, NULL, 0, NULL },
 };

@@ -694,7 +694,7 @@ static PyMethodDef worker_methods[] = {
 	{ "_report", report, METH_VARARGS, "_report(stuck) -> str" },
 	{ "_run", worker_run_method, METH_VARARGS, "_run(fn, args, config)" },
 	{ "_start", worker_start_method, METH_VARARGS,
-	  "_start(run_class, fn, args, config, timeout, progress)" },
+	  "_start(run, fn, args, config, timeout, progress)" },
 	{ NULL, NULL, 0, NULL },
 };
 static PyType_Slot worker_slots[] = {
