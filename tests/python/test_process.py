@@ -24,7 +24,8 @@ from distworker import Error, Worker, inout, out
 
 
 def program(code, *options, env=None, **how):
-    """Another interpreter, as strict as this one."""
+    """Another interpreter, as strict as this one, and with buffers."""
+    env = {key: value for key, value in (env or os.environ).items() if key != "PYTHONUNBUFFERED"}
     return subprocess.Popen([sys.executable, "-X", "dev", "-W", "error", *options, "-c", textwrap.dedent(code)],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **how)
 
