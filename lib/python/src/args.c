@@ -70,7 +70,8 @@ static PyMethodDef tag_functions[] = {
 	  "out(tensor)\n\nThe task overwrites it: after its readers and writers." },
 	{ "inout", tag_inout, METH_O, "inout(tensor)\n\nThe task reads and writes it." },
 	{ "existing", tag_existing, METH_O,
-	  "existing(tensor)\n\nThe task overwrites it without waiting; the caller vouches for it." },
+	  "existing(tensor)\n\nThe task overwrites it without waiting; the caller vouches for "
+	  "it." },
 	{ "no_dep", tag_no_dep, METH_O, "no_dep(tensor)\n\nNo dependency at all." },
 	{ "new", (PyCFunction)(void (*)(void))tag_new, METH_VARARGS | METH_KEYWORDS,
 	  "new(shape, dtype=\"float32\")\n\n"
@@ -112,7 +113,8 @@ static int add_int(struct dw_args *args, PyObject *value)
 /* What keeps the memory of a tensor argument. */
 static PyObject *keeper_of(PyObject *value)
 {
-	PyObject *owner = Py_TYPE(value) == tensor_type ? ((struct tensor_object *)value)->owner : value;
+	PyObject *owner =
+		Py_TYPE(value) == tensor_type ? ((struct tensor_object *)value)->owner : value;
 
 	return owner ? owner : value;
 }
@@ -307,7 +309,8 @@ static PyObject *reset(PyObject *object, PyObject *args)
 	struct args_object *self = (struct args_object *)object;
 
 	(void)args;
-	if (!args_writable(self) || PyList_SetSlice(self->keep, 0, PyList_Size(self->keep), NULL) < 0)
+	if (!args_writable(self) ||
+	    PyList_SetSlice(self->keep, 0, PyList_Size(self->keep), NULL) < 0)
 		return NULL;
 	dw_args_reset(self->owned);
 	Py_RETURN_NONE;
@@ -435,9 +438,12 @@ static PyGetSetDef args_properties[] = {
 	{ "scalar_count", get_scalar_count, NULL, "Number of scalars.", NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
-PyDoc_STRVAR(args_doc, "Args(*values)\n\n"
+PyDoc_STRVAR(
+	args_doc,
+	"Args(*values)\n\n"
 	"The arguments of one task: tensors with tags (inp, out, inout, …; without one: inp), and\n"
-	"64-bit scalars (int, float). A callable is given one, which is gone when it has returned.");
+	"64-bit scalars (int, float). A callable is given one, which is gone when it has "
+	"returned.");
 static PyType_Slot args_slots[] = {
 	{ Py_tp_doc, (void *)(uintptr_t)args_doc },
 	{ Py_tp_new, args_new },

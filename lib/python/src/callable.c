@@ -85,8 +85,8 @@ static PyMethodDef callable_methods[] = {
 	{ NULL, NULL, 0, NULL },
 };
 static PyGetSetDef callable_properties[] = {
-	{ "handle", get_handle, NULL, "The library's number; 0 for a function that children import.",
-	  NULL },
+	{ "handle", get_handle, NULL,
+	  "The library's number; 0 for a function that children import.", NULL },
 	{ "kind", get_kind, NULL, "\"sub\", \"orch\" or \"image\".", NULL },
 	{ "name", get_name, NULL, "As it was registered.", NULL },
 	{ NULL, NULL, NULL, NULL, NULL },

@@ -116,7 +116,8 @@ bool config_from(PyObject *object, struct dw_config *config)
 		return false;
 	if (block_dim < 0 || block_dim > INT32_MAX || threads < 0 || threads > INT32_MAX ||
 	    flags < 0 || flags > (long)UINT32_MAX) {
-		PyErr_Format(PyExc_ValueError, "%R: its numbers should be 0 … %d", object, INT32_MAX);
+		PyErr_Format(PyExc_ValueError, "%R: its numbers should be 0 … %d", object,
+			     INT32_MAX);
 		return false;
 	}
 	config->block_dim = (int32_t)block_dim;
@@ -300,8 +301,8 @@ PyDoc_STRVAR(setup_doc,
 static PyObject *setup(PyObject *module, PyObject *args)
 {
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OOOOO", &error_factory, &failure_formatter, &importer, &orch_class,
-			      &start_hook))
+	if (!PyArg_ParseTuple(args, "OOOOO", &error_factory, &failure_formatter, &importer,
+			      &orch_class, &start_hook))
 		return NULL;
 	Py_INCREF(error_factory);
 	Py_INCREF(failure_formatter);

@@ -51,8 +51,8 @@ static PyObject *get_outputs(PyObject *object, void *closure)
 
 static PyGetSetDef task_properties[] = {
 	{ "id", get_id, NULL, "The number of the task within its run.", NULL },
-	{ "outputs", get_outputs, NULL, "The tensors that the submit has allocated, for new(), in order.",
-	  NULL },
+	{ "outputs", get_outputs, NULL,
+	  "The tensors that the submit has allocated, for new(), in order.", NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 static PyType_Slot task_slots[] = {
@@ -242,7 +242,8 @@ static bool handle_of(struct orch_object *self, PyObject *object, struct callabl
 
 	if (Py_TYPE(object) != callable_type) {
 		PyErr_Format(PyExc_TypeError,
-			     "%R is no Callable: register it with worker.sub() or worker.orch()", object);
+			     "%R is no Callable: register it with worker.sub() or worker.orch()",
+			     object);
 		return false;
 	}
 	*callable = (struct callable_object *)object;
@@ -381,12 +382,15 @@ static PyObject *submit_members(struct orch_object *self, dw_callable handle,
 	return object;
 }
 
-PyDoc_STRVAR(submit_doc,
+PyDoc_STRVAR(
+	submit_doc,
 	"submit(callable, *args, name=None, worker=None, retries=0, timeout=None,\n"
 	"       config=None, after=()) -> Task\n\n"
-	"Submits one task. Arguments: tensors (inp, out, inout, existing, no_dep; inp without a tag),\n"
+	"Submits one task. Arguments: tensors (inp, out, inout, existing, no_dep; inp without a "
+	"tag),\n"
 	"ints and floats; or one Args. `worker`: the id of a child Worker or a chip; None: any.\n"
-	"`timeout`: seconds once started. `after`: tasks to wait for beside those that the tags name.\n"
+	"`timeout`: seconds once started. `after`: tasks to wait for beside those that the tags "
+	"name.\n"
 	"Blocks while the heap is full.");
 static PyObject *submit(PyObject *object, PyObject *args, PyObject *kwargs)
 {
@@ -411,7 +415,8 @@ static PyObject *submit(PyObject *object, PyObject *args, PyObject *kwargs)
 		return NULL;
 	if (read_options(&submission, kwargs, callable, false) &&
 	    fill(members[0], args, 1, callable, &allocates))
-		task = submit_members(self, handle, members, 1, false, NULL, &submission, allocates);
+		task = submit_members(self, handle, members, 1, false, NULL, &submission,
+				      allocates);
 	free(submission.after);
 	return task;
 }
@@ -422,7 +427,8 @@ static uint32_t *read_workers(PyObject *workers, size_t members)
 
 	if (PySequence_Size(workers) != (Py_ssize_t)members) {
 		if (!PyErr_Occurred())
-			PyErr_Format(PyExc_ValueError, "workers has %zd ids, and the group %zu members",
+			PyErr_Format(PyExc_ValueError,
+				     "workers has %zd ids, and the group %zu members",
 				     PySequence_Size(workers), members);
 		return NULL;
 	}
@@ -461,10 +467,12 @@ static bool fill_member(struct dw_args **member, PyObject *given,
 	return good;
 }
 
-PyDoc_STRVAR(submit_group_doc,
+PyDoc_STRVAR(
+	submit_group_doc,
 	"submit_group(callable, members, *, workers=None, name=None, retries=0,\n"
 	"             timeout=None, config=None, after=()) -> Task\n\n"
-	"A group: one task for each of `members` (tuples of arguments, or Args), which run at the same\n"
+	"A group: one task for each of `members` (tuples of arguments, or Args), which run at the "
+	"same\n"
 	"time on different workers. `workers`: an id or None for each.");
 static PyObject *submit_group(PyObject *object, PyObject *args, PyObject *kwargs)
 {
@@ -627,7 +635,8 @@ static PyObject *chip_alloc(PyObject *object, PyObject *args)
 	unsigned int worker;
 	int dtype, result;
 
-	if (!orch_valid(self) || !PyArg_ParseTuple(args, "IOO", &worker, &shape_object, &dtype_object))
+	if (!orch_valid(self) ||
+	    !PyArg_ParseTuple(args, "IOO", &worker, &shape_object, &dtype_object))
 		return NULL;
 	dtype = dtype_from(dtype_object);
 	if (dtype < 0 || !shape_from(shape_object, shape, &ndims))
@@ -681,7 +690,8 @@ static PyMethodDef orch_methods[] = {
 	{ "submit_group", (PyCFunction)(void (*)(void))submit_group, METH_VARARGS | METH_KEYWORDS,
 	  submit_group_doc },
 	{ "alloc", (PyCFunction)(void (*)(void))alloc, METH_VARARGS | METH_KEYWORDS, alloc_doc },
-	{ "scope_begin", scope_begin, METH_NOARGS, "scope_begin()\n\nOpens a scope, up to 64 deep." },
+	{ "scope_begin", scope_begin, METH_NOARGS,
+	  "scope_begin()\n\nOpens a scope, up to 64 deep." },
 	{ "scope_end", scope_end, METH_NOARGS,
 	  "scope_end()\n\nEnds the innermost scope; does not block." },
 	{ "wait", wait_all, METH_NOARGS,

@@ -147,8 +147,8 @@ PyObject *worker_start_method(PyObject *object, PyObject *args)
 		options.progress = run_progress;
 		options.progress_context = call;
 	}
-	Py_BEGIN_ALLOW_THREADS
-	result = dw_worker_start(self->handle, run_entry, NULL, &config, call, &options, &call->run);
+	Py_BEGIN_ALLOW_THREADS result =
+		dw_worker_start(self->handle, run_entry, NULL, &config, call, &options, &call->run);
 	Py_END_ALLOW_THREADS
 	if (result < 0) {
 		call_free(call);
@@ -330,7 +330,8 @@ static PyMethodDef run_methods[] = {
 	  "fileno() -> int\n\nA descriptor that becomes readable when the run ends; it belongs to\n"
 	  "the run." },
 	{ "cancel", run_cancel, METH_NOARGS,
-	  "cancel()\n\nSkips the tasks that have not started, and tells those that run. Any thread." },
+	  "cancel()\n\nSkips the tasks that have not started, and tells those that run. Any "
+	  "thread." },
 	{ "detach", run_detach, METH_NOARGS,
 	  "detach()\n\nThe run goes on; its result and its errors are lost." },
 	{ "_interrupt", run_interrupt, METH_O, "_interrupt(exception type)" },

@@ -455,7 +455,8 @@ static PyObject *tensor_at(PyObject *type, PyObject *args)
 }
 
 static PyMethodDef tensor_methods[] = {
-	{ "view", (PyCFunction)(void (*)(void))tensor_view, METH_VARARGS | METH_KEYWORDS, view_doc },
+	{ "view", (PyCFunction)(void (*)(void))tensor_view, METH_VARARGS | METH_KEYWORDS,
+	  view_doc },
 	{ "_at", tensor_at, METH_VARARGS | METH_STATIC, from_address_doc },
 	{ "__dlpack__", (PyCFunction)(void (*)(void))tensor_dlpack, METH_VARARGS | METH_KEYWORDS,
 	  dlpack_doc },

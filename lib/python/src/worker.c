@@ -571,10 +571,9 @@ static PyObject *worker_create(PyObject *object, PyObject *args)
 		return NULL;
 	}
 	if (!PyArg_ParseTuple(args, "IzIO!iiKKIIKKKKiIiI", &level, &options.name, &subs,
-			      &PyTuple_Type, &chips, &mode, &provider, &ring, &arena, &depth, &frame,
-			      &times[0],
-			      &times[1], &times[2], &times[3], &restart, &limit, &placement,
-			      &declared))
+			      &PyTuple_Type, &chips, &mode, &provider, &ring, &arena, &depth,
+			      &frame, &times[0], &times[1], &times[2], &times[3], &restart, &limit,
+			      &placement, &declared))
 		return NULL;
 	options.subs = subs;
 	options.mode = (enum dw_mode)mode;
@@ -654,7 +653,9 @@ static void worker_dealloc(PyObject *object)
 
 	PyObject_GC_UnTrack(object);
 	if (handle && self->process == getpid() && callback_depth) {
-		/* Within a call of the library it would wait for itself: the main thread does it. */
+		/*
+		 * Within a call of the library it would wait for itself: the main thread does it.
+		 */
 		Py_AddPendingCall(destroy_later, handle);
 	} else if (handle && self->process == getpid()) {
 		Py_BEGIN_ALLOW_THREADS
