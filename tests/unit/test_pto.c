@@ -35,11 +35,10 @@ static const char *options(const char *mode)
 	file_write(path, "the aicpu binary", 16);
 	snprintf(path, sizeof(path), "%s/pto_aicore.bin", folder);
 	file_write(path, "the aicore binary, longer", 25);
-	snprintf(
-		options_text, sizeof(options_text),
-		"host=%s/fixtures/pto_runtime.so,aicpu=%s/pto_aicpu.bin,"
+	snprintf(options_text, sizeof(options_text),
+		 "host=%s/fixtures/pto_runtime.so,aicpu=%s/pto_aicpu.bin,"
 		 "aicore=%s/pto_aicore.bin,sim_context=%s/fixtures/pto_context.so",
-		folder, folder, folder, folder);
+		 folder, folder, folder, folder);
 	snprintf(log_path, sizeof(log_path), "%.4000s/pto_log.txt", folder);
 	unlink(log_path);
 	setenv("PTO_LOG", log_path, 1);
