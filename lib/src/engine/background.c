@@ -56,7 +56,7 @@ static void *serve(void *argument)
 		lock_take(&engine->lock);
 		stop = engine->background.stopping;
 		engine_work(engine);
-		/* Nobody has called in since last time: nobody but us will refill the rings. */
+		/* No thread has submitted since the last pass: only this one refills the rings. */
 		if (submits == engine->progress.submits && !engine->progress.foreground)
 			schedule_refill(&engine->schedule);
 		submits = engine->progress.submits;
@@ -152,7 +152,7 @@ void background_stop(struct engine *engine, bool own_process)
 		lock_take(&engine->lock);
 		background->stopping = true;
 		lock_give(&engine->lock);
-		/* One that sleeps on stays, and with it what it uses. */
+		/* A thread that cannot be woken stays, with the engine that it uses. */
 		if (!kick(engine))
 			return;
 		pthread_join(background->thread, NULL);

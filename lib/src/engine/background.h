@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * background: the thread that does what is to be done while nobody drives.
+ * background: the thread that does the engine's work while no other thread drives.
  *
  * Owns: struct background: the thread and its descriptors. It sleeps in epoll on the hub's bell,
  * the timer, a kick and the worker layer's descriptor, and takes the engine's lock only when one of

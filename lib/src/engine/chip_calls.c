@@ -8,7 +8,7 @@
 #include "engine/state.h"
 #include "engine/submit.h"
 
-/* What the task that frees looks like to the rest of the engine; its frame is a control frame. */
+/* The callable of the tasks that free device memory; their frames are control frames. */
 static struct callable free_callable = {
 	.handle = ENGINE_CONTROL_CHIP_FREE,
 	.control = true,

@@ -3,8 +3,8 @@
  * See chip_memory.h.
  *
  * Allocation is a control frame that is waited for. Freeing is a task that overwrites the range,
- * directed to the chip: so it comes after everything that uses the memory. A block whose task has
- * ended is looked at when somebody looks for blocks. What is left when a run ends is freed then.
+ * directed to the chip: so it comes after everything that uses the memory. The next search for
+ * blocks settles those whose task has ended. The blocks that a run leaves are freed when it ends.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -17,7 +17,7 @@
 #define WINDOWS		(1U << 15)
 /*
  * Bits 63 and 55 and no others above the windows: user space has no such address on x86-64 (not
- * canonical) nor on arm64 (the kernel's half, whatever the tag), in any process.
+ * canonical) nor on arm64 (the kernel's half, with any tag), in any process.
  */
 #define WINDOW_FIRST	0x8080000000000000ULL
 #define BLOCK_ALIGN	4096
@@ -198,8 +198,8 @@ void chip_block_failed(struct engine *engine, struct chip_block *block)
 }
 
 /*
- * What a run has left; nothing of the run is in flight. The range is free for others once the
- * chip has the order to free it before whatever comes later; if it cannot have it, never.
+ * Frees the blocks that a run left; none of its tasks is in flight. A range can be reused once the
+ * order to free it is queued to the chip, ahead of later frames; if that fails, it never is.
  */
 void chip_memory_run_ended(struct engine *engine, const struct run_graph *run)
 {

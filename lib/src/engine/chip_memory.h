@@ -2,10 +2,10 @@
 /*
  * chip_memory: tensors that stay on a chip between tasks.
  *
- * Owns: struct chip_memory, the ranges of addresses that stand for device memory. Their addresses
- * are numbers that no process has memory at, so a tensor means the same range in the tensor map as
- * any other, nobody can touch it, and only the driver of the chip that it lies on knows what is
- * behind it. Guarded by the engine's lock, which these need unless they say otherwise.
+ * Owns: struct chip_memory, the ranges of addresses that stand for device memory. No process has
+ * memory at these addresses, so the tensor map treats such a tensor like any other, no process can
+ * access it, and only the driver of its chip knows the memory behind it. Guarded by the engine's
+ * lock, which these functions need unless they say otherwise.
  *
  * Invariant: the blocks are sorted by address, do not overlap, and belong to a run that is in the
  * engine, or (NULL) to a chip that did not take the order to free them.
@@ -46,7 +46,7 @@ struct chip_block *chip_block_find(struct engine *engine, const struct run_graph
 				   uint64_t begin);
 /* The task frees it when it is done. */
 void chip_block_free(struct chip_block *block, dw_task task);
-/* What a call of the driver that is no task has as its deadline. */
+/* The deadline of a driver call that is not a task. */
 uint64_t chip_call_timeout(const struct engine *engine);
 
 /*
@@ -55,7 +55,7 @@ uint64_t chip_call_timeout(const struct engine *engine);
  */
 int chip_memory_check(struct engine *engine, const struct run_graph *run, uint64_t begin,
 		      uint64_t bytes, uint32_t worker, size_t index);
-/* Takes the lock. Frees what the run has left; nothing of the run is in flight. */
+/* Takes the lock. Frees the blocks that the run left; none of its tasks is in flight. */
 void chip_memory_run_ended(struct engine *engine, const struct run_graph *run);
 void chip_memory_release(struct chip_memory *memory);
 

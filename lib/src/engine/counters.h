@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * counters: the statistics of one engine, and what it shows of itself in shared memory.
+ * counters: the statistics of one engine, and its status in shared memory.
  *
  * Owns: struct counters. Each number is counted in private memory and copied to `shown`, which lies
  * where a corrupt child can write and is therefore never read here. Guarded by the engine's lock.
@@ -31,7 +31,7 @@ COUNTER(deaths)
 COUNTER(restarts)
 #undef COUNTER
 
-/* `shown` NULL: nobody looks. */
+/* `shown` NULL: the status is not shared. */
 static inline void counters_init(struct counters *counters, struct engine_status *shown,
 				 enum dw_provider provider)
 {

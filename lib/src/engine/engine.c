@@ -122,7 +122,7 @@ static bool is_of_callable(const struct task *task, const void *callable)
 void engine_request_notify(struct engine *engine, const struct callable *callable)
 {
 	lock_take(&engine->lock);
-	/* What is posted from now on is seen to be of a retired one. */
+	/* Frames posted later are requested by the scheduler, which sees `retired`. */
 	request_notify_all(&engine->rings, is_of_callable, callable);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);

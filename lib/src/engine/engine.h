@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * engine: what one Worker does with tasks. Orchestrators, tensor map, scopes,
- * heap, ready queues, dispatch into the mailbox rings, completion. It knows
- * nothing of processes: the worker layer tells it who is up and who died.
+ * engine: executes the tasks of one Worker. Orchestrators, tensor map, scopes,
+ * heap, ready queues, dispatch into the mailbox rings, completion. It knows nothing
+ * of processes: the worker layer reports which workers are up and which have died.
  *
  * Owns: tasks, edges, heap rings, the frames of its hub's rings.
  *
  * Lock. One per engine, engine->lock, held for short stretches and never while a
- * callable, a callback or a wait runs. Whoever holds it does all the work that is
- * there: the submitting thread harvests and dispatches while it is inside a call,
+ * callable, a callback or a wait runs. The thread that holds it does all pending
+ * work: the submitting thread harvests and dispatches while it is inside a call,
  * the draining thread while it waits in the *foreground* (hub_wait), and the
- * *background* thread sleeps in poll() unless a child has urgent news while nobody
+ * *background* thread sleeps in poll() unless a child has urgent news while no thread
  * drives. Functions with the suffix _locked need the lock; hub calls marked [owner] too.
  *
  * Task states: FREE → PENDING → READY → RUNNING → DONE | FAILED | SKIPPED →
@@ -37,15 +37,15 @@ struct engine;
 struct run_graph;
 
 /*
- * What a child and a Worker do at this moment, in shared memory: anybody may read values that do
- * not quite belong together. Times are CLOCK_MONOTONIC, ns.
+ * The current activity of a child and of a Worker, in shared memory: a reader may see fields of
+ * different moments. Times are CLOCK_MONOTONIC, ns.
  */
 struct child_status {
 	/* Written by the child. */
-	uint64_t since;			/* that it works, or that it waits */
-	uint64_t task;			/* number of what it runs, or ran last, within its run, … */
-	uint64_t ended;			/* tasks that it has run, whatever became of them */
-	char name[32];			/* … by the callable of which name */
+	uint64_t since;			/* when it began to work, or to wait */
+	uint64_t task;			/* number of the current or last task within its run, … */
+	uint64_t ended;			/* tasks that it has run, failed ones included */
+	char name[32];			/* … and the name of its callable */
 	uint32_t busy;			/* 1: in a callable */
 	int32_t tid;			/* of the thread that serves the mailbox */
 	/* Written by its parent's engine. */
@@ -57,7 +57,7 @@ enum blocked { BLOCKED_NOT = 0, BLOCKED_WINDOW = 1, BLOCKED_HEAP = 2 };
 struct engine_status {
 	struct dw_engine_stats stats;
 	uint64_t blocked_since;
-	uint32_t blocked;		/* enum blocked: what a submitter waits for */
+	uint32_t blocked;		/* enum blocked: why a submitter waits */
 	uint32_t runs;			/* in flight */
 };
 
@@ -72,9 +72,8 @@ struct engine_worker {
 struct engine_ops {
 	/*
 	 * Kill child `worker` (SIGKILL), because of `why`. engine_worker_dead() follows. False: it
-	 * is a thread, which cannot be killed. With the lock; must not block, but for the locks of
-	 * engines of
-	 * nested Workers.
+	 * is a thread, which cannot be killed. With the lock; must not block, except on the locks
+	 * of nested Workers' engines.
 	 */
 	bool (*kill)(void *context, uint32_t worker, const char *why);
 	/*
@@ -104,8 +103,8 @@ struct engine_options {
 	 * wakes) in it.
 	 */
 	struct dw_child_stats *worker_stats;
-	struct child_status *worker_status; /* the same for what they do now; NULL: nobody tells */
-	struct engine_status *status;		/* this Worker's own; NULL: nobody looks */
+	struct child_status *worker_status; /* their current activity; NULL: not shared */
+	struct engine_status *status;		/* this Worker's own; NULL: not shared */
 	struct probe probe;			/* a subscriber that watches; ops NULL: none */
 	uint64_t timeout_ns, heap_timeout_ns;
 	uint64_t init_timeout_ns;	/* of a replacement, until it is up; 0: none */
@@ -134,15 +133,14 @@ void engine_stop(struct engine *engine);
 void engine_destroy(struct engine *engine);
 
 /*
- * What the worker layer tells. `worker` counts as in engine_options. Any thread.
+ * Reports of the worker layer. `worker` counts as in engine_options. Any thread.
  *  up:     attached and READY; tasks may go there.
- *  dead:   what had not started goes elsewhere or waits for a replacement (`returns`: there
- *          will be one). Reads what the worker had completed before it died. What had started
- *          fails with `error` (EOWNERDEAD "killed by SIGSEGV, pid 4711") or is retried; as its
- *          subtree may still
- *          write, the tasks behind it, its memory and the end of its run wait until
+ *  dead:   tasks that had not started go elsewhere or wait for a replacement (`returns`: there
+ *          will be one). Harvests the completions from before the death. A started task fails
+ *          with `error` (EOWNERDEAD "killed by SIGSEGV, pid 4711") or is retried; as the subtree
+ *          may still write, the tasks behind it, its memory and the end of its run wait for `gone`.
  *  stopped: its process was stopped by this signal, or (0) goes on. For messages.
- *  gone:   nothing of its subtree lives any more. Follows each `dead`; may be said twice.
+ *  gone:   its whole subtree has ended. Follows each `dead`; may be repeated.
  *  (replacement: hub_rearm and hub_bind, then up again.)
  */
 void engine_worker_up(struct engine *engine, uint32_t worker);
@@ -154,14 +152,14 @@ void engine_worker_gone(struct engine *engine, uint32_t worker);
 void engine_locked(struct engine *engine, void (*call)(void *context), void *context);
 
 /*
- * Somebody waits for the uses of a retired callable: this engine hears of the end of each of its
- * tasks.
+ * A thread waits for the uses of a retired callable to end: this engine is notified of the
+ * completion of each of its tasks.
  */
 void engine_request_notify(struct engine *engine, const struct callable *callable);
 
 /*
- * What ends a control frame that does not return: its process is killed; a thread goes on without
- * it.
+ * Limits of a control frame that does not return: past them, its worker process is killed, and a
+ * worker thread is STUCK (stuck.h).
  */
 struct engine_control_limits {
 	const char *what;		/* a literal, for messages: "dw_chip_alloc()" */
@@ -203,10 +201,9 @@ struct engine_chip_memory {
 
 /*
  * As dw_worker_run/start/…. A nested run has a `cancel` word (in its frame, may be NULL) and, with
- * check_declared, `declared`: what it may touch; and `task_name`: which task it is, for messages.
- * The orchestration function is called between running_push() and running_pop() (task/running.h),
- * so that it can
- * fail with a text.
+ * check_declared, `declared`: the tensors that it may access; and `task_name`: its task, for
+ * messages. The orchestration function is called between running_push() and running_pop()
+ * (task/running.h), so that it can fail with a text.
  */
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,

@@ -10,10 +10,10 @@
 #include "engine/state.h"
 #include "engine/stuck.h"
 
-/* A worker gets this long to start what is at its head, however short the task's own deadline. */
+/* A worker has at least this long to start the task at its head, despite a shorter deadline. */
 #define START_GRACE_NS 300000000ULL
 
-/* "" or that its process is stopped, for a sentence that goes on. */
+/* The beginning of a message: "", or the signal that has stopped the process. */
 static const char *stopped_and(const struct worker_ring *ring, char *text, size_t space)
 {
 	text[0] = '\0';
@@ -23,7 +23,7 @@ static const char *stopped_and(const struct worker_ring *ring, char *text, size_
 	return text;
 }
 
-/* The call of a driver at the head takes too long, or nobody wants it any more. It cannot ask. */
+/* The driver call at the head takes too long, or its run was cancelled: it cannot check that. */
 static void end_call(struct engine *engine, struct worker_ring *ring, struct entry *entry,
 		     const char *late)
 {
@@ -41,7 +41,7 @@ static void end_call(struct engine *engine, struct worker_ring *ring, struct ent
 }
 
 /*
- * The frame at the head has run too long. A thread is told, and has a moment to notice that.
+ * The frame at the head has run too long. A thread is told, and has CANCEL_GRACE_NS to react.
  */
 static void expire(struct engine *engine, struct worker_ring *ring, struct entry *entry,
 		   uint64_t now)
@@ -78,7 +78,7 @@ static void expire_head(struct engine *engine, struct worker_ring *ring, uint64_
 	struct entry *entry;
 	uint64_t deadline;
 
-	/* What it has completed in time counts, also if nobody was told; and nonsense is found. */
+	/* Completions in time count, even without a notification; and corruption is found. */
 	progress_harvest(engine, ring);
 	if (ring->corrupt || ring->head == ring->tail)
 		return;
@@ -103,11 +103,11 @@ static void expire_head(struct engine *engine, struct worker_ring *ring, uint64_
 		 stopped, stopped[0] ? "" : "it ");
 	if (ring_kill(&engine->rings, ring, why))
 		return;
-	/* A thread that has not run yet: in no call of a driver, so that it will. */
+	/* A thread that has not started the frame is in no driver call, so it will run. */
 	ring_extend_deadline(&engine->rings, ring, now, CANCEL_GRACE_NS, false);
 }
 
-/* Tasks of a run that was cancelled at its deadline, and that run on. Whether there were any. */
+/* Ends tasks that run on after their run's deadline. Returns whether there were any. */
 static bool kill_overdue(struct engine *engine, const struct dw_run *run)
 {
 	char why[128], stopped[64];
@@ -130,7 +130,7 @@ static bool kill_overdue(struct engine *engine, const struct dw_run *run)
 	return any;
 }
 
-/* Calls of a driver for a cancelled run, which have had their moment. */
+/* Ends the driver calls of a cancelled run after their grace period. Whether there were any. */
 static bool end_calls(struct engine *engine, const struct dw_run *run)
 {
 	bool any = false;
@@ -175,7 +175,7 @@ static void check_run(struct engine *engine, struct dw_run *run, uint64_t now)
 	if (now < run->deadline) {
 		timer_deadline(timer, run->deadline);
 	} else if (run->overdue) {
-		/* Behind those another may start that does not ask either. */
+		/* Behind these, another task may start that ignores the cancellation. */
 		run_set_deadline(run, kill_overdue(engine, run) ? now + CANCEL_GRACE_NS : NEVER,
 				 true);
 		timer_deadline(timer, run->deadline);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * expire: what happens when the timer expires: deadlines of tasks, calls of drivers, replacements
- * and runs, and stragglers. With the engine's lock, by the background thread.
+ * expire: handles the timer's expiry: deadlines of tasks, calls of drivers, replacements and
+ * runs, and stragglers. With the engine's lock, by the background thread.
  *
  * A task's time begins when its frame comes to the head of the ring, since only then it can start.
  * A worker that has not even started it by its deadline hangs as well (it was stopped, say): it is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * See graph.h: runs, final states and what follows from them. Edges of a new task: graph_edges.c;
+ * See graph.h: runs, final states and their consequences. Edges of a new task: graph_edges.c;
  * groups: graph_group.c.
  */
 #include <errno.h>
@@ -160,7 +160,7 @@ static void poison_payload(struct task *task, const struct payload *payload)
 	}
 }
 
-/* Later consumers have to learn of it: through the bytes, or through the id. */
+/* Later consumers have to detect the failure: by the bytes, or by the id. */
 static void remember_failure(struct graph *graph, struct task *task)
 {
 	if (task->flags & FLAG_GROUP)
@@ -197,7 +197,7 @@ static void release_consumer(struct graph *graph, struct task *task, struct edge
 	consumer->producers ^= task->index;
 	if (edge->counted)
 		consumer->in_chain--;
-	/* A thread that goes on with a task may still write, so that nobody can write after it. */
+	/* A thread that goes on with a task may still write, so no task can write after it. */
 	if (failed &&
 	    (edge->reasons & (EDGE_RAW | EDGE_EXPLICIT) || task->flags & FLAG_ABANDONED)) {
 		consumer->flags |= FLAG_SKIP;
@@ -317,7 +317,7 @@ static bool retry(struct graph *graph, struct task *task)
 	return true;
 }
 
-/* Its error is that it passed its deadline, whatever became known of it. */
+/* The error of a late task is its deadline, regardless of any other cause. */
 static void describe_late(const struct ring_set *rings, const struct task *task,
 			  const struct worker_ring *ring, char *text, size_t space)
 {

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * graph: which task waits for which, what becomes of each, and what follows from that.
+ * graph: the dependencies between tasks, their final states, and the consequences.
  *
- * Owns: struct graph, struct run_graph (what a run has submitted), edges, failures, retries, and
- * the members of groups. It calls nobody above it: a task whose state is final goes to `finished`
- * until graph_settle() draws the consequences, and one that waits for nothing any more goes to
+ * Owns: struct graph, struct run_graph (the tasks of a run), edges, failures, retries, and the
+ * members of groups. It calls no module above it: a task whose state is final goes to `finished`
+ * until graph_settle() draws the consequences, and one whose producers are all final goes to
  * `released`, which the scheduler drains. Guarded by the engine's lock.
  *
  * Invariants: `waiting` of a task counts its producers that are not final. A task that will be
- * skipped still waits for all of them, so that what comes after it comes after them. RAW and
+ * skipped still waits for all of them, so that its consumers come after them, too. RAW and
  * explicit edges carry a failure on, WAR and WAW only order.
  *
  *   RUNNING ─ DONE ───────────────────────────────→ final
- *           ─ FAILED, attempts left ─→ PENDING; after a death: when nothing is left of the worker
+ *           ─ FAILED, attempts left ─→ PENDING; after a death: when the worker's subtree has ended
  *           ─ FAILED ─────────────────────────────→ final, consumers SKIP
  *           ─ RETURNED, revoked, not started ────→ PENDING, then READY or SKIPPED
  */
@@ -56,7 +56,7 @@ struct graph {
 	struct task *finished, *last_finished;	/* states set, consequences to be drawn */
 	struct task *released, *last_released;	/* PENDING, and waiting for nothing */
 	uint32_t run_count;
-	uint32_t report_all;		/* threads that want to hear of the end of every task */
+	uint32_t report_all;		/* threads that need a report of every task's end */
 	struct ring_set *rings;
 	struct counters *counters;
 	struct heap *heap;
@@ -121,7 +121,7 @@ static inline void edges_begin(struct edge_builder *builder, struct graph *graph
 #define TAGS_WRITING	(1u << DW_OUTPUT | 1u << DW_OUTPUT_EXISTING)
 /*
  * Either the tensors that are read or those that are only written, and then only if there are any.
- * A task's reads come first: where its own tensors overlap, it reads what was there before it.
+ * A task's reads come first: where its own tensors overlap, it reads the bytes from before.
  * Returns the tags.
  */
 uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *args,
@@ -131,7 +131,7 @@ static inline uint32_t edges_reads(struct edge_builder *builder, const struct dw
 {
 	return edges_pass(builder, args, ranges, TAGS_READING);
 }
-/* `seen`: what edges_reads() returned. */
+/* `seen`: the result of edges_reads(). */
 static inline void edges_writes(struct edge_builder *builder, const struct dw_args *args,
 				const struct range *ranges, uint32_t seen)
 {
@@ -188,7 +188,7 @@ void graph_free_task(struct graph *graph, struct task *task);
  */
 void graph_member_left(struct graph *graph, struct task *task, uint32_t member,
 		       struct worker_ring *ring, int error, const char *text, bool unstarted);
-/* In two steps: the worker died under it; later nothing of it is left. */
+/* In two steps: the worker died while it ran the member; later its whole subtree has ended. */
 void graph_member_died(struct graph *graph, struct task *task, uint32_t member,
 		       struct worker_ring *ring, const char *text);
 void graph_member_gone(struct graph *graph, struct task *task);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * graph, continued: what becomes of the members of a group. See graph.h.
+ * graph, continued: how the members of a group end. See graph.h.
  */
 #include <errno.h>
 #include "base/text.h"

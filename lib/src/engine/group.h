@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * group: what a task consists of that runs at the same time on different workers, and that is one
+ * group: the members of a task that run at the same time on different workers. The task is one
  * node of the graph.
  *
  * Owns: struct group and its members. Invariant: `left` counts the members that are in rings or

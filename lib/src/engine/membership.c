@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * membership: workers come up, die, are gone, come back. The calls of engine.h by which the worker
- * layer says so.
+ * layer reports it.
  *
- * A task under which its worker died fails at once; but what is left of the worker may still write
- * the task's memory. So the task is parked: whoever waits for it, or for its memory, goes on when
- * nothing of the worker lives any more. With the engine's lock.
+ * A task whose worker dies while running it fails at once; but the rest of the worker's subtree may
+ * still write the task's memory. So the task is parked: the tasks and threads that wait for it, or
+ * for its memory, go on when the whole subtree has ended. With the engine's lock.
  */
 #include <errno.h>
 #include "base/text.h"
@@ -34,7 +34,7 @@ void engine_worker_up(struct engine *engine, uint32_t worker)
 	engine_unlock_and_wake(engine);
 }
 
-/* Its worker died under it, or was killed because of it. */
+/* The worker died with the frame in its ring, or was killed because of it. */
 static void control_lost(struct engine *engine, const struct worker_ring *ring,
 			 struct control *control, const char *cause)
 {
@@ -63,8 +63,8 @@ static void park(struct graph *graph, struct worker_ring *ring, const struct ent
 }
 
 /*
- * What was in the ring when the worker died. Nobody knows what a corrupt one has started: all of it
- * counts as started.
+ * The frames that were in the ring when the worker died. A corrupt worker's account of them is not
+ * trusted: all count as started.
  */
 static void fail_entries(struct engine *engine, struct worker_ring *ring, const char *cause)
 {
@@ -100,7 +100,7 @@ static void worker_lost(struct engine *engine, struct worker_ring *ring, bool re
 	bool was_usable = !ring_is_lost(ring), was_up = ring->state == RING_UP;
 	char text[ERROR_TEXT_BYTES];
 
-	/* What it completed before it died counts. */
+	/* Completions from before the death count. */
 	ring_publish(&engine->rings, ring);
 	progress_harvest(engine, ring);
 	ring_down(&engine->rings, ring, returns ? RING_RETURNING : RING_DEAD);

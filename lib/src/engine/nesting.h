@@ -34,7 +34,7 @@ struct nesting_child {
 /* From now on the calling thread executes the tasks of that child. */
 void nesting_serve(struct engine *engine, uint32_t worker);
 struct nesting_child nesting_served(void);
-/* In a forked child: what its parent's thread was inside of is nothing here. */
+/* In a forked child: forgets the runs and the task of the parent's thread. */
 void nesting_forget(void);
 
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What an orchestration function calls beside submits: memory, scopes, and how many workers there
- * are. See submit.h.
+ * The calls of an orchestration function besides submits: memory, scopes, and the number of
+ * workers. See submit.h.
  */
 #include <errno.h>
 #include "engine/progress.h"

@@ -35,7 +35,7 @@ struct probe_ops {
 	void (*forget)(void *context, struct dw_run *run, uint64_t begin, uint64_t end);
 };
 
-/* ops NULL: nobody watches. */
+/* ops NULL: there is no subscriber. */
 struct probe {
 	const struct probe_ops *ops;
 	void *context;

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-/* Differs between this process and what was forked from it. Any thread. */
+/* Differs between this process and those forked from it. Any thread. */
 uint32_t process_serial(void);
 /* From now on forks are counted. */
 void process_watch_forks(void);

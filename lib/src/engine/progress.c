@@ -127,10 +127,10 @@ void engine_work_some(struct engine *engine)
 }
 
 /*
- * A worker that is woken on this CPU may run before its waker goes on, and be done with all that it
- * had. The waker counts as driving meanwhile, so that nobody wakes the background thread for what
- * is harvested here. Skip this for threads that submit back to back: a worker that has nobody to
- * wake sleeps at once, and they would pay one wake-up per task.
+ * A worker that is woken on this CPU may run before its waker goes on, and complete all its frames.
+ * The waker counts as driving meanwhile, so that the worker does not wake the background thread for
+ * completions that are harvested here. Skip this for threads that submit back to back: a worker
+ * with no thread to wake sleeps at once, and they would pay one wake-up per task.
  */
 static void wake_and_drive(struct engine *engine)
 {

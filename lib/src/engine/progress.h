@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * progress: who drives the engine, and who waits.
+ * progress: the thread that drives the engine, and those that wait.
  *
  * Owns: struct progress. It alone runs harvest → graph → schedule → publish. The first thread that
- * waits drives: it works, and waits in the hub's foreground, so that nobody pays a wake-up for the
+ * waits drives: it works, and waits in the hub's foreground, which saves the wake-up of the
  * background thread. The others sleep on a word of their own until their condition is true, or
  * until the driver has left and one of them has to take over. Guarded by the engine's lock, which
  * all of these need unless they say otherwise.
  *
- * Invariant: whoever changes a condition that a waiter may wait for calls waiters_settle(), or
- * engine_work(), which does, before it gives the lock.
+ * Invariant: a thread that changes a condition of a waiter calls waiters_settle(), or
+ * engine_work(), which calls it, before it releases the lock.
  */
 #ifndef DW_ENGINE_PROGRESS_H
 #define DW_ENGINE_PROGRESS_H
@@ -46,17 +46,17 @@ struct progress {
 	struct waiter *waiters;
 	uint32_t cursor;		/* where the next partial harvest begins */
 	uint32_t since_harvest;
-	uint64_t submits;		/* the background thread sees whether somebody submits */
+	uint64_t submits;		/* a count that the background thread compares */
 	bool waited;			/* a thread has waited since workers were woken last */
 };
 
-/* Everything there is to do now: harvest, consequences, dispatch, publication. */
+/* All work that is pending now: harvest, consequences, dispatch, publication. */
 void engine_work(struct engine *engine);
 /* A bounded share of it, by a submitter. */
 void engine_work_some(struct engine *engine);
-/* A ring alone, and what follows for the graph; nothing is dispatched. */
+/* Harvests one ring and settles the graph; dispatches nothing. */
 void progress_harvest(struct engine *engine, struct worker_ring *ring);
-/* Gives the lock, and wakes the workers that have got work. */
+/* Releases the lock, and wakes the workers that have got work. */
 void engine_unlock_and_wake(struct engine *engine);
 void progress_submits(struct engine *engine);
 
@@ -68,7 +68,7 @@ int wait_locked(struct engine *engine, struct waiter *waiter, struct deadline *d
 int wait_idle_locked(struct engine *engine, struct waiter *waiter, uint64_t deadline_ns);
 /* Wakes those whose condition has become true. */
 void waiters_settle(struct engine *engine);
-/* Hands on what the hub has heard of its peers. Without the lock. */
+/* Passes the hub's news of its peers to the worker layer. Without the lock. */
 void engine_pass_changes(struct engine *engine);
 
 #endif

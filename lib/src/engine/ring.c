@@ -140,7 +140,7 @@ void ring_emptied(struct ring_set *rings, struct worker_ring *ring)
 
 void ring_set_cause(struct worker_ring *ring, const char *cause, int error)
 {
-	/* It may be the old one that is passed in. */
+	/* `cause` may be the old ring->cause. */
 	char *copy = strdup(cause);
 
 	if (copy) {
@@ -164,7 +164,7 @@ bool ring_kill(struct ring_set *rings, struct worker_ring *ring, const char *why
 	       rings->ops->kill(rings->ops_context, ring->index, why);
 }
 
-/* What the worker wrote makes no sense: nothing of it is believed until its death is known. */
+/* The worker wrote nonsense: its ring is ignored until its death is reported. */
 static void ring_distrust(struct ring_set *rings, struct worker_ring *ring)
 {
 	if (ring->corrupt)
@@ -282,7 +282,7 @@ static struct frame *acquire(struct ring_set *rings, struct worker_ring *ring, u
 static void fill_frame(struct ring_set *rings, struct frame *frame, const struct task *task,
 		       const struct payload *payload)
 {
-	/* For whoever looks at what the child does; we know it from the entry. */
+	/* The number is for the child's status; the parent knows it from the entry. */
 	frame->task = task->head.number;
 	frame->callable = task->callable->handle;
 	frame->config = (struct dw_config){
@@ -298,7 +298,7 @@ static void fill_frame(struct ring_set *rings, struct frame *frame, const struct
 
 /*
  * The task's time begins when the one before it has ended. Its own deadline may be the first
- * that anybody looks at the ring for.
+ * reason to look at the ring.
  */
 static void request_notify_before(struct ring_set *rings, struct worker_ring *ring, uint32_t number,
 				  uint64_t timeout)
@@ -388,7 +388,7 @@ void ring_post_controls(struct ring_set *rings, struct worker_ring *ring)
 	struct frame *frame;
 	uint32_t number;
 
-	/* Not before it is up: its ring may still be that of the one before it. */
+	/* Not before the worker is up: the ring may still be its predecessor's. */
 	while ((control = ring->controls) && !ring->corrupt && ring->state == RING_UP &&
 	       ring_outstanding(ring) < rings->depth) {
 		frame = acquire(rings, ring, 0, &number);
@@ -425,7 +425,7 @@ static void notify(struct ring_set *rings, struct worker_ring *ring, uint32_t nu
 	ring->notify_set = true;
 	ring->notify = number;
 	/*
-	 * The hub takes a frame that is not published yet for one that is over: it is told with it.
+	 * The hub takes an unpublished frame for a completed one: ring_publish() requests it.
 	 */
 	if (ring->tail - number > ring->unpublished)
 		notify_hub(rings, ring);
@@ -494,7 +494,7 @@ void request_notify_run(struct ring_set *rings, const struct run_graph *run, boo
 	}
 }
 
-/* The frame that hub_request_notify() was told is through: the next one that somebody waits for. */
+/* The frame of the last hub_request_notify() has completed: requests the next in its place. */
 static void notify_next(struct ring_set *rings, struct worker_ring *ring)
 {
 	ring->notify_set = false;
@@ -511,8 +511,8 @@ static void notify_next(struct ring_set *rings, struct worker_ring *ring)
 /* -------------------------------------------------------------- harvesting */
 
 /*
- * A failure that the worker knows of and these frames do not: it will return
- * them. Nobody may be pushed behind them now, since the new frame would know and run.
+ * The worker has had a failure that is not in the fail_epoch of these frames: it will return them.
+ * No task may be pushed behind them now, since its frame would have the new epoch, and run.
  */
 static void break_chains(struct ring_set *rings, struct worker_ring *ring)
 {
@@ -578,7 +578,7 @@ bool ring_next(struct ring_set *rings, struct worker_ring *ring, struct ring_com
 			ring_distrust(rings, ring);
 		return false;
 	}
-	/* It stays what it is until a frame is posted. */
+	/* The entry is valid until a frame is posted. */
 	entry = ring_entry(rings, ring, ring->head);
 	next->task = entry->task;
 	next->member = entry->member;

@@ -2,12 +2,12 @@
 /*
  * ring: the rings of the workers, as their parent sees them.
  *
- * Owns: struct ring_set and struct worker_ring: the frames that were posted, what is complete, when
+ * Owns: struct ring_set and struct worker_ring: the frames that were posted, their completion, when
  * the parent is notified, and how long callables take. Guarded by the engine's lock.
  *
  * Invariants: entries[head … tail) are exactly the frames that were posted and whose completion was
  * not harvested. Frames that are not published exist only behind published ones, so that a worker
- * whose ring runs dry brings somebody here. The bitmaps agree with the rings after ring_update().
+ * whose ring runs dry notifies the parent. The bitmaps agree with the rings after ring_update().
  */
 #ifndef DW_ENGINE_RING_H
 #define DW_ENGINE_RING_H
@@ -30,10 +30,10 @@ enum entry_flag {
 	ENTRY_CHAINED	= 1 << 2,	/* FRAME_CHAINED */
 	ENTRY_ANY	= 1 << 3,	/* may go elsewhere */
 	ENTRY_TIMED	= 1 << 4,	/* has a deadline */
-	ENTRY_TOLD	= 1 << 5,	/* which has passed: its thread was told, and may notice */
+	ENTRY_TOLD	= 1 << 5,	/* the deadline has passed: the thread was told */
 };
 
-/* What is in a frame of a ring, by our own word. */
+/* The parent's own record of a frame in a ring. */
 struct entry {
 	struct task *task;		/* NULL: control, or revoked */
 	struct control *control;
@@ -55,7 +55,7 @@ struct control {
 	const char *what;		/* for messages: "dw_chip_alloc()" */
 	uint64_t timeout_ns;		/* once at the head of the ring; 0: none */
 	const struct run_graph *run;	/* whose deadline and cancel end it too, or NULL */
-	const char *late;		/* its worker was killed, because it did this */
+	const char *late;		/* why its worker was killed, or NULL */
 	int result;
 	char text[ERROR_TEXT_BYTES];
 };
@@ -92,7 +92,7 @@ struct worker_ring {
 	uint64_t head_since;
 	int stopped;			/* the signal that has stopped its process; 0: it runs */
 
-	/* What its dead subtree may still write: RUNNING, and in no ring, until that is gone. */
+	/* Tasks whose memory its dead subtree may write: RUNNING, in no ring, until `gone`. */
 	struct task *parked;		/* by next */
 	struct member *parked_members;	/* of groups */
 	/* Final, and in the hands of a thread that goes on with it. */
@@ -173,27 +173,26 @@ static inline uint64_t task_timeout(const struct ring_set *rings, const struct t
 
 /* --------------------------------------------------------------------- life */
 
-/* The rings of `options`; what is missing is freed by rings_release(). -ENOMEM. */
+/* Makes the rings of `options`. -ENOMEM: rings_release() frees those that were made. */
 int rings_init(struct ring_set *rings, const struct engine_options *options, struct timer *timer);
 void rings_release(struct ring_set *rings);
 /* Which pool it belongs to, once. */
 static inline void ring_join_pool(struct worker_ring *ring, uint16_t pool) { ring->pool = pool; }
 /* Makes the bitmaps agree with the ring. */
 void ring_update(struct ring_set *rings, struct worker_ring *ring);
-/* It serves its ring now, whatever it was before. */
+/* The worker serves its ring now; its state before does not matter. */
 void ring_up(struct ring_set *rings, struct worker_ring *ring);
 /* It is RETURNING, STUCK or DEAD. */
 void ring_down(struct ring_set *rings, struct worker_ring *ring, enum ring_state state);
-/*
- * Its worker died: nothing is in the ring any more. `returns`: until when a replacement is ready.
- */
+/* The worker died: the ring is empty now. */
 void ring_emptied(struct ring_set *rings, struct worker_ring *ring);
+/* A replacement must be ready by `deadline`. */
 static inline void ring_return_by(struct worker_ring *ring, uint64_t deadline)
 {
 	ring->return_by = deadline;
 }
 static inline void ring_stopped(struct worker_ring *ring, int signal) { ring->stopped = signal; }
-/* Why it died or is stuck, and the error of what it had started; no memory: no cause. */
+/* Why it died or is stuck, and the error of its started tasks; no memory: the old cause. */
 void ring_set_cause(struct worker_ring *ring, const char *cause, int error);
 static inline const char *ring_cause(const struct worker_ring *ring, const char *otherwise)
 {

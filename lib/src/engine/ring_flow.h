@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * ring, continued: what enters a ring and what leaves it. See ring.h. With the engine's lock.
+ * ring, continued: frames enter a ring and leave it. See ring.h. With the engine's lock.
  */
 #ifndef DW_ENGINE_RING_FLOW_H
 #define DW_ENGINE_RING_FLOW_H
@@ -47,14 +47,14 @@ void request_notify_all(struct ring_set *rings,
 /* In each ring the first task of a run, or the last. */
 void request_notify_run(struct ring_set *rings, const struct run_graph *run, bool last);
 
-/* Takes a frame out of the ring if it has not started. The task is then nowhere. */
+/* Takes a frame out of the ring if it has not started. The task is then in no ring. */
 bool ring_revoke(struct ring_set *rings, struct worker_ring *ring, uint32_t number);
 /* Tells the callable in that frame that it is cancelled. */
 void ring_cancel(struct ring_set *rings, struct worker_ring *ring, uint32_t number);
 /* The same for a nested Worker, which looks at its frames. */
 void ring_tell_cancelled(struct ring_set *rings, const struct worker_ring *ring);
 
-/* What runs there takes so long: it counts as busy with it. */
+/* The frame at the head has run for `busy_ns`: raises its estimate to that. */
 void ring_note_busy(struct ring_set *rings, struct worker_ring *ring, uint64_t busy_ns);
 /* A deadline of an entry does not count any more. */
 void ring_end_deadline(struct worker_ring *ring, struct entry *entry);
@@ -80,14 +80,14 @@ struct control *control_new(uint64_t code, const void *blob, uint32_t bytes,
 /* Moves a blob that no frame can hold into the arena. */
 int control_prepare(struct ring_set *rings, struct control *control);
 /*
- * Its blob in the arena goes to a control frame of its own, which NULL stands for if it has none.
+ * Moves its blob in the arena to a new control frame, and returns that; NULL: it has no such blob.
  */
 struct control *control_split(struct control *control);
 void control_free(struct ring_set *rings, struct control *control);
-/* Those that wait for room, of a run (NULL: all; `detached` ones stay if `waited` is true). */
+/* Fails the queued ones of a run (NULL: of all; `detached` ones stay if `waited` is true). */
 void ring_fail_controls(struct ring_set *rings, struct worker_ring *ring,
 			const struct run_graph *run, bool waited, int error, const char *text);
-/* Those of a cancelled run that have not started end here. Whether some have. */
+/* Ends those of a cancelled run that have not started. Returns whether some have. */
 bool ring_cancel_controls(struct ring_set *rings, struct worker_ring *ring,
 			  const struct run_graph *run, int error, const char *text);
 /* The frame is a call of a driver for this run. */
@@ -114,7 +114,7 @@ struct task *ring_unkeep(struct ring_set *rings, struct worker_ring *ring, const
 struct member *ring_unkeep_member(struct ring_set *rings, struct worker_ring *ring,
 				  const uint32_t *number);
 
-/* What a callable takes, by experience. */
+/* The run time of a callable in ns, estimated from its past runs. */
 uint32_t estimate_of(const struct ring_set *rings, const struct callable *callable);
 /* A worker that sleeps is not awake in the bitmap. */
 bool ring_asleep(struct ring_set *rings, uint32_t i);

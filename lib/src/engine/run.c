@@ -71,7 +71,7 @@ static struct tensor_map *run_leave(struct engine *engine, struct dw_run *run)
 	return map;
 }
 
-/* Those that wait have been alone so far: what is posted from now on sits behind their tasks. */
+/* Runs that wait have been alone so far: frames posted from now on sit behind their tasks. */
 static void request_notify_awaited(struct engine *engine)
 {
 	for (const struct dw_run *run = engine->runs.first; run; run = run->next)
@@ -152,7 +152,7 @@ static void end_scopes(struct engine *engine, struct dw_run *run)
 	run->orch.scope = NULL;
 }
 
-/* Drains, leaves the engine. `result` is what the function returned; the run keeps its own. */
+/* Drains the run and removes it. `result` is the function's; the run keeps its own. */
 static void run_end(struct dw_run *run, int result, const char *text)
 {
 	struct engine *engine = run->engine;
@@ -195,8 +195,8 @@ struct run_call {
 };
 
 /*
- * It did not return: an exception leaves it, or its thread ends. The tasks may use memory of the
- * frames that go.
+ * The function did not return: an exception leaves it, or its thread ends. The tasks may use memory
+ * of the stack frames that are unwound.
  */
 static void run_call_left(struct run_call *call)
 {
@@ -263,7 +263,7 @@ static int run_result(struct dw_run *run)
 	return result;
 }
 
-/* An exception passes through engine_run(): nobody will ask for the result. */
+/* An exception passes through engine_run(): no caller will take the result. */
 static void run_left(struct dw_run **run)
 {
 	if (*run)
@@ -396,7 +396,7 @@ static void cancel_task(struct task *task, void *context)
 	}
 }
 
-/* Youngest first, so that nothing stays behind what it depends on. */
+/* Youngest first, so that no task stays in the ring after its producer has left it. */
 static void cancel_ring(struct engine *engine, struct worker_ring *ring,
 			const struct run_graph *run)
 {

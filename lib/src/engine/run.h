@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * run: what one call of an orchestration function is: its Orchestrator, the tasks that it submits,
- * the drain, the first error as the result.
+ * run: one call of an orchestration function: its Orchestrator, the tasks that it submits, the
+ * drain, the first error as the result.
  *
  * Owns: struct dw_run and struct dw_orch, the list of runs (run_set.h), and how runs begin, end and
  * are cancelled. Guarded by the engine's lock, except cancel_word and the scratch memory of
- * dw_orch, which belongs to the submitting thread. What belongs to its tasks is the graph's.
+ * dw_orch, which belongs to the submitting thread. The state of its tasks is the graph's.
  *
  * Invariant: a run is in the engine's list from run_begin() until it has left; then its tasks are
  * final, and nothing but its handle refers to it.
@@ -33,7 +33,7 @@ struct dw_run {
 	struct dw_run *next, *previous;	/* engine->runs */
 	bool over;			/* all tasks are final, and there will be no more */
 	bool blocking;			/* dw_worker_run(): there is no handle */
-	_Atomic uint32_t cancel_word;	/* what dw_task_cancelled() looks at */
+	_Atomic uint32_t cancel_word;	/* read by dw_task_cancelled() */
 	const _Atomic uint32_t *cancel;	/* of the task that this run is, or NULL */
 	uint64_t timeout_ns, deadline;	/* as running_now(); NEVER */
 	bool overdue;			/* cancelled at its deadline; the next one kills the rest */
@@ -59,7 +59,7 @@ static inline struct dw_run *run_of(const struct run_graph *graph)
 }
 
 void run_cancel_locked(struct dw_run *run, int error, const char *why);
-/* What the timer has to end next, or NEVER. */
+/* When the timer has to end driver calls, or tasks, of the run; or NEVER. */
 static inline void run_set_calls_end(struct dw_run *run, uint64_t at) { run->calls_end = at; }
 static inline void run_set_deadline(struct dw_run *run, uint64_t at, bool overdue)
 {

@@ -23,7 +23,7 @@ static const struct dw_run *run_above(struct nesting_child child)
 	ring = &child.engine->rings.all[child.worker];
 	lock_take(&child.engine->lock);
 	/*
-	 * What the child has completed leaves the ring: the task that it executes is at the head
+	 * The child's completed frames leave the ring: the task that it executes is at the head
 	 * then.
 	 */
 	engine_work(child.engine);
@@ -36,7 +36,7 @@ static const struct dw_run *run_above(struct nesting_child child)
 	return run;
 }
 
-/* Whether `wanted` is this run, or one that a task of which this run is a part of belongs to. */
+/* Whether `wanted` is this run, or a run with a task that this run is a part of. */
 static bool is_part_of(const struct dw_run *run, const struct dw_run *wanted)
 {
 	for (; run; run = run_above(run->served))

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * run_circle: whether a wait for a run could ever end. It is refused when the run that is waited
- * for is one that the thread itself is inside of, or waits in turn, over any number of other
- * threads,
- * for such a one.
+ * run_circle: whether a wait for a run could ever end. A wait is refused when the thread itself is
+ * inside of the run, or when the run waits in turn, through any number of other threads, for a run
+ * that the thread is inside of.
  *
  * Owns: the list of threads that wait for a run without a deadline. Any thread. The list's mutex is
  * taken before every engine's lock.
@@ -24,7 +23,7 @@ struct run_wait {
 
 /*
  * Enters a wait into the list, unless the run cannot end before the wait does: -EDEADLK, with a
- * text. A wait that ends by itself is `timed`: nobody counts on it, and it is not entered.
+ * text. A wait that ends by itself is `timed`: it blocks no run for ever, and is not entered.
  */
 int run_wait_begin(struct run_wait *wait, const struct dw_run *run, bool timed,
 		       const char *call);

@@ -14,7 +14,7 @@
 #include "engine/state.h"
 #include "task/options.h"
 
-/* An eventfd with this flag gives 1 for each read: nobody reads it empty. */
+/* An EFD_SEMAPHORE descriptor gives 1 for each read: no reader empties it. */
 #define MANY_READS (UINT64_MAX - 1)
 
 void run_handle_init(struct run_handle *handle)
@@ -27,7 +27,7 @@ void run_handle_init(struct run_handle *handle)
 void run_handle_put(struct dw_run *run)
 {
 	/*
-	 * Pairs with the same of the other threads: what they did to the run comes before its end.
+	 * Pairs with that of the other threads: their accesses come before the run is freed.
 	 */
 	if (atomic_fetch_sub_explicit(&run->handle.references, 1, memory_order_acq_rel) != 1)
 		return;
@@ -66,7 +66,7 @@ void run_handle_ended(struct dw_run *run)
 	lock_give(&run->handle.lock);
 }
 
-/* With the lock: whoever has seen the descriptor readable sees the end here. */
+/* With the lock: a thread that has seen the descriptor readable sees the end here. */
 static bool has_ended(struct dw_run *run)
 {
 	bool ended;

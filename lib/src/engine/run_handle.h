@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * run_handle: what a program does with a run that it has started: wait, look, cancel, detach.
+ * run_handle: a program's calls on a run that it has started: wait, test, cancel, detach.
  *
  * Owns: the fields of struct run_handle. A run is referred to by its handle, by its thread, and by
- * each call on the handle while it lasts; whoever drops the last reference frees it. `handle.lock`
- * is taken before the engine's. Until `leaving` is set the run is in its engine, so that the engine
- * exists; a run that has left it outlives it.
+ * each call on the handle while it lasts; it is freed with the last reference. `handle.lock` is
+ * taken before the engine's. Until `leaving` is set the run is in its engine, so the engine exists;
+ * a run that has left its engine may outlive it.
  */
 #ifndef DW_ENGINE_RUN_HANDLE_H
 #define DW_ENGINE_RUN_HANDLE_H
@@ -20,13 +20,13 @@ struct dw_run;
 
 struct run_handle {
 	pthread_t thread;
-	uint32_t process;		/* process_serial() of who started it */
+	uint32_t process;		/* process_serial() where it was started */
 	_Atomic uint32_t references;
 	_Atomic uint32_t
-		ended; /* event: the result is final, and nobody calls the application any more */
-	struct lock lock;		/* guards what follows */
+		ended; /* event: the result is final, and no callback is called any more */
+	struct lock lock;		/* guards the fields below */
 	bool leaving;
-	int fd;				/* -1: nobody has asked for one */
+	int fd;				/* -1: none, before dw_run_fd() */
 };
 
 /* Of a new run: one reference. */

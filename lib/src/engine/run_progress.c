@@ -21,7 +21,7 @@ struct progress_report {
 	/* Guarded by the engine's lock. */
 	bool stop;
 	bool quiet;			/* no last call */
-	uint64_t submitted, finished;	/* what the application knows */
+	uint64_t submitted, finished;	/* as in the last call */
 	struct waiter waiter;
 };
 
@@ -68,7 +68,7 @@ static bool changed(const struct waiter *waiter)
 	       run->graph.finished != progress->finished;
 }
 
-/* Returns with the lock, when there is something to tell, or all is over. */
+/* Returns, with the lock, when there is something to report or the run is over. */
 static void wait_for_change(struct engine *engine, struct dw_run *run)
 {
 	struct progress_report *progress = run->report;
@@ -85,8 +85,8 @@ static void wait_for_change(struct engine *engine, struct dw_run *run)
 }
 
 /*
- * The application's rest: what changes meanwhile is told in one call. Armed only when there is
- * something to tell.
+ * The pause between calls: the next one reports all changes in the meantime. Armed only when there
+ * is something to report.
  */
 static void wait_for_pause(struct engine *engine, struct dw_run *run, uint64_t until)
 {

@@ -4,8 +4,7 @@
  *
  * Owns: struct progress_report, and that thread. The thread sleeps until the run's counts change,
  * asks each ring with tasks of the run to report its next completion, and calls the application
- * without
- * any lock; a callback that takes its time delays its own next call and nothing else.
+ * without any lock; a slow callback delays its own next call and nothing else.
  */
 #ifndef DW_ENGINE_RUN_PROGRESS_H
 #define DW_ENGINE_RUN_PROGRESS_H

@@ -22,7 +22,7 @@ static bool is_of_run(const struct task *task, const void *run)
 }
 
 /*
- * Which tasks it waits for over several steps is not known: every completion of the run may count.
+ * The task's indirect producers are not known: every completion of the run may matter.
  */
 static int wait_for_producers(struct engine *engine, struct waiter *waiter)
 {
@@ -53,7 +53,7 @@ static void wait_for(struct engine *engine, struct dw_run *run, dw_task id)
 	run_await_task(&run->graph, NULL);
 }
 
-/* Its own error: that of what it ran, or that it was not run at all. */
+/* The task's own error: that of its callable, or that it was skipped. */
 static int result_of(const struct dw_run *run, dw_task task)
 {
 	const struct failed *failed = failed_find(&run->graph.failed, task);

@@ -2,7 +2,7 @@
 /*
  * See schedule.h. Few workers that are awake get work before many that sleep: a sleeping one is
  * woken when the work in front of the others takes longer than its wake-up, and for less only if
- * there is a CPU for it. What a worker has not started is revoked when another has nothing to do.
+ * there is a CPU for it. Tasks that a worker has not started are revoked when another is idle.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -83,14 +83,14 @@ void schedule_settle(struct schedule *schedule)
 	} while (graph->finished);
 }
 
-/* Tasks that only workers could run which will not come back. */
+/* Fails the queued tasks if their workers will not come back. */
 static void fail_queue(struct schedule *schedule, struct task_link *queue)
 {
 	struct task *task;
 
 	while ((task = queue_first(queue))) {
 		queue_remove(task);
-		/* schedule_ready() says why there is nobody for it. */
+		/* schedule_ready() reports why no worker can take it. */
 		schedule_ready(schedule, task);
 	}
 }
@@ -127,7 +127,7 @@ static bool chain(struct schedule *schedule, struct task *task, struct task *pro
 		struct pool *pool = &schedule->pools[task->pool];
 
 		/*
-		 * Others could run it at the same time as its siblings: one follows, or short ones.
+		 * Other workers could run it beside its siblings: one follows, or short ones.
 		 */
 		if (task->pool != ring->pool)
 			return false;
@@ -208,7 +208,7 @@ void schedule_wait(struct schedule *schedule, const struct edge_builder *builder
 
 /* -------------------------------------------------------------------- pick */
 
-/* A worker that has nothing to do and is awake, as far as one can see. */
+/* A worker that is idle and, as far as is known, awake. */
 static uint32_t pick_idle_awake(struct schedule *schedule, const struct pool *pool)
 {
 	struct ring_set *rings = schedule->rings;
@@ -261,7 +261,7 @@ static uint32_t pick_least_loaded(const struct schedule *schedule, const struct 
 	return best;
 }
 
-/* Its ring is full, of so short tasks that another wakes no sooner. */
+/* The ring is full of tasks so short that no other worker would wake sooner. */
 static bool soon_has_room(const struct schedule *schedule, const struct worker_ring *ring)
 {
 	return ring->state == RING_UP && !ring->corrupt &&
@@ -269,7 +269,7 @@ static bool soon_has_room(const struct schedule *schedule, const struct worker_r
 }
 
 /*
- * Those with work and this thread are as many as the CPUs: one more would only take turns with
+ * The workers with work and this thread take all CPUs: one more worker would only take turns with
  * them.
  */
 static bool cpus_are_taken(const struct schedule *schedule, const struct pool *pool)
@@ -290,7 +290,7 @@ static uint32_t pick(struct schedule *schedule, const struct pool *pool)
 
 	if (pool->up == 1 && i != NO_WORKER && rings->all[i].state == RING_UP)
 		return bit_test(rings->open, i) && fill_allows(&rings->all[i]) ? i : NO_WORKER;
-	/* The common case of short tasks first: whoever had the last one. */
+	/* The common case of short tasks first: the worker that got the last one. */
 	if (i != NO_WORKER && bit_test(rings->open, i) && !bit_test(rings->idle, i) &&
 	    rings->all[i].load_ns < WAKE_COST_NS &&
 	    (pool->up == 1 || rings->all[i].load_ns < REVOKE_AWAKE_NS))
@@ -327,7 +327,7 @@ void schedule_pool(struct schedule *schedule, struct pool *pool)
 		pool->current = i;
 		ring = &schedule->rings->all[i];
 		/*
-		 * What must go there and has waited for longer goes first, or it would wait for
+		 * A directed task that has waited for longer goes first, or it would wait for
 		 * ever.
 		 */
 		directed = queue_first(&schedule->queues[i].directed);
@@ -344,7 +344,7 @@ void schedule_pool(struct schedule *schedule, struct pool *pool)
 	}
 }
 
-/* The oldest of what this worker could take, taken out of its queue; NULL: nothing now. */
+/* Takes the oldest task that this worker could run out of its queue; NULL: none now. */
 static struct task *next_for(struct schedule *schedule, const struct worker_ring *ring)
 {
 	const struct ring_queues *queues = &schedule->queues[ring->index];
@@ -357,7 +357,7 @@ static struct task *next_for(struct schedule *schedule, const struct worker_ring
 	if (!task)
 		return NULL;
 	if (any && any->order < task->order) {
-		/* Rings that are filled with what came later would keep it waiting for ever. */
+		/* If rings were filled with later tasks, `any` would wait for ever. */
 		if (!fill_allows(ring))
 			return NULL;
 		task = any;
@@ -390,7 +390,7 @@ void schedule_dispatch(struct schedule *schedule)
 	for (uint32_t i = 0; i < schedule->pool_count; i++)
 		if (queue_first(&schedule->pools[i].any))
 			schedule_pool(schedule, &schedule->pools[i]);
-	/* After the pools: what was posted there may have brought consumers into chained queues. */
+	/* After the pools: tasks posted there may have put consumers into chained queues. */
 	for (uint32_t word = 0; word < schedule->rings->words; word++) {
 		uint64_t bits = schedule->wanting[word];
 
@@ -471,8 +471,8 @@ static struct worker_ring *most_loaded(const struct ring_set *rings, const struc
 }
 
 /*
- * Gives half of what the most loaded worker has not started to one that has nothing
- * to do, again and again, while that is worth the trouble.
+ * Moves half of the most loaded worker's movable tasks to an idle one, again and again, while that
+ * pays.
  */
 static void balance(struct schedule *schedule, struct pool *pool)
 {
@@ -517,8 +517,8 @@ void schedule_balance(struct schedule *schedule)
 /* -------------------------------------------------------------- stragglers */
 
 /*
- * What this worker does takes longer than was thought, and others have nothing to do: all that may
- * go elsewhere goes back to the head of the queue, and the worker counts as busy.
+ * This worker's task takes longer than was estimated, and others are idle: its movable tasks go
+ * back to the head of the queue, and the worker counts as busy.
  */
 static void requeue_stragglers(struct schedule *schedule, struct worker_ring *ring)
 {
@@ -555,9 +555,9 @@ static void straggler_arm(struct schedule *schedule, uint64_t clock)
 }
 
 /*
- * A task that was put behind another, or is held back for it, because that one is short as far as
- * is known, while a worker has nothing to do. If the other takes longer, no event marks that
- * moment, so a timer has to. It is armed only while such a task waits.
+ * A task sits behind another, or is held back for it, because that one is short as far as is known,
+ * while a worker is idle. If the other takes longer, no event marks that moment, so a timer has to.
+ * It is armed only while such a task waits.
  */
 void straggler_watch(struct schedule *schedule, const struct pool *pool)
 {

@@ -20,7 +20,7 @@
 #include "engine/graph.h"
 #include "engine/queue.h"
 
-/* What a sleeping worker's wake-up costs, until it works. */
+/* The cost of waking a sleeping worker, until it works. */
 #define WAKE_COST_NS	50000
 /* A worker gets tasks that others could run only up to this much work, or this many. */
 #define FILL_NS		2000000
@@ -39,7 +39,7 @@ struct pool {
 	uint32_t usable;		/* up, or on their way */
 	uint32_t up;
 	uint32_t current;		/* the worker that was given work last */
-	bool saturated;			/* nobody takes more until something completes */
+	bool saturated;			/* no worker takes more until a frame completes */
 	struct task_link any;
 	struct task_link groups;	/* in the order of admission */
 	uint64_t *mask;			/* its workers */
@@ -91,7 +91,7 @@ static inline void schedule_enter(struct schedule *schedule, const struct edge_b
 	else
 		schedule_wait(schedule, builder);
 }
-/* Draws the consequences of final states, and queues what is released. */
+/* Draws the consequences of final states, and queues the released tasks. */
 void schedule_settle(struct schedule *schedule);
 /* A worker of the pool may have room. */
 static inline void schedule_pool_moved(struct schedule *schedule, struct pool *pool)
@@ -99,7 +99,7 @@ static inline void schedule_pool_moved(struct schedule *schedule, struct pool *p
 	pool->saturated = false;
 	schedule->queued = true;
 }
-/* Something has left a ring. */
+/* A frame has left a ring. */
 static inline void schedule_ring_moved(struct schedule *schedule, const struct worker_ring *ring)
 {
 	schedule_pool_moved(schedule, &schedule->pools[ring->pool]);
@@ -108,24 +108,24 @@ static inline void schedule_ring_moved(struct schedule *schedule, const struct w
 void schedule_count(struct schedule *schedule, const struct worker_ring *ring, int up, int usable);
 /* A control frame waits for room in that ring. */
 void schedule_want_ring(struct schedule *schedule, const struct worker_ring *ring);
-/* The ring takes nothing any more: fails the tasks that no other can take. */
+/* The ring takes no more tasks: fails those that no other can take. */
 void schedule_fail_queued(struct schedule *schedule, const struct worker_ring *ring);
 
-/* What cannot go anywhere now is looked at again when a ring has got room. */
+/* Tasks that cannot go anywhere now are tried again when a ring has got room. */
 static inline void schedule_begin(struct schedule *schedule) { schedule->queued = false; }
 static inline void schedule_no_groups(struct schedule *schedule) { schedule->has_groups = false; }
 void schedule_dispatch(struct schedule *schedule);
 void schedule_pool(struct schedule *schedule, struct pool *pool);
 void schedule_ring(struct schedule *schedule, struct worker_ring *ring);
-/* Gives to workers that have nothing to do what others have not started. */
+/* Moves tasks that other workers have not started to idle ones. */
 void schedule_balance(struct schedule *schedule);
 /*
- * Rings whose queues still hold something are refilled before they run dry. Not for a submitter,
- * which comes by again by itself.
+ * Rings with queued tasks are refilled before they run dry. Not for a submitter, which dispatches
+ * again with its next submit.
  */
 void schedule_refill(struct schedule *schedule);
 
-/* A task waits for another although somebody may have nothing to do: it must not stick there. */
+/* A task waits for another although a worker may be idle: it must not stick there. */
 void straggler_watch(struct schedule *schedule, const struct pool *pool);
 /* The timer has expired, and the clock shows `clock`. */
 void stragglers_expired(struct schedule *schedule, uint64_t clock);

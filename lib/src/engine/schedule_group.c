@@ -186,7 +186,7 @@ static void enter_rings(struct schedule *schedule, struct task *task)
 	if (UNLIKELY(refused))
 		some_refused(schedule, task);
 	else
-		/* The others must hear of a member that fails, whatever sits behind it. */
+		/* A member's failure has to reach the others even with frames behind it. */
 		request_notify(rings, task);
 }
 
@@ -203,7 +203,7 @@ static void admit(struct schedule *schedule, struct pool *pool)
 			graph_failed(schedule->graph, task, NULL, -ENODEV, why, false);
 			continue;
 		}
-		/* Older tasks for anybody go first, or groups without an end would hold them up. */
+		/* Older undirected tasks go first, or endless groups would starve them. */
 		if (is_older(queue_first(&pool->any), task)) {
 			unreserve(schedule, pool);
 			schedule_pool(schedule, pool);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * state: of what an engine consists. Each member is a module of its own, whose header says what it
- * owns and whose source alone writes its fields; all are guarded by `lock`.
+ * state: the parts of an engine. Each member is a module of its own, whose header says what it owns
+ * and whose source alone writes its fields; all are guarded by `lock`.
  *
  * Modules up to schedule_group are given their own struct and know nothing of this one. Those above
  * put the others together, and are given the engine.

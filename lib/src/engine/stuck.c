@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "engine/stuck.h"
 
-/* ------------------------------------------------------------ what is kept */
+/* -------------------------------------------------------------- kept tasks */
 
 static void member_returned(struct graph *graph, const struct member *member)
 {
@@ -123,7 +123,7 @@ static void abandon_task(struct graph *graph, struct worker_ring *ring, uint32_t
 	graph_failed(graph, task, ring, -ETIMEDOUT, why, false);
 }
 
-/* Its arguments stay where the thread reads them: a control of its own owns them from now on. */
+/* The thread may still read the arguments: a separate control owns them from now on. */
 static void abandon_control(struct ring_set *rings, struct worker_ring *ring, uint32_t number,
 			    const char *why)
 {
@@ -138,7 +138,7 @@ static void abandon_control(struct ring_set *rings, struct worker_ring *ring, ui
 	control_done(rings, control, -ETIMEDOUT, text);
 }
 
-/* What has not started goes elsewhere; a control frame that nobody waits for stays for later. */
+/* Tasks that have not started go elsewhere; a detached control frame stays for later. */
 static void revoke_all(struct graph *graph, struct worker_ring *ring)
 {
 	for (uint32_t number = ring->tail; number != ring->head; number--) {

@@ -8,7 +8,7 @@
  *
  * Invariant: memory that the thread may still read or write is given back only then. Until then a
  * final task keeps its memory, its payload, its scope (and so its heap blocks) and its callable,
- * and no new task may have tensors that overlap with what it writes.
+ * and no new task may have tensors that overlap with those that it writes.
  */
 #ifndef DW_ENGINE_STUCK_H
 #define DW_ENGINE_STUCK_H
@@ -23,7 +23,7 @@ void stuck_returned(struct graph *graph, struct worker_ring *ring, uint32_t numb
 void stuck_recover(struct schedule *schedule, struct worker_ring *ring);
 /* It has ended. */
 void stuck_ended(struct graph *graph, struct worker_ring *ring);
-/* The run ends, and what its abandoned tasks keep stays. */
+/* The run ends; the memory that its abandoned tasks keep stays. */
 void stuck_forget_run(const struct ring_set *rings, const struct run_graph *run);
 /* Whether a thread that goes on may write to one of the ranges: -EBUSY. */
 int stuck_check(const struct ring_set *rings, const struct range *ranges, size_t count);

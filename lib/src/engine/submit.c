@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What an orchestration function calls. Everything that can be wrong is checked
- * before anything is changed; then the task gets its memory, its edges.
+ * The submit of one task, and the parts that group submits share. All errors are checked
+ * before anything is changed; then the task gets its memory and its edges.
  * One thread per Orchestrator.
  */
 #include <errno.h>
@@ -76,8 +76,8 @@ int orch_take_options(const struct dw_submit_options **given, struct dw_submit_o
 }
 
 /*
- * Several declared tensors may cover it together. The wire has no tags: what is done with it is not
- * checked.
+ * Several declared tensors may cover the range together. The wire has no tags: the kind of access
+ * is not checked.
  */
 static int check_declared(const struct dw_run *run, size_t index, uint64_t begin, uint64_t bytes)
 {
@@ -85,7 +85,7 @@ static int check_declared(const struct dw_run *run, size_t index, uint64_t begin
 	uint64_t at = begin, declared_bytes;
 	uint32_t next;
 
-	/* Memory that this Worker has made itself is its own affair. */
+	/* Memory of this Worker's own need not be declared. */
 	if (!run->engine->outer_arena || !arena_contains(run->engine->outer_arena, begin, bytes))
 		return 0;
 	do {
@@ -272,7 +272,7 @@ int orch_cancelled(const struct dw_run *run)
 	return error_set(-ECANCELED, "the run was cancelled: %s", run->graph.text);
 }
 
-/* A submitter that waits says so, to whoever looks. */
+/* The engine's status shows that a submitter waits. */
 static int wait_blocked(struct engine *engine, struct waiter *waiter, enum blocked why,
 			struct deadline *deadline)
 {
@@ -349,7 +349,7 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 	int result;
 
 	while ((result = heap_alloc(engine->heap, orch->scope, bytes, address)) == -EAGAIN) {
-		/* What has completed meanwhile may have given it back. */
+		/* Completions in the meantime may have freed memory. */
 		waiter.value = heap_serial(engine->heap);
 		engine_work(engine);
 		if (heap_serial(engine->heap) != waiter.value)
@@ -358,7 +358,7 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 		if (tail.scope && tail.scope->open && nesting_inside(run_of(tail.scope->run)))
 			return heap_deadlock(bytes, &tail);
 		/*
-		 * What holds the tail shall be heard of; what enters a ring from now on is anyway.
+		 * The tasks that hold the tail have to report; later frames do so anyway.
 		 */
 		if (tail.scope)
 			request_notify_all(&engine->rings, is_within, tail.scope);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * submit: a task or a group from its arguments to the graph: dw_submit() and dw_submit_group().
- * Everything that can be wrong is checked before anything is changed; then the task gets its
- * memory and its edges.
+ * All errors are checked before anything is changed; then the task gets its memory and its
+ * edges.
  *
  * Owns: nothing that outlives a call. One thread per Orchestrator. Functions with the suffix
  * _locked, and submit_enter(), need the engine's lock.
@@ -22,7 +22,7 @@
 struct engine;
 struct pool;
 
-/* What a block of so many bytes takes in the heap; UINT64_MAX: more than any heap has. */
+/* The heap space of a block of `bytes`; UINT64_MAX: more than any heap has. */
 static inline uint64_t heap_aligned(uint64_t bytes)
 {
 	if (bytes > UINT64_MAX - HEAP_ALIGN)
@@ -30,7 +30,7 @@ static inline uint64_t heap_aligned(uint64_t bytes)
 	return bytes ? (bytes + HEAP_ALIGN - 1) & ~(uint64_t)(HEAP_ALIGN - 1) : HEAP_ALIGN;
 }
 
-/* Checks all tensors, fills one range each, adds up what OUTPUT tensors without address need. */
+/* Checks all tensors, fills one range each, adds up the bytes of OUTPUT without address. */
 int orch_check_args(struct dw_orch *orch, const struct dw_args *args, uint32_t worker,
 		    struct range *ranges, uint64_t *output_bytes);
 /* Checks a submit's options; they are moved to `full` if their size is not this library's. */

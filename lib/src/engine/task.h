@@ -46,7 +46,7 @@ enum task_flag {
 	FLAG_ABANDONED	= 1 << 7,	/* a thread goes on with it (stuck.c) */
 };
 
-/* QUEUE_KEPT: final, and what it has is kept for a thread that goes on with it. */
+/* QUEUE_KEPT: final, and its memory is kept for a thread that goes on with it. */
 enum task_queue { QUEUE_NONE = 0, QUEUE_READY, QUEUE_CHAINED, QUEUE_KEPT };
 
 /*
@@ -128,7 +128,7 @@ struct task *task_new(struct task_table *table);
 void task_free(struct task_table *table, struct task *task);
 void tasks_each(struct task_table *table, void (*visit)(struct task *task, void *context),
 		void *context);
-/* The memory that an id names, whichever task is in it now; NULL: there never was one. */
+/* The memory that an id names, even if another task is in it now; NULL: there never was one. */
 struct task *task_find(const struct task_table *table, dw_task id);
 /* "task 17 "verify" (libjob:verify)" */
 void task_describe(const struct task *task, char *text, size_t space);
@@ -234,7 +234,7 @@ static inline void edge_join_chain(struct edge *edge, uint32_t ring)
 		consumer->in_chain++;
 	}
 }
-/* Nobody can be pushed behind it any more. */
+/* No task can be pushed behind it any more. */
 void task_break_chain(struct task *task);
 /* It is in no ring any more. */
 static inline void task_leave_ring(struct task *task)

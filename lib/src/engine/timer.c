@@ -25,7 +25,7 @@ uint64_t running_now(const struct timer *timer)
 	return now_ns() - timer->late_ns;
 }
 
-/* What was read from the clock before the last stop was so much earlier, too. */
+/* The lateness of the last stop does not count for time stamps from before it. */
 uint64_t running_at(const struct timer *timer, uint64_t monotonic_ns)
 {
 	uint64_t late_ns = timer->late_ns;

@@ -2,12 +2,12 @@
 /*
  * timer: the engine's timerfd, and the time in which this process could run.
  *
- * Owns: struct timer. Invariant: the descriptor is armed for `at`, NEVER for nothing. It is armed
- * lazily: who needs it later than `at` arms it again when it expires. Guarded by the engine's lock.
+ * Owns: struct timer. Invariant: the descriptor is armed for `at`; NEVER: it is not armed. It is
+ * armed lazily: at its expiry, for a deadline later than `at`. Guarded by the engine's lock.
  *
- * Deadlines of tasks and runs count running time: CLOCK_MONOTONIC without what the timer was late.
- * A timer that comes late shows that this process did not run, and neither, as far as one can
- * know, did its children; all deadlines move by that. deadline.h says how much of a stop shows so.
+ * Deadlines of tasks and runs count running time: CLOCK_MONOTONIC minus the timer's lateness. A
+ * timer that is late shows that this process did not run, and that its children presumably did not
+ * either; all deadlines move by the lateness. deadline.h says how much of a stop shows so.
  */
 #ifndef DW_ENGINE_TIMER_H
 #define DW_ENGINE_TIMER_H
@@ -15,13 +15,13 @@
 #include <stdint.h>
 #include "base/deadline.h"
 
-/* What was cancelled gets this long to notice. */
+/* A cancelled callable gets this long to notice. */
 #define CANCEL_GRACE_NS	500000000ULL
 
 struct timer {
 	int fd;				/* -1: none */
 	uint64_t at;			/* NEVER: not armed */
-	uint64_t late_ns;		/* sum of all that it was late */
+	uint64_t late_ns;		/* the sum of its lateness */
 	uint64_t late_from, late_until;	/* the last time */
 };
 
