@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What a thread that spins executes between two looks at memory.
+ * The pause of a spinning thread between two looks at memory.
  */
 #ifndef DW_BASE_CPU_H
 #define DW_BASE_CPU_H

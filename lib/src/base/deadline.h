@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A deadline of a thread that sleeps until something happens. It counts the time in which
- * the process could run: a sleep that ends late shows that it could not (a frozen control group, a
- * paused virtual machine, SIGSTOP, a busy machine), and what it waits for could not run
- * either. The deadline moves by that lateness.
+ * A deadline of a thread that sleeps until something happens. It counts the time in which the
+ * process could run: a sleep that ends late shows that it could not (a frozen control group, a
+ * paused virtual machine, SIGSTOP, a busy machine), and the processes that it waits for could not
+ * run either. The deadline moves by that lateness.
  *
- * A stop shows only from the end of the sleep on. So a thread sleeps for half of what is left, then
- * for half of the rest: of the time that was left when a stop began, at least half is left
- * afterwards, and a deadline costs no more wake-ups than it has binary digits.
+ * A stop shows only from the end of the sleep on. So a thread sleeps for half of the time that is
+ * left, then for half of the rest: of the time that was left when a stop began, at least half is
+ * left afterwards, and a deadline costs no more wake-ups than it has binary digits.
  *
  * Belongs to the thread that sleeps. Times are CLOCK_MONOTONIC, ns.
  */

@@ -18,9 +18,9 @@
 #define FD_FIRST 3
 
 /*
- * Takes what open(), socket() and the like have returned, and gives the same file above 2, closed
- * on exec. A failure of that call is passed on; one of the move closes the file and is returned in
- * the same way: -1 and errno.
+ * Moves the result of open(), socket() and the like to a descriptor above 2, closed on exec. A
+ * failure of that call is passed on; a failure of the move closes the file and is returned in the
+ * same way: -1 and errno.
  */
 static inline int fd_move_up(int fd)
 {

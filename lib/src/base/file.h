@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Writing to files without their signals. A file that may not grow (RLIMIT_FSIZE; a memfd is
- * one, too) raises SIGXFSZ, and a pipe that nobody reads raises SIGPIPE: by default both end the
- * application. Here they are errors, EFBIG and EPIPE. The signal is blocked in the calling
- * thread around the call and taken if the call raised it; handlers, dispositions and a signal
- * that was pending before stay as they are.
+ * Writing to files without their signals. A file that may not grow (RLIMIT_FSIZE; a memfd is one,
+ * too) raises SIGXFSZ, and a pipe without a reader raises SIGPIPE: by default both end the
+ * application. Here they are errors, EFBIG and EPIPE. The signal is blocked in the calling thread
+ * around the call and taken if the call raised it; handlers, dispositions and a signal that was
+ * pending before stay as they are.
  *
  * All of it is inline, because drivers link nothing of the library. No state, any thread.
  */
@@ -22,7 +22,7 @@
 
 struct file_signals {
 	sigset_t mask;			/* of the thread, as it was */
-	sigset_t raised; /* what was not pending before, and so is ours when it is now */
+	sigset_t raised; /* not pending before: one that is pending now is ours */
 };
 
 /* Internal. */
@@ -53,7 +53,7 @@ static inline void file_signals_take(const struct file_signals *blocked, bool fa
 	pthread_sigmask(SIG_SETMASK, &blocked->mask, NULL);
 }
 
-/* One write(2), for what must not be split. Bytes, or -errno. */
+/* One write(2), for data that must not be split. Bytes, or -errno. */
 static inline long file_write_once(int fd, const void *data, size_t bytes)
 {
 	struct file_signals blocked;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * futex(2): sleeping on a 32-bit word and waking those that sleep there. FUTEX_PRIVATE is for
- * words of this process alone and costs less; FUTEX_SHARED is for shared memory.
+ * futex(2): sleeping on a 32-bit word and waking its sleepers. FUTEX_PRIVATE is for words of this
+ * process alone and costs less; FUTEX_SHARED is for shared memory.
  */
 #ifndef DW_BASE_FUTEX_H
 #define DW_BASE_FUTEX_H

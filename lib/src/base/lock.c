@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The slow halves of lock.h: sleeping on a word and waking who sleeps there.
+ * The slow halves of lock.h: sleeping on a word and waking its sleepers.
  */
 #include "base/cpu.h"
 #include "base/deadline.h"
@@ -23,7 +23,10 @@ void lock_wait(struct lock *lock)
 			return;
 		cpu_pause();
 	}
-	/* Taken as WANTED: there may be other sleepers, and whoever gives it back wakes one. */
+	/*
+	 * Taken as WANTED: there may be other sleepers, and the holder wakes one when it gives the
+	 * lock back.
+	 */
 	while (atomic_exchange_explicit(&lock->word, LOCK_WANTED, memory_order_acquire) !=
 	       LOCK_FREE)
 		futex_wait(&lock->word, LOCK_WANTED, NEVER, FUTEX_PRIVATE);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A mutex: one compare-and-swap to take it, one exchange to give it
- * back, when nobody else wants it, which is the rule. A thread that finds it held
- * looks for a moment (holders are short) and then sleeps on the word.
+ * A mutex: one compare-and-swap to take it, one exchange to give it back when no other thread wants
+ * it, which is the rule. A thread that finds it held looks for a moment (holders are short) and
+ * then sleeps on the word.
  */
 #ifndef DW_BASE_LOCK_H
 #define DW_BASE_LOCK_H
@@ -23,7 +23,7 @@ static inline void lock_take(struct lock *lock)
 {
 	uint32_t expected = LOCK_FREE;
 
-	/* Pairs with the release in lock_give(): what the last holder wrote is visible. */
+	/* Pairs with the release in lock_give(): the writes of the last holder are visible. */
 	if (__builtin_expect(!atomic_compare_exchange_strong_explicit(&lock->word, &expected,
 								      LOCK_HELD,
 								      memory_order_acquire,

@@ -19,7 +19,7 @@
 #define TEXT_ELLIPSIS "…"
 #define TEXT_ELLIPSIS_BYTES (sizeof(TEXT_ELLIPSIS) - 1)
 
-/* What a name takes in a message: names up to TEXT_SHORT_BYTES - 1 bytes are shown whole. */
+/* The space of a name in a message: names up to TEXT_SHORT_BYTES - 1 bytes are shown whole. */
 #define TEXT_SHORT_BYTES 112
 
 static inline bool text_continues(char byte)
@@ -39,7 +39,7 @@ static inline size_t text_border(const char *text, size_t length)
 		return length;
 	first = (unsigned char)text[lead - 1];
 	bytes = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
-	/* What is no UTF-8 is cut anywhere. */
+	/* Text that is not UTF-8 is cut anywhere. */
 	return length - (lead - 1) < bytes ? lead - 1 : length;
 }
 

@@ -4,8 +4,8 @@
  * lookup computes its address from the handle and compares one word, `live`, with the
  * whole handle, so an old generation, another kind and a retired entry all fail the same test.
  *
- * Everything but `live` and `uses` is written under the mutex, and only while
- * `live` is 0. A place is reused, oldest first, only when many wait and nobody uses it.
+ * Everything but `live` and `uses` is written under the mutex, and only while `live` is 0. A place
+ * is reused, oldest first, only when many wait and it has no users.
  */
 #include <errno.h>
 #include <limits.h>
@@ -118,7 +118,7 @@ static struct entry **bucket_of(const char *name)
 	return &buckets[(hash ^ hash >> 16) % BUCKETS];
 }
 
-/* Why a handle is none: an error with its text. */
+/* Why a handle is invalid: an error with its text. */
 static int refuse(dw_callable handle)
 {
 	struct entry *entry = entry_of(handle);
@@ -163,8 +163,8 @@ int callable_hold(dw_callable handle, struct callable **callable)
 	    atomic_load_explicit(&entry->live, memory_order_relaxed) != handle)
 		return refuse(handle);
 	/*
-	 * Use first, then look again; callable_retire() retires first, and who wants the
-	 * uses looks at them then: one of the two sees the other.
+	 * Use first, then look again; callable_retire() retires first, and its caller reads the
+	 * uses afterwards: one of the two sees the other.
 	 */
 	atomic_fetch_add_explicit(&entry->callable.uses, 1, memory_order_seq_cst);
 	if (atomic_load_explicit(&entry->live, memory_order_seq_cst) != handle) {
@@ -266,7 +266,7 @@ static int callable_copy(const struct callable *from, struct callable *to)
 	return 0;
 }
 
-/* Moves a copy into an entry that nobody can look up, and lets it be looked up. */
+/* Moves a copy into an entry that lookups do not find, and makes the entry live. */
 static void entry_publish(struct entry *entry, struct callable *copy, dw_callable handle)
 {
 	struct callable *callable = &entry->callable;
@@ -414,7 +414,7 @@ static struct entry *find_name(const char *name, bool any, const void *owner)
 	return entry;
 }
 
-/* Whether what another process has under a handle is what is known here under it. */
+/* Whether a handle refers to the same callable in another process and in this one. */
 static bool is_same(const struct callable *one, const struct callable *other)
 {
 	return one->kind == other->kind && strcmp(one->name, other->name) == 0 &&

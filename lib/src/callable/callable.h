@@ -46,13 +46,15 @@ struct callable {
 };
 
 /*
- * -ENOENT, -ESTALE with a text that names it. The pointer is good while nobody can
- * retire the callable (in a child: until the next control frame); who is not sure of that holds it.
+ * -ENOENT, -ESTALE with a text that names it. The pointer is valid while no thread can retire the
+ * callable (in a child: until the next control frame); a caller that is not sure of that holds it.
  */
 int callable_get(dw_callable handle, struct callable **callable);
 /* The same, and counts a use, which callable_put() drops: as a task does from submit to its end. */
 int callable_hold(dw_callable handle, struct callable **callable);
-/* For who runs a task that holds it, in whatever process: also when it was retired meanwhile. */
+/*
+ * For a thread that runs a task that holds it, in any process: also when it was retired meanwhile.
+ */
 int callable_held(dw_callable handle, struct callable **callable);
 void callable_put(struct callable *callable);
 /* Returns when no task uses a retired callable, or at the deadline: -ETIMEDOUT with a text. */
@@ -64,22 +66,20 @@ int callable_wait(struct callable *callable, struct deadline *deadline);
  * a fresh one. -EEXIST: the owner has a callable of that name.
  */
 int callable_add(struct callable *callable, dw_callable *handle);
-/*
- * Nobody gets it any more; who holds it may read it: its place is not reused before its uses are 0.
- */
+/* Lookups fail from now on; a holder may still read it: its place is kept until its uses are 0. */
 int callable_retire(dw_callable handle);
 /*
- * The same in two steps, for who has to wait in between: of a callable of that owner (-ENOENT),
- * live or begun already and not ended.
+ * The same in two steps, for a caller that has to wait in between. The callable is of that owner
+ * (else -ENOENT), and live, or its retirement has begun and not ended.
  */
 int callable_retire_begin(dw_callable handle, const void *owner, struct callable **callable);
 /* Whether the second step is still to come. */
 bool callable_is_leaving(dw_callable handle);
 void callable_retire_end(dw_callable handle);
-/* The owner goes away: nobody will end what was begun. */
+/* The owner goes away: no second step will follow. */
 void callable_retire_abandon(const void *owner);
 enum callable_kind callable_kind_of(dw_callable handle);
-/* Its name for messages: of what lies in a file, without the folders. */
+/* Its name for messages; a path of a file appears without its folders. */
 const char *callable_title(const struct callable *callable);
 /* The one that was registered first, of any owner or of that one. -ENOENT. */
 int callable_by_name(const char *name, dw_callable *handle);

@@ -88,7 +88,7 @@ static bool defines(Elf *elf, const char *symbol)
 	return false;
 }
 
-/* The open file whose identity it is, or -errno. */
+/* Fills `identity`; returns the open file that it belongs to, or -errno. */
 static int identify(const char *path, const char *symbol, uint8_t identity[IDENTITY_BYTES])
 {
 	struct stat stat;
@@ -156,9 +156,8 @@ static bool is_loaded(const void *handle)
 
 /*
  * The dynamic linker knows objects by name: under the path of a file that was replaced it gives the
- * old object again. Then the name is that of the descriptor, which is never closed, so that it is
- * never
- * another's.
+ * old object again. Then the name is that of the descriptor, which is never closed, so that the
+ * name never refers to another file.
  */
 static int open_object(const char *path, int *fd, void **handle)
 {

@@ -2,10 +2,9 @@
 /*
  * Tensor map: segments, their hash and their order. tensor_map.h has the rules.
  *
- * An access first makes everything that it needs (splits, segments for gaps,
- * room in lists; none of it changes what the map says), then registers and cannot fail.
- * A segment is two cache lines: an access to a known range touches these,
- * one bucket, and the tasks that it names.
+ * An access first makes everything that it needs (splits, segments for gaps, room in lists; none of
+ * it changes the meaning of the map), then registers and cannot fail. A segment is two cache lines:
+ * an access to a known range touches these, one bucket, and the tasks that it names.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -353,7 +352,7 @@ struct access {
 	uint64_t *poison;
 };
 
-/* Makes room for what note() will add to the lists of a segment. */
+/* Makes room for the entries that note() will add to the lists of a segment. */
 static inline int prepare(struct segment *segment, enum dw_tag tag, struct task_ref task)
 {
 	if (tag == DW_INPUT && segment->reader_count == segment->reader_space)
@@ -435,8 +434,8 @@ static bool segments_equal(const struct segment *a, const struct segment *b)
 }
 
 /*
- * Makes the segments cover [begin, end) exactly, with room in their lists;
- * returns the first of them. NULL: no memory, and the map says what it said.
+ * Makes the segments cover [begin, end) exactly, with room in their lists; returns the first of
+ * them. NULL: no memory, and the meaning of the map is unchanged.
  */
 static struct segment *cover(struct tensor_map *map, uint64_t begin, uint64_t end,
 			     enum dw_tag tag, struct task_ref task)
@@ -448,7 +447,7 @@ static struct segment *cover(struct tensor_map *map, uint64_t begin, uint64_t en
 		if (!segment)
 			return NULL;
 	}
-	/* Above everything there is, segment_from() has nothing to say. */
+	/* Above all segments, segment_from() finds none. */
 	before = segment ? segment->before : segment_below(map, begin);
 	while (begin < end) {
 		if (!segment || segment->begin > begin) {
@@ -489,7 +488,7 @@ static int access_range(struct tensor_map *map, uint64_t begin, uint64_t end,
 		note(segment, access);
 		/*
 		 * A whole write makes its segments equal. Equal ones with one reader are left
-		 * alone: whoever writes by pieces and reads the whole would cut them again.
+		 * alone: a program that writes the pieces and reads the whole would cut them again.
 		 */
 		if (last && (access->tag != DW_INPUT || segment->reader_count > 1) &&
 		    segments_equal(last, segment)) {
@@ -535,7 +534,7 @@ void tensor_map_poison(struct tensor_map *map, uint64_t begin, uint64_t end,
 	     segment = segment->after) {
 		if (!same_task(segment->writer, task))
 			continue;
-		/* Without memory for the cut, more of what the same task wrote is poisoned. */
+		/* Without memory for the cut, more bytes that the same task wrote are poisoned. */
 		if (segment->begin < begin) {
 			struct segment *upper = segment_split(map, segment, begin);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Tensor map: who last wrote and who reads each byte, and so which tasks a new
- * one must wait for. One per run.
+ * Tensor map: the last writer and the readers of each byte, and so the tasks that a new one must
+ * wait for. One per run.
  *
  *   tag              waits for                              becomes
  *   INPUT            last writers (RAW)                     reader
@@ -10,12 +10,11 @@
  *   OUTPUT_EXISTING  nothing                                writer; leaves both lists
  *   NO_DEP           nothing                                nothing
  *
- * Each byte has one last writer, a list of readers, and a list of *earlier
- * writers*: those that an OUTPUT_EXISTING passed by while they were live.
- * A reader wants what the last writer leaves there and waits for that one alone (the caller
- * vouched that the earlier ones do not matter); the next OUTPUT or INOUT has to wait for every live
- * writer, or an earlier one could still write over it. A failure poisons only bytes whose last
- * writer failed: an earlier writer's are overwritten already.
+ * Each byte has one last writer, a list of readers, and a list of *earlier writers*: those that an
+ * OUTPUT_EXISTING passed by while they were live. A reader wants the last writer's result and waits
+ * for that writer alone (the caller vouched that the earlier ones do not matter); the next OUTPUT
+ * or INOUT has to wait for every live writer, or an earlier one could still write over it. A
+ * failure poisons only bytes whose last writer failed: an earlier writer's are overwritten already.
  *
  * The map is a set of disjoint segments [begin, end), split where accesses
  * overlap partly, so conflicts are exact by bytes. A hash on `begin` finds the
@@ -24,7 +23,7 @@
  * Readers and writers are weak references: a task that has become final simply
  * no longer counts. Segments that carry no information are dropped in amortised O(1).
  *
- * What the caller promises:
+ * Promises of the caller:
  *  - of one task, the accesses that read (INPUT, INOUT) come before those that only write:
  *    afterwards its own write hides the writer that it reads from. It never waits for itself.
  *  - a task becomes final only when all that it waits for are final, also when it is skipped: a
@@ -34,9 +33,9 @@
  *  - a task some of whose accesses are registered is not dropped when a later one fails with
  *    -ENOMEM, but lives on as a node that is skipped.
  *
- * Failure follows data: tensor_map_poison() marks what a failed or skipped
- * task would have written; later readers (RAW) get the poison until somebody overwrites it.
- * Guarded by the engine's lock.
+ * Failure follows data: tensor_map_poison() marks the bytes that a failed or skipped task would
+ * have written; later readers (RAW) get the poison until another task overwrites them. Guarded by
+ * the engine's lock.
  */
 #ifndef DW_DEPEND_TENSOR_MAP_H
 #define DW_DEPEND_TENSOR_MAP_H
@@ -66,11 +65,12 @@ int tensor_map_access(struct tensor_map *map, uint64_t begin, uint64_t end, enum
 		      struct task_ref task, tensor_map_edge *edge, void *context,
 		      uint64_t *poison);
 /*
- * `task` failed or was skipped (for `number`): the bytes of [begin, end) that it was last to write.
+ * `task` failed or was skipped (for `number`): poisons the bytes of [begin, end) whose last writer
+ * it is.
  */
 void tensor_map_poison(struct tensor_map *map, uint64_t begin, uint64_t end,
 		       struct task_ref task, uint64_t number);
-/* The bytes are no longer anybody's: their memory was given back. */
+/* Forgets the accesses to the bytes: their memory was given back. */
 void tensor_map_forget(struct tensor_map *map, uint64_t begin, uint64_t end);
 uint64_t tensor_map_segments(const struct tensor_map *map);
 

@@ -75,8 +75,8 @@ static bool read_post(struct endpoint *endpoint)
 static void read_stop(struct endpoint *endpoint)
 {
 	/*
-	 * Acquire: partner is the release in hub_stop(). What was posted before it is seen after
-	 * this.
+	 * Acquire: partner is the release in hub_stop(). Frames posted before the stop are seen
+	 * after this.
 	 */
 	if (load_acquire(&endpoint->mailbox->stop))
 		endpoint->stopping = true;
@@ -137,8 +137,8 @@ static bool check_notify(struct endpoint *endpoint, bool dry)
 	if (!(asleep & DISTWORKER_ASLEEP_POLLER) || load_relaxed(&endpoint->line->driving))
 		return false;
 	/*
-	 * It is the background thread that would be woken. For a ring that runs low that need not
-	 * be now, while another thread keeps polling: checked again after the next frame.
+	 * The background thread would be woken. For a ring that runs low this can wait while
+	 * another thread keeps polling: checked again after the next frame.
 	 */
 	if (!requested && !dry && parent_polls(endpoint)) {
 		endpoint->checked = before;
@@ -192,13 +192,14 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 		bool claimed;
 
 		if (n != endpoint->done && (frame->flags & FRAME_CHAINED)) {
-			/*
-			 * What it depends on may be in flight: its failure would be seen too late.
-			 */
+			/* Its producer may be in flight: a failure of it would be seen too late. */
 			endpoint->parked = true;
 			return NULL;
 		}
-		/* Partner: the parent's compare-and-swap in hub_revoke(); one of both wins. */
+		/*
+		 * Partner: the parent's compare-and-swap in hub_revoke(); exactly one of the two
+		 * wins.
+		 */
 		claimed = atomic_compare_exchange_strong_explicit(&frame->claim, &expected,
 								  claim_word(n, CLAIM_CLAIMED),
 								  memory_order_seq_cst,
@@ -232,8 +233,8 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
 	if (error) {
 		endpoint->failed++;
 		/*
-		 * It may be tried again, or others be told: that does not wait for what sits behind
-		 * it.
+		 * The parent may retry the task or skip its consumers: neither waits for the frames
+		 * behind it.
 		 */
 		endpoint->failure_unreported = true;
 		bytes = text ? strnlen(text, TEXT_BYTES - 1) : 0;
@@ -303,8 +304,8 @@ static bool spin_briefly(struct endpoint *endpoint)
 }
 
 /*
- * A dry ring that only the background thread could be told of: who submits may just be
- * bringing the next frame. True if so; nobody was told then.
+ * Only the background thread could be woken for this dry ring, but the submitting thread may be
+ * about to post the next frame. True if it did; the parent was not woken then.
  */
 static bool next_frame_comes(struct endpoint *endpoint, uint32_t checked, uint32_t dry_checked,
 			     bool failure)
@@ -336,7 +337,7 @@ int endpoint_wait(struct endpoint *endpoint)
 	}
 	if (wake && next_frame_comes(endpoint, checked, dry_checked, failure))
 		return 0;
-	/* A parent that has to be woken first does not answer in a moment. */
+	/* A parent that has to be woken first does not answer within a spin. */
 	if (!wake && spin_briefly(endpoint))
 		return 0;
 	if (wake && !endpoint->ops->wake_and_wait) {

@@ -19,8 +19,8 @@ enum frame_kind {
 };
 
 /*
- * The claim word: frame number << 2 | state. Whoever moves it from POSTED by
- * compare-and-swap owns the frame: the peer (CLAIMED) or the parent (TAKEN).
+ * The claim word: frame number << 2 | state. The side that moves it from POSTED by compare-and-swap
+ * owns the frame: the peer (CLAIMED) or the parent (REVOKED).
  */
 enum frame_claim { CLAIM_EMPTY = 0, CLAIM_POSTED = 1, CLAIM_CLAIMED = 2, CLAIM_REVOKED = 3 };
 
@@ -37,7 +37,7 @@ struct frame {
 	uint16_t reserved;
 	uint32_t fail_epoch; /* failures of this peer that the parent knew of when it posted */
 	_Atomic uint32_t cancel;	/* parent: 1 when the task was cancelled */
-	uint64_t task;			/* the parent's, for whoever looks at what the peer does */
+	uint64_t task;			/* number of the task, for messages and status */
 	uint64_t callable;
 	uint64_t args; /* arena address of the wire blob; 0: it follows the header */
 	uint32_t args_bytes;

@@ -3,11 +3,11 @@
  * The provider without the module: one shared mapping made before the forks,
  * futexes on the "asleep" words, an eventfd per side as its bell.
  *
- * The waiter writes "asleep" itself; the waker takes it away before it calls, so
- * that one waker pays. Peers can write the hub's line here; the damage of
- * a corrupt one is repaired when it is gone. A peer that is
- * killed between taking "asleep" away and calling leaves the parent asleep and nobody
- * knowing: whoever learns of the death kicks, and a kick goes by `waiting`.
+ * The waiter writes "asleep" itself; the waker clears it before its call, so that only one waker
+ * makes the call. Peers can write the hub's line here; the damage by a corrupt peer is repaired
+ * when the peer is gone. A peer that is killed after it cleared "asleep" and before its call leaves
+ * the parent asleep without the bit: the thread that learns of the death kicks the hub, and a kick
+ * goes by `waiting`.
  */
 #include <errno.h>
 #include <limits.h>

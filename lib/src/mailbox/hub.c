@@ -2,9 +2,8 @@
 /*
  * The parent's rings: frames out, completions in. Sleeping and waking is wait.c.
  *
- * Everything here is [owner] (mailbox.h). What comes from a peer is copied out of
- * the shared memory first and checked then, against what this side knows by
- * itself: the counts and the slots of struct ring.
+ * Everything here is [owner] (mailbox.h). Data from a peer is first copied out of the shared memory
+ * and then checked against the parent's own state: the counts and the slots of struct ring.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -98,7 +97,9 @@ static int allocate_private(struct hub *hub)
 	return 0;
 }
 
-/* What the chosen provider cannot create another one may, where the choice is the library's. */
+/*
+ * If the chosen provider cannot create the hub, another one may, where the choice is the library's.
+ */
 static int create_with(struct hub *hub, const struct provider_ops *ops, bool forced)
 {
 	int error;
@@ -184,7 +185,7 @@ int hub_bind(struct hub *hub, uint32_t i, int32_t pid)
 	return hub->ops->bind(hub, i, pid);
 }
 
-/* It was not so before. */
+/* `active` differs from the present bit. */
 static inline void set_active(struct hub *hub, uint32_t i, bool active)
 {
 	bool oversubscribed;
@@ -247,7 +248,10 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *
 	frame = frame_at(&hub->layout, ring->mailbox, ring->acquired);
 	atomic_store_explicit(&frame->cancel, 0, memory_order_relaxed);
 	frame->flags = flags;
-	/* The peer may write into the frame from the beginning: this is what it is judged by. */
+	/*
+	 * The peer can write into the frame at any time: its completion is checked against this
+	 * copy.
+	 */
 	ring->slots[ring->acquired & (hub->layout.depth - 1)] =
 		flags & FRAME_CHAINED ? SLOT_CHAINED : 0;
 	*number = ring->acquired++;
@@ -255,9 +259,9 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *
 }
 
 /*
- * A full ring should be refilled before it runs dry: the parent is to be woken when what is left
- * lasts as long as its wake-up. Of short frames that would be most of the ring, and a
- * wake-up for each half costs more than it brings; then the dry ring has to do.
+ * A full ring should be refilled before it runs dry: the parent is woken when the remaining frames
+ * last as long as its wake-up. With short frames that would be most of the ring, and a wake-up for
+ * each half costs more than it saves; then only the dry ring wakes the parent.
  */
 static void set_refill(struct ring *ring, uint32_t depth)
 {
@@ -285,7 +289,7 @@ bool hub_publish(struct hub *hub, uint32_t i)
 	ring->published = number;
 	if (!mask_test(hub->active, i))
 		set_active(hub, i, true);
-	/* A full ring: its parent has probably more. */
+	/* A full ring: the parent probably has more frames. */
 	if (number - ring->harvested == hub->layout.depth)
 		set_refill(ring, hub->layout.depth);
 	/*
@@ -333,14 +337,17 @@ uint32_t hub_next_ready(const struct hub *hub, uint32_t from)
 	return UINT32_MAX;
 }
 
-/* From now on nothing of this peer counts, until hub_rearm(). */
+/* Ignores this peer until hub_rearm(). */
 static int broken(struct hub *hub, uint32_t i)
 {
 	hub->rings[i].broken = true;
 	if (mask_test(hub->active, i))
 		set_active(hub, i, false);
 	mask_put(hub->watch, i, false);
-	/* poll on the module's hub looks at all of them: what is there now does not count. */
+	/*
+	 * poll on the module's hub looks at all mailboxes: marks the present count of this one as
+	 * seen.
+	 */
 	store_relaxed(&hub->seen[i], load_relaxed(&hub->rings[i].mailbox->done));
 	return -EPROTO;
 }
@@ -407,8 +414,8 @@ static int check_completion(const struct ring *ring, uint32_t i, uint8_t slot,
 }
 
 /*
- * The duration of a frame, smoothed. Whatever the peer says: it only moves its own wake-ups. A
- * frame that did not run has no times.
+ * The duration of a frame, smoothed. False times of a peer only move its own wake-ups. A frame that
+ * did not run has no times.
  */
 static void average_in(struct ring *ring, const struct completion *completion)
 {
@@ -423,7 +430,9 @@ static void average_in(struct ring *ring, const struct completion *completion)
 
 static void copy_text(const struct hub *hub, const struct ring *ring, uint32_t bytes, char *text)
 {
-	/* Whatever it is by now: it is the peer's text, cut at the length that was checked. */
+	/*
+	 * The peer may have changed its text since then: it is cut at the length that was checked.
+	 */
 	memcpy(text, text_at(&hub->layout, ring->mailbox, ring->harvested), bytes);
 	text[bytes] = '\0';
 }
@@ -436,7 +445,7 @@ static int take_completion(struct hub *hub, uint32_t i, struct completion *compl
 	int result;
 
 	memcpy(&copy, completion_at(&hub->layout, ring->mailbox, ring->harvested), sizeof(copy));
-	/* What is checked below is the copy: the compiler must not read it again. */
+	/* The copy is checked below: the compiler must not read the shared memory again. */
 	atomic_signal_fence(memory_order_seq_cst);
 	slot = ring->slots[ring->harvested & (hub->layout.depth - 1)];
 	result = check_completion(ring, i, slot, &copy);
@@ -494,7 +503,7 @@ bool hub_revoke(struct hub *hub, uint32_t i, uint32_t number)
 	if (!is_outstanding(ring, number))
 		return false;
 	frame = frame_at(&hub->layout, ring->mailbox, number);
-	/* Partner: the peer's compare-and-swap in endpoint_next(); one of both wins. */
+	/* Partner: the peer's compare-and-swap in endpoint_next(); exactly one of the two wins. */
 	if (!atomic_compare_exchange_strong_explicit(&frame->claim, &expected,
 						     claim_word(number, CLAIM_REVOKED),
 						     memory_order_acq_rel, memory_order_relaxed))
@@ -531,7 +540,7 @@ bool hub_request_notify(struct hub *hub, uint32_t i, uint32_t number)
 
 	if (!is_outstanding(ring, number))
 		return true;
-	/* The earlier of two; one that has been passed already is none. */
+	/* Keeps the earlier mark, unless the peer has passed it already. */
 	done = load_relaxed(&ring->mailbox->done) - ring->harvested;
 	if (!ring->has_notify || ring->notify - ring->harvested <= done ||
 	    ring->notify - ring->harvested > posted ||

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * The provider on /dev/distworker: memory, sleeping, waking and death are the
- * module's; uapi/linux/distworker.h has the semantics of each call.
+ * The provider on /dev/distworker: the module provides memory, sleeping, waking and reports of
+ * deaths; uapi/linux/distworker.h has the semantics of each call.
  *
  * The hub's mapping is not inherited by children. A child uses the endpoint that was
  * made for it before the fork, and closes the others. Only the kernel writes "asleep".
@@ -23,7 +23,7 @@
 /* Without these a hub cannot keep its promises. */
 #define FEATURES_NEEDED (DISTWORKER_FEATURE_WAKE_AND_WAIT | DISTWORKER_FEATURE_DEATH | \
 			 DISTWORKER_FEATURE_POLL)
-/* The kernel's spin knows who runs: leave the longer waits to it. */
+/* The kernel's spin knows which threads run: leave the longer waits to it. */
 #define USER_SPIN_LIMIT_NS 4000
 
 /* The first of these calls in a process registers for its end, which a signal interrupts. */
@@ -352,14 +352,14 @@ static bool kernel_bell_arm(struct hub *hub)
 
 static void kernel_bell_clear(struct hub *hub, uint32_t events)
 {
-	/* A wait that does not wait: takes over the changes of state, and the kicks for poll. */
+	/* A wait that returns at once: takes over the changes of state, and the kicks for poll. */
 	struct distworker_hub_wait wait = {
 		.flags = DISTWORKER_WAIT_NOSPIN,
 		.deadline_ns = 0,
 		.kick_seen = load_relaxed(hub->kick),
 	};
 
-	/* What is complete rings until it is harvested, and no longer. */
+	/* The bell rings until the completions are harvested, and no longer. */
 	if (!(events & POLLPRI) && hub_completions_pending(hub))
 		return;
 	hub_wait_call(hub, &wait);
@@ -455,7 +455,7 @@ static void kernel_detach(struct endpoint *endpoint)
 {
 	/* A forked child of the peer has no mapping, and may not detach. */
 	if (getpid() == endpoint->owner) {
-		/* In this order: what is mapped cannot be detached. */
+		/* In this order: a mapped endpoint cannot be detached. */
 		unmap_endpoint(endpoint);
 		ioctl(endpoint->fd, DISTWORKER_ENDPOINT_DETACH);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * mailbox: rings between a parent (hub) and its peers (endpoints), adaptive waiting, death. Knows
- * nothing of what a task means.
+ * nothing of the meaning of tasks.
  *
  * Owns: the shared memory of the mailboxes, the provider (kernel or futex), the wait policy. One
  * provider per hub, chosen at hub_create().
@@ -17,7 +17,7 @@
  * without it, by one foreground thread at a time; hub_kick() and hub_bell_*() by any thread. An
  * endpoint belongs to one thread.
  *
- * Who wakes whom. A publisher makes no call unless the other side says "asleep". The peer wakes the
+ * Wake-ups. A publisher makes no call unless the other side says "asleep". The peer wakes the
  * parent only when its done count passes `notify`, when a frame has failed, or when it is about to
  * sleep: see hub_request_notify(). The parent collects the peers to be woken and wakes them with
  * one call: see hub_wake().
@@ -66,8 +66,8 @@ int hub_bind(struct hub *hub, uint32_t i, int32_t pid);
 int hub_rearm(struct hub *hub, uint32_t i);
 
 /*
- * [owner] A peer and all that it has forked are gone: what they may have done to memory that peers
- * share is put right. The foreground looks at everything again; the caller arms the bell again.
+ * [owner] A peer and all its descendants are gone: repairs the shared memory that they may have
+ * damaged. The foreground thread looks at everything again; the caller arms the bell again.
  */
 void hub_peer_gone(struct hub *hub);
 
@@ -79,13 +79,13 @@ void hub_peer_gone(struct hub *hub);
  */
 struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *number);
 bool hub_publish(struct hub *hub, uint32_t i);
-/* [owner] Frames that are posted and whose completion was not harvested. */
+/* [owner] Posted frames whose completions were not harvested yet. */
 uint32_t hub_outstanding(const struct hub *hub, uint32_t i);
-/* [owner] FAILED completions harvested in this generation: what frame->fail_epoch has to be. */
+/* [owner] FAILED completions harvested in this generation: the value for frame->fail_epoch. */
 uint32_t hub_fail_epoch(const struct hub *hub, uint32_t i);
 /*
- * [owner] The first ring from `from` on whose peer has completed something, or UINT32_MAX:
- * cheaper than hub_harvest() on every ring when there are many.
+ * [owner] The first ring from `from` on whose peer has completed a frame, or UINT32_MAX: cheaper
+ * than hub_harvest() on every ring when there are many.
  */
 uint32_t hub_next_ready(const struct hub *hub, uint32_t from);
 /*
@@ -97,19 +97,19 @@ void hub_wake(struct hub *hub);
 bool hub_peer_asleep(const struct hub *hub, uint32_t i);
 
 /*
- * [owner] The next completion of ring i: 1 with *completion (a checked copy) and, if it
- * FAILED, its text (NUL-terminated, valid until the slot is posted again);
- * 0 when there is none; -EPROTO with a text when what the peer wrote makes no sense.
+ * [owner] The next completion of ring i: 1 with *completion (a checked copy) and, if it FAILED, its
+ * text (NUL-terminated, valid until the slot is posted again); 0 when there is none; -EPROTO with a
+ * text when the peer wrote invalid data.
  */
 int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char text[TEXT_BYTES]);
 /*
  * [owner] A frame that has not started: true if it is the parent's again. Its completion still
- * comes (TAKEN).
+ * comes (REVOKED).
  */
 bool hub_revoke(struct hub *hub, uint32_t i, uint32_t number);
 /* [owner] Whether the peer has claimed (started) the frame. */
 bool hub_started(const struct hub *hub, uint32_t i, uint32_t number);
-/* [owner] Tells a running callable. */
+/* [owner] Tells a running callable that its task was cancelled. */
 void hub_cancel(struct hub *hub, uint32_t i, uint32_t number);
 /*
  * [owner] The parent wants to be woken when frame `number` of ring i is complete.
@@ -118,33 +118,33 @@ void hub_cancel(struct hub *hub, uint32_t i, uint32_t number);
  * once that is complete, say the next.
  */
 bool hub_request_notify(struct hub *hub, uint32_t i, uint32_t number);
-/* [owner] Asks the peer to leave its loop once it has done what is posted. */
+/* [owner] Asks the peer to leave its loop once all posted frames are done. */
 void hub_stop(struct hub *hub, uint32_t i);
 
 /*
- * Foreground wait, one thread at a time: between begin and end the thread
- * promises to look at all rings before it sleeps or leaves, so that nobody pays
- * a wake-up for the background thread. hub_wait() looks in user space for a
- * self-tuning moment, then sleeps. 0, -ETIMEDOUT, -EINTR. Begin and end may also stand around
- * hub_wake(), of several threads at once: an end too early costs a wake-up, and loses none.
- * Harvest after each hub_wait() and after hub_drive_end(). begin and end are [owner].
+ * Foreground wait, one thread at a time: between begin and end the thread promises to look at all
+ * rings before it sleeps or leaves, so that no peer pays for a wake-up of the background thread.
+ * hub_wait() looks in user space for a self-tuning moment, then sleeps. 0, -ETIMEDOUT, -EINTR.
+ * Begin and end may also stand around hub_wake(), of several threads at once: an end too early
+ * costs a wake-up, and loses none. Harvest after each hub_wait() and after hub_drive_end(). begin
+ * and end are [owner].
  */
 void hub_drive_begin(struct hub *hub);
 int hub_wait(struct hub *hub, uint64_t deadline_ns);
 void hub_drive_end(struct hub *hub);
 /*
- * [owner] A thread that submits has looked at the rings, and will again: while it keeps
- * coming, a peer does not wake the background thread because its ring runs low; when it stays
- * away, and for what hub_request_notify() asked for, it does.
+ * [owner] A thread that submits has looked at the rings, and will again: while it keeps coming, a
+ * peer does not wake the background thread because its ring runs low; when the thread stays away,
+ * and for frames that hub_request_notify() asked for, the peer does.
  */
 void hub_polled(struct hub *hub);
-/* Makes hub_wait() return; no call if nobody waits. Any thread. */
+/* Makes hub_wait() return; no system call if no thread waits. Any thread. */
 void hub_kick(struct hub *hub);
 
 /*
- * Background: a descriptor to poll (BELL_EVENTS) beside others. hub_bell_arm() before
- * each poll: true means that something is there already and poll must not be entered.
- * hub_bell_clear() after any of them, with what poll has said of it.
+ * Background: a descriptor to poll (BELL_EVENTS) beside others. hub_bell_arm() before each poll:
+ * true means that completions are there already and poll must not sleep. hub_bell_clear() after
+ * a poll that reports the bell, with the events that it returned.
  */
 #define BELL_EVENTS (POLLIN | POLLPRI)
 int hub_bell_fd(const struct hub *hub);
@@ -152,8 +152,8 @@ bool hub_bell_arm(struct hub *hub);
 void hub_bell_clear(struct hub *hub, uint32_t events);
 
 /*
- * Next peer whose state changed by the kernel's word (kernel provider only), as hub_wait() and
- * hub_bell_clear() have collected it: 1 with *i, else 0. Any thread; two may be told the same.
+ * The next peer whose state changed according to the kernel (kernel provider only), as collected by
+ * hub_wait() and hub_bell_clear(): 1 with *i, else 0. Any thread; two may be told the same.
  */
 struct hub_change {
 	uint32_t state;		/* enum distworker_mailbox_state */
@@ -170,7 +170,9 @@ struct hub_counters {
 	uint64_t spins_won, spins_lost;
 };
 void hub_counters(const struct hub *hub, struct hub_counters *counters);
-/* Of the other side, as the peer of mailbox i wrote them when it last waited. Any thread. */
+/*
+ * Counters of the other side, as the peer of mailbox i wrote them when it last waited. Any thread.
+ */
 struct endpoint_counters {
 	uint64_t wakes, sleeps, spins_won, spins_lost;
 };
@@ -181,9 +183,9 @@ void hub_peer_counters(const struct hub *hub, uint32_t i, struct endpoint_counte
 struct endpoint;
 
 /*
- * In the child, right after the fork (or in a THREAD child): takes mailbox i
- * of the hub object that was inherited, and drops what belongs to siblings. The
- * caller makes sure that hub_bind() has happened. -EBUSY, -EPERM, -EOWNERDEAD.
+ * In the child, right after the fork (or in a THREAD child): takes mailbox i of the inherited hub
+ * object, and drops the resources of its siblings. The caller makes sure that hub_bind() has
+ * happened. -EBUSY, -EPERM, -EOWNERDEAD.
  */
 int endpoint_attach(struct hub *hub, uint32_t i, struct endpoint **endpoint);
 void endpoint_detach(struct endpoint *endpoint);
@@ -203,8 +205,8 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
  */
 int endpoint_wait(struct endpoint *endpoint);
 /*
- * The same for a process that waits for more: see hub_bell_*. A stop is reported once; leave the
- * bell out of the poll when endpoint_stopping(), it may ring all the time then.
+ * The same for a process that also waits for other events: see hub_bell_*. A stop is reported once;
+ * when endpoint_stopping(), leave the bell out of the poll: it may ring all the time.
  */
 int endpoint_bell_fd(const struct endpoint *endpoint);
 bool endpoint_bell_arm(struct endpoint *endpoint);

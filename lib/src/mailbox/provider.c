@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * Which provider: the caller's wish, else DW_PROVIDER, else the module when it is
- * there and understood, else futexes. And why, in one sentence, for people.
+ * Chooses the provider: the caller's wish, else DW_PROVIDER, else the module when it is there and
+ * understood, else futexes. Explains the choice to people in one sentence.
  */
 #include <errno.h>
 #include <stdio.h>

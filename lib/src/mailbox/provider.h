@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Internal to mailbox: the objects, and what a provider supplies for them: memory,
- * attaching, sleeping, waking, bells, changes of state. Rings, notification and
- * spinning are the same for all providers (hub.c, wait.c, endpoint.c).
+ * Internal to mailbox: the objects, and the parts that a provider supplies: memory, attaching,
+ * sleeping, waking, bells, changes of state. Rings, notification and spinning are the same for all
+ * providers (hub.c, wait.c, endpoint.c).
  *
- * Who may touch what is said at the fields. "[owner]" is the engine's lock, as in
+ * The comment at each field says which threads may access it. "[owner]" is the engine's lock, as in
  * mailbox.h; words that other threads read as well are atomic.
  */
 #ifndef DW_MAILBOX_PROVIDER_H
@@ -14,7 +14,7 @@
 #include "mailbox/ring.h"
 #include "mailbox/spin.h"
 
-/* What the parent knows of a slot besides its number. */
+/* The parent's own flags of a slot. */
 #define SLOT_CHAINED (1u << 0)
 #define SLOT_REVOKED (1u << 1)
 
@@ -26,10 +26,10 @@ struct ring {
 	uint32_t harvested;
 	uint32_t done;			/* the peer's count, checked; harvested … published */
 	uint32_t fail_epoch;		/* FAILED completions harvested in this generation */
-	uint32_t frame_ns;		/* what a frame takes, about */
-	uint32_t notify;		/* what `notify` says, if has_notify */
+	uint32_t frame_ns;		/* average duration of a frame */
+	uint32_t notify;		/* value of `notify`, if has_notify */
 	bool has_notify;
-	bool broken;			/* what the peer wrote made no sense */
+	bool broken;			/* the peer wrote invalid data */
 	uint8_t *slots;			/* SLOT_*, one per slot */
 };
 
@@ -57,7 +57,7 @@ struct hub {
 	int fd;				/* kernel: the hub; futex: the parent's bell */
 	int *fds;			/* kernel: endpoints; futex: the peers' bells */
 	bool forks_done;
-	bool driving;			/* [owner] what the line should say */
+	bool driving;			/* [owner] proper value in the line */
 
 	struct ring *rings;		/* [owner] */
 	uint32_t active_count;		/* [owner] */
@@ -66,7 +66,7 @@ struct hub {
 	peer_mask *watch;		/* all but the broken ones; written by [owner] */
 	peer_mask *marked;		/* to be woken */
 	peer_mask *waking;		/* woken, and nothing completed since */
-	peer_mask *changed;		/* state changes that nobody has asked for yet */
+	peer_mask *changed;		/* state changes that were not queried yet */
 	atomic_bool any_marked;
 	atomic_bool any_changed;
 	atomic_uint waiting; /* futex: the foreground thread is about to sleep, or sleeps */
@@ -87,7 +87,7 @@ struct endpoint {
 	uint32_t index;
 	struct hub_line *line;
 	struct mailbox *mailbox;
-	void *line_map;			/* what detach unmaps, unless `thread` */
+	void *line_map;			/* mapping that detach unmaps, unless `thread` */
 	uint64_t line_bytes;
 	void *box;			/* the pages that the mailbox lies in */
 	uint64_t box_bytes;
@@ -96,7 +96,7 @@ struct endpoint {
 
 	uint32_t posted;		/* the parent's count, as of the last look */
 	uint32_t next;			/* to claim */
-	uint32_t done;			/* what the mailbox says */
+	uint32_t done;			/* value in the mailbox */
 	uint32_t checked;		/* value of done when `notify` was last looked at */
 	uint32_t dry_checked; /* value of done when the parent was last told of a dry ring */
 	uint32_t failed;		/* completions with FAILED in this generation */
@@ -104,7 +104,7 @@ struct endpoint {
 	uint32_t frames_since_poll;		/* … and looks since it changed */
 	bool stopping;
 	bool parked;			/* a FRAME_CHAINED waits for those in flight */
-	bool failure_unreported; /* a frame failed since the parent was last thought of */
+	bool failure_unreported; /* a frame failed since check_notify() last ran */
 	uint8_t *resolved;		/* one per slot: completed before an earlier frame was */
 
 	struct spin spin;
@@ -125,7 +125,7 @@ struct provider_ops {
 	void (*forks_done)(struct hub *hub);
 	int (*bind)(struct hub *hub, uint32_t i, int32_t pid);
 	int (*rearm)(struct hub *hub, uint32_t i);
-	/* What peers could write besides their mailboxes is put right; NULL: nothing. */
+	/* Repairs the memory outside their mailboxes that peers can write; NULL: there is none. */
 	void (*repair)(struct hub *hub);
 	/*
 	 * Wakes `wake` (or NULL), sleeps until hub_completions_pending() or a change; no spinning
@@ -139,7 +139,7 @@ struct provider_ops {
 	void (*bell_clear)(struct hub *hub, uint32_t events);
 	int (*query)(struct hub *hub, uint32_t i, struct hub_change *change);
 
-	/* Fills line, mailbox, the maps and fds of an endpoint; drops what is the siblings'. */
+	/* Fills line, mailbox, the maps and fds of an endpoint; drops the siblings' resources. */
 	int (*attach)(struct hub *hub, struct endpoint *endpoint);
 	void (*detach)(struct endpoint *endpoint);
 	/*
@@ -154,11 +154,11 @@ struct provider_ops {
 extern const struct provider_ops kernel_provider;
 extern const struct provider_ops futex_provider;
 
-/* What is at `path`: 0 and *query, or -errno with a text. */
+/* Queries the device at `path`: 0 and *query, or -errno with a text. */
 int kernel_probe(const char *path, struct distworker_query *query);
 /*
- * Chooses: 0 and *ops, or -errno with a text. *forced: nobody left the choice to the library, so
- * that no other provider may stand in when this one cannot create a hub.
+ * Chooses: 0 and *ops, or -errno with a text. *forced: the caller or DW_PROVIDER named the
+ * provider, so that no other one may stand in when it cannot create a hub.
  */
 int provider_choose(enum dw_provider wanted, const struct provider_ops **ops, bool *forced);
 /* dw_provider_query() for a device at `path`. */

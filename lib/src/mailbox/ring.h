@@ -4,8 +4,8 @@
  * the library keeps in the `user` parts of the same lines, the ring behind them,
  * and the accesses to all of it.
  *
- * Invariant: a line is written by one side only (asleep excepted), and nothing
- * is believed that was read from a line of the other side.
+ * Invariant: a line is written by one side only (asleep excepted), and no value that was read from
+ * a line of the other side is trusted.
  */
 #ifndef DW_MAILBOX_RING_H
 #define DW_MAILBOX_RING_H
@@ -32,7 +32,7 @@ struct mailbox {
 	uint64_t spins_lost;
 	uint32_t attached;		/* pid of the peer, 0: none; futex provider */
 	uint32_t reserved1[21];
-	/* Line 2: whoever puts the peer to sleep or wakes it. */
+	/* Line 2: each thread that puts the peer to sleep or wakes it. */
 	uint32_t asleep;
 	uint32_t reserved2[31];
 	/*

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * The wait policy; spin.h says what it goes by.
+ * The wait policy; spin.h describes its inputs.
  *
- * The window is a multiple of what won waits took, is halved by each lost one,
- * and from nothing comes back by an attempt now and then, whose distance doubles
- * with each failure. So a waiter that gains nothing by spinning (one CPU, an
- * oversubscribed machine, sparse load) soon pays next to nothing for it, and one
- * that could gain finds out within some waits.
+ * The window is a multiple of the average duration of won waits; each lost wait halves it. An empty
+ * window comes back through occasional attempts, whose interval doubles with each failure. So a
+ * waiter that gains nothing by spinning (one CPU, an oversubscribed machine, sparse load) soon pays
+ * almost nothing for it, and one that could gain finds out within a few waits.
  */
 #include <sched.h>
 #include <string.h>
@@ -16,17 +15,17 @@
 /* With other work for the CPU a sleep costs a context switch and no idle CPU's wake-up. */
 #define OVERSUBSCRIBED_LIMIT_NS 2000
 /*
- * "Each wakes the other" feeds on itself: whoever sleeps has to be woken, and then
- * the other sleeps. The parent breaks it by an attempt now and then: it spins long enough
- * for the wake-up of an idle CPU of a virtual machine and the answer, and hints the peer
- * to spin too. If that wins, the waits from then on are of the other case.
+ * "Each wakes the other" feeds on itself: a side that sleeps has to be woken, and by then the other
+ * side sleeps. The parent breaks the cycle by an occasional attempt: it spins long enough for the
+ * wake-up of an idle CPU of a virtual machine and the answer, and hints the peer to spin too. If
+ * that wins, the following waits are of the other case.
  */
 #define WAKING_ATTEMPT_NS 100000
 /*
- * And when peers take turns, so that each sleeps while the others run, it saves half
- * of every hand-over to spin through the wake-up of the next: the waiter's own. Worth it only
- * if that takes no longer than this, and for a waiter that is busy: at one task
- * per millisecond the CPU time would be all that it brings.
+ * When peers take turns, so that each sleeps while the others run, a spin through the wake-up of
+ * the next peer saves half of every hand-over: the waiter's own wake-up. It pays only if the peer's
+ * wake-up takes no longer than this, and only for a busy waiter: at one task per millisecond the
+ * spin would only cost CPU time.
  */
 #define WAKING_WORTH_NS 40000
 #define WAKING_BUSY_NS 100000
@@ -96,14 +95,15 @@ void spin_won(struct spin *spin, enum spin_case which, uint32_t ns)
 	__atomic_store_n(&spin->won, spin->won + 1, __ATOMIC_RELAXED);
 	history->average_ns = (history->average_ns * 7 + ns) / 8;
 	if (which == SPIN_WAKING) {
-		/* The peer may be awake from now on, and then it is the other case that counts. */
+		/* The peer may be awake from now on, and then the other case counts. */
 		spin->history[SPIN_AWAKE].skip = 0;
 		if (history->average_ns > WAKING_WORTH_NS) {
 			back_off(history, WAKING_BACKOFF_LIMIT);
 		} else {
 			history->window_ns = 2 * WAKING_WORTH_NS;
 			/*
-			 * One in so many may be lost: it costs a multiple of what the others bring.
+			 * One attempt in so many may be lost: a loss costs a multiple of the gain
+			 * of a win.
 			 */
 			if (++history->streak >= WAKING_STREAK) {
 				history->streak = 0;

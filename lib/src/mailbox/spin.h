@@ -2,10 +2,10 @@
 /*
  * The wait policy: how long a waiter looks in user space before it sleeps.
  *
- * User space does not know who runs, but each side sees in "asleep" what the other
- * was doing when the wait began, and that is what tells a wait that ends in a
- * microsecond from one that does not. So there are two histories: waits for a
- * peer that was awake, and waits for one that had just been woken.
+ * User space does not know which threads run, but each side sees in "asleep" whether the other side
+ * slept when the wait began, and that distinguishes a wait that ends within a microsecond from one
+ * that does not. So there are two histories: waits for a peer that was awake, and waits for one
+ * that had just been woken.
  *
  * No locks: a struct spin belongs to the one thread that waits with it.
  */
@@ -41,9 +41,9 @@ struct spin {
 };
 
 void spin_init(struct spin *spin, uint32_t limit_ns);
-/* The part of spin_window() for those who have more than one CPU, or have to count again. */
+/* The part of spin_window() for threads that have more than one CPU, or have to count again. */
 uint32_t spin_choose(struct spin *spin, enum spin_case which, bool oversubscribed, bool hinted);
-/* What became of it: the wait ended after `ns`, or did not end within the window. */
+/* The result of a spin: the wait ended after `ns`, or did not end within the window. */
 void spin_won(struct spin *spin, enum spin_case which, uint32_t ns);
 void spin_lost(struct spin *spin, enum spin_case which);
 /* CPUs that the calling thread may run on. */

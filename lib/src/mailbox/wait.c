@@ -4,8 +4,8 @@
  * changes of state. hub_wait() belongs to one foreground thread at a time; the
  * rest to any thread unless mailbox.h says [owner].
  *
- * Invariant: whoever is about to sleep says so first ("asleep", full barrier) and
- * then looks at every watched ring once more; publishers do it the other way round.
+ * Invariant: a thread that is about to sleep says so first ("asleep", full barrier) and then looks
+ * at every watched ring once more; publishers do the reverse.
  */
 #include <errno.h>
 #include <string.h>
@@ -62,9 +62,9 @@ void hub_wake(struct hub *hub)
 bool hub_completions_pending(struct hub *hub)
 {
 	/*
-	 * Only rings with frames in them can have completions. A ring that another
-	 * thread fills right now is seen as active by whoever sees it complete
-	 * something, since hub_publish() sets the bit before the count.
+	 * Only rings with frames in them can have completions. A thread that sees a completion in a
+	 * ring sees the ring as active, too, even while another thread fills it: hub_publish() sets
+	 * the bit before the count.
 	 */
 	for (uint32_t word = 0; word < hub->words; word++) {
 		uint64_t bits = atomic_load_explicit(&hub->active[word], memory_order_relaxed);
@@ -85,8 +85,8 @@ static bool foreground_ready(void *context)
 }
 
 /*
- * What the wait is for: SPIN_AWAKE when one of the busy peers is awake and was not
- * just woken. False: no peer is busy, so that spinning is for nothing.
+ * Classifies the wait: SPIN_AWAKE when one of the busy peers is awake and was not just woken.
+ * False: no peer is busy, so that spinning is pointless.
  */
 static bool classify(struct hub *hub, enum spin_case *which)
 {
@@ -119,12 +119,12 @@ static uint32_t spin_time(struct hub *hub, enum spin_case *which)
 {
 	uint32_t window = 0, spin_hint;
 
-	/* A module does better than this case: it knows whether the peer runs. */
+	/* The module handles this case better: it knows whether the peer runs. */
 	if (spin_possible(&hub->spin) && classify(hub, which) &&
 	    !(*which == SPIN_WAKING && hub->ops->wake_and_wait))
 		window = spin_choose(&hub->spin, *which,
 				     load_relaxed(&hub->line->oversubscribed) != 0, false);
-	/* Stays until the next wait: the peer reads it after what ends this one. */
+	/* Stays until the next wait: the peer reads it after the completion that ends this one. */
 	spin_hint = window && *which == SPIN_WAKING && spin_is_attempt(&hub->spin);
 	if (spin_hint != load_relaxed(&hub->line->spin_hint))
 		store_relaxed(&hub->line->spin_hint, spin_hint);
@@ -190,9 +190,9 @@ void hub_drive_end(struct hub *hub)
 	hub->driving = false;
 	store_relaxed(&hub->line->driving, 0);
 	/*
-	 * `driving` before the harvest that follows; partner: the barrier in the
-	 * endpoint's check_notify(). Either the peer sees that nobody drives and rings
-	 * the bell, or its count is seen by that harvest.
+	 * `driving` before the harvest that follows; partner: the barrier in the endpoint's
+	 * check_notify(). Either the peer sees that no thread drives and rings the bell, or that
+	 * harvest sees its count.
 	 */
 	full_barrier();
 }
@@ -264,7 +264,7 @@ int hub_next_change(struct hub *hub, uint32_t *i, struct hub_change *change)
 {
 	if (!atomic_load_explicit(&hub->any_changed, memory_order_relaxed))
 		return 0;
-	/* Cleared before the masks are read: what is added meanwhile sets it again. */
+	/* Cleared before the masks are read: a change added meanwhile sets it again. */
 	atomic_store_explicit(&hub->any_changed, false, memory_order_seq_cst);
 	for (uint32_t word = 0; word < hub->words; word++) {
 		uint64_t bits = atomic_load_explicit(&hub->changed[word], memory_order_seq_cst);

@@ -79,7 +79,7 @@ static inline uint64_t round_up(uint64_t value, uint64_t align)
 	return (value + align - 1) & -align;
 }
 
-/* Shared memory that takes up what is touched; NULL with errno. */
+/* Shared memory of which only touched pages take up space; NULL with errno. */
 static void *map_shared(uint64_t bytes)
 {
 	int flags = MAP_SHARED | MAP_NORESERVE;
@@ -316,9 +316,9 @@ static bool block_fits(const struct block *block, uint64_t bytes, uint64_t align
 }
 
 /*
- * A free block that takes `bytes` at a multiple of `align`: a neighbour in size that
- * happens to fit; else one that is surely large enough, from the first bin that has one; and
- * when there is none, whatever fits.
+ * A free block that takes `bytes` at a multiple of `align`: a neighbour in size that happens to
+ * fit; else one that is surely large enough, from the first bin that has one; and when there is
+ * none, any block that fits.
  */
 static struct block *block_find(const struct arena *arena, uint64_t bytes, uint64_t align)
 {
@@ -504,7 +504,7 @@ int arena_alloc(struct arena *arena, uint64_t bytes, void **address)
 	pthread_mutex_unlock(&arena->mutex);
 	if (!block)
 		return -ENOMEM;
-	/* The block is ours: nobody looks at `dirty` before it is free again. */
+	/* The block is allocated: no thread looks at `dirty` before it is free again. */
 	if (block->dirty)
 		make_zero(arena, (uintptr_t)block_memory(arena, block), bytes);
 	*address = block_memory(arena, block);

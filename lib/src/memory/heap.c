@@ -3,9 +3,9 @@
  * Heap rings and scopes. Everything that is known about a ring lies in private
  * memory, so that no child can damage it.
  *
- * In a ring the blocks lie in the order in which they were made, from `tail` to
- * `head`. None wraps: what is left at the end of the ring is skipped, and counts as used until
- * the block behind it is the oldest. Neighbours of one scope are one block.
+ * In a ring the blocks lie in the order in which they were made, from `tail` to `head`. No block
+ * wraps: the rest at the end of the ring is skipped, and counts as used until the block behind it
+ * is the oldest. Neighbours of one scope are one block.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -35,7 +35,7 @@ struct heap {
 	struct ring rings[HEAP_RINGS];
 	uint64_t used, peak;
 	uint64_t serial;		/* counts the scopes whose memory came back */
-	uint64_t *shown_used, *shown_peak;	/* copies for others; NULL: nobody looks */
+	uint64_t *shown_used, *shown_peak;	/* copies for other readers; NULL: none */
 	struct slab blocks;
 	void (*release)(struct run_graph *run, uint64_t begin, uint64_t end, void *context);
 	void *context;
@@ -189,7 +189,7 @@ uint64_t heap_serial(const struct heap *heap)
 
 /* -------------------------------------------------------------------- rings */
 
-/* Where a block of `bytes` goes, and what is skipped before it; false when it does not fit now. */
+/* The place of a block of `bytes`, and the bytes skipped before it; false: it does not fit now. */
 static inline bool ring_place(const struct ring *ring, uint64_t bytes, uint64_t *begin,
 			      uint64_t *skipped)
 {

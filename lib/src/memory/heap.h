@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Heap: 4 rings in the arena, from which OUTPUT tensors and dw_alloc() get their
- * memory. A block belongs to the scope in which it was made; it is given
- * back when the scope has ended, the last task that was submitted in the scope (or in
- * one inside it) is final; a task under which its worker died is so when nothing is left of it.
- * Reclaim is FIFO per ring; a ring that is empty starts over at its beginning.
- * Ring = min(depth of the scope, 3); depth 0 is the run's outermost scope.
- * Guarded by the engine's lock.
+ * Heap: 4 rings in the arena, from which OUTPUT tensors and dw_alloc() get their memory. A block
+ * belongs to the scope in which it was made; it is given back when the scope has ended and the last
+ * task that was submitted in the scope (or in an inner one) is final; a task whose worker died is
+ * final when no process of that worker is left. Reclaim is FIFO per ring; a ring that is empty
+ * starts over at its beginning. Ring = min(depth of the scope, 3); depth 0 is the run's outermost
+ * scope. Guarded by the engine's lock.
  */
 #ifndef DW_MEMORY_HEAP_H
 #define DW_MEMORY_HEAP_H
@@ -23,8 +22,8 @@ struct run_graph;
 struct heap;
 
 /*
- * A scope counts what keeps it alive: 1 while it is open, 1 per task in it that is not final,
- * 1 per inner scope that is alive. At 0 its blocks go.
+ * A scope counts the reasons to keep it alive: 1 while it is open, 1 per task in it that is not
+ * final, 1 per inner scope that is alive. At 0 its blocks go.
  */
 struct scope {
 	struct scope *outer;
@@ -49,7 +48,7 @@ static inline void scope_get(struct scope *scope) { scope->alive++; }
 bool scope_put(struct heap *heap, struct scope *scope);
 /* It takes no more blocks: drops the count of its being open. */
 bool scope_end(struct heap *heap, struct scope *scope);
-/* The run of this scope and of those around it does not exist any more. */
+/* The run of this scope and of its outer scopes no longer exists. */
 void scope_forget_run(struct scope *scope);
 /* Differs whenever memory has come back. */
 uint64_t heap_serial(const struct heap *heap);
@@ -59,17 +58,17 @@ uint64_t heap_serial(const struct heap *heap);
  * never fit (text says ring size and request); -ENOMEM.
  */
 int heap_alloc(struct heap *heap, struct scope *scope, uint64_t bytes, uint64_t *address);
+/* Copies of the counters go there too. */
+void heap_show(struct heap *heap, uint64_t *used, uint64_t *peak);
 /*
  * Called for the blocks of a scope at its end, before their memory can be given out again, so that
  * maps forget it. Neighbours of one scope are one range.
  */
-/* Copies of the counters go there too. */
-void heap_show(struct heap *heap, uint64_t *used, uint64_t *peak);
 void heap_on_release(struct heap *heap,
 		     void (*release)(struct run_graph *run, uint64_t begin, uint64_t end,
 				     void *context),
 		     void *context);
-/* Who holds the tail of the ring that `scope` allocates from, for a diagnosis. */
+/* The holder of the tail of the ring that `scope` allocates from, for a diagnosis. */
 struct heap_tail {
 	uint32_t ring;
 	uint64_t ring_bytes, used_bytes;

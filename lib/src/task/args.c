@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * dw_args: the arguments of one task. The first few lie in the object itself;
- * the heap is used only from then on, and what grew stays until release.
+ * dw_args: the arguments of one task. The first few lie in the object itself; further ones go to
+ * the heap, and a grown array stays until release.
  *
  * Invariant: a view (wire.c) owns nothing and is never changed.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The calling thread's last error text, and the log (log.c). Whoever first sees an error
+ * The calling thread's last error text, and the log (log.c). The function that first sees an error
  * words it, once; callers above pass it on or put a path in front.
  */
 #ifndef DW_TASK_ERROR_H
@@ -12,7 +12,7 @@
 
 /* Sets the text and returns `error` (a negative errno). */
 int error_set(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Puts text in front of what is there: "pod0/node1: " + text. Returns `error`. */
+/* Puts text in front of the present text: "pod0/node1: " + text. Returns `error`. */
 int error_prefix(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *error_text(void);
 /*
@@ -21,17 +21,16 @@ const char *error_text(void);
  */
 const char *error_name(int error);
 /*
- * Which limit it is when no process, thread, descriptor or room in a file can be had: " (…)"; else
- * "".
+ * Names the limit that may be the cause when a process, thread, descriptor or file space is
+ * refused: " (…)"; else "".
  */
 const char *error_hint(int error);
 const char *error_signal_name(int signal);
 
 /*
  * The log: lines up to DW_LOG=error|warn|info|debug to stderr, off by default, or up to the level
- * of dw_log_set() to that callback. Never blocks: a line that cannot be written at once is dropped,
- * counted, and
- * the drop is said before the next line. Any thread, any lock.
+ * of dw_log_set() to that callback. Never blocks: a line that cannot be written at once is dropped
+ * and counted, and the count is logged before the next line. Any thread, any lock.
  */
 enum log_level { LOG_ERROR = 1, LOG_WARN, LOG_INFO, LOG_DEBUG };
 extern _Atomic int log_threshold;

@@ -31,7 +31,7 @@
 #define LOG_TEXT_BYTES 960
 #define LOG_LINE_BYTES 1024
 
-/* What passes through the socket: one record, one message. */
+/* A message on the socket holds one record. */
 struct record {
 	int32_t level;			/* enum log_level; 0: the reader is to end */
 	int32_t pid;
@@ -47,8 +47,9 @@ static _Atomic uint64_t dropped;
 static _Atomic int send_fd = -1;	/* -1: no callback */
 
 /*
- * The rest is the process's that called dw_log_set(). The socket stays for good, since children
- * have it. Guarded by the mutex, but for `sink`, which the reader alone touches once it runs.
+ * The rest belongs to the process that called dw_log_set(). The socket stays for good, since
+ * children have it. Guarded by the mutex, except for `sink`, which only the reader touches once it
+ * runs.
  */
 struct sink {
 	dw_log_fn *fn;			/* NULL: stderr, up to DW_LOG's level */
@@ -61,7 +62,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct sink sink, next_sink;
 static bool next_wanted;		/* the reader is to take next_sink over */
 static int ends[2] = { -1, -1 };	/* reader's, writers' */
-static pid_t owner;			/* of all this; 0: nobody yet */
+static pid_t owner;			/* of all this; 0: no process yet */
 static bool reader_runs, forks_done;
 static _Thread_local bool is_reader;
 
@@ -162,7 +163,7 @@ void log_write(enum log_level level, const char *format, ...)
 	errno = saved;
 }
 
-/* Before other constructors, which may log; nobody can have made a thread yet. */
+/* Before other constructors, which may log; no other thread can exist yet. */
 __attribute__((constructor(101))) static void read_threshold(void)
 {
 	const char *wanted = secure_getenv("DW_LOG");
@@ -181,7 +182,7 @@ __attribute__((constructor(101))) static void read_threshold(void)
 
 /* ------------------------------------------------------------------ callback */
 
-/* A mark: all that was sent before it has been told. */
+/* A mark was read: all lines sent before it have been delivered. */
 static void take_over(void)
 {
 	pthread_mutex_lock(&mutex);
@@ -261,7 +262,7 @@ void log_forks_done(void)
 	pthread_mutex_unlock(&mutex);
 }
 
-/* With the mutex: the socket of this process; that of a parent stays open for nobody. */
+/* With the mutex. Makes the socket of this process and closes an inherited one. */
 static int make_socket(void)
 {
 	int made[2];
@@ -320,7 +321,7 @@ DW_API int dw_log_set(dw_log_fn *fn, void *context, enum dw_log_level level)
 	if (result == 0 && fn && forks_done && !reader_runs)
 		result = start_reader();
 	if (result == 0) {
-		/* First the lines of other threads go where they are told from now on. */
+		/* First, the lines of other threads go to the new destination. */
 		atomic_store_explicit(&send_fd, fn ? ends[1] : -1, memory_order_release);
 		atomic_store_explicit(&log_threshold, wanted.level, memory_order_relaxed);
 		if (owner == getpid() && reader_runs)

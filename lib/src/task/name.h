@@ -17,7 +17,7 @@
 #define NAME_DRIVER_MOST 31		/* not a path */
 #define NAME_DRIVER_OPTIONS_MOST 65535
 
-/* 0; -ENAMETOOLONG: `what`, for people, has more than `most` bytes. */
+/* 0; -ENAMETOOLONG: `name` has more than `most` bytes; the text calls it `what`. */
 int name_check(const char *what, const char *name, size_t most);
 /*
  * A chip driver: a name or a path, not empty. -EINVAL, -ENAMETOOLONG; the text begins with `where`.

@@ -14,17 +14,15 @@
 #define OPTIONS_SIZE_MAX 4096
 
 /*
- * Can a program's struct `name` have `given` bytes? -EINVAL: that is less than the size field
- * itself;
+ * Can a program's struct `name` have `given` bytes? -EINVAL: fewer than the size field itself;
  * -E2BIG: more than OPTIONS_SIZE_MAX.
  */
 int options_check_size(size_t given, const char *name);
 
 /*
- * Reads a program's struct of `given` bytes into the library's, of `known` bytes. What is missing
- * becomes zero. Errors as above; -E2BIG also when a byte behind the known ones is not zero: it asks
- * for
- * something that this library cannot do.
+ * Reads a program's struct of `given` bytes into the library's, of `known` bytes. Missing bytes
+ * become zero. Errors as above; -E2BIG also when a byte behind the known ones is not zero: it asks
+ * for something that this library cannot do.
  */
 int options_copy(void *to, size_t known, const void *from, size_t given, const char *name);
 
@@ -36,13 +34,13 @@ int options_read(void *to, size_t known, const void *from, const char *name);
 
 /*
  * The other direction: fills a program's struct of `given` bytes, which options_check_size() has
- * passed. What the library does not know becomes zero.
+ * passed. Bytes that the library does not know become zero.
  */
 void options_fill(void *to, size_t given, const void *from, size_t known);
 
 /* Can `to` be filled? It begins with its size. Errors as options_check_size(), -EINVAL for NULL. */
 int options_check_output(const void *to, const char *name);
-/* Fills `to`, which options_check_output() has passed; its size stays what it is. */
+/* Fills `to`, which options_check_output() has passed; its size does not change. */
 void options_write(void *to, const void *from, size_t known);
 
 #endif

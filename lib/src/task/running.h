@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The callable that a thread runs now: what dw_task_cancelled() and
- * dw_task_fail() refer to. Whoever calls a callable pushes one, calls, and pops it;
- * an orchestration inside a nested Worker's task stacks on its task.
+ * The callable that a thread runs now; dw_task_cancelled() and dw_task_fail() refer to it. The
+ * caller of a callable pushes an entry, calls, and pops it; an orchestration inside a nested
+ * Worker's task is stacked on that task.
  */
 #ifndef DW_TASK_RUNNING_H
 #define DW_TASK_RUNNING_H
@@ -21,7 +21,7 @@ struct running_task {
 
 void running_push(struct running_task *task, const _Atomic uint32_t *cancel);
 /*
- * Takes the task off and turns what its callable returned into an error: 0, or -errno with the
+ * Pops the task and turns the return value of its callable into an error: 0, or -errno with the
  * text of dw_task_fail(), else strerror()'s; a positive value is -EINVAL.
  */
 int running_pop(struct running_task *task, int result);

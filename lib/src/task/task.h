@@ -36,8 +36,8 @@ _Static_assert(sizeof(struct dw_tensor) == 40, "a tensor has 40 bytes on the wir
 _Static_assert(sizeof(struct dw_config) == 20, "the config has 20 bytes on the wire");
 
 /*
- * Initialises an args object in place, empty, with the inline storage; args_release() frees what
- * grew.
+ * Initialises an args object in place, empty, with the inline storage; args_release() frees the
+ * grown arrays.
  */
 void args_init(struct dw_args *args);
 void args_release(struct dw_args *args);

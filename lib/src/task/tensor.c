@@ -2,8 +2,8 @@
 /*
  * Tensors: element types, checks, views. No state.
  *
- * Invariant: whatever passed tensor_check() describes a byte range that does
- * not wrap around the address space.
+ * Invariant: a tensor that passed tensor_check() describes a byte range that does not wrap around
+ * the address space.
  */
 #include <errno.h>
 #include <string.h>
@@ -52,8 +52,8 @@ const char *dw_dtype_name(int dtype)
 }
 
 /*
- * Elements, or false when they do not fit 64 bits. A dimension of 0 makes it 0, whatever the others
- * are.
+ * The number of elements, or false when it does not fit 64 bits. A dimension of 0 makes it 0, even
+ * if the others would overflow.
  */
 static bool count_elements(const uint32_t *shape, uint32_t ndims, uint64_t *elements)
 {
@@ -71,7 +71,7 @@ static bool count_elements(const uint32_t *shape, uint32_t ndims, uint64_t *elem
 	return !overflow;
 }
 
-/* What is wrong with it. */
+/* Words the error of an invalid tensor. */
 static int refuse(uint64_t data, int dtype, const uint32_t *shape, uint32_t ndims, size_t index)
 {
 	uint64_t element = element_bytes(dtype), total;

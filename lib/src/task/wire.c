@@ -3,9 +3,8 @@
  * The wire format of arguments: [int32 T][int32 S][T × tensor][S × uint64],
  * in the byte order of the machine. task.h describes it.
  *
- * Invariant: a view that wire_decode() made points at nothing outside the blob.
- * What the tensors say is not looked at: tensor_check() is for those who did not
- * write the blob themselves.
+ * Invariant: a view that wire_decode() made points at nothing outside the blob. The tensors are not
+ * checked: a process that did not write the blob itself calls tensor_check().
  */
 #include <errno.h>
 #include <string.h>

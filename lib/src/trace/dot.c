@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * DW_GRAPH: what each task depends on, in the language of Graphviz. The engine itself forgets a
- * task when it ends, and so never sees a dependency on one that was quick; here each run has
- * a second tensor map whose tasks never end, so that the graph is the same whatever the
- * timing. Its memory grows with the tasks of a run. One statement per line.
+ * DW_GRAPH: the dependencies of each task, in the language of Graphviz. The engine itself forgets a
+ * task when it ends, and so never sees a dependency on one that was quick; here each run has a
+ * second tensor map whose tasks never end, so that the graph does not depend on the timing. Its
+ * memory grows with the tasks of a run. One statement per line.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -25,9 +25,9 @@ struct dot_node {
 	dw_task task;
 	struct node_range *ranges;
 	uint32_t range_count;
-	uint64_t consumer;		/* number of the last one that it got an edge to, … */
+	uint64_t consumer;		/* number of the last task it got an edge to, … */
 	uint32_t at;			/* … among whose edges it has this place */
-	/* While it is being submitted: what it waits for, and why. */
+	/* While it is being submitted: the producers that it waits for, and why. */
 	struct { struct dot_node *producer; uint8_t reasons; } *edges;
 	uint32_t edge_count, edge_space;
 };

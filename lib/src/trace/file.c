@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind trace/file.h. The descriptor is inherited over forks; what the processes have to
- * know of each other is in one shared page. Any thread.
+ * Behind trace/file.h. The descriptor is inherited over forks; the processes share their state in
+ * one page. Any thread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,8 +32,8 @@
 
 struct shared {
 	_Atomic uint32_t joined, left;	/* writers; different at the close: one was killed */
-	_Atomic uint32_t failed;	/* a write did: nobody tries again */
-	pthread_mutex_t stream;		/* of what is no file: one flush after the other */
+	_Atomic uint32_t failed;	/* a write failed: no process tries again */
+	pthread_mutex_t stream;		/* of a pipe or device: one flush after the other */
 };
 
 struct trace_file {
@@ -83,12 +83,12 @@ static int make_path(char path[PATH_MAX], const char *wanted, uint32_t number, b
 	return length < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-/* -EWOULDBLOCK: somebody else writes to it. */
+/* -EWOULDBLOCK: another tree writes to it. */
 static int open_path(struct trace_file *file)
 {
 	int error;
 
-	/* Append, so that what two processes write at once is never mixed. */
+	/* Append, so that concurrent writes of two processes are never mixed. */
 	file->fd = fd_move_up(open(file->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
 	if (file->fd < 0)
 		return -errno;
@@ -103,9 +103,8 @@ static int open_path(struct trace_file *file)
 
 /*
  * /dev/null, a terminal, a FIFO: there is only one of it, so that every tree writes to the path
- * itself.
- * 1: opened; 0: the path is a file, or is not there yet. Never blocks: -ENXIO says that nobody
- *    reads the FIFO.
+ * itself. 1: opened; 0: the path is a file, or is not there yet. Never blocks: -ENXIO says that
+ * the FIFO has no reader.
  */
 static int open_stream(struct trace_file *file, const char *wanted)
 {
@@ -151,7 +150,7 @@ static void stream_lock_init(pthread_mutex_t *mutex)
 	pthread_mutexattr_destroy(&attributes);
 }
 
-/* A pipe takes large writes in parts: nobody else writes between them. */
+/* A pipe takes large writes in parts: no other process writes between them. */
 static int stream_write(struct trace_file *file, const char *lines, size_t bytes)
 {
 	pthread_mutex_t *mutex = &file->shared->stream;
@@ -184,7 +183,7 @@ static const char *why_it_ends(int error)
 	       error == -ETIMEDOUT ? " (its reader takes nothing)" : error_hint(-error);
 }
 
-/* After a failure (no space) nothing more is written by anybody. */
+/* After a failure (no space) no process writes any more. */
 static int lines_write(struct trace_file *file, const char *lines, size_t bytes)
 {
 	int result;
@@ -305,7 +304,7 @@ static size_t character(const char *text)
 	for (size_t i = 1; i < length; i++)
 		if ((c[i] & 0xc0) != 0x80)
 			return 0;
-	/* Forms that are too long, surrogates, what is above U+10FFFF. */
+	/* Overlong forms, surrogates, code points above U+10FFFF. */
 	if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) ||
 	    (c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] > 0x8f))
 		return 0;
@@ -407,8 +406,8 @@ static void repair(const struct trace_file *file)
 }
 
 /*
- * Cuts whole lines off the end, so that `bytes` more fit: the file could not grow by them. What is
- * in it is then as valid as a trace that was ended earlier. Whether anything was cut.
+ * Cuts whole lines off the end to make room for `bytes`, by which the file could not grow. The rest
+ * is as valid as a trace that ended earlier. Returns whether a line was cut.
  */
 static bool make_room(const struct trace_file *file, size_t bytes)
 {
@@ -425,8 +424,8 @@ static bool make_room(const struct trace_file *file, size_t bytes)
 }
 
 /*
- * Begins a line of its own: the one before it may be torn. After a failure too: what did not
- * fit may have been longer, and a limit is that of another process.
+ * Begins a new line: the one before it may be torn. Also after a failure: the lines that did not
+ * fit may have been longer, and the limit may be that of another process.
  */
 static void write_end(struct trace_file *file)
 {

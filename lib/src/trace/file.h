@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A file of whole lines into which all processes of a tree write: that of DW_TRACE
- * or of DW_GRAPH. The root opens it before its first fork and closes it when nobody else is
- * left; who writes appends whole lines with one write().
+ * A file of whole lines into which all processes of a tree write: that of DW_TRACE or of DW_GRAPH.
+ * The root opens it before its first fork and closes it when no other writer is left; a writer
+ * appends whole lines with one write().
  *
- * Invariant: after the close every line but the first and the last ends with `end` and is
- * balanced. A process that was killed in the middle of a write leaves a torn line; the owner
- * sees that a writer has not said goodbye, looks for such lines, and makes blanks of them.
+ * Invariant: after the close every line but the first and the last ends with `end` and is balanced.
+ * A process that was killed in the middle of a write leaves a torn line; the owner sees that a
+ * writer has not said goodbye, looks for such lines, and overwrites them with blanks.
  */
 #ifndef DW_TRACE_FILE_H
 #define DW_TRACE_FILE_H
@@ -17,23 +17,22 @@
 struct trace_file;
 
 /*
- * `variable` says which file: its value is the path. 0 with *file NULL when it is not
- * set. A path that another tree is writing to gets ".PID" before its last dot, that of this
- * process's tree number N from the second on ".N".
+ * The value of `variable` is the path. 0 with *file NULL when it is not set. A path that another
+ * tree is writing to gets ".PID" before its last dot; the path of this process's tree number N,
+ * from the second on, gets ".N".
  */
 int trace_file_open(const char *variable, const char *first_line, const char *last_line, char end,
 		    struct trace_file **file);
 /* By the process that opened it. NULL is fine. */
 void trace_file_close(struct trace_file *file);
 
-/* Around a writer's life: a Worker's engine, in whatever process. */
+/* Around a writer's life: a Worker's engine, in any process. */
 void trace_file_join(struct trace_file *file);
 void trace_file_leave(struct trace_file *file);
 
 /*
- * What one writer has not written yet; the engine's lock guards it. A line is made of
- * lines_begin(), any of the others, lines_end(); a line has at most TRACE_LINE_BYTES, what is more
- * is cut.
+ * The lines that a writer has not written yet; the engine's lock guards them. A line is made of
+ * lines_begin(), any of the others, lines_end(); a line is cut after TRACE_LINE_BYTES.
  */
 #define TRACE_LINE_BYTES ((size_t)8192)
 #define TRACE_LINES_BYTES (8 * TRACE_LINE_BYTES)

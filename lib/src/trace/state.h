@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The state of a trace: what trace.c and dot.c keep for an engine, a run and a task. Guarded by
- * the engine's lock.
+ * The state of a trace: the data that trace.c and dot.c keep for an engine, a run and a task.
+ * Guarded by the engine's lock.
  */
 #ifndef DW_TRACE_STATE_H
 #define DW_TRACE_STATE_H
@@ -26,11 +26,11 @@ struct trace_flow {
 	uint8_t reasons;
 };
 
-/* What is known of a task so far; times in ns, 0: has not happened. */
+/* The events of a task so far; times in ns, 0: has not happened. */
 struct trace_times {
 	uint64_t submitted, ready, dispatched;
 	uint32_t worker;		/* where it was dispatched last, … */
-	int32_t pid, tid;		/* … and who that was */
+	int32_t pid, tid;		/* … and its process and thread */
 	uint32_t span_count, span_space, flow_count, flow_space;
 	struct trace_span *spans;
 	struct trace_flow *flows;
@@ -43,7 +43,7 @@ struct trace_lane {
 	uint64_t last_end;
 };
 
-/* What is known of a run. */
+/* The trace of a run. */
 struct trace_run {
 	uint64_t serial, begun;		/* its number in its engine, and when it began */
 	struct dot_run *dot;		/* NULL unless its graph is written */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Time stamps of tasks, and their way into the file of DW_TRACE: the JSON array format of
- * Chrome and Perfetto, one event per line. All of a task is written when it is final:
- * a slice for each attempt in the lane of the worker that ran it, arrows from its producers and
- * to its consumers. What never ran has a slice of no length in the lane of its Worker.
+ * Time stamps of tasks, and their way into the file of DW_TRACE: the JSON array format of Chrome
+ * and Perfetto, one event per line. All of a task is written when it is final: a slice for each
+ * attempt in the lane of the worker that ran it, arrows from its producers and to its consumers. A
+ * task that never ran has a slice of no length in the lane of its Worker.
  *
- * submitted ≤ ready ≤ dispatched ≤ started ≤ ended ≤ completed. A task that was pushed behind
- * its producers into their ring counts as ready when it was.
+ * submitted ≤ ready ≤ dispatched ≤ started ≤ ended ≤ completed. A task that was pushed behind its
+ * producers into their ring counts as ready when it was pushed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -301,7 +301,7 @@ static void add_flow(struct trace_times *times, const struct trace_flow *flow)
 	times->flows[times->flow_count++] = *flow;
 }
 
-/* It was started, or may have been, by somebody who died: until now, at most. */
+/* A worker that died has started the task, or may have: the span ends now at the latest. */
 static void add_lost_span(struct trace *trace, struct task *task, uint64_t now)
 {
 	struct trace_times *times = trace_times(task);
@@ -318,7 +318,10 @@ static void add_lost_span(struct trace *trace, struct task *task, uint64_t now)
 		add_span(times, &span);
 }
 
-/* Arrows to what waits for it begin in its last slice; theirs end when they are written. */
+/*
+ * Arrows to the consumers begin in the last slice of the task; they end when the consumers are
+ * written.
+ */
 static void write_arrows(struct trace *trace, struct task *task, const struct trace_span *first,
 			 const struct trace_span *last, uint64_t now)
 {
@@ -491,8 +494,8 @@ static void write_run(struct trace *trace, const struct dw_run *run)
 }
 
 /*
- * The files hold all that was written when no run is left, so that a process that is killed
- * then loses nothing.
+ * When no run is left, all lines are in the files, so that a process that is killed then loses
+ * none.
  */
 static void on_run(void *context, struct dw_run *run, bool begins)
 {

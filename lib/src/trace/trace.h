@@ -39,7 +39,9 @@ struct trace;
 int trace_create(const struct trace_options *options, struct trace **trace);
 /* For engine_options.probe; no subscriber when `trace` is NULL. */
 struct probe trace_probe(struct trace *trace);
-/* Writes what is left; nothing is written afterwards. With the engine's lock. NULL is fine. */
+/*
+ * Writes the remaining lines; nothing is written afterwards. With the engine's lock. NULL is fine.
+ */
 void trace_stop(struct trace *trace);
 /* Stops it if need be; when the engine is gone. NULL is fine. */
 void trace_destroy(struct trace *trace);
