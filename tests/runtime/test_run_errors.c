@@ -28,7 +28,8 @@ static int submit_breaking(struct dw_orch *orch, unsigned cell, const char *name
 }
 
 struct one {
-	int fast, failed, failed_again, skipped, zero, unknown, chained, all;
+	int fast, failed, failed_again, skipped, zero, unknown, unused, later, after_unused,
+		chained, all;
 	int64_t slow;			/* of the task that was not waited for, then */
 	char failed_text[512], skipped_text[512];
 };
@@ -53,7 +54,19 @@ static int orch_one(struct dw_orch *orch, const struct dw_args *args,
 	snprintf(one->failed_text, sizeof(one->failed_text), "%s", dw_strerror_last());
 	one->failed_again = dw_orch_wait_task(orch, failed);
 	one->zero = dw_orch_wait_task(orch, 0);
-	one->unknown = dw_orch_wait_task(orch, 4711);
+	one->unknown = dw_orch_wait_task(orch, 1ULL << 31);
+	/* Within the table of tasks, but given to none so far. */
+	one->unused = dw_orch_wait_task(orch, 99);
+	one->later = dw_orch_wait_task(orch, failed + (7ULL << 32));
+	{
+		struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
+		const dw_task unused = 99;
+
+		options.after = &unused;
+		options.after_count = 1;
+		one->after_unused = submit_one(orch, chain.broken, &chain.cells[44], DW_INOUT,
+						BREAK_NOT, &options, NULL);
+	}
 	/* One with many producers, several steps away. */
 	for (int i = 0; i < 12; i++)
 		submit_breaking(orch, 8 + 2 * (unsigned)i, "producer", NULL, 0, &many[i]);
@@ -91,6 +104,9 @@ TEST_IN_BOTH_MODES(one_task_is_waited_for_whatever_the_others_do)
 	CHECK_STR(one.skipped_text, "\"breaks\"");
 	CHECK_EQ(one.zero, -EINVAL);
 	CHECK_EQ(one.unknown, -EINVAL);
+	CHECK_EQ(one.unused, -EINVAL);
+	CHECK_EQ(one.later, -EINVAL);
+	CHECK_EQ(one.after_unused, -EINVAL);
 	CHECK_EQ(one.chained, 0);
 	CHECK_EQ(one.slow, 0);
 	CHECK_EQ(one.all, -EIO);

@@ -243,13 +243,18 @@ static int check_alive(struct engine *engine, const struct pool *pool, uint32_t 
 int orch_check_after_locked(struct dw_run *run, const struct dw_submit_options *options)
 {
 	for (size_t i = 0; i < options->after_count; i++) {
+		uint32_t generation = options->after[i] >> 32;
 		struct task *task;
 
 		if (!options->after[i])
 			continue;
 		task = task_find(&run->engine->graph.tasks, options->after[i]);
-		if (!task || (task->head.generation == options->after[i] >> 32 &&
-			      task->head.state != TASK_FREE && task->run != &run->graph))
+		/*
+		 * An older generation has ended; a later one, or a free one, was never given out.
+		 */
+		if (!task || (int32_t)(generation - task->head.generation) > 0 ||
+		    (generation == task->head.generation &&
+		     (task->head.state == TASK_FREE || task->run != &run->graph)))
 			return error_set(
 				-EINVAL,
 				"options.after[%zu] is %#llx, which is no task of this run", i,
