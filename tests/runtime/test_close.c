@@ -3,7 +3,7 @@
  * Closing and destroying a tree while something in it goes on: what cannot be ended keeps what it
  * uses, what is idle is not blamed, and nobody waits for what has left.
  */
-#define UNIT_SECONDS 20
+#define UNIT_SECONDS 60
 #include <malloc.h>
 #include "failure.h"
 

@@ -21,7 +21,7 @@
 static const char *name_of(size_t bytes, const char *end)
 {
 	static char names[6][LONGEST + 1];
-	static unsigned next;
+	static _Atomic unsigned next;	/* children that are threads name things, too */
 	char *name = names[next++ % 6];
 	size_t used = 0, tail = strlen(end);
 
@@ -37,7 +37,7 @@ static const char *name_of(size_t bytes, const char *end)
 static const char *path_of(size_t bytes, const char *file)
 {
 	static char paths[3][8192];
-	static unsigned next;
+	static _Atomic unsigned next;	/* children that are threads name things, too */
 	char *path = paths[next++ % 3];
 	size_t used = 0, tail = strlen(file);
 
