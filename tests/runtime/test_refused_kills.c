@@ -315,18 +315,34 @@ static unsigned threads(void)
 	return count;
 }
 
+/* A thread that has been joined stays in /proc for a moment. */
+static unsigned threads_soon(unsigned most)
+{
+	uint64_t begun = now_ns();
+
+	while (threads() > most && unit_within(begun, 20 * SECOND_NS))
+		pause_ms(1);
+	return threads();
+}
+
 static void close_without_writes(void)
 {
 	static const int calls[] = { SYS_write };
-	unsigned before = threads();
+	unsigned before;
 
 	bound();
+	/* A sanitizer may have a thread of its own, which comes with the first and stays. */
+	chain_init(1, 1, 0, NULL);
+	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+	dw_worker_destroy(chain.worker[0]);
+	pause_ms(100);
+	before = threads();
 	chain_init(1, 1, 0, NULL);
 	CHECK(threads() > before);
 	CHECK(refuse(calls, 1));
 	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
 	dw_worker_destroy(chain.worker[0]);
-	CHECK_EQ(threads(), before);
+	CHECK(threads_soon(before) <= before);
 }
 
 /*
