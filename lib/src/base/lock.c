@@ -32,6 +32,18 @@ void lock_wait(struct lock *lock)
 		futex_wait(&lock->word, LOCK_WANTED, NEVER, FUTEX_PRIVATE);
 }
 
+int lock_take_within(struct lock *lock, struct deadline *deadline)
+{
+	/* A sleeper that times out was not woken: no wake-up is lost with it. */
+	while (atomic_exchange_explicit(&lock->word, LOCK_WANTED, memory_order_acquire) !=
+	       LOCK_FREE)
+		if (futex_wait(&lock->word, LOCK_WANTED, deadline_sleep(deadline, now_ns()),
+			       FUTEX_PRIVATE) == -ETIMEDOUT &&
+		    deadline_passed(deadline, now_ns()))
+			return -ETIMEDOUT;
+	return 0;
+}
+
 void lock_hand_over(struct lock *lock)
 {
 	futex_wake(&lock->word, 1, FUTEX_PRIVATE);

@@ -10,6 +10,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+struct deadline;
+
 enum lock_word { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WANTED = 2 };
 
 struct lock {
@@ -18,6 +20,8 @@ struct lock {
 
 void lock_wait(struct lock *lock);
 void lock_hand_over(struct lock *lock);
+/* 0, or -ETIMEDOUT: it is held until the deadline. For locks that may be held for long. */
+int lock_take_within(struct lock *lock, struct deadline *deadline);
 
 static inline void lock_take(struct lock *lock)
 {
@@ -43,7 +47,6 @@ void event_set(_Atomic uint32_t *word);
 /* 0, or -ETIMEDOUT at `deadline_ns` (CLOCK_MONOTONIC; UINT64_MAX: none). */
 int event_wait(_Atomic uint32_t *word, uint64_t deadline_ns);
 /* The same with a deadline that does not count the time in which this process could not run. */
-struct deadline;
 int event_wait_within(_Atomic uint32_t *word, struct deadline *deadline);
 
 #endif

@@ -237,7 +237,6 @@ void hierarchy_free(struct dw_worker *worker)
 	free(worker->nested);
 	pthread_cond_destroy(&worker->changed);
 	pthread_mutex_destroy(&worker->lock);
-	pthread_mutex_destroy(&worker->registering);
 	free(worker);
 }
 
@@ -245,7 +244,6 @@ static void make_locks(struct dw_worker *worker)
 {
 	pthread_condattr_t monotonic;
 
-	pthread_mutex_init(&worker->registering, NULL);
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 #include "base/clock.h"
+#include "base/lock.h"
 #include "engine/engine.h"
 #include "task/name.h"
 #include "worker/children.h"
@@ -78,7 +79,7 @@ struct dw_worker {
 	 * Of the root: a thread that finds a symbol or an image registered finds it announced, and
 	 * nothing is registered during an init, whose children would not hear of it.
 	 */
-	pthread_mutex_t registering;
+	struct lock registering;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* CLOCK_MONOTONIC; state of a child or of the spawner */
 

@@ -101,7 +101,7 @@ static int register_function(struct dw_worker *worker, struct callable *callable
 	if (result < 0)
 		return result;
 	callable->owner = worker;
-	pthread_mutex_lock(&worker_root(worker)->registering);
+	lock_take(&worker_root(worker)->registering);
 	if (worker_root(worker)->life.state != WORKER_NEW)
 		result = error_set(
 			-EBUSY,
@@ -110,7 +110,7 @@ static int register_function(struct dw_worker *worker, struct callable *callable
 			text_short(callable->name), worker->name);
 	else
 		result = callable_add(callable, handle);
-	pthread_mutex_unlock(&worker_root(worker)->registering);
+	lock_give(&worker_root(worker)->registering);
 	return result;
 }
 
@@ -342,10 +342,10 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	result = symbol_identify(real, callable.symbol, callable.identity);
 	if (result < 0)
 		return result;
-	pthread_mutex_lock(&worker_root(worker)->registering);
+	lock_take(&worker_root(worker)->registering);
 	if (!known(&callable, handle))
 		result = announce(worker, &callable, handle);
-	pthread_mutex_unlock(&worker_root(worker)->registering);
+	lock_give(&worker_root(worker)->registering);
 	if (result == -EEXIST)
 		error_set(
 			result,
@@ -460,7 +460,7 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 	callable->entry = (char *)options->entry;
 	callable->signature = (int32_t *)options->signature;
 	callable->signature_count = (uint32_t)options->signature_count;
-	pthread_mutex_lock(&worker_root(worker)->registering);
+	lock_take(&worker_root(worker)->registering);
 	/* The spawners' copies of what is registered before init refer to the bytes for good. */
 	callable->context = worker_root(worker)->life.state == WORKER_NEW ? IMAGE_KEPT : NULL;
 	if (known_image(callable, handle)) {
@@ -470,7 +470,7 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 		callable->name = name;
 		result = announce(worker, callable, handle);
 	}
-	pthread_mutex_unlock(&worker_root(worker)->registering);
+	lock_give(&worker_root(worker)->registering);
 	return result;
 }
 
@@ -498,37 +498,22 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 
 /* -------------------------------------------------------------- unregister */
 
-/* 0 or an errno. */
-static int lock_within(pthread_mutex_t *mutex, struct deadline *deadline)
-{
-	struct timespec until;
-	int error;
-
-	if (deadline->at_ns == NEVER)
-		return pthread_mutex_lock(mutex);
-	do {
-		until = clock_timespec(deadline_sleep(deadline, now_ns()));
-		error = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
-	} while (error == ETIMEDOUT && !deadline_passed(deadline, now_ns()));
-	return error;
-}
-
 /* Also when other threads wait for the same one: the last step is for one of them. */
 static int forget(struct dw_worker *worker, dw_callable handle, void *data,
 		  struct deadline *deadline)
 {
-	pthread_mutex_t *registering = &worker_root(worker)->registering;
-	int result = lock_within(registering, deadline);
+	struct lock *registering = &worker_root(worker)->registering;
+	int result = lock_take_within(registering, deadline);
 
-	if (result)
-		return error_set(-result, "%s: another thread registers or unregisters",
+	if (result < 0)
+		return error_set(result, "%s: another thread registers or unregisters",
 				 worker->path);
 	if (callable_is_leaving(handle)) {
 		result = forget_locked(worker, handle, data, deadline->at_ns);
 		if (result != -ETIMEDOUT)
 			callable_retire_end(handle);
 	}
-	pthread_mutex_unlock(registering);
+	lock_give(registering);
 	return result;
 }
 

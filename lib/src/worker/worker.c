@@ -77,9 +77,9 @@ DW_API int dw_worker_init(struct dw_worker *root)
 	if (root->parent)
 		return error_set(-EINVAL, "Worker %s is a child of %s: initialise the root",
 				 root->name, root->parent->name);
-	pthread_mutex_lock(&root->registering);
+	lock_take(&root->registering);
 	result = lifecycle_bring_up(root);
-	pthread_mutex_unlock(&root->registering);
+	lock_give(&root->registering);
 	log_forks_done();
 	return result;
 }
@@ -227,7 +227,7 @@ DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t 
 
 	if (result < 0)
 		return result;
-	pthread_mutex_lock(&worker->registering);
+	lock_take(&worker->registering);
 	if (worker->life.state != WORKER_NEW)
 		result = error_set(-EBUSY,
 				   "dw_buffer_register: Worker %s was initialised already; the "
@@ -235,6 +235,6 @@ DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t 
 				   worker->name);
 	else
 		result = arena_register(worker->arena, address, bytes);
-	pthread_mutex_unlock(&worker->registering);
+	lock_give(&worker->registering);
 	return result;
 }
