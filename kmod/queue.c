@@ -351,7 +351,7 @@ void distw_sleeper_enqueue(struct distw_sleeper *sleeper)
 }
 
 /**
- * distw_sleeper_dequeue() - the thread is awake again, for whatever reason
+ * distw_sleeper_dequeue() - the thread is awake again, for any reason
  * @sleeper: the current thread
  *
  * Return: true if it was still queued: it was not chosen by a wake-up.

@@ -167,7 +167,7 @@ int distw_endpoint_wake(struct distw_mailbox *mailbox)
  * @hub: a hub that is set up
  * @kick_seen: the value of the kick word that the caller has seen
  * @watch: a mask of the mailboxes whose done word counts
- * @ready: out: of these, those whose done word differs from what the owner has seen
+ * @ready: out: of these, those whose done word differs from the value that the owner saw
  * @words: in the masks
  */
 u32 distw_hub_events(struct distw_hub *hub, u32 kick_seen, const u64 *watch, u64 *ready, u32 words)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * distworker: the end of an address space. It ends when its process exits, however it
- * dies, or execs; an mmu notifier tells, before anything of it is taken down and whoever
- * else holds copies of the files. It is an interval notifier: with the older kind, every
+ * dies, or execs; an mmu notifier tells, before anything of it is taken down, and even if
+ * others hold copies of the files. It is an interval notifier: with the older kind, every
  * exit and exec waits for a grace period of SRCU, which takes jiffies.
  *
  * An address space that others hold does not end: another process shares it (vfork,
@@ -68,7 +68,7 @@ void distw_watch_end(struct distw_watch *watch)
  * distw_mm_is_shared() - does another process use the address space?
  * @mm: the address space; only compared
  *
- * If the current thread has left it, its own process may be one that has not come so far.
+ * If the current thread has left it, another thread of its process may still be in it.
  */
 bool distw_mm_is_shared(struct mm_struct *mm)
 {

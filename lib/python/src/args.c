@@ -110,7 +110,7 @@ static int add_int(struct dw_args *args, PyObject *value)
 	return dw_args_add_scalar(args, large);
 }
 
-/* What keeps the memory of a tensor argument. */
+/* The object that keeps the memory of a tensor argument. */
 static PyObject *keeper_of(PyObject *value)
 {
 	PyObject *owner =

@@ -155,7 +155,7 @@ static PyObject *imported(const struct dw_args *args, size_t *hidden)
 	return PyObject_CallFunction(importer, "s#", name, (Py_ssize_t)bytes);
 }
 
-/* --------------------------------------------------- what the library calls */
+/* ---------------------------------------------------- called by the library */
 
 /* The function to call: owned. */
 static PyObject *function_of(const struct function *function, const struct dw_args *args,

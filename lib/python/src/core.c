@@ -53,7 +53,7 @@ int fail_with_exception(void)
 	return error;
 }
 
-/* Children end without the interpreter's end: what a callable prints goes out with its task. */
+/* Children end without the interpreter's end: a callable's output goes out with its task. */
 void flush_streams(void)
 {
 	static const char *const names[] = { "stdout", "stderr" };
@@ -348,7 +348,7 @@ static struct PyModuleDef definition = {
 };
 
 /*
- * Python loads extensions, and what they need, apart from each other. Symbols of jobs and drivers
+ * Python loads extensions, and their libraries, apart from each other. Symbols of jobs and drivers
  * refer to the library without naming it, as in a program that is linked with it.
  */
 static void share_library(void)

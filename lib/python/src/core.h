@@ -61,7 +61,7 @@ struct callable_object {
 	size_t import_bytes;
 };
 
-/* What a registered function's context points to; from before the fork, so children have it. */
+/* The context of a registered function; from before the fork, so children have it. */
 struct function {
 	struct function *next;
 	PyObject *fn;			/* owned; NULL: the package's own, which imports */
@@ -70,12 +70,12 @@ struct function {
 
 /* One call of dw_worker_run() or dw_worker_start(): of its caller, a Run, or the Worker. */
 struct call {
-	struct call *next;		/* of runs that nobody waits for */
+	struct call *next;		/* of runs that no caller waits for */
 	struct dw_run *run;
 	struct worker_object *worker;	/* not owned */
 	PyObject *fn, *arguments, *progress;
-	PyObject *value;		/* what fn has returned, or NULL */
-	PyObject *exception;		/* what fn has raised, or NULL */
+	PyObject *value;		/* the result of fn, or NULL */
+	PyObject *exception;		/* raised by fn, or NULL */
 	PyObject *held;			/* set: buffers that tasks may use */
 	unsigned long thread;		/* that is in fn, or 0 */
 };
@@ -88,7 +88,7 @@ struct worker_object {
 	pid_t process;
 	PyObject *children;		/* list: owned by the parent */
 	struct function *functions;
-	struct call *unwatched;		/* runs that nobody waits for */
+	struct call *unwatched;		/* runs that no caller waits for */
 	struct buffer_object **buffers;	/* not owned; by address */
 	size_t buffer_count, buffer_space;
 };
@@ -187,7 +187,7 @@ struct buffer_object *worker_find_buffer(struct worker_object *root, uint64_t ad
 void worker_add_buffer(struct worker_object *root, struct buffer_object *buffer);
 void worker_remove_buffer(struct worker_object *root, struct buffer_object *buffer);
 bool worker_reserve_buffer(struct worker_object *root);
-/* Gives back runs that have ended, of those that nobody waits for. */
+/* Gives back runs that have ended, of those that no caller waits for. */
 void worker_reap(struct worker_object *worker, bool all);
 
 bool run_add_types(PyObject *module);

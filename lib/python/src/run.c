@@ -83,7 +83,7 @@ static void raise_run_error(int result)
 	Py_XDECREF(text);
 }
 
-/* What the function has raised comes first: it knows more than the run. Frees the call. */
+/* The function's exception comes first: it says more than the run. Frees the call. */
 static PyObject *call_result(struct call *call, int result)
 {
 	PyObject *value = NULL;
@@ -160,7 +160,7 @@ PyObject *worker_start_method(PyObject *object, PyObject *args)
 	Py_RETURN_NONE;
 }
 
-/* ----------------------------------------------------------- runs of nobody */
+/* ---------------------------------------------------- runs without a caller */
 
 /* `all`: the Worker goes. A run that has not ended then still uses its call, for good. */
 void worker_reap(struct worker_object *worker, bool all)

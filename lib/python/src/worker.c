@@ -374,7 +374,7 @@ static PyObject *init(PyObject *object, PyObject *args)
 			return raise_error(result);
 		self->has_imports = true;
 	}
-	/* Else the children would write what is in the streams' buffers once more. */
+	/* Else the children would write the streams' buffers once more. */
 	flush_streams();
 	Py_BEGIN_ALLOW_THREADS
 	result = dw_worker_init(self->handle);

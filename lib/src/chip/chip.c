@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * An open device: its images by callable handle, its calls in flight, its
- * memory. See chip.h for who may call and when.
+ * memory. chip.h says which thread may call, and when.
  *
  * Invariant: slots [head, head + in_flight) of the ring `calls` are submitted and not
  * collected, oldest first; a synchronous driver has at most one, and it is done.
@@ -52,7 +52,7 @@ struct chip {
 	uint32_t in_flight;
 	uint64_t last_ended;		/* a queued call starts when the one before it ends */
 	struct dw_chip_completion completion;
-	/* What chip_alloc() made and chip_free() did not take back; few. */
+	/* Ranges that chip_alloc() made and chip_free() did not take back; few. */
 	struct resident {
 		uint64_t handle, bytes;
 	} *residents;
@@ -271,7 +271,7 @@ int chip_image_unload(struct chip *chip, uint64_t key)
 			chip->id);
 	chip->driver.table.unload(chip->device, slot->image);
 	chip->image_count--;
-	/* Close the gap: whoever could have been placed in the hole moves there. */
+	/* Close the gap: an entry that could have been placed in the hole moves there. */
 	hole = (size_t)(slot - chip->images);
 	for (i = (hole + 1) & mask; chip->images[i].image; i = (i + 1) & mask) {
 		size_t home = image_home(chip->images[i].key, chip->image_space);
@@ -349,7 +349,7 @@ static int config_fill(const struct dw_config *config, struct dw_config *full)
 	return 0;
 }
 
-/* The call of a synchronous driver: what it returns is the completion that collect gives. */
+/* The call of a synchronous driver: its result is the completion that collect gives. */
 static void call_run(struct chip *chip, const struct dw_chip_call *call)
 {
 	struct dw_chip_completion *done = &chip->completion;
@@ -411,8 +411,8 @@ int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
 }
 
 /*
- * Deadlines and estimates are made of these. What a driver does not know, or has from another
- * clock, is not within the time that the call was here.
+ * Deadlines and estimates are made of these. A time that a driver does not know, or has from
+ * another clock, is not within the time that the call was here.
  */
 static void set_times(const struct chip *chip, const struct call_slot *slot,
 		      const struct dw_chip_completion *done, struct chip_completion *completion)

@@ -36,8 +36,8 @@ struct chip;
 /*
  * Loads `driver` (a name or a path, see chip_driver_load) and opens device `device`.
  *  -EINVAL name or options; -ENOENT no such driver, with the folders that were
- *  searched; -ELIBBAD not a driver; -EPROTO other ABI version, names both; or what the
- *  driver's open gave.
+ *  searched; -ELIBBAD not a driver; -EPROTO other ABI version, names both; or the
+ *  error of the driver's open.
  */
 int chip_open(const char *driver, uint32_t device, const char *options, struct chip **chip);
 /* Unloads every image and closes the device. The driver stays loaded. NULL is fine. */
@@ -53,7 +53,7 @@ int chip_completion_fd(const struct chip *chip);
 bool chip_lost(const struct chip *chip);
 
 /*
- * Images by the handle of their callable. What `spec` points to may go away when
+ * Images by the handle of their callable. The memory behind `spec` may go away when
  * load returns. -EEXIST, -ENOENT; unload: -EBUSY while a call is in flight.
  */
 int chip_image_load(struct chip *chip, uint64_t key, const struct dw_chip_image_spec *spec);
@@ -87,7 +87,7 @@ int chip_collect(struct chip *chip, struct chip_completion *completion);
 
 /*
  * Memory that stays on the device. `handle` is an address range that the caller
- * chose and nobody else uses; tensors that lie in it mean this memory.
+ * chose and that has no other use; tensors that lie in it mean this memory.
  * -EOPNOTSUPP: the device has no memory of its own. -EEXIST, -ENOENT, -ENOMEM, -ERANGE.
  */
 int chip_alloc(struct chip *chip, uint64_t handle, uint64_t bytes);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What every driver of this folder needs and the public interface does not give:
+ * Helpers that every driver of this folder needs and the public interface does not give:
  * error sentences, "key=value,…" options, numbers with units, element sizes. All of it
  * inline: drivers link nothing of the library. No state, any thread.
  */
@@ -135,7 +135,7 @@ static inline bool kit_cancelled(const volatile uint32_t *word)
 	return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 
-/* Copies what a caller's struct with a `size` in front has room for, and zeros behind it. */
+/* Copies as much as fits into a caller's struct with a `size` in front, and zeros behind it. */
 #define KIT_GIVE(target, source) \
 	do { \
 		size_t kit_size = (target)->size; \
@@ -147,7 +147,7 @@ static inline bool kit_cancelled(const volatile uint32_t *word)
 			       kit_size - sizeof(*(source))); \
 	} while (0)
 
-/* Element i of what enumerate fills: its size is the distance. */
+/* Element i of the array that enumerate fills: its size is the distance. */
 static inline struct dw_chip_properties *kit_properties_at(struct dw_chip_properties *properties,
 							   size_t i)
 {
@@ -155,8 +155,8 @@ static inline struct dw_chip_properties *kit_properties_at(struct dw_chip_proper
 }
 
 /*
- * `from` begins with its size: `to`, of `known` bytes, becomes it. Missing is 0; -E2BIG for what is
- * not known and not 0.
+ * `from` begins with its size: `to`, of `known` bytes, becomes it. Missing bytes are 0; -E2BIG if
+ * an unknown byte is not 0.
  */
 static inline int kit_take(void *to, size_t known, const void *from, const char *name,
 			   struct dw_chip_error *error)

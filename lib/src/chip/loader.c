@@ -173,7 +173,7 @@ static int table_check(const struct dw_chip_driver *theirs, struct chip_driver *
 			"wanted: set .size = sizeof(struct dw_chip_driver)",
 			text_short(driver->path), theirs->size,
 			offsetof(struct dw_chip_driver, alloc));
-	/* A table offers: what is behind the known members, nobody calls. */
+	/* A table offers: members behind the known ones are never called. */
 	bytes = theirs->size < sizeof(driver->table) ? theirs->size : sizeof(driver->table);
 	memcpy(&driver->table, theirs, bytes);
 	gap = table_gap(&driver->table);
@@ -225,7 +225,7 @@ static int list_folder(const char *path, struct strings *names)
 	while (folder && result == 0 && (entry = readdir(folder))) {
 		size_t length = strlen(entry->d_name);
 
-		/* Others have names that nobody can ask for. */
+		/* Other files have names that no caller can ask for. */
 		if (length > prefix + suffix && length - prefix - suffix <= NAME_DRIVER_MOST &&
 		    strncmp(entry->d_name, DW_CHIP_DRIVER_PREFIX, prefix) == 0 &&
 		    strcmp(entry->d_name + length - suffix, SUFFIX) == 0)

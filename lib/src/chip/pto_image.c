@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Builds images of the `pto` driver from an orchestration object and core
- * objects. No state, any thread; what is passed in is only read.
+ * objects. No state, any thread; its arguments are only read.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /*
  * child: the life of a child: it waits for GO, attaches to the mailbox, gets ready, serves, and
  * leaves when the parent says stop or is gone. The same for processes and threads; its role does
- * what differs by kind.
+ * the part that differs by kind.
  *
  * Owns nothing. Runs in the child's own process or thread.
  */

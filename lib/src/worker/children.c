@@ -40,7 +40,7 @@ void children_release(struct dw_worker *worker)
 	}
 }
 
-/* What needs the engine's lock. */
+/* A call that needs the engine's lock. */
 struct hub_call {
 	struct child *child;
 	int pidfd;
@@ -91,8 +91,8 @@ const char *children_loss(const struct dw_worker *worker)
 }
 
 /*
- * Something is expected of the spawner. No event tells that it was stopped, and a session's own
- * processes may always be continued.
+ * The spawner is needed now. No event tells that it was stopped, and a session's own processes may
+ * always be continued.
  */
 void children_resume_spawner(const struct dw_worker *worker)
 {
@@ -124,7 +124,7 @@ static int ask_for(struct child *child)
 			 child->path, error_name(-result));
 }
 
-/* What child_spawned() does for a process, which is not there yet when it is asked for. */
+/* Starts and binds a thread at once; child_spawned() binds a process, once it is there. */
 static int start_thread(struct child *child)
 {
 	struct hub_call call = { .child = child, .pidfd = -1 };
@@ -152,7 +152,7 @@ int children_spawn_locked(struct dw_worker *worker, struct child *child)
 	if (worker->options.mode == DW_THREAD)
 		return start_thread(child);
 	result = ask_for(child);
-	/* Nobody starts it, so nobody has to wait for its end. */
+	/* The spawner does not start it, so its end need not be waited for. */
 	if (result < 0)
 		child->life.state = CHILD_NONE;
 	return result;
@@ -176,7 +176,7 @@ static void ask_for_kill(struct child *child)
 					 child->life.generation) == -EAGAIN;
 }
 
-/* What the spawner's socket did not take before it reported; it has room now. */
+/* Sends the orders that the spawner's socket did not take; it has room since the last report. */
 void children_send_wanted(struct dw_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->child_count; i++) {
@@ -192,7 +192,7 @@ void children_send_wanted(struct dw_worker *worker)
 	}
 }
 
-/* Whether it may not be sent. One that has ended needs none. */
+/* Whether SIGKILL is refused. A process that has ended needs none. */
 static bool is_kill_refused(int pidfd)
 {
 	return pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 &&
@@ -208,7 +208,7 @@ void children_kill(struct child *child)
 		ask_for_kill(child);
 }
 
-/* Whether its pidfd is watched: it is at its end when the process is dead. */
+/* Watches its pidfd, which is at its end when the process is dead; whether that succeeded. */
 static bool watch_death(struct child *child)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = CHILD_DIED_TAG | child->index };
@@ -226,17 +226,17 @@ void child_spawned(struct child *child, pid_t pid, int pidfd)
 	child->life.state = CHILD_BOUND;
 	engine_locked(child->owner->life.engine, bind_call, &call);
 	watch_death(child);
-	/* It has died already: the next report says of what. */
+	/* It has died already: the next report has the cause. */
 	if (call.result == -ESRCH)
 		return;
 	if (pidfd < 0)
 		call.result = error_set(-EMFILE, "%s: no descriptor for its pidfd: EMFILE%s",
 					child->path, error_hint(EMFILE));
-	/* Nobody waits for it any more when the Worker is being closed. */
+	/* A Worker that is being closed does not wait for it any more. */
 	if (call.result == 0 && child->owner->life.state != WORKER_CLOSING) {
 		call.result =
 			link_send(child->link.parent, LINK_GO, child->life.generation, 0, NULL);
-		/* Nobody is there: it has died, and so has its spawner. */
+		/* EPIPE: it has died, and so has its spawner. */
 		if (call.result == 0 || call.result == -EPIPE)
 			return;
 		error_set(call.result, "%s: cannot be told to go: %s", child->path,
@@ -287,13 +287,13 @@ void child_dead(struct child *child, const char *cause)
 	child->life.stopped = 0;
 	segment_death(worker, child->index, text);
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
-	/* One that served has no error but of its device, and says so before it goes. */
+	/* A child that served has no error but its device's, and reports it before it goes. */
 	error = was_ready && child->life.error ? child->life.error : -EOWNERDEAD;
 	engine_worker_dead(worker->life.engine, child->index, returns,
 			   child->life.left[0] ? -EPERM : error, text);
 }
 
-/* Its process was stopped, or (0) goes on: it is said, and its deadlines end it. */
+/* Its process was stopped, or (0) goes on: the change is shown; its deadlines end it. */
 void child_stopped(struct child *child, int signal)
 {
 	if (child->life.state != CHILD_BOUND && child->life.state != CHILD_READY)
@@ -308,7 +308,7 @@ void child_stopped(struct child *child, int signal)
 	engine_worker_stopped(child->owner->life.engine, child->index, signal);
 }
 
-/* Not to be replaced after all: what waits for it has to hear of it. */
+/* It is not replaced after all: its waiters have to be told. */
 static void not_replaced(struct child *child)
 {
 	struct dw_worker *worker = child->owner;
@@ -332,7 +332,7 @@ void child_gone(struct child *child)
 		return;
 	child->life.state = CHILD_GONE;
 	child->life.pid = 0;
-	/* First who waits for it: repairing wakes the foreground in any case. */
+	/* Its waiters first: repairing wakes the foreground in any case. */
 	engine_worker_gone(worker->life.engine, child->index);
 	engine_locked(worker->life.engine, gone_call, &call);
 	if (!child->life.replacement_announced)
@@ -372,8 +372,8 @@ static void on_error(struct child *child, int error, const char *text)
 }
 
 /*
- * One that was told to leave has no error, and is joined by who told it, as all are once that has
- * begun.
+ * A thread that was told to leave has no error: the closing thread joins it, as it joins all once
+ * the close has begun.
  */
 static void on_thread_over(struct child *child)
 {
@@ -395,7 +395,7 @@ void child_kill_because(struct child *child, const char *why)
 	children_kill(child);
 }
 
-/* A process that writes into its link what it cannot mean has lost its mind. */
+/* A process that sends an impossible message over its link is corrupt. */
 static void on_invalid_message(struct child *child)
 {
 	struct dw_worker *worker = child->owner;
@@ -404,13 +404,13 @@ static void on_invalid_message(struct child *child)
 	if (child->life.error == -EPROTO || worker->options.mode == DW_THREAD)
 		return;
 	text_format(text, sizeof(text), "%s: EPROTO: %s", child->path, INVALID_TEXT);
-	/* Whatever it said before. */
+	/* Replaces any earlier error. */
 	child->life.error = 0;
 	child_failed(child, -EPROTO, text);
 	child_kill_because(child, INVALID_TEXT);
 }
 
-/* A message of the generation that lives; what it says was written by the child. */
+/* A message of the generation that lives; the child has written its content. */
 void child_message(struct child *child, const struct link_message *message)
 {
 	bool serves = child->life.state == CHILD_BOUND || child->life.state == CHILD_READY;
@@ -429,7 +429,7 @@ void child_message(struct child *child, const struct link_message *message)
 		on_invalid_message(child);
 }
 
-/* Without its messages nobody knows what it does. */
+/* Without its messages the state of the child is unknown. */
 void child_unreadable(struct child *child, int error)
 {
 	char text[ERROR_TEXT_BYTES], why[sizeof(child->death.why)];
@@ -446,8 +446,8 @@ void child_unreadable(struct child *child, int error)
 }
 
 /*
- * Neither this process nor the spawner may kill it, or what it has left behind. It may go on and
- * write; nobody waits for it, as for a thread that goes on.
+ * Neither this process nor the spawner may kill it, or a process that it has left behind. It may go
+ * on and write; the Worker does not wait for it, as for a thread that goes on.
  */
 void child_not_killed(struct child *child, pid_t pid, int error)
 {
@@ -483,9 +483,9 @@ void child_killed_with_spawner(struct child *child)
 }
 
 /*
- * Helpers that callables have started lose their subreaper with the spawner, and nobody else ends
- * them: what they hold of the tree would never be free. Once all children are dead nothing else
- * holds its pipe.
+ * Helpers that callables have started lose their subreaper with the spawner, and no other process
+ * ends them: the memory that they hold of the tree would never be free. Once all children are dead
+ * nothing else holds its pipe.
  */
 void children_kill_left(struct dw_worker *worker)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * children: the states of a Worker's children, the events that change them, and what follows:
+ * children: the states of a Worker's children, the events that change them, and their effects:
  * spawned → bind and GO; READY → tasks may come; dead → its tasks fail or move; gone → its memory
  * is free, and with a restart policy the next generation is asked for.
  *
@@ -9,7 +9,7 @@
  * Deaths. The spawner is the single-threaded parent and reaper of all children. It reports each
  * death with its status, kills the processes that the dead child has left behind, and reports when
  * the last process of its subtree is gone (the lifeline reaches its end). The module reports a
- * death earlier, at the end of the address space, and an exec, which nobody else reports. A spawner
+ * death earlier, at the end of the address space, and it alone reports an exec. A spawner
  * whose parent dies kills all and leaves. If the spawner dies, PDEATHSIG kills its children; their
  * parent sees the end of the socket, then of each child's pidfd, then of the tree's pipe.
  *
@@ -49,7 +49,7 @@ struct child_life {
 	bool replacement_announced;	/* DEAD, and the engine was told of a successor */
 	bool spawn_wanted;		/* SPAWNING, but its spawner was not told yet */
 	_Atomic bool kill_wanted; /* the same of a kill by the spawner; or the engine's lock */
-	char left[64]; /* "pid 4711: EPERM": cannot be killed, so nobody takes its place */
+	char left[64]; /* "pid 4711: EPERM": cannot be killed, so it is not replaced */
 	int error;			/* of getting ready: -errno, with its text */
 	char error_text[ERROR_TEXT_BYTES];
 	bool given_up;
@@ -70,7 +70,7 @@ void children_init(struct dw_worker *worker);
 void children_release(struct dw_worker *worker);
 /* Starts a thread, or asks for a process (now, or when its spawner has room for the message). */
 int children_spawn_locked(struct dw_worker *worker, struct child *child);
-/* The same for all that were asked for and not started: nobody will start them. */
+/* Drops the orders that the spawner was not sent yet: those processes will not start. */
 void children_cancel_spawns_locked(struct dw_worker *worker);
 /* SIGKILL, if it has been born; worker->lock or the engine's. */
 void children_kill(struct child *child);
@@ -103,7 +103,7 @@ void child_killed_with_spawner(struct child *child);
 
 /* Sends the orders that the spawner's socket did not take. */
 void children_send_wanted(struct dw_worker *worker);
-/* Something is expected of the spawner: if it was stopped, it goes on. */
+/* The spawner is needed now: if it was stopped, it goes on. */
 void children_resume_spawner(const struct dw_worker *worker);
 /* The spawner is gone; no event can be waited for; the reason for either. */
 void children_lose_spawner(struct dw_worker *worker);

@@ -146,9 +146,9 @@ static bool some_must_forget(const struct dw_worker *worker, enum callable_kind 
 }
 
 /*
- * Whether anything there still has a callable that no task of this process uses: a chip its image,
- * a nested Worker's process its name, for its own tasks. A sub worker runs what it is given; it
- * shall not hold up who unregisters because of a long task.
+ * Whether the child still has a callable that no task of this process uses: a chip its image, a
+ * nested Worker's process its name, for its own tasks. A sub worker runs the callable that it is
+ * given; a long task of it shall not delay the unregistration.
  */
 static bool keeps_callable(const struct child *child, enum callable_kind kind)
 {
@@ -170,8 +170,8 @@ static bool concerns(const struct child *child, uint64_t code, const void *blob)
 }
 
 /*
- * A driver loads an image as it does during init, and has as long. A nested Worker bounds what its
- * own children do, one after the other.
+ * A driver loads an image as during init, and has as long. A nested Worker bounds the times of its
+ * own children, one after the other.
  */
 static struct engine_control_limits limits_of(const struct child *child, uint64_t code)
 {
@@ -210,8 +210,8 @@ int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob,
 }
 
 /*
- * Everything that was not there yet when the spawner was forked; what was is recognised by its
- * handle.
+ * Sends a callable that may be newer than the spawner's fork; the child recognises an older one by
+ * its handle.
  */
 static int replay_one(struct callable *callable, void *context)
 {

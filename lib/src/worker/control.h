@@ -22,7 +22,7 @@ int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob,
 /* The same until a deadline: -ETIMEDOUT, and a child that has not answered is told nevertheless. */
 int control_broadcast_until(struct dw_worker *worker, uint64_t code, const void *blob,
 			    uint32_t bytes, uint64_t deadline_ns);
-/* Tells a replacement what was registered after init; does not wait for it. */
+/* Tells a replacement the callables that were registered after init; does not wait for it. */
 int control_replay(struct child *child);
 /* A callable as the blob of CONTROL_REGISTER; free() it. */
 int control_encode(const struct callable *callable, void **blob, uint32_t *bytes);

@@ -106,7 +106,7 @@ void death_history(const struct child *child, char *text, size_t space)
 	used += (size_t)text_format(text + used, space - used,
 				    "; given up after %u deaths within 60 s",
 				    child->owner->options.restart_limit);
-	/* The newest is what the text began with. */
+	/* The text begins with the newest. */
 	for (uint32_t back = 2; back <= known && used < space; back++) {
 		const struct death *death =
 			&child->death.history[(child->death.count - back) % DEATH_HISTORY];

@@ -11,7 +11,7 @@ struct child;
 
 /*
  * True: no process of a child whose address space has ended can write into the tree's memory any
- * more. False: one can, or nobody knows.
+ * more. False: one can, or it is unknown.
  */
 bool descendants_none(const struct child *child);
 

@@ -16,7 +16,7 @@
 #include "worker/lifeline.h"
 
 #define EXEC_TEXT "it has called exec, and can answer no more"
-#define LINK_BURST 16		/* messages per wake-up: who goes on writing holds nobody up */
+#define LINK_BURST 16		/* messages per wake-up: no child delays the others */
 #define LAST_WORDS 1024		/* of a dead child: more than its socket can hold */
 
 static void read_link(struct child *child, uint32_t most)
@@ -35,7 +35,7 @@ static void dies(struct child *child, int status)
 {
 	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2];
 
-	/* What it said before it died. */
+	/* Its messages from before its death. */
 	read_link(child, LAST_WORDS);
 	death_describe(child, status, text, sizeof(text));
 	child_dead(child, text);
@@ -134,7 +134,7 @@ static void read_spawner(struct dw_worker *worker)
 	children_lose_spawner(worker);
 }
 
-/* The end of what the spawner and all descendants have inherited. */
+/* The end of the pipe that the spawner and all descendants have inherited. */
 static void on_tree_gone(struct dw_worker *worker)
 {
 	epoll_ctl(worker->life.events_fd, EPOLL_CTL_DEL, worker->spawner.tree_fd, NULL);
@@ -219,9 +219,9 @@ static void op_deaf(void *context, int error)
 }
 
 /*
- * What the module says of a peer; a detachment is followed by its end. A chip's device may write
- * until the kernel closes its file, and a nested Worker has a spawner: those are gone when the
- * spawner says so.
+ * The module reports a change of a peer; after a detachment its end follows. A chip's device may
+ * write until the kernel closes its file, and a nested Worker has a spawner: those are gone when
+ * the spawner says so.
  */
 static void op_changed(void *context, uint32_t index, const struct hub_change *change)
 {
@@ -232,8 +232,8 @@ static void op_changed(void *context, uint32_t index, const struct hub_change *c
 		return;
 	pthread_mutex_lock(&worker->lock);
 	/*
-	 * First what was said before: it may be known already; and if the spawner is dead, that is
-	 * why.
+	 * The spawner's earlier reports first: the death may be among them; and if the spawner is
+	 * dead, that is the cause.
 	 */
 	read_spawner(worker);
 	if (!worker->loss.gone && change->pid == child->life.pid &&
@@ -254,8 +254,8 @@ static void op_changed(void *context, uint32_t index, const struct hub_change *c
 static void kill_children_call(void *context);
 
 /*
- * A thread cannot be killed. A nested Worker that is one can be left without children,
- * which ends what it waits for. Locks of engines are taken downwards.
+ * A thread cannot be killed. A nested Worker that is a thread can be left without children, which
+ * ends its waits. Locks of engines are taken downwards.
  */
 static void kill_child_call(struct dw_worker *worker, struct child *child)
 {

@@ -142,7 +142,7 @@ static int prepare(struct dw_worker *worker, struct arena *outer)
 	return result;
 }
 
-/* What has failed on its way up is as it was before; the error keeps its text. */
+/* A Worker that failed on its way up is as it was before; the error keeps its text. */
 static int take_down(struct dw_worker *worker, int error)
 {
 	char text[ERROR_TEXT_BYTES];
@@ -241,7 +241,7 @@ static int wait_ready(struct dw_worker *worker)
 				result = error_set(child->life.error, "%s", child->life.error_text);
 				goto out;
 			}
-			/* Of several the one that cannot go on is to blame. */
+			/* Of several, a stopped child is to blame. */
 			if (child->life.state != CHILD_READY &&
 			    (!waiting || (child->life.stopped && !waiting->life.stopped)))
 				waiting = child;
@@ -305,8 +305,8 @@ static void kill_all(struct dw_worker *worker)
 }
 
 /*
- * Who is READY leaves its loop. Who is not has nothing to lose; one who is on its way is killed
- * when it is born. Both at once under worker->lock, so that nobody becomes READY in between.
+ * A READY child leaves its loop. Any other child has nothing to lose and is killed, at its birth if
+ * it is still to be born. All under worker->lock, so that no child becomes READY in between.
  */
 static void stop_children(struct dw_worker *worker)
 {
@@ -322,7 +322,7 @@ static void stop_children(struct dw_worker *worker)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-/* Names of those that are not over, and what stops them; worker->lock is held. */
+/* Names the children that are not over, with the signals that stopped them. worker->lock. */
 static void name_left(struct dw_worker *worker, char *names, size_t bytes)
 {
 	size_t used = 0;
@@ -340,7 +340,7 @@ static void name_left(struct dw_worker *worker, char *names, size_t bytes)
 	}
 }
 
-/* Whether any could not be killed. */
+/* Names the children that could not be killed; whether there are any. */
 static bool name_unkilled(struct dw_worker *worker, char *names, size_t bytes)
 {
 	size_t used = 0;
@@ -413,7 +413,7 @@ out:
 	return result;
 }
 
-/* Those that are not READY yet may still wait for GO. */
+/* Threads that are not READY yet may still wait for GO. */
 static void end_links(struct dw_worker *worker)
 {
 	pthread_mutex_lock(&worker->lock);
@@ -455,7 +455,7 @@ static int stop_threads(struct dw_worker *worker, struct deadline *deadline)
 	return result;
 }
 
-/* Threads' Workers that were prepared, and never started. */
+/* Stops threads' Workers that were prepared, and never started. */
 static void stop_nested(struct dw_worker *worker)
 {
 	for (uint32_t i = 0; worker->options.mode == DW_THREAD && worker->children &&
@@ -488,7 +488,7 @@ static void join_late(struct dw_worker *worker)
 	}
 }
 
-/* Whether threads or runs of this process still use what belongs to the Worker. */
+/* Whether threads or runs of this process still use the Worker's resources. */
 static bool in_use(struct dw_worker *worker)
 {
 	join_late(worker);
@@ -500,7 +500,7 @@ static bool in_use(struct dw_worker *worker)
 	return false;
 }
 
-/* What came first is what the caller is told first. */
+/* The text for the caller begins with the first cause. */
 static int first_cause(int drained, const char *text, int stopped)
 {
 	char second[ERROR_TEXT_BYTES];

@@ -128,7 +128,7 @@ void lifeline_kill_writers(uint64_t pipe)
 	DIR *processes;
 
 	/*
-	 * Again, as long as there are some, for what they have forked meanwhile; but not for ever.
+	 * Again, as long as there are writers, since they may have forked; but not for ever.
 	 */
 	for (int pass = 0; any && pass < 4; pass++) {
 		any = false;

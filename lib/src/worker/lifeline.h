@@ -16,7 +16,7 @@
 
 /*
  * In the spawner: SIGKILL to children of this process that are not its own and hold one of `count`
- * pipes; not_killed() is told of those for which it was refused.
+ * pipes; not_killed() is called for each process for which it was refused.
  */
 struct lifeline_calls {
 	bool (*is_own)(void *context, pid_t pid);

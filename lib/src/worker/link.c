@@ -55,8 +55,8 @@ int link_receive(int fd, struct link_message *message, bool wait)
 	ssize_t n;
 
 	/*
-	 * ECONNRESET, once: the other side has closed without reading all; what it wrote is there
-	 * still.
+	 * ECONNRESET, once: the other side has closed without reading all; its messages are still
+	 * there.
 	 */
 	do {
 		n = recv(fd, message, sizeof(*message), wait ? 0 : MSG_DONTWAIT);

@@ -54,8 +54,8 @@ DW_API int dw_orch_find(struct dw_orch *orch, const char *name, dw_callable *han
 }
 
 /*
- * Handles are given by the root's process alone, and made known from there: a nested Worker's
- * process that gave one would give what the root gives to something else.
+ * The root's process alone gives handles, and makes them known: if a nested Worker's process gave
+ * one, the root would give the same handle to another callable.
  */
 static int check_register(const struct dw_worker *worker, const char *call)
 {
@@ -75,8 +75,8 @@ static int check_register(const struct dw_worker *worker, const char *call)
 }
 
 /*
- * The one whose children are told: of this process, and up; a child that is a process tells its
- * own.
+ * The Worker whose children are told: the nearest one, going up, that is UP in this process. A
+ * child that is a process tells its own.
  */
 static struct dw_worker *announcer(struct dw_worker *worker)
 {
@@ -143,7 +143,7 @@ DW_API int dw_callable_register_sub(struct dw_worker *worker, const char *name, 
 
 #define IMAGE_KEPT ((void *)1)	/* callable.context of an image whose bytes outlive it */
 
-/* In every engine of this process: what was registered on one Worker, others may have tasks of. */
+/* In every engine of this process: tasks of any Worker may use a callable of another. */
 static void request_notify_tasks(struct dw_worker *worker, const struct callable *callable)
 {
 	if (worker->life.state != WORKER_UP)
@@ -153,7 +153,7 @@ static void request_notify_tasks(struct dw_worker *worker, const struct callable
 		request_notify_tasks(worker->nested[i], callable);
 }
 
-/* Nobody gets it any more, and no task of this process uses it. */
+/* Afterwards no caller gets it, and no task of this process uses it. */
 static int retire(struct dw_worker *worker, dw_callable handle, struct callable *callable)
 {
 	struct deadline none = deadline_at(NEVER);
@@ -186,7 +186,7 @@ static void *bytes_of(const struct callable *callable)
 	return callable->context == IMAGE_KEPT ? NULL : callable->data;
 }
 
-/* What a child has refused. */
+/* Takes back a callable that a child has refused. */
 static void discard_locked(struct dw_worker *worker, dw_callable handle)
 {
 	struct callable *callable;
@@ -200,8 +200,8 @@ static void discard_locked(struct dw_worker *worker, dw_callable handle)
 }
 
 /*
- * Adds it here, then tells the children; what a child refuses is nowhere. An
- * image's bytes are given back with it.
+ * Adds it here, then tells the children; a callable that a child refuses is taken back everywhere,
+ * an image with its bytes.
  */
 static int announce(struct dw_worker *worker, struct callable *callable, dw_callable *handle)
 {
@@ -432,8 +432,8 @@ static int check_image(const struct dw_image_options *o)
 }
 
 /*
- * "driver:entry", by which dw_callable_find() finds it; what comes later under the same
- * name with other content, or another signature, has the next free number behind it.
+ * "driver:entry", by which dw_callable_find() finds it; a later image of the same name with other
+ * content, or another signature, has the next free number behind it.
  */
 static void name_image(const struct callable *callable, char *name, size_t space)
 {
@@ -461,7 +461,7 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 	callable->signature = (int32_t *)options->signature;
 	callable->signature_count = (uint32_t)options->signature_count;
 	lock_take(&worker_root(worker)->registering);
-	/* The spawners' copies of what is registered before init refer to the bytes for good. */
+	/* Spawners' copies of a callable from before init refer to the bytes for good. */
 	callable->context = worker_root(worker)->life.state == WORKER_NEW ? IMAGE_KEPT : NULL;
 	if (known_image(callable, handle)) {
 		arena_free(worker_root(worker)->arena, callable->data);
@@ -498,7 +498,7 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 
 /* -------------------------------------------------------------- unregister */
 
-/* Also when other threads wait for the same one: the last step is for one of them. */
+/* Other threads may wait for the same callable: one of them makes the last step. */
 static int forget(struct dw_worker *worker, dw_callable handle, void *data,
 		  struct deadline *deadline)
 {

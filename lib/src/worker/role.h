@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * role: what a child is, as a table of calls: a sub worker, a chip worker, a nested Worker. A new
+ * role: a kind of child as a table of calls: a sub worker, a chip worker, a nested Worker. A new
  * kind of child is a new source with one such table, and a line in child.c.
  *
  * Owns nothing shared. All calls run in the child's own process or thread.

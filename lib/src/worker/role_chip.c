@@ -213,7 +213,7 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 		status_waits(&loop->child->status, now);
 }
 
-/* What does not overlap with calls in flight: control frames, and calls that were refused. */
+/* Frames that do not overlap with calls in flight: control, and calls that were refused. */
 static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
 	uint64_t now = now_ns();
@@ -299,7 +299,7 @@ static void wait_for_both(struct chip_loop *loop)
 		endpoint_bell_clear(loop->endpoint);
 }
 
-/* The last word on this endpoint: whoever reads it gives what is left in the ring to others. */
+/* The last word on this endpoint: its reader gives the frames left in the ring to others. */
 static void leave_broken(const struct chip_loop *loop, uint32_t generation)
 {
 	error_set(loop->broken, "the device is out of order: %s", loop->why);

@@ -56,8 +56,8 @@ static int fork_spawner(struct dw_worker *worker, struct spawner *spawner, struc
 	int error;
 
 	/*
-	 * What another thread has half changed would stay so in the children, and its lock taken
-	 * for ever.
+	 * A change that another thread has half made would stay so in the children, and its lock
+	 * taken for ever.
 	 */
 	symbol_lock();
 	callable_lock();
@@ -88,7 +88,7 @@ void spawner_init(struct spawner_process *process)
 	*process = (struct spawner_process){ .socket = -1, .pidfd = -1, .tree_fd = -1 };
 }
 
-/* Whether it was sent, or need not be. */
+/* Whether the signal was sent, or need not be. */
 static bool send_signal(const struct spawner_process *process, int signal_number)
 {
 	return process->pidfd < 0 ||
@@ -189,7 +189,7 @@ int spawner_end(struct dw_worker *worker)
 	if (worker->spawner.pidfd >= 0 &&
 	    syscall(SYS_pidfd_send_signal, worker->spawner.pidfd, SIGKILL, NULL, 0) < 0)
 		refused = errno;
-	/* It sees the end of the socket, kills what is left, and leaves. */
+	/* It sees the end of the socket, kills the remaining processes, and leaves. */
 	if (worker->life.engine)
 		engine_locked(worker->life.engine, close_socket, worker);
 	else
@@ -250,7 +250,7 @@ int spawner_receive(const struct spawner_process *process, struct spawner_report
 	ssize_t n;
 
 	*pidfd = -1;
-	/* ECONNRESET, once: it has closed without reading all; what it wrote is there still. */
+	/* ECONNRESET, once: it has closed without reading all; its reports are still there. */
 	do {
 		n = recvmsg(process->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));

@@ -70,11 +70,12 @@ int spawner_fork(struct dw_worker *worker);
  */
 int spawner_end(struct dw_worker *worker);
 /*
- * SIGKILL, and SIGCONT in case that it was stopped. False: refused. One that has ended needs none.
+ * SIGKILL, and SIGCONT in case that it was stopped. False: refused. A process that has
+ * ended needs none.
  */
 bool spawner_kill(const struct spawner_process *process);
 bool spawner_continue(const struct spawner_process *process);
-/* The signal that has stopped it; 0: it runs, or nobody knows. */
+/* The signal that has stopped it; 0: it runs, or its state is unknown. */
 int spawner_stopped(const struct spawner_process *process);
 /*
  * Until a pidfd or the tree's pipe is at its end, at most 10 s: 1, 0; -errno: it cannot be waited

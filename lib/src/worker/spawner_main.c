@@ -180,7 +180,7 @@ static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner
 	become_child(spawner, index, spawner_pid);
 	/* The application's frames, with its exception handlers, are on this stack. */
 	code = last_frame_call(live, &life);
-	/* What the callables printed; what the parent had not flushed was purged. */
+	/* The callables' output; the output that the parent had not flushed was purged. */
 	fflush(stdout);
 	fflush(stderr);
 	_exit(code);
@@ -221,7 +221,7 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 	if (child->pidfd >= 0)
 		close(child->pidfd);
 	child->pidfd = -1;
-	/* Of one that could not be killed: nobody waits for it any more. */
+	/* Of a child that could not be killed: it is waited for no longer. */
 	if (child->lifeline >= 0)
 		close(child->lifeline);
 	child->lifeline = -1;
@@ -291,7 +291,7 @@ static bool is_held(int lifeline)
 	return poll(&end, 1, 0) == 0;
 }
 
-/* Once for each generation: its parent waits for no more than that then. */
+/* Once for each generation: after that its parent waits for nothing more of it. */
 static void not_killed(struct spawner *spawner, struct spawned *child, pid_t pid, int error)
 {
 	if (child->not_killed)
@@ -323,7 +323,8 @@ static void holder_not_killed(void *context, pid_t pid, uint64_t pipe, int error
 }
 
 /*
- * What dead children have left: the next SIGCHLD, an orphan's own or its child's, brings us back.
+ * Kills the processes that dead children have left: the next SIGCHLD, an orphan's own or its
+ * child's, brings us back.
  */
 static void kill_left(struct spawner *spawner)
 {
@@ -349,7 +350,7 @@ static void subtree_gone(struct spawner *spawner, struct spawned *child)
 }
 
 /*
- * Whatever stops a child, from its fork on, its parent hears of it: stopped it can neither work nor
+ * The parent hears of each stop of a child from its fork on: a stopped child can neither work nor
  * answer.
  */
 static void report_stop(struct spawner *spawner, struct spawned *child, int signal)
@@ -414,7 +415,7 @@ static void kill_all(struct spawner *spawner)
 
 /* -------------------------------------------------------------------- loop */
 
-/* All commands that are there; false when nobody is left to give any. */
+/* Obeys all commands that are there; false: no more can come. */
 static bool obey_all(struct spawner *spawner)
 {
 	struct spawner_command message;
@@ -436,7 +437,7 @@ static bool obey_all(struct spawner *spawner)
 	return false;
 }
 
-/* That is waited for: what cannot be killed gets its signal by our end (PDEATHSIG). */
+/* Whether one is to be waited for: our end kills a child that we cannot kill (PDEATHSIG). */
 static bool any_subtree(const struct spawner *spawner)
 {
 	for (uint32_t i = 0; i < spawner->worker->child_count; i++)
@@ -487,12 +488,12 @@ static void loop(struct spawner *spawner)
 		if (polls[1].revents || (polls[0].revents & ~POLLOUT && !obey_all(spawner)))
 			parent_gone(spawner);
 	}
-	/* What cannot be killed now gets SIGKILL when this process has ended (PDEATHSIG). */
+	/* A child that cannot be killed now gets SIGKILL when this process ends (PDEATHSIG). */
 	if (spawner->lost)
 		kill_all(spawner);
 }
 
-/* As exec does: handlers go, what is ignored stays ignored; but a reaper needs SIGCHLD. */
+/* As exec does: handlers go, ignored signals stay ignored; but a reaper needs SIGCHLD. */
 static void reset_signals(void)
 {
 	struct sigaction action;
@@ -538,7 +539,7 @@ void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hooks *hook
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	/* A terminal's Ctrl-C is for the application, which cancels and closes. */
 	setpgid(0, 0);
-	/* What the application has not flushed yet is for it to write. */
+	/* The application writes its unflushed output itself. */
 	__fpurge(stdout);
 	__fpurge(stderr);
 	close_parents(spawner);

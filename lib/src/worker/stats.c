@@ -2,7 +2,7 @@
 /*
  * Reading the tree's counters. They lie on the tree's segment; each
  * Worker's engine writes the entries of its own children with plain stores, so a reader sees
- * values that are at most a moment old and asks nobody.
+ * values that are at most a moment old and asks no process.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ static uint64_t cpu_of_stranger(pid_t pid, pid_t tid)
 }
 
 /*
- * Of a child that is a process `tid` is 0 or its pid; of one that is a thread the number of that.
+ * For a child process `tid` is 0 or its pid; for a child thread it is the thread's number.
  */
 static uint64_t cpu_of(pid_t pid, pid_t tid)
 {
@@ -57,7 +57,7 @@ static uint64_t cpu_of(pid_t pid, pid_t tid)
 #define LOAD(to, from, field) \
 	((to)->field = __atomic_load_n(&(from)->field, __ATOMIC_RELAXED))
 
-/* What was written once before the forks, and counters that their owners go on writing. */
+/* Fields that were written once before the forks, and counters that owners go on writing. */
 void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
 		const struct child_status *now)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Behind status_segment.h: the writers' side. Without memfd_create() (a sandbox) the
- * memory is anonymous: everything works, but nobody sees the tree from outside.
+ * memory is anonymous: everything works, but the tree cannot be seen from outside.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -128,7 +128,7 @@ int segment_create(struct dw_worker *root)
 	memcpy(memory, &layout, sizeof(layout));
 	root->segment.memory = memory;
 	assign(root->segment.layout, memory, root, UINT32_MAX, &next_worker, &next_child);
-	/* Who finds it by its name sees it from here on. */
+	/* A reader that finds it by its name sees it from here on. */
 	__atomic_store_n(&root->segment.memory->magic, SEGMENT_MAGIC, __ATOMIC_RELEASE);
 	return 0;
 }

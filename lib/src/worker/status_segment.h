@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * status segment: what a tree shows of itself, to its own process and to others. One memfd that the
+ * status segment: the state that a tree shows to its own process and to others. One memfd that the
  * root makes before its first fork and every process of the tree maps; the owner of a counter
- * writes it there with a plain store and tells nobody. The root keeps the descriptor open, and
+ * writes it there with a plain store and wakes no reader. The root keeps the descriptor open, and
  * /proc/PID/fd leads there: a process that may open that folder may read the segment.
  *
  * Owns: the layout, struct status_places and struct status_writer. The engine owns the counters in
@@ -10,7 +10,7 @@
  *
  * Invariant: the size is sealed and `bytes` is that size; offsets and counts never change after the
  * root's init. All else may change while it is read. Any process of the tree can write any of it, a
- * corrupt one too: nobody in the tree depends on what is read there. No lock.
+ * corrupt one too: no process of the tree depends on the values there. No lock.
  */
 #ifndef DW_WORKER_STATUS_SEGMENT_H
 #define DW_WORKER_STATUS_SEGMENT_H
@@ -65,7 +65,7 @@ struct status_places {
 	int fd;				/* -1: the tree cannot be seen from outside */
 };
 
-/* What a child writes. */
+/* The places that a child writes. */
 struct status_writer {
 	struct child_status *status;
 	struct dw_child_stats *stats;
@@ -86,11 +86,11 @@ void segment_ready(struct dw_worker *worker, uint32_t child, pid_t pid);
 void segment_death(struct dw_worker *worker, uint32_t child, const char *cause);
 void segment_stopped(struct dw_worker *worker, uint32_t child, int signal);
 
-/* By the child itself: where it writes; what it does now. */
+/* By the child itself: begins to write there; shows its present task. */
 void status_begin(struct status_writer *writer, const struct status_places *places, uint32_t child);
 void status_works(struct status_writer *writer, const struct callable *callable, uint64_t task,
 		  uint64_t since);
-/* The time from which on it does what it does. */
+/* The time since which it runs its present task. */
 void status_since(struct status_writer *writer, uint64_t since);
 
 static inline void status_waits(struct status_writer *writer, uint64_t since)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * System calls of which a tree notices only late, or never, that they are refused (a seccomp
- * filter): without them a deadline kills nobody, or a death is not seen. Called by init; any
- * thread.
+ * System calls whose refusal (a seccomp filter) a tree notices only late, or never: without them a
+ * deadline does not kill, or a death is not seen. Called by init; any thread.
  */
 #ifndef DW_WORKER_SYSTEM_CALLS_H
 #define DW_WORKER_SYSTEM_CALLS_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Trees seen from outside: the readers' side of status_segment.h. What is there was written by
- * another process and is believed no further than its sizes, which its seals keep; texts
- * are ended here.
+ * Trees seen from outside: the readers' side of status_segment.h. The segment was written by
+ * another process and is believed no further than its sizes, which its seals keep; texts are ended
+ * here.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -57,7 +57,7 @@ static int check_layout(const struct status_segment *segment, uint64_t bytes)
 	return 0;
 }
 
-/* 1: it is one of this process's trees; 0: not (yet, any more, or of whom it was forked from). */
+/* 1: a tree of process `pid`; 0: not (yet, any more, or a tree of the process that forked it). */
 static int map_tree(int fd, int32_t pid, struct dw_tree *tree)
 {
 	struct stat status;
@@ -184,7 +184,7 @@ DW_API int dw_tree_info(const struct dw_tree *tree, struct dw_tree_info *info)
 
 	if (result < 0)
 		return result;
-	/* What lies between the fields is the program's, too. */
+	/* The program reads the bytes between the fields, too. */
 	memset(&known, 0, sizeof(known));
 	known.pid = tree->layout.pid;
 	known.worker_count = tree->layout.worker_count;
@@ -439,7 +439,7 @@ static void say_worker(struct report *report, const struct dw_tree_worker *worke
 	}
 }
 
-/* What of one Worker is stuck, and on whom it waits. */
+/* Reports the stuck tasks of one Worker, and the children that it waits for. */
 static void say_stuck(struct report *report, const struct dw_tree *tree,
 		      const struct dw_tree_worker *worker, const struct dw_engine_stats *engine)
 {
@@ -457,7 +457,7 @@ static void say_stuck(struct report *report, const struct dw_tree *tree,
 		if (child.since_ns > idle_since)
 			idle_since = child.since_ns;
 		works = works || (stats.alive && child.busy);
-		/* One that is stopped does not begin what it has. */
+		/* A stopped child does not begin its queued tasks. */
 		if (!stats.alive || !(child.busy || (child.stopped && child.queued)) ||
 		    !is_long(report, child.since_ns))
 			continue;

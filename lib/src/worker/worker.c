@@ -15,7 +15,7 @@ static void free_tree(struct dw_worker *worker)
 	hierarchy_drop_arena(worker);
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		free_tree(worker->nested[i]);
-	/* What was registered on one that lived in a process of its own is in our table as well. */
+	/* The callables of a Worker in a process of its own are in our table as well. */
 	registrations_release(worker);
 	hierarchy_free(worker);
 }

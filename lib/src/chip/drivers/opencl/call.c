@@ -322,7 +322,7 @@ static int kernel_enqueue(struct dw_chip_device *device, const struct dw_chip_ca
 }
 
 /*
- * Some commands went out and the rest did not: what is out must end before the
+ * Some commands went out and the rest did not: the former must end before the
  * arguments may go. Blocks, in an error that leaves nothing else.
  */
 static void commands_abandon(struct dw_chip_device *device, const struct slot *slot)
@@ -386,7 +386,7 @@ abandon:
 	return status;
 }
 
-/* What went wrong first; the commands behind it only say that something before them did. */
+/* The first failure; the commands behind it only say that one before them failed. */
 static cl_int first_error(const struct slot *slot)
 {
 	for (size_t i = 0; i < slot->event_count; i++) {

@@ -129,7 +129,7 @@ static bool platform_fits(cl_platform_id platform, const struct opencl_options *
 	return strstr(name, options->platform) != NULL;
 }
 
-/* Behind what was found before: the devices of one platform that fit. */
+/* Appends the devices of one platform that fit. */
 static int platform_devices(cl_platform_id platform, const struct opencl_options *options,
 			    struct opencl_found *found, struct dw_chip_error *error)
 {
@@ -181,8 +181,7 @@ static int devices_find(const struct opencl_options *options, struct opencl_foun
 }
 
 /*
- * The first who asks sets the platforms up, and those that ask meanwhile may be told that there are
- * none.
+ * OpenCL's first call sets the platforms up, and concurrent calls may be told that there are none.
  */
 int opencl_devices(const struct opencl_options *options, struct opencl_found *found,
 		   struct dw_chip_error *error)

@@ -6,14 +6,14 @@
  * A device has one context and one in-order queue: calls, with their copies, run in the
  * order in which they were submitted, so that nothing is staged before the
  * call that writes it is done. The end of a call is an event callback, which
- * OpenCL makes from a thread of its own; it writes an eventfd, and nobody waits in clFinish.
+ * OpenCL makes from a thread of its own; it writes an eventfd, and no thread waits in clFinish.
  *
  * Faults. The order of a queue carries no failure from one command to the next: each command
  * of a call also waits for the one before by its event, so that a kernel which failed is not taken
  * for one that did nothing. The first command's error is the call's.
  *
- * Threads. All but call_ended() runs on the chip worker's thread; queue.lock guards what both
- * touch.
+ * Threads. All but call_ended() runs on the chip worker's thread; queue.lock guards the fields that
+ * both touch.
  */
 #ifndef DW_CHIP_OPENCL_INTERNAL_H
 #define DW_CHIP_OPENCL_INTERNAL_H

@@ -35,7 +35,7 @@ static cl_mem buffer_create(struct dw_chip_device *device, uint64_t bytes, cl_in
 
 	if (!*code)
 		return buffer;
-	/* What is kept for later may be what is missing now. */
+	/* The buffers that are kept for later may hold the missing memory. */
 	spares_drop(device);
 	return clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, code);
 }
@@ -73,7 +73,7 @@ void buffer_give(struct dw_chip_device *device, struct place *place)
 
 	if (!place->buffer || place->shared)
 		return;
-	/* Of a resident range it is the reference that is given back. */
+	/* Of a resident range only the reference is given back. */
 	spare = place->resident || device->spare_bytes + bytes > device->spare_limit ?
 		NULL : malloc(sizeof(*spare));
 	if (!spare) {
@@ -205,7 +205,7 @@ static int range_find(struct dw_chip_device *device, uint64_t handle, uint64_t b
 
 cl_int buffer_copy(struct dw_chip_device *device, const struct copy *copy, cl_event *event)
 {
-	/* Nobody else may see an event of a copy that blocks, and nobody has to wait for it. */
+	/* A copy that blocks has no event that a later command could see or wait for. */
 	cl_bool blocking = !event;
 	const cl_event *after = copy->after ? &copy->after : NULL;
 	cl_int code;

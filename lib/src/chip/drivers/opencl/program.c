@@ -156,7 +156,7 @@ static int signature_take(const struct dw_chip_image_spec *spec, struct dw_chip_
 	return 0;
 }
 
-/* What OpenCL tells of parameter `index`; nothing is known of SPIR-V without arg info. */
+/* The type of parameter `index` as OpenCL tells it; SPIR-V without arg info has none. */
 static void parameter_find(const struct dw_chip_image *image, cl_uint index,
 			   struct parameter *parameter)
 {
@@ -207,7 +207,7 @@ static int parameters_check(struct dw_chip_image *image, struct dw_chip_error *e
 	return 0;
 }
 
-/* What the kernel demands, the driver option, or what suits the device. */
+/* The size that the kernel demands, the driver option, or a size that suits the device. */
 static size_t local_size(struct dw_chip_device *device, const struct dw_chip_image *image)
 {
 	size_t demanded[3] = { 0, 0, 0 }, largest = 1, suits = 1;

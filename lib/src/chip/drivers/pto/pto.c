@@ -5,7 +5,7 @@
  * nothing of it is included, linked or needed to build.
  *
  * set_device binds the calling thread: it, every run and finalize are made by the thread
- * that opened the device, which is what distworker/chip.h promises. A run that
+ * that opened the device, as distworker/chip.h promises. A run that
  * hangs is ended from outside, by the task's deadline, with the process.
  */
 #include <dirent.h>
@@ -46,7 +46,7 @@ struct blob {
 struct options {
 	char host[KIT_VALUE_BYTES], aicpu[KIT_VALUE_BYTES], aicore[KIT_VALUE_BYTES];
 	char sim_context[KIT_VALUE_BYTES];
-	uint64_t devices;		/* what enumerate says; 0: find out */
+	uint64_t devices;		/* the count that enumerate gives; 0: find out */
 };
 
 struct dw_chip_device {
@@ -438,7 +438,7 @@ static int image_check(const struct dw_chip_image_spec *spec,
 	return status;
 }
 
-/* What the registration says must be what the image says. */
+/* The registration must agree with the image. */
 static int spec_check(const struct dw_chip_image_spec *spec,
 		      const struct pto_chip_callable *callable, struct dw_chip_error *error)
 {
@@ -548,7 +548,7 @@ static int pto_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 	config = &call->config;
 	if (status < 0)
 		return status;
-	/* Nothing of the call before is left in what goes out. */
+	/* Nothing of the call before is left in the arguments that go out. */
 	memset(args, 0, sizeof(*args));
 	if (call->tensor_count)
 		memcpy(args->tensors, call->tensors, call->tensor_count * sizeof(*args->tensors));
@@ -565,7 +565,7 @@ static int pto_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 					!!(config->flags & DW_CONFIG_DUMP_TENSOR));
 	if (code == 0)
 		return 0;
-	/* The interface has no code for a lost device; one that cannot be set any more is. */
+	/* The interface has no code for a lost device: a device that cannot be set is lost. */
 	again = device->host.set_device(device->context, (int)device->id);
 	if (again)
 		return kit_fail(

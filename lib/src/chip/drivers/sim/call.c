@@ -403,7 +403,7 @@ static void blocks_work(void *context)
 }
 
 /*
- * The calling thread runs blocks, and wakes helpers once what is left is worth it,
+ * The calling thread runs blocks, and wakes helpers once the remaining blocks are worth it,
  * judged by the blocks so far (the first time) or by the call before.
  */
 static void blocks_drive(struct dw_chip_device *device, struct blocks *blocks)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Who must wait for whom on the chip, by bytes. Each region is covered by
+ * Dependencies of tasks on the chip, by bytes. Each region is covered by
  * segments in address order; an access splits at its two ends, so that it
  * covers whole segments, and a write that waited makes one segment of them again.
  *

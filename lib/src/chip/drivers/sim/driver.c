@@ -219,7 +219,7 @@ static void sim_unload(struct dw_chip_device *device, struct dw_chip_image *imag
 
 /* --------------------------------------------------------- resident memory */
 
-/* Calls in flight come first: what follows is ordered behind them. */
+/* Calls in flight come first: the operation that follows is ordered behind them. */
 static int memory_begin(struct dw_chip_device *device, struct dw_chip_error *error)
 {
 	if (device->queue)

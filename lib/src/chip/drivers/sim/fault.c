@@ -48,7 +48,7 @@ bool fault_hits(const struct fault_rule *rule, uint64_t number, const char *kern
 	return number && (number == rule->at || (rule->onwards && number > rule->at));
 }
 
-/* Waits for a word that nobody changes. `until` NULL: for ever. */
+/* Waits for a word that no thread changes. `until` NULL: for ever. */
 static void block_until(const struct timespec *until)
 {
 	uint32_t word = 0;

@@ -5,8 +5,8 @@
  * the pool while there is enough to do for them, and the call's own thread in
  * wait(), at the end, and when too much is queued.
  *
- * Invariant: whoever makes tasks ready either goes on to look for work itself, or
- * wakes somebody, or is the submitting thread, which drives before it leaves.
+ * Invariant: a thread that makes tasks ready either goes on to look for work itself, or
+ * wakes another, or is the submitting thread, which drives before it leaves.
  */
 #include <dlfcn.h>
 #include "base/text.h"
@@ -134,7 +134,7 @@ static int block_run(struct graph *graph, const struct task *task, uint32_t inde
 	return task->kernel(&block, task->tensors, task->scalars);
 }
 
-/* Whether what is ready, less what the caller takes next, is worth another thread. */
+/* Whether the ready blocks, less those that the caller takes, are worth another thread. */
 static bool graph_worth(const struct graph *graph, uint32_t less)
 {
 	if (graph->ready_blocks <= less)
@@ -173,7 +173,7 @@ static bool graph_step(struct graph *graph)
 	if (!task)
 		return false;
 	if (graph->status) {
-		/* Nothing new starts: what has not been handed out is over. */
+		/* Nothing new starts: blocks that were not handed out are over. */
 		graph->ready_blocks -= task->block_dim - task->next_block;
 		task->next_block = task->block_dim;
 		ready_pop(graph);
@@ -281,7 +281,7 @@ static int region_alloc(struct graph *graph, uint64_t bytes, struct region **reg
 	uint64_t address;
 
 	if (!extent && graph->live) {
-		/* What tasks still hold may become free. */
+		/* Memory that tasks still hold may become free. */
 		graph_drive(graph, 0);
 		extent = memory_alloc(&graph->device->memory, bytes);
 	}
@@ -440,7 +440,7 @@ static int submit_locked(struct graph *graph, const struct dw_sim_launch *launch
 	graph_wake(graph, 0);
 	return status;
 fail_places:
-	/* What was allocated for this task alone has no other user. */
+	/* Memory that was allocated for this task alone has no other user. */
 	for (size_t i = 0; i < launch->tensor_count; i++)
 		if (task->held[i] && launch->tensors[i].data == 0)
 			depend_region_drop(graph, task->held[i]);

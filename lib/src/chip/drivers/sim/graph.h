@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The on-chip task graph of one call. depend.c knows which bytes whom wrote and
- * read, graph.c runs the tasks. All under graph.lock, but the kernels.
+ * The on-chip task graph of one call. depend.c knows which tasks wrote and read
+ * which bytes, graph.c runs the tasks. All under graph.lock, but the kernels.
  *
  * A task is known by its number, from 1 in order of submission; tasks[number - 1] is
  * NULL once it is final. A task depends on lower numbers only.
@@ -21,14 +21,14 @@
 
 struct graph;
 
-/* Bytes with one history: who wrote and read them and may not be done. */
+/* Bytes with one history: the tasks that wrote or read them and may not be done. */
 struct segment {
 	uint64_t begin, end;
 	uint32_t count, space;
 	uint64_t *users;		/* task number << 1 | writes */
 };
 
-/* Device memory that tasks may name: the call's arguments, and what alloc gave. */
+/* Device memory that tasks may name: the call's arguments, and memory from alloc. */
 struct region {
 	uint64_t begin, end;
 	struct extent *extent;		/* NULL: an argument's */

@@ -117,7 +117,7 @@ static int elf_check(Elf *elf, const struct dw_chip_image_spec *spec, struct dw_
 			return kit_fail(error, -ELIBBAD,
 					"%s: program header %zu cannot be read: %s", name, i,
 					elf_errmsg(-1));
-		/* What the linker would map beyond the end of the file is a SIGBUS later. */
+		/* A page that the linker maps beyond the end of the file is a SIGBUS later. */
 		if (part.p_type == PT_LOAD &&
 		    (part.p_filesz > spec->bytes || part.p_offset > spec->bytes - part.p_filesz))
 			return kit_fail(
@@ -387,7 +387,7 @@ int image_load(const struct dw_chip_image_spec *spec, struct dw_chip_image **res
 			goto fail;
 		}
 		/*
-		 * The linker's text begins with the descriptor's path, which tells nobody anything.
+		 * The linker's text begins with the descriptor's path, which is of no use.
 		 */
 		if (strncmp(text, path, strlen(path)) == 0)
 			text += strlen(path);

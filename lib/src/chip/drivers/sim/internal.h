@@ -39,7 +39,7 @@ struct memory {
 	uint8_t *map;			/* with the guards */
 	uint8_t *base;
 	uint64_t bytes, used;
-	/* fill what is allocated, to show who reads what nobody wrote */
+	/* fill allocated memory, to show reads of bytes that were never written */
 	bool poison;
 	struct extent *first, *free, *spare;
 };
@@ -135,7 +135,7 @@ struct dw_chip_image {
 	uint32_t signature_count;
 	uint32_t tensor_count;		/* leading entries of the signature that are not SCALAR */
 	int32_t *signature;
-	uint64_t block_ns;		/* what a block took in the last call */
+	uint64_t block_ns;		/* the time of a block in the last call */
 };
 
 int image_load(const struct dw_chip_image_spec *spec, struct dw_chip_image **image,
@@ -196,7 +196,7 @@ int call_run(struct dw_chip_device *device, struct call *call, bool staged,
 	     struct dw_chip_error *error);
 
 /*
- * What a block's `driver` points to: where its error text goes. Each block has its own, on the
+ * The target of a block's `driver` pointer: its error text. Each block has its own, on the
  * stack of the thread that runs it, so that no other block can overwrite it.
  */
 struct block_text {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Helper threads of a device: they sleep until pool_start() and whoever comes in
- * after pool_finish() has closed the door leaves at once. The caller of pool_start() works too,
- * so that it never waits for a helper that has not been scheduled yet.
+ * Helper threads of a device: they sleep until pool_start(), and a helper that wakes up after
+ * pool_finish() goes back to sleep. The caller of pool_start() works too, so that it never waits
+ * for a helper that has not been scheduled yet.
  */
 #include <signal.h>
 #include "internal.h"

@@ -139,7 +139,7 @@ void queue_drain(struct queue *queue)
 	pthread_mutex_unlock(&queue->lock);
 }
 
-/* Whether a call that has not run writes what `call` reads. The answer can only turn to "no". */
+/* Whether a call that has not run writes bytes that `call` reads. A "no" never changes. */
 static bool queue_writes(struct queue *queue, const struct call *call)
 {
 	bool writes = false;
@@ -162,7 +162,7 @@ int queue_submit(struct queue *queue, const struct dw_chip_call *from, struct dw
 				device->id, queue->depth);
 	status = call_prepare(device, from, &slot->call, error);
 	if (status == -ENOMEM) {
-		/* The calls in flight hold what is missing; alone it may fit. */
+		/* The calls in flight hold the missing memory; alone it may fit. */
 		queue_drain(queue);
 		error->text[0] = '\0';
 		status = call_prepare(device, from, &slot->call, error);
