@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the tests of chips share: a node with chips, images, and batches of calls that
- * one orchestration submits. Paths are those of the build tree.
+ * Shared by the tests of chips: a node with chips, images, and batches of calls that one
+ * orchestration submits. Paths are those of the build tree.
  */
 #ifndef TESTS_CHIPS_H
 #define TESTS_CHIPS_H

@@ -22,7 +22,7 @@ static inline void pto_file(const char *name, const char *text)
 	fclose(file);
 }
 
-/* What the stand-in runtime expects (fixtures/pto_runtime.c); `mode` says how it misbehaves. */
+/* Prepares the stand-in runtime (fixtures/pto_runtime.c); `mode` says how it misbehaves. */
 static inline void pto_prepare(const char *mode)
 {
 	if (strstr(pto_folder, "XXXXXX") && !mkdtemp(pto_folder))

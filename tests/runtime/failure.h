@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the tests of failures share: callables that break, a chain of Workers up
- * to four levels deep, and a pipe on which a callable says that it has begun.
+ * Shared by the tests of failures: callables that break, a chain of Workers up to four levels deep,
+ * and a pipe on which a callable says that it has begun.
  */
 #ifndef TESTS_FAILURE_H
 #define TESTS_FAILURE_H
@@ -109,7 +109,7 @@ enum break_how {
 	 * not shorten
 	 */
 	BREAK_SLICES,
-	BREAK_ONCE,	/* dies by the signal, unless the second cell says that somebody did */
+	BREAK_ONCE,	/* dies by the signal, unless the second cell says that a child did */
 	BREAK_ASK,	/* says its pid, and returns -ECANCELED when it is cancelled */
 	BREAK_ERROR,	/* returns the second scalar's, with a text */
 };

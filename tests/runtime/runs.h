@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* What the tests of runs share: a start, and tasks that wait for a byte of the test. */
+/* Shared by the tests of runs: a start, and tasks that wait for a byte of the test. */
 #ifndef TESTS_RUNS_H
 #define TESTS_RUNS_H
 
 #include <semaphore.h>
 #include "failure.h"
 
-/* What a test waits for has 20 s, on a slow machine more: it hangs else. */
+/* Waits up to 20 s, on a slow machine longer: a post that has not come by then counts as a hang. */
 static inline bool sem_comes(sem_t *sem)
 {
 	uint64_t begun = now_ns();

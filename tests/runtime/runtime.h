@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the runtime tests share: small callables, a tree builder, and looks at
- * /proc. The provider comes from DW_PROVIDER; tests that make sense in both modes loop over them.
+ * Shared by the runtime tests: small callables, a tree builder, and looks at /proc. The provider
+ * comes from DW_PROVIDER; tests that make sense in both modes loop over them.
  */
 #ifndef TESTS_RUNTIME_H
 #define TESTS_RUNTIME_H
@@ -22,8 +22,8 @@
 #include "../unit/unit.h"
 
 /*
- * One test, twice: children as processes, and as threads; its body has `mode`. The suite runs
- * with each provider, so that it is four times in all. MODES.md tells what is only for processes.
+ * One test, twice: children as processes, and as threads; its body has `mode`. The suite runs with
+ * each provider, so that it is four times in all. MODES.md lists the tests for processes only.
  */
 #define TEST_IN_BOTH_MODES(test_name) \
 	static void test_name(enum dw_mode mode); \

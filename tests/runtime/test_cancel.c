@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Cancelling from another thread: nothing more starts, what runs is told, on every level and in
- * both modes.
+ * Cancelling from another thread: no more tasks start, running tasks are told, on every level and
+ * in both modes.
  */
 #include "failure.h"
 

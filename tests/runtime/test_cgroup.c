@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Limits of a control group: processes (pids.max) and memory. What the kernel refuses or
- * kills is an error with its cause; nothing is left, and the Worker can be closed. Each test
- * makes a group of its own, in version 1 or 2 of the interface, and is skipped where it may not.
+ * Limits of a control group: processes (pids.max) and memory. A fork that the kernel refuses and a
+ * process that it kills are errors with their cause; nothing is left, and the Worker can be closed.
+ * Each test makes a group of its own, in version 1 or 2 of the interface, and is skipped where it
+ * may not.
  */
 #include "cgroup.h"
 
@@ -20,7 +21,7 @@ static void no_processes(void)
 	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
 	dw_worker_destroy(chain.worker[0]);
 
-	/* What fits, works. */
+	/* A tree within the limit works. */
 	chain_init(1, 1, 0, NULL);
 	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
 	chain_destroy();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Chips that fail, hang, crash or are killed (devices that are lost: test_chip_lost.c): what the
- * caller is told, and what goes on.
+ * Chips that fail, hang, crash or are killed (devices that are lost: test_chip_lost.c): the
+ * caller's error, and the work that goes on.
  */
 #include <sys/stat.h>
 #include "chips_pto.h"
@@ -75,7 +75,7 @@ TEST_IN_BOTH_MODES(the_text_of_a_kernel_arrives_with_path_and_task)
 	rig_destroy(&rig);
 }
 
-/* Chip 0 breaks at its first call; what it had not started is done by chip 1. */
+/* Chip 0 breaks at its first call; chip 1 runs the calls that it had not started. */
 static void taken_over(const char *options, int error, const char *text, uint64_t timeout_ns)
 {
 	struct dw_chip_options chips[2] = {
@@ -289,7 +289,7 @@ TEST(pto_adds_vectors_beside_sim)
 		if (!CHECK_EQ(run_calls(&rig, calls, 2), 0))
 			printf("# %s\n", dw_strerror_last());
 		CHECK_EQ(wrong(&rig, 0, 2), 0);
-		/* What it cannot take, by name. */
+		/* The error names an argument that the chip cannot take. */
 		calls[0].tensor[0].dtype = DW_FLOAT64;
 		calls[0].tensor[0].shape[0] = COUNT / 2;
 		CHECK_EQ(run_calls(&rig, calls, 1), -ENOTSUP);
@@ -401,7 +401,7 @@ TEST(a_restarted_chip_has_the_images_that_there_are)
 	REQUIRE(rig_init(&rig) == 0);
 	late = sim_image(&rig, "who");
 	CHECK_EQ(dw_callable_unregister(rig.node, gone), 0);
-	/* What lay there is overwritten, if it was given back. */
+	/* The memory of the image is overwritten, if it was given back. */
 	REQUIRE(stat(fixture("chip_kernels_other"), &other) == 0);
 	for (int i = 0; i < 8; i++) {
 		void *memory;

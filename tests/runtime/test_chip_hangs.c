@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A driver that hangs in one of its functions: the task's deadline, the run's and a cancel end
- * the call. In a process the chip is killed; a thread goes on, and nothing that it may still
- * write is given to anybody else. Each case is a process of its own, because a thread that hangs
- * stays until its process ends.
+ * A driver that hangs in one of its functions: the task's deadline, the run's and a cancel end the
+ * call. In a process the chip is killed; a thread goes on, and memory that it may still write is
+ * given to no other task. Each case has a process of its own, because a thread that hangs stays
+ * until its process ends.
  */
 #include <dlfcn.h>
 #include "chips.h"
@@ -152,7 +152,7 @@ static struct dw_run *start(struct hung_rig *rig, dw_orch_fn *fn)
 	return run;
 }
 
-/* What every case leaves behind: a tree that works as far as it can, and can be closed. */
+/* Every case leaves behind a tree that works as far as it can, and can be closed. */
 static void rig_end(struct hung_rig *rig)
 {
 	const struct hang *hang = rig->hang_of;
@@ -272,7 +272,9 @@ TEST_IN_BOTH_MODES(a_free_that_hangs_is_ended)
 	by_each(mode, "free", free_case);
 }
 
-/* What the run has left is freed at its end, and nobody waits for that; but for the next task. */
+/*
+ * Memory that the run left is freed at its end: the run does not wait for that, the next task does.
+ */
 static void left_case(const struct hang *hang)
 {
 	struct hung_rig rig;
@@ -283,7 +285,7 @@ static void left_case(const struct hang *hang)
 	CHECK_EQ(dw_worker_run(rig.node, orch_alloc, NULL, NULL, &rig), 0);
 	CHECK(heard() > 0);
 	if (hang->by == BY_TASK) {
-		/* Ended behind it: the chip is gone, or the task waits for nobody. */
+		/* The task ends behind the hang: its chip is gone, or no worker is left for it. */
 		int result = dw_worker_run(rig.node, orch_add, NULL, NULL, &rig);
 
 		CHECK(result == -ENODEV || result == -EOWNERDEAD);
@@ -348,7 +350,7 @@ static void run_case(const struct hang *hang)
 		CHECK_EQ(rig.cells[1], 1);
 	check_said(&rig, hang->by == BY_TASK ? "task 1 \"hangs\"" : "");
 	if (hang->mode == DW_THREAD) {
-		/* What the thread may write, nobody gets before it has come back. */
+		/* No task gets memory that the thread may write before the thread has come back. */
 		rig.cells[1] = 0;
 		CHECK_EQ(dw_worker_run(rig.node, orch_touch, NULL, NULL, &rig), 0);
 		CHECK_EQ(rig.result, -EBUSY);

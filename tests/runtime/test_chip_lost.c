@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Devices that are lost, with each driver, in processes and in threads: what runs fails with the
- * driver's text, what was not started goes to others or fails with the same text, and nobody waits.
- * Each case has a process of its own: OpenCL's libraries do not survive the forks of a later one.
+ * Devices that are lost, with each driver, in processes and in threads: running calls fail with the
+ * driver's text, calls that were not started go to other chips or fail with the same text, and no
+ * task waits. Each case has a process of its own: OpenCL's libraries do not survive the forks of a
+ * later one.
  */
 #include <dlfcn.h>
 #include <stdatomic.h>
@@ -156,7 +157,7 @@ static bool scene_begin(struct scene *scene, enum dw_mode mode, enum dw_restart 
 	scene->add = driver->image(&scene->rig);
 	for (unsigned i = 0; i < 40; i++) {
 		scene->calls[i] = driver->call(&scene->rig, scene->add, i);
-		/* What the stand-in of pto is told in a scalar, too. */
+		/* The stand-in of pto gets this number in a scalar, too. */
 		scene->calls[i].options.config.block_dim = pto ? 3 : 1;
 	}
 	return CHECK_EQ(rig_init(&scene->rig), 0);
@@ -211,7 +212,7 @@ static void taken_over(struct scene *scene, enum dw_mode mode)
 	check_text(scene->driver->text);
 	for (unsigned i = 0; i < 40; i++)
 		*(i < 12 && i % 2 == 0 ? &directed : &anywhere) += wrong(rig, i, 1) != 0;
-	/* It did three at most; of the others it takes along what it had when it was lost. */
+	/* Chip 0 did three at most; of the others those fail that it had when it was lost. */
 	CHECK(directed >= 3 && directed <= 6);
 	CHECK(anywhere <= scene->driver->flying);
 	if (unit_failures)
@@ -237,7 +238,7 @@ static void taken_over(struct scene *scene, enum dw_mode mode)
 	scene_end(scene);
 }
 
-/* A driver that hangs in close, as one may whose device is gone. */
+/* A driver that hangs in close, as the driver of a lost device may. */
 static void taken_over_at_once(struct scene *scene, enum dw_mode mode)
 {
 	uint64_t begun;
@@ -357,10 +358,7 @@ static void given_up(struct scene *scene, enum dw_mode mode)
 
 /* ------------------------------------------------------------------- in flight */
 
-/*
- * Before, the tasks had ended while the driver's thread still wrote what was somebody else's by
- * then.
- */
+/* Before, the tasks ended while the driver's thread still wrote memory that had a new owner. */
 static void in_flight(struct scene *scene, enum dw_mode mode)
 {
 	static const int32_t signature[] = { DW_DIR_INOUT };
@@ -444,7 +442,7 @@ TEST(the_last_device_that_is_lost_leaves_nobody_waiting)
 	with_all(last_one, DW_PROCESS);
 }
 
-/* Before, the thread stayed and failed whatever came, also what another chip could have done. */
+/* Before, the thread stayed and failed every task, also those that another chip could have run. */
 TEST(the_last_device_that_is_lost_leaves_nobody_waiting_in_threads)
 {
 	with_all(last_one, DW_THREAD);

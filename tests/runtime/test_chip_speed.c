@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What a small chip task costs end to end, and that chips that have nothing to do cost
- * nothing. Prints the figures; the bounds are far away, since machines that test are busy.
+ * The cost of a small chip task, end to end, and that idle chips cost nothing. Prints the figures;
+ * the bounds are generous, since test machines are busy.
  */
 #include "chips.h"
 
@@ -108,7 +108,7 @@ static void idle(struct rig *rig, uint32_t chips)
 {
 	unsigned long long before[2] = { 0 }, after[2] = { 0 };
 
-	pause_ms(200);		/* what spins for a moment has stopped */
+	pause_ms(200);		/* threads that spin for a moment have stopped */
 	for (int look = 0; look < 2; look++) {
 		if (look)
 			pause_ms(2000);

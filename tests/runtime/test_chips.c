@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Chips through Workers: which chip, which driver, images that come and go, what is refused by
- * name.
+ * Chips through Workers: which chip, which driver, images that come and go, requests that are
+ * refused by name.
  */
 #include <sys/resource.h>
 #include "chips.h"
@@ -306,7 +306,7 @@ static void images_in(enum dw_mode mode)
 		calls[i].callable = add;
 	CHECK_EQ(run_calls(&rig, calls, 2), 0);
 	CHECK_EQ(wrong(&rig, 0, 2), 0);
-	/* What was there before init goes too, and the chips go on. */
+	/* An image from before init goes too, and the chips go on. */
 	CHECK_EQ(dw_callable_unregister(rig.node, early), 0);
 	CHECK_EQ(run_calls(&rig, calls, 2), 0);
 	rig_destroy(&rig);
@@ -384,7 +384,7 @@ TEST_IN_BOTH_MODES(image_that_a_chip_refuses_before_init_fails_init_with_the_chi
 	rig_destroy(&rig);
 }
 
-/* ------------------------------------------------------------ what is refused */
+/* -------------------------------------------------------------- refused calls */
 
 static int sub_nothing_here(const struct dw_args *args, void *context)
 {
@@ -510,7 +510,7 @@ struct resident {
 	struct rig *rig;
 	dw_callable add, copy;
 	bool give_back;
-	int elsewhere;			/* what a task on the other chip gets */
+	int elsewhere;			/* the result of a submission to the other chip */
 	char text[256];
 	struct dw_tensor kept;
 };
@@ -611,8 +611,7 @@ TEST(tensors_stay_on_a_chip_until_the_run_ends)
 }
 
 /*
- * The soft limit of this process's address space becomes what it uses and so much more; the old one
- * is given.
+ * Sets the soft limit of this process's address space to its use plus `more`; returns the old one.
  */
 static rlim_t address_space(rlim_t more)
 {
@@ -676,7 +675,7 @@ TEST(device_memory_needs_no_addresses_of_the_process)
 {
 	CHECK_EQ(alloc_within((rlim_t)12 << 20, COUNT), 0);
 	CHECK_EQ(alloc_within((rlim_t)12 << 20, 20 << 20), 0);
-	/* What the device has is the limit. */
+	/* The memory of the device is the limit. */
 	CHECK_EQ(alloc_within((rlim_t)12 << 20, 40 << 20), -ENOMEM);
 	check_text("sim device 0");
 	check_text("167772160 bytes");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Closing and destroying a tree while something in it goes on: what cannot be ended keeps what it
- * uses, what is idle is not blamed, and nobody waits for what has left.
+ * Closing and destroying a tree that still works: a thread that cannot be ended keeps its memory,
+ * idle children are not blamed, and close does not wait for children that have left.
  */
 #define UNIT_SECONDS 60
 #include <malloc.h>
@@ -9,7 +9,7 @@
 
 #define CLOSE_NS (200 * MS)
 
-/* What outlasts a close is inside until the test releases it. */
+/* A callable that outlasts a close stays inside until the test releases it. */
 static _Atomic int inside, released, over;
 
 static void stay(void)
@@ -30,7 +30,7 @@ __attribute__((visibility("default"))) const char *__tsan_default_options(void)
 }
 #endif
 
-/* ------------------------------------------------------------ what is freed */
+/* ------------------------------------------------------------- freed memory */
 
 static _Atomic(void *) watched;
 static _Atomic bool watched_freed;
@@ -47,11 +47,11 @@ __attribute__((visibility("default"))) void free(void *memory)
 }
 #endif
 
-/* What stays is no leak to who looks for such. */
+/* Holds the Workers that stay, so that no leak checker reports them. */
 static struct dw_worker *kept[8];
 static unsigned kept_count;
 
-/* Freed memory is overwritten: who still used it would stumble. */
+/* Freed memory is overwritten: a thread that still used it would fail. */
 static void destroy_used(struct dw_worker *root, struct dw_worker *part)
 {
 	kept[kept_count++ % 8] = root;
@@ -382,7 +382,7 @@ static const int failure_errors[FAILURES] = {
 	-EOWNERDEAD, -EOWNERDEAD, -EOWNERDEAD, -ETIMEDOUT, -ENODEV,
 };
 
-/* Whatever went wrong before: nothing is blamed, nothing waits for a deadline, nothing is left. */
+/* After every failure: no child is blamed, no deadline has to pass, nothing is left. */
 TEST_IN_BOTH_MODES(close_is_clean_after_each_kind_of_failure)
 {
 	int last = mode == DW_PROCESS ? FAILURES : FAIL_KILL;

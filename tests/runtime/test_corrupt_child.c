@@ -75,7 +75,7 @@ static int sub_corrupt(const struct dw_args *args, void *context)
 	return 0;
 }
 
-/* Leaves its nonsense where it is: nobody tells the parent, who looks at the deadline. */
+/* Leaves its nonsense where it is: no message tells the parent, which looks at the deadline. */
 static int sub_corrupt_and_stuck(const struct dw_args *args, void *context)
 {
 	(void)args;
@@ -98,7 +98,7 @@ static int orch_corrupt(struct dw_orch *orch, const struct dw_args *args,
 	(void)args;
 	(void)config;
 	(void)context;
-	/* What lost its mind may also never come back. */
+	/* A corrupt child may also never come back. */
 	options.timeout_ns = 300 * MS;
 	result = submit_one(orch, corrupt, &chain.cells[0], DW_INOUT, seed, &options, NULL);
 	for (int i = 0; i < 60 && result == 0; i++)
@@ -121,8 +121,7 @@ static int orch_sane(struct dw_orch *orch, const struct dw_args *args,
 }
 
 /*
- * What is shown of the tree was scribbled over as well: our own counters are right, and nobody
- * stumbles over it.
+ * The tree's status was scribbled over as well: our own counters are right, and no reader crashes.
  */
 static void check_counters(void)
 {
@@ -172,8 +171,8 @@ TEST(mad_child_is_killed_and_replaced_and_nobody_else_notices)
 			CHECK_STR(dw_strerror_last(), "node0/sub");
 		bad += result != 0;
 		/*
-		 * It may have missed a frame for good: what the corrupt one was given is lost with
-		 * it, no more.
+		 * A child may have missed a frame for good: only the tasks of the corrupt one are
+		 * lost.
 		 */
 		if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_sane, NULL, NULL, NULL), 0))
 			printf("# seed %d: %s\n", round, dw_strerror_last());
@@ -220,7 +219,7 @@ TEST(mad_child_is_reported_as_such)
 
 /* ------------------------------------------------------------------- links */
 
-/* To whoever may read it: the child's end of its link is one of its sockets. */
+/* To every socket: the child's end of its link is one of them. */
 static void write_links(enum link_kind kind, int error, bool for_ever)
 {
 	struct link_message message = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Deadlines of tasks, runs, init and close: what hangs or was stopped is found by them, killed, and
- * named.
+ * Deadlines of tasks, runs, init and close: they find, kill and name a child that hangs or was
+ * stopped.
  */
 #include "failure.h"
 
@@ -26,7 +26,7 @@ static void check_deadline(const char *before, uint64_t ns)
 	check_text(text);
 }
 
-/* A busy machine is late; what does not end at all is found all the same. */
+/* A busy machine is late; a call that does not end at all is found all the same. */
 static void check_time(uint64_t start, uint64_t least)
 {
 	uint64_t ns = now_ns() - start;
@@ -89,7 +89,7 @@ TEST(deadline_of_a_nested_task_kills_its_whole_subtree)
 	chain_destroy();
 }
 
-/* The nested Worker is a thread and cannot be killed; what it waits for can. */
+/* The nested Worker is a thread and cannot be killed; the process that it waits for can. */
 TEST(deadline_of_a_nested_thread_kills_the_processes_below)
 {
 	uint64_t ns = ample(100 * MS);
@@ -146,13 +146,13 @@ TEST(stopped_child_is_found_by_the_deadline)
 	hang_below_stopped(false);
 }
 
-/* Who would report the death is continued for it. */
+/* The spawner, which would report the death, is continued for it. */
 TEST(stopped_spawner_does_not_hold_up_a_deadline)
 {
 	hang_below_stopped(true);
 }
 
-/* It never starts what it was given: at the deadline that goes to the other. */
+/* The child never starts its task, which goes to the other child at the deadline. */
 TEST(child_that_was_stopped_while_idle_loses_its_task_at_the_deadline)
 {
 	uint64_t ns = ample(100 * MS);
@@ -308,8 +308,7 @@ TEST(close_of_a_stopped_tree_is_bounded)
 	CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
 	check_time(start, 0);
 	/*
-	 * Their descriptors are closed, which is what close waits for; the rest of dying may take a
-	 * moment.
+	 * Close waits until their descriptors are closed; the rest of their exit may take a moment.
 	 */
 	for (unsigned i = 0; i < count; i++)
 		CHECK(is_over(pids[i]));

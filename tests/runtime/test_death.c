@@ -307,7 +307,7 @@ static void *snipe(void *argument)
 	return NULL;
 }
 
-/* Whatever the moment: one task at most is lost, and none runs twice. */
+/* At any moment: one task at most is lost, and none runs twice. */
 TEST(death_at_any_moment_of_a_stream_loses_one_task_and_repeats_none)
 {
 	unsigned hit = 0;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * check_declared: a nested orchestration may touch only what the task that runs it declared in its
- * parent. With the switch a task that goes further fails with EACCES; without it nobody looks.
+ * parent. With the switch a task that goes further fails with EACCES; without it the library does
+ * not check.
  */
 #include "runtime.h"
 
 static struct callables calls;
 static dw_callable call_middle, call_touch;
 
-/* What the nested orchestration touches of the eight cells: `count` from `first` on. */
+/* The part of the eight cells that the nested orchestration touches: `count` from `first` on. */
 struct touch {
 	uint32_t first, count;
 	bool own;		/* memory of its own instead */
@@ -63,7 +64,7 @@ static int orch_touch(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-/* Passes on what it was given. */
+/* Passes its arguments on. */
 static int orch_middle(struct dw_orch *orch, const struct dw_args *args,
 		       const struct dw_config *config, void *context)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * An application that was started with some of 0, 1 and 2 closed. No descriptor of the library's
- * lies there, in no process of the tree, so that nothing that anybody prints or reads reaches it.
+ * An application that was started with some of 0, 1 and 2 closed. No process of the tree has a
+ * descriptor of the library there, so that no read or write of user code reaches it.
  *
- * Before: the status segment's memfd, the spawner's socket or an eventfd was 0, 1 or 2. What a
- * callable or the application printed was a message to the spawner, and a run could hang.
+ * Before: the status segment's memfd, the spawner's socket or an eventfd was 0, 1 or 2. Output of a
+ * callable or the application was a message to the spawner, and a run could hang.
  */
 #include <stdarg.h>
 #include "chips.h"
@@ -18,7 +18,7 @@ struct place {
 	int64_t *cells;
 };
 
-/* What was found in the process without standard descriptors; shared with the one that prints. */
+/* The errors in the process without standard descriptors; shared with the process that prints. */
 static struct { unsigned count; char first[400]; } *wrongs;
 
 __attribute__((format(printf, 1, 2))) static void is_wrong(const char *format, ...)
@@ -251,8 +251,8 @@ static void without(unsigned closed, enum dw_mode mode)
 		unit_bound(30);
 		setenv("DW_TRACE", trace, 1);
 		/*
-		 * The others lead nowhere, so that what is printed is not in the test's output.
-		 * They may have been closed when the test began.
+		 * The others lead nowhere, so that their output is not in the test's. They may have
+		 * been closed when the test began.
 		 */
 		while ((nowhere = open("/dev/null", O_RDWR | O_CLOEXEC)) < 3)
 			fcntl(nowhere, F_SETFD, 0);

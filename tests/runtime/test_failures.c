@@ -19,7 +19,7 @@ static struct dw_worker *node_with(uint32_t subs, void **buffer, enum dw_mode mo
 	return node;
 }
 
-/* A failing task, one that reads what it would have written, and one that does not. */
+/* A failing task, a task that reads its output, and one that does not. */
 static int orch_fail(struct dw_orch *orch, const struct dw_args *args,
 		     const struct dw_config *config, void *context)
 {
@@ -147,7 +147,7 @@ struct killer {
 	uint64_t killed_at;
 };
 
-/* Waits until the callable has said who it is; the test's own thread, so it may yield. */
+/* Waits until the callable has told its pid; the test's own thread, so it may yield. */
 static void *kill_when_running(void *argument)
 {
 	struct killer *killer = argument;
@@ -189,7 +189,7 @@ TEST(a_killed_child_fails_its_task_with_path_signal_and_task)
 	dw_worker_destroy(node);
 }
 
-/* One hangs and is killed; the rest of the pool does what was not started. */
+/* One child hangs and is killed; the rest of the pool does the tasks that it had not started. */
 static int orch_hang_and_work(struct dw_orch *orch, const struct dw_args *args,
 			      const struct dw_config *config, void *context)
 {
@@ -246,7 +246,7 @@ TEST(a_hung_callable_ends_at_its_deadline)
 	CHECK_EQ(descendants(NULL, 0), 0);
 }
 
-/* Closing while a callable hangs: bounded, and it says who had to be killed. */
+/* Closing while a callable hangs: bounded, and the error names the killed child. */
 TEST(close_is_bounded_and_names_who_was_killed)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Files that may not grow, and traces into what is no file. Each world is a process of its
- * own, which ends with status 0 if all was right in it.
+ * Files that may not grow, and traces into files that are not regular. Each world is a process of
+ * its own, which ends with status 0 if all was right in it.
  */
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -57,7 +57,7 @@ static int orch_adds(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-/* A tree that works, from create to destroy, with a trace into whatever DW_TRACE says. */
+/* A tree that works, from create to destroy, with a trace into the path in DW_TRACE. */
 static void traced_tree(enum dw_mode mode)
 {
 	struct dw_worker *node = make_worker(3, 2, mode);
@@ -104,7 +104,7 @@ static void limited_world(const void *what)
 	set_limit(limited->bytes);
 	setenv("DW_TRACE", trace_path, 1);
 	traced_tree(limited->mode);
-	/* Nothing of what concerns the application's signals has changed. */
+	/* The application's signals are as before. */
 	CHECK_EQ(sigaction(SIGXFSZ, NULL, &action), 0);
 	CHECK(action.sa_handler == SIG_DFL);
 	CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &mask), 0);
@@ -142,7 +142,7 @@ static void handler(int signal)
 	handled++;
 }
 
-/* What was pending before is not taken, whatever the library writes meanwhile. */
+/* A signal that was pending before stays pending, with all writes of the library. */
 static void pending_world(const void *what)
 {
 	sigset_t mask, pending;
@@ -196,7 +196,7 @@ TEST_IN_BOTH_MODES(a_chip_image_that_no_file_can_hold_is_an_error_with_the_limit
 	in_a_process(image_world, &mode);
 }
 
-/* ---------------------------------------------------------- what is no file */
+/* ---------------------------------------------------------- no regular file */
 
 static void stream_world(const void *what)
 {
@@ -207,7 +207,7 @@ static void stream_world(const void *what)
 	traced_tree(DW_THREAD);
 }
 
-/* Failed with EINVAL: what cannot be truncated could not be a trace. */
+/* Failed with EINVAL before: a file that cannot be truncated could not be a trace. */
 TEST(a_trace_goes_into_dev_null)
 {
 	struct stat status;
@@ -223,9 +223,7 @@ static void one_tree_world(const void *what)
 	traced_tree(DW_PROCESS);
 }
 
-/*
- * A reader of the FIFO that takes everything, or `bytes` and goes away; what came is in trace.json.
- */
+/* A reader of the FIFO that takes everything, or `bytes` and goes away, and writes trace.json. */
 static pid_t start_reader(const char *fifo, long bytes)
 {
 	pid_t pid = fork();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Hooks around the library's forks and at the start of each child: who calls which, where, in which
- * order.
+ * Hooks around the library's forks and at the start of each child: which set calls which hook, in
+ * which process, in which order.
  */
 #include <stdatomic.h>
 #include "failure.h"
@@ -10,7 +10,7 @@
 
 enum event { PREPARE = 1, PARENT, CHILD, START };
 
-/* What was called, of all processes, in shared memory. */
+/* The calls of all processes, in shared memory. */
 static struct log {
 	_Atomic unsigned count;
 	struct {
@@ -102,7 +102,7 @@ static void finish(void)
 	munmap(seen, sizeof(*seen));
 }
 
-/* "p2 p1 a1 a2 …": what one process has called; prepare, parent (after), child, start. */
+/* "p2 p1 a1 a2 …": the calls of one process; prepare, parent (after), child, start. */
 static const char *calls_of(pid_t pid)
 {
 	static char text[EVENTS * 3 + 1];
@@ -236,7 +236,7 @@ TEST(hooks_that_make_no_sense_are_refused)
 
 /* ------------------------------------------------------ a lock over the forks */
 
-/* As an interpreter's: who holds it has half changed something, and calls the library with it. */
+/* Like an interpreter's: its holder has half changed something, and calls the library with it. */
 static pthread_mutex_t big_lock = PTHREAD_MUTEX_INITIALIZER;
 static volatile unsigned one, other;
 static _Atomic bool stop;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Whose a handle is: callables that are registered in the wrong process or on a Worker below, runs
- * and Orchestrators after a fork, Workers whose tree never came up.
+ * The owner of a handle: callables that are registered in the wrong process or on a Worker below,
+ * runs and Orchestrators after a fork, Workers whose tree never came up.
  */
 #define UNIT_SECONDS 60
 #include "failure.h"
@@ -69,7 +69,7 @@ TEST(nested_process_registers_nothing)
 	chain_destroy();
 }
 
-/* From the root's process, on a Worker that is another's object: who is above it tells. */
+/* From the root's process, on a Worker below: the Worker above that one passes it on. */
 static void check_registration_below(unsigned levels, unsigned threads)
 {
 	dw_callable orchestration = 0;
@@ -97,7 +97,7 @@ TEST_IN_BOTH_MODES(registration_on_a_nested_worker_reaches_it)
 	check_registration_below(3, threads_of(mode) & 1);
 }
 
-/* A tree that is gone has left no names to one whose Workers lie where its own did. */
+/* A destroyed tree leaves no names to a tree whose Workers have the same addresses. */
 TEST_IN_BOTH_MODES(names_on_nested_workers_end_with_their_tree)
 {
 	for (int initialised = 0; initialised < 2; initialised++) {
@@ -126,10 +126,7 @@ static void *look_up(void *worker)
 	return NULL;
 }
 
-/*
- * Its children have a table of callables that nobody holds, whoever held ours when they were
- * forked.
- */
+/* Its children have an unlocked table of callables, even if a thread held our lock at the fork. */
 TEST(children_are_not_forked_with_a_lock_that_another_thread_holds)
 {
 	struct dw_worker *first;
@@ -331,7 +328,7 @@ TEST(first_buffers_of_two_threads)
 
 /* ----------------------------------------------------------- processor time */
 
-/* A thread's is its own, not what the whole process has used. */
+/* A thread's time is its own, not that of the whole process. */
 TEST(processor_time_of_a_thread)
 {
 	struct dw_child_stats stats[2];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Who waits for a task hears of its end, whatever sits behind it in the ring: deadlines,
- * groups, cancelled runs, full heaps, retries, unregistering. And what an end that is a failure
- * does to what was pushed ahead behind it.
+ * A thread that waits for a task hears of its end, with any task behind it in the ring: deadlines,
+ * groups, cancelled runs, full heaps, retries, unregistering. And the effect of a failed task on
+ * the tasks that were pushed ahead behind it.
  */
 #include <sys/syscall.h>
 #include "failure.h"
@@ -39,14 +39,14 @@ static void stay(void)
 	}
 }
 
-/* What was waited for has come while the other one stayed. */
+/* The awaited end has come while the other task stayed. */
 static void release(void)
 {
 	__atomic_store_n(&chain.cells[RELEASED], 1, __ATOMIC_RELEASE);
 	CHECK_EQ(__atomic_load_n(&chain.cells[HELD_UP], __ATOMIC_ACQUIRE), 0);
 }
 
-/* Scalars: milliseconds, what then, which member. */
+/* Scalars: milliseconds, the act that follows, the member. */
 static int sub_act(const struct dw_args *args, void *context)
 {
 	volatile int64_t *cells = context;
@@ -271,7 +271,7 @@ ORCH(orch_group_of_both)
 	return result;
 }
 
-/* Two nodes, and what the first group of both has to wait for. */
+/* Two nodes, and the tasks that the first group of both has to wait for. */
 static struct dw_run *start_filled(void)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
@@ -368,7 +368,7 @@ ORCH(orch_brief_wait)
 	return submit_act(orch, 300, ACT_SLEEP, 0, 0, 0);
 }
 
-/* It waited already when the other came, and nobody was to hear of its tasks one by one. */
+/* The run waited already when the other came, and no thread was to hear of each of its tasks. */
 TEST_IN_BOTH_MODES(run_that_waits_hears_of_its_end_when_another_has_come_since)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
@@ -486,7 +486,7 @@ TEST(retry_does_not_wait_for_what_sits_behind)
 }
 
 /*
- * In one ring: X, a control frame that fails, A, and B ahead behind A. D reads what B writes: it
+ * In one ring: X, a control frame that fails, A, and B ahead behind A. D reads the output of B: it
  * must not be pushed behind a B that comes back.
  */
 static dw_callable below[4];
@@ -641,8 +641,7 @@ ORCH(orch_brief_then_long)
 
 	(void)config;
 	/*
-	 * A ring gets four of a kind that nobody knows: the brief one enters it when they have
-	 * left.
+	 * A ring gets four tasks of unknown duration: the brief one enters it when they have left.
 	 */
 	for (int i = 0; i < 4 && meanwhile == FILLS_UP && result == 0; i++)
 		result = submit_sleep(orch, long_one, 50);
@@ -697,8 +696,8 @@ TEST_IN_BOTH_MODES(unregistering_waits_for_the_tasks_and_not_for_what_sits_behin
 	for (enum meanwhile meanwhile = DRAINS; meanwhile <= FILLS_UP; meanwhile++) {
 		check_unregister(1, mode, meanwhile);
 		/*
-		 * A nested Worker in a process of its own may have tasks of it that nobody here
-		 * knows of.
+		 * A nested Worker in a process of its own may have tasks of it that are unknown
+		 * here.
 		 */
 		if (mode == DW_THREAD)
 			check_unregister(2, mode, meanwhile);

@@ -183,7 +183,7 @@ static int sub_sum(const struct dw_args *args, void *context)
 	return 0;
 }
 
-/* Hands on what it got, as it is. */
+/* Passes its arguments on, unchanged. */
 static int orch_pass(struct dw_orch *orch, const struct dw_args *args,
 		     const struct dw_config *config, void *context)
 {
@@ -203,7 +203,7 @@ static int orch_pass(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-/* One for the result, and others. Returns what the sum is. */
+/* One tensor for the result, and others. Returns the expected sum. */
 static int64_t make_args(struct dw_args *args, size_t tensors, size_t scalars)
 {
 	int64_t wanted = 0;
@@ -224,8 +224,8 @@ static int64_t make_args(struct dw_args *args, size_t tensors, size_t scalars)
 }
 
 /*
- * A frame of 512 bytes has room for 11 tensors, or one and 50 scalars: that and one more, none at
- * all, and what only the arena can hold.
+ * A frame of 512 bytes has room for 11 tensors, or one and 50 scalars: these and one more, none at
+ * all, and arguments that only the arena can hold.
  */
 static void pass_all(unsigned threads)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the application finds unchanged: its signals, its output, its descriptors, its other threads
- * and trees.
+ * State that the application finds unchanged: its signals, its output, its descriptors, its other
+ * threads and trees.
  */
 #include <fcntl.h>
 #include "failure.h"
@@ -142,7 +142,7 @@ TEST(threads_of_the_library_take_no_signals)
 	signal(SIGUSR2, take);
 	chain_init(2, 2, 3, NULL);
 	CHECK_EQ(chain_run((struct order){ .depth = 1, .how = BREAK_NOT }), 0);
-	/* Nobody else could take it while this thread does not. */
+	/* No other thread could take the signal while this one blocks it. */
 	pthread_sigmask(SIG_BLOCK, &usr2, &old);
 	taken_by = 0;
 	kill(getpid(), SIGUSR2);
@@ -280,7 +280,9 @@ static int orch_fds(struct dw_orch *orch, const struct dw_args *args,
 	return submit_one(orch, look, chain.cells, DW_INOUT, late_fd, NULL, NULL);
 }
 
-/* A child has what was open at init and a handful of its own, however many siblings there are. */
+/*
+ * A child has the descriptors open at init and a handful of its own, with any number of siblings.
+ */
 TEST(children_hold_few_descriptors_and_none_from_after_init)
 {
 	int64_t few = 0;

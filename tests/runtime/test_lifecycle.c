@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What may be destroyed, how children may be called, a Worker without children, an init that fails
- * and is tried again, and what is registered while another thread is in init.
+ * Workers that may be destroyed, names of children, a Worker without children, an init that fails
+ * and is tried again, and registrations while another thread is in init.
  */
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -113,7 +113,7 @@ TEST(siblings_have_different_names)
 	CHECK_EQ(descendants(NULL, 0), 0);
 }
 
-/* -------------------------------------------------------------------- nobody */
+/* --------------------------------------------------------------- no children */
 
 static dw_callable image, down;
 
@@ -312,7 +312,7 @@ TEST_IN_BOTH_MODES(init_that_fails_can_be_tried_again)
 	CHECK_EQ(result, 0);
 	CHECK(failures > 5);
 	works(&kept);
-	/* What is new as before, too. */
+	/* New buffers work as before, too. */
 	CHECK_EQ(dw_buffer_create(pod, 64, &more), 0);
 	CHECK_EQ(dw_buffer_destroy(pod, more), 0);
 	CHECK_EQ(dw_worker_close(pod), 0);
@@ -324,10 +324,7 @@ TEST_IN_BOTH_MODES(init_that_fails_can_be_tried_again)
 	CHECK_EQ(descendants(NULL, 0), 0);
 }
 
-/*
- * A driver that is not there, deep in the tree, and then is; what was missing is registered in
- * between.
- */
+/* A driver deep in the tree is missing, and then there; more is registered in between. */
 TEST_IN_BOTH_MODES(init_after_the_cause_has_gone)
 {
 	char path[64];
@@ -503,7 +500,7 @@ static void fork_and_look(const struct kept *kept, bool buffers)
 	kept->registered[2] = before;
 }
 
-/* What the header says of them. */
+/* As the header says of such processes. */
 TEST(process_that_the_application_forks_has_registered_memory_and_after_init_no_buffers)
 {
 	struct dw_worker *pod = create(4, "pod", 1, DW_PROCESS);
@@ -524,7 +521,7 @@ TEST(process_that_the_application_forks_has_registered_memory_and_after_init_no_
 	munmap(kept.registered, WORDS * 8);
 }
 
-/* An application that reaps whatever has ended. */
+/* An application that reaps every child that has ended. */
 TEST(spawner_that_the_application_reaps_ends_as_any)
 {
 	struct dw_worker *pod = create(4, "pod", 1, DW_PROCESS);

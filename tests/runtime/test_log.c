@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Where the library's log lines go: to a callback, from children as well; to stderr without ever
- * waiting for it; and what was dropped is said. Each test runs in a process of its own.
+ * waiting for it; and dropped lines are reported. Each test runs in a process of its own.
  */
 #include <semaphore.h>
 #include <sys/socket.h>
@@ -152,7 +152,7 @@ static void body_held(void)
 	told.holds = true;
 	CHECK_EQ(dw_log_set(on_line, &told, DW_LOG_INFO), 0);
 	restarting_chain(1);
-	/* More than fits; nobody waits for the callback. */
+	/* More lines than fit; no process waits for the callback. */
 	for (int i = 0; i < 400; i++)
 		let_one_die(0);
 	CHECK(told.count < 400);
@@ -182,7 +182,7 @@ static void body_levels(void)
 	told_init();
 	CHECK_EQ(dw_log_set(on_line, &told, DW_LOG_ERROR), 0);
 	restarting_chain(1);
-	/* After init the level changes; what the callback gets changes with it. */
+	/* After init the level changes, and the lines that the callback gets with it. */
 	let_one_die(0);
 	CHECK_EQ(dw_log_set(on_line, &told, DW_LOG_DEBUG), 0);
 	let_one_die(0);

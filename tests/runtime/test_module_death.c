@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Deaths by the module's word: it comes at the end of the address space, before the spawner has
- * reaped anybody. So spawners are stopped here: what is told then, the module has told.
+ * Deaths that the module reports: at the end of the address space, before the spawner has reaped
+ * the process. Spawners are stopped here, so that every report comes from the module.
  */
 #include <linux/sched.h>
 #include <sched.h>
@@ -17,7 +17,7 @@
 			SKIP("it is the module that tells"); \
 	} while (0)
 
-/* Stops the spawner, and lets it go on after a while, so that what hangs without it ends. */
+/* Stops the spawner, and lets it go on after a while, so that a test that hangs without it ends. */
 struct stopped {
 	pid_t spawner;
 	pthread_t thread;
@@ -132,7 +132,7 @@ TEST(callable_that_exits_is_reported_with_its_status_before_it_is_reaped)
 	chain_destroy();
 }
 
-/* Nobody waits in the foreground. */
+/* No thread waits in the foreground. */
 TEST(death_while_idle_is_known_before_the_dead_one_is_reaped)
 {
 	struct stopped stopped;
@@ -151,7 +151,7 @@ TEST(death_while_idle_is_known_before_the_dead_one_is_reaped)
 	chain_destroy();
 }
 
-/* ------------------------------------------------------- who may still write */
+/* ---------------------------------------------- helpers that may still write */
 
 enum helper_how {
 	HELPER_CHILD,
@@ -290,7 +290,7 @@ static int sub_exec(const struct dw_args *args, void *context)
 	return -errno;
 }
 
-/* It lived on as another program, and nobody ever answered. */
+/* Before, the process lived on as another program, and its task was never answered. */
 TEST(callable_that_calls_exec_is_an_error_and_its_process_ends)
 {
 	int how = 0;

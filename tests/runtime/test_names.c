@@ -4,8 +4,8 @@
  * with the same beginning stay two; and no text ends in the middle of a character.
  *
  * Failed before: names of functions, tasks, symbols, drivers and their options had no limit, and
- * were cut, in the middle of characters, wherever a text had no room for them, with what should
- * have come behind.
+ * were cut, in the middle of characters, wherever a text had no room for them, with the text that
+ * should have followed.
  */
 #include <limits.h>
 #include <sys/stat.h>
@@ -188,7 +188,7 @@ TEST(names_of_functions)
 	dw_worker_destroy(node);
 }
 
-/* Says what it fails of in characters of three bytes, and more of them than a text has room for. */
+/* Fails with a text of three-byte characters, and more of them than an error has room for. */
 static int sub_says_much(const struct dw_args *args, void *context)
 {
 	(void)context;
@@ -268,7 +268,7 @@ TEST_IN_BOTH_MODES(names_of_tasks)
 
 			errors[i] = DW_OPTIONS(dw_run_error);
 			CHECK_EQ(dw_run_error(NULL, i, &errors[i]), 0);
-			/* The task, the callable, what it said, and behind that the attempt. */
+			/* The task, the callable, its text, and behind that the attempt. */
 			CHECK_STR(errors[i].text, ends[i]);
 			CHECK_STR(errors[i].text, "says much)");
 			CHECK_STR(errors[i].text, "(attempt 2)");
@@ -283,7 +283,7 @@ TEST_IN_BOTH_MODES(names_of_tasks)
 	dw_worker_destroy(node);
 }
 
-/* What others see of a callable has room for 31 bytes. */
+/* The name of a callable that other processes see has room for 31 bytes. */
 TEST(names_in_reports)
 {
 	struct dw_worker *node = make_worker(3, 1, DW_PROCESS);

@@ -2,9 +2,9 @@
 /*
  * Random programs over three levels against an oracle that executes them one task after the other:
  * sub tasks, groups whose members wait for each other, and nested orchestrations that do the same
- * with what their task declared. Views overlap; heap tensors, scopes, explicit edges and failures
- * are among them; several runs are in flight. In every mix of processes and threads, half of them
- * with check_declared.
+ * with the memory that their task declared. Views overlap; heap tensors, scopes, explicit edges and
+ * failures are among them; several runs are in flight. In every mix of processes and threads, half
+ * of them with check_declared.
  *
  *   test_nested_graphs --seed S       that seed in all mixes
  *   test_nested_graphs --seeds N      so many
@@ -43,7 +43,7 @@ struct op {
 	uint32_t after;				/* an op before this one, or itself: none */
 };
 
-/* What an orchestration does with the memory that it may touch. */
+/* The operations of an orchestration on the memory that it may touch. */
 struct plan {
 	uint64_t state;
 	uint32_t depth, count, regions;
@@ -77,7 +77,7 @@ static bool writes(enum dw_tag tag)
 
 /* ------------------------------------------------------------------ programs */
 
-/* Members run at the same time: what one writes the other may not touch. */
+/* Members run at the same time: cells that one writes the other may not touch. */
 static bool conflicts(const struct op *op, const struct view *view)
 {
 	for (uint32_t i = 0; i < op->views[0]; i++) {
@@ -174,7 +174,7 @@ static void plan_make(struct plan *plan, uint64_t seed, uint32_t depth)
 	plan->regions = given;
 }
 
-/* What a sub task does: everything that is read goes into everything that is written. */
+/* The work of a sub task: every input goes into every output. */
 static void compute(uint64_t seed, uint32_t views, int64_t *const *data, const uint32_t *counts,
 		    const uint8_t *tags)
 {
@@ -198,7 +198,7 @@ struct oracle {
 static bool oracle_run(struct oracle *oracle, uint64_t seed, uint32_t depth, uint32_t regions,
 		       const uint32_t *at, const uint32_t *cells, const bool *writable);
 
-/* Whether it was done; what was not leaves its bytes bad. */
+/* Whether the task was done; a task that was not leaves its bytes bad. */
 static bool oracle_op(struct oracle *oracle, const struct plan *plan, const struct op *op,
 		      const uint32_t *at, bool *bad, bool skip)
 {

@@ -236,12 +236,12 @@ struct filled {
 	const char *name;
 	bool sized;
 	size_t known;		/* where the struct ends today */
-	/* what lies before it is the same in two calls between which nothing happens */
+	/* the bytes before it are the same in two calls with nothing in between */
 	size_t steady;
 	int (*call)(void *struct_, size_t size);
 };
 
-/* What a call leaves uninitialised between fields has another value each time. */
+/* Padding that a call leaves uninitialised has another value each time. */
 __attribute__((noinline)) static void stain_stack(void)
 {
 	static unsigned char stain;

@@ -69,7 +69,7 @@ static uint64_t outlived(unsigned levels, uint32_t subs, unsigned threads, enum 
 	CHECK_EQ(pipe(pipe_ends), 0);
 	pid = fork();
 	if (pid == 0) {
-		/* Whoever started this test may ignore it. */
+		/* The parent of this test may ignore the signal. */
 		signal(signal_number, SIG_DFL);
 		close(pipe_ends[0]);
 		be_parent(levels, subs, threads, what);
@@ -133,7 +133,7 @@ TEST(tree_ends_with_its_parent_also_in_the_middle_of_init)
 	printf("# the slowest was gone after %llu us\n", (unsigned long long)(worst / 1000));
 }
 
-/* A stopped process cannot notice anything; the kernel wakes it, or somebody above kills it. */
+/* A stopped process cannot notice anything; the kernel wakes it, or a process above kills it. */
 TEST(stopped_tree_ends_with_its_parent)
 {
 	int pipe_ends[2];
@@ -169,7 +169,7 @@ static void *init_in_a_thread(void *argument)
 	return NULL;
 }
 
-/* What follows a thread's death must not follow this one's. */
+/* PDEATHSIG follows the death of a thread; it must not follow the death of this one. */
 TEST(tree_outlives_the_thread_that_made_it)
 {
 	pthread_t thread;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Where tasks run and what they write into: children bound by topology, memory that the
- * application had mapped and registered, buffers from before and after init on every level.
+ * The places where tasks run, and the memory that they write: children bound by topology, memory
+ * that the application had mapped and registered, buffers from before and after init on every
+ * level.
  */
 #include <sched.h>
 #include <sys/mman.h>
@@ -131,7 +132,7 @@ static void each_level(unsigned threads)
 		CHECK_EQ(dw_worker_run(chain.worker[0], orch_add, NULL, NULL, late), 0);
 		CHECK_EQ(*late, i);
 	}
-	/* One byte more than was registered, and memory that nobody registered. */
+	/* One byte more than was registered, and unregistered memory. */
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_add, NULL, NULL, (char *)mapped + bytes - 7),
 		 -EFAULT);
 	CHECK_EQ(dw_worker_run(chain.worker[0], orch_add, NULL, NULL, private), -EFAULT);
@@ -149,10 +150,7 @@ TEST(memory_of_every_kind_is_the_same_on_every_level)
 
 /* ---------------------------------------------------------------- two trees */
 
-/*
- * What is one tree's is not the other's, which does not have it: its children would write into
- * nothing.
- */
+/* A buffer of one tree is not mapped in the other, whose children would write into nothing. */
 TEST_IN_BOTH_MODES(buffers_of_one_tree_are_refused_by_the_other)
 {
 	unsigned threads = threads_of(mode);

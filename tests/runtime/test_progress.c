@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/*
- * The progress callback of a run: it comes reliably, and harms nobody.
- */
+/* The progress callback of a run: it comes reliably, and does no harm. */
 #include "runs.h"
 
 struct told {
@@ -256,9 +254,9 @@ TEST_IN_BOTH_MODES(the_last_call_always_comes)
 }
 
 /*
- * What the children have run is known before their parent takes the completions: ten tasks sit in
- * one ring, and nobody has asked to hear of the first ones. Failed before: the number stayed 0
- * until the ring ran dry.
+ * The number of tasks that have run is known before the parent takes the completions: ten tasks sit
+ * in one ring, and no notification was requested for the first ones. Failed before: the number
+ * stayed 0 until the ring ran dry.
  */
 TEST_IN_BOTH_MODES(what_children_have_run_is_known_at_any_time)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Signals that are not delivered: the application has dropped its credentials since init, or a
- * filter of system calls refuses them. Deadlines still end what they shall end, nothing hangs, and
- * where nobody may kill a child the error says which.
+ * filter of system calls refuses them. Deadlines still end their tasks, nothing hangs, and the
+ * error names a child that no process may kill.
  *
  * Before: the kill was lost without a word. The run waited for ever, and so did dw_worker_close().
  */
@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include "failure.h"
 
-/* EPERM for these calls, in all threads of this process and in what they fork. */
+/* EPERM for these calls, in all threads of this process and in their children. */
 static bool refuse(const int *calls, unsigned count)
 {
 	struct sock_filter filter[16] = {
@@ -155,7 +155,7 @@ TEST(filter_of_pidfd_send_signal_stops_no_kill)
 	in_both_ways(refuse_pidfd_signals);
 }
 
-/* ------------------------------------------------------------ nobody may kill */
+/* -------------------------------------------------------- no process may kill */
 
 static void deadline_that_nobody_may_keep(void)
 {
@@ -209,7 +209,7 @@ TEST(child_that_nobody_may_kill_is_named_and_nothing_hangs)
 	apart(close_that_nobody_may_force);
 }
 
-/* Init fails, and there are children that nobody may kill. */
+/* Init fails, and there are children that no process may kill. */
 static void init_that_fails(void)
 {
 	struct dw_worker_options options = options_of(DW_RESTART_NEVER);
@@ -231,7 +231,7 @@ TEST(failed_init_without_signals_leaves_nobody)
 	apart(init_that_fails);
 }
 
-/* ------------------------------------------------ what a dead child has left */
+/* --------------------------------------------------- helpers of a dead child */
 
 /* It lives on as another user, with the child's memory, and holds its lifeline. */
 static int sub_leaves_a_stranger(const struct dw_args *args, void *context)
@@ -376,7 +376,7 @@ static void init_without_a_call(void)
 	check_text("is refused: EPERM");
 }
 
-/* Failed before: init returned 0, and then a deadline killed nobody, or a death was not seen. */
+/* Failed before: init returned 0, and then a deadline killed no child, or a death was not seen. */
 TEST(init_names_a_call_that_a_filter_refuses)
 {
 	for (missing = 0; missing < sizeof(needed) / sizeof(needed[0]); missing++)

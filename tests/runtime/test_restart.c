@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * DW_RESTART_ON_DEATH: dead sub workers, chips and nested Workers are replaced;
- * what was not started waits or goes elsewhere, what may be repeated is; crash loops end.
+ * DW_RESTART_ON_DEATH: dead sub workers, chips and nested Workers are replaced; tasks that were not
+ * started wait or go elsewhere, those that may be repeated are; crash loops end.
  */
 #include "failure.h"
 
@@ -210,7 +210,7 @@ static int orch_down(struct dw_orch *orch, const struct dw_args *args,
 	return submit_one(orch, chain.down, chain.cells, DW_INOUT, 0, NULL, NULL);
 }
 
-/* When the run has returned, nobody writes into the caller's memory any more. */
+/* When the run has returned, no process writes into the caller's memory any more. */
 TEST(memory_of_a_failed_task_is_the_callers_again)
 {
 	for (int round = 0; round < 10; round++) {
@@ -470,7 +470,7 @@ TEST(close_in_the_middle_of_a_restart)
 	}
 }
 
-/* What waits for a replacement hears that there will be none. */
+/* A task that waits for a replacement hears that there will be none. */
 TEST(spawner_that_dies_in_the_middle_of_a_restart)
 {
 	struct dw_worker_options options = restarting(1000);
@@ -498,7 +498,7 @@ TEST(spawner_that_dies_in_the_middle_of_a_restart)
 
 /* ----------------------------------------------------------- late completion */
 
-/* Leaves somebody behind who goes on writing into every shared mapping that it can. */
+/* Leaves a process behind that goes on writing into every shared mapping that it can. */
 static int sub_late(const struct dw_args *args, void *context)
 {
 	volatile int64_t *cell = dw_args_data(args, 0);

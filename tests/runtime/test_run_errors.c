@@ -166,7 +166,7 @@ static int orch_many_errors(struct dw_orch *orch, const struct dw_args *args,
 	for (unsigned i = 0; i < count && !result; i++) {
 		result = submit_breaking(orch, 2 * (i % 100), i ? NULL : "first", NULL,
 					 i % 2 ? EIO : ENOENT, &failed);
-		/* What is skipped is no error of its own. */
+		/* A skipped task is no error of its own. */
 		if (!result && i % 10 == 0)
 			result = submit_breaking(orch, 300, "skipped", &failed, 0, NULL);
 		if (!result)
@@ -260,7 +260,7 @@ TEST_IN_BOTH_MODES(errors_are_of_tasks_and_not_of_attempts)
 	chain_destroy();
 }
 
-/* In flight: what has failed so far. */
+/* One task has failed while the run is in flight. */
 static int orch_fails_and_waits(struct dw_orch *orch, const struct dw_args *args,
 				const struct dw_config *config, void *context)
 {

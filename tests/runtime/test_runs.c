@@ -247,10 +247,7 @@ TEST(a_nested_function_runs_on_its_own_worker_only)
 	chain_destroy();
 }
 
-/*
- * A nested function that waits for a run whose function waits for the run that the nested one is a
- * part of.
- */
+/* A nested function waits for a run whose function waits for the run of the nested one. */
 static struct waits above, below;
 
 static int orch_waits_nested(struct dw_orch *orch, const struct dw_args *args,
@@ -315,7 +312,7 @@ TEST_IN_BOTH_MODES(a_run_is_a_descriptor_that_becomes_readable_when_it_ends)
 	let_pass(1);
 	CHECK(unit_polled(fd, POLLIN));
 	CHECK_EQ(dw_run_test(run), 0);
-	/* It stays so, whoever reads it. */
+	/* The descriptor stays readable, however often it is read. */
 	for (int i = 0; i < 3; i++)
 		CHECK_EQ(read(fd, &value, sizeof(value)), sizeof(value));
 	CHECK(is_readable(fd));

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Processes that are stopped and not dead. A child that is stopped is seen at once, shown, named in
- * errors and ended by its deadline. A stop of the whole tree is nobody's fault: no deadline counts
- * it.
+ * errors and ended by its deadline. A stop of the whole tree is no child's fault: no deadline
+ * counts it.
  */
 #include <sys/ptrace.h>
 #include "cgroup.h"
 
-/* What the tree of this process says of itself. */
+/* The report of the tree of this process. */
 static const char *report(void)
 {
 	static char text[16384];
@@ -144,7 +144,7 @@ TEST(deadline_of_a_task_names_the_stop)
 	}
 }
 
-/* It has not begun what it was given. The task goes to the next process. */
+/* The child has not begun its task, which goes to the next process. */
 TEST(deadline_of_a_task_that_did_not_start_names_the_stop)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
@@ -396,7 +396,7 @@ TEST(child_that_is_stopped_before_it_is_ready_is_named)
 
 /* ------------------------------------------------------------- the whole tree */
 
-/* Each with a deadline of 4 s and work of 0.6 s; after 5 s in which nobody ran. */
+/* Each with a deadline of 4 s and work of 0.6 s; after 5 s in which no process ran. */
 static unsigned busy = 1;
 #define DEADLINE (4 * SECOND_NS * unit_slow() * busy)
 #define WORK_MS (600 * unit_slow())
@@ -587,7 +587,7 @@ static void program_start(struct program *program, bool in_group)
 	if (program->pid)
 		return;
 	unit_failures = 0;
-	/* Not the pipe of an earlier test: what a callable of one says, another would hear. */
+	/* Not the pipe of an earlier test: one program would hear the callables of another. */
 	if (said[0] >= 0) {
 		close(said[0]);
 		close(said[1]);
@@ -620,8 +620,8 @@ static void signal_all(int signal)
 }
 
 /*
- * The file to write to, and what stops and continues a group: version 2 of the interface, version
- * 1.
+ * The file to write to, and the texts that stop and continue a group: version 2 of the interface,
+ * version 1.
  */
 static const char *const freezers[][3] = {
 	{ "cgroup.freeze", "1", "0" }, { "freezer.state", "FROZEN", "THAWED" },
@@ -649,7 +649,7 @@ static void stop_for_a_while(void)
 		{ .name = "close", .body = close_in_time },
 		{ .name = "init", .body = init_in_time },
 		{ .name = "the heap", .body = heap_in_time },
-		/* And what hangs is ended all the same. */
+		/* And a task that hangs is ended all the same. */
 		{ .name = "a task that hangs", .body = task_that_hangs, .wanted = -ETIMEDOUT },
 	};
 	const size_t count = sizeof(programs) / sizeof(programs[0]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Callables after init: what a symbol is identified by, files that change, several threads that
- * register, unregistering while tasks are submitted, handles that cannot run where they are sent.
+ * Callables after init: the identity of a symbol, files that change, several threads that register,
+ * unregistering while tasks are submitted, handles that cannot run where they are sent.
  */
 #define UNIT_SECONDS 60
 #include "failure.h"
@@ -75,7 +75,7 @@ static int run_add(dw_callable handle)
 static bool identified;		/* by its build-id, else by its content */
 static enum dw_mode children;
 
-/* Who has not loaded it yet does not get what nobody registered. */
+/* A process that has not loaded the file yet does not get an unregistered function. */
 static void change(void)
 {
 	dw_callable handle = 0;
@@ -101,8 +101,8 @@ TEST_IN_BOTH_MODES(file_that_changed_before_it_was_loaded_is_refused)
 }
 
 /*
- * The new function ran as the old one: the dynamic linker gave what it had loaded under the same
- * path. Twice, since what is loaded in its place must not stand in the way of the next.
+ * Before, the new function ran as the old one: the dynamic linker gave the file that it had loaded
+ * under the same path. Twice, since the copy in its place must not stand in the way of the next.
  */
 static void replace(enum dw_mode mode, bool with_build_id)
 {
@@ -170,7 +170,7 @@ static void *register_and_run(void *argument)
 	return NULL;
 }
 
-/* One of them found the name taken by what the other had not announced yet. */
+/* Before, a thread found the name taken by a symbol that another had not announced yet. */
 TEST_IN_BOTH_MODES(threads_that_register_the_same_get_the_same)
 {
 	struct registering one[4];

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * DW_TRACE and DW_GRAPH: what is in the files, in both modes, with deaths, and with two trees at
- * once.
+ * DW_TRACE and DW_GRAPH: the files' contents, in both modes, with deaths, with two trees at once.
  */
 #include <fcntl.h>
 #include <sys/file.h>
@@ -64,10 +63,7 @@ static int give(struct dw_orch *orch, dw_callable callable, int task, struct dw_
 	return result;
 }
 
-/*
- * Nothing of it is final before all of it was submitted: every dependency is one that somebody
- * waits for.
- */
+/* No task ends before all are submitted: every dependency is one that a task waits for. */
 static int orch_known(struct dw_orch *orch, const struct dw_args *args,
 		      const struct dw_config *config, void *context)
 {
@@ -151,8 +147,7 @@ static int find_name(const char *name)
 }
 
 /*
- * Each end of an arrow has its partner and its slice; each edge has its arrow, and nothing else has
- * one.
+ * Each end of an arrow has its partner and its slice; each edge, and only an edge, has its arrow.
  */
 static void check_arrows(struct trace_read *trace)
 {
@@ -189,9 +184,7 @@ static const char *wanted_state(int task)
 	return task == BREAKS ? "failed" : task == FOLLOWS ? "skipped" : "done";
 }
 
-/*
- * Slices lie in the lane of a worker: its process (ours, for threads), its thread, and their names.
- */
+/* Slices lie in the lane of a worker: its process (ours, for threads), its thread, their names. */
 static void check_lanes(struct dw_worker *node, struct trace_read *trace, enum dw_mode mode)
 {
 	struct dw_child_stats stats[2];
@@ -479,8 +472,7 @@ static void attempts_in(enum dw_mode mode)
 	CHECK_EQ(members, 2);
 	CHECK(strcmp(members_on[0], members_on[1]) != 0);
 	/*
-	 * Its last attempt ended before the group was ready; the others may have been too quick for
-	 * an arrow.
+	 * Its last attempt ended before the group was ready; others may be too quick for an arrow.
 	 */
 	CHECK(arrows <= 2);
 	trace_free(&trace);
@@ -493,7 +485,7 @@ TEST(each_attempt_and_each_member_of_a_group_has_a_slice)
 	attempts_in(DW_THREAD);
 }
 
-/* What never ran because its producer failed is there too. */
+/* A task that never ran because its producer failed is there too. */
 TEST(skipped_tasks_are_in_the_trace)
 {
 	unsigned skipped = 0, slices;
@@ -517,8 +509,8 @@ TEST(skipped_tasks_are_in_the_trace)
 			trace.events[i].phase == 'X' && !strcmp(trace.events[i].state, "skipped");
 	CHECK_EQ(slices, TASKS);
 	/*
-	 * All that reads what the gate should have written, and what follows; `breaks` overwrites
-	 * it, and fails itself.
+	 * The gate's readers, the tasks behind them, `follows`; `breaks` overwrites, and fails
+	 * itself.
 	 */
 	CHECK_EQ(skipped, 5);
 	trace_free(&trace);
@@ -630,7 +622,7 @@ TEST(trace_survives_children_that_are_killed)
 	dw_worker_destroy(pod);
 	REQUIRE(trace_read(trace_path, &trace));
 	check_stamps(&trace);
-	/* What the node's earlier runs did was in the file when it was killed. */
+	/* The slices of the node's earlier runs were in the file when it was killed. */
 	CHECK(trace_slices(&trace) >= 206);
 	for (int i = 0; i < 2; i++) {
 		died = trace_find(&trace, i ? "node dies" : "sub dies");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Trees seen from outside, and the report on what is stuck; in both modes. */
+/* Trees seen from outside, and the report on stuck tasks; in both modes. */
 #include "chips.h"
 
 static struct callables calls;
@@ -99,7 +99,7 @@ static void wait_begun(void)
 	CHECK_EQ(read(began[0], &byte, 1), 1);
 }
 
-/* What another process sees of us. */
+/* The report on this tree in another process. */
 static void report_from_outside(uint64_t stuck_ns, char *text, size_t space)
 {
 	int back[2], status;
@@ -161,7 +161,7 @@ static void stuck_in(enum dw_mode mode)
 		CHECK(!strstr(stuck, "pod0/sub0"));
 		CHECK(!strstr(stuck, "nothing"));
 	}
-	/* What has not lasted long enough is not stuck. */
+	/* A wait that has not lasted long enough is not stuck. */
 	bytes = sizeof(inside);
 	CHECK_EQ(dw_worker_report(root, 60000000000, inside, &bytes), 0);
 	CHECK_STR(inside, "stuck for 60 s or longer:\nnothing");

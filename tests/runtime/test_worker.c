@@ -44,7 +44,7 @@ static void refuses(struct dw_worker *parent, struct dw_worker *child, int error
 	CHECK_EQ(id, 99);
 }
 
-/* What was refused has changed nothing: the tree comes up and is what was accepted. */
+/* Refused calls have changed nothing: the tree comes up with the accepted children. */
 TEST(add_child_names_the_rule_that_is_broken)
 {
 	struct dw_worker *top = named(6, "top"), *pod = named(4, "pod"), *node = named(3, "node");

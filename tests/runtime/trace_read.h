@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Reads a file of DW_TRACE with a parser that is not ours, for tests of what is in it. */
+/* Reads a file of DW_TRACE with a parser that is not ours, for tests of its contents. */
 #ifndef TESTS_TRACE_READ_H
 #define TESTS_TRACE_READ_H
 

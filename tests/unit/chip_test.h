@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the tests of chips share: where the build tree is, reading images,
- * calling a chip and waiting for its completion.
+ * Shared by the tests of chips: the path of the build tree, reading images, calling a chip and
+ * waiting for its completion.
  */
 #ifndef TESTS_UNIT_CHIP_TEST_H
 #define TESTS_UNIT_CHIP_TEST_H

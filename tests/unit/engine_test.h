@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the tests of the engine's data structures share: random numbers that are the same
- * everywhere, numbers on the command line (--seed N, --seeds N, --bench), a clock.
- * Arguments also select tests by name: test_heap oracle --seed 4711.
+ * Shared by the tests of the engine's data structures: random numbers that are the same everywhere,
+ * numbers on the command line (--seed N, --seeds N, --bench), a clock. Arguments also select tests
+ * by name: test_heap oracle --seed 4711.
  */
 #ifndef TESTS_UNIT_ENGINE_TEST_H
 #define TESTS_UNIT_ENGINE_TEST_H

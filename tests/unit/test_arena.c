@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * The arena: what it contains, who may allocate, random blocks against a list of them
+ * The arena: its contents, the processes that may allocate, random blocks against a list of them
  * (zeroed, disjoint, all come back as one), and that memory returns to the system.
  */
 #include <errno.h>

@@ -171,7 +171,7 @@ TEST(each_goes_in_order_of_registration_and_ends_with_an_error)
 	CHECK_EQ(callable_retire(c), 0);
 }
 
-/* What a child does with the entries that its parent tells it. */
+/* A child adds the entries that its parent tells it. */
 TEST(an_entry_under_a_given_handle_is_the_parents)
 {
 	dw_callable first = 2ull << 60 | 1ull << 32 | 5001, second = first + (1ull << 32), out = 0;

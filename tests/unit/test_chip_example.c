@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* The example driver of docs/examples/chip-driver, as a stranger's driver is used. */
+/* The example driver of docs/examples/chip-driver, used like a third-party driver. */
 #include "unit.h"
 #include "chip_test.h"
 
@@ -57,7 +57,7 @@ TEST(example_driver_words_its_errors)
 	CHECK_EQ(chip_call(chip, 1, t, 2, NULL, 0, 1), -ENOTSUP);
 	t[1] = tensor1(x, DW_FLOAT32, 1);
 	CHECK_EQ(chip_call(chip, 1, t, 2, NULL, 0, 1), -EINVAL);
-	/* What it does not claim, the library refuses for it. */
+	/* The library refuses the types that the driver does not claim. */
 	t[1] = tensor1(wide, DW_FLOAT64, 2);
 	CHECK_EQ(chip_call(chip, 1, t, 2, NULL, 0, 1), -ENOTSUP);
 	CHECK_STR(error_text(), "float64");

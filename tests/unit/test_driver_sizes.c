@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* What drivers are given, and what they fill, in structs that are smaller or larger than theirs. */
+/* Structs that drivers get and fill, in sizes that are smaller or larger than their own. */
 #include <poll.h>
 #include <stddef.h>
 #include <distworker/sim.h>
@@ -47,7 +47,7 @@ static void enumerate_with(const char *name, const char *options, size_t size, s
 
 /*
  * Failed before: elements lay sizeof(struct dw_chip_properties) apart, and nothing was written
- * behind what was known.
+ * behind the known fields.
  */
 TEST(devices_are_enumerated_at_the_callers_distance)
 {
@@ -64,7 +64,7 @@ TEST(devices_are_enumerated_at_the_callers_distance)
 }
 
 /*
- * A struct of `size` bytes, of which the last is `last`; what is behind a smaller one is not its
+ * A struct of `size` bytes, of which the last is `last`; the bytes behind a smaller one are not its
  * own.
  */
 static void resize(unsigned char *room, const void *from, size_t known, size_t size,
@@ -165,8 +165,8 @@ TEST(launches_of_other_sizes_are_taken_or_named)
 }
 
 /*
- * Failed before: a smaller description was -EPROTO, and what a larger one says behind was not
- * looked at.
+ * Failed before: a smaller description was -EPROTO, and the further bytes of a larger one were not
+ * checked.
  */
 TEST(descriptions_of_entries_of_other_sizes_are_taken_or_named)
 {
@@ -196,7 +196,7 @@ static void check_filled(const unsigned char *room, size_t known, size_t size)
 		CHECK_EQ(room[byte], 0xee);
 }
 
-/* What lies behind the driver's own struct is set to 0. */
+/* The bytes behind the driver's own struct are set to 0. */
 TEST(counters_and_completions_of_other_sizes_are_filled)
 {
 	static const size_t counters[] = {

@@ -29,7 +29,7 @@ static int fail_io(const struct dw_args *args, void *context)
 	return dw_task_fail(EIO, "short read");
 }
 
-/* What does not hang takes less, on a quiet machine. */
+/* A wait that does not hang takes less, on a quiet machine. */
 #define HANG_NS 20000000000ULL
 
 static int sleep_scalar(const struct dw_args *args, void *context)
@@ -208,7 +208,7 @@ static int submit_failing(struct dw_orch *orch, const struct dw_args *args,
 	options.after = &after;
 	options.after_count = 1;
 	dw_submit(orch, step_handle, own, &options, NULL);
-	/* Until somebody overwrites them. */
+	/* Until a task overwrites them. */
 	options.after_count = 0;
 	dw_args_reset(own);
 	rig_add(own, job->x, 1, DW_OUTPUT);
@@ -505,7 +505,7 @@ TEST(dead_child_fails_its_task_with_signal_name)
 	engine_stats(rig->engine, &stats);
 	CHECK_EQ(stats.done, 250);
 	CHECK_EQ(stats.failed, 1);
-	/* One worker is left: the same again kills it, and then there is nobody. */
+	/* One worker is left: the same again kills it, and then none is left. */
 	CHECK_EQ(rig_run(rig, submit_dying, &job), -EOWNERDEAD);
 	CHECK_EQ(rig_run(rig, submit_noops, &(struct job){ .count = 1 }), -ENODEV);
 	rig_close(rig);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * What the engine's paths cost, on this machine, now. Without --bench a short run that
- * only has to end.
+ * The cost of the engine's paths, on this machine, now. Without --bench a short run that only has
+ * to end.
  *
  *   test_engine_bench --bench [burst|chain|submit|hop …]
  */

@@ -83,7 +83,7 @@ TEST(names_of_errors_and_signals)
 	}
 }
 
-/* What a process with DW_LOG=level writes to stderr for one line of each level. */
+/* The output of a process with DW_LOG=level on stderr, for one line of each level. */
 static void log_of(const char *level, char *text, size_t bytes)
 {
 	int ends[2], status;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * Random graphs against an oracle: what parallel execution leaves in memory, and
- * which tasks were done, failed and skipped, must be what executing the tasks one after
- * the other gives. Buffers, overlapping views, tags, scopes, heap tensors, groups with
- * a barrier in them, explicit edges, fan-in, failures, retries.
+ * Random graphs against an oracle: memory after parallel execution, and the tasks that were done,
+ * failed and skipped, must be the same as after executing the tasks one after the other. Buffers,
+ * overlapping views, tags, scopes, heap tensors, groups with a barrier in them, explicit edges,
+ * fan-in, failures, retries.
  *
  *   test_graph                     some hundred seeds over several shapes
  *   test_graph --seed S            that one, on every shape
@@ -13,7 +13,7 @@
 #include "engine_rig.h"
 #include "slow.h"
 
-#define CELLS		256		/* persistent cells, shared by everybody */
+#define CELLS		256		/* persistent cells, shared by all tasks */
 #define FRESH		4096		/* cells that are written once, without waiting */
 #define HEAP_CELLS	64
 #define OPS_MAX		600
@@ -181,7 +181,7 @@ struct open_scope {
 	uint32_t heap[64], heaps;
 };
 
-/* Cells that may be touched: in idempotent plans a task never reads what it writes. */
+/* Cells that may be touched: in idempotent plans a task never reads its output. */
 static struct view random_view(struct plan *plan, const struct call *call,
 			       const struct open_scope *scopes, uint32_t depth)
 {
@@ -252,7 +252,7 @@ static bool overlaps(const struct view *a, const struct view *b)
 	       b->first < a->first + a->count;
 }
 
-/* Members run at the same time: what one writes no other may touch. */
+/* Members run at the same time: cells that one writes no other may touch. */
 static bool conflicts(const struct op *op, uint32_t member, const struct view *view)
 {
 	for (uint32_t m = 0; m < member; m++)
@@ -713,7 +713,7 @@ int main(int argc, char **argv)
 			pthread_join(thread, NULL);
 			printf("# %u kills, %llu retries\n", killer.kills,
 			       (unsigned long long)rig->engine->counters.stats.retried);
-			/* What was killed last comes back before the end. */
+			/* The child that was killed last comes back before the end. */
 			rig_sleep(200000000);
 		}
 		rig_close(rig);

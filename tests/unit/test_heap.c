@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * Heap rings and scopes: the rules one by one, and random scopes and sizes against a
- * model that knows of every KiB of a ring whose it is. --seed, --seeds, --bench.
+ * Heap rings and scopes: the rules one by one, and random scopes and sizes against a model that
+ * knows the owner of every KiB of a ring. --seed, --seeds, --bench.
  */
 #include <errno.h>
 #include "memory/heap.h"
@@ -232,7 +232,7 @@ static void released(struct run_graph *run, uint64_t begin, uint64_t end, void *
 			model->blocks[i].given_back = true;
 }
 
-/* Blocks of one ring that still stand, oldest first, and what they span. */
+/* Blocks of one ring that still stand, oldest first, and their span. */
 static uint32_t model_span(struct model *model, uint32_t ring, uint32_t *head, uint32_t *tail)
 {
 	size_t i = model->first[ring];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * The rings, both sides in one process: order, wrap, taking back, frames posted
- * ahead, notification, and what the parent makes of a peer that writes nonsense.
+ * The rings, both sides in one process: order, wrap, taking back, frames posted ahead,
+ * notification, and the parent's reaction to a peer that writes nonsense.
  */
 #include <errno.h>
 #include <limits.h>
@@ -319,7 +319,7 @@ static void count_wake(struct endpoint *unused)
 	rung++;
 }
 
-/* A pair whose parent looks asleep and counts who wants to wake it. Futex provider. */
+/* A pair whose parent looks asleep; counts the attempts to wake it. Futex provider. */
 static struct provider_ops counting;
 static bool open_counting(uint32_t depth)
 {
@@ -565,7 +565,7 @@ TEST(nonsense_from_a_peer_is_refused_by_name_and_harms_no_other)
 		CHECK_EQ(completion.number, 0xcccccccc);
 		CHECK_STR(dw_strerror_last(), nonsenses[i].text);
 		CHECK_STR(dw_strerror_last(), "mailbox 0");
-		/* For good. It holds nobody awake, and takes no frames. */
+		/* For good. The mailbox holds no thread awake, and takes no frames. */
 		CHECK_EQ(hub_harvest(hub, 0, &completion, text), -EPROTO);
 		CHECK(hub_acquire(hub, 0, 0, &number) == NULL);
 		CHECK(!hub_completions_pending(hub));
@@ -584,7 +584,7 @@ TEST(nonsense_from_a_peer_is_refused_by_name_and_harms_no_other)
 	}
 }
 
-/* It writes over the flags before the frame is published: what counts is what was posted. */
+/* The peer overwrites the flags before the frame is published: the posted flags count. */
 TEST(a_peer_that_writes_the_flags_of_a_frame_gains_nothing)
 {
 	static const uint8_t posted[] = { FRAME_CHAINED, 0 };

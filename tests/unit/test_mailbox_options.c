@@ -55,7 +55,7 @@ TEST(the_environment_chooses_the_provider)
 	setenv("DW_PROVIDER", "sockets", 1);
 	CHECK_EQ(hub_create(&options, &hub), -EINVAL);
 	CHECK_STR(dw_strerror_last(), "\"sockets\"; it can be");
-	/* What the caller wants comes first. */
+	/* The caller's choice comes first. */
 	options.provider = DW_PROVIDER_FUTEX;
 	if (CHECK_EQ(hub_create(&options, &hub), 0))
 		hub_destroy(hub);

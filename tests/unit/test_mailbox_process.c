@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * Mailboxes between processes: attaching, what a child keeps of its siblings,
- * waiting with deadlines, signals and kicks, bells, stop, death and replacement.
+ * Mailboxes between processes: attaching, that a child keeps nothing of its siblings, waiting with
+ * deadlines, signals and kicks, bells, stop, death and replacement.
  */
 #include <errno.h>
 #include <dirent.h>
@@ -22,7 +22,7 @@ static struct hub *hub;
 static pid_t pids[256];
 static uint32_t count;
 
-/* Shared with the children: the go after hub_bind(), and what they want to tell. */
+/* Shared with the children: the go after hub_bind(), and their results. */
 static struct {
 	_Atomic uint32_t go[256];
 	_Atomic uint64_t sum;
@@ -51,7 +51,7 @@ static int serve_child(struct endpoint *endpoint, uint32_t i)
 	return 0;
 }
 
-/* Forks the child of mailbox i; its exit status is what `run` returns. */
+/* Forks the child of mailbox i; its exit status is the result of `run`. */
 static pid_t start(uint32_t i, child_fn *run)
 {
 	struct endpoint *endpoint;
@@ -141,10 +141,10 @@ static uint32_t harvest_all(void)
 	return done;
 }
 
-/* What does not hang takes less, on a quiet machine. */
+/* A wait that does not hang takes less, on a quiet machine. */
 #define HANG_NS 20000000000ull
 
-/* A wait with a deadline that only passes if what it waits for does not come. */
+/* A wait with a deadline that passes only if the event does not come. */
 static int wait_long(void)
 {
 	uint64_t start_ns = now_ns();
@@ -422,14 +422,14 @@ static void *steal_and_kick(void *unused)
 {
 	(void)unused;
 	usleep(20000);
-	/* What a child does that is killed before it calls futex(). */
+	/* Like a child that is killed before it calls futex(). */
 	store_relaxed(&hub->line->asleep, 0);
 	usleep(20000);
 	hub_kick(hub);
 	return NULL;
 }
 
-/* Without `waiting` in struct hub the kick finds nobody asleep, and the wait never ends. */
+/* Without `waiting` in struct hub the kick finds no thread asleep, and the wait never ends. */
 TEST(a_kick_ends_a_wait_whose_wakeup_died_with_a_child)
 {
 	pthread_t thread;
@@ -627,7 +627,7 @@ TEST(a_dead_child_is_replaced_and_nothing_of_it_is_left)
 	kill(old, SIGKILL);
 	waitpid(old, NULL, 0);
 	expect_death(0, old);
-	/* Who was not started moves. */
+	/* The frame that was not started moves. */
 	CHECK(!hub_started(hub, 0, 2));
 	CHECK(hub_revoke(hub, 0, 2));
 	CHECK_EQ(hub_rearm(hub, 0), 0);
@@ -729,8 +729,8 @@ static uint64_t wakes_of_a_pipeline(void)
 
 /*
  * A pipeline whose ring never runs dry and whose parent never waits makes no call at all. A parent
- * that is preempted lets it run dry: few, not none. Where the two have no CPU each it is tried
- * again.
+ * that is preempted lets it run dry: few calls, not none. Where the two have no CPU each the test
+ * tries again.
  */
 TEST(a_busy_pipeline_wakes_nobody)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The opencl driver on whatever device there is: PoCL on the CPU from Debian's
- * pocl-opencl-icd. Skipped, each test by name, where the driver or a device is missing.
+ * The opencl driver on any device that there is: PoCL on the CPU from Debian's pocl-opencl-icd.
+ * Skipped, each test by name, where the driver or a device is missing.
  */
 #include <dlfcn.h>
 #include <time.h>
@@ -197,9 +197,9 @@ TEST(opencl_calls_in_flight_keep_their_order)
 }
 
 /*
- * Three calls, two of them in flight at a time; the second fails as `fault` says. Before, the read
- * behind a kernel that failed while it ran was what the call ended with, and the call was taken for
- * done.
+ * Three calls, two of them in flight at a time; the second fails as `fault` says. Before, a call
+ * ended with the read behind its kernel, and was taken for done when the kernel had failed while it
+ * ran.
  */
 static void second_fails(const char *fault, const char *text)
 {
@@ -285,7 +285,7 @@ TEST(opencl_device_that_is_gone_is_lost)
 {
 	lost("call from 1 -2 0", "CL_DEVICE_NOT_AVAILABLE");
 	lost("event from 1 -2 0", "CL_DEVICE_NOT_AVAILABLE");
-	/* What was valid and is no more. */
+	/* Objects that were valid and are no more. */
 	lost("call from 1 -36 0", "CL_INVALID_COMMAND_QUEUE");
 	lost("event from 1 -34 0", "CL_INVALID_CONTEXT");
 }

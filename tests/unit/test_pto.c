@@ -419,7 +419,7 @@ TEST(damaged_images_are_refused_whatever_byte_is_wrong)
 	builder_free(builder);
 }
 
-/* What becomes of a child whose run misbehaves; one that hangs is killed from outside. */
+/* The end of a child whose run misbehaves; a child that hangs is killed from outside. */
 static int child_end(const char *mode, bool hangs)
 {
 	struct timespec moment = { 0, 300000000 };

@@ -72,10 +72,10 @@ static struct rig *open_rig(struct rig_options options, struct job *job)
 	return open_with(options, job);
 }
 
-/* -------------------------------------------------------------- who is woken */
+/* ------------------------------------------------------------------ wake-ups */
 
 #define TRIPS 400
-/* Of what a busy machine may disturb. */
+/* Of measurements that a busy machine may disturb. */
 #define TRIES 8
 
 /* Voluntary context switches of all threads but the calling one. */
@@ -153,7 +153,7 @@ static int chain_with_failure(struct dw_orch *orch, const struct dw_args *args,
 	/* Behind it in the ring: these have to be skipped … */
 	for (uint64_t i = 1; i < 10; i++)
 		submit(orch, job, timed_handle, i, 0, (void *)cell, DW_INOUT, DW_ANY);
-	/* … this one only comes after them, and everybody after it reads what it wrote. */
+	/* … this one only comes after them, and all tasks after it read its output. */
 	for (uint64_t i = 10; i < 20; i++)
 		submit(orch, job, timed_handle, i, 0, (void *)cell, i == 10 ? DW_OUTPUT : DW_INOUT,
 		       DW_ANY);
@@ -202,8 +202,8 @@ static int long_chain(struct dw_orch *orch, const struct dw_args *args,
 }
 
 /*
- * Nobody is told of a link of a chain before the next one may run: it lies behind it in the same
- * ring.
+ * The parent need not hear of a link of a chain before the next one runs: that lies behind it in
+ * the same ring.
  */
 TEST(chain_of_short_tasks_goes_on_without_its_parent)
 {
@@ -229,7 +229,7 @@ TEST(chain_of_short_tasks_goes_on_without_its_parent)
 	CHECK(calls < 1000);
 }
 
-/* ------------------------------------------------- what need not wait, and order */
+/* ------------------------------------------- tasks that need not wait, and order */
 
 /* Scalars: board, number of the pair. Waits for the other one; alone it fails. */
 static int meets(const struct dw_args *args, void *context)
@@ -319,7 +319,7 @@ static int counted_node(struct dw_orch *orch, const struct dw_args *args,
 	return counted(args, context);
 }
 
-/* To anybody, and to the one by its number: one queue each, and one order over both. */
+/* To any worker, and to the one by its number: one queue each, and one order over both. */
 static int submit_counted(struct dw_orch *orch, const struct dw_args *args,
 			  const struct dw_config *config, void *context)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A program with more rights than its user must not write what that user's environment names.
- * This program copies itself, makes the copy set-uid, and starts it as a third user.
+ * A program with more rights than its user must not write the files that the user's environment
+ * names. This program copies itself, makes the copy set-uid, and starts it as a third user.
  */
 #include <fcntl.h>
 #include <grp.h>

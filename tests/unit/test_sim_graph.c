@@ -18,7 +18,7 @@ static struct chip *sim_with(const char *options, const char *entry)
 	return chip;
 }
 
-/* What orchestration `mix` does, in order. */
+/* The tasks of orchestration `mix`, in order. */
 static void mix_expected(uint64_t *x, uint32_t count, uint64_t tasks, uint64_t seed)
 {
 	for (uint64_t i = 0; i < tasks; i++) {

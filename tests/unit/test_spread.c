@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * Over how many workers tasks spread: take-back from who is slower than was thought, a CPU for who
- * is woken.
+ * The number of workers that tasks spread over: take-back from a worker that is slower than was
+ * thought, a CPU for each worker that is woken.
  */
 #include "timed_tasks.h"
 
@@ -138,7 +138,7 @@ TEST(equal_tasks_spread_over_all_workers)
 			each[k] += job.board->took[i];
 	}
 	CHECK_EQ(count, 8);
-	/* 40 × 10 ms over 8: 50 ms of 400 for each, in whatever time the sleeps really took. */
+	/* 40 × 10 ms over 8: 50 ms of 400 for each, however long the sleeps really took. */
 	for (int k = 0; k < 8; k++)
 		CHECK(each[k] < sum * 3 / 8);
 	done_with(rig, &job);
@@ -152,7 +152,7 @@ static void count_active(void *context)
 	job->variant = __builtin_popcountll(job->rig->engine->rings.active[0]);
 }
 
-/* As many as the rings of all workers hold; nobody has done any of them yet. */
+/* As many as the rings of all workers hold; none of them is done yet. */
 static int short_tasks(struct dw_orch *orch, const struct dw_args *args,
 		       const struct dw_config *config, void *context)
 {
@@ -202,7 +202,7 @@ TEST(worker_without_a_cpu_is_not_woken_because_a_ring_is_full_of_short_tasks)
 
 /*
  * The worker that got the first task is stopped: the other one, which has something to do while
- * they are submitted, does all of them, but for what is sent to the first.
+ * they are submitted, does all of them, but for those sent to the first.
  */
 static int behind_a_stopped_one(struct dw_orch *orch, const struct dw_args *args,
 				const struct dw_config *config, void *context)

@@ -77,7 +77,7 @@ TEST(tensors_that_make_no_sense_are_refused_and_outputs_left_alone)
 	CHECK_EQ(dw_tensor_init(&made, NULL, DW_INT8, NULL, 1), -EINVAL);
 	CHECK(!memcmp(&made, &before, sizeof(made)));
 
-	/* A dimension of 0 makes it empty, whatever the others are. */
+	/* A dimension of 0 makes the tensor empty, with any others. */
 	CHECK_EQ(dw_tensor_init(&made, NULL, DW_INT8, zero, 5), 0);
 	CHECK_EQ(dw_tensor_bytes(&made, &bytes), 0);
 	CHECK_EQ(bytes, 0);
@@ -199,7 +199,7 @@ TEST(hostile_blobs_are_refused)
 		{ -1, 0, 8 }, { 0, -1, 8 }, { -1, 5, 8 }, { INT32_MIN, INT32_MIN, 8 },
 		{ 1, 0, 8 }, { 1, 0, 47 }, { 1, 0, 49 }, { 0, 1, 15 }, { 0, 1, 17 },
 		{ INT32_MAX, INT32_MAX, 8 }, { INT32_MAX, INT32_MAX, 64 },
-		/* Products that would wrap at 32 bits to what is there. */
+		/* Products that would wrap at 32 bits to the given size. */
 		{ 107374183, 0, 48 }, { 0, 536870912, 8 },
 	};
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * The rules of the tensor map one by one, its memory, its ordered tree, and what an
- * access costs (--bench for numbers worth reading).
+ * The rules of the tensor map one by one, its memory, its ordered tree, and the cost of an access
+ * (--bench for numbers worth reading).
  */
 #include <malloc.h>
 #include "depend/tensor_map.h"

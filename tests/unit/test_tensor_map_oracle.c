@@ -79,7 +79,7 @@ struct model {
 	/* per unit; readers and earlier writers may name final tasks, which are masked */
 	int8_t writer[UNITS];
 	uint64_t readers[UNITS], earlier[UNITS], poison[UNITS];
-	/* what the map reported for the task that is being submitted */
+	/* the map's report for the task that is being submitted */
 	uint8_t got[TASKS], want[TASKS];
 	uint64_t seed;
 	int errors, refused;
@@ -355,7 +355,7 @@ static void model_finish(struct model *model)
 	}
 }
 
-/* Memory is given back only when nobody uses it. */
+/* Memory is given back only when no task uses it. */
 static void model_forget(struct model *model)
 {
 	struct access access;

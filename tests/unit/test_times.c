@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * From when on a task's deadline counts. Each deadline here is a minute, and no task takes a
- * second: whoever is killed was measured from a time at which it could not have started. The
- * tests that are about a time of 0 say most on a machine that is up for more than that minute
- * (UNIT_UPTIME).
+ * The time from which a task's deadline counts. Each deadline here is a minute, and no task takes a
+ * second: a task that is killed was measured from a time at which it could not have started. The
+ * tests of a time of 0 say most on a machine that is up for more than that minute (UNIT_UPTIME).
  */
 #include "unit.h"
 #include "engine/timer.h"
@@ -185,7 +184,7 @@ static int many(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-/* The same by balancing. The estimates decide who is put behind whom, so it is tried some times. */
+/* The same by balancing. The estimates decide which task is put behind which: several rounds. */
 TEST(task_behind_one_that_was_moved_has_all_its_time)
 {
 	struct job job = { 0 };
@@ -199,13 +198,13 @@ TEST(task_behind_one_that_was_moved_has_all_its_time)
 	rig_close(job.rig);
 }
 
-/* ------------------------------------------------------------- time that nobody had */
+/* ------------------------------------------------------------ time that a stop took */
 
 TEST(deadline_moves_by_what_a_sleep_was_late)
 {
 	struct deadline deadline = deadline_at(1000 * MS);
 
-	/* In halves: what is left at the end of a sleep on time is the other half. */
+	/* In halves: a sleep that ends on time leaves the other half. */
 	CHECK_EQ(deadline_sleep(&deadline, 0), 500 * MS);
 	CHECK(!deadline_passed(&deadline, 500 * MS));
 	CHECK_EQ(deadline.at_ns, 1000 * MS);
@@ -242,9 +241,7 @@ TEST(deadline_that_has_passed_or_never_does)
 	CHECK(!deadline_passed(&deadline, NEVER - 1));
 }
 
-/*
- * What was read from the clock before a stop is as far from what follows as if there had been none.
- */
+/* A time from before a stop is as far from later times as if there had been no stop. */
 TEST(times_from_before_a_stop_keep_their_distance)
 {
 	const struct timer timer = { .late_ns = 700, .late_from = 10000, .late_until = 10500 };
@@ -280,7 +277,7 @@ static int late_news(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-/* The one before it has ended long before this one was submitted, and nobody has looked yet. */
+/* The task before it ended long before this one was submitted, and no thread has looked yet. */
 TEST(time_of_a_task_begins_after_its_submission)
 {
 	struct job job = { .timeout_ns = 1000 * MS * unit_slow() };

@@ -46,7 +46,7 @@ static const char *end(struct trace_file *file)
 	return content;
 }
 
-/* What another process writes that does not live to say goodbye. */
+/* Writes `text` from a child that dies without a clean end of the file. */
 static void write_and_die(struct trace_file *file, const char *text)
 {
 	pid_t child = fork();

@@ -126,7 +126,7 @@ static void child_main(const struct hunt *hunt, uint32_t i)
 
 /* ------------------------------------------------------------------ the parent */
 
-/* The engine's lock and what it protects. */
+/* The engine's lock and the state that it protects. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t progress = PTHREAD_COND_INITIALIZER;
 static uint32_t harvested[CHILDREN_MAX];
@@ -164,7 +164,7 @@ static void *background_main(void *unused)
 		dawdle();
 		if (hub_bell_arm(hub))
 			continue;
-		/* A timeout only to see background_stop: what is due must not need it. */
+		/* A timeout only to see background_stop: a wake-up that is due must not need it. */
 		poll(&bell, 1, atomic_load(&background_stop) ? 0 : -1);
 		hub_bell_clear(hub, (uint32_t)bell.revents);
 	}
@@ -224,7 +224,7 @@ static void wait_for(const struct hunt *hunt, uint32_t i, uint32_t number)
 		harvest_locked();
 		if (harvested[i] - number - 1 < 1u << 31)
 			break;
-		/* What is marked has to be woken by somebody, and the notification to be due. */
+		/* Every marked child has to be woken, and the notification to be due. */
 		if (hub_request_notify(hub, i, number))
 			continue;
 		if (!drive) {
@@ -315,7 +315,7 @@ static void hunt_lost_wakeups(struct hunt hunt)
 
 		CHECK_EQ(harvested[i] - (UINT32_MAX - 1000 * i), atomic_load(&shared->ran[i]));
 		frames += atomic_load(&shared->ran[i]);
-		/* The background needs something to wake up for, that nobody else harvests. */
+		/* The background needs a frame to wake up for that no other thread harvests. */
 		if (i == 0 && hunt.background) {
 			atomic_store(&background_stop, true);
 			pthread_mutex_lock(&lock);
