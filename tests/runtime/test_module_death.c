@@ -5,6 +5,8 @@
  */
 #include <linux/sched.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include "failure.h"
 
@@ -17,20 +19,28 @@
 			SKIP("it is the module that tells"); \
 	} while (0)
 
-/* Stops the spawner, and lets it go on after a while, so that a test that hangs without it ends. */
+/*
+ * Stops the spawner, and lets it go on after a while, so that a test that hangs without it ends. By
+ * ptrace, since the library continues a spawner that a signal has stopped. The thread is the tracer.
+ */
 struct stopped {
 	pid_t spawner;
 	pthread_t thread;
+	sem_t is_stopped;
 	int wake[2];
 	bool in_time;
 };
 
-static void *continue_late(void *argument)
+static void *hold(void *argument)
 {
 	struct stopped *stopped = argument;
 
+	CHECK_EQ(ptrace(PTRACE_SEIZE, stopped->spawner, NULL, NULL), 0);
+	CHECK_EQ(ptrace(PTRACE_INTERRUPT, stopped->spawner, NULL, NULL), 0);
+	CHECK_EQ(waitpid(stopped->spawner, NULL, __WALL), stopped->spawner);
+	sem_post(&stopped->is_stopped);
 	stopped->in_time = unit_polled(stopped->wake[0], POLLIN);
-	kill(stopped->spawner, SIGCONT);
+	CHECK_EQ(ptrace(PTRACE_DETACH, stopped->spawner, NULL, NULL), 0);
 	return NULL;
 }
 
@@ -38,8 +48,9 @@ static void stop_spawner(struct stopped *stopped, pid_t child)
 {
 	stopped->spawner = parent_of(child);
 	REQUIRE(pipe2(stopped->wake, O_CLOEXEC) == 0);
-	kill(stopped->spawner, SIGSTOP);
-	pthread_create(&stopped->thread, NULL, continue_late, stopped);
+	sem_init(&stopped->is_stopped, 0, 0);
+	pthread_create(&stopped->thread, NULL, hold, stopped);
+	sem_wait(&stopped->is_stopped);
 }
 
 /* Whether it was stopped all the time. */
