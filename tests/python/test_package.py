@@ -91,7 +91,8 @@ def test_make_install_and_uninstall(tmp_path):
 def test_the_extension_keeps_to_the_limited_api_and_the_public_interface():
     symbols = run("nm", "-D", "--undefined-only", distworker._core.__file__)
     used = set(re.findall(r" U (dw_\w+)", symbols))
-    public = set(re.findall(r"\b(dw_\w+)\(", (TOP / "lib/include/distworker/distworker.h").read_text()))
+    headers = (TOP / "lib/include/distworker").glob("*.h")
+    public = set(re.findall(r"\b(dw_\w+)\(", "".join(header.read_text() for header in headers)))
     assert used and used <= public
     # The headers of Python then have nothing else.
     assert "#define Py_LIMITED_API 0x030b0000" in (TOP / "lib/python/src/core.h").read_text()

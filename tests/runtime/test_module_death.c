@@ -21,7 +21,8 @@
 
 /*
  * Stops the spawner, and lets it go on after a while, so that a test that hangs without it ends. By
- * ptrace, since the library continues a spawner that a signal has stopped. The thread is the tracer.
+ * ptrace, since the library continues a spawner that a signal has stopped. The thread is the
+ * tracer.
  */
 struct stopped {
 	pid_t spawner;

@@ -92,7 +92,7 @@ static PyGetSetDef callable_properties[] = {
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 PyDoc_STRVAR(callable_doc,
-	"What a task runs: a function, a symbol or an image that is registered.");
+	"The code of a task: a function, a symbol or an image that is registered.");
 static PyType_Slot callable_slots[] = {
 	{ Py_tp_doc, (void *)(uintptr_t)callable_doc },
 	{ Py_tp_dealloc, callable_dealloc },

@@ -52,7 +52,7 @@ static int check_layout(const struct status_segment *segment, uint64_t bytes)
 	    !fits(segment, segment->child_status, segment->child_count,
 		  sizeof(struct child_status)))
 		return error_set(-EPROTO,
-				 "what the tree of process %d shows of itself makes no sense",
+				 "the status segment of the tree of process %d makes no sense",
 				 segment->pid);
 	return 0;
 }
