@@ -353,7 +353,7 @@ static pid_t start(const struct way *way, unsigned i, bool answers)
 }
 
 /*
- * Who wakes whom and who preempts whom settles into one of several patterns that differ by
+ * Wake-ups and preemptions settle into one of several patterns, whose costs differ by
  * half. Each batch begins as waits do, after both sides have slept; the mean is taken over many.
  */
 static double trip_instructions(const struct way *way, double *worst)

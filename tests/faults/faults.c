@@ -100,7 +100,7 @@ static struct dw_worker *make(uint32_t level, enum dw_mode mode)
 	return dw_worker_create(level, &options, &worker) < 0 ? NULL : worker;
 }
 
-/* 0, or the first error. What succeeds has to be right. */
+/* 0, or the first error. Results of tasks that succeed must be right. */
 static int cycle(enum scenario scenario)
 {
 	struct dw_worker *pod = make(4, scenario == SCENARIO_PROCESSES ? DW_PROCESS : DW_THREAD);

@@ -12,8 +12,8 @@
  *
  * Each call's promises are checked: an error of the documented ones and no other, nothing
  * written behind a struct's size nor on an error, no wait that outlives its deadline by far; and at
- * the end, when every process has been killed, that none is left and the module is unused. What
- * only the kernel sees, its log and its leaks, tests/vm/run reads. With KCOV
+ * the end, when every process has been killed, that none is left and the module is unused.
+ * tests/vm/run reads the log of the kernel and its report of leaks. With KCOV
  * (/sys/kernel/debug/kcov) the number of places in the module that were reached is printed, and
  * with --pcs each of them, as an offset from the module's start. TAP on stdout.
  */

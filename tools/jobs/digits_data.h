@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Reads the digits: rows of 64 pixels (0–16) and a digit (0–9), comma-separated,
- * plain or gzipped. Whatever is wrong with the file is told with file, row and
+ * plain or gzipped. Errors name the file, the row and the
  * column. Used by jobs only (zlib, stdio); allocates nothing but zlib's buffer.
  */
 #ifndef DISTWORKER_JOBS_DIGITS_DATA_H

@@ -93,9 +93,9 @@ struct distworker_job {
 	const char *usage;		/* its options, one per line, for `run JOB -- --help` */
 
 	/*
-	 * 0 or -errno, with a text through environment->fail or from the library. What
-	 * *state points to must make sense in every process: memory from before
-	 * the fork, or from dw_buffer_create().
+	 * 0 or -errno, with a text through environment->fail or from the library. *state
+	 * must point to something that every process has at that address: memory from
+	 * before the fork, or from dw_buffer_create().
 	 */
 	int (*prepare)(const struct distworker_job_environment *environment, void **state);
 	/* Runs on the root; `context` is the state, `args` is empty. */

@@ -63,7 +63,6 @@ int engine_create(const struct engine_options *options, struct engine **engine)
 		.heap_timeout_ns = options->heap_timeout_ns ? options->heap_timeout_ns :
 				   10000000000ULL,
 		.init_timeout_ns = options->init_timeout_ns,
-		.check_declared = options->check_declared,
 		.process = process_serial(),
 	};
 	result = create_parts(made, options);

@@ -108,7 +108,6 @@ struct engine_options {
 	struct probe probe;			/* a subscriber that watches; ops NULL: none */
 	uint64_t timeout_ns, heap_timeout_ns;
 	uint64_t init_timeout_ns;	/* of a replacement, until it is up; 0: none */
-	bool check_declared;
 	/* For `declared`: tensors in it must be declared; NULL: unchecked. */
 	const struct arena *outer_arena;
 	int extra_fd; /* polled by the background thread beside the hub; -1: none */
@@ -200,8 +199,8 @@ struct engine_chip_memory {
 };
 
 /*
- * As dw_worker_run/start/…. A nested run has a `cancel` word (in its frame, may be NULL) and, with
- * check_declared, `declared`: the tensors that it may access; and `task_name`: its task, for
+ * As dw_worker_run/start/…. A nested run has a `cancel` word (in its frame, may be NULL) and, where
+ * that is checked, `declared`: the tensors that it may access; and `task_name`: its task, for
  * messages. The orchestration function is called between running_push() and running_pop()
  * (task/running.h), so that it can fail with a text.
  */

@@ -38,7 +38,6 @@ struct engine {
 	const struct arena *outer_arena;	/* of the ancestors; NULL: none, or not checked */
 	char *path;
 	uint64_t heap_timeout_ns, init_timeout_ns;
-	bool check_declared;
 	uint32_t process;		/* process_serial() of the process that owns it */
 };
 

@@ -93,7 +93,6 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 		.timeout_ns = worker->options.timeout_ns,
 		.heap_timeout_ns = worker->options.heap_timeout_ns,
 		.init_timeout_ns = worker_init_budget(worker),
-		.check_declared = worker->parent && worker->parent->options.check_declared,
 		.ops = &events_ops,
 		.ops_context = worker,
 	};

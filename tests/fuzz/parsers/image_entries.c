@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* What `distworker image sim` reads from the object that it has made, or that it is given. */
+/* The parser of objects in `distworker image sim`: those that it compiled or was given. */
 #include "input.h"
 #include "../../../tools/image.h"
 

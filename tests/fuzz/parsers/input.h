@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the fuzzers of parsers share. Each file here is one libFuzzer target; ./run builds and runs
+ * Shared by the fuzzers of parsers. Each file here is one libFuzzer target; ./run builds and runs
  * them. A target fails by what the sanitizers see, or by MUST().
  */
 #ifndef FUZZ_PARSERS_INPUT_H
@@ -36,7 +36,7 @@ static inline const char *input_file(const void *data, size_t size, int *fd)
 	return path;
 }
 
-/* What the target prints is of no interest; what the fuzzer says goes to stderr. */
+/* Output of the target is discarded; the fuzzer itself writes to stderr. */
 static inline void input_quiet(void)
 {
 	static int quiet;

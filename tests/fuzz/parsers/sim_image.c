@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What the sim driver looks at before the dynamic linker sees an image. It is not loaded: that
- * would run it.
+ * The checks of the sim driver before the dynamic linker sees an image. The image is not loaded:
+ * that would run it.
  */
 #include "input.h"
 #include "chip/drivers/sim/image.c"

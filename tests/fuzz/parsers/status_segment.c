@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* What another process shows of its tree: `distworker top` believes none of it. */
+/* The segment in which another process shows its tree: `distworker top` trusts none of it. */
 #include "input.h"
 #include <distworker/distworker.h>
 #include "worker/status_segment.h"
@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memset(content, 'x', sizeof(content));
 	memcpy(content, data, size < sizeof(content) ? size : sizeof(content));
-	/* What would be refused at once is not worth a try. */
+	/* With other values the segment would be refused at once. */
 	segment->magic = SEGMENT_MAGIC;
 	segment->layout = SEGMENT_LAYOUT;
 	segment->bytes = SEGMENT_BYTES;

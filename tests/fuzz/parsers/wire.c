@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		MUST(!memcmp(again, exact, size));
 		free(again);
 	}
-	/* What is not aligned is refused. */
+	/* A blob that is not aligned is refused. */
 	memcpy(blob + 4, data, size < 4 ? size : size - 4);
 	MUST(wire_decode(blob + 4, size, &view) < 0);
 	free(exact);
