@@ -16,6 +16,7 @@ static const struct {
 } capabilities[] = {
 	{ DW_CHIP_CAP_ASYNC, "asynchronous" }, { DW_CHIP_CAP_MEMORY, "own-memory" },
 	{ DW_CHIP_CAP_FLOAT64, "float64" }, { DW_CHIP_CAP_HOST_WRITES, "host-memory" },
+	{ DW_CHIP_CAP_DEFAULTS, "own-defaults" },
 };
 
 #define NAMES_MAX 32
@@ -53,7 +54,22 @@ static bool alike(const struct dw_chip_properties *a, const struct dw_chip_prope
 	return !strcmp(a->description, b->description) && a->capabilities == b->capabilities &&
 	       a->cores == b->cores && a->memory_bytes == b->memory_bytes &&
 	       a->max_tensors == b->max_tensors && a->max_scalars == b->max_scalars &&
-	       a->queue_depth == b->queue_depth;
+	       a->queue_depth == b->queue_depth && a->default_block_dim == b->default_block_dim &&
+	       a->default_aicpu_thread_num == b->default_aicpu_thread_num &&
+	       a->max_block_dim == b->max_block_dim &&
+	       a->max_aicpu_thread_num == b->max_aicpu_thread_num &&
+	       a->max_allocation_bytes == b->max_allocation_bytes;
+}
+
+/* A field of dw_config: its default, and the most that the device takes. */
+static void print_field(const char *name, uint32_t initial, uint32_t most)
+{
+	if (initial)
+		printf("%s %u", name, initial);
+	else
+		printf("%s as the driver chooses", name);
+	if (most)
+		printf(" (1-%u)", most);
 }
 
 static void print_limits(const struct dw_chip_properties *device)
@@ -90,6 +106,13 @@ static void print_devices(const struct dw_chip_properties *device, size_t first,
 	for (size_t i = 0; i < COUNT_OF(capabilities); i++)
 		if (device[first].capabilities & capabilities[i].bit)
 			printf(", %s", capabilities[i].name);
+	printf("\n          defaults (limits): ");
+	print_field("block_dim", device[first].default_block_dim, device[first].max_block_dim);
+	print_field(", aicpu_thread_num", device[first].default_aicpu_thread_num,
+		    device[first].max_aicpu_thread_num);
+	if (device[first].max_allocation_bytes)
+		printf(", an allocation at most %s",
+		       bytes_text(device[first].max_allocation_bytes, size));
 	printf("\n");
 }
 
@@ -121,6 +144,12 @@ static void put(struct json_object *object, const char *key, struct json_object 
 	json_object_object_add(object, key, value);
 }
 
+/* 0: null, as there is no value. */
+static void put_limit(struct json_object *object, const char *key, uint64_t value)
+{
+	put(object, key, value ? json_object_new_uint64(value) : NULL);
+}
+
 static struct json_object *device_json(const struct dw_chip_properties *device, size_t id)
 {
 	struct json_object *object = json_object_new_object(), *words = json_object_new_array();
@@ -134,6 +163,11 @@ static struct json_object *device_json(const struct dw_chip_properties *device, 
 							  device->queue_depth : 1));
 	put(object, "max_tensors", json_object_new_uint64(device->max_tensors));
 	put(object, "max_scalars", json_object_new_uint64(device->max_scalars));
+	put_limit(object, "default_block_dim", device->default_block_dim);
+	put_limit(object, "default_aicpu_thread_num", device->default_aicpu_thread_num);
+	put_limit(object, "max_block_dim", device->max_block_dim);
+	put_limit(object, "max_aicpu_thread_num", device->max_aicpu_thread_num);
+	put_limit(object, "max_allocation_bytes", device->max_allocation_bytes);
 	for (size_t i = 0; i < COUNT_OF(capabilities); i++)
 		if (device->capabilities & capabilities[i].bit)
 			json_object_array_add(words,

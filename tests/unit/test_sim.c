@@ -195,6 +195,34 @@ TEST(each_block_knows_its_index_and_core)
 	chip_close(chip);
 }
 
+/* Failed before: 1 block, whatever the driver's default. */
+TEST(config_of_zeros_is_the_devices_default)
+{
+	struct chip *chip = sim_with("cores=8,block_dim=6,aicpu_thread_num=2", "who");
+	const struct dw_chip_properties *properties = chip_properties(chip);
+	struct dw_config zeros = { 0 };
+	uint32_t out[24] = { 0 };
+	struct dw_tensor t = tensor1(out, DW_UINT32, 24);
+	struct dw_args args = view(&t, 1, NULL, 0);
+	struct chip_completion done;
+
+	CHECK_EQ(properties->default_block_dim, 6);
+	CHECK_EQ(properties->default_aicpu_thread_num, 2);
+	CHECK_EQ(properties->max_block_dim, 8);
+	CHECK_EQ(properties->max_aicpu_thread_num, 4);
+	CHECK_EQ(properties->max_allocation_bytes, 256 << 20);
+	CHECK_EQ(chip_submit(chip, 1, &args, &zeros, 0, NULL), 0);
+	CHECK_EQ(chip_collect(chip, &done), 1);
+	for (uint32_t i = 0; i < 6; i++)
+		CHECK_EQ(out[i], i << 16 | 6);
+	chip_close(chip);
+	/* A driver that names none has those of the library. */
+	chip = sim(NULL);
+	CHECK_EQ(chip_properties(chip)->default_block_dim, 1);
+	CHECK_EQ(chip_properties(chip)->default_aicpu_thread_num, 3);
+	chip_close(chip);
+}
+
 TEST(blocks_give_the_same_bits_however_many_threads_run_them)
 {
 	static const char *const options[] = { "threads=1", "threads=2", "threads=8",

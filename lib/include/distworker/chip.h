@@ -68,6 +68,11 @@ struct dw_chip_error {
 #define DW_CHIP_CAP_FLOAT64	(1u << 2)
 /* Kernels read and write host memory directly: nothing is copied. */
 #define DW_CHIP_CAP_HOST_WRITES	(1u << 3)
+/*
+ * A 0 in a call's config is passed on: the driver puts its own default there, which may depend on
+ * the image. Without it the library puts in what the properties say.
+ */
+#define DW_CHIP_CAP_DEFAULTS	(1u << 4)
 
 struct dw_chip_properties {
 	size_t size;
@@ -80,6 +85,14 @@ struct dw_chip_properties {
 	uint32_t max_scalars;		/* per call; 0: no limit */
 	uint32_t queue_depth;		/* calls that may be in flight: 1 … 16; 0 means 1 */
 	uint32_t reserved;
+	/*
+	 * What a 0 in a task's config stands for. 0 here: 1 core and 3 threads, or, with
+	 * DW_CHIP_CAP_DEFAULTS, what the driver chooses for each call.
+	 */
+	uint32_t default_block_dim, default_aicpu_thread_num;
+	/* The largest that the device takes; 0: no limit, or unknown. The driver checks them. */
+	uint32_t max_block_dim, max_aicpu_thread_num;
+	uint64_t max_allocation_bytes;	/* of one block of device memory; 0: unknown */
 };
 
 /* Counters since the device was opened. */
@@ -106,7 +119,8 @@ struct dw_chip_call {
 	size_t tensor_count;
 	const uint64_t *scalars;
 	size_t scalar_count;
-	struct dw_config config;		/* block_dim ≥ 1, aicpu_thread_num ≥ 1 */
+	/* block_dim ≥ 1, aicpu_thread_num ≥ 1; 0 only for DW_CHIP_CAP_DEFAULTS */
+	struct dw_config config;
 	uint64_t cookie;			/* given back by collect */
 	/* Becomes non-zero when the task was cancelled; a driver that can, stops with
 	 * -ECANCELED. Never NULL. A change wakes no thread. */
@@ -205,6 +219,13 @@ struct dw_chip_driver {
 
 	/* May be NULL. */
 	int (*counters)(struct dw_chip_device *device, struct dw_chip_counters *counters);
+
+	/*
+	 * CAP_MEMORY; may be NULL: the library copies through host memory. From one part of device
+	 * memory to another, which do not overlap; both as in copy_in.
+	 */
+	int (*copy_within)(struct dw_chip_device *device, uint64_t to, uint64_t from,
+			   uint64_t bytes, struct dw_chip_error *error);
 };
 
 typedef const struct dw_chip_driver *dw_chip_driver_entry(void);

@@ -213,8 +213,9 @@ DW_API int64_t dw_args_int(const struct dw_args *args, size_t index);
 
 /* Carried by value with every task, the same at every level. 20 bytes. */
 struct dw_config {
-	int32_t block_dim;		/* cores (work-groups) of a chip task; 0 means 1 */
-	int32_t aicpu_thread_num;	/* scheduling threads of the chip; 0 means 3 */
+	/* Of a chip task; 0: the driver's default, which `distworker chips` shows. */
+	int32_t block_dim;		/* cores (work-groups) */
+	int32_t aicpu_thread_num;	/* scheduling threads of the chip */
 	uint32_t flags;			/* DW_CONFIG_*; others: EINVAL */
 	uint32_t reserved[2];		/* 0 */
 };

@@ -18,6 +18,7 @@
 
 #define CHIP_DEPTH_MAX 16
 #define CHIP_INLINE_TENSORS 16
+#define CHIP_BLOCKS_DEFAULT 1
 #define CHIP_AICPU_DEFAULT 3
 
 static const volatile uint32_t never_cancelled;
@@ -113,6 +114,7 @@ int chip_open(const char *name, uint32_t id, const char *options, struct chip **
 		status = driver_error(chip, status, &text, "properties");
 		goto close;
 	}
+	chip_fill_defaults(&chip->properties);
 	chip->async = !table->run || ((chip->properties.capabilities & DW_CHIP_CAP_ASYNC) &&
 				      table->submit && table->collect && table->completion_fd);
 	chip->depth = chip->async ? chip->properties.queue_depth : 1;
@@ -156,6 +158,16 @@ void chip_close(struct chip *chip)
 const struct dw_chip_properties *chip_properties(const struct chip *chip)
 {
 	return &chip->properties;
+}
+
+void chip_fill_defaults(struct dw_chip_properties *properties)
+{
+	if (properties->capabilities & DW_CHIP_CAP_DEFAULTS)
+		return;
+	if (!properties->default_block_dim)
+		properties->default_block_dim = CHIP_BLOCKS_DEFAULT;
+	if (!properties->default_aicpu_thread_num)
+		properties->default_aicpu_thread_num = CHIP_AICPU_DEFAULT;
 }
 
 uint32_t chip_depth(const struct chip *chip)
@@ -331,21 +343,28 @@ static int call_check_tensors(const struct chip *chip, const struct dw_args *arg
 	return 0;
 }
 
-static int config_fill(const struct dw_config *config, struct dw_config *full)
+static int config_refused(const struct chip *chip, const char *field, int32_t value)
+{
+	return error_set(-EINVAL,
+			 "config.%s is %d: 1 or more is wanted, or 0 for the default of chip %s:%u",
+			 field, value, chip->driver.table.name, chip->id);
+}
+
+static int config_fill(const struct chip *chip, const struct dw_config *config,
+		       struct dw_config *full)
 {
 	if (config)
 		*full = *config;
 	if (full->block_dim < 0)
-		return error_set(-EINVAL, "config.block_dim is %d: 1 or more is wanted (0: 1)",
-				 full->block_dim);
+		return config_refused(chip, "block_dim", full->block_dim);
 	if (full->aicpu_thread_num < 0)
-		return error_set(-EINVAL,
-				 "config.aicpu_thread_num is %d: 1 or more is wanted (0: %d)",
-				 full->aicpu_thread_num, CHIP_AICPU_DEFAULT);
+		return config_refused(chip, "aicpu_thread_num", full->aicpu_thread_num);
+	if (chip->properties.capabilities & DW_CHIP_CAP_DEFAULTS)
+		return 0;
 	if (full->block_dim == 0)
-		full->block_dim = 1;
+		full->block_dim = (int32_t)chip->properties.default_block_dim;
 	if (full->aicpu_thread_num == 0)
-		full->aicpu_thread_num = CHIP_AICPU_DEFAULT;
+		full->aicpu_thread_num = (int32_t)chip->properties.default_aicpu_thread_num;
 	return 0;
 }
 
@@ -385,7 +404,7 @@ int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
 	if (status == 0)
 		status = call_check_tensors(chip, args, slot);
 	if (status == 0)
-		status = config_fill(config, &call.config);
+		status = config_fill(chip, config, &call.config);
 	if (status < 0)
 		return status;
 	call.image = image_slot(chip, key)->image;

@@ -44,6 +44,8 @@ int chip_open(const char *driver, uint32_t device, const char *options, struct c
 void chip_close(struct chip *chip);
 
 const struct dw_chip_properties *chip_properties(const struct chip *chip);
+/* Puts in the defaults of a driver that names none and does not choose them itself. */
+void chip_fill_defaults(struct dw_chip_properties *properties);
 /* How many calls may be between chip_submit() and chip_collect(): 1, or more with CAP_ASYNC. */
 uint32_t chip_depth(const struct chip *chip);
 uint32_t chip_in_flight(const struct chip *chip);

@@ -338,6 +338,7 @@ int dw_chip_enumerate(const char *name, const char *options, struct dw_chip_prop
 	if (status == 0)
 		status = enumerate(driver, options, known, *count, &found);
 	for (size_t i = 0; status == 0 && i < *count && i < found; i++) {
+		chip_fill_defaults(&known[i]);
 		known[i].size = size;
 		options_fill((char *)properties + i * size, size, &known[i], sizeof(known[i]));
 	}

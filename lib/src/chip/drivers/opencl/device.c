@@ -100,6 +100,7 @@ int opencl_options_read(const char *text, struct opencl_options *options,
 
 	memset(options, 0, sizeof(*options));
 	options->type = CL_DEVICE_TYPE_ALL;
+	options->block_dim = 1;
 	while ((status = kit_option_next(&text, &option, error)) == 1) {
 		if (strcmp(option.key, "platform") == 0)
 			strcpy(options->platform, option.value);
@@ -109,11 +110,13 @@ int opencl_options_read(const char *text, struct opencl_options *options,
 			status = type_read(&option, &options->type, error);
 		else if (strcmp(option.key, "local") == 0)
 			status = kit_number(&option, 1, 65536, &options->local, error);
+		else if (strcmp(option.key, "block_dim") == 0)
+			status = kit_number(&option, 1, INT32_MAX, &options->block_dim, error);
 		else
 			status = kit_fail(
 				error, -EINVAL,
-				"driver option \"%s\" is unknown to opencl: platform, type, flags "
-				"and local are known",
+				"driver option \"%s\" is unknown to opencl: platform, type, flags, "
+				"local and block_dim are known",
 				option.key);
 		if (status < 0)
 			return status;
@@ -200,27 +203,33 @@ int opencl_devices(const struct opencl_options *options, struct opencl_found *fo
 	return status;
 }
 
-void opencl_device_properties(cl_device_id device, struct dw_chip_properties *properties)
+/* A work-group is a block, and any number of them may be asked for. */
+void opencl_device_properties(cl_device_id device, const struct opencl_options *options,
+			      struct dw_chip_properties *properties)
 {
 	struct dw_chip_properties full = {
 		.capabilities = DW_CHIP_CAP_ASYNC | DW_CHIP_CAP_MEMORY,
 		.queue_depth = DEPTH,
+		.default_block_dim = (uint32_t)options->block_dim,
+		.default_aicpu_thread_num = 1,
 	};
 	char name[256] = "", vendor[256] = "", version[128] = "";
 	cl_device_fp_config doubles = 0;
-	cl_ulong memory = 0;
+	cl_ulong memory = 0, block = 0;
 	cl_uint units = 0;
 
 	clGetDeviceInfo(device, CL_DEVICE_NAME, sizeof(name) - 1, name, NULL);
 	clGetDeviceInfo(device, CL_DEVICE_VENDOR, sizeof(vendor) - 1, vendor, NULL);
 	clGetDeviceInfo(device, CL_DEVICE_VERSION, sizeof(version) - 1, version, NULL);
 	clGetDeviceInfo(device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(memory), &memory, NULL);
+	clGetDeviceInfo(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(block), &block, NULL);
 	clGetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(units), &units, NULL);
 	clGetDeviceInfo(device, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(doubles), &doubles, NULL);
 	if (doubles)
 		full.capabilities |= DW_CHIP_CAP_FLOAT64;
 	full.cores = units;
 	full.memory_bytes = memory;
+	full.max_allocation_bytes = block;
 	text_copy(full.name, sizeof(full.name), name);
 	text_format(full.description, sizeof(full.description), "%s, %s", vendor, version);
 	KIT_GIVE(properties, &full);

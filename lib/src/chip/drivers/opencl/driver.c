@@ -14,14 +14,15 @@ static int opencl_enumerate(const char *text, struct dw_chip_properties *propert
 	status = opencl_options_read(text, options, error);
 	if (status == 0)
 		status = opencl_devices(options, &found, error);
+	if (status == 0) {
+		for (size_t i = 0; properties && i < *count && i < found.count; i++)
+			opencl_device_properties(found.devices[i].device, options,
+						 kit_properties_at(properties, i));
+		*count = found.count;
+		free(found.devices);
+	}
 	free(options);
-	if (status < 0)
-		return status;
-	for (size_t i = 0; properties && i < *count && i < found.count; i++)
-		opencl_device_properties(found.devices[i].device, kit_properties_at(properties, i));
-	*count = found.count;
-	free(found.devices);
-	return 0;
+	return status;
 }
 
 static int device_choose(struct dw_chip_device *device, struct dw_chip_error *error)
@@ -120,7 +121,7 @@ static int opencl_properties(struct dw_chip_device *device, struct dw_chip_prope
 			     struct dw_chip_error *error)
 {
 	(void)error;
-	opencl_device_properties(device->device, properties);
+	opencl_device_properties(device->device, &device->options, properties);
 	return 0;
 }
 

@@ -33,6 +33,7 @@ struct opencl_options {
 	cl_device_type type;
 	char flags[KIT_VALUE_BYTES];	/* for the compiler */
 	uint64_t local;			/* work-items of a group; 0: the kernel's own */
+	uint64_t block_dim;		/* work-groups of a config that has 0 */
 };
 
 struct opencl_place {
@@ -134,7 +135,8 @@ int opencl_options_read(const char *text, struct opencl_options *options,
 /* The devices that the options select. The caller frees found->devices. */
 int opencl_devices(const struct opencl_options *options, struct opencl_found *found,
 		   struct dw_chip_error *error);
-void opencl_device_properties(cl_device_id device, struct dw_chip_properties *properties);
+void opencl_device_properties(cl_device_id device, const struct opencl_options *options,
+			      struct dw_chip_properties *properties);
 
 /* program.c */
 int program_load(struct dw_chip_device *device, const struct dw_chip_image_spec *spec,

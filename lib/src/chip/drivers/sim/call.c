@@ -80,11 +80,11 @@ static int shape_check(const struct dw_chip_device *device, const struct dw_chip
 			"cores=)",
 			from->config.block_dim, device->id,
 			(unsigned long long)device->options.cores);
-	if (from->config.aicpu_thread_num > 4)
+	if (from->config.aicpu_thread_num > SCHEDULER_THREADS)
 		return kit_fail(
 			error, -EINVAL,
-			"config.aicpu_thread_num is %d: sim device %u has 4 scheduler threads",
-			from->config.aicpu_thread_num, device->id);
+			"config.aicpu_thread_num is %d: sim device %u has %d scheduler threads",
+			from->config.aicpu_thread_num, device->id, SCHEDULER_THREADS);
 	return 0;
 }
 

@@ -8,8 +8,6 @@
 #include "base/text.h"
 #include "internal.h"
 
-#define SCHEDULER_THREADS 4
-
 /* ----------------------------------------------------------------- options */
 
 static const struct {
@@ -26,6 +24,9 @@ static const struct {
 	{ "poison", offsetof(struct sim_options, poison), 0, 1, 0 },
 	{ "lost_after", offsetof(struct sim_options, faults.lost_after), 1, UINT64_MAX, 0 },
 	/* in microseconds here, in nanoseconds there */
+	{ "block_dim", offsetof(struct sim_options, block_dim), 1, 4096, 1 },
+	{ "aicpu_thread_num", offsetof(struct sim_options, threads_of_call), 1, SCHEDULER_THREADS,
+	  3 },
 	{ "delay_us", offsetof(struct sim_options, faults.delay_ns), 0, UINT64_C(1) << 40, 0 },
 };
 
@@ -55,7 +56,8 @@ static int option_read(const struct kit_option *option, struct sim_options *opti
 	return kit_fail(
 		error, -EINVAL,
 		"driver option \"%s\" is unknown to sim: memory, cores, devices, threads, async, "
-		"depth, poison, fail, hang, crash, copy_fail, lost_after and delay_us are known",
+		"depth, poison, block_dim, aicpu_thread_num, fail, hang, crash, copy_fail, "
+		"lost_after and delay_us are known",
 		option->key);
 }
 
@@ -76,6 +78,11 @@ static int options_read(const char *text, struct sim_options *options, struct dw
 	faults->delay_ns *= 1000;
 	faults->by_kernel = faults->fail.kernel[0] || faults->hang.kernel[0] ||
 			    faults->crash.kernel[0];
+	if (status == 0 && options->block_dim > options->cores)
+		return kit_fail(error, -EINVAL,
+				"driver option block_dim=%llu: at most the %llu of option cores",
+				(unsigned long long)options->block_dim,
+				(unsigned long long)options->cores);
 	if (status == 0 && faults->copy_fail.kernel[0])
 		return kit_fail(
 			error, -EINVAL,
@@ -113,6 +120,11 @@ static void properties_fill(uint32_t id, const struct sim_options *options,
 		.cores = (uint32_t)options->cores,
 		.memory_bytes = options->memory,
 		.queue_depth = options->async ? (uint32_t)options->depth : 1,
+		.default_block_dim = (uint32_t)options->block_dim,
+		.default_aicpu_thread_num = (uint32_t)options->threads_of_call,
+		.max_block_dim = (uint32_t)options->cores,
+		.max_aicpu_thread_num = SCHEDULER_THREADS,
+		.max_allocation_bytes = options->memory,
 	};
 
 	if (options->async)

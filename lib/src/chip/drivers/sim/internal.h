@@ -224,8 +224,11 @@ void queue_drain(struct queue *queue);
 
 /* ------------------------------------------------------------------ device */
 
+#define SCHEDULER_THREADS 4
+
 struct sim_options {
 	uint64_t memory, cores, devices, threads, async, depth, poison;
+	uint64_t block_dim, threads_of_call;	/* of a config that has 0 */
 	struct faults faults;
 };
 
