@@ -173,7 +173,7 @@ link_python = $(CC) -shared -std=c11 -D_GNU_SOURCE -fPIC -pthread -fvisibility=h
 
 .PHONY: python
 python: $(B)/python/distworker/_core.abi3.so $(PYTHON_FILES:lib/%=$(B)/%)
-$(B)/python/distworker/_core.abi3.so: $(wildcard lib/python/src/*) lib/include/distworker/distworker.h $(LIB)
+$(B)/python/distworker/_core.abi3.so: $(wildcard lib/python/src/* lib/include/distworker/*.h) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(call link_python,'$$ORIGIN/../..',$@)

@@ -190,6 +190,56 @@ TEST(no_arguments_are_eight_zero_bytes)
 	args_release(&args);
 }
 
+TEST(blobs_are_made_and_read_by_programs)
+{
+	char blob[256], small[8] = "abcdefg";
+	struct dw_tensor in = tensor(0x1000, DW_INT16, 7), bad = tensor(0x1000, DW_INT16, 7);
+	struct dw_args *args, *read;
+	size_t bytes = 0;
+
+	REQUIRE(dw_args_create(&args) == 0 && dw_args_create(&read) == 0);
+	CHECK_EQ(dw_args_add_tensor(args, &in, DW_OUTPUT), 0);
+	for (uint64_t i = 0; i < 12; i++)
+		CHECK_EQ(dw_args_add_scalar(args, i * i), 0);
+	CHECK_EQ(dw_args_to_blob(args, NULL, &bytes), 0);
+	CHECK_EQ(bytes, 8 + 40 + 12 * 8);
+	bytes = sizeof(small);
+	CHECK_EQ(dw_args_to_blob(args, small, &bytes), 0);
+	CHECK_EQ(bytes, 8 + 40 + 12 * 8);
+	CHECK(!strcmp(small, "abcdefg"));
+	/* At an odd address. */
+	bytes = sizeof(blob) - 1;
+	CHECK_EQ(dw_args_to_blob(args, blob + 1, &bytes), 0);
+	CHECK_EQ(bytes, 8 + 40 + 12 * 8);
+	CHECK_EQ(dw_args_add_scalar(read, 77), 0);
+	CHECK_EQ(dw_args_from_blob(blob + 1, bytes, read), 0);
+	CHECK_EQ(dw_args_tensor_count(read), 1);
+	CHECK_EQ(dw_args_scalar_count(read), 12);
+	CHECK(!memcmp(dw_args_tensor(read, 0), &in, sizeof(in)));
+	for (uint64_t i = 0; i < 12; i++)
+		CHECK_EQ(dw_args_scalar(read, i), i * i);
+	CHECK_EQ(read->tags[0], DW_INPUT);
+	/* A refused blob changes nothing. */
+	CHECK_EQ(dw_args_from_blob(blob + 1, bytes - 1, read), -EBADMSG);
+	CHECK_EQ(dw_args_from_blob(blob + 1, 7, read), -EBADMSG);
+	bad.ndims = 6;
+	memcpy(blob + 1 + 8, &bad, sizeof(bad));
+	CHECK_EQ(dw_args_from_blob(blob + 1, bytes, read), -EINVAL);
+	memset(blob + 1, 0xff, 4);
+	CHECK_EQ(dw_args_from_blob(blob + 1, bytes, read), -EBADMSG);
+	CHECK_EQ(dw_args_scalar_count(read), 12);
+	CHECK_EQ(dw_args_from_blob(NULL, 8, read), -EINVAL);
+	CHECK_EQ(dw_args_from_blob(blob, 8, NULL), -EINVAL);
+	CHECK_EQ(dw_args_to_blob(NULL, blob, &bytes), -EINVAL);
+	CHECK_EQ(dw_args_to_blob(args, blob, NULL), -EINVAL);
+	CHECK_EQ(dw_args_to_blob(args, NULL, &bytes), -EINVAL);
+	read->view = true;
+	CHECK_EQ(dw_args_from_blob(blob, 8, read), -EPERM);
+	read->view = false;
+	dw_args_destroy(args);
+	dw_args_destroy(read);
+}
+
 TEST(hostile_blobs_are_refused)
 {
 	alignas(8) int32_t blob[16] = { 0 };

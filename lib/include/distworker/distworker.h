@@ -177,39 +177,8 @@ DW_API int dw_tensor_slice(const struct dw_tensor *tensor, uint32_t first, uint3
 
 /* ---------------------------------------------------------------- arguments */
 
-/*
- * The arguments of one task: tensors with their tags, and 64-bit scalars.
- * The caller owns the object; a submit copies them, and fills in the addresses of DW_OUTPUT tensors
- * that were 0. There is no limit on either number but memory (and the chip driver's own).
- */
+/* The arguments of one task; the calls: args.h. */
 struct dw_args;
-
-/* Without arguments yet. -ENOMEM. */
-DW_API int dw_args_create(struct dw_args **args);
-/* NULL is fine. */
-DW_API void dw_args_destroy(struct dw_args *args);
-/* Empties the object and keeps its memory, for the next task. */
-DW_API void dw_args_reset(struct dw_args *args);
-/*
- * Adds a copy of the tensor, or a scalar, behind those of its kind. -EINVAL: a tensor or tag that
- * makes no sense; -EPERM: arguments that a callable was given; -E2BIG: there are 2^31 - 1 of the
- * kind; -ENOMEM.
- */
-DW_API int dw_args_add_tensor(struct dw_args *args, const struct dw_tensor *tensor,
-			      enum dw_tag tag);
-DW_API int dw_args_add_scalar(struct dw_args *args, uint64_t value);
-/* Bit patterns of a float64 and an int64 as scalars. */
-DW_API int dw_args_add_double(struct dw_args *args, double value);
-DW_API int dw_args_add_int(struct dw_args *args, int64_t value);
-
-/* Reading, in a callable or after a submit. Out of range: NULL, or 0. */
-DW_API size_t dw_args_tensor_count(const struct dw_args *args);
-DW_API size_t dw_args_scalar_count(const struct dw_args *args);
-DW_API const struct dw_tensor *dw_args_tensor(const struct dw_args *args, size_t index);
-DW_API void *dw_args_data(const struct dw_args *args, size_t index);
-DW_API uint64_t dw_args_scalar(const struct dw_args *args, size_t index);
-DW_API double dw_args_double(const struct dw_args *args, size_t index);
-DW_API int64_t dw_args_int(const struct dw_args *args, size_t index);
 
 /* Carried by value with every task, the same at every level. 20 bytes. */
 struct dw_config {
@@ -784,6 +753,7 @@ DW_API int dw_provider_query(struct dw_provider_info *info);
 }
 #endif
 
+#include <distworker/args.h>
 #include <distworker/tree.h>
 
 #endif /* DISTWORKER_H */
