@@ -7,6 +7,7 @@ Counters are four bytes of shared memory in a closure. Two sub workers that coun
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import multiprocessing
 import os
@@ -312,6 +313,48 @@ def test_blobs():
     assert args.tensor(0).shape == (2, 3) and args.tensor(0).dtype == "float32"
     memoryview(args.tensor(0))[1, 2] = 4.0
     assert values[5] == 4.0
+    for place, value, number in ((0, struct.pack("=i", -1), errno.EBADMSG), (4, struct.pack("=i", -1), errno.EBADMSG),
+                                 (8 + 28, struct.pack("=I", 6), errno.EINVAL), (8 + 32, b"\x63", errno.EINVAL)):
+        wrong = ctypes.create_string_buffer(blob[:place] + value + blob[place + len(value):], len(blob))
+        with pytest.raises(Error) as caught:
+            read_args_from_blob(ctypes.addressof(wrong))
+        assert caught.value.errno == number
+
+
+# A task for a DistWorker below a Worker reaches its callback, with the arguments as a blob.
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_run_callbacks(mode):
+    engine, plain = DistWorker(3, heap_ring_size=1 << 20), DistWorker(3, heap_ring_size=1 << 20)
+    where = mmap.mmap(-1, 32)
+
+    def arrived(id, address, config):
+        args = read_args_from_blob(address)
+        assert args.tag(0) == INPUT
+        memoryview(args.tensor(0))[1] = args.scalar(0)
+        struct.pack_into("4q", where, 0, id, os.getpid(), config.block_dim, struct.unpack_from("q", where, 24)[0] + 1)
+
+    engine.set_run_callback(arrived)
+    with Worker(4, eager_init=True, mode=mode) as l4:
+        assert (l4.add_worker(engine), l4.add_worker(plain)) == (0, 1)
+        l4.register(lambda orch, args, config: None)
+        called = l4.register(lambda orch, args, config: 1 / 0)  # the callback takes its place
+        l4.init()
+        late = l4.register(late_functions.orch_of_simpler)
+        cell = l4._core.empty(2, "int64")
+        args = TaskArgs()
+        args.add_tensor(cell, OUTPUT)
+        args.add_scalar(41)
+        for id in (called, late):
+            l4.run(lambda orch, _, config: orch.submit_next_level(id, args, CallConfig(block_dim=5), worker=0))
+            got, pid, block_dim, calls = struct.unpack("4q", where)
+            assert (got, block_dim, memoryview(cell)[1]) == (id, 5, 41)
+            assert (pid == os.getpid()) == (mode == "thread")
+        assert calls == 2
+        with pytest.raises(Error, match="has no run callback"):
+            l4.run(lambda orch, _, config: orch.submit_next_level(called, args, CallConfig(), worker=1))
+    engine.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        Worker(4).add_worker(engine)
 
 
 # ------------------------------------------------------------ present-day names

@@ -48,8 +48,8 @@ from ._errors import Error
 
 __all__ = [
     "INOUT", "INPUT", "NO_DEP", "OUTPUT", "OUTPUT_EXISTING", "Args", "Callable", "ChildStart", "ChildStats",
-    "Chip", "Config", "EngineStats", "Error", "Orchestrator", "Provider", "Run", "Tagged", "Task", "Tensor", "Worker",
-    "at_child_start", "existing", "function", "inout", "inp", "log_off", "log_to", "new", "no_dep", "out",
+    "Chip", "Config", "EngineStats", "Error", "Orchestrator", "Provider", "Run", "Tagged", "Task", "Tensor", "Tree",
+    "TreeChild", "TreeInfo", "TreeWorker", "Worker", "at_child_start", "existing", "function", "inout", "inp", "log_off", "log_to", "new", "no_dep", "out",
     "provider", "task_cancelled", "version",
 ]
 
@@ -132,9 +132,58 @@ class Provider(NamedTuple):
     reason: str
 
 
+class TreeInfo(NamedTuple):
+    """What does not change while a tree exists."""
+
+    pid: int  # of the root
+    worker_count: int  # Workers: the root, and those below it
+    child_count: int  # all children: sub workers, chips, nested Workers
+    started_ns: int  # CLOCK_MONOTONIC, as time.monotonic_ns()
+
+
+class TreeWorker(NamedTuple):
+    """A Worker of a tree, as it is now."""
+
+    path: str
+    level: int
+    pid: int  # of the process that its Orchestrators run in
+    up: bool  # initialised, not closed, and alive
+    first_child: int  # its children: child(first_child) … child(first_child + child_count - 1)
+    child_count: int
+    runs: int  # in flight
+    blocked: str  # why an orchestration function waits in submit(): "", "window" or "heap"
+    blocked_since_ns: int
+    heap_bytes: int  # all rings
+    stats: EngineStats
+
+
+class TreeChild(NamedTuple):
+    """A child of a Worker of a tree, as it is now."""
+
+    tid: int  # of the thread that serves its mailbox
+    queued: int  # tasks in its ring, the one that runs included
+    busy: bool  # in a callable
+    stopped: int  # the signal that has stopped its process, or 0
+    since_ns: int  # when that began, or when it began to wait; CLOCK_MONOTONIC
+    task: int  # what it runs, or ran last: the number within its run
+    callable: str  # and its callable, shortened
+    cause: str  # of its last death; "": it never died
+    ended: int  # tasks that it has run, by its own count
+    stats: ChildStats
+
+
 _CHILD_KINDS = ("sub", "chip", "worker")
 _MODES = ("process", "thread")
 _PROVIDERS = ("auto", "kernel", "futex")
+_BLOCKED = ("", "window", "heap")
+
+
+def _child_stats(row: Any) -> ChildStats:
+    return ChildStats(row[0], _CHILD_KINDS[row[1]], *row[2:])
+
+
+def _engine_stats(row: Any) -> EngineStats:
+    return EngineStats._make((*row[:-1], _PROVIDERS[row[-1]]))
 
 
 # ------------------------------------------------------------------------ callables
@@ -549,12 +598,11 @@ class Worker(_core.Worker):
 
     def stats(self) -> list[ChildStats]:
         """Counters of every child of the tree below this Worker."""
-        return [ChildStats(row[0], _CHILD_KINDS[row[1]], *row[2:]) for row in self._stats()]
+        return [_child_stats(row) for row in self._stats()]
 
     def engine_stats(self) -> EngineStats:
         """Counters of this Worker alone."""
-        row: Any = self._engine_stats()
-        return EngineStats._make((*row[:-1], _PROVIDERS[row[-1]]))
+        return _engine_stats(self._engine_stats())
 
     def report(self, stuck: float = 10.0) -> str:
         """The state of the tree, and everything that is stuck for so many seconds, as text."""
@@ -562,6 +610,51 @@ class Worker(_core.Worker):
 
 
 Self = TypeVar("Self", bound=Worker)
+
+
+class Tree(_core.Tree):
+    """A tree of any process of this machine, observed from outside: the `index`-th of process `pid`.
+
+    Looking asks, stops and wakes no process of the tree; numbers that belong together may be a moment apart. Error
+    with ENOENT: there is none; EACCES: this user may not read the root's /proc/PID/fd; EPROTO: of another version.
+    Any thread; in a fork, too. As a context manager it closes itself.
+    """
+
+    def __init__(self, pid: int, index: int = 0) -> None:
+        self._open(pid, index)
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def info(self) -> TreeInfo:
+        """What does not change while the tree exists."""
+        return TreeInfo._make(self._info())
+
+    def worker(self, number: int) -> TreeWorker:
+        """Worker `number`, 0 … ``info.worker_count`` - 1; 0 is the root. Error with ERANGE."""
+        row, stats = self._worker(number)
+        return TreeWorker._make((*row[:7], _BLOCKED[row[7]], *row[8:], _engine_stats(stats)))
+
+    def child(self, number: int) -> TreeChild:
+        """Child `number`, 0 … ``info.child_count`` - 1, over all Workers. Error with ERANGE."""
+        row, stats = self._child(number)
+        return TreeChild._make((*row, _child_stats(stats)))
+
+    def workers(self) -> list[TreeWorker]:
+        """All Workers, the root first."""
+        return [self.worker(number) for number in range(self.info.worker_count)]
+
+    def children(self) -> list[TreeChild]:
+        """All children of all Workers."""
+        return [self.child(number) for number in range(self.info.child_count)]
+
+    def report(self, stuck: float = 10.0) -> str:
+        """The state of the tree, and everything that is stuck for so many seconds, as text."""
+        return self._report(stuck)
 
 # ------------------------------------------------------------------- the whole process
 

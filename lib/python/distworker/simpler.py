@@ -118,24 +118,14 @@ def _task_args(args: Args) -> TaskArgs:
     return made
 
 
-_TENSOR = struct.Struct("=Q5IIB7x")
-
-
 def read_args_from_blob(address: int) -> TaskArgs:
-    """The arguments of a wire blob: [int32 T][int32 S][T × tensor, 40 bytes][S × uint64]."""
+    """The arguments of a wire blob: [int32 T][int32 S][T × tensor, 40 bytes][S × uint64].
+
+    The memory at the address, and what the tensors' addresses refer to, is the caller's. Error with EBADMSG: a count is
+    negative; EINVAL: a tensor that makes no sense.
+    """
     tensors, scalars = struct.unpack("=ii", ctypes.string_at(address, 8))
-    if tensors < 0 or scalars < 0:
-        raise ValueError(f"a blob of {tensors} tensors and {scalars} scalars")
-    made = TaskArgs()
-    blob = ctypes.string_at(address + 8, 40 * tensors + 8 * scalars)
-    for i in range(tensors):
-        data, *shape, ndims, dtype = _TENSOR.unpack_from(blob, 40 * i)
-        if ndims > 5:
-            raise ValueError(f"tensor {i} of the blob has {ndims} dimensions: it has at most 5")
-        made.add_tensor(Tensor._at(data, tuple(shape[:ndims]), dtype))
-    for i in range(scalars):
-        made.add_scalar(struct.unpack_from("=Q", blob, 40 * tensors + 8 * i)[0])
-    return made
+    return _task_args(Args.from_blob(ctypes.string_at(address, 8 + 40 * max(tensors, 0) + 8 * max(scalars, 0))))
 
 
 @dataclass(frozen=True)
@@ -223,6 +213,7 @@ class Worker:
         self._initialized = False
         self._core: CoreWorker | None = None
         self._parent: Worker | None = None
+        self._engine: DistWorker | None = None  # that this Worker stands for in its tree
 
     def register(self, fn: Function[..., Any]) -> int:
         """The id of a function: 0, 1, …"""
@@ -235,17 +226,19 @@ class Worker:
             if self._parent is not None:
                 raise RuntimeError("register: after init() functions are registered on the root")
             name = _import_name(fn)
-            registered.sub = _late(0, "_late_subs", name)
-            registered.orch = _late(1, "_late_orchs", name)
+            registered.sub = _late(0, "_late_subs", len(self._registry), name)
+            registered.orch = _late(1, "_late_orchs", len(self._registry), name)
         self._registry.append(registered)
         return len(self._registry) - 1
 
-    def add_worker(self, worker: Worker) -> int | None:
-        """`worker` becomes a child of this one."""
+    def add_worker(self, worker: Worker | DistWorker) -> int | None:
+        """`worker` becomes a child of this one. Tasks for a DistWorker go to its run callback."""
         if self.level < 4:
             raise RuntimeError(f"add_worker: this Worker has level {self.level}: level >= 4 is needed")
         if self._initialized:
             raise RuntimeError("add_worker: children are added before init()")
+        if isinstance(worker, DistWorker):
+            worker = worker._join()
         if worker._initialized:
             raise RuntimeError("add_worker: the child must not be initialized")
         self._children.append(worker)
@@ -315,7 +308,7 @@ class Worker:
             # Callables are known in the whole subtree, so names are of this Worker alone.
             name = f"{getattr(registered.fn, '__qualname__', 'function')}@{id(self):x}.{number}"
             registered.sub = core.sub(_sub_entry(registered.fn), name=name)
-            registered.orch = core.orch(_orch_entry(self, registered.fn), name=f"{name}()")
+            registered.orch = core.orch(_orch_entry(self, number, registered.fn), name=f"{name}()")
         self._core = core
         return core
 
@@ -352,33 +345,38 @@ def _sub_entry(fn: Function[..., Any]) -> Function[[Args], object]:
     return entry
 
 
-def _orch_entry(parent: Worker | None, fn: Function[..., Any]) -> Function[[CoreOrchestrator, Args], object]:
+def _orch_entry(parent: Worker | None, id: int, fn: Function[..., Any]) -> \
+        Function[[CoreOrchestrator, Args], object]:
     def entry(orch: CoreOrchestrator, args: Args) -> object:
         root = parent if parent is not None else _roots[_where[threading.get_ident()].partition("/")[0]]
-        return fn(Orchestrator(orch, _current(root)), _task_args(args), _from_core(orch.config))
+        worker = _current(root)
+        if worker._engine is not None:
+            return worker._engine._called(id, args, _from_core(orch.config))
+        return fn(Orchestrator(orch, worker), _task_args(args), _from_core(orch.config))
 
     return entry
 
 
-# Functions that are registered after init(): children import an entry whose name has the function's.
+# Functions that are registered after init(): children import an entry whose name has the function's number and name.
 
 
 class _Late:
-    def __init__(self, wrap: Function[[Function[..., Any]], Function[..., object]]) -> None:
+    def __init__(self, wrap: Function[[int, Function[..., Any]], Function[..., object]]) -> None:
         self._wrap = wrap
 
     def __getattr__(self, name: str) -> Function[..., object]:
-        if not name.startswith("x"):
+        number, mark, path = name.partition("_")
+        if not number.startswith("x") or not mark:
             raise AttributeError(name)
-        return self._wrap(_import(bytes.fromhex(name[1:]).decode()))
+        return self._wrap(int(number[1:]), _import(bytes.fromhex(path).decode()))
 
 
-_late_subs = _Late(_sub_entry)
-_late_orchs = _Late(lambda fn: _orch_entry(None, fn))
+_late_subs = _Late(lambda number, fn: _sub_entry(fn))
+_late_orchs = _Late(lambda number, fn: _orch_entry(None, number, fn))
 
 
-def _late(kind: int, holder: str, name: str) -> Callable:
-    return Callable._by_import(kind, f"{__name__}:{holder}.x{name.encode().hex()}", name.partition(":")[2])
+def _late(kind: int, holder: str, number: int, name: str) -> Callable:
+    return Callable._by_import(kind, f"{__name__}:{holder}.x{number}_{name.encode().hex()}", name.partition(":")[2])
 
 
 class DistWorker:
@@ -386,11 +384,39 @@ class DistWorker:
 
     def __init__(self, level: int, heap_ring_size: int = 1 << 30) -> None:
         self.level = level
+        self._heap_ring_size = heap_ring_size
+        self._callback: Function[[int, int, ChipCallConfig], object] | None = None
         self._core: CoreWorker | None = CoreWorker(level, heap_ring_bytes=heap_ring_size)
         self._core.init()
+
+    def set_run_callback(self, fn: Function[[int, int, ChipCallConfig], object] | None) -> None:
+        """Calls ``fn(id, address, config)`` for each task that a Worker above hands to this one (add_worker).
+
+        `id`: of the function in the registry of that Worker; `address`: of the arguments as a wire blob, for
+        read_args_from_blob(), valid during the call. The call is made with the GIL held, by the thread that stands for
+        this DistWorker: with mode="thread" of the Worker above a thread of this process, else its child process.
+        An exception is the task's error.
+        """
+        self._callback = fn
 
     def close(self) -> None:
         """Takes it down; more than once is fine."""
         if self._core is not None:
             self._core.close()
             self._core = None
+
+    def _join(self) -> Worker:
+        """The Worker that stands for it in a tree."""
+        if self._core is None:
+            raise RuntimeError("add_worker: this DistWorker is closed, or has a parent")
+        self.close()
+        worker = Worker(self.level, heap_ring_size=self._heap_ring_size)
+        worker._engine = self
+        return worker
+
+    def _called(self, id: int, args: Args, config: ChipCallConfig) -> object:
+        if self._callback is None:
+            raise RuntimeError(f"a task of function {id}: this DistWorker has no run callback: set_run_callback()")
+        blob = args.to_blob()
+        memory = ctypes.create_string_buffer(blob, len(blob))
+        return self._callback(id, ctypes.addressof(memory), config)

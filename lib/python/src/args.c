@@ -146,20 +146,28 @@ bool args_add(struct dw_args *args, PyObject *value, PyObject *keep, int *tag)
 	return !keep || PyList_Append(keep, keeper_of(inner)) == 0;
 }
 
+/* Room for a tag of each tensor. */
+static bool tags_grow(struct args_object *self)
+{
+	size_t count = dw_args_tensor_count(self->owned), space = self->tag_space;
+	uint8_t *grown;
+
+	if (count <= space && self->tags)
+		return true;
+	space = count < 8 ? 8 : 2 * count;
+	grown = realloc(self->tags, space);
+	if (!grown)
+		return PyErr_NoMemory() != NULL;
+	self->tags = grown;
+	self->tag_space = space;
+	return true;
+}
+
 static bool remember_tag(struct args_object *self, int tag)
 {
-	size_t count = dw_args_tensor_count(self->owned);
-
-	if (count > self->tag_space) {
-		size_t space = count < 8 ? 8 : 2 * count;
-		uint8_t *grown = realloc(self->tags, space);
-
-		if (!grown)
-			return PyErr_NoMemory() != NULL;
-		self->tags = grown;
-		self->tag_space = space;
-	}
-	self->tags[count - 1] = (uint8_t)tag;
+	if (!tags_grow(self))
+		return false;
+	self->tags[dw_args_tensor_count(self->owned) - 1] = (uint8_t)tag;
 	return true;
 }
 
@@ -420,7 +428,71 @@ static PyObject *get_scalar_count(PyObject *object, void *closure)
 	return args_valid(self) ? PyLong_FromSize_t(scalar_count(self)) : NULL;
 }
 
+PyDoc_STRVAR(to_blob_doc, "to_blob() -> bytes\n\n"
+	"The wire format: int32 T, int32 S, T tensors of 40 bytes, S scalars of 8 bytes, in the\n"
+	"machine's byte order. Tags are not a part of it.");
+static PyObject *to_blob(PyObject *object, PyObject *args)
+{
+	struct args_object *self = (struct args_object *)object;
+	size_t scalars, bytes = 0;
+	PyObject *blob;
+	int32_t count;
+	int result;
+
+	(void)args;
+	if (!args_valid(self))
+		return NULL;
+	scalars = scalar_count(self);
+	count = (int32_t)scalars;
+	result = dw_args_to_blob(self->args, NULL, &bytes);
+	blob = result == 0 ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bytes) : NULL;
+	if (!blob)
+		return result < 0 ? raise_error(result) : NULL;
+	result = dw_args_to_blob(self->args, PyBytes_AsString(blob), &bytes);
+	if (result < 0) {
+		Py_DECREF(blob);
+		return raise_error(result);
+	}
+	if (!self->hidden)
+		return blob;
+	/* The package's own scalars are the last ones. */
+	memcpy(PyBytes_AsString(blob) + sizeof(count), &count, sizeof(count));
+	bytes -= self->hidden * sizeof(uint64_t);
+	args = PySequence_GetSlice(blob, 0, (Py_ssize_t)bytes);
+	Py_DECREF(blob);
+	return args;
+}
+
+PyDoc_STRVAR(from_blob_doc, "from_blob(blob) -> Args\n\n"
+	"The arguments of an object with the buffer protocol in the wire format of to_blob(). All\n"
+	"tensors have the tag INPUT; the memory at their addresses is kept by the caller.\n"
+	"Error with EBADMSG: the blob's numbers and its size disagree; EINVAL: a\n"
+	"tensor that makes no sense.");
+static PyObject *from_blob(PyObject *type, PyObject *blob)
+{
+	struct args_object *self;
+	Py_buffer view;
+	int result;
+
+	(void)type;
+	if (PyObject_GetBuffer(blob, &view, PyBUF_SIMPLE) < 0)
+		return NULL;
+	self = (struct args_object *)PyObject_CallNoArgs((PyObject *)args_type);
+	result = self ? dw_args_from_blob(view.buf, (size_t)view.len, self->owned) : 0;
+	PyBuffer_Release(&view);
+	if (result < 0)
+		raise_error(result);
+	if (self && result == 0 && tags_grow(self)) {
+		memset(self->tags, DW_INPUT, self->tag_space);
+		return (PyObject *)self;
+	}
+	Py_XDECREF((PyObject *)self);
+	return NULL;
+}
+
 static PyMethodDef args_methods[] = {
+	{ "to_blob", to_blob, METH_NOARGS, to_blob_doc },
+	{ "from_blob", from_blob, METH_O | METH_STATIC, from_blob_doc },
 	{ "add", add, METH_O,
 	  "add(value)\n\nA tensor (tagged or not), an int or a float, behind those of its kind." },
 	{ "add_tensor", (PyCFunction)(void (*)(void))add_tensor, METH_VARARGS | METH_KEYWORDS,

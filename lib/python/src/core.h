@@ -190,6 +190,14 @@ bool worker_reserve_buffer(struct worker_object *root);
 /* Gives back runs that have ended, of those that no caller waits for. */
 void worker_reap(struct worker_object *worker, bool all);
 
+PyObject *child_stats_row(const struct dw_child_stats *child);
+PyObject *engine_stats_row(const struct dw_engine_stats *stats);
+/* A report of the library as text; `release`: without the GIL. */
+typedef int report_fn(void *handle, uint64_t stuck_ns, char *text, size_t *bytes);
+PyObject *report_text(report_fn *report, void *handle, PyObject *stuck, bool release);
+
+bool tree_add_types(PyObject *module);
+
 bool run_add_types(PyObject *module);
 PyObject *worker_run_method(PyObject *self, PyObject *args);
 PyObject *worker_start_method(PyObject *self, PyObject *args);

@@ -420,7 +420,7 @@ static PyObject *cancel(PyObject *object, PyObject *args)
 
 /* ----------------------------------------------------------------------- seeing */
 
-static PyObject *child_stats(const struct dw_child_stats *child)
+PyObject *child_stats_row(const struct dw_child_stats *child)
 {
 	return Py_BuildValue("(sIIiNKKKKKKK)", child->path, (unsigned int)child->kind,
 			     (unsigned int)child->level, (int)child->pid,
@@ -462,7 +462,7 @@ static PyObject *stats(PyObject *object, PyObject *args)
 	}
 	list = PyList_New(0);
 	for (size_t i = 0; list && i < count; i++) {
-		PyObject *row = child_stats(&children[i]);
+		PyObject *row = child_stats_row(&children[i]);
 
 		if (!row || PyList_Append(list, row) < 0)
 			Py_CLEAR(list);
@@ -470,6 +470,19 @@ static PyObject *stats(PyObject *object, PyObject *args)
 	}
 	free(children);
 	return list;
+}
+
+PyObject *engine_stats_row(const struct dw_engine_stats *stats)
+{
+	return Py_BuildValue("(KKKKKKKKKKKI)", (unsigned long long)stats->submitted,
+			     (unsigned long long)stats->done, (unsigned long long)stats->failed,
+			     (unsigned long long)stats->skipped, (unsigned long long)stats->retried,
+			     (unsigned long long)stats->parent_sleeps,
+			     (unsigned long long)stats->parent_wakes,
+			     (unsigned long long)stats->heap_used,
+			     (unsigned long long)stats->heap_peak,
+			     (unsigned long long)stats->deaths, (unsigned long long)stats->restarts,
+			     (unsigned int)stats->provider);
 }
 
 static PyObject *engine_stats(PyObject *object, PyObject *args)
@@ -486,27 +499,19 @@ static PyObject *engine_stats(PyObject *object, PyObject *args)
 	Py_END_ALLOW_THREADS
 	if (result < 0)
 		return raise_error(result);
-	return Py_BuildValue("(KKKKKKKKKKKI)", (unsigned long long)stats.submitted,
-			     (unsigned long long)stats.done, (unsigned long long)stats.failed,
-			     (unsigned long long)stats.skipped, (unsigned long long)stats.retried,
-			     (unsigned long long)stats.parent_sleeps,
-			     (unsigned long long)stats.parent_wakes,
-			     (unsigned long long)stats.heap_used,
-			     (unsigned long long)stats.heap_peak, (unsigned long long)stats.deaths,
-			     (unsigned long long)stats.restarts, (unsigned int)stats.provider);
+	return engine_stats_row(&stats);
 }
 
-static PyObject *report(PyObject *object, PyObject *args)
+PyObject *report_text(report_fn *report, void *handle, PyObject *stuck, bool release)
 {
-	struct worker_object *self = (struct worker_object *)object;
-	PyObject *stuck = NULL, *text = NULL;
 	size_t space = 4096, bytes = 0;
+	PyThreadState *state = NULL;
 	char *buffer = NULL;
+	PyObject *text;
 	uint64_t ns;
 	int result;
 
-	if (!worker_usable(self) || !PyArg_ParseTuple(args, "|O", &stuck) ||
-	    !seconds_to_ns(stuck, 0, &ns))
+	if (!seconds_to_ns(stuck, 0, &ns))
 		return NULL;
 	do {
 		free(buffer);
@@ -515,13 +520,28 @@ static PyObject *report(PyObject *object, PyObject *args)
 		if (!buffer)
 			return PyErr_NoMemory();
 		bytes = space;
-		Py_BEGIN_ALLOW_THREADS
-		result = dw_worker_report(self->handle, ns, buffer, &bytes);
-		Py_END_ALLOW_THREADS
+		if (release)
+			state = PyEval_SaveThread();
+		result = report(handle, ns, buffer, &bytes);
+		if (release)
+			PyEval_RestoreThread(state);
 	} while (result == 0 && bytes > space);
 	text = result < 0 ? raise_error(result) : PyUnicode_FromString(buffer);
 	free(buffer);
 	return text;
+}
+
+static int report_worker(void *worker, uint64_t stuck_ns, char *text, size_t *bytes)
+{
+	return dw_worker_report(worker, stuck_ns, text, bytes);
+}
+
+static PyObject *report(PyObject *object, PyObject *stuck)
+{
+	struct worker_object *self = (struct worker_object *)object;
+
+	return worker_usable(self) ? report_text(report_worker, self->handle, stuck, true) :
+				     NULL;
 }
 
 /* ------------------------------------------------------------------- make and free */
@@ -692,7 +712,7 @@ static PyMethodDef worker_methods[] = {
 	{ "cancel", cancel, METH_NOARGS, "cancel()\n\nCancels every run of the tree. Any thread." },
 	{ "_stats", stats, METH_NOARGS, "Rows of numbers, one for each child." },
 	{ "_engine_stats", engine_stats, METH_NOARGS, "A row of numbers." },
-	{ "_report", report, METH_VARARGS, "_report(stuck) -> str" },
+	{ "_report", report, METH_O, "_report(stuck) -> str" },
 	{ "_run", worker_run_method, METH_VARARGS, "_run(fn, args, config)" },
 	{ "_start", worker_start_method, METH_VARARGS,
 	  "_start(run, fn, args, config, timeout, progress)" },
