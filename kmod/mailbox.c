@@ -536,7 +536,8 @@ int distw_mailbox_attach(struct distw_mailbox *mailbox, struct distworker_endpoi
 	peer->task = get_task_struct(current);
 	mailbox->peer = peer;
 	WRITE_ONCE(mailbox->tgid, mailbox->pid);
-	WRITE_ONCE(mailbox->mm, current->mm);
+	/* The process first; pairs with distw_mailbox_check_peer(). */
+	smp_store_release(&mailbox->mm, current->mm);
 	/* Pairs with wait_ready(). */
 	smp_store_release(&mailbox->state, DISTWORKER_MAILBOX_ATTACHED);
 	hub_note_change(hub, mailbox);
@@ -594,7 +595,8 @@ int distw_mailbox_check_peer(struct distw_mailbox *mailbox, u64 *generation)
 	 */
 	*generation = READ_ONCE(mailbox->generation);
 	smp_rmb(); /* the generation first; pairs with distw_mailbox_rearm() */
-	mm = READ_ONCE(mailbox->mm);
+	/* Pairs with distw_mailbox_attach(): processes may share an address space. */
+	mm = smp_load_acquire(&mailbox->mm);
 	if (mm == current->mm && READ_ONCE(mailbox->tgid) == task_tgid(current))
 		return 0;
 	return mm ? -EPERM : -ENOTCONN;

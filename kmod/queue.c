@@ -59,8 +59,8 @@ void distw_queue_init(struct distw_queue *queue, __u32 *asleep)
  */
 void distw_queue_share(struct distw_queue *queue, __u32 *asleep)
 {
-	/* Pairs with distw_queue_arm(). */
-	WRITE_ONCE(queue->asleep, (atomic_t *)asleep);
+	/* The zeroes behind it first; pairs with distw_queue_arm(), by the address. */
+	smp_store_release(&queue->asleep, (atomic_t *)asleep);
 }
 
 /**

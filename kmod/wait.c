@@ -257,6 +257,7 @@ static int wait_spin(struct distw_wait *wait, struct task_struct *peer, u64 unti
 			return 0;
 		if (!distw_task_on_cpu(peer)) {
 			/* It may have published the very last thing that it did. */
+			smp_rmb(); /* pairs with the release of on_cpu by the scheduler */
 			return wait_ready(wait);
 		}
 		cpu_relax();
