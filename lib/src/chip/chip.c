@@ -75,6 +75,14 @@ static int driver_error(struct chip *chip, int status, struct dw_chip_error *err
 			 what, error_name(status));
 }
 
+/* A text beside a success is a remark. */
+static void driver_remark(const struct chip *chip, const struct dw_chip_error *remark)
+{
+	if (remark->text[0])
+		log_at(LOG_INFO, "chip %s:%u: %.*s", chip->driver.table.name, chip->id,
+		       (int)sizeof(remark->text), remark->text);
+}
+
 static int lost_error(const struct chip *chip)
 {
 	return error_set(-ENODEV, "chip %s:%u is lost: its driver said so in an earlier call",
@@ -108,6 +116,7 @@ int chip_open(const char *name, uint32_t id, const char *options, struct chip **
 		free(chip);
 		return status;
 	}
+	driver_remark(chip, &text);
 	chip->properties.size = sizeof(chip->properties);
 	status = table->properties(chip->device, &chip->properties, &text);
 	if (status < 0) {
@@ -258,6 +267,7 @@ int chip_image_load(struct chip *chip, uint64_t key, const struct dw_chip_image_
 	status = chip->driver.table.load(chip->device, &full, &image, &text);
 	if (status < 0 || !image)
 		return driver_error(chip, status, &text, "load");
+	driver_remark(chip, &text);
 	slot = image_slot(chip, key);
 	slot->key = key;
 	slot->image = image;
@@ -376,6 +386,8 @@ static void call_run(struct chip *chip, const struct dw_chip_call *call)
 	done->cookie = call->cookie;
 	done->error.text[0] = '\0';
 	done->status = chip->driver.table.run(chip->device, call, &done->error);
+	if (done->status == 0)
+		driver_remark(chip, &done->error);
 	done->started_ns = 0;
 	done->ended_ns = now_ns();
 }
@@ -424,6 +436,7 @@ int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
 		status = chip->driver.table.submit(chip->device, &call, &text);
 		if (status < 0)
 			return driver_error(chip, status, &text, "submit");
+		driver_remark(chip, &text);
 	}
 	chip->in_flight++;
 	return 0;
