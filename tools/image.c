@@ -181,14 +181,14 @@ static void usage(FILE *file)
 		"Usage: distworker image DRIVER ...\n"
 		"Make an image for a chip driver.\n\n"
 		"  sim SOURCE.c... -o IMAGE.so         from C sources, with the C compiler\n"
-		"  pto --orchestration FILE --entry NAME --config-entry NAME [--core ...] -o "
-		"IMAGE\n"
+		"  pto --orchestration FILE --entry NAME [--core ...] -o IMAGE\n"
 		"                                      from the objects of an Ascend tool chain\n\n"
 		"An image of the driver opencl is OpenCL C source, or SPIR-V, as it is.\n\n"
 		"  distworker image DRIVER --help      its options, with an example\n\n"
 		"Exit status: 0; 2 usage; 7 no compiler, no memory, or a file cannot be read or "
 		"written;\n"
-		"9 the sources do not compile, or an object breaks a limit of the image.\n\n"
+		"9 the sources do not compile, or an object breaks a limit of the image or lacks an "
+		"entry.\n\n"
 		"Example: distworker image sim kernels.c -o kernels.so\n");
 }
 

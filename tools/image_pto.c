@@ -11,8 +11,8 @@
 #include "image.h"
 #include "tool.h"
 
-#define CORES_MAX 64		/* the builder says what is too many */
-#define ARGUMENTS_MAX 64
+#define CORES_MAX 1200		/* the builder says what is too many */
+#define ARGUMENTS_MAX 300
 
 struct pto {
 	const char *orchestration, *output;
@@ -103,12 +103,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		argp_error(state, "image pto takes no argument, \"%s\" is one", text);
 		return 0;
 	case ARGP_KEY_END:
-		if (!pto->orchestration || !pto->output || !pto->build.entry ||
-		    !pto->build.config_entry)
+		if (!pto->orchestration || !pto->output || !pto->build.entry)
 			argp_error(state, "%s is missing",
 				   !pto->orchestration ? "--orchestration FILE" :
-				   !pto->build.entry ? "--entry NAME" :
-				   !pto->build.config_entry ? "--config-entry NAME" : "-o IMAGE");
+				   !pto->build.entry ? "--entry NAME" : "-o IMAGE");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -188,13 +186,18 @@ static int make(struct pto *pto)
 int image_pto(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
-		{ "orchestration", 'r', "FILE", 0, "the orchestration object, up to 4 MiB", 0 },
-		{ "entry", KEY_ENTRY, "NAME", 0, "its entry, up to 63 characters", 0 },
-		{ "config-entry", KEY_CONFIG_ENTRY, "NAME", 0, "its configuration entry", 0 },
+		{ "orchestration", 'r', "FILE", 0,
+		  "the orchestration object: a shared object for the chip or its simulator", 0 },
+		{ "entry", KEY_ENTRY, "NAME", 0,
+		  "its entry, which it exports; up to 63 characters", 0 },
+		{ "config-entry", KEY_CONFIG_ENTRY, "NAME", 0,
+		  "its configuration entry, where it has one", 0 },
 		{ "signature", KEY_SIGNATURE, "DIRECTIONS", 0,
 		  "of the whole call, tensors first: in,in,out,scalar", 0 },
 		{ "core", KEY_CORE, "ID:FILE:DIRECTIONS", 0,
-		  "a function that runs on the cores; may be repeated, up to 32", 0 },
+		  "a function that runs on the cores, ID 0 to 1023 (0 to 31 with a runtime of the "
+		  "old interface); may be repeated. An object for the simulator exports "
+		  "kernel_entry", 0 },
 		{ "output", 'o', "IMAGE", 0, "the image", 0 },
 		{ 0 },
 	};
@@ -203,10 +206,9 @@ int image_pto(int argc, char **argv)
 		.parser = parse,
 		.doc = "Make an image for the driver pto from an orchestration object and core "
 		       "objects.\vExit status: 0; 2 usage; 7 a file cannot be read or written; 9 "
-		       "an object breaks a limit of the image.\n\n"
-		       "Example:\n  distworker image pto --orchestration orch.o --entry "
-		       "orchestrate --config-entry configure --signature in,in,out --core "
-		       "10:add.o:in,in,out -o add.pto\n",
+		       "an object breaks a limit of the image, or lacks an entry.\n\n"
+		       "Example:\n  distworker image pto --orchestration orch.so --entry "
+		       "orchestrate --signature in,in,out --core 10:add.so:in,in,out -o add.pto\n",
 	};
 	struct pto *pto = calloc(1, sizeof(*pto));
 	int status;

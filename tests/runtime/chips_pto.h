@@ -7,6 +7,7 @@
 #define TESTS_CHIPS_PTO_H
 
 #include "chips.h"
+#include "../unit/pto_objects.h"
 
 static char pto_folder[] = "/tmp/distworker-pto-XXXXXX", pto_options[4 * PATH_MAX], pto_log[64];
 
@@ -56,17 +57,18 @@ static inline dw_callable pto_image(struct rig *rig)
 	static const int32_t signature[9] = { DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT };
 	struct dw_pto_image_options build = DW_OPTIONS(dw_pto_image_options);
 	struct dw_image_options options = DW_OPTIONS(dw_image_options);
-	static const unsigned char orchestration[] = { 0, 1, 2, 3, 4, 5, 6 };
+	unsigned char *orchestration = pto_object_make("orchestrate configure", 600, 0);
 	dw_callable callable = 0;
 	void *image = NULL;
 
 	build.data = orchestration;
-	build.bytes = sizeof(orchestration);
+	build.bytes = 600;
 	build.entry = "orchestrate";
 	build.config_entry = "configure";
 	build.signature = signature;
 	build.signature_count = 9;
 	CHECK_EQ(dw_pto_image_build(&build, &image, &options.bytes), 0);
+	free(orchestration);
 	options.driver = "pto";
 	options.entry = "orchestrate";
 	options.data = image;
@@ -79,7 +81,7 @@ static inline dw_callable pto_image(struct rig *rig)
 static inline struct call pto_call(const struct rig *rig, dw_callable callable, unsigned part)
 {
 	struct call call = add_call(rig, callable, part);
-	const uint64_t scalars[6] = { 3, 3, 0, 7, 0, 0xabcd0005 };
+	const uint64_t scalars[6] = { 3, 3, 0, 600, 0, 0xabcd0005 };
 
 	memcpy(call.scalar, scalars, sizeof(scalars));
 	call.scalars = 6;

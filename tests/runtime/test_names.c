@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <distworker/chip.h>
 #include "failure.h"
+#include "../unit/pto_objects.h"
 
 #define LONGEST 70000
 
@@ -396,13 +397,15 @@ TEST(names_of_images)
 TEST(names_in_images_of_pto)
 {
 	struct dw_pto_image_options options = DW_OPTIONS(dw_pto_image_options);
+	unsigned char *object = NULL;
 	void *image = NULL;
 	size_t bytes;
 
-	options.data = "object";
-	options.bytes = 6;
+	options.bytes = 600;
 	for (size_t length = 62; length <= 63; length++) {
 		options.entry = options.config_entry = name_of(length, "1");
+		free(object);
+		options.data = object = pto_object_make(options.entry, options.bytes, 0);
 		CHECK_EQ(dw_pto_image_build(&options, &image, &bytes), 0);
 		free(image);
 	}
@@ -413,6 +416,7 @@ TEST(names_in_images_of_pto)
 	CHECK_EQ(dw_pto_image_build(&options, &image, &bytes), -E2BIG);
 	CHECK_STR(dw_strerror_last(), "has 3000 bytes, at most 63");
 	CHECK(whole_characters(dw_strerror_last()));
+	free(object);
 }
 
 /* -------------------------------------------------------------------- drivers */

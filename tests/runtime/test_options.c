@@ -6,6 +6,7 @@
  */
 #include <stddef.h>
 #include "chips.h"
+#include "../unit/pto_objects.h"
 
 #define END(type, field) (offsetof(struct type, field) + sizeof(((struct type *)0)->field))
 
@@ -498,12 +499,22 @@ static int call_pto(const void *options)
 	return result;
 }
 
+/* An orchestration object that exports "entry". */
+static const void *pto_entry_object(void)
+{
+	static unsigned char *object;
+
+	if (!object)
+		object = pto_object_make("entry", 600, 0);
+	return object;
+}
+
 static int call_core(const void *core)
 {
 	struct dw_pto_image_options options = DW_OPTIONS(dw_pto_image_options);
 
-	options.data = "object";
-	options.bytes = 6;
+	options.data = pto_entry_object();
+	options.bytes = 600;
 	options.entry = "entry";
 	options.cores = core;
 	options.core_count = 1;
@@ -516,8 +527,8 @@ TEST(pto_images_are_built_from_structs_of_other_sizes)
 	struct dw_pto_core core = DW_OPTIONS(dw_pto_core);
 	char *cores;
 
-	options.data = "object";
-	options.bytes = 6;
+	options.data = pto_entry_object();
+	options.bytes = 600;
 	options.entry = "entry";
 	TAKES(dw_pto_image_options, &options, core_count, call_pto);
 	core.data = "core";

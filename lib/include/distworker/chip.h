@@ -22,7 +22,8 @@
  * unload and close, and in a process of its own not even these: the process ends. A driver never
  * prints, never ends the process, and installs no signal handler. A driver that crashes takes the
  * chip's process with it and nothing else; a call that never returns, of whatever function, is
- * ended by a deadline, with the process.
+ * ended by a deadline, with the process. A text beside a success of open, load, run or submit is a
+ * remark: the library logs it at level info.
  *
  * Sizes. Structs that begin with `size` grow at their end. The side that
  * allocates a struct sets it; the other touches no byte beyond it. The driver's table: the library
@@ -275,8 +276,8 @@ DW_API int dw_chip_enumerate(const char *driver, const char *options,
 /* One function that runs on the cores of an Ascend chip. */
 struct dw_pto_core {
 	size_t size;
-	int32_t function;		/* id that the orchestration uses */
-	uint32_t signature_count;	/* ≤ 16 */
+	int32_t function;		/* id that the orchestration uses, 0 to 1,023 */
+	uint32_t signature_count;	/* ≤ 32 */
 	const void *data;		/* the core object */
 	size_t bytes;
 	const int32_t *signature;	/* enum dw_direction */
@@ -284,18 +285,22 @@ struct dw_pto_core {
 
 struct dw_pto_image_options {
 	size_t size;
-	const void *data;		/* the orchestration object, ≤ 4 MiB */
+	const void *data;		/* the orchestration object, an ELF shared object */
 	size_t bytes;
-	const char *entry;		/* its two entry names, at most 63 characters */
+	/* Its entry and its configuration entry (may be NULL), at most 63 characters each. */
+	const char *entry;
 	const char *config_entry;
 	const int32_t *signature;	/* of the whole call, tensors first */
-	size_t signature_count;		/* ≤ 16 */
+	size_t signature_count;		/* ≤ 256 */
 	const struct dw_pto_core *cores;	/* cores->size bytes apart */
-	size_t core_count;		/* ≤ 32 */
+	size_t core_count;		/* ≤ 1,024 */
 };
 /*
- * Builds an image for the `pto` driver; *image is malloc'ed. -E2BIG names the
- * limit that is passed, -EINVAL the field that makes no sense.
+ * Builds an image for the `pto` driver, for a runtime of either interface; *image is malloc'ed.
+ * Runtimes of the old interface take less: function ids 0 to 31, 32 core functions, 16 arguments,
+ * an orchestration object of 4 MiB; loading says so. -E2BIG names the limit that is passed, -EINVAL
+ * the field that makes no sense, -ELIBBAD an orchestration object that is no shared object, -ESRCH
+ * an entry that it does not export, or a core object for a simulator without "kernel_entry".
  */
 DW_API int dw_pto_image_build(const struct dw_pto_image_options *options, void **image,
 			      size_t *bytes);

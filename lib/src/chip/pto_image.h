@@ -1,82 +1,56 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The binary layouts of the Ascend runtime's C interface, as facts of that interface:
- * little-endian, sizes and offsets pinned below. An image of the `pto` driver is
- * a chip callable as it stands here, so that a call hands it over as it is. Built by
- * pto_image.c, checked and used by the driver; nothing here is code.
+ * The file format of images of the `pto` driver: objects, names and directions, and nothing
+ * of the runtime's own layouts, which the driver makes when it loads an image. Little-endian;
+ * offsets count from the first byte of the image. Written by pto_image.c, read by the driver
+ * (drivers/pto/image.c), which also reads the format before this one.
  */
 #ifndef DW_CHIP_PTO_IMAGE_H
 #define DW_CHIP_PTO_IMAGE_H
 
 #include <stddef.h>
 #include <stdint.h>
-#include <distworker/distworker.h>
 
-#define PTO_TENSORS_MAX 16
-#define PTO_SCALARS_MAX 128
-#define PTO_SIGNATURE_MAX 16
-#define PTO_CHILDREN_MAX 32
+/* The limits of the present interface; the driver knows those of the old one. */
+#define PTO_SIGNATURE_MAX 256
+#define PTO_CORE_SIGNATURE_MAX 32
+#define PTO_CORES_MAX 1024
+#define PTO_FUNCTION_MAX 1023			/* the largest function id */
 #define PTO_NAME_BYTES 64			/* with the NUL */
-#define PTO_ORCHESTRATION_MAX (4u << 20)
-#define PTO_CHILD_ALIGN 64			/* of offsets, relative to the storage */
-#define PTO_DTYPE_MAX DW_UINT64			/* the reference's own types end here */
 
-/* The arguments of a call. */
-struct pto_args {
-	struct dw_tensor tensors[PTO_TENSORS_MAX];
-	uint64_t scalars[PTO_SCALARS_MAX];
-	int32_t tensor_count;
-	int32_t scalar_count;
+/* A core function for a simulator is called by this name. */
+#define PTO_CORE_ENTRY "kernel_entry"
+
+/* No image of the old format begins with these bytes: they would be directions. */
+#define PTO_IMAGE_MAGIC "dw-pto\n\x1a"
+#define PTO_IMAGE_VERSION 1
+#define PTO_IMAGE_ALIGN 64			/* of objects */
+
+struct pto_image_header {
+	char magic[8];
+	uint32_t version;
+	uint32_t size;				/* of this header */
+	uint64_t bytes;				/* of the image */
+	uint64_t object;			/* offset of the orchestration object … */
+	uint64_t object_bytes;			/* … and its size */
+	uint64_t signature;			/* offset of int32_t[signature_count] */
+	uint64_t cores;				/* offset of struct pto_image_core[core_count] */
+	uint32_t signature_count;
+	uint32_t core_count;
+	char entry[PTO_NAME_BYTES];
+	char config_entry[PTO_NAME_BYTES];	/* "": none */
 };
 
-/* A function for the cores; `size` bytes of binary follow. */
-struct pto_core_callable {
-	int32_t signature[PTO_SIGNATURE_MAX];
-	int32_t signature_count;
-	uint32_t size;
-	uint64_t resolved;			/* 0 from the host */
-	uint8_t pad[48];
+struct pto_image_core {
+	int32_t function;
+	uint32_t signature_count;
+	uint64_t signature;			/* offset of int32_t[signature_count] */
+	uint64_t object;
+	uint64_t object_bytes;
 };
 
-/* A call's code; the storage follows: the orchestration object, then the children. */
-struct pto_chip_callable {
-	int32_t signature[PTO_SIGNATURE_MAX];
-	int32_t signature_count;
-	uint32_t size;				/* of the orchestration object */
-	char name[PTO_NAME_BYTES];
-	uint32_t name_length;
-	int32_t child_ids[PTO_CHILDREN_MAX];
-	uint32_t child_offsets[PTO_CHILDREN_MAX];
-	int32_t child_count;
-	char config_name[PTO_NAME_BYTES];
-	uint32_t config_name_length;
-};
-
-#define PTO_PIN(type, member, offset) \
-	_Static_assert(offsetof(struct type, member) == (offset), #type "." #member)
-
-_Static_assert(sizeof(struct dw_tensor) == 40, "tensor");
-PTO_PIN(dw_tensor, shape, 8);
-PTO_PIN(dw_tensor, ndims, 28);
-PTO_PIN(dw_tensor, dtype, 32);
-_Static_assert(sizeof(struct pto_args) == 1672, "chip arguments");
-PTO_PIN(pto_args, scalars, 640);
-PTO_PIN(pto_args, tensor_count, 1664);
-PTO_PIN(pto_args, scalar_count, 1668);
-_Static_assert(sizeof(struct pto_core_callable) == 128, "core callable");
-PTO_PIN(pto_core_callable, signature_count, 64);
-PTO_PIN(pto_core_callable, size, 68);
-PTO_PIN(pto_core_callable, resolved, 72);
-_Static_assert(sizeof(struct pto_chip_callable) == 468, "chip callable");
-PTO_PIN(pto_chip_callable, signature_count, 64);
-PTO_PIN(pto_chip_callable, size, 68);
-PTO_PIN(pto_chip_callable, name, 72);
-PTO_PIN(pto_chip_callable, name_length, 136);
-PTO_PIN(pto_chip_callable, child_ids, 140);
-PTO_PIN(pto_chip_callable, child_offsets, 268);
-PTO_PIN(pto_chip_callable, child_count, 396);
-PTO_PIN(pto_chip_callable, config_name, 400);
-PTO_PIN(pto_chip_callable, config_name_length, 464);
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the interface is little-endian");
+_Static_assert(sizeof(struct pto_image_header) == 192, "image header");
+_Static_assert(sizeof(struct pto_image_core) == 32, "core of an image");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian");
 
 #endif

@@ -1,46 +1,50 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Images of the pto driver, as it checks them before the vendor's runtime gets them. */
+/* Images of the pto driver, in both formats, as it checks them before the runtime gets them. */
 #include "input.h"
-#include "chip/drivers/pto/pto.c"
+#include "chip/drivers/pto/image.c"
 
-static void walk(const struct dw_chip_image *image)
+static const struct pto_limits limits = {
+	.tensors = 256, .scalars = 128, .signature = PTO_SIGNATURE_MAX,
+	.core_signature = PTO_CORE_SIGNATURE_MAX, .cores = PTO_CORES_MAX,
+	.function = PTO_FUNCTION_MAX, .object_bytes = UINT32_MAX,
+};
+
+/* A runtime would read all of this. */
+static void walk(const struct pto_view *view)
 {
-	const struct pto_chip_callable *callable = &image->callable;
-	const unsigned char *storage = (const unsigned char *)(callable + 1);
 	volatile unsigned int sum = 0;
 
-	MUST(callable->child_count >= 0 && callable->child_count <= PTO_CHILDREN_MAX);
-	MUST(callable->signature_count >= 0 && callable->signature_count <= PTO_SIGNATURE_MAX);
-	MUST(memchr(callable->name, 0, sizeof(callable->name)));
-	/* A runtime would read all of this. */
-	for (uint32_t i = 0; i < callable->size; i++)
-		sum += storage[i];
-	for (int32_t i = 0; i < callable->child_count; i++) {
-		struct pto_core_callable core;
+	MUST(view->core_count <= PTO_CORES_MAX && view->signature_count <= PTO_SIGNATURE_MAX);
+	MUST(memchr(view->entry, 0, sizeof(view->entry)) && view->entry[0]);
+	MUST(memchr(view->config_entry, 0, sizeof(view->config_entry)));
+	for (uint32_t i = 0; i < view->object_bytes; i++)
+		sum += view->object[i];
+	for (uint32_t i = 0; i < view->core_count; i++) {
+		const struct pto_core_view *core = &view->cores[i];
 
-		memcpy(&core, storage + callable->child_offsets[i], sizeof(core));
-		for (uint32_t k = 0; k < core.size; k++)
-			sum += storage[callable->child_offsets[i] + sizeof(core) + k];
+		MUST(core->function >= 0 && core->function <= PTO_FUNCTION_MAX);
+		MUST(core->signature_count <= PTO_CORE_SIGNATURE_MAX);
+		for (uint32_t k = 0; k < core->object_bytes; k++)
+			sum += core->object[k];
 	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct dw_chip_image_spec spec = {
-		.size = sizeof(spec),
-		.name = "fuzz",
-		.data = data,
-		.bytes = size,
-		.entry = "orchestrate",
+		.size = sizeof(spec), .name = "fuzz", .data = data, .bytes = size,
 	};
-	struct dw_chip_error error = { .text = "" };
-	struct dw_chip_image *image;
 
-	if (pto_load(NULL, &spec, &image, &error) < 0) {
-		MUST(error.text[0]);
-		return 0;
+	for (int simulator = 0; simulator < 2; simulator++) {
+		struct dw_chip_error error = { .text = "" };
+		struct pto_view view;
+
+		if (pto_view_read(&spec, &limits, simulator, &view, &error) < 0) {
+			MUST(error.text[0] && !view.cores);
+			continue;
+		}
+		walk(&view);
+		pto_view_free(&view);
 	}
-	walk(image);
-	pto_unload(NULL, image);
 	return 0;
 }

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The driver's options. No state, any thread.
+ */
+#include "internal.h"
+
+static const struct pto_generation generations[] = {
+	{ "a2a3", 24, 4, 4 },
+	{ "a5", 36, 7, 5 },
+};
+
+struct path {
+	const char *key;
+	char *value;
+};
+
+static int generation_read(const struct kit_option *option, struct pto_options *options,
+			   struct dw_chip_error *error)
+{
+	for (size_t i = 0; i < sizeof(generations) / sizeof(generations[0]); i++)
+		if (strcmp(option->value, generations[i].name) == 0) {
+			options->generation = &generations[i];
+			return 0;
+		}
+	return kit_fail(error, -EINVAL, "driver option generation=%s: a2a3 or a5 is wanted",
+			text_short(option->value));
+}
+
+static int option_read(const struct kit_option *option, struct pto_options *options,
+		       struct dw_chip_error *error)
+{
+	const struct path paths[] = {
+		{ "host", options->host }, { "aicpu", options->aicpu },
+		{ "aicore", options->aicore }, { "sim_context", options->sim_context },
+	};
+
+	if (strcmp(option->key, "devices") == 0)
+		return kit_number(option, 1, 65536, &options->devices, error);
+	if (strcmp(option->key, "lost_after") == 0)
+		return kit_number(option, 0, UINT32_MAX, &options->lost_after, error);
+	if (strcmp(option->key, "generation") == 0)
+		return generation_read(option, options, error);
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		if (strcmp(option->key, paths[i].key) == 0) {
+			strcpy(paths[i].value, option->value);
+			return 0;
+		}
+	return kit_fail(error, -EINVAL,
+			"driver option \"%s\" is unknown to pto: host, aicpu, aicore, "
+			"sim_context, generation, lost_after and devices are known",
+			option->key);
+}
+
+int pto_options_read(const char *text, struct pto_options *options, struct dw_chip_error *error)
+{
+	struct kit_option option;
+	int status;
+
+	memset(options, 0, sizeof(*options));
+	options->generation = &generations[0];
+	options->lost_after = 3;
+	while ((status = kit_option_next(&text, &option, error)) == 1) {
+		status = option_read(&option, options, error);
+		if (status < 0)
+			return status;
+	}
+	return status;
+}
+
+int pto_options_complete(const struct pto_options *options, struct dw_chip_error *error)
+{
+	const char *missing = !options->host[0] ? "host" : !options->aicpu[0] ? "aicpu" :
+			      !options->aicore[0] ? "aicore" : NULL;
+
+	if (missing)
+		return kit_fail(
+			error, -EINVAL,
+			"pto needs driver option %s=PATH: host= the runtime library, aicpu= and "
+			"aicore= its two device binaries",
+			missing);
+	return 0;
+}
