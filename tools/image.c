@@ -187,8 +187,8 @@ static void usage(FILE *file)
 		"  distworker image DRIVER --help      its options, with an example\n\n"
 		"Exit status: 0; 2 usage; 7 no compiler, no memory, or a file cannot be read or "
 		"written;\n"
-		"9 the sources do not compile, or an object breaks a limit of the image or lacks an "
-		"entry.\n\n"
+		"9 the sources do not compile, or an object breaks a limit of the image or lacks "
+		"an entry.\n\n"
 		"Example: distworker image sim kernels.c -o kernels.so\n");
 }
 

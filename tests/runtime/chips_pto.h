@@ -85,7 +85,7 @@ static inline struct call pto_call(const struct rig *rig, dw_callable callable, 
 
 	memcpy(call.scalar, scalars, sizeof(scalars));
 	call.scalars = 6;
-	call.options.config.block_dim = 3;
+	call.options.config.block_dim = call.options.config.aicpu_thread_num = 3;
 	return call;
 }
 

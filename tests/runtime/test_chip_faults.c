@@ -303,7 +303,8 @@ TEST(pto_adds_vectors_beside_sim)
 		calls[0].options.config.aicpu_thread_num = 2;
 		calls[0].scalar[1] = 2;
 		CHECK_EQ(run_calls(&rig, calls, 1), -EIO);
-		check_text("run_runtime() returned -1 for \"orchestrate\" on pto device 2: a general failure");
+		check_text("run_runtime() returned -1 for \"orchestrate\" on pto device 2: "
+			   "a general failure");
 		check_text("with block_dim 3 and aicpu_thread_num 2: ");
 		rig_destroy(&rig);
 		pto_clean();

@@ -242,7 +242,7 @@ TEST(device_that_only_fails_is_lost_after_some_failures_in_a_row)
 		CHECK_EQ(out[0], -2);	/* a run that fails may have written */
 		CHECK_EQ(add_call(chip, 1, 3, 3, 0, 600, 1), -EIO);
 		CHECK(!chip_lost(chip));
-		/* A call that the driver refuses counts neither way; one that succeeds ends the row. */
+		/* A call that the driver refuses does not count; a success ends the row. */
 		CHECK_EQ(add_call(chip, 1, 25, 1, 0, 600, 1), -EINVAL);
 		setenv("PTO_MODE", "", 1);
 		if (round < 2)
@@ -303,7 +303,8 @@ TEST(overlap_of_many_tensors_is_found_whatever_their_order)
 	struct bare bare;
 
 	for (int i = 0; i < 16; i++)
-		builder->signature[i] = i % 5 == 3 ? DW_DIR_OUT : i % 7 == 6 ? DW_DIR_INOUT : DW_DIR_IN;
+		builder->signature[i] = i % 5 == 3 ? DW_DIR_OUT :
+					i % 7 == 6 ? DW_DIR_INOUT : DW_DIR_IN;
 	REQUIRE(bare_open(&bare, pto_options_more(RUNTIME, "nothing", ",lost_after=0"), builder));
 	for (int round = 0; round < 3000; round++) {
 		bool overlap = false;
@@ -429,7 +430,7 @@ TEST(each_profiled_run_finds_the_device_set_anew)
 TEST(tensor_without_dimensions_has_one_of_one_element)
 {
 	struct chip *chip = pto("");
-	uint64_t scalars[6] = { 3, 3, 0, 600, 1, 0xabcd0005 };
+	uint64_t scalars[6] = { 6, 3, 0, 600, 1, 0xabcd0005 };
 	struct dw_tensor t[3];
 
 	REQUIRE(chip);
@@ -439,7 +440,7 @@ TEST(tensor_without_dimensions_has_one_of_one_element)
 		t[i] = tensor1(i == 0 ? a + 7 : i == 1 ? b + 7 : out, DW_FLOAT32, 0);
 		t[i].ndims = 0;
 	}
-	CHECK_EQ(chip_call(chip, 1, t, 3, scalars, 6, 3), 0);
+	CHECK_EQ(chip_call(chip, 1, t, 3, scalars, 6, 6), 0);
 	CHECK(out[0] == 21 && out[1] == -1);
 	chip_close(chip);
 }
@@ -460,7 +461,7 @@ TEST(missing_symbols_are_named_when_an_image_is_built_and_when_it_is_loaded)
 		CHECK_STR(error_text(), "\"orchestra\"; it exports orchestrate, configure");
 	}
 	o->entry = "orchestrate";
-	/* The configuration entry is optional: one that is named has to be there when it is built. */
+	/* The configuration entry is optional; the builder looks a named one up. */
 	o->config_entry = "configuration";
 	CHECK_EQ(dw_pto_image_build(o, &image, &bytes), -ESRCH);
 	CHECK_STR(error_text(), "config entry \"configuration\"");

@@ -59,8 +59,9 @@ static int entry_check(const struct dw_pto_image_options *options, const char *w
 	if (!pto_object_symbols(options->data, options->bytes, &symbols))
 		return error_set(
 			-ELIBBAD,
-			"pto image: the orchestration object of %zu bytes is no shared object (64-bit "
-			"ELF with dynamic symbols): the %s \"%s\" cannot be looked up in it",
+			"pto image: the orchestration object of %zu bytes is no shared object "
+			"(64-bit ELF with dynamic symbols): the %s \"%s\" cannot be looked up in "
+			"it",
 			options->bytes, which, entry);
 	if (!pto_symbols_have(&symbols, entry))
 		return error_set(

@@ -28,15 +28,15 @@ static int overlap_fail(const struct dw_chip_image *image, uint32_t a, uint32_t 
 	if (image->signature_count == PTO_NO_SIGNATURE)
 		return kit_fail(
 			error, -EINVAL,
-			"tensors %u and %u of \"%s\" overlap: the runtime copies each tensor back by "
-			"itself. Give the image a signature that says that both are only read (IN), "
-			"or give each a buffer of its own",
+			"tensors %u and %u of \"%s\" overlap: the runtime copies each tensor back "
+			"by itself. Give the image a signature that says that both are only read "
+			"(IN), or give each a buffer of its own",
 			first, second, image->entry);
 	return kit_fail(
 		error, -EINVAL,
-		"tensors %u (%s) and %u (%s) of \"%s\" overlap: the runtime copies each tensor back "
-		"by itself, so that what was written would be lost. Use one INOUT tensor, or give "
-		"each a buffer of its own",
+		"tensors %u (%s) and %u (%s) of \"%s\" overlap: the runtime copies each tensor "
+		"back by itself, so that what was written would be lost. Use one INOUT tensor, or "
+		"give each a buffer of its own",
 		first, direction_name(direction_of(image, first)), second,
 		direction_name(direction_of(image, second)), image->entry);
 }
@@ -48,6 +48,8 @@ static int overlap_fail(const struct dw_chip_image *image, uint32_t a, uint32_t 
 static int overlap_check(const struct dw_chip_device *device, const struct dw_chip_call *call,
 			 struct dw_chip_error *error)
 {
+	bool (*resident)(const struct dw_chip_device *device, uint64_t address) =
+		device->interface->resident;
 	const struct range *any = NULL, *written = NULL;
 	struct range ranges[PTO_TENSORS_MAX];
 	uint32_t count = 0;
@@ -57,8 +59,7 @@ static int overlap_check(const struct dw_chip_device *device, const struct dw_ch
 				       call->tensors[i].data + call->tensor_bytes[i], i };
 		uint32_t at = count;
 
-		if (range.begin == range.end ||
-		    (device->interface->resident && device->interface->resident(device, range.begin)))
+		if (range.begin == range.end || (resident && resident(device, range.begin)))
 			continue;
 		for (; at && ranges[at - 1].begin > range.begin; at--)
 			ranges[at] = ranges[at - 1];

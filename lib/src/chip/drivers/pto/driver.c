@@ -193,8 +193,10 @@ static void properties_fill(uint64_t id, const struct pto_interface *interface,
 			    struct dw_chip_properties *properties)
 {
 	struct dw_chip_properties full = {
-		.capabilities = DW_CHIP_CAP_HOST_WRITES,
+		.capabilities = DW_CHIP_CAP_HOST_WRITES | DW_CHIP_CAP_DEFAULTS,
 		.cores = (uint32_t)generation->cores,
+		.max_block_dim = (uint32_t)generation->cores,
+		.max_aicpu_thread_num = (uint32_t)generation->threads_old,
 		.max_tensors = interface->limits.tensors,
 		.max_scalars = interface->limits.scalars,
 		.queue_depth = 1,

@@ -231,13 +231,13 @@ static int limits_check(const struct pto_view *view, const struct pto_limits *li
 {
 	if (view->object_bytes > limits->object_bytes)
 		return kit_fail(error, -E2BIG,
-				"pto image: an orchestration object of %u bytes: this runtime takes "
-				"at most %u",
+				"pto image: an orchestration object of %u bytes: this runtime "
+				"takes at most %u",
 				view->object_bytes, limits->object_bytes);
 	if (view->signature_count > limits->signature)
 		return kit_fail(error, -E2BIG,
-				"pto image: a signature of %u arguments: this runtime takes at most "
-				"%u",
+				"pto image: a signature of %u arguments: this runtime takes at "
+				"most %u",
 				view->signature_count, limits->signature);
 	if (view->core_count > limits->cores)
 		return kit_fail(error, -E2BIG,
@@ -283,8 +283,9 @@ static int symbols_check(const struct pto_view *view, bool simulator, struct dw_
 	if (!pto_object_symbols(view->object, view->object_bytes, &symbols))
 		return kit_fail(
 			error, -ELIBBAD,
-			"pto image: its orchestration object of %u bytes is no shared object (64-bit "
-			"ELF with dynamic symbols): the entry \"%s\" cannot be looked up in it",
+			"pto image: its orchestration object of %u bytes is no shared object "
+			"(64-bit ELF with dynamic symbols): the entry \"%s\" cannot be looked "
+			"up in it",
 			view->object_bytes, view->entry);
 	if (!pto_symbols_have(&symbols, view->entry))
 		return kit_fail(

@@ -304,8 +304,8 @@ static int run_failed(struct dw_chip_device *device, const struct dw_chip_call *
 	if (code == -1 && (!suits_device(block_dim, threads) || !suits_host(block_dim, threads)))
 		snprintf(hint, sizeof(hint),
 			 "; with block_dim %d and aicpu_thread_num %d: device-side orchestration "
-			 "needs a block_dim divisible by aicpu_thread_num - 1, a graph built on the "
-			 "host one divisible by aicpu_thread_num",
+			 "needs a block_dim divisible by aicpu_thread_num - 1, a graph built on "
+			 "the host one divisible by aicpu_thread_num",
 			 block_dim, threads);
 	return pto_run_failed(device, call, "run_runtime", code, hint, error);
 }
