@@ -50,6 +50,14 @@ static int make_descriptors(struct dw_worker *worker, int sockets[2], int tree[2
 	return 0;
 }
 
+static int cannot_watch(const struct dw_worker *worker, int error)
+{
+	return error_set(-error, "%s: cannot watch child processes: pidfd_open: %s%s%s",
+			 worker->path, error_name(error), error_hint(error),
+			 error == ENOSYS ? " (valgrind 3.19 does not have it; children in "
+					   "DW_THREAD mode need no processes)" : "");
+}
+
 static int fork_spawner(struct dw_worker *worker, struct spawner *spawner, struct fork_hooks *hooks)
 {
 	pid_t parent = getpid();
@@ -77,10 +85,7 @@ static int fork_spawner(struct dw_worker *worker, struct spawner *spawner, struc
 				 error_name(error), error_hint(error));
 	}
 	worker->spawner.pidfd = fd_open_pidfd(worker->spawner.pid);
-	if (worker->spawner.pidfd < 0)
-		return error_set(-errno, "%s: cannot watch the spawner: pidfd_open: %s%s",
-				 worker->path, error_name(errno), error_hint(errno));
-	return 0;
+	return worker->spawner.pidfd < 0 ? cannot_watch(worker, errno) : 0;
 }
 
 void spawner_init(struct spawner_process *process)
@@ -122,8 +127,16 @@ int spawner_fork(struct dw_worker *worker)
 	struct spawner spawner = { .worker = worker };
 	int sockets[2], tree[2];
 	struct fork_hooks hooks;
-	int result;
+	int result, own;
 
+	/*
+	 * Before the fork: in valgrind, a process that ends with an error searches its whole heap
+	 * for leaks, and the error waits for that.
+	 */
+	own = fd_open_pidfd(getpid());
+	if (own < 0)
+		return cannot_watch(worker, errno);
+	close(own);
 	spawner.children = calloc(worker->child_count + 1, sizeof(*spawner.children));
 	spawner.polls = calloc(worker->child_count + 3, sizeof(*spawner.polls));
 	spawner.pipes = calloc(worker->child_count + 1, sizeof(*spawner.pipes));
