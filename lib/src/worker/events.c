@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/text.h"
 #include "worker/control.h"
@@ -95,6 +96,8 @@ static void on_died(struct child *child)
 		children_resume_spawner(child->owner);
 		return;
 	}
+	/* The spawner's children are those of this process, if it is process 1 or a subreaper. */
+	waitid(P_PIDFD, (id_t)child->life.pidfd, NULL, WEXITED | WNOHANG);
 	child_killed_with_spawner(child);
 	children_kill_left(child->owner);
 }

@@ -26,8 +26,9 @@
 
 /*
  * A spawner that has no children any more ends at once, unless it was stopped and may not be
- * killed.
+ * killed. Until the first of these it may end by itself.
  */
+#define LEAVE_NS 2000000000ULL
 #define END_NS 10000000000ULL
 
 /* Between the making of descriptors and the fork that passes them on no other tree may fork. */
@@ -180,10 +181,10 @@ static void close_socket(void *context)
 	worker->spawner.socket = -1;
 }
 
-int spawner_wait_end(int fd)
+static int wait_end(int fd, uint64_t ns)
 {
 	struct pollfd end = { .fd = fd, .events = POLLIN };
-	struct deadline deadline = deadline_at(deadline_in(END_NS));
+	struct deadline deadline = deadline_at(deadline_in(ns));
 	int result;
 
 	do {
@@ -195,20 +196,47 @@ int spawner_wait_end(int fd)
 	return result < 0 ? -errno : result;
 }
 
+int spawner_wait_end(int fd)
+{
+	return wait_end(fd, END_NS);
+}
+
+/*
+ * The spawner, and what it has left: if this process is process 1 of a container, or a subreaper,
+ * the processes of a spawner that was killed are its children now. No child of the application
+ * is in that group.
+ */
+static void reap_group(pid_t spawner)
+{
+	siginfo_t info;
+
+	do {
+		info.si_pid = 0;
+	} while (waitid(P_PGID, (id_t)spawner, &info, WEXITED | WNOHANG) == 0 && info.si_pid);
+}
+
 int spawner_end(struct dw_worker *worker)
 {
 	int result = 0, refused = 0, ended, reaped;
 
-	if (worker->spawner.pidfd >= 0 &&
-	    syscall(SYS_pidfd_send_signal, worker->spawner.pidfd, SIGKILL, NULL, 0) < 0)
-		refused = errno;
-	/* It sees the end of the socket, kills the remaining processes, and leaves. */
+	/*
+	 * It sees the end of the socket, kills the remaining processes, reaps, and leaves. A
+	 * SIGKILL at once would leave its zombies to process 1.
+	 */
 	if (worker->life.engine)
 		engine_locked(worker->life.engine, close_socket, worker);
 	else
 		close_socket(worker);
 	if (worker->spawner.pidfd >= 0) {
-		ended = spawner_wait_end(worker->spawner.pidfd);
+		spawner_continue(&worker->spawner);
+		ended = wait_end(worker->spawner.pidfd, LEAVE_NS);
+		if (ended <= 0) {
+			if (syscall(SYS_pidfd_send_signal, worker->spawner.pidfd, SIGKILL, NULL,
+				    0) < 0)
+				refused = errno;
+			ended = spawner_wait_end(worker->spawner.pidfd);
+		}
+		reap_group(worker->spawner.pid);
 		if (ended == 0 || (ended < 0 && refused))
 			result = error_set(-ETIMEDOUT, "%s: its spawner, pid %d, does not end%s%s",
 					   worker->path, (int)worker->spawner.pid,

@@ -491,6 +491,9 @@ static void loop(struct spawner *spawner)
 	/* A child that cannot be killed now gets SIGKILL when this process ends (PDEATHSIG). */
 	if (spawner->lost)
 		kill_all(spawner);
+	/* What callables have left: as a child of process 1 it would stay a zombie. */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 }
 
 /* As exec does: handlers go, ignored signals stay ignored; but a reaper needs SIGCHLD. */
@@ -520,6 +523,9 @@ static void close_parents(struct spawner *spawner)
 		close(worker->life.up_link);
 }
 
+/* In a spawner and in all that it forks. */
+static bool has_group;
+
 void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hooks *hooks)
 {
 	sigset_t all, child_only;
@@ -537,8 +543,13 @@ void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hooks *hook
 	 * Descendants that lose their parent come to us, so that a subtree ends below its Worker.
 	 */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	/* A terminal's Ctrl-C is for the application, which cancels and closes. */
-	setpgid(0, 0);
+	/*
+	 * A terminal's Ctrl-C is for the application, which cancels and closes. One group for all
+	 * below: spawner_end() reaps by it.
+	 */
+	if (!has_group)
+		setpgid(0, 0);
+	has_group = true;
 	/* The application writes its unflushed output itself. */
 	__fpurge(stdout);
 	__fpurge(stderr);
