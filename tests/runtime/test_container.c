@@ -4,16 +4,18 @@
  * UTS), with its own /proc, 64 KiB in /dev/shm, and limits of a control group; as root, and
  * without any right in a user namespace. Skipped where such namespaces cannot be made.
  */
+#include <linux/sched.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include "cgroup.h"
 
 #define ROOTLESS_ID 61236
 #define CANNOT 125
 
 /* What the container lacks. */
-enum { ROOTLESS = 1 };
+enum { ROOTLESS = 1, OWN_PROC = 2 };
 
 static bool write_text(const char *path, const char *text)
 {
@@ -52,9 +54,9 @@ static bool enter_namespaces(unsigned lacks)
 	return unshare(flags) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 }
 
-static bool furnish(void)
+static bool furnish(unsigned lacks)
 {
-	if (mount("proc", "/proc", "proc", 0, NULL))
+	if (!(lacks & OWN_PROC) && mount("proc", "/proc", "proc", 0, NULL))
 		return false;
 	return access("/dev/shm", F_OK) || mount("shm", "/dev/shm", "tmpfs", 0, "size=64k") == 0;
 }
@@ -73,7 +75,7 @@ static bool contained(unsigned lacks, void (*body)(void))
 			_exit(CANNOT);
 		inner = fork();
 		if (inner == 0) {
-			if (!furnish())
+			if (!furnish(lacks))
 				_exit(CANNOT);
 			unit_failures = 0;
 			body();
@@ -228,6 +230,113 @@ static void lose_the_spawner(void)
 TEST(children_of_a_killed_spawner_are_no_zombies_of_process_1)
 {
 	IN_CONTAINER(0, lose_the_spawner);
+}
+
+/* ------------------------------------------- /proc of another PID namespace */
+
+/* Of the helper, its number here and the one in the namespace of /proc. */
+struct numbers {
+	pid_t here, there, child, spawner;
+};
+
+static int helper_pipe[2];
+
+/* A helper that outlives its callable; its numbers go through the pipe. Then the child dies. */
+static int sub_helper(const struct dw_args *args, void *context)
+{
+	struct numbers numbers = { .child = getpid(), .spawner = getppid() };
+	char text[16];
+	ssize_t n;
+
+	(void)args;
+	(void)context;
+	if (fork() == 0) {
+		n = readlink("/proc/self", text, sizeof(text) - 1);
+		text[n > 0 ? n : 0] = '\0';
+		numbers.here = getpid();
+		numbers.there = atoi(text);
+		if (write(helper_pipe[1], &numbers, sizeof(numbers)) != sizeof(numbers))
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	for (;;)
+		pause();
+	return 0;
+}
+
+static int orch_helper(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context)
+{
+	(void)args;
+	(void)config;
+	return submit_one(orch, *(dw_callable *)context, chain.cells, DW_INOUT, 0, NULL, NULL);
+}
+
+/* A child of this process with that number; 0: it cannot be had. */
+static pid_t bystander(pid_t number)
+{
+	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&number,
+				   .set_tid_size = 1 };
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	return pid < 0 ? 0 : (pid_t)pid;
+}
+
+static bool kill_spawner;
+
+static void see_a_foreign_proc(void)
+{
+	struct numbers helper = { 0 };
+	struct dw_run *run = NULL;
+	uint64_t begun;
+	dw_callable help;
+	pid_t stranger;
+
+	CHECK_EQ(pipe2(helper_pipe, O_CLOEXEC), 0);
+	chain_create(1, 1, 0, NULL);
+	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "help", sub_helper, NULL, &help), 0);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
+	CHECK_EQ(dw_worker_start(chain.worker[0], orch_helper, NULL, NULL, &help, NULL, &run), 0);
+	CHECK_EQ(read(helper_pipe[0], &helper, sizeof(helper)), (ssize_t)sizeof(helper));
+	CHECK(helper.there > 0 && helper.there != helper.here);
+	stranger = bystander(helper.there);
+	CHECK_EQ(stranger, helper.there);
+	/* The number is also that of the helper in /proc, and a stranger's to the library. */
+	CHECK_EQ(kill(kill_spawner ? helper.spawner : helper.child, SIGKILL), 0);
+	begun = now_ns();
+	while (kill(helper.child, 0) == 0 && unit_within(begun, 20 * SECOND_NS))
+		pause_ms(10);
+	pause_ms(300);
+	CHECK_EQ(waitpid(stranger, NULL, WNOHANG), 0);
+	/* The run waits for the helper, which could still write. */
+	kill(helper.here, SIGKILL);
+	CHECK(dw_run_wait(run) < 0);
+	dw_worker_destroy(chain.worker[0]);
+	CHECK_EQ(waitpid(stranger, NULL, WNOHANG), 0);
+}
+
+/*
+ * `unshare --pid --fork` without --mount-proc. Failed before: the library took the numbers that it
+ * found in /proc for its own, and killed the process that had that number here.
+ */
+TEST(foreign_proc_gets_no_stranger_killed_when_a_child_dies)
+{
+	if (geteuid())
+		SKIP("only root can choose the number of a process");
+	IN_CONTAINER(OWN_PROC, see_a_foreign_proc);
+}
+
+TEST(foreign_proc_gets_no_stranger_killed_when_the_spawner_dies)
+{
+	if (geteuid())
+		SKIP("only root can choose the number of a process");
+	kill_spawner = true;
+	IN_CONTAINER(OWN_PROC, see_a_foreign_proc);
+	kill_spawner = false;
 }
 
 /* ------------------------------------------------------------------- limits */

@@ -26,6 +26,19 @@ uint64_t lifeline_inode(int fd)
 	return fstat(fd, &status) < 0 ? 0 : status.st_ino;
 }
 
+/*
+ * Where /proc is that of another PID namespace (`unshare --pid` without a new /proc), its numbers
+ * are those of other processes here.
+ */
+static bool proc_is_own(void)
+{
+	char text[16];
+	ssize_t n = readlink("/proc/self", text, sizeof(text) - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	return strtol(text, NULL, 10) == getpid();
+}
+
 static bool is_one_of(uint64_t inode, const uint64_t *pipes, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
@@ -92,7 +105,7 @@ int lifeline_kill_process(pid_t pid)
 void lifeline_kill_holders(const uint64_t *pipes, uint32_t count,
 			   const struct lifeline_calls *calls, void *context)
 {
-	FILE *children = fd_open_stream("/proc/thread-self/children");
+	FILE *children = proc_is_own() ? fd_open_stream("/proc/thread-self/children") : NULL;
 	int pid, error;
 
 	if (!children)
@@ -132,7 +145,7 @@ void lifeline_kill_writers(uint64_t pipe)
 	 */
 	for (int pass = 0; any && pass < 4; pass++) {
 		any = false;
-		processes = fd_open_folder("/proc");
+		processes = proc_is_own() ? fd_open_folder("/proc") : NULL;
 		while (processes && (entry = readdir(processes))) {
 			pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 

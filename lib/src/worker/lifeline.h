@@ -4,8 +4,8 @@
  * reaches its end when the last process of the subtree is gone.
  *
  * Owns nothing; any thread. A process that has closed its end has left the tree on purpose, and is
- * left alone. A process that cannot be seen (no /proc) is not killed; nested spawners end by
- * themselves then.
+ * left alone. A process that cannot be seen (no /proc, or that of another PID namespace) is not
+ * killed; nested spawners end by themselves then.
  */
 #ifndef DW_WORKER_LIFELINE_H
 #define DW_WORKER_LIFELINE_H
