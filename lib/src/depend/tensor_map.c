@@ -122,7 +122,7 @@ static inline void readers_empty(struct segment *segment)
 
 static int earlier_make_room(struct segment *segment)
 {
-	struct earlier *earlier = segment->earlier;
+	struct earlier *earlier = segment->earlier, *grown;
 	uint32_t space = 2;
 
 	if (earlier) {
@@ -133,14 +133,13 @@ static int earlier_make_room(struct segment *segment)
 			return 0;
 		space = earlier->space * 2;
 	}
-	earlier = realloc(earlier, sizeof(*earlier) + space * sizeof(earlier->writers[0]));
+	grown = realloc(earlier, sizeof(*grown) + space * sizeof(grown->writers[0]));
+	if (!grown)
+		return earlier && earlier->count < earlier->space ? 0 : -ENOMEM;
 	if (!earlier)
-		return segment->earlier && segment->earlier->count < segment->earlier->space ?
-		       0 : -ENOMEM;
-	if (!segment->earlier)
-		earlier->count = 0;
-	earlier->space = space;
-	segment->earlier = earlier;
+		grown->count = 0;
+	grown->space = space;
+	segment->earlier = grown;
 	return 0;
 }
 
