@@ -354,7 +354,7 @@ __attribute__((unused)) static void rig_close(struct rig *rig)
 
 __attribute__((unused)) static int rig_run(struct rig *rig, dw_orch_fn *fn, void *context)
 {
-	return engine_run(rig->engine, fn, NULL, NULL, context, NULL, NULL, NULL);
+	return engine_run(rig->engine, fn, NULL, NULL, context, NULL);
 }
 
 __attribute__((unused)) static dw_callable rig_sub(const char *name, dw_sub_fn *fn)

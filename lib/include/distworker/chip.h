@@ -74,6 +74,11 @@ struct dw_chip_error {
  * the image. Without it the library puts in what the properties say.
  */
 #define DW_CHIP_CAP_DEFAULTS	(1u << 4)
+/*
+ * Takes calls with places (struct dw_chip_place): the library then keeps tensors in device memory
+ * from one call to the next, and copies what is there only once. With CAP_MEMORY.
+ */
+#define DW_CHIP_CAP_PLACES	(1u << 5)
 
 struct dw_chip_properties {
 	size_t size;
@@ -85,7 +90,7 @@ struct dw_chip_properties {
 	uint32_t max_tensors;		/* per call; 0: no limit */
 	uint32_t max_scalars;		/* per call; 0: no limit */
 	uint32_t queue_depth;		/* calls that may be in flight: 1 … 16; 0 means 1 */
-	uint32_t reserved;
+	uint32_t alignment;		/* bytes, of a place within its range; 0: any place will do */
 	/*
 	 * What a 0 in a task's config stands for. 0 here: 1 core and 3 threads, or, with
 	 * DW_CHIP_CAP_DEFAULTS, what the driver chooses for each call.
@@ -104,6 +109,20 @@ struct dw_chip_counters {
 	uint64_t bytes_in, bytes_out;	/* … and bytes, host to device and back */
 	uint64_t memory_used;		/* bytes of device memory now */
 };
+
+/*
+ * Where a tensor of a call lies on the device (CAP_PLACES). Its `data` is its address on the host;
+ * the copies between the two happen within the call, in its turn: the calls before it have ended.
+ * Several tensors of a call may share a place if none of them is copied back.
+ */
+struct dw_chip_place {
+	size_t size;
+	uint64_t handle;		/* in a range of alloc or reserve; 0: the tensor has no place */
+	uint32_t flags;			/* DW_CHIP_COPY_* */
+	uint32_t reserved;
+};
+#define DW_CHIP_COPY_IN		(1u << 0)	/* from the host, before it runs */
+#define DW_CHIP_COPY_OUT	(1u << 1)	/* to the host, after it has succeeded */
 
 /*
  * One call of an image. Everything in it stays valid until its completion was
@@ -126,6 +145,8 @@ struct dw_chip_call {
 	/* Becomes non-zero when the task was cancelled; a driver that can, stops with
 	 * -ECANCELED. Never NULL. A change wakes no thread. */
 	const volatile uint32_t *cancelled;
+	/* One for each tensor, places->size bytes apart; NULL: none has one. */
+	const struct dw_chip_place *places;
 };
 
 struct dw_chip_completion {
@@ -227,6 +248,16 @@ struct dw_chip_driver {
 	 */
 	int (*copy_within)(struct dw_chip_device *device, uint64_t to, uint64_t from,
 			   uint64_t bytes, struct dw_chip_error *error);
+	/* As alloc, but the contents of the memory are undefined. May be NULL. */
+	int (*reserve)(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		       struct dw_chip_error *error);
+	/*
+	 * The directions (enum dw_direction) of a loaded image, tensors first, that of its load or
+	 * of the image itself; NULL: they are not known. Valid until its unload. May be NULL; then
+	 * the library knows only what was given to load.
+	 */
+	const int32_t *(*signature)(struct dw_chip_device *device, struct dw_chip_image *image,
+				    size_t *count);
 };
 
 typedef const struct dw_chip_driver *dw_chip_driver_entry(void);

@@ -307,6 +307,13 @@ int chip_image_unload(struct chip *chip, uint64_t key)
 	return 0;
 }
 
+const int32_t *chip_image_signature(struct chip *chip, uint64_t key, size_t *count)
+{
+	if (!chip->driver.table.signature || !chip_image_loaded(chip, key))
+		return NULL;
+	return chip->driver.table.signature(chip->device, image_slot(chip, key)->image, count);
+}
+
 /* ------------------------------------------------------------------- calls */
 
 static int call_check_counts(const struct chip *chip, const struct dw_args *args)
@@ -392,9 +399,9 @@ static void call_run(struct chip *chip, const struct dw_chip_call *call)
 	done->ended_ns = now_ns();
 }
 
-int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
-		const struct dw_config *config, uint64_t cookie,
-		const volatile uint32_t *cancelled)
+int chip_submit_at(struct chip *chip, uint64_t key, const struct dw_args *args,
+		   const struct dw_chip_place *places, const struct dw_config *config,
+		   uint64_t cookie, const volatile uint32_t *cancelled)
 {
 	struct dw_chip_call call = { .size = sizeof(call) };
 	struct dw_chip_error text;
@@ -427,10 +434,14 @@ int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
 	call.scalar_count = args->scalar_count;
 	call.cookie = cookie;
 	call.cancelled = cancelled ? cancelled : &never_cancelled;
+	call.places = places;
 	slot->cookie = cookie;
 	slot->started = now_ns();
 	if (!chip->async) {
 		call_run(chip, &call);
+		/* As an asynchronous driver would have said before it started anything. */
+		if (chip->completion.status == -ENOMEM)
+			return driver_error(chip, -ENOMEM, &chip->completion.error, "run");
 	} else {
 		text.text[0] = '\0';
 		status = chip->driver.table.submit(chip->device, &call, &text);
@@ -559,6 +570,27 @@ bool chip_owns(const struct chip *chip, uint64_t address)
 		if (address - chip->residents[i].handle < chip->residents[i].bytes)
 			return true;
 	return false;
+}
+
+int chip_reserve(struct chip *chip, uint64_t handle, uint64_t bytes)
+{
+	const struct dw_chip_driver *table = &chip->driver.table;
+	struct dw_chip_error text = { "" };
+	int status = memory_check(chip);
+
+	if (status < 0)
+		return status;
+	status = (table->reserve ? table->reserve : table->alloc)(chip->device, handle, bytes,
+								  &text);
+	return status < 0 ? driver_error(chip, status, &text, "reserve") : 0;
+}
+
+void chip_release(struct chip *chip, uint64_t handle)
+{
+	struct dw_chip_error text = { "" };
+
+	if (!chip->lost)
+		chip->driver.table.free(chip->device, handle, &text);
 }
 
 int chip_copy_in(struct chip *chip, uint64_t handle, const void *host, uint64_t bytes)

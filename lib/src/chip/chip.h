@@ -61,6 +61,8 @@ bool chip_lost(const struct chip *chip);
 int chip_image_load(struct chip *chip, uint64_t key, const struct dw_chip_image_spec *spec);
 int chip_image_unload(struct chip *chip, uint64_t key);
 bool chip_image_loaded(const struct chip *chip, uint64_t key);
+/* The directions of a loaded image; NULL: its driver does not tell. */
+const int32_t *chip_image_signature(struct chip *chip, uint64_t key, size_t *count);
 
 /*
  * Hands a call to the device. The tensors and scalars that `args` points to (not
@@ -69,10 +71,17 @@ bool chip_image_loaded(const struct chip *chip, uint64_t key);
  *  -EBUSY chip_depth() calls are in flight; -ENOENT image; -EINVAL a tensor or
  *  the config makes no sense; -E2BIG more arguments than the device takes; -ENOTSUP an
  *  element type that it cannot take; -ENODEV the device is lost; -ECANCELED.
+ * `places`: of the tensors on the device (cache.h), valid until the call has ended; NULL: none.
  */
-int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
-		const struct dw_config *config, uint64_t cookie,
-		const volatile uint32_t *cancelled);
+int chip_submit_at(struct chip *chip, uint64_t key, const struct dw_args *args,
+		   const struct dw_chip_place *places, const struct dw_config *config,
+		   uint64_t cookie, const volatile uint32_t *cancelled);
+static inline int chip_submit(struct chip *chip, uint64_t key, const struct dw_args *args,
+			      const struct dw_config *config, uint64_t cookie,
+			      const volatile uint32_t *cancelled)
+{
+	return chip_submit_at(chip, key, args, NULL, config, cookie, cancelled);
+}
 
 struct chip_completion {
 	uint64_t cookie;
@@ -96,6 +105,12 @@ int chip_alloc(struct chip *chip, uint64_t handle, uint64_t bytes);
 int chip_free(struct chip *chip, uint64_t handle);
 /* Whether the address lies in memory that chip_alloc() made here. */
 bool chip_owns(const struct chip *chip, uint64_t address);
+/*
+ * The same with undefined contents, for the cache alone (cache.h): chip_owns() does not know it,
+ * and it is not for the tensors of a caller.
+ */
+int chip_reserve(struct chip *chip, uint64_t handle, uint64_t bytes);
+void chip_release(struct chip *chip, uint64_t handle);
 int chip_copy_in(struct chip *chip, uint64_t handle, const void *host, uint64_t bytes);
 int chip_copy_out(struct chip *chip, void *host, uint64_t handle, uint64_t bytes);
 

@@ -40,6 +40,7 @@ struct segment {
 	uint32_t reader_count, reader_space;
 	struct earlier *earlier;	/* seldom there */
 	struct task_ref inside[READERS_INSIDE];
+	uint64_t name;			/* of what its bytes hold; 0: unknown */
 };
 
 struct tensor_map {
@@ -224,6 +225,7 @@ static struct segment *segment_add(struct tensor_map *map, uint64_t begin, uint6
 	segment->reader_count = 0;
 	segment->reader_space = READERS_INSIDE;
 	segment->earlier = NULL;
+	segment->name = 0;
 
 	segment->before = before;
 	segment->after = before ? before->after : map->first;
@@ -282,6 +284,7 @@ static struct segment *segment_split(struct tensor_map *map, struct segment *low
 	}
 	upper->writer = lower->writer;
 	upper->poison = lower->poison;
+	upper->name = lower->name;
 	lower->end = at;
 	return upper;
 
@@ -415,13 +418,14 @@ static inline void note(struct segment *segment, const struct access *access)
 	}
 	segment->writer = task;
 	segment->poison = 0;
+	segment->name = 0;
 }
 
 /* Whether two neighbours say the same, so that one segment can stand for both. */
 static bool segments_equal(const struct segment *a, const struct segment *b)
 {
-	if (a->end != b->begin || a->poison != b->poison || a->earlier || b->earlier ||
-	    a->reader_count != b->reader_count || a->reader_count > READERS_COMPARED)
+	if (a->end != b->begin || a->poison != b->poison || a->name != b->name || a->earlier ||
+	    b->earlier || a->reader_count != b->reader_count || a->reader_count > READERS_COMPARED)
 		return false;
 	if (!same_task(a->writer, b->writer) &&
 	    (task_ref_live(a->writer) || task_ref_live(b->writer)))
@@ -564,6 +568,35 @@ void tensor_map_forget(struct tensor_map *map, uint64_t begin, uint64_t end)
 			return;
 		segment_remove(map, segment);
 	}
+}
+
+/* -------------------------------------------------------------------- names */
+
+uint64_t tensor_map_name(struct tensor_map *map, uint64_t begin, uint64_t end, uint64_t after)
+{
+	struct segment *segment = begin < end ? segment_from(map, begin) : NULL;
+	uint64_t name = segment ? segment->name : 0;
+
+	if (name <= after)
+		return 0;
+	for (; segment && segment->begin <= begin && segment->name == name;
+	     segment = segment->after) {
+		begin = segment->end;
+		if (begin >= end)
+			return name;
+	}
+	return 0;
+}
+
+void tensor_map_set_name(struct tensor_map *map, uint64_t begin, uint64_t end, uint64_t name)
+{
+	struct segment *segment;
+
+	if (begin >= end)
+		return;
+	for (segment = segment_from(map, begin); segment && segment->begin < end;
+	     segment = segment->after)
+		segment->name = segment->begin >= begin && segment->end <= end ? name : 0;
 }
 
 /* ----------------------------------------------------------------- lifetime */

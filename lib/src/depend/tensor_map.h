@@ -74,4 +74,18 @@ void tensor_map_poison(struct tensor_map *map, uint64_t begin, uint64_t end,
 void tensor_map_forget(struct tensor_map *map, uint64_t begin, uint64_t end);
 uint64_t tensor_map_segments(const struct tensor_map *map);
 
+/*
+ * Names. A name stands for what bytes hold: two reads of the same bytes under the same name find
+ * the same contents. 0 means unknown, and every access that writes makes it that; names are
+ * given in rising order.
+ *
+ * The name of all bytes in [begin, end); 0: they have several, or none that is above `after`.
+ */
+uint64_t tensor_map_name(struct tensor_map *map, uint64_t begin, uint64_t end, uint64_t after);
+/*
+ * Names bytes that a task accesses: call it after tensor_map_access() for the same range. Bytes
+ * that share a segment with others become unknown.
+ */
+void tensor_map_set_name(struct tensor_map *map, uint64_t begin, uint64_t end, uint64_t name);
+
 #endif

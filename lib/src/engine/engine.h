@@ -66,6 +66,7 @@ struct engine_worker {
 	const char *driver;	/* chips: only images of this driver go there */
 	const char *path;	/* "pod0/node1/chip0", for messages */
 	bool nested_text;	/* its error texts carry a path already (nested Workers) */
+	bool has_memory;	/* of its own, itself or a chip below it */
 };
 
 /* How the engine reaches the worker layer. Called without the lock unless said otherwise. */
@@ -94,6 +95,7 @@ struct engine_ops {
 
 struct engine_options {
 	const char *path;		/* of the Worker: "pod0/node1" */
+	uint32_t level;			/* of the Worker */
 	struct hub *hub; /* worker i is mailbox i; subs, then chips, then nested Workers */
 	struct arena *arena;
 	uint32_t worker_count;
@@ -199,14 +201,23 @@ struct engine_chip_memory {
 };
 
 /*
- * As dw_worker_run/start/…. A nested run has a `cancel` word (in its frame, may be NULL) and, where
- * that is checked, `declared`: the tensors that it may access; and `task_name`: its task, for
- * messages. The orchestration function is called between running_push() and running_pop()
- * (task/running.h), so that it can fail with a text.
+ * The task that a nested run is. All of it is valid until the run has ended.
+ */
+struct engine_nested_run {
+	const _Atomic uint32_t *cancel;		/* a word in its frame */
+	const struct dw_args *declared;		/* the tensors that it may access; NULL: any */
+	const struct frame_names *names;	/* of its tensors; NULL: none */
+	const char *task_name;			/* for messages */
+};
+
+/*
+ * As dw_worker_run/start/…. `nested`: NULL for a run of the application. The orchestration function
+ * is called between running_push() and running_pop() (task/running.h), so that it can fail with a
+ * text.
  */
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
-	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,
-	       const struct dw_args *declared, const char *task_name);
+	       const struct dw_config *config, void *context,
+	       const struct engine_nested_run *nested);
 int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 		     const struct dw_config *config, void *context,
 		     const struct dw_run_options *options, struct dw_run **run);

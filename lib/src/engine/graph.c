@@ -18,6 +18,7 @@ void graph_init(struct graph *graph, const struct engine_options *options, const
 	graph->rings = rings;
 	graph->counters = counters;
 	graph->heap = heap;
+	names_init(&graph->names, options);
 	graph->path = path;
 	graph->probe = options->probe;
 }
@@ -39,6 +40,7 @@ int run_graph_init(struct run_graph *run)
 void run_graph_free(struct run_graph *run)
 {
 	run_errors_free(&run->errors);
+	run_names_free(&run->names);
 	free(run->failed.entries);
 }
 

@@ -21,16 +21,13 @@
 
 #include "depend/tensor_map.h"
 #include "engine/counters.h"
+#include "engine/names.h"
 #include "engine/ring_flow.h"
 #include "engine/run_errors.h"
 #include "memory/heap.h"
 
 /* A task whose last unfinished producers are this few has the end of each reported. */
 #define NOTIFY_FEW	4
-
-struct range {
-	uint64_t begin, end;
-};
 
 /* Ids of tasks that failed or were skipped, for explicit edges to consumed ones. */
 struct failed_set {
@@ -41,6 +38,7 @@ struct failed_set {
 /* The tasks of a run. */
 struct run_graph {
 	struct tensor_map *map;		/* NULL once the run has ended */
+	struct run_names names;
 	uint64_t submitted, finished;
 	struct failed_set failed;
 	struct run_errors errors;
@@ -60,6 +58,7 @@ struct graph {
 	struct ring_set *rings;
 	struct counters *counters;
 	struct heap *heap;
+	struct names names;
 	const char *path;		/* of the Worker, for messages */
 	struct probe probe;
 };
@@ -138,6 +137,13 @@ static inline void edges_writes(struct edge_builder *builder, const struct dw_ar
 	if (seen & TAGS_WRITING)
 		edges_pass(builder, args, ranges, TAGS_WRITING);
 }
+/* Around both passes, in an engine that has names. `pairs`: see names.h. */
+void edges_see_names(struct edge_builder *builder, const struct dw_args *args,
+		     const struct range *ranges, struct frame_names *pairs);
+void edges_make_names(struct edge_builder *builder, const struct dw_args *args,
+		      const struct range *ranges, struct frame_names *pairs);
+void edges_lose_names(struct edge_builder *builder, const struct dw_args *args,
+		      const struct range *ranges);
 void edges_range(struct edge_builder *builder, uint64_t begin, uint64_t end, enum dw_tag tag);
 void edges_after(struct edge_builder *builder, const struct dw_submit_options *options);
 /* The parent is notified of its producers that run, if they are few. */

@@ -93,6 +93,30 @@ uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *args,
 	return seen;
 }
 
+void edges_see_names(struct edge_builder *builder, const struct dw_args *args,
+		     const struct range *ranges, struct frame_names *pairs)
+{
+	struct run_graph *run = builder->consumer->run;
+
+	names_see(&builder->graph->names, &run->names, run->map, args, ranges, pairs);
+}
+
+void edges_make_names(struct edge_builder *builder, const struct dw_args *args,
+		      const struct range *ranges, struct frame_names *pairs)
+{
+	struct run_graph *run = builder->consumer->run;
+
+	names_make(&builder->graph->names, &run->names, run->map, args, ranges, pairs);
+}
+
+void edges_lose_names(struct edge_builder *builder, const struct dw_args *args,
+		      const struct range *ranges)
+{
+	struct run_graph *run = builder->consumer->run;
+
+	names_lose(&run->names, run->map, args, ranges);
+}
+
 void edges_range(struct edge_builder *builder, uint64_t begin, uint64_t end, enum dw_tag tag)
 {
 	struct task *task = builder->consumer;

@@ -347,7 +347,8 @@ bool ring_post(struct ring_set *rings, struct worker_ring *ring, struct task *ta
 	struct frame *frame;
 	uint32_t number;
 
-	frame = acquire(rings, ring, task->waiting ? FRAME_CHAINED : 0, &number);
+	frame = acquire(rings, ring, (task->waiting ? FRAME_CHAINED : 0) | payload->frame_flags,
+			&number);
 	if (UNLIKELY(!frame)) {
 		error_set(-EPROTO, "what it wrote into its mailbox makes no sense");
 		ring_distrust(rings, ring);

@@ -271,21 +271,28 @@ static void run_left(struct dw_run **run)
 }
 
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
-	       const struct dw_config *config, void *context, const _Atomic uint32_t *cancel,
-	       const struct dw_args *declared, const char *task_name)
+	       const struct dw_config *config, void *context,
+	       const struct engine_nested_run *nested)
 {
+	const char *task_name = nested ? nested->task_name : NULL;
 	__attribute__((cleanup(run_left))) struct dw_run *unwound = NULL;
 	struct dw_run *run = run_new(engine, fn, args, config, context);
 	int result = run ? 0 : error_set(-ENOMEM, "no memory for a run");
 
-	if (run) {
-		run->cancel = cancel;
-		run->declared = declared;
+	if (run && nested) {
+		run->cancel = nested->cancel;
+		run->declared = nested->declared;
 		run->task_name = task_name;
+		if (nested->names)
+			run_names_give(&run->graph.names, args, nested->names);
+	}
+	if (run) {
 		run->blocking = true;
 		result = run_begin(engine, run);
 	}
 	if (result < 0) {
+		if (run)
+			run_names_free(&run->graph.names);
 		free(run);
 		return task_name ? error_prefix(result, "%s: %s: %s: ", engine->path, task_name,
 					   error_name(-result)) : result;

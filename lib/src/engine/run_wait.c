@@ -93,6 +93,7 @@ DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task)
 			  (unsigned long long)task);
 	} else {
 		wait_for(engine, run, task);
+		run_names_forget(&run->graph.names, &engine->graph.names);
 		result = result_of(run, task);
 	}
 	engine_unlock_and_wake(engine);
@@ -111,6 +112,7 @@ DW_API int dw_orch_wait(struct dw_orch *orch)
 	engine = run->engine;
 	lock_take(&engine->lock);
 	run_drain_locked(engine, run);
+	run_names_forget(&run->graph.names, &engine->graph.names);
 	if (run->graph.error)
 		result = error_set(run->graph.error, "%s", run->graph.text);
 	engine_unlock_and_wake(engine);

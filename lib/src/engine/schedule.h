@@ -43,6 +43,7 @@ struct pool {
 	struct task_link any;
 	struct task_link groups;	/* in the order of admission */
 	uint64_t *mask;			/* its workers */
+	bool has_memory;		/* they need the names of tensors */
 };
 
 /* Tasks that only one ring can take, or should. */

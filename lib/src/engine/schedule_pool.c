@@ -37,7 +37,7 @@ static struct pool *add_pool(struct schedule *schedule, const struct worker_ring
 	return pool->mask ? pool : NULL;
 }
 
-static int add_ring(struct schedule *schedule, struct worker_ring *ring)
+static int add_ring(struct schedule *schedule, struct worker_ring *ring, bool has_memory)
 {
 	struct pool *pool = find_pool(schedule, ring);
 
@@ -48,6 +48,7 @@ static int add_ring(struct schedule *schedule, struct worker_ring *ring)
 	if (!pool)
 		return -ENOMEM;
 	ring_join_pool(ring, (uint16_t)(pool - schedule->pools));
+	pool->has_memory |= has_memory;
 	pool->members++;
 	pool->usable++;
 	bit_set(pool->mask, ring->index);
@@ -72,7 +73,7 @@ int schedule_init(struct schedule *schedule, const struct engine_options *option
 	if (!schedule->pools || !schedule->queues || !schedule->wanting)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count && result == 0; i++)
-		result = add_ring(schedule, &rings->all[i]);
+		result = add_ring(schedule, &rings->all[i], options->workers[i].has_memory);
 	return result;
 }
 

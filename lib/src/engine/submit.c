@@ -432,6 +432,20 @@ struct submission {
 	uint64_t output_bytes;
 };
 
+static void named_edges(struct edge_builder *builder, const struct submission *submission)
+{
+	struct payload *payload = &builder->consumer->payload;
+	struct frame_names *names = payload_names(payload, submission->args);
+
+	if (names)
+		edges_see_names(builder, submission->args, submission->ranges, names);
+	edges_writes(builder, submission->args, submission->ranges,
+		     edges_reads(builder, submission->args, submission->ranges));
+	edges_make_names(builder, submission->args, submission->ranges, names);
+	if (names)
+		payload_names_done(payload, submission->args);
+}
+
 static int submit_locked(const struct submission *submission, dw_task *id)
 {
 	struct dw_orch *orch = submission->orch;
@@ -462,7 +476,7 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 	task = graph_task_new(&engine->graph, &orch->run->graph, orch->scope, submission->callable,
 			      options);
 	result = task ? payload_make(&engine->graph.tasks, &task->payload, submission->args,
-				     options->name, task->storage, sizeof(task->storage),
+				     submission->pool->has_memory, options->name, task->storage, sizeof(task->storage),
 				     &task->name) :
 			error_set(-ENOMEM, "no memory for a task");
 	if (UNLIKELY(result < 0)) {
@@ -477,8 +491,11 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 	if (id)
 		*id = task_id(task);
 	edges_begin(&builder, &engine->graph, task);
-	edges_writes(&builder, submission->args, submission->ranges,
-		    edges_reads(&builder, submission->args, submission->ranges));
+	if (UNLIKELY(engine->graph.names.on))
+		named_edges(&builder, submission);
+	else
+		edges_writes(&builder, submission->args, submission->ranges,
+			     edges_reads(&builder, submission->args, submission->ranges));
 	if (options->after_count)
 		edges_after(&builder, options);
 	enter(engine, &builder);

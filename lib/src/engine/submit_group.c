@@ -77,6 +77,8 @@ static void edges_members(struct edge_builder *builder, const struct group_submi
 			edges_reads(builder, submission->args[i], ranges);
 		else
 			edges_writes(builder, submission->args[i], ranges, UINT32_MAX);
+		if (!reading && UNLIKELY(builder->graph->names.on))
+			edges_lose_names(builder, submission->args[i], ranges);
 		ranges += submission->args[i]->tensor_count;
 	}
 }

@@ -136,9 +136,11 @@ void task_break_chain(struct task *task)
 /* ---------------------------------------------------------------- payloads */
 
 int payload_make(struct task_table *table, struct payload *payload, const struct dw_args *args,
-		 const char *name, unsigned char *storage, size_t space, const char **kept_name)
+		 bool named, const char *name, unsigned char *storage, size_t space,
+		 const char **kept_name)
 {
-	uint64_t bytes = wire_bytes(args);
+	uint64_t names = UNLIKELY(named) ? args->tensor_count * sizeof(struct frame_names) : 0;
+	uint64_t bytes = wire_bytes(args) + names;
 	size_t name_bytes = name ? strlen(name) + 1 : 0;
 	size_t total = bytes + args->tensor_count + name_bytes;
 	unsigned char *copy = storage;
@@ -153,6 +155,7 @@ int payload_make(struct task_table *table, struct payload *payload, const struct
 	payload->bytes = (uint32_t)bytes;
 	payload->blob = NULL;
 	payload->owned = total > space;
+	payload->frame_flags = names ? FRAME_NAMED : 0;
 	if (payload->owned) {
 		copy = malloc(total);
 		if (!copy)
@@ -180,11 +183,25 @@ int payload_make(struct task_table *table, struct payload *payload, const struct
 	return 0;
 }
 
+struct frame_names *payload_names(const struct payload *payload, const struct dw_args *args)
+{
+	return payload->frame_flags & FRAME_NAMED ?
+	       (void *)((unsigned char *)payload->copy + wire_bytes(args)) : NULL;
+}
+
+void payload_names_done(struct payload *payload, const struct dw_args *args)
+{
+	if (payload->blob)
+		memcpy((unsigned char *)payload->blob + wire_bytes(args),
+		       payload_names(payload, args), payload->bytes - wire_bytes(args));
+}
+
 void payload_message(struct task *task, const void *message, uint32_t bytes)
 {
 	memcpy(task->storage, message, bytes);
 	task->payload.copy = task->storage;
 	task->payload.bytes = bytes;
+	task->payload.frame_flags = 0;
 }
 
 void payload_free(struct task_table *table, struct payload *payload)

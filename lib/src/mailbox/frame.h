@@ -29,6 +29,8 @@ enum frame_claim { CLAIM_EMPTY = 0, CLAIM_POSTED = 1, CLAIM_CLAIMED = 2, CLAIM_R
  * when a frame before it failed that the parent did not know of (fail_epoch).
  */
 #define FRAME_CHAINED (1u << 0)
+/* The names of its tensors (struct frame_names, one each) follow the arguments. */
+#define FRAME_NAMED (1u << 1)
 
 struct frame {
 	_Atomic uint32_t claim;
@@ -44,6 +46,15 @@ struct frame {
 	struct dw_config config;
 };
 _Static_assert(sizeof(struct frame) == FRAME_HEADER_BYTES, "one cache line");
+
+/*
+ * Names of the contents of a tensor, for a peer with memory of its own: bytes that it has under
+ * the name which it `sees` need not be fetched. 0: unknown.
+ */
+struct frame_names {
+	uint64_t sees;			/* what the task finds there, before it runs */
+	uint64_t makes;			/* what it leaves there, once it is done */
+};
 
 enum completion_state {
 	COMPLETION_DONE = 1,

@@ -663,6 +663,14 @@ static bool registered_contains(const struct arena *arena, uint64_t address, uin
 	return false;
 }
 
+bool arena_is_registered(const struct arena *arena, uint64_t address, uint64_t bytes)
+{
+	for (; arena; arena = arena->outer)
+		if (registered_contains(arena, address, bytes))
+			return true;
+	return false;
+}
+
 bool arena_contains(const struct arena *arena, uint64_t address, uint64_t bytes)
 {
 	const struct arena *at;

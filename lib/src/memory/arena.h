@@ -27,6 +27,8 @@ int arena_free(struct arena *arena, void *address);
 int arena_register(struct arena *arena, void *address, uint64_t bytes);
 /* Whether [address, address + bytes) lies in this arena, an outer one, or registered memory. */
 bool arena_contains(const struct arena *arena, uint64_t address, uint64_t bytes);
+/* Whether it lies in registered memory, which other processes may write. */
+bool arena_is_registered(const struct arena *arena, uint64_t address, uint64_t bytes);
 /* Base and size of heap ring 0 … 3. */
 void *arena_ring(const struct arena *arena, uint32_t ring, uint64_t *bytes);
 uint64_t arena_used(const struct arena *arena);

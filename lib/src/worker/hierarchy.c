@@ -416,6 +416,15 @@ int hierarchy_name(struct dw_worker *worker)
 
 /* ---------------------------------------------------------- children and arena */
 
+static bool has_chips(const struct dw_worker *worker)
+{
+	bool any = worker->options.chip_count > 0;
+
+	for (uint32_t i = 0; i < worker->nested_count && !any; i++)
+		any = has_chips(worker->nested[i]);
+	return any;
+}
+
 static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind kind,
 		      uint32_t number)
 {
@@ -440,6 +449,7 @@ static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind k
 		.driver = kind == DW_CHILD_CHIP ? child->chip->driver : NULL,
 		.path = child->path,
 		.nested_text = kind == DW_CHILD_WORKER,
+		.has_memory = kind == DW_CHILD_CHIP || (child->nested && has_chips(child->nested)),
 	};
 }
 

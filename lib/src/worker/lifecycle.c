@@ -83,6 +83,7 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 	};
 	struct engine_options engine = {
 		.path = worker->path,
+		.level = worker->level,
 		.arena = worker->arena,
 		.outer_arena = outer,
 		.worker_count = worker->child_count,

@@ -14,18 +14,27 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/text.h"
+#include "chip/cache.h"
 #include "chip/chip.h"
 #include "worker/control.h"
 #include "worker/role.h"
 #include "worker/serve.h"
 
+/* The device, and what it keeps from one call to the next (NULL: nothing). */
+struct open_chip {
+	struct chip *chip;
+	struct chip_cache *cache;
+};
+
 struct chip_loop {
 	struct child *child;
 	struct endpoint *endpoint;
 	struct chip *chip;
+	struct chip_cache *cache;
 	uint32_t depth;
 	struct frame *parked;		/* claimed, waits until the chip is idle */
 	uint32_t parked_number;
@@ -73,32 +82,47 @@ static int load_one(struct callable *callable, void *context)
 	return load_image(load->child, load->chip, callable);
 }
 
+static void close_chip(struct open_chip *open)
+{
+	cache_destroy(open->cache);
+	chip_close(open->chip);
+	free(open);
+}
+
 static int start(struct child *child, uint32_t generation, bool process, void **state)
 {
+	struct open_chip *open = calloc(1, sizeof(*open));
 	struct load load = { .child = child };
 	int result;
 
 	(void)generation;
 	(void)process;
+	if (!open)
+		return error_set(-ENOMEM, "%s: no memory for a chip", child->path);
 	result = chip_open(child->chip->driver, child->chip->device, child->chip->options,
-			   &load.chip);
-	if (result < 0)
-		return result;
-	result = callable_each(load_one, &load);
+			   &open->chip);
 	if (result < 0) {
-		chip_close(load.chip);
+		free(open);
 		return result;
 	}
-	*state = load.chip;
+	load.chip = open->chip;
+	result = callable_each(load_one, &load);
+	if (result == 0)
+		result = cache_create(open->chip, &open->cache);
+	if (result < 0) {
+		close_chip(open);
+		return result;
+	}
+	*state = open;
 	return 0;
 }
 
-static void stop(struct child *child, bool process, int error, void *chip)
+static void stop(struct child *child, bool process, int error, void *open)
 {
 	(void)child;
 	/* The end of a process closes its device too, and does not hang in a lost one's driver. */
 	if (!(error && process))
-		chip_close(chip);
+		close_chip(open);
 }
 
 /* ---------------------------------------------------------------- control frames */
@@ -186,6 +210,27 @@ static int check_places(const struct chip_loop *loop, const struct dw_args *args
 	return 0;
 }
 
+/* Hands the call to the chip, with the places of its tensors. */
+static int submit_call(struct chip_loop *loop, struct frame *frame, uint32_t number,
+		       const struct dw_args *args)
+{
+	const struct dw_chip_place *places = NULL;
+	const int32_t *signature;
+	size_t count = 0;
+	int result;
+
+	if (loop->cache) {
+		signature = chip_image_signature(loop->chip, frame->callable, &count);
+		places = cache_begin(loop->cache, args, signature, signature ? count : 0,
+				     serve_names(frame, args));
+	}
+	result = chip_submit_at(loop->chip, frame->callable, args, places, &frame->config, number,
+				(const volatile uint32_t *)&frame->cancel);
+	if (result < 0 && loop->cache)
+		cache_undo(loop->cache);
+	return result;
+}
+
 /* A call that cannot be submitted fails in its turn: when those before it have completed. */
 static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
@@ -194,15 +239,17 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	struct dw_args args;
 	int result;
 
-	result = wire_decode(serve_blob(frame), frame->args_bytes, &args);
+	result = serve_args(frame, &args);
 	if (result == 0)
 		result = check_places(loop, &args);
 	if (result == 0 && !chip_in_flight(loop->chip) &&
 	    callable_held(frame->callable, &callable) == 0)
 		status_works(&loop->child->status, callable, frame->task, now);
 	if (result == 0)
-		result = chip_submit(loop->chip, frame->callable, &args, &frame->config, number,
-				     (const volatile uint32_t *)&frame->cancel);
+		result = submit_call(loop, frame, number, &args);
+	/* Other tensors may hold the memory that it lacks. */
+	while (result == -ENOMEM && loop->cache && cache_shrink_for(loop->cache, &args))
+		result = submit_call(loop, frame, number, &args);
 	if (result < 0 && chip_lost(loop->chip))
 		note_broken(loop, result);
 	if (result < 0 && chip_in_flight(loop->chip))
@@ -263,6 +310,8 @@ static bool collect(struct chip_loop *loop)
 	int result;
 
 	while ((result = chip_collect(loop->chip, &completion)) == 1) {
+		if (loop->cache)
+			cache_end(loop->cache, completion.status == 0);
 		status_ended(&loop->child->status);
 		endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
 				  completion.status ? completion.text : NULL, completion.started,
@@ -308,9 +357,11 @@ static void leave_broken(const struct chip_loop *loop, uint32_t generation)
 
 static int serve(struct child *child, uint32_t generation, struct endpoint *endpoint, void *state)
 {
-	struct chip *chip = state;
+	const struct open_chip *open = state;
+	struct chip *chip = open->chip;
 	struct chip_loop loop = {
-		.child = child, .endpoint = endpoint, .chip = chip, .depth = chip_depth(chip),
+		.child = child, .endpoint = endpoint, .chip = chip, .cache = open->cache,
+		.depth = chip_depth(chip),
 	};
 	int result;
 

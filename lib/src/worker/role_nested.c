@@ -20,6 +20,7 @@ static int run_task(struct child *child, struct frame *frame, struct callable *c
 	struct dw_worker *nested = child->nested;
 	dw_orch_fn *fn = callable->orch;
 	void *context = callable->context;
+	struct engine_nested_run task;
 	char what[160];
 	void *address;
 	int result;
@@ -34,8 +35,13 @@ static int run_task(struct child *child, struct frame *frame, struct callable *c
 		fn = (dw_orch_fn *)address;
 		context = NULL;
 	}
-	return engine_run(nested->life.engine, fn, args, &frame->config, context, &frame->cancel,
-			  nested->parent->options.check_declared ? args : NULL, what);
+	task = (struct engine_nested_run){
+		.cancel = &frame->cancel,
+		.declared = nested->parent->options.check_declared ? args : NULL,
+		.names = serve_names(frame, args),
+		.task_name = what,
+	};
+	return engine_run(nested->life.engine, fn, args, &frame->config, context, &task);
 }
 
 static int run_control(struct child *child, uint64_t code, const void *blob, uint32_t bytes)

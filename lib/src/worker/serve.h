@@ -23,6 +23,27 @@ static inline void *serve_blob(struct frame *frame)
 	return frame->args ? (void *)(uintptr_t)frame->args : (void *)(frame + 1);
 }
 
+/*
+ * The arguments of a task's frame, as a view, or -EBADMSG with a text. The names of its tensors
+ * follow them, if it has them.
+ */
+static inline int serve_args(struct frame *frame, struct dw_args *args)
+{
+	uint32_t bytes = frame->args_bytes, names = 0;
+	const int32_t *tensors = serve_blob(frame);
+
+	if (frame->flags & FRAME_NAMED && bytes >= WIRE_HEADER_BYTES && *tensors > 0)
+		names = (uint32_t)*tensors * (uint32_t)sizeof(struct frame_names);
+	return wire_decode(serve_blob(frame), names < bytes ? bytes - names : bytes, args);
+}
+
+/* NULL: it has none. */
+static inline const struct frame_names *serve_names(struct frame *frame, const struct dw_args *args)
+{
+	return frame->flags & FRAME_NAMED ?
+	       (const void *)((const unsigned char *)serve_blob(frame) + wire_bytes(args)) : NULL;
+}
+
 /* Publishes the endpoint's counters, after a wait. */
 static inline void serve_count_sleeps(struct child *child, const struct endpoint *endpoint)
 {
@@ -37,7 +58,7 @@ static inline int serve_one_task(struct child *child, struct frame *frame, serve
 {
 	struct callable *callable;
 	struct dw_args args;
-	int result = wire_decode(serve_blob(frame), frame->args_bytes, &args);
+	int result = serve_args(frame, &args);
 
 	if (result == 0)
 		result = callable_held(frame->callable, &callable);

@@ -154,7 +154,7 @@ DW_API int dw_worker_run(struct dw_worker *worker, dw_orch_fn *fn, const struct 
 			worker->path);
 	if (result < 0)
 		return result;
-	return engine_run(worker->life.engine, fn, args, config, context, NULL, NULL, NULL);
+	return engine_run(worker->life.engine, fn, args, config, context, NULL);
 }
 
 DW_API int dw_worker_start(struct dw_worker *worker, dw_orch_fn *fn, const struct dw_args *args,

@@ -125,10 +125,10 @@ static int shape_check(const struct dw_chip_call *call, struct dw_chip_error *er
 
 /* The whole range, or a part of it where the device allows one to begin. */
 static int place_resident(struct dw_chip_device *device, const struct dw_chip_call *call, size_t i,
-			  const struct resident *resident, struct place *place,
+			  const struct resident *resident, uint64_t offset, struct place *place,
 			  struct dw_chip_error *error)
 {
-	uint64_t offset = call->tensors[i].data - resident->handle, bytes = call->tensor_bytes[i];
+	uint64_t bytes = call->tensor_bytes[i];
 	cl_buffer_region part = { offset, bytes };
 	cl_int code;
 
@@ -141,6 +141,8 @@ static int place_resident(struct dw_chip_device *device, const struct dw_chip_ca
 			(unsigned long long)(offset + bytes - resident->bytes),
 			(unsigned long long)resident->handle);
 	place->resident = true;
+	place->in = false;
+	place->out = false;
 	if (offset == 0) {
 		clRetainMemObject(resident->buffer);
 		place->buffer = resident->buffer;
@@ -161,22 +163,53 @@ static int place_resident(struct dw_chip_device *device, const struct dw_chip_ca
 	return opencl_fail(error, code, "clCreateSubBuffer", call->image->entry);
 }
 
+/* The place that the library has chosen. */
+static int place_chosen(struct dw_chip_device *device, const struct dw_chip_call *call, size_t i,
+			const struct dw_chip_place *chosen, struct place *place,
+			struct dw_chip_error *error)
+{
+	const struct resident *resident = resident_find(device, chosen->handle);
+	int status;
+
+	if (!resident)
+		return kit_fail(error, -EFAULT,
+				"tensor %zu of \"%s\" has a place at %#llx, where opencl device %u "
+				"has no range",
+				i, text_short(call->image->entry),
+				(unsigned long long)chosen->handle, device->id);
+	status = place_resident(device, call, i, resident, chosen->handle - resident->handle,
+				place, error);
+	place->in = chosen->flags & DW_CHIP_COPY_IN;
+	place->out = chosen->flags & DW_CHIP_COPY_OUT;
+	return status;
+}
+
 static int place_find(struct dw_chip_device *device, const struct dw_chip_call *call, size_t i,
 		      struct place *places, struct dw_chip_error *error)
 {
 	uint64_t address = call->tensors[i].data, bytes = call->tensor_bytes[i];
 	const struct resident *resident = bytes ? resident_find(device, address) : NULL;
+	const struct dw_chip_place *chosen = call->places ? (const void *)
+		((const char *)call->places + i * call->places->size) : NULL;
 	struct place *place = &places[i];
 
 	memset(place, 0, sizeof(*place));
+	place->in = bytes && call->image->signature[i] != DW_DIR_OUT;
+	place->out = bytes && call->image->signature[i] != DW_DIR_IN;
+	if (chosen && chosen->handle && bytes)
+		return place_chosen(device, call, i, chosen, place, error);
 	for (size_t j = 0; j < i && bytes; j++)
 		if (call->tensors[j].data == address && call->tensor_bytes[j] == bytes) {
-			*place = places[j];
+			place->buffer = places[j].buffer;
+			place->size_class = places[j].size_class;
 			place->shared = true;
+			if (places[j].resident)
+				place->in = place->out = false;
 			return 0;
 		}
 	if (resident)
-		return place_resident(device, call, i, resident, place, error);
+		return place_resident(device, call, i, resident, address - resident->handle, place,
+				      error);
 	if (bytes && resident_find(device, address + bytes - 1))
 		return kit_fail(
 			error, -EFAULT,
@@ -260,16 +293,16 @@ static int parameters_set(const struct dw_chip_call *call, const struct slot *sl
 
 /* ------------------------------------------------------------------ submit */
 
-/* Whether tensor i has to be moved: `unless` is the direction that does not need it. */
-static bool moves(const struct dw_chip_call *call, const struct slot *slot, size_t i,
-		  int32_t unless)
+/* Whether tensor i has to be moved, and none before it in the same buffer has been. */
+static bool moves(const struct slot *slot, size_t i, enum copy_way way)
 {
-	if (slot->places[i].resident || call->tensor_bytes[i] == 0 ||
-	    call->image->signature[i] == unless)
+	const struct place *places = slot->places;
+
+	if (!(way == COPY_IN ? places[i].in : places[i].out))
 		return false;
-	for (size_t j = 0; j < i && slot->places[i].shared; j++)
-		if (slot->places[j].buffer == slot->places[i].buffer &&
-		    call->image->signature[j] != unless)
+	for (size_t j = 0; j < i && places[i].shared; j++)
+		if (places[j].buffer == places[i].buffer &&
+		    (way == COPY_IN ? places[j].in : places[j].out))
 			return false;
 	return true;
 }
@@ -292,7 +325,7 @@ static int copies_enqueue(struct dw_chip_device *device, const struct dw_chip_ca
 		};
 		cl_int code;
 
-		if (!moves(call, slot, i, way == COPY_IN ? DW_DIR_OUT : DW_DIR_IN))
+		if (!moves(slot, i, way))
 			continue;
 		code = buffer_copy(device, &copy, &slot->events[slot->event_count]);
 		if (code)

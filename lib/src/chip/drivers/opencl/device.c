@@ -208,7 +208,7 @@ void opencl_device_properties(cl_device_id device, const struct opencl_options *
 			      struct dw_chip_properties *properties)
 {
 	struct dw_chip_properties full = {
-		.capabilities = DW_CHIP_CAP_ASYNC | DW_CHIP_CAP_MEMORY,
+		.capabilities = DW_CHIP_CAP_ASYNC | DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_PLACES,
 		.queue_depth = DEPTH,
 		.default_block_dim = (uint32_t)options->block_dim,
 		.default_aicpu_thread_num = 1,
@@ -216,7 +216,7 @@ void opencl_device_properties(cl_device_id device, const struct opencl_options *
 	char name[256] = "", vendor[256] = "", version[128] = "";
 	cl_device_fp_config doubles = 0;
 	cl_ulong memory = 0, block = 0;
-	cl_uint units = 0;
+	cl_uint units = 0, align_bits = 0;
 
 	clGetDeviceInfo(device, CL_DEVICE_NAME, sizeof(name) - 1, name, NULL);
 	clGetDeviceInfo(device, CL_DEVICE_VENDOR, sizeof(vendor) - 1, vendor, NULL);
@@ -225,6 +225,9 @@ void opencl_device_properties(cl_device_id device, const struct opencl_options *
 	clGetDeviceInfo(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(block), &block, NULL);
 	clGetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(units), &units, NULL);
 	clGetDeviceInfo(device, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(doubles), &doubles, NULL);
+	clGetDeviceInfo(device, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(align_bits), &align_bits,
+			NULL);
+	full.alignment = align_bits / 8;
 	if (doubles)
 		full.capabilities |= DW_CHIP_CAP_FLOAT64;
 	full.cores = units;

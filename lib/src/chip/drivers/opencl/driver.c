@@ -131,6 +131,14 @@ static void opencl_unload(struct dw_chip_device *device, struct dw_chip_image *i
 	program_unload(image);
 }
 
+static const int32_t *opencl_signature(struct dw_chip_device *device, struct dw_chip_image *image,
+				       size_t *count)
+{
+	(void)device;
+	*count = image->signature_count;
+	return image->signature;
+}
+
 static int opencl_completion_fd(struct dw_chip_device *device)
 {
 	return device->queue.fd;
@@ -163,6 +171,8 @@ static const struct dw_chip_driver driver = {
 	.submit = call_submit,
 	.collect = call_collect,
 	.counters = opencl_counters,
+	.reserve = memory_reserve,
+	.signature = opencl_signature,
 };
 
 DW_CHIP_EXPORT dw_chip_driver_entry dw_chip_driver_v1;

@@ -78,7 +78,8 @@ struct resident {
 struct place {
 	cl_mem buffer;
 	bool shared;			/* with an earlier argument of the same range */
-	bool resident;
+	bool resident;			/* in memory that stays */
+	bool in, out;			/* it is copied in, and back */
 	unsigned int size_class;
 };
 
@@ -165,6 +166,9 @@ static inline const char *copy_call(enum copy_way way)
 struct resident *resident_find(const struct dw_chip_device *device, uint64_t address);
 int memory_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		 struct dw_chip_error *error);
+/* The same with undefined contents. */
+int memory_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		   struct dw_chip_error *error);
 int memory_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error);
 int memory_copy_in(struct dw_chip_device *device, uint64_t handle, const void *host, uint64_t bytes,
 		   struct dw_chip_error *error);

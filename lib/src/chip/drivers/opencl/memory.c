@@ -118,16 +118,16 @@ static int buffer_zero(struct dw_chip_device *device, cl_mem buffer, uint64_t by
 	return code;
 }
 
-int memory_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
-		 struct dw_chip_error *error)
+int memory_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		   struct dw_chip_error *error)
 {
+	size_t at = device->resident_count;
 	char object[64];
-	size_t at = 0;
 	cl_mem buffer;
 	cl_int code;
 
-	while (at < device->resident_count && device->residents[at].handle < handle)
-		at++;
+	while (at > 0 && device->residents[at - 1].handle >= handle)
+		at--;
 	if ((at < device->resident_count && device->residents[at].handle < handle + bytes) ||
 	    (at > 0 && handle - device->residents[at - 1].handle < device->residents[at - 1].bytes))
 		return kit_fail(
@@ -151,17 +151,31 @@ int memory_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		opencl_fail(error, code, "clCreateBuffer", object);
 		return -ENOMEM;
 	}
-	code = buffer_zero(device, buffer, bytes);
-	if (code) {
-		clReleaseMemObject(buffer);
-		return opencl_fail(error, code, "clEnqueueFillBuffer", object);
-	}
 	memmove(&device->residents[at + 1], &device->residents[at],
 		(device->resident_count - at) * sizeof(*device->residents));
 	device->residents[at] = (struct resident){ handle, bytes, buffer };
 	device->resident_count++;
 	device->counters.memory_used += bytes;
 	return 0;
+}
+
+int memory_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		 struct dw_chip_error *error)
+{
+	struct dw_chip_error ignored;
+	char object[64];
+	cl_int code;
+	int status = memory_reserve(device, handle, bytes, error);
+
+	if (status < 0)
+		return status;
+	code = buffer_zero(device, resident_find(device, handle)->buffer, bytes);
+	if (!code)
+		return 0;
+	memory_free(device, handle, &ignored);
+	snprintf(object, sizeof(object), "opencl device %u, %llu resident bytes", device->id,
+		 (unsigned long long)bytes);
+	return opencl_fail(error, code, "clEnqueueFillBuffer", object);
 }
 
 int memory_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error)

@@ -99,6 +99,8 @@ static int piece_fill(struct dw_chip_device *device, const struct dw_chip_call *
 	piece->bytes = bytes;
 	piece->direction = from->image->signature[i];
 	piece->resident = false;
+	piece->in = bytes && piece->direction != DW_DIR_OUT;
+	piece->out = bytes && piece->direction != DW_DIR_IN;
 	piece->device = (uint64_t)(uintptr_t)device->memory.base;
 	if (bytes == 0)
 		return 0;
@@ -135,8 +137,36 @@ static int piece_fill(struct dw_chip_device *device, const struct dw_chip_call *
 			(unsigned long long)(address - resident->handle + bytes - resident->bytes),
 			(unsigned long long)resident->handle, (unsigned long long)resident->bytes);
 	piece->resident = true;
+	piece->in = false;
+	piece->out = false;
 	piece->device =
 		memory_address(&device->memory, resident->extent) + (address - resident->handle);
+	return 0;
+}
+
+/* The place that the library has chosen for piece `i`, if it has one. */
+static int piece_place(const struct dw_chip_device *device, const struct dw_chip_call *from,
+		       size_t i, struct piece *piece, struct dw_chip_error *error)
+{
+	const struct dw_chip_place *place = (const void *)
+		((const char *)from->places + i * from->places->size);
+	const struct resident *resident;
+
+	if (!place->handle || !piece->bytes)
+		return 0;
+	resident = resident_find(device, place->handle);
+	if (!resident || piece->resident ||
+	    piece->bytes > resident->bytes - (place->handle - resident->handle))
+		return kit_fail(error, -EFAULT,
+				"tensor %zu of \"%s\" has %llu bytes and a place at %#llx, where "
+				"sim device %u has no such range",
+				i, from->image->entry, (unsigned long long)piece->bytes,
+				(unsigned long long)place->handle, device->id);
+	piece->resident = true;
+	piece->in = place->flags & DW_CHIP_COPY_IN;
+	piece->out = place->flags & DW_CHIP_COPY_OUT;
+	piece->device = memory_address(&device->memory, resident->extent) +
+			(place->handle - resident->handle);
 	return 0;
 }
 
@@ -231,6 +261,8 @@ int call_prepare(struct dw_chip_device *device, const struct dw_chip_call *from,
 	for (size_t i = 0; i < from->tensor_count; i++) {
 		call->tensors[i] = from->tensors[i];
 		status = piece_fill(device, from, i, &call->pieces[i], error);
+		if (status == 0 && from->places)
+			status = piece_place(device, from, i, &call->pieces[i], error);
 		if (status < 0)
 			return status;
 	}
@@ -265,15 +297,15 @@ int copy_count(struct dw_chip_device *device, struct dw_chip_error *error)
 	return 0;
 }
 
-/* Whether an earlier argument has brought in exactly these bytes already. */
-static bool piece_repeats(const struct call *call, size_t i, int32_t without)
+/* Whether an earlier argument has copied exactly these bytes already, in or back. */
+static bool piece_repeats(const struct call *call, size_t i, bool in)
 {
 	const struct piece *piece = &call->pieces[i];
 
 	for (size_t j = 0; j < i; j++) {
 		const struct piece *other = &call->pieces[j];
 
-		if (!other->resident && other->direction != without && other->host == piece->host &&
+		if ((in ? other->in : other->out) && other->device == piece->device &&
 		    other->bytes == piece->bytes)
 			return true;
 	}
@@ -285,8 +317,7 @@ int call_copy_in(struct dw_chip_device *device, struct call *call, struct dw_chi
 	for (size_t i = 0; i < call->tensor_count; i++) {
 		const struct piece *piece = &call->pieces[i];
 
-		if (piece->resident || piece->bytes == 0 || piece->direction == DW_DIR_OUT ||
-		    piece_repeats(call, i, DW_DIR_OUT))
+		if (!piece->in || piece_repeats(call, i, true))
 			continue;
 		if (copy_count(device, error) < 0)
 			return -EIO;
@@ -303,8 +334,7 @@ int call_copy_out(struct dw_chip_device *device, struct call *call, struct dw_ch
 	for (size_t i = 0; i < call->tensor_count; i++) {
 		const struct piece *piece = &call->pieces[i];
 
-		if (piece->resident || piece->bytes == 0 || piece->direction == DW_DIR_IN ||
-		    piece_repeats(call, i, DW_DIR_IN))
+		if (!piece->out || piece_repeats(call, i, false))
 			continue;
 		if (copy_count(device, error) < 0)
 			return -EIO;
@@ -321,12 +351,12 @@ bool call_reads_from(const struct call *reader, const struct call *writer)
 	for (size_t i = 0; i < reader->tensor_count; i++) {
 		const struct piece *in = &reader->pieces[i];
 
-		if (in->resident || in->direction == DW_DIR_OUT)
+		if (!in->in)
 			continue;
 		for (size_t j = 0; j < writer->tensor_count; j++) {
 			const struct piece *out = &writer->pieces[j];
 
-			if (!out->resident && out->direction != DW_DIR_IN &&
+			if (out->out &&
 			    in->host < out->host + out->bytes && out->host < in->host + in->bytes)
 				return true;
 		}

@@ -116,7 +116,7 @@ static void properties_fill(uint32_t id, const struct sim_options *options,
 			    struct dw_chip_properties *properties)
 {
 	struct dw_chip_properties full = {
-		.capabilities = DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_FLOAT64,
+		.capabilities = DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_FLOAT64 | DW_CHIP_CAP_PLACES,
 		.cores = (uint32_t)options->cores,
 		.memory_bytes = options->memory,
 		.queue_depth = options->async ? (uint32_t)options->depth : 1,
@@ -229,6 +229,14 @@ static void sim_unload(struct dw_chip_device *device, struct dw_chip_image *imag
 	image_unload(image);
 }
 
+static const int32_t *sim_signature(struct dw_chip_device *device, struct dw_chip_image *image,
+				    size_t *count)
+{
+	(void)device;
+	*count = image->signature_count;
+	return image->signature;
+}
+
 /* --------------------------------------------------------- resident memory */
 
 /* Calls in flight come first: the operation that follows is ordered behind them. */
@@ -239,17 +247,16 @@ static int memory_begin(struct dw_chip_device *device, struct dw_chip_error *err
 	return atomic_load(&device->lost) ? sim_lost(device, error) : 0;
 }
 
-static int sim_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
-		     struct dw_chip_error *error)
+static int sim_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		       struct dw_chip_error *error)
 {
 	struct extent *extent;
-	size_t at = 0;
-	int status = memory_begin(device, error);
+	size_t at = device->resident_count;
 
-	if (status < 0)
-		return status;
-	while (at < device->resident_count && device->residents[at].handle < handle)
-		at++;
+	if (atomic_load(&device->lost))
+		return sim_lost(device, error);
+	while (at > 0 && device->residents[at - 1].handle >= handle)
+		at--;
 	if ((at < device->resident_count && device->residents[at].handle < handle + bytes) ||
 	    (at > 0 && handle - device->residents[at - 1].handle < device->residents[at - 1].bytes))
 		return kit_fail(
@@ -275,7 +282,6 @@ static int sim_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t by
 			device->id, (unsigned long long)bytes,
 			(unsigned long long)memory_used(&device->memory),
 			(unsigned long long)device->memory.bytes);
-	memset((void *)(uintptr_t)memory_address(&device->memory, extent), 0, bytes);
 	memmove(&device->residents[at + 1], &device->residents[at],
 		(device->resident_count - at) * sizeof(*device->residents));
 	device->residents[at] = (struct resident){ handle, bytes, extent };
@@ -283,18 +289,32 @@ static int sim_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t by
 	return 0;
 }
 
+static int sim_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		     struct dw_chip_error *error)
+{
+	int status = sim_reserve(device, handle, bytes, error);
+
+	if (status == 0)
+		memset((void *)(uintptr_t)memory_address(&device->memory,
+							 resident_find(device, handle)->extent),
+		       0, bytes);
+	return status;
+}
+
 static int sim_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error)
 {
 	struct resident *resident = resident_find(device, handle);
-	int status = memory_begin(device, error);
 	size_t at;
 
-	if (status < 0)
-		return status;
+	if (atomic_load(&device->lost))
+		return sim_lost(device, error);
 	if (!resident || resident->handle != handle)
 		return kit_fail(error, -ENOENT,
 				"sim device %u has no device-resident range that begins at %#llx",
 				device->id, (unsigned long long)handle);
+	if (device->queue)
+		queue_leave(device->queue, memory_address(&device->memory, resident->extent),
+			    resident->bytes);
 	memory_free(&device->memory, resident->extent);
 	at = (size_t)(resident - device->residents);
 	device->resident_count--;
@@ -435,6 +455,8 @@ static const struct dw_chip_driver driver = {
 	.submit = sim_submit,
 	.collect = sim_collect,
 	.counters = sim_counters,
+	.reserve = sim_reserve,
+	.signature = sim_signature,
 };
 
 DW_CHIP_EXPORT dw_chip_driver_entry dw_chip_driver_v1;

@@ -148,9 +148,10 @@ void image_unload(struct dw_chip_image *image);
 
 /* Argument i of a call. */
 struct piece {
-	uint64_t host, bytes;		/* bytes 0, or resident: nothing is copied */
+	uint64_t host, bytes;		/* bytes 0: nothing is copied */
 	int32_t direction;
-	bool resident;
+	bool resident;			/* in memory that stays: it has no span */
+	bool in, out;			/* it is copied in, and back */
 	uint64_t device;
 };
 
@@ -219,6 +220,8 @@ void queue_destroy(struct queue *queue);
 int queue_fd(const struct queue *queue);
 int queue_submit(struct queue *queue, const struct dw_chip_call *call, struct dw_chip_error *error);
 int queue_collect(struct queue *queue, struct dw_chip_completion *completion);
+/* Waits until no call in flight uses device memory in [address, address + bytes). */
+void queue_leave(struct queue *queue, uint64_t address, uint64_t bytes);
 /* Waits until every call in flight has run (not: was collected). */
 void queue_drain(struct queue *queue);
 

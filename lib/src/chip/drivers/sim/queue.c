@@ -139,6 +139,28 @@ void queue_drain(struct queue *queue)
 	pthread_mutex_unlock(&queue->lock);
 }
 
+static bool call_uses(const struct call *call, uint64_t address, uint64_t bytes)
+{
+	for (size_t i = 0; i < call->tensor_count; i++)
+		if (call->pieces[i].device < address + bytes &&
+		    address < call->pieces[i].device + call->pieces[i].bytes)
+			return true;
+	return false;
+}
+
+void queue_leave(struct queue *queue, uint64_t address, uint64_t bytes)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&queue->lock);
+	for (n = queue->submitted; n > queue->run; n--)
+		if (call_uses(&queue->slots[(n - 1) % queue->depth].call, address, bytes))
+			break;
+	while (queue->run < n)
+		pthread_cond_wait(&queue->ran, &queue->lock);
+	pthread_mutex_unlock(&queue->lock);
+}
+
 /* Whether a call that has not run writes bytes that `call` reads. A "no" never changes. */
 static bool queue_writes(struct queue *queue, const struct call *call)
 {

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * See cache.h. Blocks lie in an array, sorted by host address, and in a list by their last use.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "chip/cache.h"
+#include "task/error.h"
+
+#define CALLS_MOST 16			/* in flight: those of struct chip */
+#define TENSORS_MOST 32			/* of a call; a larger one gets no places */
+/*
+ * Handles of blocks: no address of a process is as large, so that none can be taken for host
+ * memory.
+ */
+#define HANDLES_BEGIN (1ull << 62)
+#define HANDLE_ALIGN 4096
+
+struct block {
+	uint64_t begin, end;		/* in host memory */
+	uint64_t name;			/* 0: its contents are worth nothing */
+	uint64_t handle;
+	uint32_t pins;			/* tensors of calls in flight */
+	struct block *newer, *older;	/* by last use */
+};
+
+/* A tensor of a call in flight. */
+struct use {
+	struct block *block;		/* NULL: it has no place */
+	uint64_t name;			/* of the block, once the call has succeeded; 0: as it is */
+};
+
+struct cached_call {
+	uint32_t count;
+	struct use uses[TENSORS_MOST];
+	struct dw_chip_place places[TENSORS_MOST];
+};
+
+struct chip_cache {
+	struct chip *chip;
+	uint64_t alignment;		/* of a place within a block */
+	uint64_t budget;		/* bytes of all blocks */
+	uint64_t next_handle;
+	struct block **blocks;		/* by address */
+	size_t count, space;
+	struct block *newest, *oldest;
+	struct cached_call calls[CALLS_MOST];
+	uint32_t head, in_flight;
+	struct chip_cache_counters counters;
+};
+
+int cache_create(struct chip *chip, struct chip_cache **cache)
+{
+	const struct dw_chip_properties *properties = chip_properties(chip);
+	uint32_t needed = DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_PLACES;
+
+	*cache = NULL;
+	if ((properties->capabilities & needed) != needed)
+		return 0;
+	*cache = calloc(1, sizeof(**cache));
+	if (!*cache)
+		return error_set(-ENOMEM, "no memory for the cache of a chip");
+	(*cache)->chip = chip;
+	(*cache)->alignment = properties->alignment ? properties->alignment : 1;
+	/* The other half is for images, for calls without places and for memory that stays. */
+	(*cache)->budget = properties->memory_bytes ? properties->memory_bytes / 2 : UINT64_MAX;
+	(*cache)->next_handle = HANDLES_BEGIN;
+	return 0;
+}
+
+/* -------------------------------------------------------------------- blocks */
+
+static void list_remove(struct chip_cache *cache, struct block *block)
+{
+	*(block->newer ? &block->newer->older : &cache->newest) = block->older;
+	*(block->older ? &block->older->newer : &cache->oldest) = block->newer;
+}
+
+static void list_add(struct chip_cache *cache, struct block *block)
+{
+	block->newer = NULL;
+	block->older = cache->newest;
+	*(cache->newest ? &cache->newest->newer : &cache->oldest) = block;
+	cache->newest = block;
+}
+
+/* The index of the first block that ends above `address`. */
+static size_t block_above(const struct chip_cache *cache, uint64_t address)
+{
+	size_t low = 0, high = cache->count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (cache->blocks[middle]->end <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* The only block with a byte of the range, if it has all of them. */
+static struct block *block_around(const struct chip_cache *cache, uint64_t begin, uint64_t end)
+{
+	size_t i = block_above(cache, begin);
+	struct block *block = i < cache->count ? cache->blocks[i] : NULL;
+
+	return block && block->begin <= begin && block->end >= end ? block : NULL;
+}
+
+static void block_drop(struct chip_cache *cache, size_t i)
+{
+	struct block *block = cache->blocks[i];
+
+	chip_release(cache->chip, block->handle);
+	list_remove(cache, block);
+	cache->counters.bytes -= block->end - block->begin;
+	cache->counters.blocks--;
+	cache->count--;
+	memmove(&cache->blocks[i], &cache->blocks[i + 1],
+		(cache->count - i) * sizeof(*cache->blocks));
+	free(block);
+}
+
+/* The block that was used least recently, of those that no call uses. */
+static bool evict_one(struct chip_cache *cache)
+{
+	struct block *block = cache->oldest;
+
+	while (block && block->pins)
+		block = block->newer;
+	if (!block)
+		return false;
+	block_drop(cache, block_above(cache, block->begin));
+	cache->counters.evictions++;
+	return true;
+}
+
+bool cache_shrink(struct chip_cache *cache, uint64_t bytes)
+{
+	uint64_t before = cache->counters.bytes;
+	bool any = false;
+
+	while (before - cache->counters.bytes < bytes && evict_one(cache))
+		any = true;
+	return any;
+}
+
+bool cache_shrink_for(struct chip_cache *cache, const struct dw_args *args)
+{
+	uint64_t bytes, sum = 0;
+
+	for (uint32_t i = 0; i < args->tensor_count; i++) {
+		if (chip_owns(cache->chip, args->tensors[i].data))
+			return false;
+		if (dw_tensor_bytes(&args->tensors[i], &bytes) == 0)
+			sum += bytes;
+	}
+	return cache_shrink(cache, sum);
+}
+
+/* Drops every block with a byte of the range; false: a call uses one of them. */
+static bool clear_range(struct chip_cache *cache, uint64_t begin, uint64_t end)
+{
+	size_t first = block_above(cache, begin), i;
+
+	for (i = first; i < cache->count && cache->blocks[i]->begin < end; i++)
+		if (cache->blocks[i]->pins)
+			return false;
+	while (i-- > first)
+		block_drop(cache, i);
+	return true;
+}
+
+static bool blocks_grow(struct chip_cache *cache)
+{
+	size_t space = cache->space ? cache->space * 2 : 64;
+	struct block **grown;
+
+	if (cache->count < cache->space)
+		return true;
+	grown = realloc(cache->blocks, space * sizeof(*grown));
+	if (!grown)
+		return false;
+	cache->blocks = grown;
+	cache->space = space;
+	return true;
+}
+
+/* A block for a range of which no block has a byte. NULL: there is no room, on either side. */
+static struct block *block_new(struct chip_cache *cache, uint64_t begin, uint64_t end)
+{
+	uint64_t bytes = end - begin;
+	struct block *block;
+	size_t i;
+
+	if (bytes > cache->budget || !blocks_grow(cache))
+		return NULL;
+	while (cache->counters.bytes + bytes > cache->budget)
+		if (!evict_one(cache))
+			return NULL;
+	block = calloc(1, sizeof(*block));
+	if (!block)
+		return NULL;
+	while (chip_reserve(cache->chip, cache->next_handle, bytes) < 0) {
+		if (chip_lost(cache->chip) || !evict_one(cache)) {
+			free(block);
+			return NULL;
+		}
+	}
+	block->begin = begin;
+	block->end = end;
+	block->handle = cache->next_handle;
+	cache->next_handle += (bytes + 2 * HANDLE_ALIGN - 1) & ~(uint64_t)(HANDLE_ALIGN - 1);
+	i = block_above(cache, begin);
+	memmove(&cache->blocks[i + 1], &cache->blocks[i],
+		(cache->count - i) * sizeof(*cache->blocks));
+	cache->blocks[i] = block;
+	cache->count++;
+	list_add(cache, block);
+	cache->counters.blocks++;
+	cache->counters.bytes += bytes;
+	return block;
+}
+
+/* --------------------------------------------------------------------- calls */
+
+static void set_use(struct chip_cache *cache, struct cached_call *call, uint32_t i,
+		    struct block *block, uint64_t begin, uint64_t name, uint32_t flags)
+{
+	block->pins++;
+	list_remove(cache, block);
+	list_add(cache, block);
+	call->uses[i] = (struct use){ .block = block, .name = name };
+	call->places[i].handle = block->handle + (begin - block->begin);
+	call->places[i].flags = flags;
+}
+
+/* Another tensor of the call fetches this block already, under that name. */
+static bool fetched_by(const struct cached_call *call, const struct block *block, uint64_t name)
+{
+	for (uint32_t i = 0; i < call->count; i++)
+		if (call->uses[i].block == block && call->uses[i].name == name)
+			return true;
+	return false;
+}
+
+static void place_input(struct chip_cache *cache, struct cached_call *call, uint32_t i,
+			uint64_t begin, uint64_t end, uint64_t name)
+{
+	struct block *block = block_around(cache, begin, end);
+	bool here = block && (block->name == name || fetched_by(call, block, name));
+
+	if (here) {
+		if ((begin - block->begin) % cache->alignment)
+			return;
+		cache->counters.hits++;
+		cache->counters.saved_bytes += end - begin;
+		set_use(cache, call, i, block, begin, 0, 0);
+		return;
+	}
+	if (!clear_range(cache, begin, end))
+		return;
+	block = block_new(cache, begin, end);
+	if (block)
+		set_use(cache, call, i, block, begin, name, DW_CHIP_COPY_IN);
+}
+
+/* `sees`: the name of what the call reads there; it reads unless `fetch` is false. */
+static void place_output(struct chip_cache *cache, struct cached_call *call, uint32_t i,
+			 uint64_t begin, uint64_t end, uint64_t sees, uint64_t makes, bool fetch)
+{
+	struct block *block = block_around(cache, begin, end);
+	bool exact = block && block->begin == begin && block->end == end && !block->pins;
+	uint32_t flags = DW_CHIP_COPY_OUT;
+
+	if (fetch && exact && sees && block->name == sees) {
+		cache->counters.hits++;
+		cache->counters.saved_bytes += end - begin;
+	} else if (fetch) {
+		flags |= DW_CHIP_COPY_IN;
+	}
+	if (!exact) {
+		if (!clear_range(cache, begin, end))
+			return;
+		block = block_new(cache, begin, end);
+		if (!block)
+			return;
+	}
+	block->name = 0;
+	set_use(cache, call, i, block, begin, makes, flags);
+}
+
+struct span {
+	uint64_t begin, end;
+	bool written;
+};
+
+/* Whether a tensor shares bytes with another one, and one of the two is written. */
+static bool conflicts(const struct span *spans, uint32_t count, uint32_t i)
+{
+	for (uint32_t j = 0; j < count; j++)
+		if (j != i && (spans[i].written || spans[j].written) &&
+		    spans[i].begin < spans[j].end && spans[j].begin < spans[i].end)
+			return true;
+	return false;
+}
+
+static void place(struct chip_cache *cache, struct cached_call *call, uint32_t i,
+		  const struct span *span, int32_t direction, const struct frame_names *names)
+{
+	if (direction == DW_DIR_IN && names->sees && !names->makes)
+		place_input(cache, call, i, span->begin, span->end, names->sees);
+	else if (direction != DW_DIR_IN && names->makes)
+		place_output(cache, call, i, span->begin, span->end, names->sees, names->makes,
+			     direction == DW_DIR_INOUT);
+}
+
+const struct dw_chip_place *cache_begin(struct chip_cache *cache, const struct dw_args *args,
+					const int32_t *signature, size_t signature_count,
+					const struct frame_names *names)
+{
+	struct cached_call *call =
+		&cache->calls[(cache->head + cache->in_flight) % CALLS_MOST];
+	struct span spans[TENSORS_MOST];
+	uint32_t count = args->tensor_count;
+	bool any = false;
+
+	cache->in_flight++;
+	call->count = 0;
+	if (!names || count > TENSORS_MOST || count > signature_count)
+		return NULL;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t bytes;
+
+		if (dw_tensor_bytes(&args->tensors[i], &bytes) < 0)
+			return NULL;
+		spans[i] = (struct span){
+			.begin = args->tensors[i].data, .end = args->tensors[i].data + bytes,
+			.written = signature[i] != DW_DIR_IN,
+		};
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		call->uses[i] = (struct use){ 0 };
+		call->places[i] = (struct dw_chip_place){ .size = sizeof(call->places[i]) };
+		call->count = i + 1;
+		if (spans[i].begin < spans[i].end && !chip_owns(cache->chip, spans[i].begin) &&
+		    !conflicts(spans, count, i))
+			place(cache, call, i, &spans[i], signature[i], &names[i]);
+		any |= call->uses[i].block != NULL;
+	}
+	return any ? call->places : NULL;
+}
+
+static void leave(struct chip_cache *cache, struct cached_call *call, bool succeeded)
+{
+	for (uint32_t i = 0; i < call->count; i++) {
+		struct block *block = call->uses[i].block;
+
+		if (!block)
+			continue;
+		block->pins--;
+		if (succeeded && call->uses[i].name)
+			block->name = call->uses[i].name;
+		else if (!block->name && !block->pins)
+			block_drop(cache, block_above(cache, block->begin));
+	}
+	cache->in_flight--;
+}
+
+void cache_undo(struct chip_cache *cache)
+{
+	leave(cache, &cache->calls[(cache->head + cache->in_flight - 1) % CALLS_MOST], false);
+}
+
+void cache_end(struct chip_cache *cache, bool succeeded)
+{
+	struct cached_call *call = &cache->calls[cache->head];
+
+	cache->head = (cache->head + 1) % CALLS_MOST;
+	leave(cache, call, succeeded);
+}
+
+void cache_counters(const struct chip_cache *cache, struct chip_cache_counters *counters)
+{
+	*counters = cache->counters;
+}
+
+void cache_destroy(struct chip_cache *cache)
+{
+	if (!cache)
+		return;
+	while (cache->count)
+		block_drop(cache, cache->count - 1);
+	free(cache->blocks);
+	free(cache);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * cache: the tensors that a device keeps in its memory from one call to the next, by the names of
+ * their contents (mailbox/frame.h), so that what it has is not copied to it again.
+ *
+ * Owns: struct chip_cache: blocks of device memory, each with the host range and the name that it
+ * stands for. Host memory is valid whenever a task is done, since outputs are copied home within
+ * their call: a block can be dropped at any time, without a copy.
+ *
+ * A call has a *place* for each of its tensors that the cache takes: the device memory, and which
+ * way it is to be copied. The others go the way that they go without a cache. Calls end in
+ * the order in which they began.
+ *
+ * Invariants: a host byte lies in at most one block. A block that a call in flight uses (`pins`)
+ * stays. A block that a call writes has no name until the call has succeeded, and one that a call
+ * fetches has none either: another call that wants it meanwhile gets no place.
+ *
+ * Belongs to the thread of its chip. No locks.
+ */
+#ifndef DW_CHIP_CACHE_H
+#define DW_CHIP_CACHE_H
+
+#include "chip/chip.h"
+#include "mailbox/frame.h"
+
+struct chip_cache;
+
+struct chip_cache_counters {
+	uint64_t blocks, bytes;		/* now */
+	uint64_t hits, saved_bytes;	/* tensors that were there, and their size */
+	uint64_t evictions;		/* blocks that were dropped for others */
+};
+
+/* *cache is NULL, and the result 0, where the device or its driver cannot keep anything. */
+int cache_create(struct chip *chip, struct chip_cache **cache);
+/* Before the chip is closed. NULL is fine. */
+void cache_destroy(struct chip_cache *cache);
+
+/*
+ * The places of a call that is about to begin; they are valid until its end. `signature`: one
+ * direction for each tensor, then the scalars. NULL: none of its tensors has a place.
+ */
+const struct dw_chip_place *cache_begin(struct chip_cache *cache, const struct dw_args *args,
+					const int32_t *signature, size_t signature_count,
+					const struct frame_names *names);
+/* The call that began last was refused: it does not run. */
+void cache_undo(struct chip_cache *cache);
+/* The oldest call has ended. */
+void cache_end(struct chip_cache *cache, bool succeeded);
+/* Drops blocks of so many bytes, the oldest first. Returns whether any was dropped. */
+bool cache_shrink(struct chip_cache *cache, uint64_t bytes);
+/*
+ * The same after a call of these arguments found no room: false also where the call uses memory
+ * that stays, which it may have changed before it failed.
+ */
+bool cache_shrink_for(struct chip_cache *cache, const struct dw_args *args);
+
+void cache_counters(const struct chip_cache *cache, struct chip_cache_counters *counters);
+
+#endif

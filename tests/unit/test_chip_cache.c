@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The cache of a chip against a model: random calls and writes over a small piece of host memory,
+ * with names as an engine gives them. After each round host memory is that of a program that does
+ * the same in order, whatever the cache kept, dropped or found.
+ * CACHE_SEED=N repeats one run of each kind.
+ */
+#include "chip/cache.h"
+#include "chip_test.h"
+#include "unit.h"
+
+#define WORDS 1536
+#define STEP 128			/* ranges begin and end at multiples of so many words */
+#define ROUNDS 3000
+#define KEY_RIPPLE 1
+#define KEY_TRIPLE 2
+#define KEY_FAIL 3
+#define KEY_SPOIL 4
+
+static uint64_t home[WORDS] __attribute__((aligned(4096)));
+
+struct model {
+	struct chip *chip;
+	struct chip_cache *cache;
+	uint64_t words[WORDS], names[WORDS], last_name, random;
+	/* In flight: what the calls touch, and the words that they write. */
+	bool reads[WORDS], writes[WORDS];
+	struct pending {
+		struct dw_tensor tensors[2];
+		uint64_t scalars[2];
+		bool fails;
+	} pending[4];
+	uint32_t submitted, ended;
+};
+
+static uint32_t below(struct model *model, uint32_t n)
+{
+	model->random = model->random * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(model->random >> 33) % n;
+}
+
+struct span {
+	uint32_t first, count;
+};
+
+static struct span span_of(struct model *model, uint32_t most)
+{
+	struct span span = { .count = (1 + below(model, most / STEP)) * STEP };
+
+	span.first = below(model, (WORDS - span.count) / STEP + 1) * STEP;
+	return span;
+}
+
+static uint64_t name_of(const struct model *model, const struct span *span)
+{
+	for (uint32_t i = 1; i < span->count; i++)
+		if (model->names[span->first + i] != model->names[span->first])
+			return 0;
+	return model->names[span->first];
+}
+
+static void set_name(struct model *model, const struct span *span, uint64_t name)
+{
+	for (uint32_t i = 0; i < span->count; i++)
+		model->names[span->first + i] = name;
+}
+
+static void end_one(struct model *model)
+{
+	const struct pending *pending = &model->pending[model->ended % 4];
+	struct chip_completion done;
+
+	CHECK_EQ(chip_finish(model->chip, &done), 1);
+	CHECK_EQ(done.status, pending->fails ? -ERANGE : 0);
+	cache_end(model->cache, done.status == 0);
+	model->ended++;
+	if (model->ended == model->submitted) {
+		memset(model->reads, 0, sizeof(model->reads));
+		memset(model->writes, 0, sizeof(model->writes));
+	}
+}
+
+static void end_all(struct model *model)
+{
+	while (model->ended < model->submitted)
+		end_one(model);
+}
+
+/* A call depends on those in flight: an engine would post it when they have ended. */
+static void wait_for(struct model *model, const struct span *span, bool writes)
+{
+	for (uint32_t i = span->first; i < span->first + span->count; i++)
+		if (model->writes[i] || (writes && model->reads[i])) {
+			end_all(model);
+			return;
+		}
+}
+
+static void note(struct model *model, const struct span *span, bool writes)
+{
+	for (uint32_t i = span->first; i < span->first + span->count; i++)
+		(writes ? model->writes : model->reads)[i] = true;
+}
+
+static void submit(struct model *model, uint64_t key, struct pending *pending, uint32_t tensors,
+		   uint32_t scalars, const struct frame_names *names)
+{
+	struct dw_args args = view(pending->tensors, tensors, pending->scalars, scalars);
+	const struct dw_chip_place *places;
+	const int32_t *signature;
+	int result, refused = 0;
+	size_t count;
+
+	signature = chip_image_signature(model->chip, key, &count);
+	do {
+		places = cache_begin(model->cache, &args, signature, count, names);
+		result = chip_submit_at(model->chip, key, &args, places, NULL, 0, NULL);
+		if (result < 0)
+			cache_undo(model->cache);
+		if (result == -ENOMEM && !cache_shrink_for(model->cache, &args) &&
+		    model->ended < model->submitted)
+			end_one(model);
+		else if (result == -ENOMEM && ++refused > 50)
+			break;
+	} while (result == -ENOMEM);
+	if (!CHECK_EQ(result, 0))
+		printf("# %s\n", error_text());
+	model->submitted++;
+}
+
+static struct pending *pending_new(struct model *model)
+{
+	struct pending *pending;
+
+	if (model->submitted - model->ended == chip_depth(model->chip))
+		end_one(model);
+	pending = &model->pending[model->submitted % 4];
+	memset(pending, 0, sizeof(*pending));
+	return pending;
+}
+
+static struct dw_tensor words_of(const struct span *span)
+{
+	return tensor1(&home[span->first], DW_UINT64, span->count);
+}
+
+static struct frame_names read_names(struct model *model, const struct span *span)
+{
+	struct frame_names names = { .sees = name_of(model, span) };
+
+	if (!names.sees) {
+		names.sees = ++model->last_name;
+		set_name(model, span, names.sees);
+	}
+	return names;
+}
+
+/* Where the two ranges overlap, the call reads what it has written. */
+static void ripple(struct model *model)
+{
+	struct span from = span_of(model, 4 * STEP), to = span_of(model, 4 * STEP);
+	struct frame_names names[2];
+	struct pending *pending;
+
+	to.count = from.count < WORDS - to.first ? from.count : WORDS - to.first;
+	from.count = to.count;
+	wait_for(model, &from, false);
+	wait_for(model, &to, true);
+	names[0] = read_names(model, &from);
+	names[1] = (struct frame_names){ .makes = ++model->last_name };
+	set_name(model, &to, names[1].makes);
+	note(model, &from, false);
+	note(model, &to, true);
+	pending = pending_new(model);
+	pending->tensors[0] = words_of(&from);
+	pending->tensors[1] = words_of(&to);
+	submit(model, KEY_RIPPLE, pending, 2, 0, names);
+	for (uint32_t i = 0; i < to.count; i++)
+		model->words[to.first + i] = model->words[from.first + i] + 1;
+}
+
+/* Every other time the first attempt spoils what it was given, and fails. */
+static void triple(struct model *model)
+{
+	struct span span = span_of(model, 4 * STEP);
+	struct frame_names names = { .sees = name_of(model, &span), .makes = ++model->last_name };
+	struct pending *pending;
+
+	wait_for(model, &span, true);
+	set_name(model, &span, names.makes);
+	if (below(model, 2)) {
+		pending = pending_new(model);
+		pending->tensors[0] = words_of(&span);
+		pending->fails = true;
+		submit(model, KEY_SPOIL, pending, 1, 0, &names);
+		end_all(model);
+	}
+	note(model, &span, true);
+	pending = pending_new(model);
+	pending->tensors[0] = words_of(&span);
+	pending->scalars[0] = below(model, 1000);
+	submit(model, KEY_TRIPLE, pending, 1, 1, &names);
+	for (uint32_t i = span.first; i < span.first + span.count; i++)
+		model->words[i] = model->words[i] * 3 + pending->scalars[0];
+}
+
+/* It leaves home as it was; its name stands for that from now on. */
+static void fail(struct model *model)
+{
+	struct span span = span_of(model, 4 * STEP);
+	struct frame_names names = { .makes = ++model->last_name };
+	struct pending *pending;
+
+	wait_for(model, &span, true);
+	set_name(model, &span, names.makes);
+	note(model, &span, true);
+	pending = pending_new(model);
+	pending->tensors[0] = words_of(&span);
+	pending->fails = true;
+	submit(model, KEY_FAIL, pending, 1, 2, &names);
+}
+
+/* By a task elsewhere, which has a name, or by host code, which has none. */
+static void write_home(struct model *model)
+{
+	struct span span = span_of(model, WORDS);
+
+	wait_for(model, &span, true);
+	for (uint32_t i = span.first; i < span.first + span.count; i++)
+		home[i] = model->words[i] = model->random * (i + 1);
+	set_name(model, &span, below(model, 2) ? ++model->last_name : 0);
+}
+
+static void load(struct model *model, uint64_t key, const char *entry)
+{
+	CHECK_EQ(fixture_load(model->chip, key, "sim_kernels", entry), 0);
+}
+
+static void run(const char *options, uint64_t seed, struct chip_cache_counters *counters)
+{
+	struct model model = { .random = seed };
+
+	CHECK_EQ(chip_open("sim", 0, options, &model.chip), 0);
+	load(&model, KEY_RIPPLE, "ripple");
+	load(&model, KEY_TRIPLE, "triple_add");
+	load(&model, KEY_FAIL, "fails");
+	load(&model, KEY_SPOIL, "spoil");
+	CHECK_EQ(cache_create(model.chip, &model.cache), 0);
+	memcpy(home, model.words, sizeof(home));
+	for (int round = 0; round < ROUNDS && !unit_failures; round++) {
+		switch (below(&model, 16)) {
+		case 0: fail(&model); break;
+		case 1: case 2: write_home(&model); break;
+		case 3: case 4: case 5: case 6: case 7: triple(&model); break;
+		default: ripple(&model); break;
+		}
+		if (below(&model, 4))
+			continue;
+		end_all(&model);
+		if (!CHECK_EQ(memcmp(home, model.words, sizeof(home)), 0))
+			printf("# options \"%s\", seed %llu, round %d\n", options,
+			       (unsigned long long)seed, round);
+	}
+	end_all(&model);
+	cache_counters(model.cache, counters);
+	cache_destroy(model.cache);
+	chip_close(model.chip);
+}
+
+static void runs(const char *options, bool evicts)
+{
+	struct chip_cache_counters counters = { 0 }, sum = { 0 };
+	const char *only = getenv("CACHE_SEED");
+	uint64_t first = only ? strtoull(only, NULL, 0) : 1, last = only ? first : 12;
+
+	for (uint64_t seed = first; seed <= last && !unit_failures; seed++) {
+		run(options, seed, &counters);
+		sum.hits += counters.hits;
+		sum.evictions += counters.evictions;
+	}
+	printf("# \"%s\": %llu tensors found, %llu blocks dropped for others\n", options,
+	       (unsigned long long)sum.hits, (unsigned long long)sum.evictions);
+	CHECK(sum.hits > 0);
+	CHECK(!evicts || sum.evictions > 0);
+}
+
+TEST(results_are_those_of_a_program_without_a_cache)
+{
+	runs("memory=131072,poison=1", false);
+}
+
+TEST(results_are_the_same_where_little_fits)
+{
+	runs("memory=16384,poison=1", true);
+}
+
+TEST(results_are_the_same_with_two_calls_in_flight)
+{
+	runs("memory=131072,poison=1,async=1,depth=2", false);
+	runs("memory=16384,poison=1,async=1,depth=2", true);
+}
+
+TEST(a_chain_copies_in_once)
+{
+	static uint64_t x[1 << 17];
+	struct dw_tensor tensor = tensor1(x, DW_UINT64, 1 << 17);
+	struct dw_chip_counters counters;
+	struct model model = { .random = 1 };
+	uint64_t expected = 0;
+
+	CHECK_EQ(chip_open("sim", 0, "memory=4194304", &model.chip), 0);
+	load(&model, KEY_TRIPLE, "triple_add");
+	CHECK_EQ(cache_create(model.chip, &model.cache), 0);
+	for (uint64_t i = 0; i < 100; i++) {
+		struct frame_names names = { .sees = i, .makes = i + 1 };
+		struct pending *pending = pending_new(&model);
+
+		pending->tensors[0] = tensor;
+		pending->scalars[0] = i;
+		submit(&model, KEY_TRIPLE, pending, 1, 1, &names);
+		expected = expected * 3 + i;
+		end_all(&model);
+	}
+	CHECK(x[0] == expected && x[(1 << 17) - 1] == expected);
+	CHECK_EQ(chip_counters(model.chip, &counters), 0);
+	CHECK_EQ(counters.copies_in, 1);
+	CHECK_EQ(counters.copies_out, 100);
+	cache_destroy(model.cache);
+	CHECK_EQ(chip_counters(model.chip, &counters), 0);
+	CHECK_EQ(counters.memory_used, 0);
+	chip_close(model.chip);
+}
+
+TEST(memory_of_a_call_that_failed_is_free_again)
+{
+	struct model model = { .random = 1 };
+	struct chip_cache_counters counters;
+
+	CHECK_EQ(chip_open("sim", 0, "memory=131072", &model.chip), 0);
+	load(&model, KEY_FAIL, "fails");
+	CHECK_EQ(cache_create(model.chip, &model.cache), 0);
+	fail(&model);
+	cache_counters(model.cache, &counters);
+	CHECK_EQ(counters.blocks, 1);
+	end_all(&model);
+	cache_counters(model.cache, &counters);
+	CHECK_EQ(counters.blocks, 0);
+	CHECK_EQ(counters.bytes, 0);
+	cache_destroy(model.cache);
+	chip_close(model.chip);
+}
