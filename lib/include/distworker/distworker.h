@@ -553,24 +553,6 @@ DW_API void dw_worker_destroy(struct dw_worker *root);
 
 /* ------------------------------------------------------------------ buffers */
 
-/*
- * Memory of the tree's arena, at one address in this process and all its
- * descendants; zeroed. Before or after init; outlives runs. Tensors that are
- * arguments must lie in a buffer, in memory of dw_alloc(), or in registered memory.
- * -ENOMEM names the arena's size and use; -EINVAL: 0 bytes, or, of all three, a child Worker
- * (buffers are the root's).
- */
-DW_API int dw_buffer_create(struct dw_worker *worker, uint64_t bytes, void **address);
-/*
- * Takes effect at once: no task may use the buffer any more. -ENOENT: no buffer has this address.
- */
-DW_API int dw_buffer_destroy(struct dw_worker *worker, void *address);
-/*
- * Memory that the user mapped MAP_SHARED before init. -EBUSY after init; -EINVAL: it is not mapped
- * so.
- */
-DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t bytes);
-
 /* ------------------------------------------------------------------- submit */
 
 /* Identifies a task within its run; 0 is none. */
@@ -754,6 +736,7 @@ DW_API int dw_provider_query(struct dw_provider_info *info);
 #endif
 
 #include <distworker/args.h>
+#include <distworker/buffer.h>
 #include <distworker/tree.h>
 
 #endif /* DISTWORKER_H */

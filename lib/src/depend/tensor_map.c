@@ -570,6 +570,25 @@ void tensor_map_forget(struct tensor_map *map, uint64_t begin, uint64_t end)
 	}
 }
 
+bool tensor_map_in_use(struct tensor_map *map, uint64_t begin, uint64_t end, bool reads)
+{
+	struct segment *segment = begin < end ? segment_from(map, begin) : NULL;
+
+	for (; segment && segment->begin < end; segment = segment->after) {
+		const struct earlier *earlier = segment->earlier;
+
+		if (task_ref_live(segment->writer))
+			return true;
+		for (uint32_t i = 0; earlier && i < earlier->count; i++)
+			if (task_ref_live(earlier->writers[i]))
+				return true;
+		for (uint32_t i = 0; reads && i < segment->reader_count; i++)
+			if (task_ref_live(segment->readers[i]))
+				return true;
+	}
+	return false;
+}
+
 /* -------------------------------------------------------------------- names */
 
 uint64_t tensor_map_name(struct tensor_map *map, uint64_t begin, uint64_t end, uint64_t after)
@@ -596,7 +615,7 @@ void tensor_map_set_name(struct tensor_map *map, uint64_t begin, uint64_t end, u
 		return;
 	for (segment = segment_from(map, begin); segment && segment->begin < end;
 	     segment = segment->after)
-		segment->name = segment->begin >= begin && segment->end <= end ? name : 0;
+		segment->name = name;
 }
 
 /* ----------------------------------------------------------------- lifetime */

@@ -72,6 +72,8 @@ void tensor_map_poison(struct tensor_map *map, uint64_t begin, uint64_t end,
 		       struct task_ref task, uint64_t number);
 /* Forgets the accesses to the bytes: their memory was given back. */
 void tensor_map_forget(struct tensor_map *map, uint64_t begin, uint64_t end);
+/* Whether a task that has not ended writes bytes of the range, or, with `reads`, reads them. */
+bool tensor_map_in_use(struct tensor_map *map, uint64_t begin, uint64_t end, bool reads);
 uint64_t tensor_map_segments(const struct tensor_map *map);
 
 /*
@@ -83,8 +85,8 @@ uint64_t tensor_map_segments(const struct tensor_map *map);
  */
 uint64_t tensor_map_name(struct tensor_map *map, uint64_t begin, uint64_t end, uint64_t after);
 /*
- * Names bytes that a task accesses: call it after tensor_map_access() for the same range. Bytes
- * that share a segment with others become unknown.
+ * Names bytes that a task accesses: call it after tensor_map_access() for the same range, whose
+ * segments then have no other bytes. With 0, for any range: bytes around it may become unknown too.
  */
 void tensor_map_set_name(struct tensor_map *map, uint64_t begin, uint64_t end, uint64_t name);
 

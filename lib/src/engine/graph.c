@@ -26,6 +26,7 @@ void graph_init(struct graph *graph, const struct engine_options *options, const
 void graph_release(struct graph *graph)
 {
 	task_table_release(&graph->tasks);
+	names_release(&graph->names);
 }
 
 /* -------------------------------------------------------------------- runs */

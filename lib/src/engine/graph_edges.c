@@ -106,15 +106,13 @@ void edges_make_names(struct edge_builder *builder, const struct dw_args *args,
 {
 	struct run_graph *run = builder->consumer->run;
 
-	names_make(&builder->graph->names, &run->names, run->map, args, ranges, pairs);
+	names_make(&builder->graph->names, run->map, args, ranges, pairs);
 }
 
 void edges_lose_names(struct edge_builder *builder, const struct dw_args *args,
 		      const struct range *ranges)
 {
-	struct run_graph *run = builder->consumer->run;
-
-	names_lose(&run->names, run->map, args, ranges);
+	names_lose(&builder->graph->names, builder->consumer->run->map, args, ranges);
 }
 
 void edges_range(struct edge_builder *builder, uint64_t begin, uint64_t end, enum dw_tag tag)

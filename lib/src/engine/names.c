@@ -2,10 +2,12 @@
 /*
  * See names.h.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include "engine/engine.h"
 #include "engine/names.h"
 #include "memory/arena.h"
+#include "task/error.h"
 
 #define SERIAL_BITS 56
 
@@ -17,12 +19,52 @@ void names_init(struct names *names, const struct engine_options *options)
 		names->on |= options->workers[i].has_memory;
 }
 
-static inline bool overlap(const struct range *a, const struct range *b)
+static struct range range_of(const struct dw_tensor *tensor)
 {
-	return a->begin < b->end && b->begin < a->end;
+	uint64_t bytes = 0;
+
+	dw_tensor_bytes(tensor, &bytes);
+	return (struct range){ tensor->data, tensor->data + bytes };
+}
+
+void names_release(struct names *names)
+{
+	kept_release(&names->kept);
+}
+
+int names_keep(struct names *names, const struct range *range)
+{
+	return kept_add(&names->kept, range);
+}
+
+void names_forget_buffer(struct names *names, uint64_t begin)
+{
+	kept_remove(&names->kept, begin);
+}
+
+void names_written(struct names *names, const struct range *range)
+{
+	struct kept_buffer *buffer = kept_find(&names->kept, range);
+
+	if (buffer)
+		kept_set_name(buffer, range, ++names->last);
 }
 
 /* --------------------------------------------------------------- nested runs */
+
+/* Whether the task may write bytes that it also reads as tensor i. */
+static bool written_too(const struct dw_args *args, const struct frame_names *names, uint32_t i)
+{
+	struct range range = range_of(&args->tensors[i]);
+
+	for (uint32_t j = 0; j < args->tensor_count; j++) {
+		struct range other = range_of(&args->tensors[j]);
+
+		if ((names[j].makes || !names[j].sees) && ranges_overlap(&range, &other))
+			return true;
+	}
+	return false;
+}
 
 void run_names_give(struct run_names *run, const struct dw_args *args,
 		    const struct frame_names *names)
@@ -30,16 +72,11 @@ void run_names_give(struct run_names *run, const struct dw_args *args,
 	run->given = malloc((args->tensor_count ? args->tensor_count : 1) * sizeof(*run->given));
 	if (!run->given)
 		return;
-	for (uint32_t i = 0; i < args->tensor_count; i++) {
-		const struct dw_tensor *tensor = &args->tensors[i];
-		uint64_t bytes;
-
-		if (!names[i].sees || names[i].makes || dw_tensor_bytes(tensor, &bytes) < 0)
-			continue;
-		run->given[run->given_count++] = (struct given_name){
-			.range = { tensor->data, tensor->data + bytes }, .name = names[i].sees,
-		};
-	}
+	for (uint32_t i = 0; i < args->tensor_count; i++)
+		if (names[i].sees && !written_too(args, names, i))
+			run->given[run->given_count++] = (struct given_name){
+				range_of(&args->tensors[i]), names[i].sees,
+			};
 }
 
 void run_names_free(struct run_names *run)
@@ -47,21 +84,14 @@ void run_names_free(struct run_names *run)
 	free(run->given);
 }
 
-/* The given range that has all of these bytes, or NULL. */
-static const struct given_name *given_find(const struct run_names *run, const struct range *range)
+/* The name of a given range that has all of these bytes; 0: there is none. */
+static uint64_t given_name(const struct run_names *run, const struct range *range)
 {
 	for (uint32_t i = 0; i < run->given_count; i++)
 		if (range->begin >= run->given[i].range.begin &&
 		    range->end <= run->given[i].range.end)
-			return &run->given[i];
-	return NULL;
-}
-
-static void given_lose(struct run_names *run, const struct range *range)
-{
-	for (uint32_t i = 0; i < run->given_count; i++)
-		if (overlap(&run->given[i].range, range))
-			run->given[i].name = 0;
+			return run->given[i].name;
+	return 0;
 }
 
 /* --------------------------------------------------------------------- tasks */
@@ -73,20 +103,48 @@ static inline bool nameable(const struct names *names, const struct range *range
 	       !arena_is_registered(names->arena, range->begin, range->end - range->begin);
 }
 
+static uint64_t name_of(const struct names *names, const struct run_names *run,
+			struct tensor_map *map, const struct range *range)
+{
+	const struct kept_buffer *buffer = kept_find(&names->kept, range);
+	uint64_t given = given_name(run, range);
+
+	return given ? given : buffer ? kept_name(buffer, range) :
+	       tensor_map_name(map, range->begin, range->end, run->known_after);
+}
+
+static void set_name(struct names *names, struct tensor_map *map, const struct range *range,
+		     uint64_t name)
+{
+	struct kept_buffer *buffer = kept_find(&names->kept, range);
+
+	if (buffer)
+		kept_set_name(buffer, range, name);
+	else
+		tensor_map_set_name(map, range->begin, range->end, name);
+}
+
+int names_check(const struct names *names, const struct dw_args *args, const struct range *ranges)
+{
+	for (uint32_t i = 0; i < args->tensor_count; i++)
+		if (args->tags[i] == DW_NO_DEP && ranges[i].begin < ranges[i].end &&
+		    kept_find(&names->kept, &ranges[i]))
+			return error_set(-EINVAL,
+					 "tensor %u (NO_DEP) lies in a buffer that is kept "
+					 "(DW_BUFFER_KEPT): its tag should say what the task does "
+					 "there",
+					 i);
+	return 0;
+}
+
 void names_see(const struct names *names, const struct run_names *run, struct tensor_map *map,
 	       const struct dw_args *args, const struct range *ranges, struct frame_names *pairs)
 {
 	for (uint32_t i = 0; i < args->tensor_count; i++) {
-		const struct given_name *given;
-
 		pairs[i] = (struct frame_names){ 0 };
-		if ((args->tags[i] != DW_INPUT && args->tags[i] != DW_INOUT) ||
-		    !nameable(names, &ranges[i]))
-			continue;
-		given = given_find(run, &ranges[i]);
-		pairs[i].sees = given && given->name ? given->name :
-				tensor_map_name(map, ranges[i].begin, ranges[i].end,
-						run->known_after);
+		if ((args->tags[i] == DW_INPUT || args->tags[i] == DW_INOUT) &&
+		    nameable(names, &ranges[i]))
+			pairs[i].sees = name_of(names, run, map, &ranges[i]);
 	}
 }
 
@@ -98,12 +156,12 @@ static void name_inputs(struct names *names, struct tensor_map *map, const struc
 		if (args->tags[i] != DW_INPUT || pairs[i].sees || !nameable(names, &ranges[i]))
 			continue;
 		pairs[i].sees = ++names->last;
-		tensor_map_set_name(map, ranges[i].begin, ranges[i].end, pairs[i].sees);
+		set_name(names, map, &ranges[i], pairs[i].sees);
 	}
 }
 
-void names_make(struct names *names, struct run_names *run, struct tensor_map *map,
-		const struct dw_args *args, const struct range *ranges, struct frame_names *pairs)
+void names_make(struct names *names, struct tensor_map *map, const struct dw_args *args,
+		const struct range *ranges, struct frame_names *pairs)
 {
 	uint64_t made = 0;
 
@@ -119,20 +177,16 @@ void names_make(struct names *names, struct run_names *run, struct tensor_map *m
 				made = ++names->last;
 			name = made;
 		}
-		given_lose(run, &ranges[i]);
-		tensor_map_set_name(map, ranges[i].begin, ranges[i].end, name);
+		set_name(names, map, &ranges[i], name);
 		if (pairs)
 			pairs[i].makes = name;
 	}
 }
 
-void names_lose(struct run_names *run, struct tensor_map *map, const struct dw_args *args,
+void names_lose(struct names *names, struct tensor_map *map, const struct dw_args *args,
 		const struct range *ranges)
 {
-	for (uint32_t i = 0; i < args->tensor_count; i++) {
-		if (args->tags[i] == DW_INPUT)
-			continue;
-		given_lose(run, &ranges[i]);
-		tensor_map_set_name(map, ranges[i].begin, ranges[i].end, 0);
-	}
+	for (uint32_t i = 0; i < args->tensor_count; i++)
+		if (args->tags[i] != DW_INPUT)
+			set_name(names, map, &ranges[i], 0);
 }

@@ -11,8 +11,9 @@
  * a task have the same names, since it gets them at its submit.
  *
  * Invariants: bytes whose contents may have been changed by anything but a task of the run have no
- * name: after each wait, in registered memory, and behind tensors without dependencies. A name is
- * never withdrawn from a cache: it is not asked for again.
+ * name: after each wait, in registered memory, and behind tensors without dependencies. Those of
+ * kept buffers (kept.h), and of tensors that the task which a nested run is only reads, keep theirs
+ * over waits. A name is never withdrawn from a cache: it is not asked for again.
  *
  * Guarded by the engine's lock.
  */
@@ -20,20 +21,19 @@
 #define DW_ENGINE_NAMES_H
 
 #include <distworker/distworker.h>
+#include "base/range.h"
 #include "depend/tensor_map.h"
+#include "engine/kept.h"
 #include "mailbox/frame.h"
 
 struct arena;
 struct engine_options;
 
-struct range {
-	uint64_t begin, end;
-};
-
 struct names {
 	bool on;			/* a worker of this engine has memory of its own */
 	uint64_t last;			/* the name that was given last */
 	const struct arena *arena;
+	struct kept_set kept;
 };
 
 /* Bytes that the task which a nested run is only reads, with their name one level above. */
@@ -49,6 +49,12 @@ struct run_names {
 };
 
 void names_init(struct names *names, const struct engine_options *options);
+void names_release(struct names *names);
+/* A kept buffer, until it is destroyed: 0, or -ENOMEM with a text. */
+int names_keep(struct names *names, const struct range *range);
+void names_forget_buffer(struct names *names, uint64_t begin);
+/* Host code has written bytes: if a kept buffer has them, their contents are new. */
+void names_written(struct names *names, const struct range *range);
 
 /* The tensors of the task that a nested run is, with their names. Without memory: none. */
 void run_names_give(struct run_names *run, const struct dw_args *args,
@@ -60,6 +66,8 @@ static inline void run_names_forget(struct run_names *run, const struct names *n
 	run->known_after = names->last;
 }
 
+/* -EINVAL: a tensor without dependencies lies in a kept buffer. */
+int names_check(const struct names *names, const struct dw_args *args, const struct range *ranges);
 /*
  * Around the registration of a new task's accesses: the names that its tensors have (`see`,
  * before), and those that they get (`make`, after). `pairs`: one for each tensor; NULL: the task's
@@ -67,10 +75,10 @@ static inline void run_names_forget(struct run_names *run, const struct names *n
  */
 void names_see(const struct names *names, const struct run_names *run, struct tensor_map *map,
 	       const struct dw_args *args, const struct range *ranges, struct frame_names *pairs);
-void names_make(struct names *names, struct run_names *run, struct tensor_map *map,
-		const struct dw_args *args, const struct range *ranges, struct frame_names *pairs);
-/* A member of a group: the bytes that it writes become unknown. */
-void names_lose(struct run_names *run, struct tensor_map *map, const struct dw_args *args,
+void names_make(struct names *names, struct tensor_map *map, const struct dw_args *args,
+		const struct range *ranges, struct frame_names *pairs);
+/* A member of a group: the bytes that it may write become unknown. */
+void names_lose(struct names *names, struct tensor_map *map, const struct dw_args *args,
 		const struct range *ranges);
 
 #endif

@@ -83,6 +83,21 @@ static void edges_members(struct edge_builder *builder, const struct group_submi
 	}
 }
 
+static int check_kept(const struct group_submission *submission)
+{
+	const struct names *names = &submission->orch->run->engine->graph.names;
+	const struct range *ranges = submission->ranges;
+	int result = 0;
+
+	for (size_t i = 0; i < submission->members && result == 0; i++) {
+		result = names_check(names, submission->args[i], ranges);
+		ranges += submission->args[i]->tensor_count;
+		if (result < 0)
+			error_prefix(result, "member %zu: ", i);
+	}
+	return result;
+}
+
 static int group_submit_locked(struct group_submission *submission, dw_task *id)
 {
 	struct dw_orch *orch = submission->orch;
@@ -99,6 +114,8 @@ static int group_submit_locked(struct group_submission *submission, dw_task *id)
 		result = orch_check_after_locked(orch->run, submission->options);
 	if (UNLIKELY(result == 0 && engine->rings.kept_count))
 		result = stuck_check(&engine->rings, ranges, submission->tensors);
+	if (UNLIKELY(result == 0 && engine->graph.names.kept.count))
+		result = check_kept(submission);
 	if (result < 0)
 		return result;
 	if (submission->members > pool->usable)

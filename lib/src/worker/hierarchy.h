@@ -25,6 +25,7 @@
 #include "base/lock.h"
 #include "engine/engine.h"
 #include "task/name.h"
+#include "worker/buffer.h"
 #include "worker/children.h"
 #include "worker/death.h"
 #include "worker/lifecycle.h"
@@ -83,6 +84,7 @@ struct dw_worker {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* CLOCK_MONOTONIC; state of a child or of the spawner */
 
+	struct kept_buffers kept;
 	struct worker_life life;
 	struct status_places segment;
 	struct spawner_process spawner;

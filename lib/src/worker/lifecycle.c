@@ -112,7 +112,8 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 	engine.hub = worker->life.hub;
 	engine.extra_fd = worker->life.events_fd;
 	engine.probe = trace_probe(worker->life.trace);
-	return engine_create(&engine, &worker->life.engine);
+	result = engine_create(&engine, &worker->life.engine);
+	return result < 0 ? result : buffers_tell_engine(worker);
 }
 
 static int prepare(struct dw_worker *worker, struct arena *outer)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The public calls of a Worker: create, add_child, init, run, close, destroy, buffers. The top of
+ * The public calls of a Worker: create, add_child, init, run, close, destroy. The top of
  * the layer: it owns nothing, and calls the modules below.
  */
 #include <errno.h>
+#include "worker/buffer.h"
 #include "worker/child.h"
 #include "worker/hierarchy.h"
 #include "worker/register.h"
@@ -12,6 +13,7 @@
 
 static void free_tree(struct dw_worker *worker)
 {
+	buffers_release(worker);
 	hierarchy_drop_arena(worker);
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		free_tree(worker->nested[i]);
@@ -185,56 +187,4 @@ DW_API int dw_worker_cancel(struct dw_worker *worker)
 		return result;
 	engine_cancel_all(worker->life.engine, -ECANCELED, "cancelled by the application");
 	return 0;
-}
-
-/* ----------------------------------------------------------------- buffers */
-
-static int check_buffer(struct dw_worker *worker, const char *call)
-{
-	int result = worker_check(worker, call);
-
-	if (result < 0)
-		return result;
-	if (worker->parent)
-		return error_set(-EINVAL,
-				 "%s: Worker %s is a child of %s; buffers belong to the root", call,
-				 worker->name, worker->parent->name);
-	return hierarchy_make_arena(worker, NULL);
-}
-
-DW_API int dw_buffer_create(struct dw_worker *worker, uint64_t bytes, void **address)
-{
-	int result = check_buffer(worker, "dw_buffer_create");
-
-	if (result < 0)
-		return result;
-	if (!bytes || !address)
-		return error_set(-EINVAL, "dw_buffer_create: %s",
-				 bytes ? "`address` is NULL" : "0 bytes");
-	return arena_alloc(worker->arena, bytes, address);
-}
-
-DW_API int dw_buffer_destroy(struct dw_worker *worker, void *address)
-{
-	int result = check_buffer(worker, "dw_buffer_destroy");
-
-	return result < 0 ? result : arena_free(worker->arena, address);
-}
-
-DW_API int dw_buffer_register(struct dw_worker *worker, void *address, uint64_t bytes)
-{
-	int result = check_buffer(worker, "dw_buffer_register");
-
-	if (result < 0)
-		return result;
-	lock_take(&worker->registering);
-	if (worker->life.state != WORKER_NEW)
-		result = error_set(-EBUSY,
-				   "dw_buffer_register: Worker %s was initialised already; the "
-				   "children would not have this memory",
-				   worker->name);
-	else
-		result = arena_register(worker->arena, address, bytes);
-	lock_give(&worker->registering);
-	return result;
 }
