@@ -74,16 +74,14 @@ static void end_one(struct model *model)
 	CHECK_EQ(done.status, pending->fails ? -ERANGE : 0);
 	cache_end(model->cache, done.status == 0);
 	model->ended++;
-	if (model->ended == model->submitted) {
-		memset(model->reads, 0, sizeof(model->reads));
-		memset(model->writes, 0, sizeof(model->writes));
-	}
 }
 
 static void end_all(struct model *model)
 {
 	while (model->ended < model->submitted)
 		end_one(model);
+	memset(model->reads, 0, sizeof(model->reads));
+	memset(model->writes, 0, sizeof(model->writes));
 }
 
 /* A call depends on those in flight: an engine would post it when they have ended. */
