@@ -319,7 +319,8 @@ static void step(struct program *program)
 	case NESTED:
 		/* The task may read what it writes, too. */
 		if (program->nests)
-			nested(program, below(program, 2) ? a : part_of(program, program->own, 8), c);
+			nested(program, below(program, 2) ? a :
+			       part_of(program, program->own, 8), c);
 		break;
 	}
 }

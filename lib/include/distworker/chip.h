@@ -90,7 +90,7 @@ struct dw_chip_properties {
 	uint32_t max_tensors;		/* per call; 0: no limit */
 	uint32_t max_scalars;		/* per call; 0: no limit */
 	uint32_t queue_depth;		/* calls that may be in flight: 1 … 16; 0 means 1 */
-	uint32_t alignment;		/* bytes, of a place within its range; 0: any place will do */
+	uint32_t alignment;		/* bytes, of a place within its range; 0: any will do */
 	/*
 	 * What a 0 in a task's config stands for. 0 here: 1 core and 3 threads, or, with
 	 * DW_CHIP_CAP_DEFAULTS, what the driver chooses for each call.
@@ -117,7 +117,7 @@ struct dw_chip_counters {
  */
 struct dw_chip_place {
 	size_t size;
-	uint64_t handle;		/* in a range of alloc or reserve; 0: the tensor has no place */
+	uint64_t handle;		/* in a range of alloc or reserve; 0: it has no place */
 	uint32_t flags;			/* DW_CHIP_COPY_* */
 	uint32_t reserved;
 };

@@ -31,7 +31,8 @@ static int check_unused_locked(const struct engine *engine, const struct range *
 	for (const struct dw_run *run = engine->runs.first; run; run = run->next)
 		if (tensor_map_in_use(run->graph.map, range->begin, range->end, writing))
 			return error_set(-EBUSY,
-					 "%s: tasks that have not ended %s bytes of [%#llx, + %llu)",
+					 "%s: tasks that have not ended %s bytes of "
+					 "[%#llx, + %llu)",
 					 what, writing ? "use" : "write",
 					 (unsigned long long)range->begin,
 					 (unsigned long long)(range->end - range->begin));

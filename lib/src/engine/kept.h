@@ -6,7 +6,8 @@
  * Owns: struct kept_set: the buffers, and the names of their bytes. Guarded by the engine's lock.
  *
  * Invariants: buffers are sorted by address and do not overlap; so are the pieces of a buffer. A
- * byte that is in no piece is unknown. Without memory for a change the whole buffer becomes unknown.
+ * byte that is in no piece is unknown. Without memory for a change the whole buffer becomes
+ * unknown.
  */
 #ifndef DW_ENGINE_KEPT_H
 #define DW_ENGINE_KEPT_H

@@ -478,8 +478,8 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 	task = graph_task_new(&engine->graph, &orch->run->graph, orch->scope, submission->callable,
 			      options);
 	result = task ? payload_make(&engine->graph.tasks, &task->payload, submission->args,
-				     submission->pool->has_memory, options->name, task->storage, sizeof(task->storage),
-				     &task->name) :
+				     submission->pool->has_memory, options->name, task->storage,
+				     sizeof(task->storage), &task->name) :
 			error_set(-ENOMEM, "no memory for a task");
 	if (UNLIKELY(result < 0)) {
 		orch_unplace_outputs(submission->args, address, submission->output_bytes);
