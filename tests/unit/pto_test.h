@@ -10,8 +10,6 @@
 #include "chip_test.h"
 #include "pto_objects.h"
 
-#define CORES 40
-
 static char pto_options_text[8 * PATH_MAX], pto_log_path[PATH_MAX];
 
 static inline void pto_file_write(const char *path, const void *data, size_t bytes)
@@ -81,9 +79,13 @@ static inline unsigned int pto_log_count(const char *line)
 
 /* ------------------------------------------------------------------ images */
 
+/* What the orchestration object exports. */
+static const char *pto_exports = "orchestrate configure";
+
 struct builder {
 	struct dw_pto_image_options options;
-	struct dw_pto_core cores[CORES];
+	struct dw_pto_core *cores;
+	size_t children;
 	int32_t signature[300];
 };
 
@@ -94,6 +96,8 @@ static inline struct builder *builder_create(size_t orchestration_bytes, size_t 
 	static const int32_t core_signature[2] = { DW_DIR_IN, DW_DIR_OUT };
 	struct builder *builder = calloc(1, sizeof(*builder));
 
+	builder->children = children;
+	builder->cores = calloc(children + 1, sizeof(*builder->cores));
 	builder->signature[0] = builder->signature[1] = DW_DIR_IN;
 	builder->signature[2] = DW_DIR_OUT;
 	for (size_t i = 0; i < children; i++)
@@ -104,7 +108,7 @@ static inline struct builder *builder_create(size_t orchestration_bytes, size_t 
 		};
 	builder->options = (struct dw_pto_image_options){
 		.size = sizeof(builder->options),
-		.data = pto_object_make("orchestrate configure", orchestration_bytes, 0),
+		.data = pto_object_make(pto_exports, orchestration_bytes, 0),
 		.bytes = orchestration_bytes, .entry = "orchestrate", .config_entry = "configure",
 		.signature = builder->signature, .signature_count = arguments,
 		.cores = builder->cores, .core_count = children,
@@ -114,8 +118,9 @@ static inline struct builder *builder_create(size_t orchestration_bytes, size_t 
 
 static inline void builder_free(struct builder *builder)
 {
-	for (size_t i = 0; i < CORES; i++)
+	for (size_t i = 0; i < builder->children; i++)
 		free((void *)(uintptr_t)builder->cores[i].data);
+	free(builder->cores);
 	free((void *)(uintptr_t)builder->options.data);
 	free(builder);
 }
@@ -233,7 +238,7 @@ static inline int bare_run(struct bare *bare, const struct dw_tensor *tensors, s
 			   const uint64_t *scalars, size_t scalar_count, struct dw_config config)
 {
 	static const volatile uint32_t never;
-	uint64_t bytes[256] = { 0 };
+	uint64_t bytes[300] = { 0 };
 	struct dw_chip_call call = {
 		.size = sizeof(call), .image = bare->image, .tensors = tensors,
 		.tensor_bytes = bytes, .tensor_count = tensor_count, .scalars = scalars,

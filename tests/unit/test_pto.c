@@ -577,7 +577,7 @@ TEST(devices_are_counted)
 				   sizeof(struct dw_chip_properties), &count),
 		 0);
 	CHECK(count == 8 && strcmp(properties[1].name, "pto1") == 0 &&
-	      properties[1].max_tensors == 16);
+	      properties[1].max_tensors == 256);
 }
 
 TEST(builder_refuses_what_the_layout_cannot_hold)
@@ -585,7 +585,7 @@ TEST(builder_refuses_what_the_layout_cannot_hold)
 	char name[100];
 	void *image = NULL;
 	size_t bytes;
-	struct builder *builder = builder_create(600, CORES, 257);
+	struct builder *builder = builder_create(600, 40, 257);
 	struct dw_pto_image_options *o = &builder->options;
 
 	o->bytes = UINT32_MAX;
@@ -595,7 +595,7 @@ TEST(builder_refuses_what_the_layout_cannot_hold)
 	o->core_count = 1025;
 	CHECK_EQ(dw_pto_image_build(o, &image, &bytes), -E2BIG);
 	CHECK_STR(error_text(), "1025 core functions");
-	o->core_count = CORES;
+	o->core_count = 40;
 	CHECK_EQ(dw_pto_image_build(o, &image, &bytes), -E2BIG);
 	CHECK_STR(error_text(), "257 arguments");
 	o->signature_count = 256;

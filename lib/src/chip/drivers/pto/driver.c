@@ -12,9 +12,10 @@
 #include "base/fd.h"
 #include "base/library.h"
 #include "base/text.h"
+#include "chip/pto_object.h"
 #include "internal.h"
 
-static const struct pto_interface *const interfaces[] = { &pto_old };
+static const struct pto_interface *const interfaces[] = { &pto_present, &pto_old };
 
 #define INTERFACE_COUNT (sizeof(interfaces) / sizeof(interfaces[0]))
 
@@ -75,7 +76,7 @@ static int blob_read(const char *option, const char *path, struct pto_blob *blob
 }
 
 /* The simulator's context library: global, once per process, never closed. */
-static int context_load(const char *path, struct dw_chip_error *error)
+static int context_load(const char *path, void **library, struct dw_chip_error *error)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static void *loaded;
@@ -89,6 +90,7 @@ static int context_load(const char *path, struct dw_chip_error *error)
 		loaded = library_open(path, RTLD_NOW | RTLD_GLOBAL, why);
 	if (!loaded)
 		status = kit_fail(error, -ELIBBAD, "pto driver option sim_context: %s", why);
+	*library = loaded;
 	pthread_mutex_unlock(&lock);
 	return status;
 }
@@ -135,6 +137,7 @@ static void pto_close(struct dw_chip_device *device)
 		dlclose(device->library);
 	free(device->aicpu.data);
 	free(device->aicore.data);
+	free(device->dispatcher.data);
 	free(device);
 }
 
@@ -156,11 +159,13 @@ static int device_open(struct dw_chip_device *device, const char *text,
 	status = blob_read("aicpu", options->aicpu, &device->aicpu, error);
 	if (status == 0)
 		status = blob_read("aicore", options->aicore, &device->aicore, error);
+	if (status == 0 && options->dispatcher[0])
+		status = blob_read("dispatcher", options->dispatcher, &device->dispatcher, error);
 	if (status == 0)
-		status = context_load(options->sim_context, error);
+		status = context_load(options->sim_context, &device->context_library, error);
 	if (status == 0)
 		status = library_load(device, options->host, error);
-	return status ? status : device->interface->open(device, error);
+	return status ? status : device->interface->open(device, options, error);
 }
 
 static int pto_open(uint32_t id, const char *text, struct dw_chip_device **result,
@@ -188,30 +193,56 @@ static int pto_open(uint32_t id, const char *text, struct dw_chip_device **resul
 
 /* -------------------------------------------------------------- properties */
 
-static void properties_fill(uint64_t id, const struct pto_interface *interface,
+static void properties_fill(uint64_t id, const struct dw_chip_device *device,
+			    const struct pto_interface *interface,
 			    const struct pto_generation *generation,
 			    struct dw_chip_properties *properties)
 {
+	const int32_t threads = interface == &pto_old ? generation->threads_old :
+				generation->threads_present;
 	struct dw_chip_properties full = {
-		.capabilities = DW_CHIP_CAP_HOST_WRITES | DW_CHIP_CAP_DEFAULTS,
+		.capabilities = DW_CHIP_CAP_DEFAULTS,
 		.cores = (uint32_t)generation->cores,
-		.max_block_dim = (uint32_t)generation->cores,
-		.max_aicpu_thread_num = (uint32_t)generation->threads_old,
+		/* With the present interface a run takes the whole device. */
+		.max_block_dim = interface == &pto_old ? (uint32_t)generation->cores : 0,
+		.max_aicpu_thread_num = (uint32_t)threads,
 		.max_tensors = interface->limits.tensors,
 		.max_scalars = interface->limits.scalars,
 		.queue_depth = 1,
 	};
 
+	interface->properties(device, &full);
 	snprintf(full.name, sizeof(full.name), "pto%llu", (unsigned long long)id);
 	snprintf(full.description, sizeof(full.description), "Ascend chip (%s) behind %s",
 		 generation->name, interface->description);
 	KIT_GIVE(properties, &full);
 }
 
+/*
+ * The interface of a library by its symbols, without a load: enumerate() is called where the
+ * vendor's code should not run. The present one where that cannot be told.
+ */
+static const struct pto_interface *interface_of_file(const char *path)
+{
+	const struct pto_interface *found = &pto_present;
+	struct dw_chip_error ignored = { "" };
+	struct pto_blob file = { NULL, 0 };
+
+	if (path[0] && blob_read("host", path, &file, &ignored) == 0)
+		for (size_t i = 0; i < INTERFACE_COUNT; i++)
+			if (pto_object_exports(file.data, file.bytes, interfaces[i]->mark)) {
+				found = interfaces[i];
+				break;
+			}
+	free(file.data);
+	return found;
+}
+
 static int pto_enumerate(const char *text, struct dw_chip_properties *properties, size_t *count,
 			 struct dw_chip_error *error)
 {
 	struct pto_options *options = malloc(sizeof(*options));
+	const struct pto_interface *interface;
 	uint64_t devices;
 	int status;
 
@@ -220,8 +251,9 @@ static int pto_enumerate(const char *text, struct dw_chip_properties *properties
 	status = pto_options_read(text, options, error);
 	if (status == 0) {
 		devices = options->devices ? options->devices : devices_count();
+		interface = properties ? interface_of_file(options->host) : NULL;
 		for (size_t i = 0; properties && i < *count && i < devices; i++)
-			properties_fill(i, interfaces[0], options->generation,
+			properties_fill(i, NULL, interface, options->generation,
 					kit_properties_at(properties, i));
 		*count = devices;
 	}
@@ -233,7 +265,7 @@ static int pto_properties(struct dw_chip_device *device, struct dw_chip_properti
 			  struct dw_chip_error *error)
 {
 	(void)error;
-	properties_fill(device->id, device->interface, device->generation, properties);
+	properties_fill(device->id, device, device->interface, device->generation, properties);
 	return 0;
 }
 
@@ -241,6 +273,8 @@ static int pto_counters(struct dw_chip_device *device, struct dw_chip_counters *
 {
 	struct dw_chip_counters full = { .calls = device->calls };
 
+	if (device->interface->memory_used)
+		full.memory_used = device->interface->memory_used(device);
 	KIT_GIVE(counters, &full);
 	return 0;
 }
@@ -310,6 +344,68 @@ static int pto_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 	return status ? status : device->interface->run(device, call, error);
 }
 
+static int pto_completion_fd(struct dw_chip_device *device)
+{
+	return device->interface->completion_fd ? device->interface->completion_fd(device) : -1;
+}
+
+static int pto_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
+		      struct dw_chip_error *error)
+{
+	struct dw_chip_call room;
+	int status = kit_take_call(&call, &room, error);
+
+	if (status == 0)
+		status = pto_call_check(device, call, error);
+	return status ? status : device->interface->submit(device, call, error);
+}
+
+static int pto_collect(struct dw_chip_device *device, struct dw_chip_completion *completion)
+{
+	return device->interface->collect(device, completion);
+}
+
+/* ------------------------------------------------------------------ memory */
+
+static int no_memory(const struct dw_chip_device *device, struct dw_chip_error *error)
+{
+	return kit_fail(error, -EOPNOTSUPP,
+			"pto device %u: the old interface of the runtime has no device memory of "
+			"its users'",
+			device->id);
+}
+
+static int pto_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		     struct dw_chip_error *error)
+{
+	if (!device->interface->alloc)
+		return no_memory(device, error);
+	return device->interface->alloc(device, handle, bytes, error);
+}
+
+static int pto_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error)
+{
+	if (!device->interface->free)
+		return no_memory(device, error);
+	return device->interface->free(device, handle, error);
+}
+
+static int pto_copy_in(struct dw_chip_device *device, uint64_t handle, const void *host,
+		       uint64_t bytes, struct dw_chip_error *error)
+{
+	if (!device->interface->copy_in)
+		return no_memory(device, error);
+	return device->interface->copy_in(device, handle, host, bytes, error);
+}
+
+static int pto_copy_out(struct dw_chip_device *device, void *host, uint64_t handle,
+			uint64_t bytes, struct dw_chip_error *error)
+{
+	if (!device->interface->copy_out)
+		return no_memory(device, error);
+	return device->interface->copy_out(device, host, handle, bytes, error);
+}
+
 static const struct dw_chip_driver driver = {
 	.size = sizeof(driver),
 	.abi_version = DW_CHIP_ABI_VERSION,
@@ -321,7 +417,14 @@ static const struct dw_chip_driver driver = {
 	.properties = pto_properties,
 	.load = pto_load,
 	.unload = pto_unload,
+	.alloc = pto_alloc,
+	.free = pto_free,
+	.copy_in = pto_copy_in,
+	.copy_out = pto_copy_out,
 	.run = pto_run,
+	.completion_fd = pto_completion_fd,
+	.submit = pto_submit,
+	.collect = pto_collect,
 	.counters = pto_counters,
 };
 

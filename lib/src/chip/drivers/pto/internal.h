@@ -6,10 +6,11 @@
  *
  * driver.c opens a device and finds out which interface its library has; options.c, image.c
  * (files), call.c (checks of a call) and codes.c (meanings of error codes) are for both; old.c and
- * present.c are the two.
+ * present*.c are the two.
  *
  * Threads: everything of a device comes from the thread that opened it, as chip.h promises. A call
- * of the runtime that hangs is ended from outside, with the process.
+ * of the runtime that hangs is ended from outside, with the process. (present_pipeline.c has a
+ * thread of its own, that waits for runs.)
  */
 #ifndef DW_CHIP_PTO_INTERNAL_H
 #define DW_CHIP_PTO_INTERNAL_H
@@ -31,11 +32,14 @@ struct pto_generation {
 	const char *name;
 	int32_t cores;
 	int32_t threads_old, threads_present;	/* the most of aicpu_thread_num */
+	bool has_small_floats;		/* fp8 and fp4 */
 };
 
 struct pto_options {
 	char host[KIT_VALUE_BYTES], aicpu[KIT_VALUE_BYTES], aicore[KIT_VALUE_BYTES];
-	char sim_context[KIT_VALUE_BYTES];
+	char sim_context[KIT_VALUE_BYTES], dispatcher[KIT_VALUE_BYTES];
+	char output[KIT_VALUE_BYTES];	/* folder of diagnostics */
+	int32_t log;			/* threshold of the runtime's log */
 	const struct pto_generation *generation;
 	uint64_t devices;		/* the count that enumerate gives; 0: find out */
 	uint64_t lost_after;		/* failures in a row; 0: never */
@@ -102,28 +106,45 @@ struct pto_interface {
 	const char *description;
 	struct pto_limits limits;
 	/* Looks the functions up, makes a context and binds the device. */
-	int (*open)(struct dw_chip_device *device, struct dw_chip_error *error);
+	int (*open)(struct dw_chip_device *device, const struct pto_options *options,
+		    struct dw_chip_error *error);
 	/* Also after an open that failed, as far as it came. */
 	void (*close)(struct dw_chip_device *device);
+	/* Capabilities and what goes with them; device NULL: before one is open. */
+	void (*properties)(const struct dw_chip_device *device,
+			   struct dw_chip_properties *properties);
 	/* Lays image->callable out. */
 	int (*load)(struct dw_chip_device *device, const struct pto_view *view,
 		    struct dw_chip_image *image, struct dw_chip_error *error);
 	void (*unload)(struct dw_chip_device *device, struct dw_chip_image *image);
 	int (*run)(struct dw_chip_device *device, const struct dw_chip_call *call,
 		   struct dw_chip_error *error);
-	/* Whether an address lies in device memory; NULL: there is none. */
+	/* NULL without DW_CHIP_CAP_ASYNC. */
+	int (*completion_fd)(struct dw_chip_device *device);
+	int (*submit)(struct dw_chip_device *device, const struct dw_chip_call *call,
+		      struct dw_chip_error *error);
+	int (*collect)(struct dw_chip_device *device, struct dw_chip_completion *completion);
+	/* Device memory; all NULL: there is none. `resident`: an address that lies in it. */
 	bool (*resident)(const struct dw_chip_device *device, uint64_t address);
+	int (*alloc)(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		     struct dw_chip_error *error);
+	int (*free)(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error);
+	int (*copy_in)(struct dw_chip_device *device, uint64_t handle, const void *host,
+		       uint64_t bytes, struct dw_chip_error *error);
+	int (*copy_out)(struct dw_chip_device *device, void *host, uint64_t handle, uint64_t bytes,
+			struct dw_chip_error *error);
+	uint64_t (*memory_used)(struct dw_chip_device *device);
 };
 
-extern const struct pto_interface pto_old;
+extern const struct pto_interface pto_old, pto_present;
 
 struct dw_chip_device {
 	uint32_t id;
 	const struct pto_interface *interface;	/* NULL: not known yet */
 	void *state;				/* the interface's own */
 	const struct pto_generation *generation;
-	void *library;
-	struct pto_blob aicpu, aicore;
+	void *library, *context_library;
+	struct pto_blob aicpu, aicore, dispatcher;	/* dispatcher: of hardware, may be empty */
 	bool simulator;
 	uint32_t lost_after;
 	uint32_t failures;			/* in a row */

@@ -52,7 +52,8 @@ static int old_bind(struct dw_chip_device *device, struct dw_chip_error *error)
 		device->id, code, pto_code_text(code, meaning));
 }
 
-static int old_open(struct dw_chip_device *device, struct dw_chip_error *error)
+static int old_open(struct dw_chip_device *device, const struct pto_options *options,
+		    struct dw_chip_error *error)
 {
 	static const char *const names[] = {
 		"create_device_context", "destroy_device_context", "get_runtime_size",
@@ -63,6 +64,7 @@ static int old_open(struct dw_chip_device *device, struct dw_chip_error *error)
 	int status;
 
 	_Static_assert(sizeof(old->host) == sizeof(symbols), "six functions");
+	(void)options;
 	if (!old)
 		return kit_fail(error, -ENOMEM, "pto device %u: no memory to open it", device->id);
 	device->state = old;
@@ -336,6 +338,13 @@ static int old_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 	return 0;
 }
 
+static void old_properties(const struct dw_chip_device *device,
+			   struct dw_chip_properties *properties)
+{
+	(void)device;
+	properties->capabilities |= DW_CHIP_CAP_HOST_WRITES;
+}
+
 const struct pto_interface pto_old = {
 	.mark = "run_runtime",
 	.description = "its runtime's old interface",
@@ -347,6 +356,7 @@ const struct pto_interface pto_old = {
 	},
 	.open = old_open,
 	.close = old_close,
+	.properties = old_properties,
 	.load = old_load,
 	.unload = old_unload,
 	.run = old_run,

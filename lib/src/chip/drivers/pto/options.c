@@ -3,10 +3,11 @@
  * The driver's options. No state, any thread.
  */
 #include "internal.h"
+#include "present_layout.h"
 
 static const struct pto_generation generations[] = {
-	{ "a2a3", 24, 4, 4 },
-	{ "a5", 36, 7, 5 },
+	{ "a2a3", 24, 4, 4, false },
+	{ "a5", 36, 7, 5, true },
 };
 
 struct path {
@@ -26,12 +27,33 @@ static int generation_read(const struct kit_option *option, struct pto_options *
 			text_short(option->value));
 }
 
+/* The log of the present interface; its levels are its own. */
+static const struct level {
+	const char *name;
+	int32_t threshold;
+} levels[] = {
+	{ "debug", PRESENT_LOG_DEBUG }, { "info", PRESENT_LOG_INFO },
+	{ "timing", PRESENT_LOG_TIMING }, { "warn", PRESENT_LOG_WARN },
+	{ "error", PRESENT_LOG_ERROR }, { "none", PRESENT_LOG_NONE },
+};
+
+static bool log_read(const char *name, struct pto_options *options)
+{
+	for (size_t i = 0; name && i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (strcmp(name, levels[i].name) == 0) {
+			options->log = levels[i].threshold;
+			return true;
+		}
+	return false;
+}
+
 static int option_read(const struct kit_option *option, struct pto_options *options,
 		       struct dw_chip_error *error)
 {
 	const struct path paths[] = {
 		{ "host", options->host }, { "aicpu", options->aicpu },
 		{ "aicore", options->aicore }, { "sim_context", options->sim_context },
+		{ "dispatcher", options->dispatcher }, { "output", options->output },
 	};
 
 	if (strcmp(option->key, "devices") == 0)
@@ -40,6 +62,16 @@ static int option_read(const struct kit_option *option, struct pto_options *opti
 		return kit_number(option, 0, UINT32_MAX, &options->lost_after, error);
 	if (strcmp(option->key, "generation") == 0)
 		return generation_read(option, options, error);
+	if (strcmp(option->key, "log") == 0)
+		return log_read(option->value, options) ? 0 :
+		       kit_fail(error, -EINVAL,
+				"driver option log=%s: debug, info, timing, warn, error or none is "
+				"wanted",
+				text_short(option->value));
+	if (strcmp(option->key, "output") == 0 && strlen(option->value) >= PRESENT_OUTPUT_BYTES)
+		return kit_fail(error, -EINVAL,
+				"driver option output has %zu bytes: at most %d are possible",
+				strlen(option->value), PRESENT_OUTPUT_BYTES - 1);
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
 		if (strcmp(option->key, paths[i].key) == 0) {
 			strcpy(paths[i].value, option->value);
@@ -47,7 +79,8 @@ static int option_read(const struct kit_option *option, struct pto_options *opti
 		}
 	return kit_fail(error, -EINVAL,
 			"driver option \"%s\" is unknown to pto: host, aicpu, aicore, "
-			"sim_context, generation, lost_after and devices are known",
+			"sim_context, dispatcher, generation, lost_after, log, output and devices "
+			"are known",
 			option->key);
 }
 
@@ -59,6 +92,9 @@ int pto_options_read(const char *text, struct pto_options *options, struct dw_ch
 	memset(options, 0, sizeof(*options));
 	options->generation = &generations[0];
 	options->lost_after = 3;
+	options->log = PRESENT_LOG_NONE;
+	/* Its levels have the same names; none is logged where it is not set, or makes no sense. */
+	log_read(secure_getenv("DW_LOG"), options);
 	while ((status = kit_option_next(&text, &option, error)) == 1) {
 		status = option_read(&option, options, error);
 		if (status < 0)

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The present interface, in five files: present.c (context, images), present_args.c (the structs
+ * of a run), present_memory.c (device memory), present_run.c (synchronous runs, and contexts that
+ * take no run any more), present_pipeline.c (the next run is prepared while one is under way).
+ *
+ * The runtime takes one call at a time per context. All come from the thread that opened the
+ * device, but for simpler_wait_run() of the pipeline, during which that thread makes none.
+ */
+#ifndef DW_CHIP_PTO_PRESENT_H
+#define DW_CHIP_PTO_PRESENT_H
+
+#include "internal.h"
+#include "present_layout.h"
+
+struct present_functions {
+	const struct present_contract *(*get_pipeline_contract)(void);
+	void *(*create_device_context)(void);
+	void (*destroy_device_context)(void *context);
+	size_t (*get_runtime_size)(void);
+	size_t (*get_runtime_alignment)(void);
+	int (*init)(void *context, int device, const void *aicpu, size_t aicpu_bytes,
+		    const void *aicore, size_t aicore_bytes, const void *dispatcher,
+		    size_t dispatcher_bytes, const struct present_config *prewarm);
+	int (*register_callable)(void *context, int32_t id, const void *callable);
+	int (*unregister_callable)(void *context, int32_t id);
+	int (*run)(void *context, void *storage, int32_t id, const struct present_args *args,
+		   const struct present_config *config,
+		   const struct present_descriptor *descriptor);
+	int (*prepare)(void *context, void *storage, int32_t id, const struct present_args *args,
+		       const struct present_config *config,
+		       const struct present_descriptor *descriptor);
+	int (*launch)(void *context, void *storage);
+	int (*poll)(void *context, void *storage);
+	int (*wait)(void *context, void *storage);
+	int (*finalize)(void *context, void *storage);
+	int (*supports_concurrent_prepare)(void *context);
+	void *(*malloc)(void *context, size_t bytes);
+	void (*free)(void *context, void *memory);
+	int (*copy_to)(void *context, void *to, const void *host, size_t bytes);
+	int (*copy_from)(void *context, void *host, const void *from, size_t bytes);
+	int (*finalize_device)(void *context);
+};
+
+/* Memory of the runtime for one run at a time. */
+struct present_storage {
+	void *memory;
+	void *map;
+	size_t map_bytes;
+	uint64_t generation;		/* of the runs in it */
+};
+
+/* A block of device memory, which tensors name by addresses from `handle` on. */
+struct present_block {
+	uint64_t handle, bytes;
+	char *device;
+};
+
+struct present {
+	struct present_functions host;
+	size_t (*committed_memory)(void *context);	/* NULL: the library has none */
+	void *context;
+	bool initialized;		/* simpler_init() has succeeded */
+	bool pipelined;			/* the library prepares a run beside another */
+	bool suspect;			/* a run failed: the context may take none any more */
+	bool told;			/* that block_dim has no effect */
+	uint64_t ids;			/* bits: ids of callables in use */
+	struct dw_chip_image *images;
+	size_t storage_bytes;
+	struct present_storage storages[PRESENT_DEPTH_MAX];
+	uint64_t runs;
+	struct present_block *blocks;	/* sorted by handle */
+	size_t block_count, block_space;
+	uint64_t memory_used;		/* as last asked for */
+	struct present_pipeline *pipeline;	/* NULL: runs are synchronous */
+	char output[PRESENT_OUTPUT_BYTES];
+	struct present_config config;
+	struct present_descriptor descriptor;
+	struct present_args args;
+};
+
+static inline struct present *present_of(const struct dw_chip_device *device)
+{
+	return device->state;
+}
+
+/* present.c */
+/*
+ * A new context in place of one that takes no run any more, with all images. -ENODEV when that
+ * fails, and where blocks of device memory would be lost.
+ */
+int present_reopen(struct dw_chip_device *device, struct dw_chip_error *error);
+
+/* present_args.c */
+/* Fills args, config and descriptor of the device for a call that runs in `storage`. */
+int present_fill(struct dw_chip_device *device, const struct dw_chip_call *call,
+		 unsigned int storage, struct dw_chip_error *error);
+/* After a call was started: a block_dim in its config is remarked once. */
+void present_remark(struct dw_chip_device *device, const struct dw_chip_call *call,
+		    struct dw_chip_error *error);
+
+/* present_memory.c */
+int present_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		  struct dw_chip_error *error);
+int present_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error);
+int present_copy_in(struct dw_chip_device *device, uint64_t handle, const void *host,
+		    uint64_t bytes, struct dw_chip_error *error);
+int present_copy_out(struct dw_chip_device *device, void *host, uint64_t handle, uint64_t bytes,
+		     struct dw_chip_error *error);
+uint64_t present_memory_used(struct dw_chip_device *device);
+/* The block in which the address lies, or NULL. */
+const struct present_block *present_block_at(const struct present *present, uint64_t address);
+bool present_resident(const struct dw_chip_device *device, uint64_t address);
+/* The blocks are gone with their context. */
+void present_memory_forget(struct present *present);
+
+/* present_run.c */
+int present_run(struct dw_chip_device *device, const struct dw_chip_call *call,
+		struct dw_chip_error *error);
+/*
+ * Prepares the call in `storage`, whose arguments are filled in; a context that takes no run since
+ * one has failed is made anew where `may_reopen`.
+ */
+int present_prepare(struct dw_chip_device *device, const struct dw_chip_call *call,
+		    unsigned int storage, bool may_reopen, struct dw_chip_error *error);
+
+/* present_pipeline.c */
+int present_pipeline_create(struct dw_chip_device *device, struct dw_chip_error *error);
+/* Waits for the run under way, finalizes all, and forgets them: the device will be closed. */
+void present_pipeline_drop(struct dw_chip_device *device);
+void present_pipeline_destroy(struct dw_chip_device *device);
+/* Until no other thread is in the runtime: before every call of it that is not a run's own. */
+void present_quiesce(struct present *present);
+/* Whether another thread is in the runtime. */
+bool present_waits(const struct present *present);
+int present_completion_fd(struct dw_chip_device *device);
+int present_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
+		   struct dw_chip_error *error);
+int present_collect(struct dw_chip_device *device, struct dw_chip_completion *completion);
+
+#endif

@@ -1,0 +1,963 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * The pto driver with the present interface against a stand-in runtime library, which checks every
+ * byte and the order of calls (fixtures/pto_present.c).
+ */
+#include <pthread.h>
+#include <sys/wait.h>
+#include <time.h>
+#include "pto_test.h"
+#include "chip/pto_image.h"
+
+#define ELEMENTS 100
+#define RUNTIME "pto_present"
+#define MARK(i) (0xabcd0000u + (i))
+
+static float a[ELEMENTS], b[ELEMENTS], out[ELEMENTS];
+
+static const char *options(const char *mode, const char *more)
+{
+	pto_exports = "orchestrate configure simpler_host_log_bind_state";
+	return pto_options_more(RUNTIME, mode, more);
+}
+
+static void vectors_fill(void)
+{
+	for (int i = 0; i < ELEMENTS; i++) {
+		a[i] = (float)i;
+		b[i] = (float)(2 * i);
+		out[i] = -1;
+	}
+}
+
+static bool vectors_added(void)
+{
+	for (int i = 0; i < ELEMENTS; i++)
+		if (out[i] != (float)(3 * i))
+			return false;
+	return true;
+}
+
+static struct chip *pto(const char *mode, const char *more)
+{
+	struct chip *chip = NULL;
+
+	if (!CHECK_EQ(chip_open("pto", 3, options(mode, more), &chip), 0))
+		printf("# %s\n", error_text());
+	return chip;
+}
+
+/* Nothing that the stand-in calls wrong, and every context and block is given back. */
+static void chip_done(struct chip *chip)
+{
+	chip_close(chip);
+	if (!CHECK_EQ(pto_log_count("wrong"), 0))
+		printf("# %s\n", pto_log_text());
+	CHECK_EQ(pto_log_count("create"), pto_log_count("destroy"));
+	CHECK_EQ(pto_log_count("malloc"), pto_log_count("free"));
+	CHECK_EQ(pto_log_count("finalize 0"), 0);
+}
+
+/* Three vectors at these addresses; the scalars say what the stand-in is to expect. */
+static int start(struct chip *chip, uint64_t key, const float *x, const float *y, const float *z,
+		 struct dw_config config, size_t bytes, size_t children, uint64_t cookie)
+{
+	/* The arguments stay valid until the completion. */
+	static struct dw_tensor tensors[4][3];
+	static uint64_t scalars[4][6];
+	static unsigned int next;
+	unsigned int slot = next++ % 4;
+	struct dw_args args = view(tensors[slot], 3, scalars[slot], 6);
+
+	tensors[slot][0] = tensor1(x, DW_FLOAT32, ELEMENTS);
+	tensors[slot][1] = tensor1(y, DW_FLOAT32, ELEMENTS);
+	tensors[slot][2] = tensor1(z, DW_FLOAT32, ELEMENTS);
+	scalars[slot][0] = (uint64_t)config.aicpu_thread_num;
+	scalars[slot][2] = config.flags;
+	scalars[slot][3] = bytes;
+	scalars[slot][4] = children;
+	scalars[slot][5] = MARK(5);
+	return chip_submit(chip, key, &args, &config, cookie, NULL);
+}
+
+static int add(struct chip *chip, uint64_t key, size_t bytes, size_t children)
+{
+	struct chip_completion done;
+	int status;
+
+	vectors_fill();
+	status = start(chip, key, a, b, out, (struct dw_config){ 0 }, bytes, children, 1);
+	if (status < 0)
+		return status;
+	status = chip_finish(chip, &done);
+	return status == 1 ? done.status : -EPIPE;
+}
+
+/* ------------------------------------------------------------------- the way there */
+
+TEST(call_reaches_the_runtime_byte_for_byte)
+{
+	static const size_t sizes[] = { 512, 575, 576, 577, 5000, 5u << 20 };
+	static const size_t children[] = { 0, 1, 8, 33, 1024 };
+	struct chip *chip = pto("", "");
+
+	REQUIRE(chip);
+	for (size_t i = 0; i < 6; i++)
+		for (size_t j = 0; j < 5; j++) {
+			CHECK_EQ(pto_image_load(chip, 10 * i + j, sizes[i], children[j]), 0);
+			if (!CHECK_EQ(add(chip, 10 * i + j, sizes[i], children[j]), 0))
+				printf("# %s\n", error_text());
+			CHECK(vectors_added());
+		}
+	chip_done(chip);
+}
+
+TEST(calls_of_the_runtime_come_in_order)
+{
+	static const char order[] = "create 1\nlog 60\ninit 3\nregister 0\nregister 1\nrun 1\n"
+				    "unregister 0\nregister 0\nrun 0\nunregister ";
+	struct chip *chip = pto("", "");
+
+	REQUIRE(chip);
+	CHECK(strcmp(chip_properties(chip)->name, "pto3") == 0);
+	CHECK_EQ(chip_properties(chip)->max_tensors, 256);
+	CHECK_EQ(chip_depth(chip), 1);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(pto_image_load(chip, 2, 600, 2), 0);
+	CHECK_EQ(add(chip, 2, 600, 2), 0);
+	CHECK_EQ(chip_image_unload(chip, 1), 0);
+	CHECK_EQ(pto_image_load(chip, 3, 600, 1), 0);
+	CHECK_EQ(add(chip, 3, 600, 1), 0);
+	chip_done(chip);
+	/* "create 1": the context library was found, so it is global. Ids are used again. */
+	CHECK(strncmp(pto_log_text(), order, strlen(order)) == 0);
+	CHECK_STR(pto_log_text(), "\nfinalize 1\ndestroy 0\n");
+}
+
+/* Images are one format, whichever interface the runtime has; what is in neither is said so. */
+TEST(interface_is_told_by_what_the_library_exports)
+{
+	static const char *const runtimes[] = { "pto_runtime", "pto_present" };
+	struct builder *builder;
+	struct chip *chip = NULL;
+	char text[16 * PATH_MAX];
+
+	options("", "");
+	builder = builder_create(600, 1, 9);
+	for (int i = 0; i < 2; i++) {
+		REQUIRE(chip_open("pto", 0, pto_options(runtimes[i], ""), &chip) == 0);
+		for (int old_format = 0; old_format < 2; old_format++)
+			CHECK_EQ(builder_load(chip, 1 + (uint64_t)old_format, builder, old_format),
+				 0);
+		CHECK_STR(chip_properties(chip)->description, i ? "present" : "old");
+		CHECK_EQ(chip_properties(chip)->max_tensors, i ? 256 : 16);
+		chip_close(chip);
+	}
+	snprintf(text, sizeof(text), "%.30000s,host=%s", options("", ""), fixture("pto_context"));
+	CHECK_EQ(chip_open("pto", 0, text, &chip), -ELIBBAD);
+	CHECK_STR(error_text(), "exports neither simpler_run() nor run_runtime()");
+	builder_free(builder);
+}
+
+/* ------------------------------------------------------------------------ arguments */
+
+/* All types, all numbers of dimensions, empty ones, as many tensors and scalars as may be. */
+TEST(tensors_of_every_type_and_shape_go_out_as_the_layout_says)
+{
+	static const int types[] = {
+		DW_FLOAT32, DW_FLOAT16, DW_INT32, DW_INT16, DW_INT8, DW_UINT8, DW_BFLOAT16,
+		DW_INT64, DW_UINT64, DW_UINT16, DW_UINT32, DW_BOOL, 12, 13, 14,
+	};
+	struct builder *builder;
+	static char cells[65536];
+	struct dw_tensor t[257];
+	uint64_t scalars[129] = { 0, 0, 0, 600, 1 };
+	struct dw_config none = { 0 };
+	struct bare bare;
+
+	options("", "");
+	builder = builder_create(600, 1, 0);
+	REQUIRE(bare_open(&bare, options("", ",generation=a5"), builder));
+	for (unsigned int i = 5; i < 129; i++)
+		scalars[i] = MARK(i);
+	vectors_fill();
+	t[0] = tensor1(a, DW_FLOAT32, ELEMENTS);
+	t[1] = tensor1(b, DW_FLOAT32, ELEMENTS);
+	t[2] = tensor1(out, DW_FLOAT32, ELEMENTS);
+	for (uint32_t i = 3; i < 257; i++) {
+		t[i] = tensor1(cells + 256 * i - 768, types[i % 15], 0);
+		t[i].ndims = i % 6;
+		for (uint32_t j = 0; j < t[i].ndims; j++)
+			t[i].shape[j] = i % 11 == 7 && j == 1 ? 0 : 1 + (i + j) % 2;
+	}
+	/* More and less in turn: nothing of the run before is left. */
+	for (size_t count = 256; count > 3; count -= 23) {
+		if (!CHECK_EQ(bare_run(&bare, t, count, scalars, count / 2, none), 0))
+			printf("# %zu: %s\n", count, bare.error.text);
+		CHECK_EQ(bare_run(&bare, t, 3, scalars, 6, none), 0);
+	}
+	CHECK(vectors_added());
+	CHECK_EQ(bare_run(&bare, t, 257, scalars, 6, none), -E2BIG);
+	CHECK_STR(bare.error.text, "257 tensors are more than the 256");
+	CHECK_EQ(bare_run(&bare, t, 3, scalars, 129, none), -E2BIG);
+	t[3].dtype = DW_FLOAT64;
+	CHECK_EQ(bare_run(&bare, t, 4, scalars, 6, none), -ENOTSUP);
+	CHECK_STR(bare.error.text, "tensor 3 has element type 64");
+	/* What a refused call had begun to fill in is gone, too. */
+	CHECK_EQ(bare_run(&bare, t, 3, scalars, 6, none), 0);
+	t[3] = tensor1(cells, DW_INT8, 0);
+	t[3].ndims = 3;
+	t[3].shape[0] = 1;
+	t[3].shape[1] = t[3].shape[2] = 1u << 20;
+	CHECK_EQ(bare_run(&bare, t, 3, scalars, 6, none), 0);
+	bare_close(&bare);
+	REQUIRE(bare_open(&bare, options("", ""), builder));
+	t[3] = tensor1(cells, 13, 4);
+	CHECK_EQ(bare_run(&bare, t, 4, scalars, 6, none), -ENOTSUP);
+	CHECK_STR(bare.error.text, "generation a5 has and a2a3 has not");
+	bare_close(&bare);
+	builder_free(builder);
+	CHECK_EQ(pto_log_count("wrong"), 0);
+}
+
+TEST(threads_are_those_of_the_generation_and_blocks_are_remarked_once)
+{
+	static const struct {
+		const char *option;
+		int most;
+	} generations[] = { { "", 4 }, { ",generation=a2a3", 4 }, { ",generation=a5", 5 } };
+	struct builder *builder;
+	struct bare bare;
+
+	options("", "");
+	builder = builder_create(600, 1, 9);
+	for (size_t i = 0; i < 3; i++) {
+		REQUIRE(bare_open(&bare, options("", generations[i].option), builder));
+		for (int threads = 0; threads < 7; threads++) {
+			struct dw_config config = { .aicpu_thread_num = threads };
+			uint64_t scalars[6] = { (uint64_t)threads, 0, 0, 600, 1, MARK(5) };
+			struct dw_tensor t[3] = { tensor1(a, DW_FLOAT32, ELEMENTS),
+						  tensor1(b, DW_FLOAT32, ELEMENTS),
+						  tensor1(out, DW_FLOAT32, ELEMENTS) };
+			bool right = threads != 1 && threads <= generations[i].most;
+
+			CHECK_EQ(bare_run(&bare, t, 3, scalars, 6, config), right ? 0 : -EINVAL);
+			CHECK_EQ(bare.error.text[0] == '\0', right);
+			if (threads < 2 || threads > 3)
+				continue;
+			config.block_dim = 24;
+			CHECK_EQ(bare_run(&bare, t, 3, scalars, 6, config), 0);
+			if (threads == 2)
+				CHECK_STR(bare.error.text,
+					  "config.block_dim 24 has no effect on pto device 3");
+			else
+				CHECK(!bare.error.text[0]);
+		}
+		CHECK_STR(bare.error.text, "2 to ");
+		bare_close(&bare);
+	}
+	builder_free(builder);
+}
+
+static _Atomic int logged;
+
+static void log_line(enum dw_log_level level, int32_t pid, const char *text, void *context)
+{
+	(void)pid, (void)context;
+	if (level == DW_LOG_INFO && strstr(text, "chip pto:3: config.block_dim 24 has no effect"))
+		logged++;
+}
+
+TEST(remark_is_logged_at_level_info)
+{
+	struct dw_config blocks = { .block_dim = 24 };
+	struct chip *chip = pto("", "");
+	struct chip_completion done;
+
+	REQUIRE(chip);
+	CHECK_EQ(dw_log_set(log_line, NULL, DW_LOG_INFO), 0);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(start(chip, 1, a, b, out, blocks, 600, 1, 1), 0);
+		CHECK_EQ(chip_finish(chip, &done), 1);
+		CHECK_EQ(done.status, 0);
+	}
+	/* The callback has had every line when it is taken away. */
+	log_forks_done();
+	CHECK_EQ(dw_log_set(NULL, NULL, DW_LOG_INFO), 0);
+	CHECK_EQ(logged, 1);
+	chip_done(chip);
+}
+
+TEST(diagnostics_need_a_folder)
+{
+	struct dw_config both = { .flags = DW_CONFIG_PROFILING | DW_CONFIG_DUMP_TENSOR };
+	struct chip *chip = pto("", "");
+	struct chip_completion done;
+	char more[2048];
+
+	REQUIRE(chip);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(start(chip, 1, a, b, out, both, 600, 1, 1), 0);
+	CHECK_EQ(chip_finish(chip, &done), 1);
+	CHECK_EQ(done.status, -EINVAL);
+	CHECK_STR(done.text, "driver option output=FOLDER");
+	chip_done(chip);
+	chip = pto("", ",output=/tmp/diagnostics");
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	for (uint32_t flags = 4; flags-- > 0;) {
+		both.flags = flags;
+		CHECK_EQ(start(chip, 1, a, b, out, both, 600, 1, 1), 0);
+		CHECK(chip_finish(chip, &done) == 1 && done.status == 0);
+	}
+	chip_done(chip);
+	snprintf(more, sizeof(more), ",output=/%01023d", 0);
+	CHECK_EQ(chip_open("pto", 3, options("", more), &chip), -EINVAL);
+	CHECK_STR(error_text(), "output has 1024 bytes: at most 1023");
+}
+
+/*
+ * The directions decide what travels, so that a written range must not overlap another; in device
+ * memory nothing travels.
+ */
+TEST(overlap_is_refused_on_the_host_and_not_on_the_device)
+{
+	static float cells[300];
+	const float *device = (const float *)(uintptr_t)0x100000000u;
+	struct chip *chip = pto("", "");
+	struct dw_config none = { 0 };
+	struct chip_completion done;
+
+	REQUIRE(chip);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(start(chip, 1, cells, cells + 100, cells + 199, none, 600, 1, 1), 0);
+	CHECK(chip_finish(chip, &done) == 1 && done.status == -EINVAL);
+	CHECK_STR(done.text, "tensors 1 (IN) and 2 (OUT) of \"orchestrate\" overlap");
+	CHECK_EQ(start(chip, 1, cells, cells, cells + 100, none, 600, 1, 1), 0);
+	CHECK(chip_finish(chip, &done) == 1 && done.status == 0);
+	for (int i = 0; i < 200; i++)
+		cells[i] = (float)i;
+	CHECK_EQ(chip_alloc(chip, (uint64_t)(uintptr_t)device, 800), 0);
+	CHECK_EQ(chip_copy_in(chip, (uint64_t)(uintptr_t)device, cells, 800), 0);
+	CHECK_EQ(start(chip, 1, device, device + 100, device, none, 600, 1, 1), 0);
+	if (!CHECK(chip_finish(chip, &done) == 1 && done.status == 0))
+		printf("# %s\n", done.text);
+	CHECK_EQ(chip_copy_out(chip, cells, (uint64_t)(uintptr_t)device, 800), 0);
+	CHECK(cells[0] == 100 && cells[99] == 298 && cells[100] == 100 && cells[199] == 199);
+	chip_done(chip);
+}
+
+/* ------------------------------------------------------------------- device memory */
+
+TEST(memory_of_the_device_is_not_copied_by_runs)
+{
+	const uint64_t handle = 0x7000000000u, other = 0x7100000000u;
+	struct chip *chip = pto("", "");
+	struct dw_chip_counters counters;
+	struct dw_config none = { 0 };
+	struct chip_completion done;
+	float back[2 * ELEMENTS];
+	uint64_t idle;
+
+	REQUIRE(chip);
+	CHECK(chip_properties(chip)->capabilities & DW_CHIP_CAP_MEMORY);
+	CHECK_EQ(chip_counters(chip, &counters), 0);
+	idle = counters.memory_used;
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(chip_alloc(chip, handle, 2 * sizeof(a)), 0);
+	CHECK_EQ(chip_alloc(chip, other, (3u << 20) + 5), 0);
+	CHECK_EQ(chip_counters(chip, &counters), 0);
+	CHECK_EQ(counters.memory_used - idle, 2 * sizeof(a) + (3u << 20) + 5);
+	/* New memory is zero. */
+	CHECK_EQ(chip_copy_out(chip, back, other + (3u << 20) + 5 - sizeof(back), sizeof(back)), 0);
+	for (int i = 0; i < 2 * ELEMENTS; i++)
+		CHECK_EQ(back[i], 0);
+	vectors_fill();
+	CHECK_EQ(chip_copy_in(chip, handle, a, sizeof(a)), 0);
+	CHECK_EQ(chip_copy_in(chip, handle + sizeof(a), b, sizeof(b)), 0);
+	unlink(pto_log_path);
+	for (int i = 0; i < 100; i++) {
+		CHECK_EQ(start(chip, 1, (float *)(uintptr_t)handle,
+			       (float *)(uintptr_t)(handle + sizeof(a)), out, none, 600, 1, 1), 0);
+		CHECK(chip_finish(chip, &done) == 1 && done.status == 0);
+	}
+	CHECK(vectors_added());
+	CHECK_EQ(pto_log_count("run"), 100);
+	CHECK_EQ(pto_log_count("to") + pto_log_count("from"), 0);
+	/* A result that stays. */
+	CHECK_EQ(start(chip, 1, a, b, (float *)(uintptr_t)other, none, 600, 1, 1), 0);
+	CHECK(chip_finish(chip, &done) == 1 && done.status == 0);
+	CHECK_EQ(chip_copy_out(chip, out, other, sizeof(out)), 0);
+	CHECK(vectors_added());
+	/* Errors name the block. */
+	CHECK_EQ(start(chip, 1, (float *)(uintptr_t)(handle + sizeof(a) + 4), b, out, none, 600, 1,
+		       1),
+		 0);
+	CHECK(chip_finish(chip, &done) == 1 && done.status == -EFAULT);
+	CHECK_STR(done.text,
+		  "tensor 0 has 400 bytes from byte 404 of a block of device memory of 800");
+	CHECK_EQ(chip_copy_in(chip, handle + 4, back, sizeof(back)), -ERANGE);
+	CHECK_EQ(chip_copy_out(chip, back, handle + 800, 4), -ENOENT);
+	CHECK_EQ(chip_alloc(chip, handle + 799, 1), -EEXIST);
+	CHECK_EQ(chip_alloc(chip, handle - 1, 2), -EEXIST);
+	CHECK_EQ(chip_free(chip, handle + 4), -ENOENT);
+	CHECK_EQ(chip_free(chip, handle), 0);
+	CHECK_EQ(chip_free(chip, handle), -ENOENT);
+	setenv("PTO_MODE", "malloc", 1);
+	CHECK_EQ(chip_alloc(chip, handle, 4096), -ENOMEM);
+	setenv("PTO_MODE", "to=507899", 1);
+	CHECK_EQ(chip_alloc(chip, handle, 4096), -EIO);
+	CHECK_STR(error_text(), "copy_to_device_ctx() of 4096 bytes returned 507899");
+	setenv("PTO_MODE", "from=-1", 1);
+	CHECK_EQ(chip_copy_out(chip, back, other, 4), -EIO);
+	setenv("PTO_MODE", "", 1);
+	/* The other block is freed with the chip. "malloc" had no memory to give back. */
+	chip_close(chip);
+	CHECK_EQ(pto_log_count("wrong"), 0);
+	CHECK_EQ(pto_log_count("free"), 3);
+}
+
+TEST(blocks_are_found_whatever_the_order_of_their_making)
+{
+	struct chip *chip = pto("", "");
+	unsigned int seed = 7;
+	bool there[24] = { false };
+	uint64_t value;
+
+	REQUIRE(chip);
+	for (int step = 0; step < 400; step++) {
+		unsigned int i = (seed = seed * 1103515245 + 12345) / 65536 % 24;
+		uint64_t handle = 0x5000000000u + 16 * i;
+
+		if (there[i]) {
+			CHECK_EQ(chip_copy_out(chip, &value, handle + 8, 8), 0);
+			CHECK_EQ(value, handle);
+			CHECK_EQ(chip_free(chip, handle), 0);
+		} else {
+			CHECK_EQ(chip_copy_out(chip, &value, handle + 8, 8), -ENOENT);
+			CHECK_EQ(chip_alloc(chip, handle, 16), 0);
+			CHECK_EQ(chip_copy_in(chip, handle + 8, &handle, 8), 0);
+		}
+		there[i] = !there[i];
+	}
+	chip_done(chip);
+}
+
+/* --------------------------------------------------------------------- open, load */
+
+static void open_fails(const char *mode, const char *more, int status, const char *text)
+{
+	struct chip *chip = NULL;
+
+	if (!CHECK_EQ(chip_open("pto", 5, options(mode, more), &chip), status) || chip) {
+		printf("# %s: %s\n", mode, error_text());
+		chip_close(chip);
+		return;
+	}
+	CHECK_STR(error_text(), text);
+	CHECK_EQ(pto_log_count("create") - (strcmp(mode, "null") == 0), pto_log_count("destroy"));
+	CHECK_EQ(pto_log_count("wrong"), 0);
+}
+
+TEST(open_that_fails_leaves_nothing_behind)
+{
+	char dispatcher[PATH_MAX + 64];
+
+	open_fails("contract-null", "", -EPROTO, "get_pipeline_contract() gave NULL");
+	open_fails("abi=2", "", -EPROTO, "version 2 of its interface, this driver knows version 1");
+	open_fails("depth=0", "", -EPROTO, "2 resources and depth 0");
+	open_fails("depth=3", "", -EPROTO, "2 resources and depth 3");
+	open_fails("resources=9", "", -EPROTO, "9 resources and depth 1");
+	open_fails("bytes=0", "", -EPROTO, "get_runtime_size() gave 0");
+	open_fails("alignment=0", "", -EPROTO, "get_runtime_alignment() gave 0");
+	open_fails("alignment=48", "", -EPROTO, "get_runtime_alignment() gave 48");
+	open_fails("null", "", -EIO, "create_device_context() gave NULL");
+	open_fails("init=-1", "", -ENODEV, "simpler_init() returned -1 (a general failure");
+	open_fails("init=-3", "", -ENODEV, "simpler_init() returned -3 (incompatible");
+	open_fails("init=107001", "", -ENODEV, "a code of the vendor's: invalid device id");
+	open_fails("", ",log=loud", -EINVAL, "log=loud: debug, info, timing, warn, error or none");
+	open_fails("", ",dispatcher=/nowhere", -ENOENT, "dispatcher=/nowhere");
+	/* As hardware, which needs the dispatcher. */
+	open_fails("dispatcher", "", -ENODEV, "simpler_init() returned -1");
+	open_fails("dispatcher", ",sim_context=", -ENODEV, "Hardware needs dispatcher=");
+	snprintf(dispatcher, sizeof(dispatcher), "%.4000s/pto_dispatcher.bin", test_folder());
+	pto_file_write(dispatcher, "the dispatcher", 14);
+	snprintf(dispatcher, sizeof(dispatcher), ",dispatcher=%.4000s/pto_dispatcher.bin",
+		 test_folder());
+	chip_done(pto("dispatcher", dispatcher));
+}
+
+TEST(alignment_of_storages_is_kept)
+{
+	static const char *const modes[] = { "alignment=1", "alignment=64", "alignment=4096",
+					     "alignment=65536", "alignment=2097152" };
+
+	for (size_t i = 0; i < 5; i++) {
+		struct chip *chip = pto(modes[i], "");
+
+		REQUIRE(chip);
+		CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+		for (int run = 0; run < 3; run++)
+			CHECK_EQ(add(chip, 1, 600, 1), 0);
+		chip_done(chip);
+	}
+}
+
+TEST(log_of_the_runtime_has_the_level_that_was_asked_for)
+{
+	static const struct {
+		const char *variable, *option, *line;
+	} levels[] = {
+		{ NULL, "", "log 60" },		  { "debug", "", "log 10" },
+		{ "info", "", "log 20" },	  { "warn", "", "log 30" },
+		{ "error", "", "log 40" },	  { "nonsense", "", "log 60" },
+		{ "error", ",log=debug", "log 10" }, { NULL, ",log=timing", "log 25" },
+		{ "debug", ",log=none", "log 60" },
+	};
+	struct chip *chip;
+
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+		if (levels[i].variable)
+			setenv("DW_LOG", levels[i].variable, 1);
+		chip = pto("", levels[i].option);
+		unsetenv("DW_LOG");
+		REQUIRE(chip);
+		CHECK_EQ(pto_log_count(levels[i].line), 1);
+		chip_done(chip);
+	}
+	/* A library that binds none, or cannot, works and is silent. */
+	pto_options("pto_present_unbound", "");
+	REQUIRE(chip_open("pto", 3, pto_options_text, &chip) == 0);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(add(chip, 1, 600, 1), 0);
+	CHECK_EQ(pto_log_count("log"), 0);
+	chip_done(chip);
+	chip = pto("bind=-1", "");
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(add(chip, 1, 600, 1), 0);
+	chip_done(chip);
+}
+
+TEST(images_have_ids_up_to_the_limit)
+{
+	struct chip *chip = pto("", "");
+	struct builder *builder;
+
+	REQUIRE(chip);
+	for (uint64_t key = 0; key < 64; key++)
+		CHECK_EQ(pto_image_load(chip, key, 600, 1), 0);
+	CHECK_EQ(pto_image_load(chip, 64, 600, 1), -ENOSPC);
+	CHECK_STR(error_text(), "has 64 images");
+	CHECK_EQ(add(chip, 63, 600, 1), 0);
+	CHECK_EQ(chip_image_unload(chip, 17), 0);
+	CHECK_EQ(pto_image_load(chip, 64, 600, 1), 0);
+	CHECK_EQ(add(chip, 64, 600, 1), 0);
+	CHECK_EQ(pto_log_count("register 17"), 2);
+	chip_done(chip);
+	/* Function ids up to 1,023, signatures of 256 and 32 arguments. */
+	chip = pto("", "");
+	builder = builder_create(600, 3, 256);
+	builder->cores[2].function = 1023;
+	CHECK_EQ(builder_load(chip, 1, builder, false), 0);
+	CHECK_EQ(add(chip, 1, 600, 3), 0);
+	builder_free(builder);
+	chip_done(chip);
+}
+
+TEST(images_that_the_runtime_refuses_are_errors_and_take_no_id)
+{
+	struct chip *chip = pto("", "");
+
+	REQUIRE(chip);
+	pto_exports = "orchestrate configure";
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), -ELIBBAD);
+	CHECK_STR(error_text(), "simpler_register_callable() returned -1");
+	CHECK_STR(error_text(), "does not export simpler_host_log_bind_state()");
+	pto_exports = "orchestrate configure simpler_host_log_bind_state";
+	setenv("PTO_MODE", "duplicate", 1);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), -ELIBBAD);
+	CHECK_STR(error_text(), "of another version of the runtime");
+	setenv("PTO_MODE", "register=-3", 1);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), -ELIBBAD);
+	CHECK_STR(error_text(), "returned -3 (incompatible");
+	setenv("PTO_MODE", "", 1);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(add(chip, 1, 600, 1), 0);
+	CHECK_EQ(pto_log_count("register 0"), 4);
+	/* An id that the runtime does not give back is not used again. */
+	setenv("PTO_MODE", "unregister=-1", 1);
+	CHECK_EQ(chip_image_unload(chip, 1), 0);
+	setenv("PTO_MODE", "", 1);
+	CHECK_EQ(pto_image_load(chip, 2, 600, 1), 0);
+	CHECK_EQ(pto_log_count("register 1"), 1);
+	chip_done(chip);
+}
+
+/* ------------------------------------------------------------------ failures of runs */
+
+TEST(codes_become_errors_with_their_meaning_and_some_in_a_row_lose_the_device)
+{
+	struct chip *chip = pto("", "");
+
+	REQUIRE(chip);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	for (int round = 0; round < 2; round++) {
+		setenv("PTO_MODE", "run=-5 wait=-5", 1);
+		CHECK_EQ(add(chip, 1, 600, 1), -EIO);
+		CHECK_STR(error_text(), "returned -5 for \"orchestrate\" on pto device 3: the "
+					"orchestrator's error 5: invalid arguments");
+		setenv("PTO_MODE", "wait=507015", 1);
+		CHECK_EQ(add(chip, 1, 600, 1), -EIO);
+		CHECK_STR(error_text(), "simpler_wait_run() returned 507015");
+		setenv("PTO_MODE", "", 1);
+		CHECK_EQ(add(chip, 1, 600, 1), 0);
+		CHECK(vectors_added());
+	}
+	/* The first run behind a failure goes in steps; then one call is enough again. */
+	CHECK_EQ(pto_log_count("run"), 2);
+	CHECK_EQ(add(chip, 1, 600, 1), 0);
+	CHECK_EQ(pto_log_count("run"), 3);
+	setenv("PTO_MODE", "run=-101 prepare=-11", 1);
+	CHECK_EQ(add(chip, 1, 600, 1), -EIO);
+	CHECK_STR(error_text(), "the scheduler's error 101");
+	/* Nothing begins: the context is made anew, and cannot either. */
+	CHECK_EQ(add(chip, 1, 600, 1), -EIO);
+	CHECK_STR(error_text(), "simpler_prepare_run() returned -11");
+	CHECK_EQ(add(chip, 1, 600, 1), -ENODEV);
+	CHECK_STR(error_text(), "pto device 3 is lost: 3 runs in a row have failed (driver option "
+				"lost_after=3), the last when simpler_run() returned -101");
+	CHECK(chip_lost(chip));
+	setenv("PTO_MODE", "", 1);
+	chip_done(chip);
+	chip = pto("run=-1 launch=-1 finalize_run=-1", ",lost_after=0");
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(add(chip, 1, 600, 1), -EIO);
+	setenv("PTO_MODE", "finalize_run=-9", 1);
+	CHECK_EQ(add(chip, 1, 600, 1), -EIO);
+	CHECK_STR(error_text(), "simpler_finalize_run() returned -9");
+	setenv("PTO_MODE", "", 1);
+	CHECK_EQ(add(chip, 1, 600, 1), 0);
+	chip_done(chip);
+}
+
+/* After a run of unknown outcome the context takes none, for ever. */
+TEST(context_that_takes_no_run_any_more_is_made_anew_with_all_images)
+{
+	struct chip *chip = pto("run=507018 fails=1 poison", "");
+
+	REQUIRE(chip);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(pto_image_load(chip, 2, 700, 2), 0);
+	CHECK_EQ(add(chip, 1, 600, 1), -EIO);
+	for (int i = 0; i < 3; i++) {
+		if (!CHECK_EQ(add(chip, 1, 600, 1), 0) || !CHECK_EQ(add(chip, 2, 700, 2), 0))
+			printf("# %s\n", error_text());
+		CHECK(vectors_added());
+	}
+	CHECK_EQ(pto_log_count("create"), 2);
+	CHECK_EQ(pto_log_count("register"), 4);
+	CHECK_EQ(chip_image_unload(chip, 1), 0);
+	CHECK_EQ(add(chip, 2, 700, 2), 0);
+	chip_done(chip);
+	/* What was in the device's memory would be gone: the device is lost. */
+	chip = pto("run=507018 fails=1 poison", "");
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(chip_alloc(chip, 0x5000000000u, 64), 0);
+	setenv("PTO_MODE", "run=507018 poison", 1);
+	CHECK_EQ(add(chip, 1, 600, 1), -EIO);
+	CHECK_EQ(add(chip, 1, 600, 1), -ENODEV);
+	CHECK_STR(error_text(), "would not have its 1 blocks of device memory");
+	CHECK(chip_lost(chip));
+	setenv("PTO_MODE", "", 1);
+	chip_done(chip);
+	/* One that cannot be made anew. */
+	chip = pto("run=507018 poison", "");
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	CHECK_EQ(add(chip, 1, 600, 1), -EIO);
+	setenv("PTO_MODE", "init=-1", 1);
+	CHECK_EQ(add(chip, 1, 600, 1), -ENODEV);
+	CHECK_STR(error_text(), "there is no new one: pto device 3: simpler_init() returned -1");
+	setenv("PTO_MODE", "", 1);
+	chip_close(chip);
+	CHECK_EQ(pto_log_count("wrong"), 0);
+}
+
+/* ---------------------------------------------------------------- two runs in flight */
+
+#define ASYNC "depth=2 concurrent run_us=0"
+
+/* Runs do not end while this file is there. */
+static const char *hold_path(void)
+{
+	static char path[PATH_MAX];
+
+	if (!path[0])
+		snprintf(path, sizeof(path), "%.4000s/pto_hold", test_folder());
+	return path;
+}
+
+static void hold(void)
+{
+	pto_file_write(hold_path(), "x", 1);
+	setenv("PTO_HOLD", hold_path(), 1);
+}
+
+static void release(void)
+{
+	unlink(hold_path());
+}
+
+static void *release_soon(void *argument)
+{
+	struct timespec moment = { 0, 2000000 };
+
+	nanosleep(&moment, NULL);
+	release();
+	return argument;
+}
+
+/* Waits for a completion; its cookie, or -1. */
+static int finished(struct chip *chip, int status)
+{
+	struct chip_completion done;
+
+	if (!CHECK_EQ(chip_finish(chip, &done), 1))
+		return -1;
+	if (!CHECK_EQ(done.status, status))
+		printf("# %s\n", done.text);
+	return (int)done.cookie;
+}
+
+/* Where a line begins in the log, from `from` on. */
+static size_t log_find(const char *line, size_t from)
+{
+	const char *text = pto_log_text(), *at = strstr(text + from, line);
+
+	return at ? (size_t)(at - text) : SIZE_MAX;
+}
+
+TEST(next_run_is_prepared_while_one_is_under_way)
+{
+	static float other[ELEMENTS], third[ELEMENTS];
+	struct chip *chip = pto(ASYNC, "");
+	struct dw_config none = { 0 };
+	struct chip_completion done;
+	size_t at;
+
+	REQUIRE(chip);
+	CHECK_EQ(chip_depth(chip), 2);
+	CHECK(chip_completion_fd(chip) > 2);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	vectors_fill();
+	hold();
+	CHECK_EQ(start(chip, 1, a, b, out, none, 600, 1, 1), 0);
+	CHECK_EQ(start(chip, 1, a, a, other, none, 600, 1, 2), 0);
+	CHECK_EQ(start(chip, 1, a, a, other, none, 600, 1, 3), -EBUSY);
+	CHECK_EQ(chip_collect(chip, &done), 0);
+	CHECK_EQ(chip_collect(chip, &done), 0);
+	release();
+	CHECK_EQ(finished(chip, 0), 1);
+	CHECK_EQ(start(chip, 1, b, b, third, none, 600, 1, 3), 0);
+	CHECK_EQ(finished(chip, 0), 2);
+	CHECK_EQ(finished(chip, 0), 3);
+	CHECK(vectors_added() && other[99] == 198 && third[99] == 396);
+	/* The second is prepared before the first ends, and its storage is the other one. */
+	at = log_find("launch 0\nprepare 0\n", 0);
+	CHECK(at < log_find("finalize_run 0\nlaunch 1\n", 0));
+	/* Another thread waits, and nobody asks again and again. */
+	CHECK(pto_log_count("wait 0") >= 1);
+	CHECK(pto_log_count("poll") <= 3);
+	chip_done(chip);
+	/* Without the library's word that it can, and with depth 1, a run is one call. */
+	for (int i = 0; i < 2; i++) {
+		chip = pto(i ? "depth=1 concurrent" : "depth=2", "");
+		REQUIRE(chip);
+		CHECK_EQ(chip_depth(chip), 1);
+		CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+		CHECK_EQ(add(chip, 1, 600, 1), 0);
+		CHECK_EQ(pto_log_count("run"), 1);
+		chip_done(chip);
+	}
+}
+
+/* A run that is over when it is looked at needs no other thread. */
+TEST(short_runs_end_without_a_thread)
+{
+	struct chip *chip = pto("depth=2 concurrent", "");
+
+	REQUIRE(chip);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	for (int i = 0; i < 50; i++) {
+		CHECK_EQ(add(chip, 1, 600, 1), 0);
+		CHECK(vectors_added());
+	}
+	CHECK_EQ(pto_log_count("wait 1"), 50);
+	CHECK_EQ(pto_log_count("poll"), 50);
+	chip_done(chip);
+}
+
+/* Inputs are read when a run is prepared: not before another that writes them has ended. */
+TEST(run_that_reads_what_another_writes_sees_it)
+{
+	static float sums[4][ELEMENTS];
+	struct chip *chip = pto(ASYNC, "");
+	struct dw_config none = { 0 };
+
+	REQUIRE(chip);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	vectors_fill();
+	memset(sums, 0xff, sizeof(sums));
+	CHECK_EQ(start(chip, 1, a, b, sums[0], none, 600, 1, 0), 0);
+	for (int i = 1; i < 4; i++) {
+		CHECK_EQ(start(chip, 1, sums[i - 1], a, sums[i], none, 600, 1, (uint64_t)i), 0);
+		CHECK_EQ(finished(chip, 0), i - 1);
+	}
+	CHECK_EQ(finished(chip, 0), 3);
+	for (int i = 0; i < ELEMENTS; i++)
+		CHECK_EQ(sums[3][i], 6 * i);
+	chip_done(chip);
+}
+
+/* The runtime takes one call at a time: what comes while a thread is in it waits. */
+TEST(calls_that_come_during_a_run_wait_for_its_end)
+{
+	static float other[ELEMENTS];
+	const uint64_t handle = 0x6000000000u;
+	struct chip *chip = pto(ASYNC, "");
+	struct dw_config none = { 0 };
+	struct chip_completion done;
+	struct dw_chip_counters counters;
+	pthread_t releaser;
+
+	REQUIRE(chip);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	for (int round = 0; round < 6; round++) {
+		vectors_fill();
+		hold();
+		CHECK_EQ(start(chip, 1, a, b, out, none, 600, 1, 1), 0);
+		/* From here on the thread is in it. */
+		CHECK_EQ(chip_collect(chip, &done), 0);
+		REQUIRE(pthread_create(&releaser, NULL, release_soon, NULL) == 0);
+		if (round == 0)
+			CHECK_EQ(chip_alloc(chip, handle, sizeof(a)), 0);
+		else if (round == 1)
+			CHECK_EQ(chip_copy_in(chip, handle, a, sizeof(a)), 0);
+		else if (round == 2)
+			CHECK_EQ(pto_image_load(chip, 2, 600, 1), 0);
+		else if (round == 3)
+			CHECK_EQ(start(chip, 1, b, b, other, none, 600, 1, 2), 0);
+		else if (round == 4)
+			CHECK_EQ(chip_counters(chip, &counters), 0);
+		else
+			CHECK_EQ(chip_free(chip, handle), 0);
+		CHECK_EQ(finished(chip, 0), 1);
+		pthread_join(releaser, NULL);
+		CHECK(vectors_added());
+		if (round == 3)
+			CHECK_EQ(finished(chip, 0), 2);
+	}
+	CHECK_EQ(other[99], 396);
+	chip_done(chip);
+	/* Closed with one under way and one prepared, or queued. */
+	for (int collected = 0; collected < 2; collected++) {
+		chip = pto(ASYNC, "");
+		CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+		hold();
+		CHECK_EQ(start(chip, 1, a, b, out, none, 600, 1, 1), 0);
+		if (collected)
+			CHECK_EQ(chip_collect(chip, &done), 0);
+		CHECK_EQ(start(chip, 1, b, b, other, none, 600, 1, 2), 0);
+		REQUIRE(pthread_create(&releaser, NULL, release_soon, NULL) == 0);
+		chip_done(chip);
+		pthread_join(releaser, NULL);
+	}
+}
+
+/* One run fails in each of its steps; the one behind it does as if nothing had been. */
+TEST(failure_of_a_run_in_flight_is_its_own)
+{
+	static const char *const modes[] = {
+		"launch=-4 fails=1", "wait=507018 fails=1", "finalize_run=-9 fails=1",
+		"poll=-100 fails=1", "launch=-4 fails=1 poison", "wait=507018 fails=1 poison",
+	};
+	static float other[ELEMENTS];
+	struct dw_config none = { 0 };
+	char mode[200];
+
+	for (size_t i = 0; i < 6; i++)
+		for (int queued = 0; queued < 2; queued++) {
+			struct chip_completion done;
+			struct chip *chip;
+
+			/* The stand-in counts failures in a process. */
+			pid_t pid = fork();
+			int status = -1;
+
+			if (pid) {
+				waitpid(pid, &status, 0);
+				if (!CHECK_EQ(status, 0))
+					printf("# %s, %d\n", modes[i], queued);
+				continue;
+			}
+			snprintf(mode, sizeof(mode), ASYNC " %s", modes[i]);
+			chip = pto(mode, "");
+			REQUIRE(chip);
+			CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+			vectors_fill();
+			hold();
+			CHECK_EQ(start(chip, 1, b, b, other, none, 600, 1, 1), 0);
+			if (queued && !strstr(mode, "poll") && !strstr(mode, "launch"))
+				CHECK_EQ(chip_collect(chip, &done), 0);
+			/* Not before it is collected that the first has failed. */
+			CHECK_EQ(start(chip, 1, a, b, out, none, 600, 1, 2), 0);
+			release();
+			CHECK_EQ(finished(chip, -EIO), 1);
+			CHECK_EQ(finished(chip, 0), 2);
+			CHECK(vectors_added());
+			for (int more = 0; more < 3; more++) {
+				CHECK_EQ(add(chip, 1, 600, 1), 0);
+				CHECK(vectors_added());
+			}
+			CHECK_EQ(pto_log_count("create"), strstr(mode, "poison") ? 2 : 1);
+			chip_done(chip);
+			_exit(unit_failures ? 1 : 0);
+		}
+}
+
+/* Many runs of random length, dependent or not, against their sequential result. */
+TEST(results_of_many_runs_are_those_of_one_after_the_other)
+{
+	static float cells[8][ELEMENTS], wanted[8][ELEMENTS];
+	struct chip *chip = pto(ASYNC, "");
+	struct dw_config none = { 0 };
+	unsigned int seed = 3;
+
+	REQUIRE(chip);
+	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
+	for (int i = 0; i < 8; i++)
+		for (int j = 0; j < ELEMENTS; j++)
+			cells[i][j] = wanted[i][j] = (float)(i + j % 7);
+	for (int run = 0; run < 200; run++) {
+		int x = (int)((seed = seed * 1103515245 + 12345) / 65536 % 8);
+		int y = (int)((seed = seed * 1103515245 + 12345) / 65536 % 8);
+		int z = (int)((seed = seed * 1103515245 + 12345) / 65536 % 8);
+		char mode[100];
+
+		if (z == x || z == y)
+			continue;
+		for (int j = 0; j < ELEMENTS; j++)
+			wanted[z][j] = wanted[x][j] + wanted[y][j];
+		snprintf(mode, sizeof(mode), "depth=2 concurrent%s", run % 3 ? " run_us=200" : "");
+		setenv("PTO_MODE", mode, 1);
+		if (chip_in_flight(chip) == 2)
+			finished(chip, 0);
+		CHECK_EQ(start(chip, 1, cells[x], cells[y], cells[z], none, 600, 1, 1), 0);
+		if (run % 5 == 0)
+			finished(chip, 0);
+	}
+	while (chip_in_flight(chip))
+		finished(chip, 0);
+	CHECK(memcmp(cells, wanted, sizeof(cells)) == 0);
+	chip_done(chip);
+}
