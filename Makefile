@@ -15,7 +15,9 @@
 ## make install-python   the Python package (PYTHON=: of another interpreter)
 ## make uninstall     DESTDIR= PREFIX= ; takes away what install has put there (uninstall-user: without the module's part)
 ## make kselftest     the module's selftests, in a guest
-## make check-kernels the same on every kernel that tests/vm/kernel lists (DISTWORKER_HANDOVERS=1000000: long hunts)
+## make check-kernels the same on every kernel that tests/vm/kernel lists (DISTWORKER_HANDOVERS=1000000: long hunts),
+##                    and on arm64 and riscv64, emulated, with the unit and runtime suites
+## ARCH=arm64 make check   kselftests, unit and runtime suites on an arm64 machine, emulated (riscv64, too)
 ## make check-fresh  `make run` and `make check` in minimal systems of Debian 12 and 13 (hours; tests/vm/fresh)
 ## make check-debug-kernel   everything on kernels with KASAN, lockdep, KCSAN …
 ## make static        cppcheck, clang-tidy; checkpatch, sparse, W=1, coccicheck; the documentation of the module
@@ -60,6 +62,13 @@ CXX_WORKS := $(shell echo 'int main() { return 0; }' | $(CXX) -x c++ - -o /dev/n
 CXX_LINK = $(CXX) -std=c++11 -fPIC -pthread -Wall -Wextra $(if $(WERROR),-Werror) -pedantic -Wold-style-cast -Ilib/include -Ikmod/uapi \
 	-MMD -MP $(CFLAGS) $(SANITIZE) $(LDFLAGS)
 
+# Pointers of 32 bits are refused at once, and not by each file for itself. Without a compiler this says nothing.
+ifeq ($(shell echo __SIZEOF_POINTER__ | $(CC) $(CFLAGS) -E -P -x c - 2>/dev/null | tail -n 1),4)
+ifeq ($(filter clean help setup-%,$(MAKECMDGOALS)),)
+$(error distworker needs a 64-bit target: "$(CC)" has pointers of 32 bits (-m32, -mx32?))
+endif
+endif
+
 LIB_SRC := $(wildcard $(foreach layer,base task mailbox memory depend callable engine trace worker chip,\
 	lib/src/$(layer)/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
@@ -92,10 +101,11 @@ EXAMPLE_DRIVER_SO := $(patsubst docs/examples/chip-driver/%.c,$(B)/examples/libd
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all module tests drivers clean
+.PHONY: all module tests fixtures drivers clean
 all: $(LIB) $(DRIVER_SO) $(TOOL) $(JOB_SO) $(KERNEL_SO) $(KERNEL_CL) $(JOB_DATA) $(EXAMPLES)
 drivers: $(DRIVER_SO)
-tests: $(UNIT) $(RUNTIME) $(FIXTURE_SO) $(EXAMPLE_DRIVER_SO)
+tests: $(UNIT) $(RUNTIME) fixtures
+fixtures: $(FIXTURE_SO) $(EXAMPLE_DRIVER_SO)
 
 # ------------------------------------------------------------------ library
 
@@ -115,7 +125,7 @@ $(LIB).$(MAJOR): $(LIB_OBJ) lib/distworker.map
 $(LIB): $(LIB).$(MAJOR)
 	@ln -sf $(notdir $<) $@
 $(LIB_STATIC): $(LIB_OBJ)
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && $(AR) rcs $@ $^
 
 define driver_rule
 $(B)/libdistworker-chip-$(1).so: $(patsubst %.c,$(B)/%.o,$(wildcard lib/src/chip/drivers/$(1)/*.c))
@@ -222,9 +232,16 @@ run: setup-build
 	@$(MAKE) --no-print-directory all
 	$(TOOL) run $(RUN_ARGS)
 
+# ARCH=arm64 or riscv64: on another machine than this one, which is emulated.
+FOREIGN := $(if $(ARCH),$(shell tests/vm/row --foreign $(ARCH)))
+ifneq ($(FOREIGN),)
+check: setup-guest
+	tests/vm/row $(FOREIGN)
+else
 check: setup-check
 	@$(MAKE) --no-print-directory WERROR=1 all tests
 	@B=$(B) MAKE="$(MAKE)" tests/check
+endif
 
 # What changes most, without a guest and without sanitizers.
 check-quick: setup-check
@@ -246,7 +263,10 @@ check-worlds: setup-check
 	@B=$(B) tests/worlds/run
 
 check-kernels: setup-guest
-	tests/vm/matrix
+	@failed=0; tests/vm/matrix || failed=1; \
+	for architecture in arm64 riscv64; do \
+		test -z "$$(tests/vm/row --foreign $$architecture)" || tests/vm/row --kernel all $$architecture || failed=1; \
+	done; exit $$failed
 
 static: setup-check
 	tests/static/library

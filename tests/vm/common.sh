@@ -17,6 +17,87 @@ DW_QEMU=${DW_QEMU:-}
 # shellcheck disable=SC2034
 readonly EXIT_KERNEL=120 EXIT_GUEST=121 EXIT_SETUP=122 EXIT_USAGE=123 EXIT_TIMEOUT=124
 
+# The architecture NAME in Debian's words; NAME may be the kernel's word for it, uname's, or a compiler's target.
+architecture() {
+	case $1 in
+	amd64 | x86 | x86_64*) echo amd64 ;;
+	arm64 | aarch64*) echo arm64 ;;
+	riscv | riscv64*) echo riscv64 ;;
+	*) die "no architecture '$1'; known are: amd64 arm64 riscv64" ;;
+	esac
+}
+
+# This machine's architecture: the compiler's target, which need not be the kernel's (a 32-bit system, a container).
+machine_architecture() {
+	architecture "$(gcc -dumpmachine 2>/dev/null || dpkg --print-architecture 2>/dev/null || uname -m)"
+}
+
+# The architecture that the tests are for: ARCH, or this machine's.
+target_architecture() {
+	if [ -n "${ARCH-}" ]; then
+		architecture "$ARCH"
+	else
+		machine_architecture
+	fi
+}
+
+# architecture_word WORD [ARCHITECTURE]: how others name the target; triplet: gcc and the folders of libraries;
+# file: the program of that name; kernel: its Makefile; qemu: the program QEMU; package: Debian's package of it.
+architecture_word() {
+	local name=${2:-$(target_architecture)}
+	case $1-$name in
+	triplet-amd64) echo x86_64-linux-gnu ;;
+	triplet-arm64) echo aarch64-linux-gnu ;;
+	triplet-riscv64) echo riscv64-linux-gnu ;;
+	file-amd64) echo x86-64 ;;
+	file-arm64) echo aarch64 ;;
+	file-riscv64) echo RISC-V ;;
+	kernel-amd64) echo x86 ;;
+	kernel-arm64) echo arm64 ;;
+	kernel-riscv64) echo riscv ;;
+	qemu-amd64) echo qemu-system-x86_64 ;;
+	qemu-arm64) echo qemu-system-aarch64 ;;
+	qemu-riscv64) echo qemu-system-riscv64 ;;
+	package-amd64) echo qemu-system-x86 ;;
+	package-arm64) echo qemu-system-arm ;;
+	package-riscv64) echo qemu-system-misc ;;
+	esac
+}
+
+# Whether the target is another than this machine: cross compilers, in a chroot (tests/vm/chroot).
+is_foreign() { [ "$(target_architecture)" != "$(machine_architecture)" ]; }
+
+# The release whose chroot builds programs for the target and runs QEMU: this machine's own, or the first that has it.
+target_release() {
+	case $(target_architecture)-$(own_kernel) in
+	riscv64-* | *-6.12) echo trixie ;;
+	*) echo bookworm ;;
+	esac
+}
+
+# in_target COMMAND...: with the target's compilers, libraries and QEMU: in its chroot, where this work tree, the folder $B
+# and the cache have the same names. A target that is this machine needs none.
+in_target() {
+	local top binds=() words=() word triplet
+	top=$(realpath "${BASH_SOURCE[0]%/*}/../..")
+	if ! is_foreign || [ -n "${DW_IN_TARGET-}" ]; then
+		(cd "$top" && "$@")
+		return
+	fi
+	for word in "$top" "$DW_CACHE" ${B:+"$B"}; do
+		mkdir -p "$word"
+		binds+=(--bind "$word:$word")
+	done
+	triplet=$(architecture_word triplet)
+	for word in B UNIT_SLOW UNIT_UPTIME DISTWORKER_HANDOVERS DW_QEMU; do
+		[ -z "${!word-}" ] || words+=("$word=${!word}")
+	done
+	# shellcheck disable=SC2016 # the $ is the inner shell's
+	"$top/tests/vm/chroot" --shared "${binds[@]}" "$(target_release)-$(target_architecture)" env "${words[@]}" \
+		DW_IN_TARGET=yes "DW_CACHE=$DW_CACHE" "ARCH=$(target_architecture)" "CROSS_COMPILE=$triplet-" \
+		"CC=$triplet-gcc" "CXX=$triplet-g++" "AR=$triplet-ar" sh -c 'cd "$1" && shift && exec "$@"' sh "$top" "$@"
+}
+
 # The kernel of this machine's own release (tests/vm/kernel); "" where it is none of Debian's that the table has.
 own_kernel() {
 	# shellcheck disable=SC1091 # not of this project
@@ -48,14 +129,15 @@ as_root() {
 	fi
 }
 
-# apt_install PACKAGE...: fails with one sentence that names the packages.
+# apt_install PACKAGE...: fails with one sentence that names the packages. Nothing is removed for them: gcc-multilib would
+# take away cross compilers, without a word.
 apt_install() {
 	local log
 	log=$(mktemp)
 	say "installing $* (apt-get)"
-	if as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1 ||
+	if as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-remove --no-install-recommends "$@" >"$log" 2>&1 ||
 	   { as_root apt-get update >>"$log" 2>&1 &&
-	     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >>"$log" 2>&1; }
+	     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-remove --no-install-recommends "$@" >>"$log" 2>&1; }
 	then
 		rm -f "$log"
 		return 0
@@ -112,9 +194,9 @@ archive_sources() {
 	fi
 }
 
-# with_lock NAME: hold the lock of that part of the cache until this shell ends (file descriptor 9).
+# with_lock NAME [--shared]: hold the lock of that part of the cache until this shell ends (file descriptor 9).
 with_lock() {
 	mkdir -p "$DW_CACHE"
 	exec 9>"$DW_CACHE/$1.lock"
-	flock 9
+	flock ${2:+"$2"} 9
 }
