@@ -2,8 +2,8 @@
 /*
  * One mailbox ring and the sleep/wake protocol, for spin. Checked exhaustively: in every
  * interleaving all frames are completed and harvested, exactly once and in order, and nobody
- * sleeps for ever. Stores go through a FIFO store buffer per process (as on x86, the weakest
- * order that the barriers in the code are argued against), so that a barrier that is missing shows.
+ * sleeps for ever. The memory is that of x86 (tso.pml) or, with WEAK, of arm64 (weak.pml), so that
+ * a barrier, an acquire or a release that is missing shows.
  *
  *   here                 in lib/src/mailbox/
  *   publish              hub_publish()                       hub.c
@@ -12,75 +12,63 @@
  *   request_notify       hub_request_notify()                hub.c
  *   foreground           hub_wait() → futex_hub_wait()       wait.c, futex.c
  *   background           hub_bell_arm(), hub_drive_end()     wait.c, futex.c
+ *   kick                 hub_kick()                          wait.c
  *   peer_next            endpoint_next()                     endpoint.c
  *   peer_done            publish_done(), check_notify()      endpoint.c
  *   peer_sleep           endpoint_wait() → futex_peer_wait() endpoint.c, futex.c
  *
- * BREAK_… removes one thing that the code relies on; tests/model/check sees each of them fail.
+ * BREAK_… removes or weakens one thing that the code relies on; tests/model/check sees each of them
+ * fail.
  */
 #ifndef FRAMES
 #define FRAMES 3
 #endif
 #define DEPTH 2
 
+#define PARENT 0
+#define PEER 1
+#define BACKGROUND 2
+
 /* Memory. */
 byte post, done, notify;
 bit peer_asleep, hub_asleep;	/* hub_asleep: WAITER, foreground */
 bit bell_armed;			/* hub_asleep: POLLER, background */
 bit driving;
+byte kick;
 byte claim[FRAMES];		/* 0 posted, 1 claimed, 2 revoked */
 
 /* Threads that are asleep, and the bell (an eventfd keeps its ring). */
 bit peer_sleeps, hub_sleeps, bell;
-byte kick;			/* hub_kick() */
-
-byte ran, revoked;
-bit finished;
-
-/* ------------------------------------------------------- store buffers */
-
-mtype = { POST, DONE, NOTIFY, PEER_ASLEEP, DRIVING };
-chan parent_buffer = [4] of { mtype, byte };
-chan peer_buffer = [4] of { mtype, byte };
-
-inline commit(buffer)
-{
-	if
-	:: buffer?POST(value) -> post = value
-	:: buffer?DONE(value) -> done = value
-	:: buffer?NOTIFY(value) -> notify = value
-	:: buffer?PEER_ASLEEP(value) -> peer_asleep = value
-	:: buffer?DRIVING(value) -> driving = value
-	fi
-}
-
-active proctype memory()
-{
-	byte value;
-
-end:	do
-	:: atomic { nempty(parent_buffer) -> commit(parent_buffer) }
-	:: atomic { nempty(peer_buffer) -> commit(peer_buffer) }
-	od
-}
-
-#define barrier(buffer) empty(buffer)
-
-/* ------------------------------------------------------------- parent */
 
 byte posted, harvested;
 byte wanted;	/* the parent wants to hear of frames up to this one: see the peer's long task */
+byte ran, revoked;
+bit finished;
+bit lock;	/* the engine's */
 
-/* hub_wake(): takes "asleep" away, then calls. A read-modify-write flushes the buffer. */
+#ifdef WEAK
+#include "weak.pml"
+#else
+#include "tso.pml"
+#endif
+
+inline take_lock(who)
+{
+	atomic { !lock -> lock = 1; on_lock(who) }
+}
+
+inline give_lock(who)
+{
+	atomic { on_unlock(who); lock = 0 }
+}
+
+/* ------------------------------------------------------------- parent */
+
+/* hub_wake(): takes "asleep" away, then calls. */
 inline wake_peer()
 {
-	barrier(parent_buffer);
-	atomic {
-		if
-		:: peer_asleep -> peer_asleep = 0; was = 1
-		:: else -> was = 0
-		fi
-	};
+	fence_before_rmw(PARENT);
+	atomic { was = peer_asleep; set_peer_asleep(PARENT, 0) };
 	if
 	:: was -> peer_sleeps = 0
 	:: else
@@ -90,20 +78,25 @@ inline wake_peer()
 inline publish()
 {
 	posted++;
-	parent_buffer!POST(posted);
+	store_post(posted);
 #ifndef BREAK_PUBLISH_BARRIER
-	barrier(parent_buffer);
+	fence(PARENT);
 #endif
+	load_peer_asleep(was);
 	if
-	:: peer_asleep -> wake_peer()
+	:: was -> wake_peer()
 	:: else
 	fi
 }
 
-inline harvest()
+inline harvest(who)
 {
-	assert(done <= posted && done >= harvested);
-	harvested = done
+	atomic {
+		load_done_acquire(who, now);
+		assert(now <= posted && now >= harvested);
+		load_result(who, now);
+		harvested = now
+	}
 }
 
 /* The parent wants to hear of a frame that is posted, not only when the ring runs dry. */
@@ -113,22 +106,23 @@ inline request_notify()
 	:: mark = posted
 	:: posted > 1 -> mark = posted - 1
 	fi;
-	parent_buffer!NOTIFY(mark);
+	store_notify(mark);
 #ifndef BREAK_NOTIFY_BARRIER
-	barrier(parent_buffer);
+	fence(PARENT);
 #endif
 	wanted = mark;
 	/* true, "complete already": the caller harvests */
+	load_done(PARENT, now);
 	if
-	:: done >= wanted -> harvest()
+	:: now >= wanted -> harvest(PARENT)
 	:: else
 	fi
 }
 
 inline revoke()
 {
-	/* a compare-and-swap, which flushes the buffer */
-	barrier(parent_buffer);
+	/* a compare-and-swap */
+	fence_before_rmw(PARENT);
 	atomic {
 		if
 		:: claim[posted - 1] == 0 -> claim[posted - 1] = 2; revoked++
@@ -140,11 +134,15 @@ inline revoke()
 /* hub_wait(): says "asleep" with a read-modify-write, looks once more, sleeps on the word. */
 inline foreground()
 {
-	barrier(parent_buffer);
-	hub_asleep = 1;
+	fence_before_rmw(PARENT);
+	atomic { set_hub_asleep(PARENT, 1) };
+#ifndef BREAK_FOREGROUND_BARRIER
+	fence_after_rmw(PARENT);
+#endif
 #ifndef BREAK_LAST_LOOK
+	atomic { load_done(PARENT, now); load_seen(PARENT, mark); load_kick(kicked) };
 	if
-	:: done != harvested || kick != kick_seen
+	:: now != mark || kicked != kick_seen
 	:: else ->
 #endif
 		/* futex: sleeps only if the word is still as it was */
@@ -158,8 +156,8 @@ inline foreground()
 #ifndef BREAK_LAST_LOOK
 	fi;
 #endif
-	hub_asleep = 0;
-	kick_seen = kick
+	atomic { set_hub_asleep(PARENT, 0) };
+	load_kick(kick_seen)
 }
 
 /*
@@ -168,20 +166,19 @@ inline foreground()
  * SUBMITTER it never drives: after a frame with a request it computes, for as long as the frame takes to
  * be harvested by the background thread.
  */
-bit lock;	/* the engine's */
-
 active proctype parent()
 {
 	bit was;
-	byte kick_seen, mark;
+	byte kick_seen, kicked, mark, now;
 
 #ifndef SUBMITTER
-	parent_buffer!DRIVING(1);
+	store_driving(1);
 #endif
 	do
-	:: atomic { !lock -> lock = 1 };
+	:: take_lock(PARENT);
+		load_done(PARENT, now);
 		if
-		:: harvested == FRAMES -> lock = 0; break
+		:: harvested == FRAMES -> give_lock(PARENT); break
 		:: posted < FRAMES && posted - harvested < DEPTH ->
 			publish();
 			if
@@ -189,67 +186,88 @@ active proctype parent()
 			:: skip
 			fi;
 #ifdef SUBMITTER
-			lock = 0;
+			give_lock(PARENT);
 			harvested >= wanted;
 			goto again
 #endif
+#ifndef BACKGROUND_THREAD
 			if
 			:: revoke()
 			:: skip
 			fi
-		:: harvested != done -> harvest()
-		:: harvested < FRAMES && harvested == done &&
+#endif
+		:: harvested != now -> harvest(PARENT)
+		:: harvested < FRAMES && harvested == now &&
 		   (posted == FRAMES || posted - harvested == DEPTH) ->
-			lock = 0;
+			give_lock(PARENT);
 			if
 #ifdef SUBMITTER
 			:: posted == FRAMES -> goto over
 			:: posted < FRAMES -> posted - harvested < DEPTH
 #else
 			:: foreground()
-#ifdef BACKGROUND
+#ifdef BACKGROUND_THREAD
 			:: posted == FRAMES -> goto leave
 #endif
 #endif
 			fi;
 			goto again
 		fi;
-		lock = 0;
-again:		skip
+		give_lock(PARENT);
+again:		now = 0
 	od;
 	goto over;
-leave:
-	parent_buffer!DRIVING(0);
+leave:	skip;
+	store_driving(0);
 #ifndef BREAK_DRIVE_BARRIER
-	barrier(parent_buffer);
+	fence(PARENT);
 #endif
-	atomic { !lock -> lock = 1 };
-	harvest();
-	lock = 0;
+	take_lock(PARENT);
+	harvest(PARENT);
+	give_lock(PARENT);
 over:
 	skip
 }
 
-#ifdef BACKGROUND
+#ifdef BACKGROUND_THREAD
 /* Sleeps in poll() unless it is needed; harvests under the lock. */
 active proctype background()
 {
+	byte now, mark;
+	bit was;
+
 	do
 	:: harvested == FRAMES -> break
 	:: else ->
 		/* hub_bell_arm(): a read-modify-write; then a last look */
-		bell_armed = 1;
+		atomic { set_bell_armed(BACKGROUND, 1) };
+#ifndef BREAK_BELL_BARRIER
+		fence_after_rmw(BACKGROUND);
+#endif
+		atomic { load_done(BACKGROUND, now); load_seen(BACKGROUND, mark) };
 		if
-		:: done != harvested
+		:: now != mark
 		:: else -> (bell || harvested == FRAMES)
 		fi;
-		bell_armed = 0;
-		bell = 0;
-		atomic { !lock -> lock = 1 };
-		harvest();
-		lock = 0;
-		/* What it found may be what a thread in the foreground waits for. */
-		atomic { kick++; hub_asleep = 0; hub_sleeps = 0 }
+		atomic { set_bell_armed(BACKGROUND, 0); bell = 0 };
+		take_lock(BACKGROUND);
+		harvest(BACKGROUND);
+		give_lock(BACKGROUND);
+#ifndef SUBMITTER
+		/* What it found may be what a thread in the foreground waits for: a kick. */
+		add_kick();
+#ifndef BREAK_KICK_BARRIER
+		fence_after_rmw(BACKGROUND);
+#endif
+		load_hub_asleep(BACKGROUND, was);
+		if
+		:: was -> atomic { set_hub_asleep(BACKGROUND, 0); hub_sleeps = 0 }
+		:: else
+		fi;
+#endif
+		now = 0;
+		mark = 0;
+		was = 0
 	od
 }
 #endif
@@ -260,27 +278,25 @@ byte completed, checked, dry_checked;
 
 inline wake_parent()
 {
-	barrier(peer_buffer);
-	atomic {
-		if
-		:: hub_asleep -> hub_asleep = 0; was = 1
-		:: else -> was = 0
-		fi
-	};
+	fence_before_rmw(PEER);
+	atomic { was = hub_asleep; set_hub_asleep(PEER, 0) };
 	if
 	:: was -> hub_sleeps = 0
 	:: else ->
-		if
-		:: !driving && bell_armed -> bell_armed = 0; bell = 1
-		:: else
-		fi
+		load_driving(drives);
+		atomic {
+			if
+			:: !drives && bell_armed -> set_bell_armed(PEER, 0); bell = 1
+			:: else
+			fi
+		}
 	fi
 }
 
 /* Wakes if the count passed the mark, or if the ring is dry. */
 inline check_notify(dry)
 {
-	mark = notify;
+	load_notify(mark);
 	due = dry && dry_checked != completed;
 	if
 	:: dry -> dry_checked = completed
@@ -288,32 +304,45 @@ inline check_notify(dry)
 	fi;
 	checked = completed;
 	if
-	:: due && (hub_asleep || (bell_armed && !driving)) -> wake_parent()
+	:: due ->
+		/* Both are bits of one word. */
+		atomic { load_hub_asleep(PEER, was); load_bell_armed(armed) };
+		load_driving(drives);
+		if
+		:: was || (armed && !drives) -> wake_parent()
+		:: else
+		fi
 	:: else
-	fi
+	fi;
+	d_step { mark = 0; was = 0; armed = 0; drives = 0; due = 0 }
 }
 
 active proctype peer()
 {
-	byte next, mark, seen;
-	bit was, due, mine;
+	byte next, mark, seen, now;
+	bit was, due, mine, armed, drives;
 
 	do
 	:: completed == FRAMES -> break
 	:: else ->
-		seen = post;
+		load_post_acquire(seen);
 		if
 		:: seen > next ->
 			/* endpoint_next(): the claim is a read-modify-write */
-			barrier(peer_buffer);
+			fence_before_rmw(PEER);
 			atomic {
+				load_frame(next);
 				if
 				:: claim[next] == 0 -> claim[next] = 1; mine = 1
 				:: else -> mine = 0
 				fi
 			};
 			if
-			:: checked != completed -> check_notify(0)
+			:: checked != completed ->
+#ifndef BREAK_CLAIM_BARRIER
+				fence_after_rmw(PEER);
+#endif
+				check_notify(0)
 			:: else
 			fi;
 			if
@@ -325,18 +354,22 @@ active proctype peer()
 			fi;
 			next++;
 			completed++;
-			peer_buffer!DONE(completed)
+			store_done(completed)
 		:: else ->
 			/* endpoint_wait(), and futex_peer_wait() */
 #ifndef BREAK_PEER_BARRIER
-			barrier(peer_buffer);
+			fence(PEER);
 #endif
 			check_notify(1);
-			barrier(peer_buffer);
-			peer_asleep = 1;
+			fence_before_rmw(PEER);
+			atomic { set_peer_asleep(PEER, 1) };
+#ifndef BREAK_PEER_SLEEP_BARRIER
+			fence_after_rmw(PEER);
+#endif
 #ifndef BREAK_PEER_LAST_LOOK
+			load_post(now);
 			if
-			:: post != seen
+			:: now != seen
 			:: else ->
 #endif
 				atomic {
@@ -349,12 +382,13 @@ active proctype peer()
 #ifndef BREAK_PEER_LAST_LOOK
 			fi;
 #endif
-			peer_buffer!PEER_ASLEEP(0)
+			store_peer_asleep(0);
+			now = 0
 		fi
 	od;
 	/* Before it would sleep for good it tells the parent, as in endpoint_wait(). */
 #ifndef BREAK_PEER_BARRIER
-	barrier(peer_buffer);
+	fence(PEER);
 #endif
 	check_notify(1);
 }
