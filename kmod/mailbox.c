@@ -34,9 +34,6 @@ MODULE_PARM_DESC(max_mailbox_bytes, "bytes per mailbox, at most 256 MiB");
 /* How much memory is zeroed in one go, without a look at whether others want the CPU. */
 #define MEMORY_STEP_BYTES	SZ_4M
 
-/* Headers further apart than this share a set of the first cache again. */
-#define HEADER_SPAN_BYTES	SZ_4K
-
 static atomic_t hub_last_id = ATOMIC_INIT(0);
 
 u32 distw_mailboxes_limit(void)
@@ -122,17 +119,6 @@ void distw_hub_put(struct distw_hub *hub)
 	kref_put(&hub->kref, hub_free);
 }
 
-/*
- * Headers are spread over the room that the rounding to whole pages has left: it costs
- * nothing, and it is more where pages are large and so the collisions worse.
- */
-static u32 header_slots(u32 wanted, u32 mailbox_bytes)
-{
-	u32 room = min_t(u32, mailbox_bytes - wanted, HEADER_SPAN_BYTES - DISTWORKER_LINE_BYTES);
-
-	return room / DISTWORKER_LINE_BYTES + 1;
-}
-
 /* Never wakes the OOM killer: the memory of hubs is in no process's resident set. */
 static int hub_allocate(struct distw_hub *hub, u32 mailboxes, u32 wanted)
 {
@@ -153,7 +139,11 @@ static int hub_allocate(struct distw_hub *hub, u32 mailboxes, u32 wanted)
 	hub->state = hub->memory + line_bytes;
 	hub->mailbox_offset = line_bytes + state_bytes;
 	hub->mailbox_bytes = bytes;
-	hub->header_slots = header_slots(wanted, bytes);
+	/*
+	 * Headers are spread over the room that the rounding to whole pages has left: it costs
+	 * nothing, and it is more where pages are large and so the collisions worse.
+	 */
+	hub->header_slots = (bytes - wanted) / DISTWORKER_LINE_BYTES + 1;
 	for (i = 0; i < mailboxes; i++) {
 		struct distw_mailbox *mailbox = &hub->mailbox[i];
 

@@ -39,6 +39,39 @@ TEST(options_that_make_no_sense_are_refused_by_name)
 	}
 }
 
+/* A depth and a frame that fill pages to the last byte left one place for all `done` words. */
+TEST(done_words_of_many_mailboxes_do_not_share_a_set_of_the_cache)
+{
+	enum { COUNT = 512, SETS = 64, SET_BYTES = 64 };
+	static const uint32_t frame_bytes[] = { 128, 320, 512, 576, 832, 1024 };
+	uint32_t tried = 0;
+
+	for (uint32_t depth = 2; depth <= 128; depth *= 2) {
+		for (size_t f = 0; f < sizeof(frame_bytes) / sizeof(frame_bytes[0]); f++) {
+			struct hub_options options = { .mailboxes = COUNT, .depth = depth,
+						       .frame_bytes = frame_bytes[f] };
+			uint32_t in_set[SETS] = { 0 }, most = 0;
+
+			if (!CHECK_EQ(hub_create(&options, &hub), 0))
+				continue;
+			for (uint32_t i = 0; i < COUNT; i++) {
+				uintptr_t at = (uintptr_t)&hub_mailbox(hub, i)->done;
+				uint32_t set = at / SET_BYTES % SETS;
+
+				/* The ring stays within the mailbox's own pages. */
+				CHECK(hub_header_offset(hub, i) + hub->layout.bytes <= hub->stride);
+				most = ++in_set[set] > most ? in_set[set] : most;
+			}
+			if (!CHECK(most <= COUNT / 8))
+				printf("# depth %u, frames of %u: %u of %d in one set\n", depth,
+				       frame_bytes[f], most, COUNT);
+			hub_destroy(hub);
+			tried++;
+		}
+	}
+	CHECK_EQ(tried, 42);
+}
+
 TEST(the_environment_chooses_the_provider)
 {
 	struct hub_options options = { .mailboxes = 1, .depth = 2, .frame_bytes = 64 };

@@ -22,9 +22,6 @@
 #include "mailbox/provider.h"
 #include "task/error.h"
 
-/* Further apart than a page of 4 KiB, headers share a set of the first cache again. */
-#define HEADER_SLOTS_LIMIT (4096u / LINE_BYTES)
-
 #define ASLEEP_WAITER DISTWORKER_ASLEEP_WAITER
 #define ASLEEP_POLLER DISTWORKER_ASLEEP_POLLER
 
@@ -78,16 +75,12 @@ static int make_bell(int *fd)
 
 static int futex_create(struct hub *hub)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), wanted = hub_wanted_bytes(hub);
 	int error;
 
-	hub->stride = (hub->layout.bytes + page - 1) / page * page;
-	/*
-	 * As the module does: done words at one place of each page would share a set of the caches.
-	 */
-	hub->header_slots = (uint32_t)(hub->stride - hub->layout.bytes) / LINE_BYTES + 1;
-	if (hub->header_slots > HEADER_SLOTS_LIMIT)
-		hub->header_slots = HEADER_SLOTS_LIMIT;
+	/* As the module does. */
+	hub->stride = (wanted + page - 1) / page * page;
+	hub->header_slots = (uint32_t)(hub->stride - wanted) / LINE_BYTES + 1;
 	hub->header_step = LINE_BYTES;
 	hub->memory_bytes = page + hub->stride * hub->mailboxes;
 	hub->memory = mmap(NULL, hub->memory_bytes, PROT_READ | PROT_WRITE,

@@ -19,6 +19,8 @@
 #define MAILBOXES_LIMIT 65536u
 /* From "wake the parent" to "it has posted": the wake-up of an idle CPU in a virtual machine. */
 #define REFILL_LEAD_NS 50000u
+/* Places for the headers of many mailboxes in their pages. */
+#define PLACES_LEAST 8
 
 static int check_options(const struct hub_options *options)
 {
@@ -52,6 +54,18 @@ static void set_layout(struct ring_layout *layout, const struct hub_options *opt
 			      options->depth * options->frame_bytes;
 	layout->texts = layout->completions + options->depth * (uint32_t)sizeof(struct completion);
 	layout->bytes = layout->texts + options->depth * TEXT_BYTES;
+}
+
+/*
+ * Headers at one place of their pages share a few sets of each cache, however many there are: the
+ * room behind the mailboxes is for places, and a page more where it has too few.
+ */
+uint32_t hub_wanted_bytes(const struct hub *hub)
+{
+	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE), bytes = hub->layout.bytes;
+	uint32_t room = (page - bytes % page) % page, places = room / LINE_BYTES + 1;
+
+	return places < PLACES_LEAST && places < hub->mailboxes ? bytes + room + 1 : bytes;
 }
 
 static void free_private(struct hub *hub)

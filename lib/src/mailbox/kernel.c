@@ -174,10 +174,13 @@ static int set_up(struct hub *hub, const struct distworker_query *query)
 		.size = sizeof(setup),
 		.mailboxes = hub->mailboxes,
 		/* Not rounded up: the room behind it is for the places of the headers. */
-		.mailbox_bytes = hub->layout.bytes,
+		.mailbox_bytes = hub_wanted_bytes(hub),
 	};
 	void *memory;
 
+	/* Places are not worth a refusal. */
+	if (setup.mailbox_bytes > query->max_mailbox_bytes)
+		setup.mailbox_bytes = hub->layout.bytes;
 	if (hub->mailboxes > query->max_mailboxes)
 		return error_set(
 			-EDQUOT,

@@ -179,6 +179,9 @@ static inline struct mailbox *hub_mailbox(const struct hub *hub, uint32_t i)
 	return hub->rings[i].mailbox;
 }
 
+/* What each mailbox's pages must have room for: the mailbox, and some places for it. */
+uint32_t hub_wanted_bytes(const struct hub *hub);
+
 /* The pages of mailbox i, and how far from their beginning it lies. */
 static inline unsigned char *hub_box(const struct hub *hub, uint32_t i)
 {
