@@ -49,7 +49,7 @@ static int create_parts(struct engine *engine, const struct engine_options *opti
 
 int engine_create(const struct engine_options *options, struct engine **engine)
 {
-	struct engine *made = aligned_alloc(64, (sizeof(*made) + 63) / 64 * 64);
+	struct engine *made = aligned_alloc(LINE_BYTES, sizeof(*made));
 	int result;
 
 	process_watch_forks();

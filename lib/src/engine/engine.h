@@ -22,8 +22,10 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <distworker/distworker.h>
+#include "base/line.h"
 #include "callable/callable.h"
 #include "engine/probe.h"
 #include "mailbox/mailbox.h"
@@ -48,9 +50,11 @@ struct child_status {
 	char name[32];			/* … and the name of its callable */
 	uint32_t busy;			/* 1: in a callable */
 	int32_t tid;			/* of the thread that serves the mailbox */
+	uint64_t sleeps;		/* times that it slept */
 	/* Written by its parent's engine. */
-	uint32_t in_ring __attribute__((aligned(64)));	/* frames that were not harvested */
-} __attribute__((aligned(64)));
+	LINE_ALIGNED uint32_t in_ring;	/* frames that were not harvested */
+} LINE_ALIGNED;
+_Static_assert(offsetof(struct child_status, in_ring) == LINE_BYTES, "one writer per line");
 
 enum blocked { BLOCKED_NOT = 0, BLOCKED_WINDOW = 1, BLOCKED_HEAP = 2 };
 

@@ -21,8 +21,8 @@
 #include "engine/timer.h"
 
 struct engine {
-	struct lock lock;
-	struct counters counters;
+	struct lock lock;		/* its waiters read the word all the time */
+	LINE_ALIGNED struct counters counters;
 	struct timer timer;
 	struct ring_set rings;
 	struct graph graph;

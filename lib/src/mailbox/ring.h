@@ -11,10 +11,10 @@
 #define DW_MAILBOX_RING_H
 
 #include <stddef.h>
+#include "base/line.h"
 #include "mailbox/mailbox.h"
 
-/* Words of different writers are that far apart. */
-#define LINE_BYTES DISTWORKER_LINE_BYTES
+_Static_assert(LINE_BYTES == DISTWORKER_LINE_BYTES, "lines of the module");
 
 /* struct distworker_mailbox with the library's words in it. */
 struct mailbox {

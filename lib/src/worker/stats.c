@@ -73,7 +73,7 @@ void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
 	LOAD(to, from, tasks_skipped);
 	LOAD(to, from, busy_ns);
 	LOAD(to, from, wakes);
-	LOAD(to, from, sleeps);
+	LOAD(to, now, sleeps);
 	if (to->alive)
 		to->cpu_ns = cpu_of(to->pid, __atomic_load_n(&now->tid, __ATOMIC_RELAXED));
 }

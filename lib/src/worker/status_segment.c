@@ -55,7 +55,7 @@ static uint64_t place(uint64_t *at, uint64_t bytes)
 {
 	uint64_t offset = *at;
 
-	*at = (offset + bytes + 63) / 64 * 64;
+	*at = (offset + bytes + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
 	return offset;
 }
 
@@ -208,7 +208,6 @@ void segment_death(struct dw_worker *worker, uint32_t child, const char *cause)
 void status_begin(struct status_writer *writer, const struct status_places *places, uint32_t child)
 {
 	writer->status = &places->status[child];
-	writer->stats = &places->stats[child];
 	writer->shown = 0;
 	__atomic_store_n(&writer->status->tid, gettid(), __ATOMIC_RELAXED);
 	status_waits(writer, now_ns());

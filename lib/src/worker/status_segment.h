@@ -33,7 +33,7 @@ struct segment_worker {
 	uint32_t up;			/* 1: between init and close */
 	uint64_t heap_bytes;		/* all rings */
 	struct engine_status status;
-};
+} LINE_ALIGNED;			/* each has an engine of its own that writes it */
 
 struct segment_child {
 	char cause[96];			/* of its last death; "": none */
@@ -65,10 +65,9 @@ struct status_places {
 	int fd;				/* -1: the tree cannot be seen from outside */
 };
 
-/* The places that a child writes. */
+/* The place that a child writes. */
 struct status_writer {
 	struct child_status *status;
-	struct dw_child_stats *stats;
 	dw_callable shown;		/* whose name `status` has */
 };
 
@@ -109,7 +108,7 @@ static inline void status_ended(struct status_writer *writer)
 
 static inline void status_sleeps(struct status_writer *writer, uint64_t sleeps)
 {
-	__atomic_store_n(&writer->stats->sleeps, sleeps, __ATOMIC_RELAXED);
+	__atomic_store_n(&writer->status->sleeps, sleeps, __ATOMIC_RELAXED);
 }
 
 #endif

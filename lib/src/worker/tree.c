@@ -34,7 +34,7 @@ struct dw_tree {
 static bool fits(const struct status_segment *segment, uint64_t offset, uint64_t count,
 		 uint64_t size)
 {
-	return offset % 64 == 0 && offset <= segment->bytes &&
+	return offset % LINE_BYTES == 0 && offset <= segment->bytes &&
 	       count <= (segment->bytes - offset) / size;
 }
 
