@@ -46,7 +46,6 @@
 #ifndef _DISTWORKER_MAILBOX_H
 #define _DISTWORKER_MAILBOX_H
 
-#include <linux/cache.h>
 #include <linux/err.h>
 #include <linux/kref.h>
 #include <linux/mutex.h>
@@ -89,7 +88,7 @@ struct distw_mailbox {
 	int status;			/* as wait(2) gives it */
 	struct pid *pid;		/* counted: the bound process, the dead one */
 	struct distw_peer *peer;	/* ATTACHED, DEAD; counted */
-} ____cacheline_aligned;
+} __aligned(DISTWORKER_LINE_BYTES);
 
 struct distw_hub {
 	struct kref kref;
@@ -109,12 +108,12 @@ struct distw_hub {
 	struct pid *pid;		/* counted: the owner's thread group */
 	struct mm_struct *mm;		/* the owner's, to be compared, never used */
 	struct distw_watch watch;	/* over the owner */
+	bool orphaned;			/* lock; each wait of a peer reads it without */
 
-	struct distw_queue queue;	/* the owner's */
+	struct distw_queue queue __aligned(DISTWORKER_LINE_BYTES);	/* the owner's */
 	struct mutex mutex;
 	spinlock_t lock;		/* see above */
 	u32 kick_seen;			/* by the last wait; for poll, unlocked */
-	bool orphaned;			/* lock; also read once without it */
 	bool changed_any;		/* lock; also read once without it */
 	u64 changed[DISTW_MASK_WORDS];	/* lock: state changes not reported yet */
 };
