@@ -23,9 +23,19 @@ static inline void pto_file(const char *name, const char *text)
 	fclose(file);
 }
 
-/* Prepares the stand-in runtime (fixtures/pto_runtime.c); `mode` says how it misbehaves. */
-static inline void pto_prepare(const char *mode)
+/* What orchestration objects export for the runtime that is prepared. */
+static const char *pto_exports = "orchestrate configure";
+
+/*
+ * Prepares a stand-in runtime, fixtures/pto_runtime.c or fixtures/pto_present.c; `mode` says how it
+ * misbehaves.
+ */
+static inline void pto_prepare_runtime(const char *runtime, const char *mode)
 {
+	bool present = strcmp(runtime, "pto_present") == 0;
+
+	pto_exports = present ? "orchestrate configure simpler_host_log_bind_state" :
+				"orchestrate configure";
 	if (strstr(pto_folder, "XXXXXX") && !mkdtemp(pto_folder))
 		abort();
 	pto_file("aicpu", "the aicpu binary");
@@ -35,8 +45,13 @@ static inline void pto_prepare(const char *mode)
 	setenv("PTO_LOG", pto_log, 1);
 	setenv("PTO_MODE", mode, 1);
 	snprintf(pto_options, sizeof(pto_options),
-		 "host=%s,aicpu=%s/aicpu,aicore=%s/aicore,sim_context=%s", fixture("pto_runtime"),
+		 "host=%s,aicpu=%s/aicpu,aicore=%s/aicore,sim_context=%s", fixture(runtime),
 		 pto_folder, pto_folder, fixture("pto_context"));
+}
+
+static inline void pto_prepare(const char *mode)
+{
+	pto_prepare_runtime("pto_runtime", mode);
 }
 
 static inline void pto_clean(void)
@@ -57,7 +72,7 @@ static inline dw_callable pto_image(struct rig *rig)
 	static const int32_t signature[9] = { DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT };
 	struct dw_pto_image_options build = DW_OPTIONS(dw_pto_image_options);
 	struct dw_image_options options = DW_OPTIONS(dw_image_options);
-	unsigned char *orchestration = pto_object_make("orchestrate configure", 600, 0);
+	unsigned char *orchestration = pto_object_make(pto_exports, 600, 0);
 	dw_callable callable = 0;
 	void *image = NULL;
 
