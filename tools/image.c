@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * distworker image DRIVER: the table of drivers whose images are made here, and
- * the one for `sim`, which calls the C compiler. The image appears whole or not at all.
+ * distworker image DRIVER: the table of drivers whose images are made here, and the one for
+ * `sim`, which calls the C or the C++ compiler. The image appears whole or not at all.
  */
 #include <errno.h>
 #include <limits.h>
@@ -21,8 +21,36 @@
 struct build {
 	const char *compiler, *output;
 	char *words[WORDS_MAX];		/* sources and the compiler's own options */
+	bool is_source[WORDS_MAX];
 	size_t word_count, sources;
+	bool is_cxx;			/* a source is C++: its compiler links all */
 };
+
+static bool has_cxx_name(const char *path)
+{
+	static const char *const ends[] = { ".cc", ".cpp", ".cxx", ".c++", ".C" };
+	const char *end = strrchr(path, '.');
+
+	for (size_t i = 0; end && i < COUNT_OF(ends); i++)
+		if (strcmp(end, ends[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool is_c_name(const char *path)
+{
+	const char *end = strrchr(path, '.');
+
+	return end && strcmp(end, ".c") == 0;
+}
+
+/* $CC or $CXX, whose words are divided by blanks; or the name that every system has. */
+static const char *default_compiler(bool is_cxx)
+{
+	const char *compiler = getenv(is_cxx ? "CXX" : "CC");
+
+	return compiler && compiler[strspn(compiler, " \t")] ? compiler : is_cxx ? "c++" : "cc";
+}
 
 static error_t parse_sim(int key, char *text, struct argp_state *state)
 {
@@ -39,8 +67,10 @@ static error_t parse_sim(int key, char *text, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		if (build->word_count == WORDS_MAX)
 			argp_error(state, "at most %d sources and compiler options", WORDS_MAX);
+		build->is_source[build->word_count] = key == ARGP_KEY_ARG;
 		build->words[build->word_count++] = text;
 		build->sources += key == ARGP_KEY_ARG;
+		build->is_cxx |= key == ARGP_KEY_ARG && has_cxx_name(text);
 		return 0;
 	case ARGP_KEY_END:
 		if (!build->sources)
@@ -79,7 +109,8 @@ static int compile(const struct build *build, const char *output)
 		"-Wl,-Bsymbolic", "-Wl,--build-id", "-Wl,-z,defs",
 	};
 	/* A word has at least a letter and a blank. */
-	size_t count = 0, room = strlen(build->compiler) / 2 + WORDS_MAX + COUNT_OF(options) + 8;
+	size_t count = 0;
+	size_t room = strlen(build->compiler) / 2 + 5 * WORDS_MAX + COUNT_OF(options) + 8;
 	const char **argv = calloc(room, sizeof(*argv));
 	char *command = strdup(build->compiler), *rest;
 	int status;
@@ -96,8 +127,20 @@ static int compile(const struct build *build, const char *output)
 	for (size_t i = 0; i < COUNT_OF(options); i++)
 		argv[count++] = options[i];
 	argv[count++] = include_option();
-	for (size_t i = 0; i < build->word_count; i++)
+	for (size_t i = 0; i < build->word_count; i++) {
+		/* The C++ compiler would take C for its own language. */
+		bool is_c = build->is_cxx && build->is_source[i] && is_c_name(build->words[i]);
+
+		if (is_c) {
+			argv[count++] = "-x";
+			argv[count++] = "c";
+		}
 		argv[count++] = build->words[i];
+		if (is_c) {
+			argv[count++] = "-x";
+			argv[count++] = "none";
+		}
+	}
 	argv[count++] = "-o";
 	argv[count++] = output;
 	argv[count++] = "-lm";
@@ -124,7 +167,8 @@ int image_sim(int argc, char **argv)
 	static const struct argp_option options[] = {
 		{ "output", 'o', "IMAGE.so", 0, "the image", 0 },
 		{ "compiler", 'c', "COMMAND", 0,
-		  "instead of $CC, or cc; may have options: \"ccache gcc\"", 0 },
+		  "instead of $CC (cc), or $CXX (c++) where a source is C++; may have options: "
+		  "\"ccache gcc\"", 0 },
 		{ "compiler-option", 'X', "OPTION", 0,
 		  "for the compiler, after our own; may be repeated", 0 },
 		{ 0 },
@@ -132,22 +176,23 @@ int image_sim(int argc, char **argv)
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse_sim,
-		.args_doc = "SOURCE.c...",
-		.doc = "Make an image for the driver sim from C sources that include "
-		       "distworker/sim.h, and tell its entries. Nothing of the library is linked; "
-		       "functions that are not there are an error now rather than when the image "
-		       "is loaded.\vExit status: 0; 2 usage; 7 there is no compiler, or the image "
-		       "cannot be written; 9 the sources do not compile.\n\n"
+		.args_doc = "SOURCE...",
+		.doc = "Make an image for the driver sim from C and C++ sources that include "
+		       "distworker/sim.h, and tell its entries, each of which it has to export. "
+		       "Nothing of the library is linked; functions that are not there are an "
+		       "error now rather than when the image is loaded.\vExit status: 0; 2 usage; 7 there is no compiler, or the image "
+		       "cannot be written; 9 the sources do not compile, or an entry is "
+		       "described and not exported.\n\n"
 		       "Examples:\n  distworker image sim kernels.c -o kernels.so\n"
 		       "  distworker image sim kernels.c -X -O3 -X -march=native -o kernels.so\n",
 	};
-	struct build build = { .compiler = getenv("CC") };
-	char output[PATH_MAX];
+	struct build build = { .compiler = NULL };
+	char output[PATH_MAX], entry[256];
 	int status;
 
-	if (!build.compiler || !build.compiler[strspn(build.compiler, " \t")])
-		build.compiler = "cc";
 	argp_parse(&argp, argc, argv, 0, NULL, &build);
+	if (!build.compiler)
+		build.compiler = default_compiler(build.is_cxx);
 	if (text_format(output, sizeof(output), "%s.%d", build.output, (int)getpid()) >=
 	    (int)sizeof(output))
 		return tool_fail(TOOL_USAGE, "the output's path has more than %d characters",
@@ -162,6 +207,14 @@ int image_sim(int argc, char **argv)
 		unlink(output);
 		return tool_fail(TOOL_NO_IMAGE, "%s ended with status %d, and %s is not made",
 				 build.compiler, status, build.output);
+	}
+	if (image_sim_lacks(output, entry, sizeof(entry))) {
+		unlink(output);
+		return tool_fail(TOOL_NO_IMAGE,
+				 "the sources describe the entry \"%s\" and do not export it, and "
+				 "%s is not made: define it with the parameters that "
+				 "distworker/sim.h has for it, and not static or hidden",
+				 entry, build.output);
 	}
 	if (rename(output, build.output) < 0) {
 		status = errno;
@@ -180,7 +233,7 @@ static void usage(FILE *file)
 	fprintf(file,
 		"Usage: distworker image DRIVER ...\n"
 		"Make an image for a chip driver.\n\n"
-		"  sim SOURCE.c... -o IMAGE.so         from C sources, with the C compiler\n"
+		"  sim SOURCE... -o IMAGE.so           from C and C++ sources, with the compiler\n"
 		"  pto --orchestration FILE --entry NAME [--core ...] -o IMAGE\n"
 		"                                      from the objects of an Ascend tool chain\n\n"
 		"An image of the driver opencl is OpenCL C source, or SPIR-V, as it is.\n\n"
