@@ -180,9 +180,9 @@ int image_sim(int argc, char **argv)
 		.doc = "Make an image for the driver sim from C and C++ sources that include "
 		       "distworker/sim.h, and tell its entries, each of which it has to export. "
 		       "Nothing of the library is linked; functions that are not there are an "
-		       "error now rather than when the image is loaded.\vExit status: 0; 2 usage; 7 there is no compiler, or the image "
-		       "cannot be written; 9 the sources do not compile, or an entry is "
-		       "described and not exported.\n\n"
+		       "error now rather than when the image is loaded.\vExit status: 0; 2 "
+		       "usage; 7 there is no compiler, or the image cannot be written; 9 the "
+		       "sources do not compile, or an entry is described and not exported.\n\n"
 		       "Examples:\n  distworker image sim kernels.c -o kernels.so\n"
 		       "  distworker image sim kernels.c -X -O3 -X -march=native -o kernels.so\n",
 	};

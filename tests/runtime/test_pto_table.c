@@ -24,7 +24,8 @@ static const struct row rows[] = {
 	{ "pto_runtime", "hang-create", INIT, -ETIMEDOUT, "node0/chip0" },
 	{ "pto_runtime", "hang-set", INIT, -ETIMEDOUT, "node0/chip0" },
 	{ "pto_runtime", "code=-5", RUN, -EIO,
-	  "run_runtime() returned -5 for \"orchestrate\" on pto device 2: the orchestrator's error 5" },
+	  "run_runtime() returned -5 for \"orchestrate\" on pto device 2: the orchestrator's "
+	  "error 5" },
 	{ "pto_runtime", "code=-100", RUN, -EIO, "the scheduler's error 100: a time-out" },
 	{ "pto_runtime", "code=507018", RUN, -EIO, "returned 507018" },
 	{ "pto_runtime", "code=507018", THIRD_RUN, -ENODEV, "3 runs in a row have failed" },
@@ -49,7 +50,8 @@ static const struct row rows[] = {
 	{ "pto_present", "hang-init", INIT, -ETIMEDOUT, "node0/chip0" },
 	{ "pto_present", "hang-register", INIT, -ETIMEDOUT, "chip0" },
 	{ "pto_present", "run=-9", RUN, -EIO,
-	  "simpler_run() returned -9 for \"orchestrate\" on pto device 2: the orchestrator's error 9" },
+	  "simpler_run() returned -9 for \"orchestrate\" on pto device 2: the orchestrator's "
+	  "error 9" },
 	{ "pto_present", "run=507015", RUN, -EIO, "simpler_run() returned 507015" },
 	{ "pto_present", "run=-1 launch=-1", THIRD_RUN, -ENODEV, "3 runs in a row have failed" },
 	{ "pto_present", "run=-101 fails=1 poison", THIRD_RUN, 0, "" },
