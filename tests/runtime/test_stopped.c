@@ -122,6 +122,56 @@ TEST(stopped_child_is_what_the_tree_waits_for)
 	}
 }
 
+#define AROUND 50
+
+/* Tasks that any child could run, one after the other and at once. */
+static int orch_around(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context)
+{
+	int error = 0;
+
+	(void)args, (void)config, (void)context;
+	for (unsigned i = 0; i < 2 * AROUND && !error; i++) {
+		dw_task task;
+
+		error = submit_one(orch, chain.broken, chain.cells + 2 * (i % AROUND), DW_INOUT,
+				   BREAK_NOT, NULL, &task);
+		if (!error && i < AROUND)
+			error = dw_orch_wait_task(orch, task);
+	}
+	return error;
+}
+
+/*
+ * Failed before: a child that was stopped while it had nothing to do looked free, and the tasks
+ * that it was given waited for it although another was there.
+ */
+TEST(stopped_child_gets_no_task_while_another_is_free)
+{
+	struct dw_run *run;
+	pid_t subs[2];
+
+	for (unsigned stopped = 0; stopped < 2; stopped++) {
+		chain_init(1, 2, 0, NULL);
+		subs[0] = pid_of("node0/sub0");
+		subs[1] = pid_of("node0/sub1");
+		CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
+		kill(subs[stopped], SIGSTOP);
+		CHECK(reports("stopped by SIGSTOP", true));
+		CHECK_EQ(dw_worker_start(chain.worker[0], orch_around, NULL, NULL, NULL, NULL,
+					 &run), 0);
+		CHECK_EQ(dw_run_wait_for(run, ample(5 * SECOND_NS)), 0);
+		/* Alone, it gets them as before, and runs them when it goes on. */
+		kill(subs[!stopped], SIGKILL);
+		CHECK(reports("killed by SIGKILL", true));
+		kill(subs[stopped], SIGCONT);
+		CHECK_EQ(dw_run_wait(run), 0);
+		CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
+		CHECK_EQ(chain.cells[0], 4);
+		chain_destroy();
+	}
+}
+
 TEST(deadline_of_a_task_names_the_stop)
 {
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {

@@ -25,6 +25,7 @@ void engine_worker_up(struct engine *engine, uint32_t worker)
 			count_restarts(&engine->counters);
 		ring_up(&engine->rings, ring);
 		schedule_count(&engine->schedule, ring, 1, before == RING_DEAD);
+		schedule_takers(&engine->schedule, ring);
 		/* Before any task. */
 		ring_post_controls(&engine->rings, ring);
 		if (ring->controls)
@@ -129,6 +130,7 @@ void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, in
 	if (ring->state == RING_DEAD)
 		schedule_fail_queued(&engine->schedule, ring);
 	ring_stopped(ring, 0);
+	schedule_takers(&engine->schedule, ring);
 	engine_work(engine);
 	engine_unlock_and_wake(engine);
 }
@@ -153,5 +155,7 @@ void engine_worker_stopped(struct engine *engine, uint32_t worker, int signal)
 {
 	lock_take(&engine->lock);
 	ring_stopped(&engine->rings.all[worker], signal);
-	lock_give(&engine->lock);
+	schedule_takers(&engine->schedule, &engine->rings.all[worker]);
+	engine_work(engine);
+	engine_unlock_and_wake(engine);
 }

@@ -214,7 +214,7 @@ static uint32_t pick_idle_awake(struct schedule *schedule, const struct pool *po
 	struct ring_set *rings = schedule->rings;
 
 	for (uint32_t word = 0; word < rings->words; word++) {
-		uint64_t bits = pool->mask[word] & rings->idle[word] & rings->awake[word] &
+		uint64_t bits = pool->takers[word] & rings->idle[word] & rings->awake[word] &
 				rings->open[word];
 
 		for (uint32_t i; bits_next(&bits, word, &i);)
@@ -229,7 +229,7 @@ static uint32_t pick_idle(const struct schedule *schedule, const struct pool *po
 	const struct ring_set *rings = schedule->rings;
 
 	for (uint32_t word = 0; word < rings->words; word++) {
-		uint64_t bits = pool->mask[word] & rings->idle[word] & rings->open[word];
+		uint64_t bits = pool->takers[word] & rings->idle[word] & rings->open[word];
 
 		if (bits)
 			return bits_first(bits, word);
@@ -245,7 +245,7 @@ static uint32_t pick_least_loaded(const struct schedule *schedule, const struct 
 
 	for (uint32_t step = 0; step <= rings->words && probes < PROBES; step++) {
 		uint32_t word = (start / 64 + step) % rings->words;
-		uint64_t bits = pool->mask[word] & rings->open[word] & ~rings->idle[word];
+		uint64_t bits = pool->takers[word] & rings->open[word] & ~rings->idle[word];
 
 		if (step == 0)
 			bits &= ~0ULL << (start % 64);
@@ -541,7 +541,7 @@ static bool has_idle(const struct schedule *schedule, const struct pool *pool)
 	const struct ring_set *rings = schedule->rings;
 
 	for (uint32_t word = 0; word < rings->words; word++)
-		if (pool->mask[word] & rings->idle[word] & rings->open[word])
+		if (pool->takers[word] & rings->idle[word] & rings->open[word])
 			return true;
 	return false;
 }

@@ -44,6 +44,8 @@ struct pool {
 	struct task_link groups;	/* in the order of admission */
 	uint64_t *mask;			/* its workers */
 	bool has_memory;		/* they need the names of tensors */
+	/* Those that get tasks which any could run: not the stopped ones, unless no other is up. */
+	uint64_t *takers;
 };
 
 /* Tasks that only one ring can take, or should. */
@@ -107,6 +109,8 @@ static inline void schedule_ring_moved(struct schedule *schedule, const struct w
 }
 /* More or fewer workers of its pool are up, or usable. */
 void schedule_count(struct schedule *schedule, const struct worker_ring *ring, int up, int usable);
+/* One of its pool has been stopped, goes on, is up or is not. */
+void schedule_takers(struct schedule *schedule, const struct worker_ring *ring);
 /* A control frame waits for room in that ring. */
 void schedule_want_ring(struct schedule *schedule, const struct worker_ring *ring);
 /* The ring takes no more tasks: fails those that no other can take. */

@@ -34,7 +34,8 @@ static struct pool *add_pool(struct schedule *schedule, const struct worker_ring
 	queue_init(&pool->any);
 	queue_init(&pool->groups);
 	pool->mask = bitmap_new(schedule->rings);
-	return pool->mask ? pool : NULL;
+	pool->takers = bitmap_new(schedule->rings);
+	return pool->mask && pool->takers ? pool : NULL;
 }
 
 static int add_ring(struct schedule *schedule, struct worker_ring *ring, bool has_memory)
@@ -52,6 +53,7 @@ static int add_ring(struct schedule *schedule, struct worker_ring *ring, bool ha
 	pool->members++;
 	pool->usable++;
 	bit_set(pool->mask, ring->index);
+	bit_set(pool->takers, ring->index);
 	queue_init(&schedule->queues[ring->index].directed);
 	queue_init(&schedule->queues[ring->index].chained);
 	return 0;
@@ -79,8 +81,10 @@ int schedule_init(struct schedule *schedule, const struct engine_options *option
 
 void schedule_release(struct schedule *schedule)
 {
-	for (uint32_t i = 0; i < schedule->pool_count; i++)
+	for (uint32_t i = 0; i < schedule->pool_count; i++) {
+		free(schedule->pools[i].takers);
 		free(schedule->pools[i].mask);
+	}
 	free(schedule->pools);
 	free(schedule->queues);
 	free(schedule->wanting);
@@ -101,4 +105,26 @@ void schedule_count(struct schedule *schedule, const struct worker_ring *ring, i
 	pool->up += (uint32_t)up;
 	pool->usable += (uint32_t)usable;
 	schedule_ring_moved(schedule, ring);
+}
+
+void schedule_takers(struct schedule *schedule, const struct worker_ring *ring)
+{
+	struct pool *pool = &schedule->pools[ring->pool];
+	const struct ring_set *rings = schedule->rings;
+	bool any = false;
+
+	for (uint32_t i = 0; i < rings->count && !any; i++)
+		any = bit_test(pool->mask, i) && rings->all[i].state == RING_UP &&
+		      !rings->all[i].stopped;
+	for (uint32_t i = 0; i < rings->count; i++) {
+		if (!bit_test(pool->mask, i))
+			continue;
+		if (any && rings->all[i].stopped)
+			bit_clear(pool->takers, i);
+		else
+			bit_set(pool->takers, i);
+	}
+	if (pool->current != NO_WORKER && !bit_test(pool->takers, pool->current))
+		pool->current = NO_WORKER;
+	schedule_pool_moved(schedule, pool);
 }
