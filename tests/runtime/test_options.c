@@ -96,6 +96,31 @@ TEST(a_worker_takes_options_of_other_sizes)
 	TAKES(dw_worker_options, &options, check_declared, call_create);
 }
 
+static struct dw_worker *buffers_of;
+
+static int call_buffer(const void *options)
+{
+	void *address = NULL;
+	int result = dw_buffer_create_with(buffers_of, options, &address);
+
+	CHECK(!address == (result < 0));
+	return result < 0 ? result : dw_buffer_destroy(buffers_of, address);
+}
+
+TEST(buffer_options_of_other_sizes_are_taken)
+{
+	struct dw_worker_options worker = DW_OPTIONS(dw_worker_options);
+	struct dw_buffer_options options = DW_OPTIONS(dw_buffer_options);
+
+	CHECK_EQ(dw_worker_create(3, &worker, &buffers_of), 0);
+	options.bytes = 4096;
+	TAKES(dw_buffer_options, &options, flags, call_buffer);
+	options.flags = DW_BUFFER_KEPT << 1;
+	CHECK_EQ(call_buffer(&options), -EINVAL);
+	CHECK_STR(dw_strerror_last(), "DW_BUFFER_KEPT");
+	dw_worker_destroy(buffers_of);
+}
+
 static void hook(void *context)
 {
 	(void)context;

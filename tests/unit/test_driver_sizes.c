@@ -137,6 +137,49 @@ TEST(calls_and_image_specs_of_other_sizes_are_taken_or_named)
 	CHECK_EQ(load_and_run(0, 0, call, 0, &error), -EINVAL);
 }
 
+/* Places lie as far apart as the first one says. */
+TEST(places_of_other_sizes_are_taken)
+{
+	struct {
+		struct dw_chip_place place;
+		uint64_t more[2];
+	} places[2] = {
+		{ .place = { .size = sizeof(places[0]), .handle = 1ull << 62,
+			     .flags = DW_CHIP_COPY_IN | DW_CHIP_COPY_OUT } },
+	};
+	static const volatile uint32_t never;
+	uint64_t cell = 41, bytes = sizeof(cell);
+	struct dw_tensor tensor = tensor1(&cell, DW_UINT64, 1);
+	struct dw_chip_image_spec spec = { .size = sizeof(spec), .entry = "add_one" };
+	struct dw_chip_call call = {
+		.size = sizeof(call), .tensors = &tensor, .tensor_bytes = &bytes,
+		.tensor_count = 1, .cancelled = &never, .places = &places[0].place,
+		.config = { .block_dim = 1, .aicpu_thread_num = 1 },
+	};
+	struct dw_chip_error error = { "" };
+	struct dw_chip_device *device = NULL;
+	struct chip_driver driver;
+	void *data = file_read(fixture("sim_sizes"), &spec.bytes);
+
+	spec.data = data;
+	CHECK_EQ(chip_driver_load("sim", &driver), 0);
+	CHECK_EQ(driver.table.open(0, NULL, &device, &error), 0);
+	CHECK_EQ(driver.table.load(device, &spec, &call.image, &error), 0);
+	CHECK_EQ(driver.table.run(device, &call, &error), -EFAULT);
+	CHECK_STR(error.text, "no such range");
+	CHECK_EQ(driver.table.reserve(device, 1ull << 62, bytes, &error), 0);
+	CHECK_EQ(driver.table.run(device, &call, &error), 0);
+	CHECK_EQ(cell, 42);
+	/* It stays there: what the host writes is not fetched. */
+	cell = 7;
+	places[0].place.flags = DW_CHIP_COPY_OUT;
+	CHECK_EQ(driver.table.run(device, &call, &error), 0);
+	CHECK_EQ(cell, 43);
+	driver.table.unload(device, call.image);
+	driver.table.close(device);
+	free(data);
+}
+
 static int launch_with(struct chip *chip, uint64_t size, uint64_t last)
 {
 	uint64_t cell = 1, scalars[2] = { size, last };

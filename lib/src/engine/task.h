@@ -49,10 +49,7 @@ enum task_flag {
 /* QUEUE_KEPT: final, and its memory is kept for a thread that goes on with it. */
 enum task_queue { QUEUE_NONE = 0, QUEUE_READY, QUEUE_CHAINED, QUEUE_KEPT };
 
-/*
- * Arguments: a private copy that no child can touch (wire blob, names, then tags), and for those
- * that no frame can hold a shared one in the arena.
- */
+/* Arguments: a private copy (wire blob, names, tags), and a shared one where no frame holds it. */
 struct payload {
 	void *copy;
 	void *blob;			/* arena; NULL: fits into a frame */
@@ -134,16 +131,12 @@ struct task *task_find(const struct task_table *table, dw_task id);
 /* "task 17 "verify" (libjob:verify)" */
 void task_describe(const struct task *task, char *text, size_t space);
 
-/*
- * `named`: with room for names, which payload_set_names() fills. `storage`: `space` bytes of the
- * task's own. A task's name is copied, to *kept_name.
- */
+/* `named`: with room for names. `storage`: of the task; a copy of `name` goes to *kept_name. */
 int payload_make(struct task_table *table, struct payload *payload, const struct dw_args *args,
 		 bool named, const char *name, unsigned char *storage, size_t space,
 		 const char **kept_name);
-/* NULL: it has no room for names. */
+/* NULL: no room for names; and when they are complete: the child's copy gets them, too. */
 struct frame_names *payload_names(const struct payload *payload, const struct dw_args *args);
-/* They are complete: the child's copy gets them, too. */
 void payload_names_done(struct payload *payload, const struct dw_args *args);
 /* The arguments are `bytes` bytes, already on the wire, which fit into a task and into a frame. */
 void payload_message(struct task *task, const void *message, uint32_t bytes);

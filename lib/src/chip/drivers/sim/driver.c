@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include "base/text.h"
-#include "internal.h"
+#include "queue.h"
 
 /* ----------------------------------------------------------------- options */
 

@@ -211,20 +211,6 @@ int block_fail(const struct dw_sim_block *block, int error, const char *format, 
 /* Runs the orchestration of the call; every task has ended when it returns. */
 int graph_run(struct dw_chip_device *device, struct call *call, struct dw_chip_error *error);
 
-/* ------------------------------------------------------------------- queue */
-
-struct queue;
-int queue_create(struct dw_chip_device *device, uint32_t depth, struct queue **queue,
-		 struct dw_chip_error *error);
-void queue_destroy(struct queue *queue);
-int queue_fd(const struct queue *queue);
-int queue_submit(struct queue *queue, const struct dw_chip_call *call, struct dw_chip_error *error);
-int queue_collect(struct queue *queue, struct dw_chip_completion *completion);
-/* Waits until no call in flight uses device memory in [address, address + bytes). */
-void queue_leave(struct queue *queue, uint64_t address, uint64_t bytes);
-/* Waits until every call in flight has run (not: was collected). */
-void queue_drain(struct queue *queue);
-
 /* ------------------------------------------------------------------ device */
 
 #define SCHEDULER_THREADS 4

@@ -11,7 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/fd.h"
-#include "internal.h"
+#include "queue.h"
 
 enum slot_state { SLOT_FREE, SLOT_QUEUED, SLOT_DONE };
 
