@@ -38,7 +38,7 @@
  *   dw_worker_create, dw_worker_add_child,
  *   dw_worker_init, dw_worker_close, dw_worker_destroy   one thread at a time per tree
  *   dw_worker_run, dw_worker_start, dw_worker_cancel,
- *   dw_run_*, dw_buffer_*, dw_callable_*                 any thread
+ *   dw_worker_interrupt, dw_run_*, dw_buffer_*, dw_callable_*                 any thread
  *   dw_log_set                                           any thread but that of a log callback
  *   dw_submit, dw_submit_group, dw_alloc, dw_scope_*,
  *   dw_orch_*, dw_chip_alloc, dw_chip_free               the thread that runs the orchestration
@@ -448,11 +448,18 @@ struct dw_run_options {
 	 */
 	void (*progress)(uint64_t submitted, uint64_t finished, void *context);
 	void *progress_context;
+	/*
+	 * 1: dw_worker_start() calls `fn` itself, in the calling thread, and returns when the run
+	 * has ended, or when dw_worker_interrupt() has ended its wait: the run then goes on in a
+	 * thread of the library. -EDEADLK as dw_worker_run().
+	 */
+	uint32_t here;
 };
 /*
- * The same without blocking: a thread of the library calls `fn`. `args` must live until the run has
- * ended. The caller owns the run and gives it back once, by dw_run_wait() or dw_run_detach(). A run
- * may outlive its Worker. Errors as above; -EAGAIN: no thread can be had.
+ * The same without blocking: a thread of the library calls `fn`, unless `here` is set. `args` must
+ * live until the run has ended. The caller owns the run and gives it back once, by dw_run_wait()
+ * or dw_run_detach(). A run may outlive its Worker. Errors as above; -EAGAIN: no thread can be
+ * had.
  */
 DW_API int dw_worker_start(struct dw_worker *root, dw_orch_fn *fn, const struct dw_args *args,
 			   const struct dw_config *config, void *context,
@@ -531,6 +538,15 @@ DW_API int dw_run_cancel(struct dw_run *run);
  * -ENOTCONN as above.
  */
 DW_API int dw_worker_cancel(struct dw_worker *root);
+/*
+ * For a thread that got a signal while another thread, which has to act on it, is in a run with
+ * `here`. In each such run of the tree the call that waits, or the next one that would wait, ends
+ * early, once: dw_submit(), dw_submit_group(), dw_alloc(), dw_orch_wait() and dw_orch_wait_task()
+ * with -ERESTART, having done nothing, so that they can be called again; dw_worker_start() as
+ * `here` says. A task's own -ERESTART is -EINTR in these waits. Other runs do not notice. Any
+ * thread. -ENOTCONN as above.
+ */
+DW_API int dw_worker_interrupt(struct dw_worker *root);
 /*
  * Takes the whole tree down; safe at any time after create, and more than once. It takes at most
  * about close_timeout_ns: then it kills the children that are still busy, and the error

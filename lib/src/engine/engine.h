@@ -225,6 +225,8 @@ int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args
 int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 		     const struct dw_config *config, void *context,
 		     const struct dw_run_options *options, struct dw_run **run);
+/* Fills `full`, of which the size is set; NULL: the defaults. */
+int engine_read_run_options(const struct dw_run_options *options, struct dw_run_options *full);
 int engine_run_wait(struct dw_run *run);
 int engine_run_cancel(struct dw_run *run, int error, const char *why);
 /*
@@ -233,6 +235,8 @@ int engine_run_cancel(struct dw_run *run, int error, const char *why);
  */
 void engine_cancel_flagged(struct engine *engine, int error, const char *why);
 void engine_cancel_all(struct engine *engine, int error, const char *why);
+/* As dw_worker_interrupt(). */
+void engine_interrupt(struct engine *engine);
 void engine_stats(struct engine *engine, struct dw_engine_stats *stats);
 /* -EINVAL with a text in which `what` is the config's name. */
 int engine_check_config(const struct dw_config *config, const char *what);

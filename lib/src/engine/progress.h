@@ -31,6 +31,7 @@ struct waiter {
 	struct dw_run *run;
 	const struct control *control;
 	uint64_t value;
+	bool (*condition)(const struct waiter *waiter);
 	bool kicked;			/* the driver: knows, or need not be told */
 	bool idle;			/* never drives */
 	_Atomic uint32_t woken;		/* event */
@@ -40,6 +41,14 @@ static inline void waiter_set(struct waiter *waiter, bool (*ready)(const struct 
 {
 	waiter->ready = ready;
 }
+
+/* `ready` may call the former one as `condition`, until waiter_unwrap(). */
+static inline void waiter_wrap(struct waiter *waiter, bool (*ready)(const struct waiter *waiter))
+{
+	waiter->condition = waiter->ready;
+	waiter->ready = ready;
+}
+static inline void waiter_unwrap(struct waiter *waiter) { waiter->ready = waiter->condition; }
 
 struct progress {
 	struct waiter *foreground;	/* it drives */

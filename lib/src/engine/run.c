@@ -125,10 +125,32 @@ static bool run_drained(const struct waiter *waiter)
 	return waiter->run->graph.finished == waiter->run->graph.submitted;
 }
 
-void run_drain_locked(struct engine *engine, struct dw_run *run)
+static bool ready_or_interrupted(const struct waiter *waiter)
+{
+	return waiter->run->interrupted || waiter->condition(waiter);
+}
+
+int run_wait_locked(struct waiter *waiter, struct deadline *deadline)
+{
+	struct dw_run *run = waiter->run;
+	int result;
+
+	if (LIKELY(!run->here))
+		return wait_locked(run->engine, waiter, deadline);
+	waiter_wrap(waiter, ready_or_interrupted);
+	result = wait_locked(run->engine, waiter, deadline);
+	waiter_unwrap(waiter);
+	if (!run->interrupted || waiter->ready(waiter))
+		return result;
+	run->interrupted = false;
+	return error_set(-ERESTART, "%s: the wait was interrupted", run->engine->path);
+}
+
+int run_drain_locked(struct engine *engine, struct dw_run *run)
 {
 	struct waiter waiter = { .ready = run_drained, .engine = engine, .run = run };
 	bool was_awaited = run->graph.awaited;
+	int result;
 
 	/*
 	 * While tasks of other runs sit in the same rings, the last of this one may end long before
@@ -137,8 +159,9 @@ void run_drain_locked(struct engine *engine, struct dw_run *run)
 	if (engine->graph.run_count > 1)
 		request_notify_run(&engine->rings, &run->graph, true);
 	run_set_awaited(&run->graph, true);
-	wait_locked(engine, &waiter, NULL);
+	result = run_wait_locked(&waiter, NULL);
 	run_set_awaited(&run->graph, was_awaited);
+	return result;
 }
 
 static void end_scopes(struct engine *engine, struct dw_run *run)
@@ -152,8 +175,11 @@ static void end_scopes(struct engine *engine, struct dw_run *run)
 	run->orch.scope = NULL;
 }
 
-/* Drains the run and removes it. `result` is the function's; the run keeps its own. */
-static void run_end(struct dw_run *run, int result, const char *text)
+/*
+ * Drains the run and removes it. `result` is the function's; the run keeps its own. False: the
+ * drain was interrupted, and run_end() has to be called again.
+ */
+static bool run_end(struct dw_run *run, int result, const char *text)
 {
 	struct engine *engine = run->engine;
 	struct tensor_map *map;
@@ -162,7 +188,10 @@ static void run_end(struct dw_run *run, int result, const char *text)
 	if (result)
 		own_error(run, result, text);
 	end_scopes(engine, run);
-	run_drain_locked(engine, run);
+	if (run_drain_locked(engine, run) < 0) {
+		engine_unlock_and_wake(engine);
+		return false;
+	}
 	run->over = true;
 	if (UNLIKELY(engine->chip_memory.blocks != NULL)) {
 		lock_give(&engine->lock);
@@ -185,6 +214,7 @@ static void run_end(struct dw_run *run, int result, const char *text)
 	waiters_settle(engine);
 	engine_unlock_and_wake(engine);
 	tensor_map_destroy(map);
+	return true;
 }
 
 /* The function of a run is in progress in this frame. */
@@ -211,6 +241,7 @@ static void run_call_left(struct run_call *call)
 	run_cancel_locked(
 		run, -ECANCELED,
 		"its orchestration function was left by an exception, or its thread ended");
+	run->here = false;
 	engine_unlock_and_wake(run->engine);
 	run_end(run, 0, "");
 }
@@ -239,12 +270,13 @@ static int call_function(struct dw_run *run, char *text, size_t space)
 	return result;
 }
 
-static void run_execute(struct dw_run *run)
+/* As run_end(). */
+static bool run_execute(struct dw_run *run)
 {
 	char text[ERROR_TEXT_BYTES];
 	int result = call_function(run, text, sizeof(text));
 
-	run_end(run, result, text);
+	return run_end(run, result, text);
 }
 
 /*
@@ -321,14 +353,51 @@ static void *run_thread(void *argument)
 }
 
 /* The run's thread has a reference of its own. */
-static int start_thread(struct dw_run *run)
+static int start_thread(struct dw_run *run, void *(*body)(void *))
 {
 	int result;
 
 	atomic_store_explicit(&run->handle.references, 2, memory_order_relaxed);
-	result = run_start_thread(&run->handle.thread, run_thread, run);
+	run_handle_has_thread(&run->handle, true);
+	result = run_start_thread(&run->handle.thread, body, run);
+	if (result)
+		run_handle_has_thread(&run->handle, false);
 	return result ? error_set(-result, "no thread for a run: %s%s", error_name(result),
 				  error_hint(result)) : 0;
+}
+
+/* The function has returned; its thread was interrupted in the drain. */
+static void *drain_thread(void *argument)
+{
+	__attribute__((cleanup(run_thread_ended))) struct dw_run *run = argument;
+
+	run_end(run, 0, "");
+	return NULL;
+}
+
+static void no_more_interrupts(struct dw_run *run)
+{
+	lock_take(&run->engine->lock);
+	run->here = false;
+	run->interrupted = false;
+	lock_give(&run->engine->lock);
+}
+
+/* The whole run, or up to an interrupt: a thread goes on then, if one can be had. */
+static void run_here(struct dw_run *run)
+{
+	__attribute__((cleanup(run_left))) struct dw_run *unwound = run;
+	bool ended = run_execute(run);
+
+	unwound = NULL;
+	if (!ended) {
+		no_more_interrupts(run);
+		if (start_thread(run, drain_thread) == 0)
+			return;
+		run_end(run, 0, "");
+	}
+	atomic_store_explicit(&run->handle.references, 1, memory_order_relaxed);
+	run_handle_ended(run);
 }
 
 static void run_abandon(struct engine *engine, struct dw_run *run)
@@ -346,23 +415,33 @@ static void run_abandon(struct engine *engine, struct dw_run *run)
 	run_free(run);
 }
 
+int engine_read_run_options(const struct dw_run_options *options, struct dw_run_options *full)
+{
+	int result = options ? options_read(full, sizeof(*full), options, "dw_run_options") : 0;
+
+	if (result == 0 && full->here > 1)
+		result = error_set(-EINVAL, "options.here is %u; it should be 0 or 1", full->here);
+	return result;
+}
+
 int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 		     const struct dw_config *config, void *context,
 		     const struct dw_run_options *options, struct dw_run **run)
 {
-	struct dw_run_options full = { .size = sizeof(full) };
+	const struct dw_run_options defaults = { .size = sizeof(defaults) };
 	struct dw_run *made;
-	int result = options ? options_read(&full, sizeof(full), options, "dw_run_options") : 0;
+	int result = 0;
 
-	if (result < 0)
-		return result;
+	if (!options)
+		options = &defaults;
 	made = run_new(engine, fn, args, config, context);
 	if (!made)
 		return error_set(-ENOMEM, "no memory for a run");
-	made->timeout_ns = full.timeout_ns;
-	if (full.progress)
-		made->report = progress_new(made, &full);
-	if (full.progress && !made->report)
+	made->timeout_ns = options->timeout_ns;
+	made->here = options->here;
+	if (options->progress)
+		made->report = progress_new(made, options);
+	if (options->progress && !made->report)
 		result = error_set(-ENOMEM, "no memory for a run");
 	if (result == 0)
 		result = run_begin(engine, made);
@@ -372,8 +451,10 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 	}
 	if (made->report)
 		result = progress_begin(made);
-	if (result == 0)
-		result = start_thread(made);
+	if (result == 0 && made->here)
+		run_here(made);
+	else if (result == 0)
+		result = start_thread(made, run_thread);
 	if (result < 0) {
 		run_abandon(engine, made);
 		return result;
@@ -484,6 +565,15 @@ void engine_cancel_all(struct engine *engine, int error, const char *why)
 	for (struct dw_run *run = engine->runs.first; run; run = run->next)
 		run_cancel_locked(run, error, why);
 	engine_work(engine);
+	engine_unlock_and_wake(engine);
+}
+
+void engine_interrupt(struct engine *engine)
+{
+	lock_take(&engine->lock);
+	for (struct dw_run *run = engine->runs.first; run; run = run->next)
+		run->interrupted = run->here;
+	waiters_settle(engine);
 	engine_unlock_and_wake(engine);
 }
 

@@ -15,6 +15,7 @@
 
 #include "engine/graph.h"
 #include "engine/nesting.h"
+#include "engine/progress.h"
 #include "engine/run_handle.h"
 
 struct progress_report;
@@ -33,6 +34,8 @@ struct dw_run {
 	struct dw_run *next, *previous;	/* engine->runs */
 	bool over;			/* all tasks are final, and there will be no more */
 	bool blocking;			/* dw_worker_run(): there is no handle */
+	bool here;			/* its function's thread waits for it … */
+	bool interrupted;		/* … and the next wait of that thread ends early, once */
 	_Atomic uint32_t cancel_word;	/* read by dw_task_cancelled() */
 	const _Atomic uint32_t *cancel;	/* of the task that this run is, or NULL */
 	uint64_t timeout_ns, deadline;	/* as running_now(); NEVER */
@@ -68,8 +71,13 @@ static inline void run_set_deadline(struct dw_run *run, uint64_t at, bool overdu
 }
 /* Its last reference is gone. */
 void run_free(struct dw_run *run);
-/* Waits until all tasks of the run are final. */
-void run_drain_locked(struct engine *engine, struct dw_run *run);
+/* Waits until all tasks of the run are final; -ERESTART: dw_worker_interrupt(). */
+int run_drain_locked(struct engine *engine, struct dw_run *run);
+/*
+ * Waits in a call of the function's thread, as wait_locked() does, or until dw_worker_interrupt():
+ * -ERESTART, with a text.
+ */
+int run_wait_locked(struct waiter *waiter, struct deadline *deadline);
 static inline void orch_set_scope(struct dw_orch *orch, struct scope *scope)
 {
 	orch->scope = scope;

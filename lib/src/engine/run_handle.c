@@ -105,7 +105,8 @@ int engine_run_wait(struct dw_run *run)
 		event_wait(&run->handle.ended, NEVER);
 		run_wait_end(&wait);
 	}
-	pthread_join(run->handle.thread, NULL);
+	if (run->handle.has_thread)
+		pthread_join(run->handle.thread, NULL);
 	result = run->graph.error;
 	if (result)
 		error_set(result, "%s", run->graph.text);
@@ -178,7 +179,8 @@ DW_API int dw_run_detach(struct dw_run *run)
 
 	if (result < 0)
 		return result;
-	pthread_detach(run->handle.thread);
+	if (run->handle.has_thread)
+		pthread_detach(run->handle.thread);
 	run_handle_put(run);
 	return 0;
 }

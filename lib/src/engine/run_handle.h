@@ -20,6 +20,7 @@ struct dw_run;
 
 struct run_handle {
 	pthread_t thread;
+	bool has_thread;		/* does not change once the handle is given out */
 	uint32_t process;		/* process_serial() where it was started */
 	_Atomic uint32_t references;
 	_Atomic uint32_t
@@ -29,6 +30,10 @@ struct run_handle {
 	int fd;				/* -1: none, before dw_run_fd() */
 };
 
+static inline void run_handle_has_thread(struct run_handle *handle, bool has)
+{
+	handle->has_thread = has;
+}
 /* Of a new run: one reference. */
 void run_handle_init(struct run_handle *handle);
 /* By the run's thread, before the run leaves its engine, and when all is over. */

@@ -30,27 +30,35 @@ static int wait_for_producers(struct engine *engine, struct waiter *waiter)
 
 	request_notify_all(&engine->rings, is_of_run, &waiter->run->graph);
 	graph_report_all(&engine->graph, 1);
-	result = wait_locked(engine, waiter, NULL);
+	result = run_wait_locked(waiter, NULL);
 	graph_report_all(&engine->graph, -1);
 	return result;
 }
 
-static void wait_for(struct engine *engine, struct dw_run *run, dw_task id)
+static int wait_for(struct engine *engine, struct dw_run *run, dw_task id)
 {
 	struct waiter waiter = {
 		.ready = task_final, .engine = engine, .run = run, .value = id,
 	};
 	struct task *task = task_find(&engine->graph.tasks, id);
+	int result;
 
 	if (task_final(&waiter))
-		return;
+		return 0;
 	run_await_task(&run->graph, task);
 	request_notify(&engine->rings, task);
 	if (task->waiting)
-		wait_for_producers(engine, &waiter);
+		result = wait_for_producers(engine, &waiter);
 	else
-		wait_locked(engine, &waiter, NULL);
+		result = run_wait_locked(&waiter, NULL);
 	run_await_task(&run->graph, NULL);
+	return result;
+}
+
+/* -ERESTART means that the wait was interrupted. */
+static int of_task(int error)
+{
+	return error == -ERESTART ? -EINTR : error;
 }
 
 /* The task's own error: that of its callable, or that it was skipped. */
@@ -63,7 +71,7 @@ static int result_of(const struct dw_run *run, dw_task task)
 		return 0;
 	error = failed->failed_by ? run_errors_find(&run->graph.errors, failed->failed_by) : NULL;
 	if (failed->error)
-		return error_set(failed->error, "%s",
+		return error_set(of_task(failed->error), "%s",
 				 error ? error->text : error_name(-failed->error));
 	if (failed->failed_by)
 		return error_set(-ECANCELED, "the task was skipped, because task %llu failed: %s",
@@ -92,9 +100,10 @@ DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task)
 			  "dw_orch_wait_task: `task` is %#llx, which is no task of this run",
 			  (unsigned long long)task);
 	} else {
-		wait_for(engine, run, task);
+		result = wait_for(engine, run, task);
 		run_names_forget(&run->graph.names, &engine->graph.names);
-		result = result_of(run, task);
+		if (result == 0)
+			result = result_of(run, task);
 	}
 	engine_unlock_and_wake(engine);
 	return result;
@@ -111,10 +120,10 @@ DW_API int dw_orch_wait(struct dw_orch *orch)
 	run = orch->run;
 	engine = run->engine;
 	lock_take(&engine->lock);
-	run_drain_locked(engine, run);
+	result = run_drain_locked(engine, run);
 	run_names_forget(&run->graph.names, &engine->graph.names);
-	if (run->graph.error)
-		result = error_set(run->graph.error, "%s", run->graph.text);
+	if (result == 0 && run->graph.error)
+		result = error_set(of_task(run->graph.error), "%s", run->graph.text);
 	engine_unlock_and_wake(engine);
 	return result;
 }

@@ -284,7 +284,7 @@ static int wait_blocked(struct engine *engine, struct waiter *waiter, enum block
 	int result;
 
 	counters_blocked(&engine->counters, why, now_ns());
-	result = wait_locked(engine, waiter, deadline);
+	result = run_wait_locked(waiter, deadline);
 	counters_blocked(&engine->counters, BLOCKED_NOT, 0);
 	return result;
 }
@@ -295,8 +295,10 @@ int orch_wait_for_window_locked(struct dw_orch *orch)
 
 	if (UNLIKELY(run->graph.submitted - run->graph.finished >= WINDOW_TASKS)) {
 		struct waiter waiter = { .ready = window_open, .engine = run->engine, .run = run };
+		int result = wait_blocked(run->engine, &waiter, BLOCKED_WINDOW, NULL);
 
-		wait_blocked(run->engine, &waiter, BLOCKED_WINDOW, NULL);
+		if (result < 0)
+			return result;
 	}
 	return UNLIKELY(run->graph.cancelled) ? orch_cancelled(run) : 0;
 }
@@ -371,6 +373,8 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 		deadline = deadline_at(deadline_in(engine->heap_timeout_ns));
 		result = wait_blocked(engine, &waiter, BLOCKED_HEAP, &deadline);
 		graph_report_all(&engine->graph, -1);
+		if (result == -ERESTART)
+			return result;
 		if (result < 0) {
 			heap_tail(engine->heap, orch->scope, &tail);
 			return heap_timed_out(engine, bytes, &tail);

@@ -139,6 +139,16 @@ static int check_up(struct dw_worker *worker, const char *call)
 	return 0;
 }
 
+/* Before a wait for a run of this Worker. */
+static int check_outside(struct dw_worker *worker, const char *call)
+{
+	return worker_inside_task(worker) ?
+		error_set(-EDEADLK,
+			  "%s: the call is made by a callable that is a task of Worker %s, or of "
+			  "one below it, and the run could need the child that waits for it",
+			  call, worker->path) : 0;
+}
+
 DW_API int dw_worker_run(struct dw_worker *worker, dw_orch_fn *fn, const struct dw_args *args,
 			 const struct dw_config *config, void *context)
 {
@@ -146,14 +156,8 @@ DW_API int dw_worker_run(struct dw_worker *worker, dw_orch_fn *fn, const struct 
 
 	if (result == 0 && config)
 		result = engine_check_config(config, "config");
-	if (result == 0 && worker_inside_task(worker))
-		result = error_set(
-			-EDEADLK,
-			"dw_worker_run: the call is made by a callable that is a task of "
-			"Worker %s, or of one below it, and the run could need the child that "
-			"waits "
-			"for it",
-			worker->path);
+	if (result == 0)
+		result = check_outside(worker, "dw_worker_run");
 	if (result < 0)
 		return result;
 	return engine_run(worker->life.engine, fn, args, config, context, NULL);
@@ -163,15 +167,20 @@ DW_API int dw_worker_start(struct dw_worker *worker, dw_orch_fn *fn, const struc
 			   const struct dw_config *config, void *context,
 			   const struct dw_run_options *options, struct dw_run **run)
 {
+	struct dw_run_options full = DW_OPTIONS(dw_run_options);
 	int result = check_up(worker, "dw_worker_start");
 
 	if (result == 0 && !run)
 		result = error_set(-EINVAL, "dw_worker_start: `run` is NULL");
 	if (result == 0 && config)
 		result = engine_check_config(config, "config");
+	if (result == 0)
+		result = engine_read_run_options(options, &full);
+	if (result == 0 && full.here)
+		result = check_outside(worker, "dw_worker_start");
 	if (result < 0)
 		return result;
-	return engine_run_start(worker->life.engine, fn, args, config, context, options, run);
+	return engine_run_start(worker->life.engine, fn, args, config, context, &full, run);
 }
 
 DW_API int dw_run_cancel(struct dw_run *run)
@@ -186,5 +195,15 @@ DW_API int dw_worker_cancel(struct dw_worker *worker)
 	if (result < 0)
 		return result;
 	engine_cancel_all(worker->life.engine, -ECANCELED, "cancelled by the application");
+	return 0;
+}
+
+DW_API int dw_worker_interrupt(struct dw_worker *worker)
+{
+	int result = check_up(worker, "dw_worker_interrupt");
+
+	if (result < 0)
+		return result;
+	engine_interrupt(worker->life.engine);
 	return 0;
 }
