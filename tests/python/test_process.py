@@ -261,19 +261,144 @@ def test_a_signal_just_before_the_wait_is_not_lost(monkeypatch):
     assert results[0] == 0 and results[1], "nothing woke poll()"
 
 
-def test_ctrl_c_just_when_the_run_has_started_cancels_it():
-    """The run was left behind, and nobody cancelled it."""
-    class Interrupted(Worker):
-        def _start(self, *args):
-            result = super()._start(*args)
-            signal.raise_signal(signal.SIGINT)
-            return result
-
-    with Interrupted(3, subs=1) as node:
+@pytest.mark.parametrize("nested", [False, True])
+def test_ctrl_c_in_the_function_cancels_the_run(nested):
+    with Worker(3, subs=1) as node:
         flag, until = gate(node)
+
+        def orchestrate(orch):
+            orch.submit(until, distworker.no_dep(flag))
+            if nested:
+                node.run(lambda orch: signal.raise_signal(signal.SIGINT))
+            signal.raise_signal(signal.SIGINT)
+
         with pytest.raises(KeyboardInterrupt):
-            node.run(lambda orch: orch.submit(until, distworker.no_dep(flag)))
+            node.run(orchestrate)
         assert ": 0 runs" in node.report()
+        assert signal.set_wakeup_fd(-1) == -1
+
+
+WAITS = {
+    "the end": lambda orch, task: None,
+    "wait": lambda orch, task: orch.wait(),
+    "wait_task": lambda orch, task: orch.wait_task(task),
+    "nested run": lambda orch, task: node_of_waits[0].run(lambda inner: None),
+    "nested wait": lambda orch, task: node_of_waits[0].run(lambda inner: orch_of_waits(inner)),
+}
+node_of_waits = []
+
+
+def orch_of_waits(orch):
+    node, flag, until = node_of_waits
+    orch.submit(until, distworker.no_dep(flag))
+    orch.wait()
+
+
+@pytest.mark.parametrize("wait", list(WAITS))
+def test_handlers_of_signals_run_while_the_main_thread_waits(wait):
+    """The task ends when the handler has run: in the very wait for the task."""
+    pid = os.getpid()
+    with Worker(3, subs=2) as node:
+        flag = node.empty((), "int64")
+
+        def until_handled(args):
+            os.kill(pid, signal.SIGUSR1)
+            while not memoryview(args.tensor(0))[()]:
+                pass
+
+        until = node.sub(until_handled)
+        node_of_waits[:] = node, flag, until
+        old = signal.signal(signal.SIGUSR1, lambda number, frame: memoryview(flag).__setitem__((), 1))
+        try:
+            for _ in range(20):
+                memoryview(flag)[()] = 0
+
+                def orchestrate(orch):
+                    task = orch.submit(until, distworker.no_dep(flag))
+                    WAITS[wait](orch, task)
+                    return "ended"
+
+                assert node.run(orchestrate) == "ended"
+        finally:
+            signal.signal(signal.SIGUSR1, old)
+            node_of_waits.clear()
+
+
+def test_a_submit_that_blocks_lets_handlers_run():
+    pid = os.getpid()
+    with Worker(3, subs=1) as node:
+        flag = node.empty((), "int64")
+
+        def until_handled(args):
+            while not memoryview(args.tensor(0))[()]:
+                os.kill(pid, signal.SIGUSR1)
+                os.sched_yield()
+
+        until = node.sub(until_handled)
+
+        def handler(number, frame):
+            with distworker.Tree(pid) as tree:
+                if tree.worker(0).runs:
+                    memoryview(flag)[()] = tree.worker(0).stats.submitted >= 8192
+
+        old = signal.signal(signal.SIGUSR1, handler)
+        try:
+            node.run(lambda orch: [orch.submit(until, distworker.no_dep(flag), i) for i in range(9000)] and None)
+        finally:
+            signal.signal(signal.SIGUSR1, old)
+        assert node.engine_stats().done == 9000
+
+
+def test_the_descriptor_for_signals_of_an_event_loop_gets_its_bytes():
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    pid = os.getpid()
+    seen = []
+    old = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+    signal.set_wakeup_fd(writer)
+    try:
+        with Worker(3, subs=1) as node:
+            send = node.sub(lambda args: os.kill(pid, signal.SIGUSR1))
+            for _ in range(10):
+                node.run(lambda orch: orch.submit(send))
+        assert signal.set_wakeup_fd(-1) == writer
+        got = os.read(reader, 100)
+        assert len(got) == len(seen) == 10 and set(got) == {signal.SIGUSR1}
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGUSR1, old)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_run_of_the_main_thread_starts_no_thread():
+    with Worker(3, subs=1) as node:
+        nothing = node.sub(lambda args: None)
+        idents = {node.run(lambda orch: orch.submit(nothing) and threading.get_ident()) for _ in range(3)}
+        assert idents == {threading.get_ident()}
+        before = os.listdir("/proc/self/task")
+        for _ in range(50):
+            node.run(lambda orch: orch.submit(nothing))
+        assert os.listdir("/proc/self/task") == before
+
+
+def test_runs_of_a_fork_within_a_run():
+    """The child of the user's fork has no watching thread of its parent's."""
+    def orchestrate(orch):
+        pid = os.fork()
+        if pid:
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        status = 1
+        try:
+            with Worker(3, subs=1, name="own0") as own:
+                cell = own.empty((), "int64")
+                put = own.sub(lambda args: memoryview(args.tensor(0)).__setitem__((), 3))
+                own.run(lambda orch: orch.submit(put, out(cell)))
+                status = 0 if memoryview(cell)[()] == 3 else 2
+        finally:
+            os._exit(status)
+
+    with Worker(3, subs=1) as node:
+        assert node.run(orchestrate) == 0
 
 
 def test_ctrl_c_does_not_wait_for_a_task_that_never_ends():

@@ -298,6 +298,8 @@ class Run(_core.Run):
         self._error: BaseException | None = None
 
     def _ended(self, timeout: float | None) -> bool:
+        if self.test():
+            return True
         if not _in_main_thread():
             return self._wait_for(timeout)
         # A signal that arrives just before poll() would not interrupt it: the interpreter writes a byte for it.
@@ -385,6 +387,7 @@ class Run(_core.Run):
 
 
 _live: weakref.WeakSet[Worker] = weakref.WeakSet()
+_watching = 0  # the process whose main thread is in a run
 
 
 def _ns(seconds: float | None) -> int:
@@ -559,18 +562,26 @@ class Worker(_core.Worker):
             progress: Function[[int, int], object] | None = None) -> Value:
         """Calls ``fn(orch, *args)``, and returns its value when every task that it has submitted is final.
 
-        Raises what `fn` has raised, or Error: the first error of the run. `fn` runs in a thread of the library when
-        the main thread makes the call, so that Ctrl-C can cancel the run: it then has `interrupt_timeout` seconds to
-        end, and KeyboardInterrupt is raised in any case. `timeout`: deadline of the run in seconds.
+        Raises what `fn` has raised, or Error: the first error of the run. The calling thread calls `fn`. Any thread,
+        also within another run of the tree. In the main thread handlers of signals run meanwhile, and Ctrl-C cancels
+        the run: it then has `interrupt_timeout` seconds to end, and KeyboardInterrupt is raised in any case.
+        `timeout`: deadline of the run in seconds. ``progress(submitted, finished)`` as in start().
         """
-        if not _in_main_thread() and timeout is None and progress is None:
-            self._need_init()
+        self._need_init()
+        main = _in_main_thread()
+        if not main and timeout is None and progress is None:
             value: Value = self._run(fn, args, config)
             return value
-        self._need_init()
         run = Run()
+        if not main:
+            self._start(run, fn, args, config, timeout, progress, True)
+            value = run.wait()
+            return value
         try:
-            self._start(run, fn, args, config, timeout, progress)
+            self._start_watched(run, fn, args, config, timeout, progress)
+            error = run._exception()
+            if isinstance(error, KeyboardInterrupt):
+                raise error
             value = run.wait()
             return value
         except KeyboardInterrupt:
@@ -578,6 +589,31 @@ class Worker(_core.Worker):
             if not run._done and run._started():
                 run._give_up(self.interrupt_timeout)
             raise
+
+    def _start_watched(self, run: Run, *args: Any) -> None:
+        """In the main thread: a signal interrupts the waits of the C library, so that its handler runs."""
+        global _watching
+        process = os.getpid()
+        if _watching == process:  # a run within a run
+            self._start(run, *args, True)
+            return
+        writer = _core._watch_fd()
+        if writer < 0:  # no descriptor, or no thread: then the run gets a thread, or says what is missing
+            self._start(run, *args, False)
+            run._ended(None)
+            return
+        before = -1
+        _watching = process
+        try:
+            before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+            if before >= 0:
+                _core._watch_pass_on(before)
+            self._start(run, *args, True)
+        finally:
+            signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+            if before >= 0:
+                _core._watch_pass_on(-1)
+            _watching = 0
 
     def start(self, fn: Function[..., Any], *args: Any, config: Config | None = None, timeout: float | None = None,
               progress: Function[[int, int], object] | None = None) -> Run:
@@ -587,7 +623,7 @@ class Worker(_core.Worker):
         """
         self._need_init()
         run = Run()
-        self._start(run, fn, args, config, timeout, progress)
+        self._start(run, fn, args, config, timeout, progress, False)
         return run
 
     def _need_init(self) -> None:

@@ -283,6 +283,7 @@ int run_entry(struct dw_orch *orch, const struct dw_args *args, const struct dw_
 	PyGILState_STATE state = PyGILState_Ensure();
 	struct call *call = context;
 	PyObject *orchestrator, *type, *value, *traceback;
+	bool interrupted = false;
 	int result = 0;
 
 	(void)args;
@@ -299,12 +300,17 @@ int run_entry(struct dw_orch *orch, const struct dw_args *args, const struct dw_
 		if (value && traceback)
 			PyException_SetTraceback(value, traceback);
 		call->exception = value;
+		interrupted = call->here && value &&
+			      PyErr_GivenExceptionMatches(value, PyExc_KeyboardInterrupt);
 		Py_XDECREF(type);
 		Py_XDECREF(traceback);
 		result = dw_task_fail(ECANCELED, "its function has raised an exception");
 	}
 	callback_depth--;
 	PyGILState_Release(state);
+	/* The caller cancels the run instead of waiting for its tasks. */
+	if (interrupted)
+		dw_worker_interrupt(call->worker->handle);
 	return result;
 }
 

@@ -369,7 +369,7 @@ PyMODINIT_FUNC PyInit__core(void)
 	share_library();
 	if (!tensor_add_types(module) || !args_add_types(module) || !callable_add_types(module) ||
 	    !orch_add_types(module) || !worker_add_types(module) || !run_add_types(module) ||
-	    !tree_add_types(module) ||
+	    !tree_add_types(module) || !watch_add_functions(module) ||
 	    !add_fork_hooks()) {
 		Py_DECREF(module);
 		return NULL;

@@ -78,6 +78,7 @@ struct call {
 	PyObject *exception;		/* raised by fn, or NULL */
 	PyObject *held;			/* set: buffers that tasks may use */
 	unsigned long thread;		/* that is in fn, or 0 */
+	bool here;			/* fn runs in the thread of the caller of start() */
 };
 
 struct worker_object {
@@ -197,6 +198,13 @@ typedef int report_fn(void *handle, uint64_t stuck_ns, char *text, size_t *bytes
 PyObject *report_text(report_fn *report, void *handle, PyObject *stuck, bool release);
 
 bool tree_add_types(PyObject *module);
+
+/* ---------------------------------------------------------------- watch.c */
+
+bool watch_add_functions(PyObject *module);
+/* Signals interrupt runs of this Worker from now on. False: they do not. Main thread. */
+bool watch_enter(struct dw_worker *worker);
+void watch_leave(void);
 
 bool run_add_types(PyObject *module);
 PyObject *worker_run_method(PyObject *self, PyObject *args);

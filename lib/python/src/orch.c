@@ -103,6 +103,12 @@ static void orch_dealloc(PyObject *object)
 	object_free(object);
 }
 
+/* A handler of a signal that has interrupted a wait may have raised something. */
+static PyObject *raise_wait_error(int result)
+{
+	return PyErr_Occurred() ? NULL : raise_error(result);
+}
+
 static bool orch_valid(struct orch_object *self)
 {
 	if (!self->orch)
@@ -363,14 +369,16 @@ static PyObject *submit_members(struct orch_object *self, dw_callable handle,
 			free(had);
 			return NULL;
 		}
-	Py_BEGIN_ALLOW_THREADS
-	result = group ? dw_submit_group(orch, handle, members, count, workers,
-					 &submission->options, &task) :
-			 dw_submit(orch, handle, members[0], &submission->options, &task);
-	Py_END_ALLOW_THREADS
+	do {
+		Py_BEGIN_ALLOW_THREADS
+		result = group ? dw_submit_group(orch, handle, members, count, workers,
+						 &submission->options, &task) :
+				 dw_submit(orch, handle, members[0], &submission->options, &task);
+		Py_END_ALLOW_THREADS
+	} while (result == -ERESTART && PyErr_CheckSignals() == 0);
 	if (result < 0) {
 		free(had);
-		return raise_error(result);
+		return raise_wait_error(result);
 	}
 	object = task_make(task);
 	if (object && allocates) {
@@ -542,11 +550,13 @@ static PyObject *alloc(PyObject *object, PyObject *args, PyObject *kwargs)
 		dtype = dtype_from(dtype_object);
 	if (dtype < 0 || !shape_from(shape_object, shape, &ndims))
 		return NULL;
-	Py_BEGIN_ALLOW_THREADS
-	result = dw_alloc(orch, dtype, shape, ndims, &tensor);
-	Py_END_ALLOW_THREADS
+	do {
+		Py_BEGIN_ALLOW_THREADS
+		result = dw_alloc(orch, dtype, shape, ndims, &tensor);
+		Py_END_ALLOW_THREADS
+	} while (result == -ERESTART && PyErr_CheckSignals() == 0);
 	if (result < 0)
-		return raise_error(result);
+		return raise_wait_error(result);
 	return tensor_new(&tensor, self->worker ? (PyObject *)self->worker->root : NULL);
 }
 
@@ -587,11 +597,13 @@ static PyObject *wait_all(PyObject *object, PyObject *args)
 	(void)args;
 	if (!orch_valid(self))
 		return NULL;
-	Py_BEGIN_ALLOW_THREADS
-	result = dw_orch_wait(orch);
-	Py_END_ALLOW_THREADS
+	do {
+		Py_BEGIN_ALLOW_THREADS
+		result = dw_orch_wait(orch);
+		Py_END_ALLOW_THREADS
+	} while (result == -ERESTART && PyErr_CheckSignals() == 0);
 	if (result < 0)
-		return raise_error(result);
+		return raise_wait_error(result);
 	Py_RETURN_NONE;
 }
 
@@ -604,11 +616,13 @@ static PyObject *wait_task(PyObject *object, PyObject *task)
 
 	if (!orch_valid(self) || !task_id(task, &id))
 		return NULL;
-	Py_BEGIN_ALLOW_THREADS
-	result = dw_orch_wait_task(orch, id);
-	Py_END_ALLOW_THREADS
+	do {
+		Py_BEGIN_ALLOW_THREADS
+		result = dw_orch_wait_task(orch, id);
+		Py_END_ALLOW_THREADS
+	} while (result == -ERESTART && PyErr_CheckSignals() == 0);
 	if (result < 0)
-		return raise_error(result);
+		return raise_wait_error(result);
 	Py_RETURN_NONE;
 }
 

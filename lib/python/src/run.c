@@ -121,6 +121,20 @@ PyObject *worker_run_method(PyObject *object, PyObject *args)
 	return call_result(call, result);
 }
 
+/* Without the GIL. */
+static int start(struct call *call, const struct dw_config *config,
+		 const struct dw_run_options *options, bool watched)
+{
+	struct dw_worker *worker = call->worker->handle;
+	int result;
+
+	watched = watched && watch_enter(worker);
+	result = dw_worker_start(worker, run_entry, NULL, config, call, options, &call->run);
+	if (watched)
+		watch_leave();
+	return result;
+}
+
 PyObject *worker_start_method(PyObject *object, PyObject *args)
 {
 	struct worker_object *self = (struct worker_object *)object;
@@ -128,11 +142,11 @@ PyObject *worker_start_method(PyObject *object, PyObject *args)
 	PyObject *run, *fn, *arguments, *config_given, *timeout, *progress;
 	struct dw_config config;
 	struct call *call;
-	int result;
+	int result, here;
 
 	if (!worker_usable(self) ||
-	    !PyArg_ParseTuple(args, "O!OO!OOO", run_type, &run, &fn, &PyTuple_Type, &arguments,
-			      &config_given, &timeout, &progress) ||
+	    !PyArg_ParseTuple(args, "O!OO!OOOi", run_type, &run, &fn, &PyTuple_Type, &arguments,
+			      &config_given, &timeout, &progress, &here) ||
 	    !config_from(config_given, &config) || !seconds_to_ns(timeout, 0, &options.timeout_ns))
 		return NULL;
 	if (((struct run_object *)run)->worker) {
@@ -147,8 +161,10 @@ PyObject *worker_start_method(PyObject *object, PyObject *args)
 		options.progress = run_progress;
 		options.progress_context = call;
 	}
-	Py_BEGIN_ALLOW_THREADS result =
-		dw_worker_start(self->handle, run_entry, NULL, &config, call, &options, &call->run);
+	call->here = here;
+	options.here = here;
+	Py_BEGIN_ALLOW_THREADS
+	result = start(call, &config, &options, here);
 	Py_END_ALLOW_THREADS
 	if (result < 0) {
 		call_free(call);
@@ -308,6 +324,18 @@ static PyObject *run_interrupt(PyObject *object, PyObject *exception)
 	Py_RETURN_NONE;
 }
 
+static PyObject *run_exception(PyObject *object, PyObject *args)
+{
+	struct call *call = call_of((struct run_object *)object);
+	PyObject *exception = call && call->exception ? call->exception : Py_None;
+
+	(void)args;
+	if (!call)
+		return NULL;
+	Py_INCREF(exception);
+	return exception;
+}
+
 static PyObject *run_started(PyObject *object, PyObject *args)
 {
 	(void)args;
@@ -335,6 +363,8 @@ static PyMethodDef run_methods[] = {
 	{ "detach", run_detach, METH_NOARGS,
 	  "detach()\n\nThe run goes on; its result and its errors are lost." },
 	{ "_interrupt", run_interrupt, METH_O, "_interrupt(exception type)" },
+	{ "_exception", run_exception, METH_NOARGS,
+	  "What the function has raised, or None; after it has returned." },
 	{ "_started", run_started, METH_NOARGS, "_started() -> bool: and not given back" },
 	{ "_errors", run_errors, METH_NOARGS, "Tuples: the errors so far." },
 	{ NULL, NULL, 0, NULL },
