@@ -98,6 +98,16 @@ def test_the_extension_keeps_to_the_limited_api_and_the_public_interface():
     assert "#define Py_LIMITED_API 0x030b0000" in (TOP / "lib/python/src/core.h").read_text()
 
 
+def test_formats_are_ascii():
+    """PyErr_Format() gives an empty text (3.11), or another exception (3.13), for a format that is not."""
+    wrong = []
+    for path in (TOP / "lib/python/src").glob("*.c"):
+        for call in re.findall(r"Py(?:Err_Format|Unicode_FromFormat)\(.*?;\n", path.read_text(), re.S):
+            if not call.isascii():
+                wrong.append((path.name, call))
+    assert not wrong
+
+
 def test_the_tool():
     version = run(sys.executable, "-m", "distworker", "--version")
     assert (TOP / "VERSION").read_text().strip() in version

@@ -72,6 +72,8 @@ def test_arguments_that_make_no_sense_are_refused():
                 orch.submit(nothing, color=3)
             with pytest.raises(ValueError, match="seconds"):
                 orch.submit(nothing, timeout=-1)
+            with pytest.raises(ValueError, match=r"Config\(block_dim=-1.*numbers should be 0"):
+                orch.submit(nothing, config=Config(-1))
             with pytest.raises(Error) as caught:
                 orch.submit(nothing, worker=7)
             assert caught.value.errno in (errno.EINVAL, errno.ENODEV)

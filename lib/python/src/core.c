@@ -116,7 +116,7 @@ bool config_from(PyObject *object, struct dw_config *config)
 		return false;
 	if (block_dim < 0 || block_dim > INT32_MAX || threads < 0 || threads > INT32_MAX ||
 	    flags < 0 || flags > (long)UINT32_MAX) {
-		PyErr_Format(PyExc_ValueError, "%R: its numbers should be 0 … %d", object,
+		PyErr_Format(PyExc_ValueError, "%R: its numbers should be 0 to %d", object,
 			     INT32_MAX);
 		return false;
 	}

@@ -96,7 +96,8 @@ int dtype_from(PyObject *object)
 	if (found < 0) {
 		PyErr_Clear();
 		PyErr_Format(PyExc_TypeError,
-			     "%R is no dtype: it should be \"float32\", \"int64\", …", object);
+			     "%R is no dtype: it should be a name like \"float32\" or "
+			     "\"int64\"", object);
 	}
 	return found;
 }
