@@ -37,6 +37,8 @@ def library_flags() -> list[str]:
 
 
 def compile_core(output: str) -> None:
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        sys.exit("distworker: needs a Python with a global interpreter lock: this is a free-threaded build")
     sources = os.path.join(HERE, "src")
     files = sorted(os.path.join(sources, name) for name in os.listdir(sources) if name.endswith(".c"))
     compiler = shlex.split(os.environ.get("CC", "cc"))

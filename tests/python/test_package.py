@@ -108,6 +108,12 @@ def test_formats_are_ascii():
     assert not wrong
 
 
+def test_free_threaded_builds_are_refused():
+    done = subprocess.run([sys.executable, "-c", "import sys; sys.abiflags = 't'; import distworker"], capture_output=True,
+                          text=True)
+    assert done.returncode == 1 and "ImportError: distworker needs a Python with a global interpreter lock" in done.stderr
+
+
 def test_the_tool():
     version = run(sys.executable, "-m", "distworker", "--version")
     assert (TOP / "VERSION").read_text().strip() in version

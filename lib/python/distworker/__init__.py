@@ -41,6 +41,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, TypeVar, overload
 
+if "t" in sys.abiflags:
+    # CPython has no limited API for those, and objects are guarded by the GIL.
+    raise ImportError("distworker needs a Python with a global interpreter lock: this is a free-threaded build")
+
 from . import _core, _errors
 from ._core import (INOUT, INPUT, NO_DEP, OUTPUT, OUTPUT_EXISTING, Args, Callable, Tagged, Task, Tensor, existing,
                     inout, inp, new, no_dep, out, task_cancelled, version)
@@ -279,6 +283,34 @@ def _signal_pipe() -> tuple[int, int]:
     return _pipe[1:]
 
 
+_watching = 0  # the process whose main thread is in a run
+
+
+def _watched(start: Function[[bool], None]) -> None:
+    """Calls start(here) in the main thread: a signal interrupts the waits of the C library, so that its handler runs."""
+    global _watching
+    process = os.getpid()
+    if _watching == process:  # a run within a run
+        start(True)
+        return
+    writer = _core._watch_fd()
+    if writer < 0:  # without a watching thread the run has one of its own
+        start(False)
+        return
+    before = -1
+    _watching = process
+    try:
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        if before >= 0:
+            _core._watch_pass_on(before)
+        start(True)
+    finally:
+        signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+        if before >= 0:
+            _core._watch_pass_on(-1)
+        _watching = 0
+
+
 def _pass_on(numbers: bytes, fd: int) -> None:
     """To the descriptor that an event loop has set for signals."""
     if fd >= 0:
@@ -387,7 +419,6 @@ class Run(_core.Run):
 
 
 _live: weakref.WeakSet[Worker] = weakref.WeakSet()
-_watching = 0  # the process whose main thread is in a run
 
 
 def _ns(seconds: float | None) -> int:
@@ -578,10 +609,10 @@ class Worker(_core.Worker):
             value = run.wait()
             return value
         try:
-            self._start_watched(run, fn, args, config, timeout, progress)
+            _watched(lambda here: self._start(run, fn, args, config, timeout, progress, here))
             error = run._exception()
             if isinstance(error, KeyboardInterrupt):
-                raise error
+                raise error  # and not its tasks' end
             value = run.wait()
             return value
         except KeyboardInterrupt:
@@ -589,31 +620,6 @@ class Worker(_core.Worker):
             if not run._done and run._started():
                 run._give_up(self.interrupt_timeout)
             raise
-
-    def _start_watched(self, run: Run, *args: Any) -> None:
-        """In the main thread: a signal interrupts the waits of the C library, so that its handler runs."""
-        global _watching
-        process = os.getpid()
-        if _watching == process:  # a run within a run
-            self._start(run, *args, True)
-            return
-        writer = _core._watch_fd()
-        if writer < 0:  # no descriptor, or no thread: then the run gets a thread, or says what is missing
-            self._start(run, *args, False)
-            run._ended(None)
-            return
-        before = -1
-        _watching = process
-        try:
-            before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-            if before >= 0:
-                _core._watch_pass_on(before)
-            self._start(run, *args, True)
-        finally:
-            signal.set_wakeup_fd(before, warn_on_full_buffer=False)
-            if before >= 0:
-                _core._watch_pass_on(-1)
-            _watching = 0
 
     def start(self, fn: Function[..., Any], *args: Any, config: Config | None = None, timeout: float | None = None,
               progress: Function[[int, int], object] | None = None) -> Run:
