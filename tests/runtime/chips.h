@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <distworker/chip.h>
 #include "runtime.h"
+#include "../unit/opencl_missing.h"
 
 #define COUNT 1000		/* elements of a vector */
 #define PARTS 64		/* results */
@@ -279,47 +280,6 @@ static const char opencl_add[] =
 	"	while (x[0] != 12345)\n"
 	"		x[1]++;\n"
 	"}\n";
-
-/*
- * NULL, or why there is no OpenCL here. Asked in a process of its own: OpenCL's libraries do
- * not survive the forks of the tests.
- */
-static inline const char *opencl_missing(void)
-{
-	static char reason[512];
-	static bool asked;
-	int pipes[2], status;
-	ssize_t n;
-	pid_t pid;
-
-	if (asked)
-		return reason[0] ? reason : NULL;
-	asked = true;
-	if (pipe2(pipes, O_CLOEXEC) < 0)
-		abort();
-	pid = fork();
-	if (pid == 0) {
-		size_t count = 0;
-		int result = dw_chip_enumerate("opencl", NULL, NULL,
-					       sizeof(struct dw_chip_properties), &count);
-		const char *text = result < 0 ? dw_strerror_last() :
-				   count      ? "" :
-						"no OpenCL device";
-
-		if (*text && write(pipes[1], text, strlen(text)) < 0)
-			_exit(1);
-		_exit(0);
-	}
-	close(pipes[1]);
-	n = read(pipes[0], reason, sizeof(reason) - 1);
-	reason[n > 0 ? n : 0] = '\0';
-	close(pipes[0]);
-	waitpid(pid, &status, 0);
-	if (!reason[0] && status)
-		snprintf(reason, sizeof(reason), "asking for OpenCL devices ended with status %#x",
-			 status);
-	return reason[0] ? reason : NULL;
-}
 
 static const int32_t signature_add[] = { DW_DIR_IN, DW_DIR_IN, DW_DIR_OUT };
 

@@ -5,6 +5,7 @@
 #include <distworker/sim.h>
 #include "unit.h"
 #include "chip_test.h"
+#include "opencl_missing.h"
 #include "chip/chip.h"
 
 #define MORE 16
@@ -58,7 +59,10 @@ TEST(devices_are_enumerated_at_the_callers_distance)
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		enumerate_with("sim", "devices=2", sizes[i], 2);
-		enumerate_with("opencl", NULL, sizes[i], 1);
+		if (opencl_missing())
+			printf("# not opencl: %s\n", opencl_missing());
+		else
+			enumerate_with("opencl", NULL, sizes[i], 1);
 		enumerate_with("pto", "devices=2", sizes[i], 2);
 	}
 }
