@@ -213,7 +213,7 @@ static struct block *block_new(struct chip_cache *cache, uint64_t begin, uint64_
 	block->begin = begin;
 	block->end = end;
 	block->handle = cache->next_handle;
-	cache->next_handle += (bytes + 2 * HANDLE_ALIGN - 1) & ~(uint64_t)(HANDLE_ALIGN - 1);
+	cache->next_handle += (bytes + 2ULL * HANDLE_ALIGN - 1) & ~(uint64_t)(HANDLE_ALIGN - 1);
 	i = block_above(cache, begin);
 	memmove(&cache->blocks[i + 1], &cache->blocks[i],
 		(cache->count - i) * sizeof(*cache->blocks));
