@@ -75,6 +75,12 @@ static struct json_object *child_json(const struct dw_tree *tree, uint32_t numbe
 	put(object, "cpu_ns", stats.cpu_ns);
 	put(object, "wakes", stats.wakes);
 	put(object, "sleeps", stats.sleeps);
+	if (stats.kind == DW_CHILD_CHIP) {
+		put(object, "memory_used", stats.memory_used);
+		put(object, "memory_bytes", stats.memory_bytes);
+		put(object, "copied_in", stats.copied_in);
+		put(object, "copied_out", stats.copied_out);
+	}
 	return object;
 }
 

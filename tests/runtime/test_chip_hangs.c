@@ -29,8 +29,8 @@ struct hung_rig {
 	int64_t *cells;
 	dw_callable add, hang, sub;
 	const struct hang *hang_of;
+	struct dw_tensor memory;	/* that outlives runs */
 	/* of the orchestration function */
-	bool free_again;
 	int result;
 	char text[512];
 };
@@ -369,6 +369,90 @@ TEST_IN_BOTH_MODES(a_call_that_hangs_is_ended_by_a_deadline)
 	in_a_process(run_case, &(struct hang){ mode, "run", BY_RUN, DW_RESTART_NEVER });
 }
 
+static int orch_copy(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
+	struct hung_rig *rig = context;
+	struct dw_tensor cell = scalar_tensor(&rig->cells[0]);
+	int result;
+
+	(void)args;
+	(void)config;
+	options.name = "copies";
+	result = strcmp(rig->hang_of->function, "copy_in") == 0 ?
+			 dw_submit_copy(orch, &rig->memory, &cell, &options, NULL) :
+			 dw_submit_copy(orch, &cell, &rig->memory, &options, NULL);
+	if (result == 0)
+		result = submit_cell(orch, rig->sub, &rig->cells[0], "behind");
+	return result == 0 ? submit_cell(orch, rig->sub, &rig->cells[1], "beside") : result;
+}
+
+static void copy_case(const struct hang *hang)
+{
+	bool out = strcmp(hang->function, "copy_out") == 0;
+	uint32_t count = 1;
+	struct hung_rig rig;
+	struct dw_run *run;
+
+	if (!rig_begin(&rig, hang, task_timeout(hang), 0, 0))
+		return;
+	REQUIRE(dw_worker_init(rig.node) == 0);
+	REQUIRE(dw_chip_memory_create(rig.node, 0, DW_INT64, &count, 1, &rig.memory) == 0);
+	run = start(&rig, orch_copy);
+	CHECK(heard() > 0);
+	end_run(&rig, run, hang->by);
+	check_said(&rig, hang->by == BY_TASK ? "task 1 \"copies\" (copy)" : "");
+	if (hang->by == BY_TASK)
+		CHECK_EQ(rig.cells[1], 1);
+	/* No task of the run writes behind a thread that goes on. */
+	CHECK_EQ(rig.cells[0], hang->by == BY_TASK && !out && hang->mode == DW_PROCESS ? 1 : 0);
+	/* What it may still write is given to no other task, what it only reads is. */
+	rig.cells[1] = 0;
+	CHECK_EQ(dw_worker_run(rig.node, orch_touch, NULL, NULL, &rig), 0);
+	CHECK_EQ(rig.result, hang->mode == DW_THREAD && out ? -EBUSY : 0);
+	CHECK_EQ(rig.cells[1], 1);
+	rig_end(&rig);
+}
+
+TEST_IN_BOTH_MODES(a_copy_that_hangs_is_ended)
+{
+	by_each(mode, "copy_in", copy_case);
+	by_each(mode, "copy_out", copy_case);
+}
+
+/* No run: memory that outlives them is asked for, and given back, by any thread. */
+static void keep_case(const struct hang *hang)
+{
+	bool free = strcmp(hang->function, "free") == 0;
+	uint32_t count = 1;
+	struct hung_rig rig;
+	int result;
+
+	if (!rig_begin(&rig, hang, task_timeout(hang), 0, 0))
+		return;
+	REQUIRE(dw_worker_init(rig.node) == 0);
+	result = dw_chip_memory_create(rig.node, 0, DW_INT64, &count, 1, &rig.memory);
+	CHECK_EQ(result, free ? 0 : -ETIMEDOUT);
+	if (free)
+		CHECK_EQ(dw_chip_memory_destroy(rig.node, &rig.memory), -ETIMEDOUT);
+	snprintf(rig.text, sizeof(rig.text), "%s", dw_strerror_last());
+	CHECK(heard() > 0);
+	check_said(&rig, free ? "dw_chip_memory_destroy()" : "dw_chip_memory_create()");
+	if (free)
+		CHECK_EQ(dw_chip_memory_destroy(rig.node, &rig.memory), -ENOENT);
+	rig_end(&rig);
+}
+
+TEST_IN_BOTH_MODES(memory_that_stays_is_not_waited_for_without_end)
+{
+	in_a_process(keep_case, &(struct hang){ mode, "alloc", BY_TASK, DW_RESTART_NEVER });
+	in_a_process(keep_case, &(struct hang){ mode, "free", BY_TASK, DW_RESTART_NEVER });
+	if (mode == DW_PROCESS)
+		in_a_process(keep_case,
+			     &(struct hang){ mode, "free", BY_TASK, DW_RESTART_ON_DEATH });
+}
+
 static void load_case(const struct hang *hang)
 {
 	struct hung_rig rig;
@@ -476,4 +560,151 @@ static void close_case(const struct hang *hang)
 TEST_IN_BOTH_MODES(a_close_that_hangs_ends_with_the_close)
 {
 	in_a_process(close_case, &(struct hang){ mode, "close", BY_TASK, DW_RESTART_NEVER });
+}
+
+/* ------------------------------------------------------------------- the table */
+
+/*
+ * The simulated chip hangs in one function of its table (option hang_in), in each in turn. A row is
+ * the call of the application that ends, and by what; the tasks beside it go on.
+ */
+struct row {
+	const char *function;
+	bool by[3];			/* enum ending */
+	const char *name;		/* in the text */
+};
+
+static const struct row rows[] = {
+	{ "open", { true }, "not ready after " },
+	{ "properties", { true }, "not ready after " },
+	{ "load", { true }, "the registration of a callable" },
+	{ "unload", { true }, "the unregistration of a callable" },
+	{ "alloc", { true, true, true }, "dw_chip_alloc()" },
+	{ "free", { true, true, true }, "(chip_free)" },
+	{ "copy_in", { true, true, true }, "(copy)" },
+	{ "copy_out", { true, true, true }, "(copy)" },
+	{ "copy_within", { true, true, true }, "(copy)" },
+	{ "run", { true, true, false }, "(sim:triple_add)" },
+	{ "close", { true }, "" },
+};
+
+static dw_callable sim_kernel(struct hung_rig *rig, const char *entry, int error)
+{
+	struct dw_image_options options = DW_OPTIONS(dw_image_options);
+	dw_callable callable = 0;
+
+	options.driver = "sim";
+	options.entry = entry;
+	options.path = fixture("chip_kernels");
+	CHECK_EQ(dw_callable_register_image(rig->node, &options, &callable), error);
+	return callable;
+}
+
+static int orch_row(struct dw_orch *orch, const struct dw_args *args,
+		    const struct dw_config *config, void *context)
+{
+	struct hung_rig *rig = context;
+	const char *function = rig->hang_of->function;
+	struct dw_tensor cell = scalar_tensor(&rig->cells[0]), one, other;
+	int result = submit_cell(orch, rig->sub, &rig->cells[1], "beside");
+
+	(void)args;
+	(void)config;
+	if (result == 0 && strcmp(function, "run") == 0)
+		return submit_cell(orch, rig->add, &rig->cells[0], "calls");
+	if (result == 0)
+		result = dw_chip_alloc(orch, 0, DW_INT64, NULL, 0, &one);
+	if (result == 0)
+		result = dw_chip_alloc(orch, 0, DW_INT64, NULL, 0, &other);
+	if (result == 0 && strcmp(function, "copy_in") == 0)
+		return dw_submit_copy(orch, &one, &cell, NULL, NULL);
+	if (result == 0 && strcmp(function, "copy_out") == 0)
+		return dw_submit_copy(orch, &cell, &one, NULL, NULL);
+	if (result == 0 && strcmp(function, "copy_within") == 0)
+		return dw_submit_copy(orch, &other, &one, NULL, NULL);
+	return result == 0 ? dw_chip_free(orch, &one) : result;
+}
+
+/* Until the run is in the call that hangs: the task beside it has ended, and the chip works. */
+static void wait_for_hang(struct hung_rig *rig)
+{
+	uint64_t begun = now_ns();
+
+	while (__atomic_load_n(&rig->cells[1], __ATOMIC_RELAXED) == 0 &&
+	       unit_within(begun, 20000 * MS))
+		pause_ms(1);
+	CHECK_EQ(rig->cells[1], 1);
+	pause_ms(20);
+}
+
+static void row_of_run(struct hung_rig *rig, const struct hang *hang, const char *name)
+{
+	struct dw_run *run = start(rig, orch_row);
+
+	wait_for_hang(rig);
+	end_run(rig, run, hang->by);
+	if (hang->by != BY_TASK)
+		return;
+	CHECK_STR(rig->text, name);
+	CHECK_STR(rig->text, "node0/chip0");
+	CHECK_STR(rig->text, hang->mode == DW_THREAD ? "its thread goes on" : "was killed");
+}
+
+static void row_case(const struct hang *hang)
+{
+	static struct dw_chip_options chips[1];
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	const struct row *row = rows;
+	struct hung_rig rig = { .hang_of = hang };
+	bool starts = false, closes = strcmp(hang->function, "close") == 0;
+	void *cells;
+
+	while (strcmp(row->function, hang->function) != 0)
+		row++;
+	starts = row < rows + 2;
+	snprintf(chip_options, sizeof(chip_options), "hang_in=%s", hang->function);
+	chips[0] = (struct dw_chip_options){ .driver = "sim", .options = chip_options };
+	options.subs = 1;
+	options.mode = hang->mode;
+	options.chips = chips;
+	options.chip_count = 1;
+	options.chip_size = sizeof(chips[0]);
+	options.timeout_ns = task_timeout(hang);
+	options.init_timeout_ns = starts || row->by[BY_RUN] == false ? ample(400 * MS) : 0;
+	options.close_timeout_ns = 300 * MS;
+	REQUIRE(dw_worker_create(3, &options, &rig.node) == 0);
+	REQUIRE(dw_buffer_create(rig.node, 4096, &cells) == 0);
+	rig.cells = cells;
+	CHECK_EQ(dw_callable_register_sub(rig.node, "add", sub_add, NULL, &rig.sub), 0);
+	if (strcmp(hang->function, "load") != 0)
+		rig.add = sim_kernel(&rig, "triple_add", 0);
+	CHECK_EQ(dw_worker_init(rig.node), starts ? -ETIMEDOUT : 0);
+	if (starts)
+		CHECK_STR(dw_strerror_last(), row->name);
+	else if (row->by[BY_RUN])
+		row_of_run(&rig, hang, row->name);
+	else if (strcmp(hang->function, "load") == 0)
+		sim_kernel(&rig, "triple_add", -ETIMEDOUT);
+	else if (strcmp(hang->function, "unload") == 0)
+		CHECK_EQ(dw_callable_unregister(rig.node, rig.add), -ETIMEDOUT);
+	if (!starts && !closes)
+		CHECK_STR(dw_strerror_last(), hang->by == BY_TASK ? row->name : "");
+	/* A thread that hangs stays until its process ends, and so does its tree. */
+	if (closes)
+		CHECK_EQ(dw_worker_close(rig.node), -ETIMEDOUT);
+	else if (!starts && hang->mode == DW_PROCESS)
+		CHECK_EQ(dw_worker_close(rig.node), 0);
+	if (hang->mode == DW_PROCESS) {
+		dw_worker_destroy(rig.node);
+		CHECK_EQ(descendants(NULL, 0), 0);
+	}
+}
+
+TEST_IN_BOTH_MODES(a_hang_in_each_function_of_a_driver_is_ended)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (enum ending by = BY_TASK; by <= BY_CANCEL; by++)
+			if (rows[i].by[by])
+				in_a_process(row_case, &(struct hang){ mode, rows[i].function, by,
+								       DW_RESTART_NEVER });
 }

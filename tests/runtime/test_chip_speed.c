@@ -68,6 +68,105 @@ static void measure(struct rig *rig, const char *driver, int block_dim, int at_o
 	CHECK(timing.us[timing.rounds / 2] < 20000);
 }
 
+/*
+ * The same add with its inputs on the chip, and with its output there too, in one run and turn by
+ * turn with the one that copies all.
+ */
+enum resident { COPIED, INPUTS, ALL, KINDS };
+
+static struct {
+	struct dw_tensor tensors[KINDS][3];
+	double us[KINDS][ROUNDS];
+	uint64_t copied[KINDS];
+} residence;
+
+static uint64_t copied_bytes(struct dw_worker *node)
+{
+	struct dw_child_stats stats[4];
+	size_t count = 4;
+
+	dw_worker_stats(node, stats, sizeof(stats[0]), &count);
+	return count > 1 ? stats[1].copied_in + stats[1].copied_out : 0;
+}
+
+static int add_once(struct dw_orch *orch, enum resident kind, int round)
+{
+	struct call call = { .callable = timing.add, .options = DW_OPTIONS(dw_submit_options) };
+	uint64_t start, before = copied_bytes(dw_orch_worker(orch));
+	int result;
+
+	for (int i = 0; i < 3; i++) {
+		call.tensor[i] = residence.tensors[kind][i];
+		call.tag[i] = i < 2 ? DW_INPUT : DW_OUTPUT;
+	}
+	call.tensors = 3;
+	call.options.place = DW_PLACE(0);
+	start = now_ns();
+	result = submit_call(orch, &call, NULL);
+	if (!result)
+		result = dw_orch_wait(orch);
+	residence.us[kind][round] = (double)(now_ns() - start) / 1000;
+	residence.copied[kind] += copied_bytes(dw_orch_worker(orch)) - before;
+	return result;
+}
+
+static int orch_residence(struct dw_orch *orch, const struct dw_args *args,
+			  const struct dw_config *config, void *context)
+{
+	uint64_t end = now_ns() + LIMIT_NS;
+	int result = 0, round;
+
+	(void)args;
+	(void)config;
+	(void)context;
+	for (int i = 0; i < 2 && !result; i++)
+		result = dw_submit_copy(orch, &residence.tensors[INPUTS][i],
+					&residence.tensors[COPIED][i], NULL, NULL);
+	if (!result)
+		result = dw_orch_wait(orch);
+	for (round = 0; round < ROUNDS && !result && now_ns() < end; round++)
+		for (int kind = COPIED; kind < KINDS && !result; kind++)
+			result = add_once(orch, (enum resident)kind, round);
+	timing.rounds = round;
+	return result;
+}
+
+static void measure_residence(struct rig *rig, const char *driver)
+{
+	static const char *const names[] = { "all copied", "inputs resident", "all resident" };
+	float *const data[3] = { timing.a, timing.b, timing.c };
+	const uint64_t bytes = FLOATS * sizeof(float);
+	uint32_t count = FLOATS;
+
+	memset(&residence, 0, sizeof(residence));
+	for (int i = 0; i < 3; i++) {
+		struct dw_tensor kept;
+
+		REQUIRE(dw_chip_memory_create(rig->node, 0, DW_FLOAT32, &count, 1, &kept) == 0);
+		dw_tensor_init(&residence.tensors[COPIED][i], data[i], DW_FLOAT32, &count, 1);
+		residence.tensors[INPUTS][i] = i < 2 ? kept : residence.tensors[COPIED][i];
+		residence.tensors[ALL][i] = kept;
+	}
+	memset(timing.c, 0, bytes);
+	if (!CHECK_EQ(dw_worker_run(rig->node, orch_residence, NULL, NULL, NULL), 0))
+		printf("# %s\n", dw_strerror_last());
+	for (int i = 0; i < FLOATS; i++)
+		REQUIRE(timing.c[i] == timing.a[i] + timing.b[i]);
+	for (int kind = COPIED; kind < KINDS; kind++) {
+		qsort(residence.us[kind], (size_t)timing.rounds, sizeof(double), compare);
+		printf("# %s, %s: %.1f us per task (median; 90 %%: %.1f), %llu bytes copied\n",
+		       driver, names[kind], residence.us[kind][timing.rounds / 2],
+		       residence.us[kind][timing.rounds * 9 / 10],
+		       (unsigned long long)residence.copied[kind] /
+			       (unsigned long long)timing.rounds);
+	}
+	CHECK_EQ(residence.copied[COPIED], 3 * bytes * (uint64_t)timing.rounds);
+	CHECK_EQ(residence.copied[INPUTS], bytes * (uint64_t)timing.rounds);
+	CHECK_EQ(residence.copied[ALL], 0);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(dw_chip_memory_destroy(rig->node, &residence.tensors[ALL][i]), 0);
+}
+
 /* Context switches and CPU ticks of every thread of a process. */
 static void activity(pid_t pid, unsigned long long *switches, unsigned long long *ticks)
 {
@@ -150,6 +249,7 @@ static void speed_of(const char *driver, const char *path, const char *text, con
 	measure(&rig, driver, 3, 1);
 	measure(&rig, driver, 1, 32);
 	measure(&rig, driver, 3, 32);
+	measure_residence(&rig, driver);
 	idle(&rig, path ? 3 : 1);
 	rig_destroy(&rig);
 }

@@ -287,9 +287,10 @@ TEST(opencl_device_that_is_gone_is_lost)
 	lost("event from 1 -34 0", "CL_INVALID_CONTEXT");
 }
 
-TEST(opencl_resident_memory_stays_and_is_not_copied)
+/* Buffers begin where the device can address one; shared virtual memory anywhere. */
+static void resident_in(const char *options, int misaligned)
 {
-	struct chip *chip = opencl(NULL);
+	struct chip *chip = opencl(options);
 	uint64_t handle = 0x7000000000, x[2] = { 7, 8 }, out[2], s = 5;
 	struct dw_tensor t = { .data = handle, .shape = { 1 }, .ndims = 1, .dtype = DW_UINT64 };
 	struct dw_chip_counters before, after;
@@ -307,13 +308,19 @@ TEST(opencl_resident_memory_stays_and_is_not_copied)
 	t.data = handle + 65536;	/* a part of it */
 	CHECK_EQ(chip_call(chip, 1, &t, 1, &s, 1, 1), 0);
 	t.data = handle + 8;
-	CHECK_EQ(chip_call(chip, 1, &t, 1, &s, 1, 1), -EFAULT);
+	CHECK_EQ(chip_call(chip, 1, &t, 1, &s, 1, 1), misaligned);
 	t.data = handle + (1 << 20) - 4;
 	CHECK_EQ(chip_call(chip, 1, &t, 1, &s, 1, 1), -EFAULT);
 	chip_counters(chip, &after);
 	CHECK(after.copies_in == before.copies_in && after.copies_out == before.copies_out);
 	CHECK_EQ(chip_copy_out(chip, out, handle, 16), 0);
-	CHECK(out[0] == 3 * (3 * 7 + 5) + 5 && out[1] == 8);
+	CHECK(out[0] == 3 * (3 * 7 + 5) + 5 && out[1] == (misaligned ? 8 : 3 * 8 + 5));
+	/* On the device itself, from any byte to any other. */
+	CHECK_EQ(chip_copy_within(chip, handle + 4099, handle, 16), 0);
+	CHECK_EQ(chip_copy_within(chip, handle + 8, handle + (1 << 20) - 8, 16), -ERANGE);
+	memset(out, 0, sizeof(out));
+	CHECK_EQ(chip_copy_out(chip, out, handle + 4099, 16), 0);
+	CHECK_EQ(out[0], 3 * (3 * 7 + 5) + 5);
 	CHECK_EQ(chip_copy_out(chip, out, handle + 65536, 8), 0);
 	CHECK(out[0] == 5);
 	CHECK_EQ(chip_alloc(chip, handle + 16, 64), -EEXIST);
@@ -322,6 +329,13 @@ TEST(opencl_resident_memory_stays_and_is_not_copied)
 	CHECK_EQ(chip_free(chip, handle), 0);
 	CHECK_EQ(chip_copy_in(chip, handle, x, 8), -ENOENT);
 	chip_close(chip);
+}
+
+TEST(opencl_resident_memory_stays_and_is_not_copied)
+{
+	resident_in("svm=0", -EFAULT);
+	/* PoCL has it. */
+	resident_in(NULL, 0);
 }
 
 TEST(opencl_arguments_that_make_no_sense_are_named)

@@ -38,10 +38,12 @@
  *   dw_worker_create, dw_worker_add_child,
  *   dw_worker_init, dw_worker_close, dw_worker_destroy   one thread at a time per tree
  *   dw_worker_run, dw_worker_start, dw_worker_cancel,
- *   dw_worker_interrupt, dw_run_*, dw_buffer_*, dw_callable_*                 any thread
+ *   dw_worker_interrupt, dw_run_*, dw_buffer_*,
+ *   dw_chip_memory_*, dw_callable_*                      any thread
  *   dw_log_set                                           any thread but that of a log callback
  *   dw_submit, dw_submit_group, dw_alloc, dw_scope_*,
- *   dw_orch_*, dw_chip_alloc, dw_chip_free               the thread that runs the orchestration
+ *   dw_submit_copy, dw_orch_*, dw_chip_alloc,
+ *   dw_chip_free                                         the thread that runs the orchestration
  *                                                        function to which the dw_orch was given
  *   dw_task_cancelled, dw_task_fail                      the thread that runs the callable
  *   dw_worker_chip_id, dw_worker_stats,
@@ -53,9 +55,10 @@
  *
  * Fork. Workers, runs and Orchestrators belong to the process that made them. In a child of
  * fork() that is not one of the library's own every call that takes one gives -EBADFD
- * (dw_orch_worker_count() and dw_orch_sub_count() 0, dw_worker_destroy() does nothing). The
- * other calls work there, on the child's own copy of arguments, tensors and dw_trees. A process
- * that the application forks after init has neither the buffers nor the memory of dw_alloc():
+ * (dw_orch_worker_count() and dw_orch_sub_count() 0, dw_orch_worker() NULL, and
+ * dw_worker_destroy() does nothing). The other calls work there, on the child's own copy of
+ * arguments, tensors and dw_trees. A process that the application forks after init has neither the
+ * buffers nor the memory of dw_alloc():
  * touching them is a SIGSEGV. It does have the memory of dw_buffer_register(). A process that is
  * forked before init has every buffer.
  *
@@ -639,26 +642,17 @@ DW_API int dw_orch_wait(struct dw_orch *orch);
  * that failed before it. May be called again. -EINVAL: `task` is 0, or no task of this run.
  */
 DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task);
-/*
- * Device memory on one chip, for tensors that stay there; freed with the run at the latest.
- * -EINVAL: `worker` is no chip, or as dw_tensor_init(); -EOPNOTSUPP: the chip has no memory of its
- * own; -EOWNERDEAD; -ENOMEM; -ETIMEDOUT: the driver took longer than the Worker's timeout_ns (0:
- * its init_timeout_ns), and the chip's process was killed, or its thread goes on; after the run's
- * deadline or a cancel, the run's error; otherwise the driver's error.
- */
-DW_API int dw_chip_alloc(struct dw_orch *orch, uint32_t worker, int dtype, const uint32_t *shape,
-			 uint32_t ndims, struct dw_tensor *tensor);
-/*
- * Frees the memory after the tasks that use it have ended; does not block. -ENOENT: this run has no
- * such allocation; -ENOMEM.
- */
-DW_API int dw_chip_free(struct dw_orch *orch, const struct dw_tensor *tensor);
 /* How many workers this Orchestrator has; 0 when `orch` is NULL or another process's. */
 /* next-level Workers and chips */
 DW_API uint32_t dw_orch_worker_count(const struct dw_orch *orch);
 DW_API uint32_t dw_orch_sub_count(const struct dw_orch *orch);
 /* As dw_callable_find() on the Worker that this Orchestrator belongs to. -ENOENT. */
 DW_API int dw_orch_find(struct dw_orch *orch, const char *name, dw_callable *callable);
+/*
+ * The Worker that this Orchestrator belongs to, for dw_chip_memory_*; NULL when `orch` is NULL or
+ * another process's.
+ */
+DW_API struct dw_worker *dw_orch_worker(struct dw_orch *orch);
 
 /* ------------------------------------------------------- inside a callable */
 
@@ -709,6 +703,12 @@ struct dw_child_stats {
 	uint64_t wakes;			/* wake-ups that the parent paid for it */
 	uint64_t sleeps;		/* times that it slept */
 	uint64_t cpu_ns;		/* user and system time of the process (of the thread) */
+	/*
+	 * Of a chip, by its driver's count, up to date when a task or call has ended; 0: unknown.
+	 */
+	uint64_t memory_used;		/* bytes of device memory in use */
+	uint64_t memory_bytes;		/* that the device has */
+	uint64_t copied_in, copied_out;	/* bytes, host to device and back, over all its lives */
 };
 /*
  * Counters of the whole tree below `worker`, the subtrees of other processes
@@ -753,6 +753,7 @@ DW_API int dw_provider_query(struct dw_provider_info *info);
 
 #include <distworker/args.h>
 #include <distworker/buffer.h>
+#include <distworker/chip_memory.h>
 #include <distworker/tree.h>
 
 #endif /* DISTWORKER_H */

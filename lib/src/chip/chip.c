@@ -53,7 +53,7 @@ struct chip {
 	uint32_t in_flight;
 	uint64_t last_ended;		/* a queued call starts when the one before it ends */
 	struct dw_chip_completion completion;
-	/* Ranges that chip_alloc() made and chip_free() did not take back; few. */
+	/* Ranges that chip_alloc() made and chip_free() did not take back, sorted by handle. */
 	struct resident {
 		uint64_t handle, bytes;
 	} *residents;
@@ -518,10 +518,28 @@ static int memory_check(const struct chip *chip)
 	return chip->lost ? lost_error(chip) : 0;
 }
 
+/* The index of the first range that ends behind the address; resident_count: none does. */
+static size_t resident_search(const struct chip *chip, uint64_t address)
+{
+	size_t low = 0, high = chip->resident_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct resident *resident = &chip->residents[middle];
+
+		if (address >= resident->handle && address - resident->handle >= resident->bytes)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 int chip_alloc(struct chip *chip, uint64_t handle, uint64_t bytes)
 {
 	struct dw_chip_error text = { "" };
 	int status = memory_check(chip);
+	size_t at;
 
 	if (status < 0)
 		return status;
@@ -542,7 +560,11 @@ int chip_alloc(struct chip *chip, uint64_t handle, uint64_t bytes)
 	status = chip->driver.table.alloc(chip->device, handle, bytes, &text);
 	if (status < 0)
 		return driver_error(chip, status, &text, "alloc");
-	chip->residents[chip->resident_count++] = (struct resident){ handle, bytes };
+	at = resident_search(chip, handle);
+	memmove(&chip->residents[at + 1], &chip->residents[at],
+		(chip->resident_count - at) * sizeof(*chip->residents));
+	chip->residents[at] = (struct resident){ handle, bytes };
+	chip->resident_count++;
 	return 0;
 }
 
@@ -550,26 +572,27 @@ int chip_free(struct chip *chip, uint64_t handle)
 {
 	struct dw_chip_error text = { "" };
 	int status = memory_check(chip);
+	size_t at;
 
 	if (status < 0)
 		return status;
 	status = chip->driver.table.free(chip->device, handle, &text);
 	if (status < 0)
 		return driver_error(chip, status, &text, "free");
-	for (size_t i = 0; i < chip->resident_count; i++)
-		if (chip->residents[i].handle == handle) {
-			chip->residents[i] = chip->residents[--chip->resident_count];
-			break;
-		}
+	at = resident_search(chip, handle);
+	if (at < chip->resident_count && chip->residents[at].handle == handle) {
+		chip->resident_count--;
+		memmove(&chip->residents[at], &chip->residents[at + 1],
+			(chip->resident_count - at) * sizeof(*chip->residents));
+	}
 	return 0;
 }
 
 bool chip_owns(const struct chip *chip, uint64_t address)
 {
-	for (size_t i = 0; i < chip->resident_count; i++)
-		if (address - chip->residents[i].handle < chip->residents[i].bytes)
-			return true;
-	return false;
+	size_t at = resident_search(chip, address);
+
+	return at < chip->resident_count && address >= chip->residents[at].handle;
 }
 
 int chip_reserve(struct chip *chip, uint64_t handle, uint64_t bytes)
@@ -613,6 +636,41 @@ int chip_copy_out(struct chip *chip, void *host, uint64_t handle, uint64_t bytes
 		return status;
 	status = chip->driver.table.copy_out(chip->device, host, handle, bytes, &text);
 	return status < 0 ? driver_error(chip, status, &text, "copy_out") : 0;
+}
+
+#define BOUNCE_BYTES (1ULL << 20)
+
+static int copy_by_host(struct chip *chip, uint64_t to, uint64_t from, uint64_t bytes)
+{
+	uint64_t most = bytes < BOUNCE_BYTES ? bytes : BOUNCE_BYTES;
+	void *bounce = malloc(most);
+	int status = 0;
+
+	if (!bounce)
+		return error_set(-ENOMEM, "no memory for a copy of %llu bytes on chip %s:%u",
+				 (unsigned long long)bytes, chip->driver.table.name, chip->id);
+	for (uint64_t at = 0; at < bytes && status == 0; at += most) {
+		uint64_t part = bytes - at < most ? bytes - at : most;
+
+		status = chip_copy_out(chip, bounce, from + at, part);
+		if (status == 0)
+			status = chip_copy_in(chip, to + at, bounce, part);
+	}
+	free(bounce);
+	return status;
+}
+
+int chip_copy_within(struct chip *chip, uint64_t to, uint64_t from, uint64_t bytes)
+{
+	struct dw_chip_error text = { "" };
+	int status = memory_check(chip);
+
+	if (status < 0 || bytes == 0)
+		return status;
+	if (!chip->driver.table.copy_within)
+		return copy_by_host(chip, to, from, bytes);
+	status = chip->driver.table.copy_within(chip->device, to, from, bytes, &text);
+	return status < 0 ? driver_error(chip, status, &text, "copy_within") : 0;
 }
 
 int chip_counters(struct chip *chip, struct dw_chip_counters *counters)

@@ -113,6 +113,8 @@ int chip_reserve(struct chip *chip, uint64_t handle, uint64_t bytes);
 void chip_release(struct chip *chip, uint64_t handle);
 int chip_copy_in(struct chip *chip, uint64_t handle, const void *host, uint64_t bytes);
 int chip_copy_out(struct chip *chip, void *host, uint64_t handle, uint64_t bytes);
+/* Between two parts of such memory; through host memory where the driver has no such copy. */
+int chip_copy_within(struct chip *chip, uint64_t to, uint64_t from, uint64_t bytes);
 
 int chip_counters(struct chip *chip, struct dw_chip_counters *counters);
 

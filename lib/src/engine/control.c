@@ -58,7 +58,8 @@ int engine_control_until(struct engine *engine, uint32_t worker, uint64_t code, 
 	lock_take(&engine->lock);
 	if (control->run && control->run->cancelled) {
 		result = error_set(control->run->error, "%s", control->run->text);
-	} else if (ring_is_lost(ring) || ring->state == RING_RETURNING) {
+	} else if (ring_is_lost(ring) ||
+		   (ring->state == RING_RETURNING && !(limits && limits->returning))) {
 		result = control_refused(ring);
 	} else {
 		queue_control(engine, ring, control);

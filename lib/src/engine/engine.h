@@ -170,6 +170,7 @@ struct engine_control_limits {
 	const char *what;		/* a literal, for messages: "dw_chip_alloc()" */
 	uint64_t timeout_ns;		/* from when it could start; 0: none */
 	const struct run_graph *run; /* NULL, or a run whose deadline and cancel end it as well */
+	bool returning;		/* waits for the replacement of a worker that has died */
 };
 
 /*
@@ -195,10 +196,14 @@ int engine_control_send(struct engine *engine, uint32_t worker, uint64_t code, c
 			uint32_t bytes, const struct engine_control_limits *limits);
 
 /*
- * Codes of the engine's own control frames, to chips: dw_chip_alloc() and dw_chip_free(). Their
- * blob is laid out as arguments on the wire: no tensors, two scalars.
+ * Codes of the engine's own control frames, to chips. The blob of the first two is laid out as
+ * arguments on the wire: no tensors, two scalars. That of a copy are arguments: its tensors.
  */
-enum engine_control_code { ENGINE_CONTROL_CHIP_ALLOC = 0x100, ENGINE_CONTROL_CHIP_FREE = 0x101 };
+enum engine_control_code {
+	ENGINE_CONTROL_CHIP_ALLOC = 0x100,
+	ENGINE_CONTROL_CHIP_FREE = 0x101,
+	ENGINE_CONTROL_CHIP_COPY = 0x102,	/* from tensor 1 to tensor 0 */
+};
 struct engine_chip_memory {
 	uint32_t tensors, scalars;	/* 0, 2 */
 	uint64_t handle, bytes;		/* as for chip_alloc() and chip_free() */
@@ -240,6 +245,11 @@ void engine_interrupt(struct engine *engine);
 void engine_stats(struct engine *engine, struct dw_engine_stats *stats);
 /* -EINVAL with a text in which `what` is the config's name. */
 int engine_check_config(const struct dw_config *config, const char *what);
+
+/* Device memory that outlives runs: dw_chip_memory_create() and dw_chip_memory_destroy(). */
+int engine_chip_memory_create(struct engine *engine, uint32_t id, int dtype, const uint32_t *shape,
+			      uint32_t ndims, struct dw_tensor *tensor);
+int engine_chip_memory_destroy(struct engine *engine, const struct dw_tensor *tensor);
 
 /* -EINVAL: NULL; -EBADFD: of another process. */
 int orch_usable(const struct dw_orch *orch);

@@ -27,14 +27,17 @@ static const char *stopped_and(const struct worker_ring *ring, char *text, size_
 static void end_call(struct engine *engine, struct worker_ring *ring, struct entry *entry,
 		     const char *late)
 {
-	const char *call = entry->control ? entry->control->what : "dw_chip_free()";
-	char why[ERROR_TEXT_BYTES], stopped[64];
+	const char *call = entry->control ? entry->control->what : NULL;
+	char name[ERROR_TEXT_BYTES / 2], why[ERROR_TEXT_BYTES], stopped[64];
 
 	ring_end_deadline(ring, entry);
-	if (entry->control)
+	if (entry->control) {
 		control_set_late(entry->control, late);
-	else
+	} else {
 		task_set_flags(entry->task, FLAG_DEADLINE);
+		task_describe(entry->task, name, sizeof(name));
+		call = name;
+	}
 	text_format(why, sizeof(why), "%s%s %s", stopped_and(ring, stopped, sizeof(stopped)),
 		 call ? call : "a control frame", late);
 	ring_end(&engine->schedule, ring, why);

@@ -116,6 +116,7 @@ static void worker_lost(struct engine *engine, struct worker_ring *ring, bool re
 	text_format(text, sizeof(text), "%s: %s", ring->path, cause);
 	ring_fail_controls(&engine->rings, ring, NULL, false, -EOWNERDEAD, text);
 	ring_emptied(&engine->rings, ring);
+	chip_memory_worker_dead(engine, ring->index, cause);
 }
 
 void engine_worker_dead(struct engine *engine, uint32_t worker, bool returns, int error,

@@ -193,7 +193,7 @@ static bool run_end(struct dw_run *run, int result, const char *text)
 		return false;
 	}
 	run->over = true;
-	if (UNLIKELY(engine->chip_memory.blocks != NULL)) {
+	if (UNLIKELY(engine->chip_memory.count)) {
 		lock_give(&engine->lock);
 		chip_memory_run_ended(engine, &run->graph);
 		lock_take(&engine->lock);

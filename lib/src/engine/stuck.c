@@ -94,8 +94,7 @@ int stuck_check(const struct ring_set *rings, const struct range *ranges, size_t
 		const struct worker_ring *ring = &rings->all[i];
 
 		for (const struct task *task = ring->kept; task && result == 0; task = task->next)
-			if (!task->callable->control)
-				result = check_payload(ring, &task->payload, ranges, count);
+			result = check_payload(ring, &task->payload, ranges, count);
 		for (const struct member *member = ring->kept_members; member && result == 0;
 		     member = member->next)
 			result = check_payload(ring, &member->payload, ranges, count);

@@ -133,7 +133,7 @@ static bool add_ranges(struct dot_node *node, const struct payload *payload)
 
 static bool find_ranges(struct dot_node *node, const struct task *task)
 {
-	if (task->callable->control) {
+	if (task->callable->handle == ENGINE_CONTROL_CHIP_FREE) {
 		const struct engine_chip_memory *message = (const void *)task->storage;
 
 		node->ranges = malloc(sizeof(*node->ranges));

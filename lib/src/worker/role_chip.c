@@ -42,6 +42,18 @@ struct chip_loop {
 	char why[TEXT_BYTES];		/* broken: the cause */
 };
 
+/* The state that others see: before the end of the task or call that has changed it. */
+static void show_counters(struct child *child, struct chip *chip)
+{
+	const struct dw_chip_properties *properties = chip_properties(chip);
+	struct dw_chip_counters counters;
+
+	if (!(properties->capabilities & DW_CHIP_CAP_MEMORY) || chip_counters(chip, &counters) < 0)
+		return;
+	status_chip(&child->status, properties->memory_bytes, counters.memory_used,
+		    counters.bytes_in, counters.bytes_out);
+}
+
 /* Whether an image is for this chip: of its driver, registered on its Worker or one above. */
 static bool concerns(const struct child *child, const struct callable *callable)
 {
@@ -114,6 +126,7 @@ static int start(struct child *child, uint32_t generation, bool process, void **
 		return result;
 	}
 	*state = open;
+	show_counters(child, open->chip);
 	return 0;
 }
 
@@ -147,8 +160,86 @@ static int chip_memory(const struct child *child, struct chip *chip, uint64_t co
 	return chip_free(chip, message.handle);
 }
 
+static bool is_shared(const struct child *child, const struct dw_tensor *tensor, uint64_t bytes)
+{
+	return arena_contains(child->owner->arena, tensor->data, bytes);
+}
+
+/* Bit 63 is that of the addresses that stand for device memory. */
+static int lost_error(const struct child *child, uint32_t i, const struct dw_tensor *tensor,
+		      uint64_t bytes)
+{
+	const struct segment_child *place = &child->owner->segment.children[child->index];
+	unsigned long long at = tensor->data, length = bytes;
+	char cause[sizeof(place->cause)];
+
+	memcpy(cause, place->cause, sizeof(cause));
+	cause[sizeof(cause) - 1] = '\0';
+	if (at >> 63 == 0)
+		return error_set(-EFAULT,
+				 "tensor %u at %#llx is neither shared memory nor memory of this "
+				 "device", i, at);
+	if (!cause[0])
+		return error_set(-EFAULT, "tensor %u, %#llx + %llu bytes, is no device memory that "
+				 "%s has: it was freed", i, at, length, child->path);
+	return error_set(-EFAULT, "tensor %u, %#llx + %llu bytes, is no device memory that %s has: "
+			 "what it had is lost with its predecessor (%s); create it again, and copy "
+			 "into it again", i, at, length, child->path, cause);
+}
+
+/*
+ * A tensor is shared memory, or lies on this device. Device memory of the process that had
+ * the device before is neither, and the driver would take it for host memory.
+ */
+static int check_places(const struct child *child, const struct chip *chip,
+			const struct dw_args *args)
+{
+	for (uint32_t i = 0; i < args->tensor_count; i++) {
+		const struct dw_tensor *tensor = &args->tensors[i];
+		uint64_t bytes;
+
+		if (dw_tensor_bytes(tensor, &bytes) < 0 || !bytes ||
+		    is_shared(child, tensor, bytes) || chip_owns(chip, tensor->data))
+			continue;
+		return lost_error(child, i, tensor, bytes);
+	}
+	return 0;
+}
+
+/* dw_submit_copy(): from tensor 1 to tensor 0. */
+static int chip_copy(const struct child *child, struct chip *chip, void *blob, uint32_t bytes)
+{
+	const struct dw_tensor *to, *from;
+	struct dw_args args;
+	uint64_t length = 0, from_length = 0;
+	int result = wire_decode(blob, bytes, &args);
+
+	if (result == 0 && args.tensor_count != 2)
+		result = error_set(-EINVAL, "%s: a copy of %u tensors; 2 would be right",
+				   child->path, args.tensor_count);
+	if (result == 0)
+		result = check_places(child, chip, &args);
+	if (result < 0)
+		return result;
+	to = &args.tensors[0];
+	from = &args.tensors[1];
+	result = tensor_check(to, 0, &length);
+	if (result == 0)
+		result = tensor_check(from, 1, &from_length);
+	if (result == 0 && length != from_length)
+		result = error_set(-EINVAL, "%s: a copy of %llu bytes to %llu", child->path,
+				   (unsigned long long)from_length, (unsigned long long)length);
+	if (result < 0)
+		return result;
+	if (is_shared(child, to, length))
+		return chip_copy_out(chip, (void *)(uintptr_t)to->data, from->data, length);
+	if (is_shared(child, from, length))
+		return chip_copy_in(chip, to->data, (void *)(uintptr_t)from->data, length);
+	return chip_copy_within(chip, to->data, from->data, length);
+}
+
 static int run_control(const struct child *child, struct chip *chip, uint64_t code,
-		       const void *blob, uint32_t bytes)
+		       void *blob, uint32_t bytes)
 {
 	struct callable callable;
 	dw_callable handle;
@@ -166,6 +257,8 @@ static int run_control(const struct child *child, struct chip *chip, uint64_t co
 	case ENGINE_CONTROL_CHIP_ALLOC:
 	case ENGINE_CONTROL_CHIP_FREE:
 		return chip_memory(child, chip, code, blob, bytes);
+	case ENGINE_CONTROL_CHIP_COPY:
+		return chip_copy(child, chip, blob, bytes);
 	}
 	return control_unknown(code);
 }
@@ -184,30 +277,6 @@ static void park(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
 	loop->parked = frame;
 	loop->parked_number = number;
-}
-
-/*
- * A tensor is shared memory, or lies on this device. Device memory of the process that had
- * the device before is neither, and the driver would take it for host memory.
- */
-static int check_places(const struct chip_loop *loop, const struct dw_args *args)
-{
-	for (uint32_t i = 0; i < args->tensor_count; i++) {
-		const struct dw_tensor *tensor = &args->tensors[i];
-		uint64_t bytes;
-
-		if (dw_tensor_bytes(tensor, &bytes) < 0 || !bytes ||
-		    arena_contains(loop->child->owner->arena, tensor->data, bytes) ||
-		    chip_owns(loop->chip, tensor->data))
-			continue;
-		return error_set(
-			-EFAULT,
-			"tensor %u at %#llx is neither shared memory nor memory of this device: "
-			"what dw_chip_alloc() gave is lost with the chip's process; allocate it "
-			"again",
-			i, (unsigned long long)tensor->data);
-	}
-	return 0;
 }
 
 /* Hands the call to the chip, with the places of its tensors. */
@@ -241,7 +310,7 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 
 	result = serve_args(frame, &args);
 	if (result == 0)
-		result = check_places(loop, &args);
+		result = check_places(loop->child, loop->chip, &args);
 	if (result == 0 && !chip_in_flight(loop->chip) &&
 	    callable_held(frame->callable, &callable) == 0)
 		status_works(&loop->child->status, callable, frame->task, now);
@@ -263,6 +332,10 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 /* Frames that do not overlap with calls in flight: control, and calls that were refused. */
 static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
+	static const struct callable copy = {
+		.handle = ENGINE_CONTROL_CHIP_COPY, .name = (char *)"copy",
+	};
+	bool task = frame->callable == ENGINE_CONTROL_CHIP_COPY;
 	uint64_t now = now_ns();
 	int result;
 
@@ -270,8 +343,17 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 		start_call(loop, frame, number);
 		return;
 	}
+	if (task)
+		status_works(&loop->child->status, &copy, frame->task, now);
 	result = run_control(loop->child, loop->chip, frame->callable, serve_blob(frame),
 			     frame->args_bytes);
+	if (result < 0 && chip_lost(loop->chip))
+		note_broken(loop, result);
+	if (task)
+		status_ended(&loop->child->status);
+	show_counters(loop->child, loop->chip);
+	if (task)
+		status_waits(&loop->child->status, now_ns());
 	endpoint_complete(loop->endpoint, number, result, result < 0 ? error_text() : NULL, now,
 			  now_ns());
 }
@@ -313,6 +395,7 @@ static bool collect(struct chip_loop *loop)
 		if (loop->cache)
 			cache_end(loop->cache, completion.status == 0);
 		status_ended(&loop->child->status);
+		show_counters(loop->child, loop->chip);
 		endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
 				  completion.status ? completion.text : NULL, completion.started,
 				  completion.ended);

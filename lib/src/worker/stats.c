@@ -59,7 +59,7 @@ static uint64_t cpu_of(pid_t pid, pid_t tid)
 
 /* Fields that were written once before the forks, and counters that owners go on writing. */
 void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
-		const struct child_status *now)
+		const struct child_status *now, const struct segment_child *rest)
 {
 	memset(to, 0, sizeof(*to));
 	memcpy(to->path, from->path, sizeof(to->path));
@@ -74,6 +74,10 @@ void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
 	LOAD(to, from, busy_ns);
 	LOAD(to, from, wakes);
 	LOAD(to, now, sleeps);
+	LOAD(to, &rest->chip, memory_used);
+	LOAD(to, &rest->chip, memory_bytes);
+	LOAD(to, &rest->chip, copied_in);
+	LOAD(to, &rest->chip, copied_out);
 	if (to->alive)
 		to->cpu_ns = cpu_of(to->pid, __atomic_load_n(&now->tid, __ATOMIC_RELAXED));
 }
@@ -88,7 +92,8 @@ static size_t copy_stats(const struct dw_worker *worker, char *stats, size_t siz
 	for (uint32_t i = 0; i < own; i++, at++) {
 		if (at >= space)
 			continue;
-		stats_copy(&now, &worker->segment.stats[i], &worker->segment.status[i]);
+		stats_copy(&now, &worker->segment.stats[i], &worker->segment.status[i],
+			   &worker->segment.children[i]);
 		options_fill(stats + at * size, size, &now, sizeof(now));
 	}
 	for (uint32_t i = 0; i < worker->nested_count; i++)

@@ -5,10 +5,10 @@
 #ifndef DW_WORKER_STATS_H
 #define DW_WORKER_STATS_H
 
-#include "engine/engine.h"
+#include "worker/status_segment.h"
 
 /* A copy of counters that others go on writing, with the processor time of a child that lives. */
 void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
-		const struct child_status *status);
+		const struct child_status *status, const struct segment_child *rest);
 
 #endif

@@ -202,6 +202,7 @@ void segment_death(struct dw_worker *worker, uint32_t child, const char *cause)
 	segment_stopped(worker, child, 0);
 	__atomic_store_n(&worker->segment.stats[child].alive, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->segment.status[child].busy, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->segment.children[child].chip.memory_used, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->segment.status[child].since, now_ns(), __ATOMIC_RELAXED);
 }
 
@@ -209,6 +210,9 @@ void status_begin(struct status_writer *writer, const struct status_places *plac
 {
 	writer->status = &places->status[child];
 	writer->shown = 0;
+	writer->chip = &places->children[child].chip;
+	writer->copied_in = __atomic_load_n(&writer->chip->copied_in, __ATOMIC_RELAXED);
+	writer->copied_out = __atomic_load_n(&writer->chip->copied_out, __ATOMIC_RELAXED);
 	__atomic_store_n(&writer->status->tid, gettid(), __ATOMIC_RELAXED);
 	status_waits(writer, now_ns());
 }
@@ -233,4 +237,21 @@ void status_works(struct status_writer *writer, const struct callable *callable,
 void status_since(struct status_writer *writer, uint64_t since)
 {
 	__atomic_store_n(&writer->status->since, since, __ATOMIC_RELAXED);
+}
+
+static void store_changed(uint64_t *place, uint64_t value)
+{
+	if (__atomic_load_n(place, __ATOMIC_RELAXED) != value)
+		__atomic_store_n(place, value, __ATOMIC_RELAXED);
+}
+
+void status_chip(struct status_writer *writer, uint64_t memory_bytes, uint64_t memory_used,
+		 uint64_t copied_in, uint64_t copied_out)
+{
+	struct chip_status *chip = writer->chip;
+
+	store_changed(&chip->memory_bytes, memory_bytes);
+	store_changed(&chip->memory_used, memory_used);
+	store_changed(&chip->copied_in, writer->copied_in + copied_in);
+	store_changed(&chip->copied_out, writer->copied_out + copied_out);
 }

@@ -23,6 +23,7 @@
 #define LINK_NAME	"/memfd:" SEGMENT_NAME
 #define SEALS		(F_SEAL_SHRINK | F_SEAL_GROW)
 #define STUCK_NS	10000000000ULL
+#define MIB		1048576.0
 
 struct dw_tree {
 	const struct status_segment *segment;
@@ -299,13 +300,22 @@ static const struct child_status *status_at(const struct dw_tree *tree, uint32_t
 	       number;
 }
 
+static const struct segment_child *rest_at(const struct dw_tree *tree, uint32_t number)
+{
+	return (const struct segment_child *)((const char *)tree->segment + tree->layout.children) +
+	       number;
+}
+
+static void read_stats(const struct dw_tree *tree, uint32_t number, struct dw_child_stats *stats)
+{
+	stats_copy(stats, stats_at(tree, number), status_at(tree, number), rest_at(tree, number));
+}
+
 static void read_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child)
 {
 	const struct child_status *now = status_at(tree, number);
-	const struct segment_child *rest;
+	const struct segment_child *rest = rest_at(tree, number);
 
-	rest = (const struct segment_child *)((const char *)tree->segment + tree->layout.children) +
-	       number;
 	memset(child, 0, sizeof(*child));
 	child->size = sizeof(*child);
 	COPY(child, now, tid);
@@ -345,7 +355,7 @@ DW_API int dw_tree_child_stats(const struct dw_tree *tree, uint32_t number,
 		result = check_child(tree, number);
 	if (result < 0)
 		return result;
-	stats_copy(&now, stats_at(tree, number), status_at(tree, number));
+	read_stats(tree, number, &now);
 	options_fill(stats, size, &now, sizeof(now));
 	return 0;
 }
@@ -410,8 +420,14 @@ static void say_child(struct report *report, const struct dw_tree_child *child,
 		say_time(report, child->since_ns);
 	if (child->stopped)
 		say(report, ", stopped by %s", error_signal_name(child->stopped));
-	say(report, ", %u in its ring, %llu done, %llu failed\n", child->queued,
+	say(report, ", %u in its ring, %llu done, %llu failed", child->queued,
 	    (unsigned long long)stats->tasks_done, (unsigned long long)stats->tasks_failed);
+	if (stats->memory_bytes || stats->memory_used)
+		say(report, "; %.1f of %llu MiB of memory in use, %.1f MiB copied in, %.1f out",
+		    (double)stats->memory_used / MIB,
+		    (unsigned long long)(stats->memory_bytes >> 20), (double)stats->copied_in / MIB,
+		    (double)stats->copied_out / MIB);
+	say(report, "\n");
 }
 
 static void say_worker(struct report *report, const struct dw_tree_worker *worker,
@@ -452,8 +468,7 @@ static void say_stuck(struct report *report, const struct dw_tree *tree,
 		return;
 	for (uint32_t i = 0; i < worker->child_count; i++) {
 		read_child(tree, worker->first_child + i, &child);
-		stats_copy(&stats, stats_at(tree, worker->first_child + i),
-			   status_at(tree, worker->first_child + i));
+		read_stats(tree, worker->first_child + i, &stats);
 		if (child.since_ns > idle_since)
 			idle_since = child.since_ns;
 		works = works || (stats.alive && child.busy);
@@ -501,8 +516,7 @@ static int make_report(const struct dw_tree *tree, struct report *report)
 		say_worker(report, &worker, &engine);
 		for (uint32_t k = 0; k < worker.child_count; k++) {
 			read_child(tree, worker.first_child + k, &child);
-			stats_copy(&stats, stats_at(tree, worker.first_child + k),
-				   status_at(tree, worker.first_child + k));
+			read_stats(tree, worker.first_child + k, &stats);
 			say_child(report, &child, &stats);
 		}
 	}

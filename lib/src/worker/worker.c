@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The public calls of a Worker: create, add_child, init, run, close, destroy. The top of
- * the layer: it owns nothing, and calls the modules below.
+ * The public calls of a Worker: create, add_child, init, run, close, destroy, memory of
+ * chips. The top of the layer: it owns nothing, and calls the modules below.
  */
 #include <errno.h>
 #include "worker/buffer.h"
@@ -206,4 +206,47 @@ DW_API int dw_worker_interrupt(struct dw_worker *worker)
 		return result;
 	engine_interrupt(worker->life.engine);
 	return 0;
+}
+
+/* ----------------------------------------------------------- chip memory */
+
+/* A Worker below one whose children are processes is up in its own process alone. */
+static int check_chip_memory(struct dw_worker *worker, const char *call)
+{
+	int result = check_up(worker, call);
+
+	if (result == -ENOTCONN && worker->parent &&
+	    worker->parent->options.mode == DW_PROCESS && worker->life.state == WORKER_NEW)
+		result = error_set(-ENOTCONN,
+				   "%s: Worker %s is a process of its own, or was never "
+				   "initialised: call this in its orchestration function, with "
+				   "dw_orch_worker()",
+				   call, worker->name);
+	return result;
+}
+
+DW_API int dw_chip_memory_create(struct dw_worker *worker, uint32_t id, int dtype,
+				 const uint32_t *shape, uint32_t ndims, struct dw_tensor *tensor)
+{
+	int result = check_chip_memory(worker, "dw_chip_memory_create");
+
+	if (result == 0 && !tensor)
+		result = error_set(-EINVAL, "dw_chip_memory_create: `tensor` is NULL");
+	if (result < 0)
+		return result;
+	return engine_chip_memory_create(worker->life.engine, id, dtype, shape, ndims, tensor);
+}
+
+DW_API int dw_chip_memory_destroy(struct dw_worker *worker, const struct dw_tensor *tensor)
+{
+	int result = check_chip_memory(worker, "dw_chip_memory_destroy");
+
+	if (result == 0 && !tensor)
+		result = error_set(-EINVAL, "dw_chip_memory_destroy: `tensor` is NULL");
+	return result < 0 ? result : engine_chip_memory_destroy(worker->life.engine, tensor);
+}
+
+DW_API struct dw_worker *dw_orch_worker(struct dw_orch *orch)
+{
+	return orch_usable(orch) == 0 ? engine_context(orch_engine(orch)) : NULL;
 }

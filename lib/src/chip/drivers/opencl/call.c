@@ -143,6 +143,10 @@ static int place_resident(struct dw_chip_device *device, const struct dw_chip_ca
 	place->resident = true;
 	place->in = false;
 	place->out = false;
+	if (resident->svm) {
+		place->svm = resident->svm + offset;
+		return 0;
+	}
 	if (offset == 0) {
 		clRetainMemObject(resident->buffer);
 		place->buffer = resident->buffer;
@@ -152,7 +156,7 @@ static int place_resident(struct dw_chip_device *device, const struct dw_chip_ca
 		return kit_fail(
 			error, -EFAULT,
 			"tensor %zu of \"%s\" begins %llu bytes into a device-resident range: a "
-			"multiple of %llu is wanted on this device",
+			"multiple of %llu is wanted on this device, which works on buffers",
 			i, call->image->entry, (unsigned long long)offset,
 			(unsigned long long)device->base_align);
 	place->buffer = clCreateSubBuffer(resident->buffer, CL_MEM_READ_WRITE,
@@ -201,6 +205,7 @@ static int place_find(struct dw_chip_device *device, const struct dw_chip_call *
 	for (size_t j = 0; j < i && bytes; j++)
 		if (call->tensors[j].data == address && call->tensor_bytes[j] == bytes) {
 			place->buffer = places[j].buffer;
+			place->svm = places[j].svm;
 			place->size_class = places[j].size_class;
 			place->shared = true;
 			if (places[j].resident)
@@ -279,9 +284,11 @@ static int parameters_set(const struct dw_chip_call *call, const struct slot *sl
 	cl_uint index = 0;
 	cl_int code = 0;
 
-	for (size_t i = 0; i < call->tensor_count && !code; i++)
-		code = clSetKernelArg(image->kernel, index++, sizeof(cl_mem),
-				      &slot->places[i].buffer);
+	for (size_t i = 0; i < call->tensor_count && !code; i++, index++)
+		code = slot->places[i].svm ?
+			       clSetKernelArgSVMPointer(image->kernel, index, slot->places[i].svm) :
+			       clSetKernelArg(image->kernel, index, sizeof(cl_mem),
+					      &slot->places[i].buffer);
 	for (size_t i = 0; i < call->scalar_count && !code; i++)
 		code = scalar_set(call, index++, i);
 	if (code)
@@ -301,7 +308,7 @@ static bool moves(const struct slot *slot, size_t i, enum copy_way way)
 	if (!(way == COPY_IN ? places[i].in : places[i].out))
 		return false;
 	for (size_t j = 0; j < i && places[i].shared; j++)
-		if (places[j].buffer == places[i].buffer &&
+		if (places[j].buffer == places[i].buffer && places[j].svm == places[i].svm &&
 		    (way == COPY_IN ? places[j].in : places[j].out))
 			return false;
 	return true;
@@ -319,6 +326,7 @@ static int copies_enqueue(struct dw_chip_device *device, const struct dw_chip_ca
 		struct copy copy = {
 			.way = way,
 			.buffer = slot->places[i].buffer,
+			.svm = slot->places[i].svm,
 			.bytes = call->tensor_bytes[i],
 			.host = (void *)(uintptr_t)call->tensors[i].data,
 			.after = last_event(slot),

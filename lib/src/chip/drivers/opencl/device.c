@@ -101,6 +101,7 @@ int opencl_options_read(const char *text, struct opencl_options *options,
 	memset(options, 0, sizeof(*options));
 	options->type = CL_DEVICE_TYPE_ALL;
 	options->block_dim = 1;
+	options->svm = 1;
 	while ((status = kit_option_next(&text, &option, error)) == 1) {
 		if (strcmp(option.key, "platform") == 0)
 			strcpy(options->platform, option.value);
@@ -110,13 +111,15 @@ int opencl_options_read(const char *text, struct opencl_options *options,
 			status = type_read(&option, &options->type, error);
 		else if (strcmp(option.key, "local") == 0)
 			status = kit_number(&option, 1, 65536, &options->local, error);
+		else if (strcmp(option.key, "svm") == 0)
+			status = kit_number(&option, 0, 1, &options->svm, error);
 		else if (strcmp(option.key, "block_dim") == 0)
 			status = kit_number(&option, 1, INT32_MAX, &options->block_dim, error);
 		else
 			status = kit_fail(
 				error, -EINVAL,
 				"driver option \"%s\" is unknown to opencl: platform, type, flags, "
-				"local and block_dim are known",
+				"local, block_dim and svm are known",
 				option.key);
 		if (status < 0)
 			return status;

@@ -50,6 +50,23 @@ static int device_choose(struct dw_chip_device *device, struct dw_chip_error *er
 	return status;
 }
 
+/*
+ * Any part of shared virtual memory can be a kernel's argument; a part of a buffer has to begin
+ * where the device can address one. The calls are there from OpenCL 2.0 on.
+ */
+static bool device_has_svm(const struct dw_chip_device *device)
+{
+	cl_device_svm_capabilities svm = 0;
+	char version[128] = "";
+
+	clGetDeviceInfo(device->device, CL_DEVICE_VERSION, sizeof(version) - 1, version, NULL);
+	if (!device->options.svm || strncmp(version, "OpenCL ", 7) != 0 || version[7] < '2' ||
+	    version[7] > '9')
+		return false;
+	return !clGetDeviceInfo(device->device, CL_DEVICE_SVM_CAPABILITIES, sizeof(svm), &svm,
+				NULL) && svm & CL_DEVICE_SVM_COARSE_GRAIN_BUFFER;
+}
+
 static int device_setup(struct dw_chip_device *device, struct dw_chip_error *error)
 {
 	const cl_context_properties properties[] = {
@@ -75,6 +92,7 @@ static int device_setup(struct dw_chip_device *device, struct dw_chip_error *err
 	clGetDeviceInfo(device->device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(memory), &memory, NULL);
 	device->spare_limit = memory / 4;
 	clGetDeviceInfo(device->device, CL_DEVICE_SINGLE_FP_CONFIG, sizeof(floats), &floats, NULL);
+	device->svm = device_has_svm(device);
 	device->exact_division = floats & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT;
 	return 0;
 }
@@ -167,6 +185,7 @@ static const struct dw_chip_driver driver = {
 	.free = memory_free,
 	.copy_in = memory_copy_in,
 	.copy_out = memory_copy_out,
+	.copy_within = memory_copy_within,
 	.completion_fd = opencl_completion_fd,
 	.submit = call_submit,
 	.collect = call_collect,

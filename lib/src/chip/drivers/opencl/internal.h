@@ -34,6 +34,7 @@ struct opencl_options {
 	char flags[KIT_VALUE_BYTES];	/* for the compiler */
 	uint64_t local;			/* work-items of a group; 0: the kernel's own */
 	uint64_t block_dim;		/* work-groups of a config that has 0 */
+	uint64_t svm;			/* 0: no shared virtual memory, where the device has it */
 };
 
 struct opencl_place {
@@ -69,14 +70,17 @@ struct spare {
 	struct spare *next;
 };
 
+/* A range that stays: shared virtual memory where the device has it, else a buffer. */
 struct resident {
 	uint64_t handle, bytes;
 	cl_mem buffer;
+	char *svm;			/* NULL: the buffer */
 };
 
 /* An argument's device memory during a call. */
 struct place {
 	cl_mem buffer;
+	void *svm;			/* in place of the buffer; NULL: none */
 	bool shared;			/* with an earlier argument of the same range */
 	bool resident;			/* in memory that stays */
 	bool in, out;			/* it is copied in, and back */
@@ -117,6 +121,7 @@ struct dw_chip_device {
 	cl_command_queue commands;
 	uint64_t base_align;		/* of a part of a buffer, bytes */
 	bool float64;
+	bool svm;			/* ranges that stay are shared virtual memory */
 	bool exact_division;		/* can divide as IEEE says, if the compiler is told */
 	struct spare *spares[SIZE_CLASSES];
 	uint64_t spare_bytes, spare_limit;
@@ -153,6 +158,7 @@ enum copy_way { COPY_IN, COPY_OUT };
 struct copy {
 	enum copy_way way;
 	cl_mem buffer;
+	void *svm;			/* in place of the buffer; NULL: none */
 	uint64_t offset, bytes;
 	void *host;
 	cl_event after;			/* NULL: none */
@@ -174,6 +180,8 @@ int memory_copy_in(struct dw_chip_device *device, uint64_t handle, const void *h
 		   struct dw_chip_error *error);
 int memory_copy_out(struct dw_chip_device *device, void *host, uint64_t handle, uint64_t bytes,
 		    struct dw_chip_error *error);
+int memory_copy_within(struct dw_chip_device *device, uint64_t to, uint64_t from, uint64_t bytes,
+		       struct dw_chip_error *error);
 void memory_fini(struct dw_chip_device *device);
 
 /* call.c */

@@ -26,6 +26,7 @@ static void spares_drop(struct dw_chip_device *device)
 			clReleaseMemObject(spare->buffer);
 			free(spare);
 		}
+	device->counters.memory_used -= device->spare_bytes;
 	device->spare_bytes = 0;
 }
 
@@ -33,11 +34,14 @@ static cl_mem buffer_create(struct dw_chip_device *device, uint64_t bytes, cl_in
 {
 	cl_mem buffer = clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, code);
 
+	if (*code) {
+		/* The buffers that are kept for later may hold the missing memory. */
+		spares_drop(device);
+		buffer = clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, code);
+	}
 	if (!*code)
-		return buffer;
-	/* The buffers that are kept for later may hold the missing memory. */
-	spares_drop(device);
-	return clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, code);
+		device->counters.memory_used += bytes;
+	return buffer;
 }
 
 int buffer_take(struct dw_chip_device *device, uint64_t bytes, struct place *place,
@@ -78,6 +82,8 @@ void buffer_give(struct dw_chip_device *device, struct place *place)
 		NULL : malloc(sizeof(*spare));
 	if (!spare) {
 		clReleaseMemObject(place->buffer);
+		if (!place->resident)
+			device->counters.memory_used -= bytes;
 		return;
 	}
 	spare->buffer = place->buffer;
@@ -104,13 +110,9 @@ struct resident *resident_find(const struct dw_chip_device *device, uint64_t add
 	return NULL;
 }
 
-static int buffer_zero(struct dw_chip_device *device, cl_mem buffer, uint64_t bytes)
+/* Waits for a command that was enqueued with `code`. */
+static cl_int wait_for(cl_int code, cl_event event)
 {
-	const unsigned char zero = 0;
-	cl_event event;
-	cl_int code =
-		clEnqueueFillBuffer(device->commands, buffer, &zero, 1, 0, bytes, 0, NULL, &event);
-
 	if (!code) {
 		code = clWaitForEvents(1, &event);
 		clReleaseEvent(event);
@@ -118,13 +120,76 @@ static int buffer_zero(struct dw_chip_device *device, cl_mem buffer, uint64_t by
 	return code;
 }
 
-int memory_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
-		   struct dw_chip_error *error)
+static cl_int resident_zero(struct dw_chip_device *device, const struct resident *resident)
 {
-	size_t at = device->resident_count;
-	char object[64];
-	cl_mem buffer;
+	const unsigned char zero = 0;
+	cl_event event;
 	cl_int code;
+
+	if (resident->svm)
+		code = clEnqueueSVMMemFill(device->commands, resident->svm, &zero, 1,
+					   resident->bytes, 0, NULL, &event);
+	else
+		code = clEnqueueFillBuffer(device->commands, resident->buffer, &zero, 1, 0,
+					   resident->bytes, 0, NULL, &event);
+	return wait_for(code, event);
+}
+
+/* The calls in flight have ended, or have a reference of their own to the buffer. */
+static void resident_release(struct dw_chip_device *device, const struct resident *resident)
+{
+	if (resident->svm)
+		clSVMFree(device->context, resident->svm);
+	else
+		clReleaseMemObject(resident->buffer);
+	device->counters.memory_used -= resident->bytes;
+}
+
+static char *svm_create(struct dw_chip_device *device, uint64_t bytes)
+{
+	void *svm = clSVMAlloc(device->context, CL_MEM_READ_WRITE, bytes, 0);
+
+	if (!svm) {
+		spares_drop(device);
+		svm = clSVMAlloc(device->context, CL_MEM_READ_WRITE, bytes, 0);
+	}
+	if (svm)
+		device->counters.memory_used += bytes;
+	return svm;
+}
+
+/*
+ * The memory of a range. Only ranges of alloc are shared virtual memory: those of reserve are the
+ * library's own, and are copied to and from within calls.
+ */
+static int resident_create(struct dw_chip_device *device, struct resident *resident, bool svm,
+			   struct dw_chip_error *error)
+{
+	char object[64];
+	cl_int code = 0;
+
+	snprintf(object, sizeof(object), "opencl device %u, %llu resident bytes", device->id,
+		 (unsigned long long)resident->bytes);
+	if (svm)
+		resident->svm = svm_create(device, resident->bytes);
+	else
+		resident->buffer = buffer_create(device, resident->bytes, &code);
+	if (code) {
+		opencl_fail(error, code, "clCreateBuffer", object);
+		return -ENOMEM;
+	}
+	if (svm && !resident->svm)
+		return kit_fail(error, -ENOMEM, "%s: clSVMAlloc failed; %llu bytes are in use",
+				object, (unsigned long long)device->counters.memory_used);
+	return 0;
+}
+
+static int range_add(struct dw_chip_device *device, uint64_t handle, uint64_t bytes, bool svm,
+		     struct dw_chip_error *error)
+{
+	struct resident made = { .handle = handle, .bytes = bytes };
+	size_t at = device->resident_count;
+	int status;
 
 	while (at > 0 && device->residents[at - 1].handle >= handle)
 		at--;
@@ -144,19 +209,20 @@ int memory_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t byte
 		device->residents = grown;
 		device->resident_space = space;
 	}
-	snprintf(object, sizeof(object), "opencl device %u, %llu resident bytes", device->id,
-		 (unsigned long long)bytes);
-	buffer = buffer_create(device, bytes, &code);
-	if (code) {
-		opencl_fail(error, code, "clCreateBuffer", object);
-		return -ENOMEM;
-	}
+	status = resident_create(device, &made, svm, error);
+	if (status < 0)
+		return status;
 	memmove(&device->residents[at + 1], &device->residents[at],
 		(device->resident_count - at) * sizeof(*device->residents));
-	device->residents[at] = (struct resident){ handle, bytes, buffer };
+	device->residents[at] = made;
 	device->resident_count++;
-	device->counters.memory_used += bytes;
 	return 0;
+}
+
+int memory_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		   struct dw_chip_error *error)
+{
+	return range_add(device, handle, bytes, false, error);
 }
 
 int memory_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
@@ -165,17 +231,17 @@ int memory_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 	struct dw_chip_error ignored;
 	char object[64];
 	cl_int code;
-	int status = memory_reserve(device, handle, bytes, error);
+	int status = range_add(device, handle, bytes, device->svm, error);
 
 	if (status < 0)
 		return status;
-	code = buffer_zero(device, resident_find(device, handle)->buffer, bytes);
+	code = resident_zero(device, resident_find(device, handle));
 	if (!code)
 		return 0;
 	memory_free(device, handle, &ignored);
 	snprintf(object, sizeof(object), "opencl device %u, %llu resident bytes", device->id,
 		 (unsigned long long)bytes);
-	return opencl_fail(error, code, "clEnqueueFillBuffer", object);
+	return opencl_fail(error, code, "zeroing it", object);
 }
 
 int memory_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error)
@@ -187,9 +253,9 @@ int memory_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_e
 			error, -ENOENT,
 			"opencl device %u has no device-resident range that begins at %#llx",
 			device->id, (unsigned long long)handle);
-	/* A call in flight has its own reference. */
-	clReleaseMemObject(resident->buffer);
-	device->counters.memory_used -= resident->bytes;
+	if (resident->svm)
+		queue_drain(device);
+	resident_release(device, resident);
 	device->resident_count--;
 	memmove(resident, resident + 1,
 		(device->resident_count - (size_t)(resident - device->residents)) *
@@ -217,6 +283,17 @@ static int range_find(struct dw_chip_device *device, uint64_t handle, uint64_t b
 	return 0;
 }
 
+static void copy_counted(struct dw_chip_device *device, enum copy_way way, uint64_t bytes)
+{
+	if (way == COPY_IN) {
+		device->counters.copies_in++;
+		device->counters.bytes_in += bytes;
+	} else {
+		device->counters.copies_out++;
+		device->counters.bytes_out += bytes;
+	}
+}
+
 cl_int buffer_copy(struct dw_chip_device *device, const struct copy *copy, cl_event *event)
 {
 	/* A copy that blocks has no event that a later command could see or wait for. */
@@ -224,22 +301,25 @@ cl_int buffer_copy(struct dw_chip_device *device, const struct copy *copy, cl_ev
 	const cl_event *after = copy->after ? &copy->after : NULL;
 	cl_int code;
 
-	if (copy->way == COPY_IN)
+	if (copy->svm)
+		code = clEnqueueSVMMemcpy(device->commands, blocking,
+					  copy->way == COPY_IN ? copy->svm : copy->host,
+					  copy->way == COPY_IN ? copy->host : copy->svm,
+					  copy->bytes, after != NULL, after, event);
+	else if (copy->way == COPY_IN)
 		code = clEnqueueWriteBuffer(device->commands, copy->buffer, blocking, copy->offset,
 					    copy->bytes, copy->host, after != NULL, after, event);
 	else
 		code = clEnqueueReadBuffer(device->commands, copy->buffer, blocking, copy->offset,
 					   copy->bytes, copy->host, after != NULL, after, event);
-	if (code)
-		return code;
-	if (copy->way == COPY_IN) {
-		device->counters.copies_in++;
-		device->counters.bytes_in += copy->bytes;
-	} else {
-		device->counters.copies_out++;
-		device->counters.bytes_out += copy->bytes;
-	}
-	return 0;
+	if (!code)
+		copy_counted(device, copy->way, copy->bytes);
+	return code;
+}
+
+static cl_int svm_copy(struct dw_chip_device *device, void *to, const void *from, uint64_t bytes)
+{
+	return clEnqueueSVMMemcpy(device->commands, CL_TRUE, to, from, bytes, 0, NULL, NULL);
 }
 
 /* The queue is in order: the copy comes after the calls before it. */
@@ -249,14 +329,51 @@ static int resident_copy(struct dw_chip_device *device, enum copy_way way, uint6
 	struct copy copy = { .way = way, .host = host, .bytes = bytes };
 	struct resident *resident = NULL;
 	int status = range_find(device, handle, bytes, &resident, error);
+	char *svm;
 	cl_int code;
 
 	if (status < 0)
 		return status;
 	copy.buffer = resident->buffer;
 	copy.offset = handle - resident->handle;
-	code = buffer_copy(device, &copy, NULL);
-	return code ? opencl_fail(error, code, copy_call(way), "resident tensor") : 0;
+	if (!resident->svm) {
+		code = buffer_copy(device, &copy, NULL);
+		return code ? opencl_fail(error, code, copy_call(way), "resident tensor") : 0;
+	}
+	svm = resident->svm + copy.offset;
+	code = way == COPY_IN ? svm_copy(device, svm, host, bytes) :
+				svm_copy(device, host, svm, bytes);
+	if (code)
+		return opencl_fail(error, code, "clEnqueueSVMMemcpy", "resident tensor");
+	copy_counted(device, way, bytes);
+	return 0;
+}
+
+int memory_copy_within(struct dw_chip_device *device, uint64_t to, uint64_t from, uint64_t bytes,
+		       struct dw_chip_error *error)
+{
+	struct resident *target = NULL, *source = NULL;
+	int status = range_find(device, to, bytes, &target, error);
+	cl_event event;
+	cl_int code;
+
+	if (status == 0)
+		status = range_find(device, from, bytes, &source, error);
+	if (status < 0)
+		return status;
+	to -= target->handle;
+	from -= source->handle;
+	if (target->svm) {
+		code = svm_copy(device, target->svm + to, source->svm + from, bytes);
+	} else {
+		code = clEnqueueCopyBuffer(device->commands, source->buffer, target->buffer, from,
+					   to, bytes, 0, NULL, &event);
+		code = wait_for(code, event);
+	}
+	return code ? opencl_fail(error, code, target->svm ? "clEnqueueSVMMemcpy" :
+							    "clEnqueueCopyBuffer",
+				  "copy within the device") :
+		      0;
 }
 
 int memory_copy_in(struct dw_chip_device *device, uint64_t handle, const void *host, uint64_t bytes,
@@ -275,6 +392,6 @@ void memory_fini(struct dw_chip_device *device)
 {
 	spares_drop(device);
 	for (size_t i = 0; i < device->resident_count; i++)
-		clReleaseMemObject(device->residents[i].buffer);
+		resident_release(device, &device->residents[i]);
 	free(device->residents);
 }

@@ -53,11 +53,13 @@ static int option_read(const struct kit_option *option, struct sim_options *opti
 		if (strcmp(option->key, rules[i].key) == 0)
 			return fault_parse(option, (struct fault_rule *)((char *)options +
 									 rules[i].offset), error);
+	if (strcmp(option->key, "hang_in") == 0)
+		return fault_parse_function(option, &options->faults, error);
 	return kit_fail(
 		error, -EINVAL,
 		"driver option \"%s\" is unknown to sim: memory, cores, devices, threads, async, "
 		"depth, poison, block_dim, aicpu_thread_num, fail, hang, crash, copy_fail, "
-		"lost_after and delay_us are known",
+		"hang_in, lost_after and delay_us are known",
 		option->key);
 }
 
@@ -144,6 +146,7 @@ static int sim_enumerate(const char *text, struct dw_chip_properties *properties
 
 	if (status < 0)
 		return status;
+	fault_function(&options.faults, "enumerate");
 	for (size_t i = 0; properties && i < *count && i < options.devices; i++)
 		properties_fill((uint32_t)i, &options, kit_properties_at(properties, i));
 	*count = options.devices;
@@ -163,6 +166,7 @@ static int sim_open(uint32_t id, const char *text, struct dw_chip_device **resul
 	status = options_read(text, options, error);
 	if (status < 0)
 		goto fail;
+	fault_function(&options->faults, "open");
 	if (id >= options->devices) {
 		status = kit_fail(
 			error, -ENODEV,
@@ -196,6 +200,7 @@ fail:
 
 static void sim_close(struct dw_chip_device *device)
 {
+	fault_function(&device->options.faults, "close");
 	if (device->queue)
 		queue_destroy(device->queue);
 	pool_destroy(&device->pool);
@@ -209,6 +214,7 @@ static int sim_properties(struct dw_chip_device *device, struct dw_chip_properti
 			  struct dw_chip_error *error)
 {
 	(void)error;
+	fault_function(&device->options.faults, "properties");
 	properties_fill(device->id, &device->options, properties);
 	return 0;
 }
@@ -219,13 +225,13 @@ static int sim_load(struct dw_chip_device *device, const struct dw_chip_image_sp
 	struct dw_chip_image_spec room;
 	int status = kit_take_spec(&spec, &room, error);
 
-	(void)device;
+	fault_function(&device->options.faults, "load");
 	return status < 0 ? status : image_load(spec, image, error);
 }
 
 static void sim_unload(struct dw_chip_device *device, struct dw_chip_image *image)
 {
-	(void)device;
+	fault_function(&device->options.faults, "unload");
 	image_unload(image);
 }
 
@@ -292,8 +298,10 @@ static int sim_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t 
 static int sim_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		     struct dw_chip_error *error)
 {
-	int status = sim_reserve(device, handle, bytes, error);
+	int status;
 
+	fault_function(&device->options.faults, "alloc");
+	status = sim_reserve(device, handle, bytes, error);
 	if (status == 0)
 		memset((void *)(uintptr_t)memory_address(&device->memory,
 							 resident_find(device, handle)->extent),
@@ -308,6 +316,7 @@ static int sim_free(struct dw_chip_device *device, uint64_t handle, struct dw_ch
 
 	if (atomic_load(&device->lost))
 		return sim_lost(device, error);
+	fault_function(&device->options.faults, "free");
 	if (!resident || resident->handle != handle)
 		return kit_fail(error, -ENOENT,
 				"sim device %u has no device-resident range that begins at %#llx",
@@ -323,15 +332,11 @@ static int sim_free(struct dw_chip_device *device, uint64_t handle, struct dw_ch
 }
 
 /* The device address of [handle, handle + bytes) in a resident range. */
-static int resident_address(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
-			    void **address, struct dw_chip_error *error)
+static int resident_place(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+			  void **address, struct dw_chip_error *error)
 {
-	const struct resident *resident;
-	int status = memory_begin(device, error);
+	const struct resident *resident = resident_find(device, handle);
 
-	if (status < 0)
-		return status;
-	resident = resident_find(device, handle);
 	if (!resident)
 		return kit_fail(error, -ENOENT,
 				"sim device %u has no device-resident range at %#llx", device->id,
@@ -344,7 +349,18 @@ static int resident_address(struct dw_chip_device *device, uint64_t handle, uint
 			(unsigned long long)resident->handle, (unsigned long long)resident->bytes);
 	*address = (char *)(uintptr_t)memory_address(&device->memory, resident->extent) +
 		   (handle - resident->handle);
-	return copy_count(device, error);
+	return 0;
+}
+
+/* The same for a copy, which is counted. */
+static int resident_address(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+			    void **address, struct dw_chip_error *error)
+{
+	int status = memory_begin(device, error);
+
+	if (status == 0)
+		status = resident_place(device, handle, bytes, address, error);
+	return status < 0 ? status : copy_count(device, error);
 }
 
 static int sim_copy_in(struct dw_chip_device *device, uint64_t handle, const void *host,
@@ -355,6 +371,7 @@ static int sim_copy_in(struct dw_chip_device *device, uint64_t handle, const voi
 
 	if (status < 0)
 		return status;
+	fault_function(&device->options.faults, "copy_in");
 	memcpy(address, host, bytes);
 	atomic_fetch_add(&device->copies_in, 1);
 	atomic_fetch_add(&device->bytes_in, bytes);
@@ -369,9 +386,25 @@ static int sim_copy_out(struct dw_chip_device *device, void *host, uint64_t hand
 
 	if (status < 0)
 		return status;
+	fault_function(&device->options.faults, "copy_out");
 	memcpy(host, address, bytes);
 	atomic_fetch_add(&device->copies_out, 1);
 	atomic_fetch_add(&device->bytes_out, bytes);
+	return 0;
+}
+
+static int sim_copy_within(struct dw_chip_device *device, uint64_t to, uint64_t from,
+			   uint64_t bytes, struct dw_chip_error *error)
+{
+	void *target, *source;
+	int status = resident_address(device, to, bytes, &target, error);
+
+	if (status == 0)
+		status = resident_place(device, from, bytes, &source, error);
+	if (status < 0)
+		return status;
+	fault_function(&device->options.faults, "copy_within");
+	memmove(target, source, bytes);
 	return 0;
 }
 
@@ -390,7 +423,10 @@ static int sim_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 	if (atomic_load(&device->lost))
 		return sim_lost(device, error);
 	status = call_prepare(device, call, &device->call, error);
-	return status < 0 ? status : call_run(device, &device->call, false, error);
+	if (status < 0)
+		return status;
+	fault_function(&device->options.faults, "run");
+	return call_run(device, &device->call, false, error);
 }
 
 static int sim_completion_fd(struct dw_chip_device *device)
@@ -412,6 +448,7 @@ static int sim_submit(struct dw_chip_device *device, const struct dw_chip_call *
 				device->id);
 	if (atomic_load(&device->lost))
 		return sim_lost(device, error);
+	fault_function(&device->options.faults, "run");
 	return queue_submit(device->queue, call, error);
 }
 
@@ -450,6 +487,7 @@ static const struct dw_chip_driver driver = {
 	.free = sim_free,
 	.copy_in = sim_copy_in,
 	.copy_out = sim_copy_out,
+	.copy_within = sim_copy_within,
 	.run = sim_run,
 	.completion_fd = sim_completion_fd,
 	.submit = sim_submit,

@@ -90,3 +90,28 @@ void fault_delay(const struct faults *faults)
 	until.tv_nsec = (long)(ns % 1000000000u);
 	block_until(&until);
 }
+
+int fault_parse_function(const struct kit_option *option, struct faults *faults,
+			 struct dw_chip_error *error)
+{
+	static const char *const functions[] = {
+		"enumerate", "open", "properties", "load", "unload", "alloc", "free", "copy_in",
+		"copy_out", "copy_within", "run", "close",
+	};
+
+	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
+		if (strcmp(option->value, functions[i]) == 0) {
+			strcpy(faults->hang_in, option->value);
+			return 0;
+		}
+	return kit_fail(error, -EINVAL,
+			"driver option hang_in=%s: enumerate, open, properties, load, unload, "
+			"alloc, free, copy_in, copy_out, copy_within, run or close is wanted",
+			text_short(option->value));
+}
+
+void fault_function(const struct faults *faults, const char *function)
+{
+	if (faults->hang_in[0] && strcmp(faults->hang_in, function) == 0)
+		block_until(NULL);
+}
