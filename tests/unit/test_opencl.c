@@ -4,6 +4,7 @@
  * Skipped, each test by name, where the driver or a device is missing.
  */
 #include <dlfcn.h>
+#include <sys/wait.h>
 #include <time.h>
 #include "unit.h"
 #include "chip_test.h"
@@ -157,11 +158,16 @@ TEST(program_that_does_not_compile_gives_its_build_log)
 	CHECK_STR(error_text(), "parameter 1 is no pointer");
 	CHECK_EQ(image_load_bytes(chip, 1, "\0\1\2\3\4", 5, "f", out_only, 1), -ELIBBAD);
 	CHECK_STR(error_text(), "test image is neither OpenCL C source nor SPIR-V");
-	/* SPIR-V's first word, and nothing behind it; most devices take no SPIR-V at all. */
+	/*
+	 * SPIR-V's first word, and nothing behind it; most devices take no SPIR-V at all, and are
+	 * named then.
+	 */
 	CHECK_EQ(image_load_bytes(chip, 1, "\x03\x02\x23\x07\0\0\1\0", 8, "f", out_only, 1),
 		 -ELIBBAD);
 	CHECK_STR(error_text(), "test image");
 	CHECK_STR(error_text(), "CL_");
+	if (!strstr(error_text(), "clCreateProgramWithIL"))
+		CHECK_STR(error_text(), "which opencl device 0 (");
 	CHECK_EQ(image_load_bytes(chip, 1, "\3\2\43\7nothing", 11, "f", out_only, 1), -ELIBBAD);
 	chip_close(chip);
 }
@@ -362,6 +368,56 @@ TEST(opencl_arguments_that_make_no_sense_are_named)
 	CHECK_EQ(chip_call(chip, 1, t, 3, &n, 1, 1), 0);
 	CHECK(a[3] == 1.5f);
 	chip_close(chip);
+}
+
+/* In a process of its own, since PoCL reads the environment once. */
+static void cache_is_named(const char *folder, int wanted)
+{
+	char text[700] = "", part[200];
+	int ends[2], status = 0;
+	pid_t pid;
+
+	CHECK_EQ(pipe(ends), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct chip *chip = NULL;
+
+		setenv("POCL_CACHE_DIR", folder, 1);
+		/* Root may write everywhere. */
+		if (getuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0))
+			_exit(3);
+		status = chip_open("opencl", 0, NULL, &chip);
+		snprintf(text, sizeof(text), "%d %s", status, error_text());
+		_exit(write(ends[1], text, strlen(text)) < 0);
+	}
+	close(ends[1]);
+	CHECK(read(ends[0], text, sizeof(text) - 1) > 0);
+	close(ends[0]);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(atoi(text), wanted);
+	snprintf(part, sizeof(part), "PoCL cannot write to its cache folder %s", folder);
+	if (wanted)
+		CHECK_STR(text, part);
+}
+
+/*
+ * Failed before: "opencl has no device 0: is an ICD installed?" without the folder, and a crash
+ * where it is there and belongs to another user.
+ */
+TEST(opencl_cache_that_cannot_be_written_is_the_cause_by_name)
+{
+	char folder[] = "/tmp/opencl-cache-XXXXXX";
+	struct chip *chip = opencl("platform=Portable");
+
+	if (!chip)
+		return;
+	chip_close(chip);
+	REQUIRE(mkdtemp(folder) != NULL);
+	cache_is_named("/dev/null/cache", -ENOTDIR);
+	if (getuid() == 0)
+		cache_is_named(folder, -EACCES);
+	rmdir(folder);
 }
 
 TEST(opencl_options_are_checked)

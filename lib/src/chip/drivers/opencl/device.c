@@ -144,9 +144,13 @@ static int platform_devices(cl_platform_id platform, const struct opencl_options
 	void *grown;
 
 	/* A platform without a fitting device says so with an error. */
-	if (!platform_fits(platform, options) ||
-	    clGetDeviceIDs(platform, options->type, 0, NULL, &count) || count == 0)
+	if (!platform_fits(platform, options))
 		return 0;
+	if (clGetDeviceIDs(platform, options->type, 0, NULL, &count) || count == 0) {
+		if (!found->error)
+			found->error = pocl_cache_check(platform, error);
+		return 0;
+	}
 	ids = malloc(count * sizeof(*ids));
 	grown = realloc(found->devices, (found->count + count) * sizeof(*found->devices));
 	if (grown)
@@ -183,7 +187,10 @@ static int devices_find(const struct opencl_options *options, struct opencl_foun
 	for (cl_uint i = 0; i < count && status == 0; i++)
 		status = platform_devices(all[i], options, found, error);
 	free(all);
-	return status;
+	/* The cause counts where no other platform has a device. */
+	if (status == 0 && found->count)
+		error->text[0] = '\0';
+	return status == 0 && !found->count ? found->error : status;
 }
 
 /*

@@ -47,7 +47,7 @@ static int device_choose(struct dw_chip_device *device, struct dw_chip_error *er
 		device->platform = found.devices[device->id].platform;
 	}
 	free(found.devices);
-	return status;
+	return status < 0 ? status : pocl_cache_check(device->platform, error);
 }
 
 /*

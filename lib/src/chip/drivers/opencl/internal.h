@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * opencl: any device with an OpenCL ICD. Devices (device.c), programs (program.c),
- * device memory (memory.c), calls (call.c), the table (driver.c).
+ * opencl: any device with an OpenCL ICD. Devices (device.c), PoCL's cache (cache.c), programs
+ * (program.c), device memory (memory.c), calls (call.c), the table (driver.c).
  *
  * A device has one context and one in-order queue: calls, with their copies, run in the
  * order in which they were submitted, so that nothing is staged before the
@@ -45,6 +45,7 @@ struct opencl_place {
 struct opencl_found {
 	struct opencl_place *devices;
 	size_t count;
+	int error;			/* why a platform has no device; 0: no cause is known */
 };
 
 /* A scalar parameter of a kernel: how 64 bits on the wire become it. */
@@ -143,6 +144,10 @@ int opencl_devices(const struct opencl_options *options, struct opencl_found *fo
 		   struct dw_chip_error *error);
 void opencl_device_properties(cl_device_id device, const struct opencl_options *options,
 			      struct dw_chip_properties *properties);
+
+/* cache.c */
+/* Of PoCL: 0, or why it cannot work. Of other platforms: 0. */
+int pocl_cache_check(cl_platform_id platform, struct dw_chip_error *error);
 
 /* program.c */
 int program_load(struct dw_chip_device *device, const struct dw_chip_image_spec *spec,

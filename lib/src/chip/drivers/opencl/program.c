@@ -20,6 +20,27 @@ static bool is_spirv(const struct dw_chip_image_spec *spec)
 	return magic == SPIRV_MAGIC;
 }
 
+/* Devices of OpenCL 2.0 and older do not know the question. */
+static bool takes_spirv(const struct dw_chip_device *device)
+{
+	char versions[256] = "";
+
+	return !clGetDeviceInfo(device->device, CL_DEVICE_IL_VERSION, sizeof(versions) - 1,
+				versions, NULL) && strstr(versions, "SPIR-V");
+}
+
+static int spirv_refused(const struct dw_chip_device *device, const char *image,
+			 struct dw_chip_error *error)
+{
+	char name[128] = "";
+
+	clGetDeviceInfo(device->device, CL_DEVICE_NAME, sizeof(name) - 1, name, NULL);
+	return kit_fail(error, -ELIBBAD,
+			"%s is SPIR-V, which opencl device %u (%s) does not take "
+			"(CL_DEVICE_IL_VERSION): give OpenCL C source",
+			text_short(image), device->id, text_short(name));
+}
+
 static const char *image_name(const struct dw_chip_image_spec *spec)
 {
 	return spec->name && spec->name[0] ? spec->name : "opencl image";
@@ -65,6 +86,8 @@ static int program_build(struct dw_chip_device *device, const struct dw_chip_ima
 	cl_program program;
 	cl_int code;
 
+	if (is_spirv(spec) && !takes_spirv(device))
+		return spirv_refused(device, image_name(spec), error);
 	if (is_spirv(spec))
 		program = clCreateProgramWithIL(device->context, spec->data, spec->bytes, &code);
 	else if (memchr(source, '\0', spec->bytes ? spec->bytes - 1 : 0))
@@ -76,9 +99,8 @@ static int program_build(struct dw_chip_device *device, const struct dw_chip_ima
 	if (code)
 		return kit_fail(error, -ELIBBAD, "%s: %s failed with %s",
 				text_short(image_name(spec)),
-				is_spirv(spec) ?
-					"clCreateProgramWithIL (does the device take SPIR-V?)" :
-					"clCreateProgramWithSource",
+				is_spirv(spec) ? "clCreateProgramWithIL" :
+						 "clCreateProgramWithSource",
 				opencl_name(code));
 	text_format(flags, sizeof(flags), "-cl-kernel-arg-info %s%s",
 		 device->exact_division ? "-cl-fp32-correctly-rounded-divide-sqrt " : "",
