@@ -75,7 +75,7 @@ int pocl_cache_check(cl_platform_id platform, struct dw_chip_error *error)
 	if (code == 0)
 		return 0;
 	return kit_fail(error, code,
-			"opencl: PoCL cannot write to its cache folder %s: %s; set POCL_CACHE_DIR to a "
-			"folder that this user can write to",
+			"opencl: PoCL cannot write to its cache folder %s: %s; set POCL_CACHE_DIR "
+			"to a folder that this user can write to",
 			text_short(path), strerror(-code));
 }
