@@ -64,10 +64,9 @@ static void weight_in(enum dw_mode mode, const char *driver, const char *options
 	CHECK_EQ(RUN(rig.node, { .call = &pick }), 0);
 	stats = chip_stats(&rig, "node0/chip0");
 	CHECK_EQ(stats.copied_in, 2 * WEIGHT_BYTES);
+	/* A cache may hold the rest. */
 	give_back(rig.node, &on_chip);
-	stats = chip_stats(&rig, "node0/chip0");
-	if (sim)
-		CHECK_EQ(stats.memory_used, before.memory_used);
+	CHECK_EQ(stats.memory_used - chip_stats(&rig, "node0/chip0").memory_used, WEIGHT_BYTES);
 	rig_destroy(&rig);
 }
 
