@@ -110,7 +110,7 @@ static int compile(const struct build *build, const char *output)
 	};
 	/* A word has at least a letter and a blank. */
 	size_t count = 0;
-	size_t room = strlen(build->compiler) / 2 + 5 * WORDS_MAX + COUNT_OF(options) + 8;
+	size_t room = strlen(build->compiler) / 2 + (size_t)5 * WORDS_MAX + COUNT_OF(options) + 8;
 	const char **argv = calloc(room, sizeof(*argv));
 	char *command = strdup(build->compiler), *rest;
 	int status;

@@ -114,8 +114,7 @@ struct engine_options {
 	struct probe probe;			/* a subscriber that watches; ops NULL: none */
 	uint64_t timeout_ns, heap_timeout_ns;
 	uint64_t init_timeout_ns;	/* of a replacement, until it is up; 0: none */
-	/* For `declared`: tensors in it must be declared; NULL: unchecked. */
-	const struct arena *outer_arena;
+	const struct arena *outer_arena; /* `declared`: tensors in it must be; NULL: unchecked */
 	int extra_fd; /* polled by the background thread beside the hub; -1: none */
 	const struct engine_ops *ops;
 	void *ops_context;
@@ -125,16 +124,11 @@ struct engine_options {
 int engine_create(const struct engine_options *options, struct engine **engine);
 /* After the forks: starts the background thread. */
 int engine_start(struct engine *engine);
-/*
- * No new runs; running ones are cancelled; returns when none is left or at the deadline
- * (-ETIMEDOUT).
- */
 struct deadline;
+/* No new runs; running ones are cancelled. Returns when none is left, or -ETIMEDOUT. */
 int engine_drain(struct engine *engine, struct deadline *deadline);
-/* Runs in flight. */
-uint32_t engine_runs(struct engine *engine);
-/* Ends the background thread. */
-void engine_stop(struct engine *engine);
+uint32_t engine_runs(struct engine *engine);	/* in flight */
+void engine_stop(struct engine *engine);	/* ends the background thread */
 void engine_destroy(struct engine *engine);
 
 /*
@@ -209,9 +203,7 @@ struct engine_chip_memory {
 	uint64_t handle, bytes;		/* as for chip_alloc() and chip_free() */
 };
 
-/*
- * The task that a nested run is. All of it is valid until the run has ended.
- */
+/* The task that a nested run is. All of it is valid until the run has ended. */
 struct engine_nested_run {
 	const _Atomic uint32_t *cancel;		/* a word in its frame */
 	const struct dw_args *declared;		/* the tensors that it may access; NULL: any */
@@ -221,8 +213,7 @@ struct engine_nested_run {
 
 /*
  * As dw_worker_run/start/…. `nested`: NULL for a run of the application. The orchestration function
- * is called between running_push() and running_pop() (task/running.h), so that it can fail with a
- * text.
+ * runs between running_push() and running_pop() (task/running.h): it can fail with a text.
  */
 int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args,
 	       const struct dw_config *config, void *context,
@@ -234,10 +225,7 @@ int engine_run_start(struct engine *engine, dw_orch_fn *fn, const struct dw_args
 int engine_read_run_options(const struct dw_run_options *options, struct dw_run_options *full);
 int engine_run_wait(struct dw_run *run);
 int engine_run_cancel(struct dw_run *run, int error, const char *why);
-/*
- * The runs whose cancel word is set: a notice that comes late does not hit the next run. Any
- * thread.
- */
+/* The runs whose cancel word is set: a late notice does not hit the next run. Any thread. */
 void engine_cancel_flagged(struct engine *engine, int error, const char *why);
 void engine_cancel_all(struct engine *engine, int error, const char *why);
 /* As dw_worker_interrupt(). */
