@@ -451,3 +451,21 @@ TEST_IN_BOTH_MODES(random_programs_over_a_kept_buffer_do_too)
 {
 	programs_right(mode, true);
 }
+
+/* A program leaves half of each chip's memory to its cache; this needs more than the other half. */
+TEST_IN_BOTH_MODES(memory_that_stays_takes_the_place_of_what_a_chip_has_kept)
+{
+	uint32_t words = 2560, id = 0;
+	struct dw_tensor tensor;
+
+	kept = false;
+	tree_create(mode);
+	CHECK(program_right(1));
+	for (uint32_t chip = 0; chip < 2; chip++) {
+		CHECK_EQ(dw_worker_chip_id(tree.root, chip, &id), 0);
+		if (!CHECK_EQ(dw_chip_memory_create(tree.root, id, DW_UINT64, &words, 1, &tensor),
+			      0))
+			printf("# %s\n", dw_strerror_last());
+	}
+	dw_worker_destroy(tree.root);
+}

@@ -92,7 +92,7 @@ struct dw_chip_properties {
 	uint32_t queue_depth;		/* calls that may be in flight: 1 … 16; 0 means 1 */
 	uint32_t alignment;		/* bytes, of a place within its range; 0: any will do */
 	/*
-	 * What a 0 in a task's config stands for. 0 here: 1 core and 3 threads, or, with
+	 * The values for a 0 in a task's config. 0 here: 1 core and 3 threads, or, with
 	 * DW_CHIP_CAP_DEFAULTS, what the driver chooses for each call.
 	 */
 	uint32_t default_block_dim, default_aicpu_thread_num;

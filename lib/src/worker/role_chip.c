@@ -141,10 +141,13 @@ static void stop(struct child *child, bool process, int error, void *open)
 /* ---------------------------------------------------------------- control frames */
 
 /* dw_chip_alloc(), dw_chip_free(): the engine's own frames. */
-static int chip_memory(const struct child *child, struct chip *chip, uint64_t code,
-		       const void *blob, uint32_t bytes)
+static int chip_memory(const struct chip_loop *loop, uint64_t code, const void *blob,
+		       uint32_t bytes)
 {
+	const struct child *child = loop->child;
+	struct chip *chip = loop->chip;
 	struct engine_chip_memory message;
+	int result;
 
 	if (bytes != sizeof(message))
 		return error_set(-EINVAL,
@@ -152,8 +155,13 @@ static int chip_memory(const struct child *child, struct chip *chip, uint64_t co
 				 "would be right",
 				 child->path, bytes, sizeof(message));
 	memcpy(&message, blob, sizeof(message));
-	if (code == ENGINE_CONTROL_CHIP_ALLOC)
-		return chip_alloc(chip, message.handle, message.bytes);
+	if (code == ENGINE_CONTROL_CHIP_ALLOC) {
+		do
+			result = chip_alloc(chip, message.handle, message.bytes);
+		while (result == -ENOMEM && loop->cache &&
+		       cache_shrink(loop->cache, message.bytes));
+		return result;
+	}
 	/* A successor of the process that had it: it is gone already. */
 	if (!chip_owns(chip, message.handle))
 		return 0;
@@ -238,9 +246,10 @@ static int chip_copy(const struct child *child, struct chip *chip, void *blob, u
 	return chip_copy_within(chip, to->data, from->data, length);
 }
 
-static int run_control(const struct child *child, struct chip *chip, uint64_t code,
-		       void *blob, uint32_t bytes)
+static int run_control(const struct chip_loop *loop, uint64_t code, void *blob, uint32_t bytes)
 {
+	const struct child *child = loop->child;
+	struct chip *chip = loop->chip;
 	struct callable callable;
 	dw_callable handle;
 	int result;
@@ -256,7 +265,7 @@ static int run_control(const struct child *child, struct chip *chip, uint64_t co
 		return 0;
 	case ENGINE_CONTROL_CHIP_ALLOC:
 	case ENGINE_CONTROL_CHIP_FREE:
-		return chip_memory(child, chip, code, blob, bytes);
+		return chip_memory(loop, code, blob, bytes);
 	case ENGINE_CONTROL_CHIP_COPY:
 		return chip_copy(child, chip, blob, bytes);
 	}
@@ -345,8 +354,7 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 	}
 	if (task)
 		status_works(&loop->child->status, &copy, frame->task, now);
-	result = run_control(loop->child, loop->chip, frame->callable, serve_blob(frame),
-			     frame->args_bytes);
+	result = run_control(loop, frame->callable, serve_blob(frame), frame->args_bytes);
 	if (result < 0 && chip_lost(loop->chip))
 		note_broken(loop, result);
 	if (task)
