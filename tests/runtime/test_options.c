@@ -470,10 +470,10 @@ TEST(drivers_are_asked_with_structs_of_other_sizes)
 		FILLS(dw_chip_driver_info, path, call_driver);
 		fills(&(struct filled){ "dw_chip_properties", true,
 					sizeof(struct dw_chip_properties),
-					offsetof(struct dw_chip_properties, alignment),
+					offsetof(struct dw_chip_properties, default_block_dim),
 					call_devices },
-		      offsetof(struct dw_chip_properties, alignment));
-		steps_of_devices(offsetof(struct dw_chip_properties, alignment));
+		      offsetof(struct dw_chip_properties, default_block_dim));
+		steps_of_devices(offsetof(struct dw_chip_properties, default_block_dim));
 		steps_of_devices(sizeof(struct dw_chip_properties) + 16);
 		fflush(stdout);
 		_exit(unit_failures != 0);

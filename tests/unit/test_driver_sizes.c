@@ -53,7 +53,8 @@ static void enumerate_with(const char *name, const char *options, size_t size, s
 TEST(devices_are_enumerated_at_the_callers_distance)
 {
 	static const size_t sizes[] = {
-		offsetof(struct dw_chip_properties, alignment), sizeof(struct dw_chip_properties),
+		offsetof(struct dw_chip_properties, default_block_dim),
+		sizeof(struct dw_chip_properties),
 		sizeof(struct dw_chip_properties) + MORE,
 	};
 
