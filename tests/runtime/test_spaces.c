@@ -469,3 +469,119 @@ TEST_IN_BOTH_MODES(memory_that_stays_takes_the_place_of_what_a_chip_has_kept)
 	}
 	dw_worker_destroy(tree.root);
 }
+
+/* ------------------------------------------------------------------- counted */
+
+#define WEIGHT 1024		/* words */
+
+/* What was copied to all chips of the tree, by the drivers' own counts. */
+static uint64_t copied_in(void)
+{
+	struct dw_child_stats stats[16];
+	size_t count = 16;
+	uint64_t bytes = 0;
+
+	CHECK_EQ(dw_worker_stats(tree.root, stats, sizeof(stats[0]), &count), 0);
+	for (size_t i = 0; i < count && i < 16; i++)
+		bytes += stats[i].copied_in;
+	return bytes;
+}
+
+/* One task on one chip: reads the weight, and writes behind it. */
+static int orch_step(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	struct program program = { .orch = orch };
+
+	(void)args;
+	(void)config;
+	(void)context;
+	combine_task(&program, true, (struct span){ 0, WEIGHT }, (struct span){ WEIGHT, STEP }, 0);
+	return 0;
+}
+
+/* Several in a row, with waits; the task that this run is only reads the weight. */
+static int orch_steps(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	for (int i = 0; i < 10; i++)
+		if (orch_step(orch, args, config, context) < 0 || dw_orch_wait(orch) < 0)
+			return -EIO;
+	return 0;
+}
+
+static int orch_outer(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	struct program program = { .orch = orch };
+	struct dw_args *own = arguments();
+
+	(void)args;
+	(void)config;
+	(void)context;
+	add(own, (struct span){ 0, WEIGHT }, DW_INPUT);
+	add(own, (struct span){ WEIGHT, STEP }, DW_INOUT);
+	submit(&program, tree.program, own, 0);
+	return 0;
+}
+
+static void counted_tree(enum dw_mode mode, bool buffer_is_kept, uint32_t level,
+			 dw_orch_fn *nested_program)
+{
+	struct dw_buffer_options buffer = DW_OPTIONS(dw_buffer_options);
+	void *memory = NULL;
+
+	tree.root = worker_of(level, mode, level == 3);
+	if (level == 4)
+		CHECK_EQ(dw_worker_add_child(tree.root, worker_of(3, mode, 1), NULL), 0);
+	buffer.bytes = sizeof(model);
+	buffer.flags = buffer_is_kept ? DW_BUFFER_KEPT : 0;
+	CHECK_EQ(dw_buffer_create_with(tree.root, &buffer, &memory), 0);
+	shared = memory;
+	tree.chip_combine = chip_image("combine");
+	CHECK_EQ(dw_callable_register_orch(tree.root, "program", nested_program, NULL,
+					   &tree.program), 0);
+	CHECK_EQ(dw_worker_init(tree.root), 0);
+}
+
+static void step_runs(unsigned runs)
+{
+	for (unsigned i = 0; i < runs; i++)
+		CHECK_EQ(dw_worker_run(tree.root, orch_step, NULL, NULL, NULL), 0);
+}
+
+TEST_IN_BOTH_MODES(a_weight_in_a_kept_buffer_is_copied_once_for_a_thousand_runs)
+{
+	uint64_t weight[WEIGHT], result[STEP];
+
+	for (int i = 0; i < WEIGHT; i++)
+		weight[i] = (uint64_t)i * 3;
+	counted_tree(mode, true, 3, orch_nested);
+	CHECK_EQ(dw_buffer_write(tree.root, shared, weight, sizeof(weight)), 0);
+	step_runs(1000);
+	CHECK_EQ(copied_in(), sizeof(weight));
+	/* A new weight is copied once more, and used. */
+	weight[1] = 1000;
+	CHECK_EQ(dw_buffer_write(tree.root, shared, weight, sizeof(weight)), 0);
+	step_runs(10);
+	CHECK_EQ(copied_in(), 2 * sizeof(weight));
+	CHECK_EQ(dw_buffer_read(tree.root, result, shared + WEIGHT, sizeof(result)), 0);
+	CHECK_EQ(result[1], 5007);
+	dw_worker_destroy(tree.root);
+}
+
+TEST_IN_BOTH_MODES(a_buffer_that_host_code_may_write_is_copied_in_each_run)
+{
+	counted_tree(mode, false, 3, orch_nested);
+	step_runs(10);
+	CHECK_EQ(copied_in(), 10 * WEIGHT * 8);
+	dw_worker_destroy(tree.root);
+}
+
+TEST_IN_BOTH_MODES(a_nested_run_copies_what_its_task_only_reads_once_over_its_waits)
+{
+	counted_tree(mode, false, 4, orch_steps);
+	CHECK_EQ(dw_worker_run(tree.root, orch_outer, NULL, NULL, NULL), 0);
+	CHECK_EQ(copied_in(), WEIGHT * 8);
+	dw_worker_destroy(tree.root);
+}
