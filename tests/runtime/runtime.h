@@ -49,7 +49,8 @@ static inline int sub_add(const struct dw_args *args, void *context)
 	int64_t *value = dw_args_data(args, 0);
 
 	(void)context;
-	*value += dw_args_int(args, 0);
+	/* Some tests look at it before the task is done. */
+	__atomic_store_n(value, *value + dw_args_int(args, 0), __ATOMIC_RELAXED);
 	return 0;
 }
 

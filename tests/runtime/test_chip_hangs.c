@@ -633,7 +633,7 @@ static void wait_for_hang(struct hung_rig *rig)
 	while (__atomic_load_n(&rig->cells[1], __ATOMIC_RELAXED) == 0 &&
 	       unit_within(begun, 20000 * MS))
 		pause_ms(1);
-	CHECK_EQ(rig->cells[1], 1);
+	CHECK_EQ(__atomic_load_n(&rig->cells[1], __ATOMIC_RELAXED), 1);
 	pause_ms(20);
 }
 
