@@ -42,9 +42,8 @@ static int create_parts(struct engine *engine, const struct engine_options *opti
 	shown = engine->counters.shown;
 	heap_show(engine->heap, &shown->stats.heap_used, &shown->stats.heap_peak);
 	heap_on_release(engine->heap, forget_block, engine);
-	graph_init(&engine->graph, options, engine->path, &engine->rings, engine->heap,
-		   &engine->counters);
-	return 0;
+	return graph_init(&engine->graph, options, engine->path, &engine->rings, engine->heap,
+			  &engine->counters);
 }
 
 int engine_create(const struct engine_options *options, struct engine **engine)

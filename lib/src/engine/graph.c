@@ -11,8 +11,8 @@
 #include "engine/graph.h"
 #include "engine/queue.h"
 
-void graph_init(struct graph *graph, const struct engine_options *options, const char *path,
-		struct ring_set *rings, struct heap *heap, struct counters *counters)
+int graph_init(struct graph *graph, const struct engine_options *options, const char *path,
+	       struct ring_set *rings, struct heap *heap, struct counters *counters)
 {
 	task_table_init(&graph->tasks, options->arena, rings->payload);
 	graph->rings = rings;
@@ -21,12 +21,15 @@ void graph_init(struct graph *graph, const struct engine_options *options, const
 	names_init(&graph->names, options);
 	graph->path = path;
 	graph->probe = options->probe;
+	graph->watch_posts = graph->names.on;
+	return graph->names.on ? affinity_init(&graph->affinity) : 0;
 }
 
 void graph_release(struct graph *graph)
 {
 	task_table_release(&graph->tasks);
 	names_release(&graph->names);
+	affinity_release(&graph->affinity);
 }
 
 /* -------------------------------------------------------------------- runs */

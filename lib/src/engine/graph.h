@@ -20,6 +20,7 @@
 #define DW_ENGINE_GRAPH_H
 
 #include "depend/tensor_map.h"
+#include "engine/affinity.h"
 #include "engine/counters.h"
 #include "engine/names.h"
 #include "engine/ring_flow.h"
@@ -55,16 +56,19 @@ struct graph {
 	struct task *released, *last_released;	/* PENDING, and waiting for nothing */
 	uint32_t run_count;
 	uint32_t report_all;		/* threads that need a report of every task's end */
+	uint32_t watch_posts;		/* not 0: these, or names, make posts more work */
 	struct ring_set *rings;
 	struct counters *counters;
 	struct heap *heap;
 	struct names names;
+	struct affinity affinity;
 	const char *path;		/* of the Worker, for messages */
 	struct probe probe;
 };
 
-void graph_init(struct graph *graph, const struct engine_options *options, const char *path,
-		struct ring_set *rings, struct heap *heap, struct counters *counters);
+/* -ENOMEM: graph_release() frees what was made. */
+int graph_init(struct graph *graph, const struct engine_options *options, const char *path,
+	       struct ring_set *rings, struct heap *heap, struct counters *counters);
 void graph_release(struct graph *graph);
 
 /* -------------------------------------------------------------------- runs */
@@ -87,6 +91,7 @@ static inline void run_await_task(struct run_graph *run, const struct task *task
 static inline void graph_report_all(struct graph *graph, int change)
 {
 	graph->report_all += (uint32_t)change;
+	graph->watch_posts += (uint32_t)change;
 }
 /* NULL: it is none of those that failed or were skipped. */
 const struct failed *failed_find(const struct failed_set *set, dw_task task);

@@ -24,6 +24,7 @@
 #include "base/range.h"
 #include "depend/tensor_map.h"
 #include "engine/kept.h"
+#include "engine/task.h"
 #include "mailbox/frame.h"
 
 struct arena;
@@ -80,5 +81,17 @@ void names_make(struct names *names, struct tensor_map *map, const struct dw_arg
 /* A member of a group: the bytes that it may write become unknown. */
 void names_lose(struct names *names, struct tensor_map *map, const struct dw_args *args,
 		const struct range *ranges);
+
+/* The tensors of a task, with their names; *names is NULL where it has none. */
+static inline const struct dw_tensor *names_of(const struct payload *payload, uint32_t *count,
+					       const struct frame_names **names)
+{
+	const unsigned char *copy = payload->copy;
+
+	memcpy(count, copy, sizeof(*count));
+	*names = payload->frame_flags & FRAME_NAMED ?
+		 (const void *)(copy + payload->bytes - *count * sizeof(**names)) : NULL;
+	return (const void *)(copy + WIRE_HEADER_BYTES);
+}
 
 #endif

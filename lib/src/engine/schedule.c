@@ -174,6 +174,23 @@ static inline void consider_consumers(struct schedule *schedule, struct worker_r
 		ring_request_notify(schedule->rings, ring, task->position);
 }
 
+static inline bool is_retired(const struct task *task)
+{
+	return atomic_load_explicit(&task->callable->retired, memory_order_relaxed);
+}
+
+/* For the few tasks that need more than their frame. */
+static void posted(struct schedule *schedule, struct worker_ring *ring, struct task *task)
+{
+	struct graph *graph = schedule->graph;
+
+	if (task->payload.frame_flags)
+		affinity_posted(&graph->affinity, ring, task);
+	if ((task->run->awaited && graph->run_count > 1) || graph->report_all ||
+	    task->run->awaited_task == task || is_retired(task))
+		ring_request_notify(schedule->rings, ring, task->position);
+}
+
 /* The ring has room. */
 static inline void post(struct schedule *schedule, struct worker_ring *ring, struct task *task)
 {
@@ -184,10 +201,9 @@ static inline void post(struct schedule *schedule, struct worker_ring *ring, str
 		schedule_settle(schedule);
 		return;
 	}
-	if (UNLIKELY((task->run->awaited && graph->run_count > 1) || graph->report_all ||
-		     task->run->awaited_task == task ||
-		     atomic_load_explicit(&task->callable->retired, memory_order_relaxed)))
-		ring_request_notify(schedule->rings, ring, task->position);
+	if (UNLIKELY((task->run->awaited && graph->run_count > 1) || graph->watch_posts ||
+		     task->run->awaited_task == task || is_retired(task)))
+		posted(schedule, ring, task);
 	if (task->first)
 		consider_consumers(schedule, ring, task);
 }
@@ -283,7 +299,8 @@ static bool cpus_are_taken(const struct schedule *schedule, const struct pool *p
 }
 
 /* The worker for the next task that may go anywhere, or NO_WORKER: all have enough. */
-static uint32_t pick(struct schedule *schedule, const struct pool *pool)
+static inline __attribute__((always_inline)) uint32_t pick(struct schedule *schedule,
+							   const struct pool *pool)
 {
 	const struct ring_set *rings = schedule->rings;
 	uint32_t i = pool->current, other;
@@ -308,6 +325,31 @@ static uint32_t pick(struct schedule *schedule, const struct pool *pool)
 	return i != NO_WORKER ? i : other;
 }
 
+/* The work in front of a task that is given to this worker now, with its wake-up. */
+static uint64_t work_before(const struct schedule *schedule, uint32_t i)
+{
+	return schedule->rings->all[i].load_ns +
+	       (hub_peer_asleep(schedule->rings->hub, i) ? WAKE_COST_NS : 0);
+}
+
+/* The same where workers have memory of their own: rather one that has what the task reads. */
+static __attribute__((noinline)) uint32_t pick_near(struct schedule *schedule,
+						    const struct pool *pool,
+						    const struct task *task)
+{
+	const struct affinity *affinity = &schedule->graph->affinity;
+	uint32_t i = pick(schedule, pool), near;
+
+	if (i == NO_WORKER || pool->up == 1)
+		return i;
+	near = affinity_best(affinity, task);
+	if (near == NO_WORKER || near == i || !bit_test(pool->takers, near) ||
+	    !bit_test(schedule->rings->open, near) || !fill_allows(&schedule->rings->all[near]))
+		return i;
+	return work_before(schedule, near) <=
+	       work_before(schedule, i) + affinity_ns(affinity, task, near, i) ? near : i;
+}
+
 /* ---------------------------------------------------------------- dispatch */
 
 void schedule_pool(struct schedule *schedule, struct pool *pool)
@@ -317,11 +359,16 @@ void schedule_pool(struct schedule *schedule, struct pool *pool)
 	struct worker_ring *ring;
 	uint32_t i;
 
-	while ((task = queue_first(&pool->any)) && !pool->saturated) {
-		i = pick(schedule, pool);
+	while ((task = queue_first(&pool->any))) {
+		if (LIKELY(!pool->flags))
+			i = pick(schedule, pool);
+		else if (pool->flags & POOL_SATURATED)
+			return;
+		else
+			i = pick_near(schedule, pool, task);
 		if (i == NO_WORKER) {
 			straggler_watch(schedule, pool);
-			pool->saturated = true;
+			pool->flags |= POOL_SATURATED;
 			return;
 		}
 		pool->current = i;
@@ -431,9 +478,22 @@ static bool is_chained(const struct task *task, const struct worker_ring *ring)
 	return false;
 }
 
-/* Takes up to `wanted` tasks from the end of a ring; in the order in which they were posted. */
-static struct task *revoke_from(struct ring_set *rings, struct worker_ring *ring, uint32_t wanted)
+/* Whether the task is done sooner there than after copies of its tensors to another worker. */
+static bool better_stays(const struct schedule *schedule, const struct worker_ring *ring,
+			 const struct task *task, uint32_t other)
 {
+	return task->payload.frame_flags &&
+	       affinity_ns(&schedule->graph->affinity, task, ring->index, other) > ring->load_ns;
+}
+
+/*
+ * Takes up to `wanted` tasks from the end of a ring, for another worker or for any (NO_WORKER); in
+ * the order in which they were posted.
+ */
+static struct task *revoke_from(struct schedule *schedule, struct worker_ring *ring,
+				uint32_t wanted, uint32_t other)
+{
+	struct ring_set *rings = schedule->rings;
 	struct task *taken = NULL;
 
 	for (uint32_t number = ring->tail; wanted && number != ring->head + 1; number--) {
@@ -442,7 +502,8 @@ static struct task *revoke_from(struct ring_set *rings, struct worker_ring *ring
 
 		/* One whose producer failed comes back by itself, and must not run elsewhere. */
 		if (!(entry->flags & ENTRY_ANY) || !task || task->waiting || task_skips(task) ||
-		    is_chained(task, ring))
+		    is_chained(task, ring) ||
+		    (other != NO_WORKER && better_stays(schedule, ring, task, other)))
 			continue;
 		if (!ring_revoke(rings, ring, number - 1))
 			break;
@@ -495,9 +556,13 @@ static void balance(struct schedule *schedule, struct pool *pool)
 			straggler_watch(schedule, pool);
 			return;
 		}
-		task = revoke_from(rings, from, (from->movable + 1) / 2);
-		if (!task)
+		task = revoke_from(schedule, from, (from->movable + 1) / 2, i);
+		if (!task) {
+			/* They are better off there, if the one before them is short. */
+			if (pool->flags & POOL_NEAR)
+				straggler_watch(schedule, pool);
 			return;
+		}
 		for (; task; task = next) {
 			next = task->next;
 			task_set_state(task, TASK_READY);
@@ -523,7 +588,7 @@ void schedule_balance(struct schedule *schedule)
 static void requeue_stragglers(struct schedule *schedule, struct worker_ring *ring)
 {
 	struct pool *pool = &schedule->pools[ring->pool];
-	struct task *task = revoke_from(schedule->rings, ring, ring->movable), *next;
+	struct task *task = revoke_from(schedule, ring, ring->movable, NO_WORKER), *next;
 	struct task *first = queue_first(&pool->any);
 	struct task_link *before = first ? &first->link : &pool->any;
 

@@ -8,7 +8,8 @@
  * Invariants: `queued` is set whenever a task may be in a queue whose worker has room. The bit of a
  * ring in `wanting` is set while its queues are not empty.
  *
- *   ready, may go anywhere   pool->any, FIFO       → the worker that pick() says
+ *   ready, may go anywhere   pool->any, FIFO       → the worker that pick() says, or one that has
+ *                                                    its tensors (affinity.h), if that pays
  *   ready, directed          queues->directed      → that worker's ring
  *   pending, all unfinished  queues->chained       → the same ring, behind them
  *   producers in one ring
@@ -31,6 +32,11 @@
 /* A task that waits for a short one gets this long until it goes to another worker. */
 #define STRAGGLER_NS	2000000
 
+enum pool_flag {
+	POOL_SATURATED	= 1 << 0,	/* no worker takes more until a frame completes */
+	POOL_NEAR	= 1 << 1,	/* a worker that has a task's tensors is better */
+};
+
 /* Workers that can stand in for each other. */
 struct pool {
 	enum dw_child_kind kind;
@@ -39,7 +45,7 @@ struct pool {
 	uint32_t usable;		/* up, or on their way */
 	uint32_t up;
 	uint32_t current;		/* the worker that was given work last */
-	bool saturated;			/* no worker takes more until a frame completes */
+	uint8_t flags;			/* enum pool_flag */
 	struct task_link any;
 	struct task_link groups;	/* in the order of admission */
 	uint64_t *mask;			/* its workers */
@@ -99,7 +105,7 @@ void schedule_settle(struct schedule *schedule);
 /* A worker of the pool may have room. */
 static inline void schedule_pool_moved(struct schedule *schedule, struct pool *pool)
 {
-	pool->saturated = false;
+	pool->flags &= (uint8_t)~POOL_SATURATED;
 	schedule->queued = true;
 }
 /* A frame has left a ring. */

@@ -50,6 +50,8 @@ static int add_ring(struct schedule *schedule, struct worker_ring *ring, bool ha
 		return -ENOMEM;
 	ring_join_pool(ring, (uint16_t)(pool - schedule->pools));
 	pool->has_memory |= has_memory;
+	if (has_memory)
+		pool->flags |= POOL_NEAR;
 	pool->members++;
 	pool->usable++;
 	bit_set(pool->mask, ring->index);
@@ -102,6 +104,8 @@ void schedule_count(struct schedule *schedule, const struct worker_ring *ring, i
 {
 	struct pool *pool = &schedule->pools[ring->pool];
 
+	if (up < 0)
+		affinity_forget(&schedule->graph->affinity, ring->index);
 	pool->up += (uint32_t)up;
 	pool->usable += (uint32_t)usable;
 	schedule_ring_moved(schedule, ring);
