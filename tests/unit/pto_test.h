@@ -57,7 +57,7 @@ static inline const char *pto_options_more(const char *runtime, const char *mode
 
 static inline const char *pto_log_text(void)
 {
-	static char text[8192];
+	static char text[1 << 20];
 	size_t bytes;
 	char *data = file_read(pto_log_path, &bytes);
 

@@ -123,6 +123,8 @@ struct dw_chip_place {
 };
 #define DW_CHIP_COPY_IN		(1u << 0)	/* from the host, before it runs */
 #define DW_CHIP_COPY_OUT	(1u << 1)	/* to the host, after it has succeeded */
+/* The place has its contents, and so has the host: a driver that has lost them may copy them. */
+#define DW_CHIP_ON_HOST		(1u << 2)
 
 /*
  * One call of an image. Everything in it stays valid until its completion was
@@ -248,7 +250,10 @@ struct dw_chip_driver {
 	 */
 	int (*copy_within)(struct dw_chip_device *device, uint64_t to, uint64_t from,
 			   uint64_t bytes, struct dw_chip_error *error);
-	/* As alloc, but the contents of the memory are undefined. May be NULL. */
+	/*
+	 * As alloc, but the contents of the memory are undefined, and calls may be in flight: for
+	 * places. So is free of such a range. -EBUSY: not while these are. May be NULL.
+	 */
 	int (*reserve)(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		       struct dw_chip_error *error);
 	/*

@@ -16,6 +16,8 @@
  */
 #define HANDLES_BEGIN (1ull << 62)
 #define HANDLE_ALIGN 4096
+/* Where the driver does not tell how much memory there is. */
+#define BUDGET_UNKNOWN (1ull << 30)
 
 struct block {
 	uint64_t begin, end;		/* in host memory */
@@ -64,7 +66,8 @@ int cache_create(struct chip *chip, struct chip_cache **cache)
 	(*cache)->chip = chip;
 	(*cache)->alignment = properties->alignment ? properties->alignment : 1;
 	/* The other half is for images, for calls without places and for memory that stays. */
-	(*cache)->budget = properties->memory_bytes ? properties->memory_bytes / 2 : UINT64_MAX;
+	(*cache)->budget = properties->memory_bytes ? properties->memory_bytes / 2 :
+						     BUDGET_UNKNOWN;
 	(*cache)->next_handle = HANDLES_BEGIN;
 	return 0;
 }
@@ -194,6 +197,7 @@ static struct block *block_new(struct chip_cache *cache, uint64_t begin, uint64_
 {
 	uint64_t bytes = end - begin;
 	struct block *block;
+	int status;
 	size_t i;
 
 	if (bytes > cache->budget || !blocks_grow(cache))
@@ -204,8 +208,9 @@ static struct block *block_new(struct chip_cache *cache, uint64_t begin, uint64_
 	block = calloc(1, sizeof(*block));
 	if (!block)
 		return NULL;
-	while (chip_reserve(cache->chip, cache->next_handle, bytes) < 0) {
-		if (chip_lost(cache->chip) || !evict_one(cache)) {
+	while ((status = chip_reserve(cache->chip, cache->next_handle, bytes)) < 0) {
+		/* Others would have to go for nothing while the driver is busy. */
+		if (status == -EBUSY || chip_lost(cache->chip) || !evict_one(cache)) {
 			free(block);
 			return NULL;
 		}
@@ -258,7 +263,7 @@ static void place_input(struct chip_cache *cache, struct cached_call *call, uint
 			return;
 		cache->counters.hits++;
 		cache->counters.saved_bytes += end - begin;
-		set_use(cache, call, i, block, begin, 0, 0);
+		set_use(cache, call, i, block, begin, 0, DW_CHIP_ON_HOST);
 		return;
 	}
 	if (!clear_range(cache, begin, end))
@@ -279,6 +284,7 @@ static void place_output(struct chip_cache *cache, struct cached_call *call, uin
 	if (fetch && exact && sees && block->name == sees) {
 		cache->counters.hits++;
 		cache->counters.saved_bytes += end - begin;
+		flags |= DW_CHIP_ON_HOST;
 	} else if (fetch) {
 		flags |= DW_CHIP_COPY_IN;
 	}

@@ -9,12 +9,6 @@ struct range {
 	uint32_t tensor;
 };
 
-static int32_t direction_of(const struct dw_chip_image *image, uint32_t tensor)
-{
-	return image->signature_count == PTO_NO_SIGNATURE ? DW_DIR_INOUT :
-	       image->tensor_signature[tensor];
-}
-
 static const char *direction_name(int32_t direction)
 {
 	return direction == DW_DIR_IN ? "IN" : direction == DW_DIR_OUT ? "OUT" : "INOUT";
@@ -37,8 +31,8 @@ static int overlap_fail(const struct dw_chip_image *image, uint32_t a, uint32_t 
 		"tensors %u (%s) and %u (%s) of \"%s\" overlap: the runtime copies each tensor "
 		"back by itself, so that what was written would be lost. Use one INOUT tensor, or "
 		"give each a buffer of its own",
-		first, direction_name(direction_of(image, first)), second,
-		direction_name(direction_of(image, second)), image->entry);
+		first, direction_name(pto_direction(image, first)), second,
+		direction_name(pto_direction(image, second)), image->entry);
 }
 
 /*
@@ -68,7 +62,7 @@ static int overlap_check(const struct dw_chip_device *device, const struct dw_ch
 	}
 	for (uint32_t i = 0; i < count; i++) {
 		const struct range *range = &ranges[i];
-		bool writes = direction_of(call->image, range->tensor) & DW_DIR_OUT;
+		bool writes = pto_direction(call->image, range->tensor) & DW_DIR_OUT;
 
 		if (written && range->begin < written->end)
 			return overlap_fail(call->image, written->tensor, range->tensor, error);

@@ -155,6 +155,7 @@ static int device_open(struct dw_chip_device *device, const char *text,
 		return status;
 	device->generation = options->generation;
 	device->lost_after = (uint32_t)options->lost_after;
+	device->memory = options->memory;
 	device->simulator = options->sim_context[0];
 	status = blob_read("aicpu", options->aicpu, &device->aicpu, error);
 	if (status == 0)
@@ -195,7 +196,7 @@ static int pto_open(uint32_t id, const char *text, struct dw_chip_device **resul
 
 static void properties_fill(uint64_t id, const struct dw_chip_device *device,
 			    const struct pto_interface *interface,
-			    const struct pto_generation *generation,
+			    const struct pto_generation *generation, uint64_t memory,
 			    struct dw_chip_properties *properties)
 {
 	const int32_t threads = interface == &pto_old ? generation->threads_old :
@@ -209,6 +210,7 @@ static void properties_fill(uint64_t id, const struct dw_chip_device *device,
 		.max_tensors = interface->limits.tensors,
 		.max_scalars = interface->limits.scalars,
 		.queue_depth = 1,
+		.memory_bytes = memory,
 	};
 
 	interface->properties(device, &full);
@@ -253,7 +255,7 @@ static int pto_enumerate(const char *text, struct dw_chip_properties *properties
 		devices = options->devices ? options->devices : devices_count();
 		interface = properties ? interface_of_file(options->host) : NULL;
 		for (size_t i = 0; properties && i < *count && i < devices; i++)
-			properties_fill(i, NULL, interface, options->generation,
+			properties_fill(i, NULL, interface, options->generation, options->memory,
 					kit_properties_at(properties, i));
 		*count = devices;
 	}
@@ -265,13 +267,18 @@ static int pto_properties(struct dw_chip_device *device, struct dw_chip_properti
 			  struct dw_chip_error *error)
 {
 	(void)error;
-	properties_fill(device->id, device, device->interface, device->generation, properties);
+	properties_fill(device->id, device, device->interface, device->generation, device->memory,
+			properties);
 	return 0;
 }
 
 static int pto_counters(struct dw_chip_device *device, struct dw_chip_counters *counters)
 {
-	struct dw_chip_counters full = { .calls = device->calls };
+	struct dw_chip_counters full = {
+		.calls = device->calls,
+		.copies_in = device->copies_in, .copies_out = device->copies_out,
+		.bytes_in = device->bytes_in, .bytes_out = device->bytes_out,
+	};
 
 	if (device->interface->memory_used)
 		full.memory_used = device->interface->memory_used(device);
@@ -333,6 +340,14 @@ static void pto_unload(struct dw_chip_device *device, struct dw_chip_image *imag
 	free(image);
 }
 
+static const int32_t *pto_signature(struct dw_chip_device *device, struct dw_chip_image *image,
+				    size_t *count)
+{
+	(void)device;
+	*count = image->tensor_count;
+	return image->signature_count == PTO_NO_SIGNATURE ? NULL : image->tensor_signature;
+}
+
 static int pto_run(struct dw_chip_device *device, const struct dw_chip_call *call,
 		   struct dw_chip_error *error)
 {
@@ -383,6 +398,14 @@ static int pto_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t by
 	return device->interface->alloc(device, handle, bytes, error);
 }
 
+static int pto_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		       struct dw_chip_error *error)
+{
+	if (!device->interface->reserve)
+		return no_memory(device, error);
+	return device->interface->reserve(device, handle, bytes, error);
+}
+
 static int pto_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error)
 {
 	if (!device->interface->free)
@@ -426,6 +449,8 @@ static const struct dw_chip_driver driver = {
 	.submit = pto_submit,
 	.collect = pto_collect,
 	.counters = pto_counters,
+	.reserve = pto_reserve,
+	.signature = pto_signature,
 };
 
 DW_CHIP_EXPORT dw_chip_driver_entry dw_chip_driver_v1;

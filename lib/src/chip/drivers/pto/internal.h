@@ -43,6 +43,7 @@ struct pto_options {
 	const struct pto_generation *generation;
 	uint64_t devices;		/* the count that enumerate gives; 0: find out */
 	uint64_t lost_after;		/* failures in a row; 0: never */
+	uint64_t memory;		/* bytes of a device; 0: unknown */
 };
 
 int pto_options_read(const char *text, struct pto_options *options, struct dw_chip_error *error);
@@ -128,6 +129,8 @@ struct pto_interface {
 	bool (*resident)(const struct dw_chip_device *device, uint64_t address);
 	int (*alloc)(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		     struct dw_chip_error *error);
+	int (*reserve)(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		       struct dw_chip_error *error);
 	int (*free)(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error);
 	int (*copy_in)(struct dw_chip_device *device, uint64_t handle, const void *host,
 		       uint64_t bytes, struct dw_chip_error *error);
@@ -147,15 +150,36 @@ struct dw_chip_device {
 	struct pto_blob aicpu, aicore, dispatcher;	/* dispatcher: of hardware, may be empty */
 	bool simulator;
 	uint32_t lost_after;
+	uint64_t memory;			/* bytes; 0: unknown */
 	uint32_t failures;			/* in a row */
 	uint64_t calls;
+	uint64_t copies_in, copies_out, bytes_in, bytes_out;	/* the runtime's own, too */
 };
+
+static inline void pto_count_in(struct dw_chip_device *device, uint64_t bytes)
+{
+	device->copies_in++;
+	device->bytes_in += bytes;
+}
+
+static inline void pto_count_out(struct dw_chip_device *device, uint64_t bytes)
+{
+	device->copies_out++;
+	device->bytes_out += bytes;
+}
 
 /* Looks up `count` functions by name; -ELIBBAD names a missing one. */
 int pto_functions(struct dw_chip_device *device, const char *const *names, void **functions,
 		  size_t count, struct dw_chip_error *error);
 
 /* ------------------------------------------------------------------- calls */
+
+/* Without a signature all travels both ways. */
+static inline int32_t pto_direction(const struct dw_chip_image *image, size_t tensor)
+{
+	return image->signature_count == PTO_NO_SIGNATURE ? DW_DIR_INOUT :
+	       image->tensor_signature[tensor];
+}
 
 /*
  * Counts, addresses, directions and overlap. The runtime gives each tensor of host memory a copy on

@@ -58,6 +58,8 @@ static int option_read(const struct kit_option *option, struct pto_options *opti
 
 	if (strcmp(option->key, "devices") == 0)
 		return kit_number(option, 1, 65536, &options->devices, error);
+	if (strcmp(option->key, "memory") == 0)
+		return kit_number(option, 4096, UINT64_MAX, &options->memory, error);
 	if (strcmp(option->key, "lost_after") == 0)
 		return kit_number(option, 0, UINT32_MAX, &options->lost_after, error);
 	if (strcmp(option->key, "generation") == 0)
@@ -79,8 +81,8 @@ static int option_read(const struct kit_option *option, struct pto_options *opti
 		}
 	return kit_fail(error, -EINVAL,
 			"driver option \"%s\" is unknown to pto: host, aicpu, aicore, "
-			"sim_context, dispatcher, generation, lost_after, log, output and devices "
-			"are known",
+			"sim_context, dispatcher, generation, memory, lost_after, log, output and "
+			"devices are known",
 			option->key);
 }
 

@@ -202,7 +202,6 @@ static void present_close(struct dw_chip_device *device)
 	if (!present)
 		return;
 	present_pipeline_destroy(device);
-	/* The runtime's blocks go with the context. */
 	present_memory_forget(present);
 	context_end(present);
 	for (unsigned int i = 0; i < PRESENT_DEPTH_MAX; i++)
@@ -336,14 +335,16 @@ int present_reopen(struct dw_chip_device *device, struct dw_chip_error *error)
 	struct present *present = device->state;
 	struct dw_chip_error why = { "" };
 	struct dw_chip_image *image;
+	size_t owned = present_blocks_owned(present);
 	int status, code = 0;
 
-	if (present->block_count)
+	if (owned)
 		return kit_fail(error, -ENODEV,
 				"pto device %u is lost: its context takes no run after one of "
 				"unknown outcome, and a new one would not have its %zu blocks of "
 				"device memory",
-				device->id, present->block_count);
+				device->id, owned);
+	present_memory_leave(present);
 	context_end(present);
 	for (unsigned int i = 0; i < PRESENT_DEPTH_MAX; i++)
 		if (present->storages[i].memory)
@@ -372,7 +373,7 @@ int present_reopen(struct dw_chip_device *device, struct dw_chip_error *error)
 static void present_properties(const struct dw_chip_device *device,
 			       struct dw_chip_properties *properties)
 {
-	properties->capabilities |= DW_CHIP_CAP_MEMORY;
+	properties->capabilities |= DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_PLACES;
 	if (device && present_of(device)->pipelined) {
 		properties->capabilities |= DW_CHIP_CAP_ASYNC;
 		properties->queue_depth = PRESENT_DEPTH_MAX;
@@ -399,6 +400,7 @@ const struct pto_interface pto_present = {
 	.collect = present_collect,
 	.resident = present_resident,
 	.alloc = present_alloc,
+	.reserve = present_reserve,
 	.free = present_free,
 	.copy_in = present_copy_in,
 	.copy_out = present_copy_out,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The present interface, in five files: present.c (context, images), present_args.c (the structs
- * of a run), present_memory.c (device memory), present_run.c (synchronous runs, and contexts that
- * take no run any more), present_pipeline.c (the next run is prepared while one is under way).
+ * The present interface, in six files: present.c (context, images), present_args.c (the structs
+ * of a run), present_memory.c (device memory), present_places.c (tensors that have a place there),
+ * present_run.c (synchronous runs, and contexts that take no run any more), present_pipeline.c (the
+ * next run is prepared while one is under way).
  *
  * The runtime takes one call at a time per context. All come from the thread that opened the
  * device, but for simpler_wait_run() of the pipeline, during which that thread makes none.
@@ -50,10 +51,17 @@ struct present_storage {
 	uint64_t generation;		/* of the runs in it */
 };
 
-/* A block of device memory, which tensors name by addresses from `handle` on. */
+/*
+ * A block of device memory, which tensors name by addresses from `handle` on. Those for places
+ * outlive a context, without memory and contents. One that is freed while another thread is in the
+ * runtime stays until that is over.
+ */
 struct present_block {
 	uint64_t handle, bytes;
-	char *device;
+	char *device;			/* NULL: it went with a context */
+	bool for_places;
+	bool stale;			/* for places: its contents went with a context */
+	bool freed;
 };
 
 struct present {
@@ -71,6 +79,7 @@ struct present {
 	uint64_t runs;
 	struct present_block *blocks;	/* sorted by handle */
 	size_t block_count, block_space;
+	size_t freed_count;		/* of the blocks */
 	uint64_t memory_used;		/* as last asked for */
 	struct present_pipeline *pipeline;	/* NULL: runs are synchronous */
 	char output[PRESENT_OUTPUT_BYTES];
@@ -92,7 +101,10 @@ static inline struct present *present_of(const struct dw_chip_device *device)
 int present_reopen(struct dw_chip_device *device, struct dw_chip_error *error);
 
 /* present_args.c */
-/* Fills args, config and descriptor of the device for a call that runs in `storage`. */
+/*
+ * Fills args, config and descriptor of the device for a call that runs in `storage`; blocks in
+ * which it has places have memory then.
+ */
 int present_fill(struct dw_chip_device *device, const struct dw_chip_call *call,
 		 unsigned int storage, struct dw_chip_error *error);
 /* After a call was started: a block_dim in its config is remarked once. */
@@ -102,6 +114,9 @@ void present_remark(struct dw_chip_device *device, const struct dw_chip_call *ca
 /* present_memory.c */
 int present_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		  struct dw_chip_error *error);
+/* For places: does not wait for another thread, but is -EBUSY where that would be needed. */
+int present_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		    struct dw_chip_error *error);
 int present_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error);
 int present_copy_in(struct dw_chip_device *device, uint64_t handle, const void *host,
 		    uint64_t bytes, struct dw_chip_error *error);
@@ -109,17 +124,50 @@ int present_copy_out(struct dw_chip_device *device, void *host, uint64_t handle,
 		     struct dw_chip_error *error);
 uint64_t present_memory_used(struct dw_chip_device *device);
 /* The block in which the address lies, or NULL. */
-const struct present_block *present_block_at(const struct present *present, uint64_t address);
+struct present_block *present_block_at(const struct present *present, uint64_t address);
+/* Memory for a block that has none. */
+int present_block_renew(struct dw_chip_device *device, struct present_block *block,
+			struct dw_chip_error *error);
 bool present_resident(const struct dw_chip_device *device, uint64_t address);
-/* The blocks are gone with their context. */
+/* Blocks that are not for places: their contents cannot be had again. */
+size_t present_blocks_owned(const struct present *present);
+/* Before a context ends: blocks for places stay, without memory. */
+void present_memory_leave(struct present *present);
+/* Before the device is closed: no block stays. */
 void present_memory_forget(struct present *present);
+
+/* present_places.c */
+/* The place that the library has chosen for a tensor, or NULL. */
+static inline const struct dw_chip_place *present_place(const struct dw_chip_call *call, size_t i)
+{
+	const struct dw_chip_place *place;
+
+	if (!call->places)
+		return NULL;
+	place = (const void *)((const char *)call->places + i * call->places->size);
+	return place->handle ? place : NULL;
+}
+/*
+ * What a run needs, but for the run: present_fill(), and the copies to its places. Negative: it is
+ * refused. *code: what a copy has returned.
+ */
+int present_stage(struct dw_chip_device *device, const struct dw_chip_call *call,
+		  unsigned int storage, int *code, struct dw_chip_error *error);
+/* After a run that succeeded: the copies back. Returns the code of the first that failed, or 0. */
+int present_unstage(struct dw_chip_device *device, const struct dw_chip_call *call);
+/*
+ * Whether `later` has to wait until `earlier` has ended: to prepare it, the runtime may copy its
+ * inputs from the host, and the driver those of its places.
+ */
+bool present_depends(const struct dw_chip_device *device, const struct dw_chip_call *later,
+		     const struct dw_chip_call *earlier);
 
 /* present_run.c */
 int present_run(struct dw_chip_device *device, const struct dw_chip_call *call,
 		struct dw_chip_error *error);
 /*
- * Prepares the call in `storage`, whose arguments are filled in; a context that takes no run since
- * one has failed is made anew where `may_reopen`.
+ * Stages the call and prepares it in `storage`; a context that takes no run since one has failed is
+ * made anew where `may_reopen`.
  */
 int present_prepare(struct dw_chip_device *device, const struct dw_chip_call *call,
 		    unsigned int storage, bool may_reopen, struct dw_chip_error *error);

@@ -66,20 +66,30 @@ static int shape_fill(struct present_tensor *to, const struct dw_tensor *from, s
 	return 0;
 }
 
-static int tensor_fill(const struct dw_chip_device *device, struct present_tensor *to,
+static int tensor_fill(struct dw_chip_device *device, struct present_tensor *to,
 		       const struct dw_chip_call *call, size_t i, struct dw_chip_error *error)
 {
 	const struct dw_tensor *from = &call->tensors[i];
-	const struct present_block *block = present_block_at(device->state, from->data);
+	const struct dw_chip_place *place = present_place(call, i);
+	uint64_t at = place ? place->handle : from->data;
+	struct present_block *block = present_block_at(device->state, at);
 	int dtype = dtype_of(device, from->dtype);
 
 	if (dtype < 0)
 		return dtype_fail(device, i, from->dtype, error);
+	if (place && !block)
+		return kit_fail(error, -EFAULT,
+				"tensor %zu has a place at %#llx, where pto device %u has no block "
+				"of device memory",
+				i, (unsigned long long)at, device->id);
 	to->address = from->data;
 	to->space = PRESENT_HOST;
 	if (block) {
-		uint64_t offset = from->data - block->handle;
+		uint64_t offset = at - block->handle;
+		int status = block->device ? 0 : present_block_renew(device, block, error);
 
+		if (status < 0)
+			return status;
 		if (call->tensor_bytes[i] > block->bytes - offset)
 			return kit_fail(
 				error, -EFAULT,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Device memory with the present interface. Blocks are few, sorted by handle, and do not overlap.
+ * Device memory with the present interface. Blocks are sorted by handle and do not overlap.
  */
 #include "present.h"
 
@@ -25,9 +25,9 @@ static size_t block_behind(const struct present *present, uint64_t address)
 	return low;
 }
 
-const struct present_block *present_block_at(const struct present *present, uint64_t address)
+struct present_block *present_block_at(const struct present *present, uint64_t address)
 {
-	const struct present_block *block;
+	struct present_block *block;
 	size_t i;
 
 	if (!present->block_count)
@@ -67,12 +67,62 @@ static int copy_failed(const struct dw_chip_device *device, const char *name, in
 			pto_code_text(code, meaning));
 }
 
-int present_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
-		  struct dw_chip_error *error)
+/* Blocks that were freed while another thread was in the runtime, which none is now. */
+static void freed_drop(struct present *present)
+{
+	size_t kept = 0;
+
+	if (!present->freed_count)
+		return;
+	for (size_t i = 0; i < present->block_count; i++) {
+		struct present_block *block = &present->blocks[i];
+
+		if (!block->freed)
+			present->blocks[kept++] = *block;
+		else if (block->device)
+			present->host.free(present->context, block->device);
+	}
+	present->block_count = kept;
+	present->freed_count = 0;
+}
+
+/* The memory of a block of that size which was freed and is still there, or NULL. */
+static char *freed_take(struct present *present, uint64_t bytes)
+{
+	char *memory = NULL;
+
+	for (size_t i = 0; present->freed_count && i < present->block_count; i++) {
+		struct present_block *block = &present->blocks[i];
+
+		if (!block->freed || block->bytes != bytes || !block->device)
+			continue;
+		memory = block->device;
+		memmove(block, block + 1, (--present->block_count - i) * sizeof(*block));
+		present->freed_count--;
+		break;
+	}
+	return memory;
+}
+
+static int memory_take(struct dw_chip_device *device, uint64_t bytes, char **memory,
+		       struct dw_chip_error *error)
+{
+	struct present *present = device->state;
+
+	freed_drop(present);
+	*memory = present->host.malloc(present->context, bytes);
+	if (*memory)
+		return 0;
+	return kit_fail(error, -ENOMEM, "pto device %u: device_malloc_ctx() has no %llu bytes",
+			device->id, (unsigned long long)bytes);
+}
+
+/* Whether there may be such a block, and room to note it. */
+static int block_check(const struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		       struct dw_chip_error *error)
 {
 	struct present *present = device->state;
 	size_t at = block_behind(present, handle);
-	char *memory;
 
 	if ((at && handle - present->blocks[at - 1].handle < present->blocks[at - 1].bytes) ||
 	    (at < present->block_count && present->blocks[at].handle - handle < bytes))
@@ -83,12 +133,32 @@ int present_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes
 	if (room_make(present) < 0)
 		return kit_fail(error, -ENOMEM, "pto device %u: no memory to note a block",
 				device->id);
+	return 0;
+}
+
+static void block_add(struct present *present, struct present_block block)
+{
+	size_t at = block_behind(present, block.handle);
+
+	memmove(present->blocks + at + 1, present->blocks + at,
+		(present->block_count - at) * sizeof(*present->blocks));
+	present->blocks[at] = block;
+	present->block_count++;
+}
+
+int present_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		  struct dw_chip_error *error)
+{
+	struct present *present = device->state;
+	int status = block_check(device, handle, bytes, error);
+	char *memory = NULL;
+
+	if (status < 0)
+		return status;
 	present_quiesce(present);
-	memory = present->host.malloc(present->context, bytes);
-	if (!memory)
-		return kit_fail(error, -ENOMEM,
-				"pto device %u: device_malloc_ctx() has no %llu bytes", device->id,
-				(unsigned long long)bytes);
+	status = memory_take(device, bytes, &memory, error);
+	if (status < 0)
+		return status;
 	for (uint64_t done = 0; done < bytes; done += ZERO_BYTES) {
 		uint64_t part = bytes - done < ZERO_BYTES ? bytes - done : ZERO_BYTES;
 		int code = present->host.copy_to(present->context, memory + done, zeros, part);
@@ -98,27 +168,63 @@ int present_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes
 			return copy_failed(device, "copy_to_device_ctx", code, part, error);
 		}
 	}
-	memmove(present->blocks + at + 1, present->blocks + at,
-		(present->block_count - at) * sizeof(*present->blocks));
-	present->blocks[at] = (struct present_block){ handle, bytes, memory };
-	present->block_count++;
+	block_add(present, (struct present_block){
+		.handle = handle, .bytes = bytes, .device = memory,
+	});
 	return 0;
+}
+
+int present_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
+		    struct dw_chip_error *error)
+{
+	struct present *present = device->state;
+	int status = block_check(device, handle, bytes, error);
+	char *memory = NULL;
+
+	if (status < 0)
+		return status;
+	memory = freed_take(present, bytes);
+	if (!memory && present_waits(present))
+		return kit_fail(error, -EBUSY,
+				"pto device %u gives no memory while a run is waited for",
+				device->id);
+	if (!memory)
+		status = memory_take(device, bytes, &memory, error);
+	if (status < 0)
+		return status;
+	block_add(present, (struct present_block){
+		.handle = handle, .bytes = bytes, .device = memory, .for_places = true,
+	});
+	return 0;
+}
+
+int present_block_renew(struct dw_chip_device *device, struct present_block *block,
+			struct dw_chip_error *error)
+{
+	/* Blocks that were freed have gone with the context: this one does not move. */
+	return memory_take(device, block->bytes, &block->device, error);
 }
 
 int present_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error)
 {
 	struct present *present = device->state;
 	size_t at = block_behind(present, handle);
+	struct present_block *block = at ? &present->blocks[at - 1] : NULL;
 
-	if (!at || present->blocks[at - 1].handle != handle)
+	if (!block || block->handle != handle || block->freed)
 		return kit_fail(error, -ENOENT,
 				"pto device %u has no block of device memory at %#llx",
 				device->id, (unsigned long long)handle);
+	if (block->for_places && present_waits(present)) {
+		block->freed = true;
+		present->freed_count++;
+		return 0;
+	}
 	present_quiesce(present);
-	present->host.free(present->context, present->blocks[at - 1].device);
+	if (block->device)
+		present->host.free(present->context, block->device);
 	present->block_count--;
-	memmove(present->blocks + at - 1, present->blocks + at,
-		(present->block_count - (at - 1)) * sizeof(*present->blocks));
+	memmove(block, block + 1, (present->block_count - (at - 1)) * sizeof(*block));
 	return 0;
 }
 
@@ -128,7 +234,7 @@ static int locate(const struct dw_chip_device *device, uint64_t handle, uint64_t
 {
 	const struct present_block *block = present_block_at(device->state, handle);
 
-	if (!block)
+	if (!block || !block->device)
 		return kit_fail(error, -ENOENT,
 				"pto device %u has no block of device memory at %#llx",
 				device->id, (unsigned long long)handle);
@@ -154,6 +260,8 @@ int present_copy_in(struct dw_chip_device *device, uint64_t handle, const void *
 		return status;
 	present_quiesce(present);
 	code = present->host.copy_to(present->context, memory, host, bytes);
+	if (code == 0)
+		pto_count_in(device, bytes);
 	return code ? copy_failed(device, "copy_to_device_ctx", code, bytes, error) : 0;
 }
 
@@ -168,6 +276,8 @@ int present_copy_out(struct dw_chip_device *device, void *host, uint64_t handle,
 		return status;
 	present_quiesce(present);
 	code = present->host.copy_from(present->context, host, memory, bytes);
+	if (code == 0)
+		pto_count_out(device, bytes);
 	return code ? copy_failed(device, "copy_from_device_ctx", code, bytes, error) : 0;
 }
 
@@ -180,12 +290,33 @@ uint64_t present_memory_used(struct dw_chip_device *device)
 	return present->memory_used;
 }
 
+size_t present_blocks_owned(const struct present *present)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < present->block_count; i++)
+		count += !present->blocks[i].for_places;
+	return count;
+}
+
+void present_memory_leave(struct present *present)
+{
+	freed_drop(present);
+	for (size_t i = 0; i < present->block_count; i++) {
+		struct present_block *block = &present->blocks[i];
+
+		if (present->initialized && block->device)
+			present->host.free(present->context, block->device);
+		block->device = NULL;
+		block->stale = true;
+	}
+}
+
 void present_memory_forget(struct present *present)
 {
 	if (present->initialized)
-		for (size_t i = 0; i < present->block_count; i++)
-			present->host.free(present->context, present->blocks[i].device);
+		present_memory_leave(present);
 	free(present->blocks);
 	present->blocks = NULL;
-	present->block_count = present->block_space = 0;
+	present->block_count = present->block_space = present->freed_count = 0;
 }

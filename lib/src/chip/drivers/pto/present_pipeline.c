@@ -169,36 +169,6 @@ static void flight_fail(struct dw_chip_device *device, struct flight *flight, co
 	present_of(device)->suspect = true;
 }
 
-static bool overlaps(const struct dw_chip_call *a, size_t i, const struct dw_chip_call *b, size_t j)
-{
-	return a->tensors[i].data < b->tensors[j].data + b->tensor_bytes[j] &&
-	       b->tensors[j].data < a->tensors[i].data + a->tensor_bytes[i];
-}
-
-static int32_t direction_of(const struct dw_chip_call *call, size_t tensor)
-{
-	return call->image->signature_count == PTO_NO_SIGNATURE ? DW_DIR_INOUT :
-	       call->image->tensor_signature[tensor];
-}
-
-/*
- * Does `later` read host memory that `earlier`, which is not finalized, writes? To prepare it may
- * copy its inputs.
- */
-static bool depends(const struct dw_chip_device *device, const struct dw_chip_call *later,
-		    const struct dw_chip_call *earlier)
-{
-	for (size_t i = 0; i < earlier->tensor_count; i++) {
-		if (!(direction_of(earlier, i) & DW_DIR_OUT) ||
-		    present_resident(device, earlier->tensors[i].data))
-			continue;
-		for (size_t j = 0; j < later->tensor_count; j++)
-			if ((direction_of(later, j) & DW_DIR_IN) && overlaps(earlier, i, later, j))
-				return true;
-	}
-	return false;
-}
-
 static void flight_launch(struct dw_chip_device *device, struct flight *flight)
 {
 	struct present *present = device->state;
@@ -229,12 +199,11 @@ static int flight_advance(struct dw_chip_device *device, unsigned int index,
 	if (flight->state == QUEUED) {
 		/* The run before tells whether a context that had a failure is still good. */
 		if (index && (present->suspect ||
-			      depends(device, &flight->call, &flight_at(pipeline, 0)->call)))
+			      present_depends(device, &flight->call,
+					      &flight_at(pipeline, 0)->call)))
 			return 0;
-		status = present_fill(device, &flight->call, flight->storage, error);
-		if (status == 0)
-			status = present_prepare(device, &flight->call, flight->storage, index == 0,
-						 error);
+		status = present_prepare(device, &flight->call, flight->storage, index == 0,
+					 error);
 		if (status < 0)
 			return status;
 		flight->state = PREPARED;
@@ -249,11 +218,19 @@ static void flight_end(struct dw_chip_device *device, struct flight *flight, int
 {
 	struct present *present = device->state;
 	void *storage = present->storages[flight->storage].memory;
+	const char *name = "simpler_wait_run";
 	int last = present->host.finalize(present->context, storage);
 
-	if (code || last) {
-		flight_fail(device, flight, code ? "simpler_wait_run" : "simpler_finalize_run",
-			    code ? code : last);
+	if (code == 0) {
+		name = "simpler_finalize_run";
+		code = last;
+	}
+	if (code == 0) {
+		name = "copy_from_device_ctx";
+		code = present_unstage(device, &flight->call);
+	}
+	if (code) {
+		flight_fail(device, flight, name, code);
 		return;
 	}
 	flight->state = DONE;
