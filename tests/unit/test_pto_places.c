@@ -428,6 +428,17 @@ TEST(the_next_run_gets_its_places_while_one_is_under_way)
 	CHECK_EQ(end(&scene), 0);
 	CHECK(vectors_added() && other[99] == 396);
 	CHECK_EQ(runtime_in(&scene), 3);
+
+	/* Or it is given back before other memory is asked for. */
+	hold();
+	CHECK_EQ(begin(&scene, a, 1, b, 2, out, 13), 0);
+	CHECK_EQ(chip_collect(scene.chip, &done), 0);
+	CHECK(cache_shrink(scene.cache, 10 * BYTES));
+	unlink(hold_path());
+	CHECK_EQ(end(&scene), 0);
+	CHECK_EQ(pto_log_count("free"), frees);
+	CHECK_EQ(chip_alloc(scene.chip, 0x7000000000u, 64), 0);
+	CHECK_EQ(pto_log_count("free"), frees + 2);
 	counts_agree(&scene);
 	scene_close(&scene);
 }

@@ -14,7 +14,7 @@
  *
  *     while (chip_in_flight() < chip_depth() && (frame = next))
  *             if (chip_submit() < 0)  → complete the frame with the error
- *     while (chip_collect() == 1)     → complete that frame
+ *     if (chip_collect() == 1)        → complete that frame
  *     if something was done: again
  *     if nothing is in flight: endpoint_wait()
  *     else: poll { completion_fd, bell_fd (only when in_flight < depth) }

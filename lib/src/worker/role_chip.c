@@ -391,36 +391,33 @@ static bool submit_frames(struct chip_loop *loop)
 	return any;
 }
 
-/* Whether something was completed. */
+/*
+ * Whether a call was completed. One at a time: its place in the queue is filled before the driver is
+ * asked for the next, since one that has none may wait for it then, and stage nothing meanwhile.
+ */
 static bool collect(struct chip_loop *loop)
 {
 	struct chip_completion completion;
-	bool any = false;
-	uint64_t ended = 0;
-	int result;
+	int result = chip_collect(loop->chip, &completion);
 
-	while ((result = chip_collect(loop->chip, &completion)) == 1) {
-		if (loop->cache)
-			cache_end(loop->cache, completion.status == 0);
-		status_ended(&loop->child->status);
-		show_counters(loop->child, loop->chip);
-		endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
-				  completion.status ? completion.text : NULL, completion.started,
-				  completion.ended);
-		ended = completion.ended;
-		any = true;
-		if (chip_lost(loop->chip)) {
-			note_broken(loop, completion.status);
-			break;
-		}
-	}
 	if (result < 0)
 		note_broken(loop, result);
-	if (any && !chip_in_flight(loop->chip))
-		status_waits(&loop->child->status, ended);
-	else if (any)
-		status_since(&loop->child->status, ended);
-	return any;
+	if (result != 1)
+		return false;
+	if (loop->cache)
+		cache_end(loop->cache, completion.status == 0);
+	status_ended(&loop->child->status);
+	show_counters(loop->child, loop->chip);
+	endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
+			  completion.status ? completion.text : NULL, completion.started,
+			  completion.ended);
+	if (chip_lost(loop->chip))
+		note_broken(loop, completion.status);
+	if (chip_in_flight(loop->chip))
+		status_since(&loop->child->status, completion.ended);
+	else
+		status_waits(&loop->child->status, completion.ended);
+	return true;
 }
 
 static void wait_for_both(struct chip_loop *loop)

@@ -60,7 +60,6 @@ static void count_runtime(struct dw_chip_device *device, int32_t direction, uint
 int present_stage(struct dw_chip_device *device, const struct dw_chip_call *call,
 		  unsigned int storage, int *code, struct dw_chip_error *error)
 {
-	struct present *present = device->state;
 	int status = present_fill(device, call, storage, error);
 
 	*code = 0;
@@ -69,7 +68,7 @@ int present_stage(struct dw_chip_device *device, const struct dw_chip_call *call
 
 		if (place)
 			status = place_stage(device, call, i, place, code, error);
-		else if (present->args.tensors[i].space == PRESENT_HOST && call->tensor_bytes[i])
+		else if (call->tensor_bytes[i] && !present_resident(device, call->tensors[i].data))
 			count_runtime(device, pto_direction(call->image, i), call->tensor_bytes[i]);
 	}
 	return status;
