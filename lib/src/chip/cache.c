@@ -66,8 +66,7 @@ int cache_create(struct chip *chip, struct chip_cache **cache)
 	(*cache)->chip = chip;
 	(*cache)->alignment = properties->alignment ? properties->alignment : 1;
 	/* The other half is for images, for calls without places and for memory that stays. */
-	(*cache)->budget = properties->memory_bytes ? properties->memory_bytes / 2 :
-						     BUDGET_UNKNOWN;
+	(*cache)->budget = properties->memory_bytes ? properties->memory_bytes / 2 : BUDGET_UNKNOWN;
 	(*cache)->next_handle = HANDLES_BEGIN;
 	return 0;
 }

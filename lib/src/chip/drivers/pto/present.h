@@ -123,8 +123,13 @@ int present_copy_in(struct dw_chip_device *device, uint64_t handle, const void *
 int present_copy_out(struct dw_chip_device *device, void *host, uint64_t handle, uint64_t bytes,
 		     struct dw_chip_error *error);
 uint64_t present_memory_used(struct dw_chip_device *device);
+struct present_block *present_block_search(const struct present *present, uint64_t address);
 /* The block in which the address lies, or NULL. */
-struct present_block *present_block_at(const struct present *present, uint64_t address);
+static inline struct present_block *present_block_at(const struct present *present,
+						     uint64_t address)
+{
+	return present->block_count ? present_block_search(present, address) : NULL;
+}
 /* Memory for a block that has none. */
 int present_block_renew(struct dw_chip_device *device, struct present_block *block,
 			struct dw_chip_error *error);

@@ -25,15 +25,11 @@ static size_t block_behind(const struct present *present, uint64_t address)
 	return low;
 }
 
-struct present_block *present_block_at(const struct present *present, uint64_t address)
+struct present_block *present_block_search(const struct present *present, uint64_t address)
 {
-	struct present_block *block;
-	size_t i;
+	size_t i = block_behind(present, address);
+	struct present_block *block = i ? &present->blocks[i - 1] : NULL;
 
-	if (!present->block_count)
-		return NULL;
-	i = block_behind(present, address);
-	block = i ? &present->blocks[i - 1] : NULL;
 	return block && address - block->handle < block->bytes ? block : NULL;
 }
 

@@ -48,13 +48,28 @@ static int place_stage(struct dw_chip_device *device, const struct dw_chip_call 
 	return 0;
 }
 
-/* What the runtime copies by itself, for the run that is staged. */
-static void count_runtime(struct dw_chip_device *device, int32_t direction, uint64_t bytes)
+/* What the runtime copies by itself, for a run that is staged. */
+static void count_runtime(struct dw_chip_device *device, const struct dw_chip_call *call)
 {
-	if (direction & DW_DIR_IN)
-		pto_count_in(device, bytes);
-	if (direction & DW_DIR_OUT)
-		pto_count_out(device, bytes);
+	const struct present *present = device->state;
+	uint64_t in = 0, out = 0, bytes_in = 0, bytes_out = 0;
+
+	for (size_t i = 0; i < call->tensor_count; i++) {
+		int32_t direction = pto_direction(call->image, i);
+		uint64_t bytes = call->tensor_bytes[i];
+
+		if (!bytes || present_place(call, i) ||
+		    present_block_at(present, call->tensors[i].data))
+			continue;
+		in += !!(direction & DW_DIR_IN);
+		bytes_in += direction & DW_DIR_IN ? bytes : 0;
+		out += !!(direction & DW_DIR_OUT);
+		bytes_out += direction & DW_DIR_OUT ? bytes : 0;
+	}
+	device->copies_in += in;
+	device->copies_out += out;
+	device->bytes_in += bytes_in;
+	device->bytes_out += bytes_out;
 }
 
 int present_stage(struct dw_chip_device *device, const struct dw_chip_call *call,
@@ -63,13 +78,13 @@ int present_stage(struct dw_chip_device *device, const struct dw_chip_call *call
 	int status = present_fill(device, call, storage, error);
 
 	*code = 0;
-	for (size_t i = 0; status == 0 && *code == 0 && i < call->tensor_count; i++) {
+	if (status == 0)
+		count_runtime(device, call);
+	for (size_t i = 0; call->places && status == 0 && *code == 0 && i < call->tensor_count; i++) {
 		const struct dw_chip_place *place = present_place(call, i);
 
 		if (place)
 			status = place_stage(device, call, i, place, code, error);
-		else if (call->tensor_bytes[i] && !present_resident(device, call->tensors[i].data))
-			count_runtime(device, pto_direction(call->image, i), call->tensor_bytes[i]);
 	}
 	return status;
 }
