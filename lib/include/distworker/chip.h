@@ -232,10 +232,10 @@ struct dw_chip_driver {
 	 * a call early only where no call before it still writes those bytes.
 	 *
 	 * collect never blocks: 1 and a completion, or 0. The library calls it until it
-	 * gives 0 before it polls completion_fd, with a submit behind each completion where there is
-	 * a call to submit, so that submit may run a short call to its end and
-	 * skip the fd; the fd must be readable (POLLIN) while there is a completion that came after
-	 * the last collect that gave 0.
+	 * gives 0 before it polls completion_fd, and submits a call that there is behind each
+	 * completion, so that submit may run a short call to its end and skip the fd; the fd must
+	 * be readable (POLLIN) while there is a completion that came after the last collect that
+	 * gave 0.
 	 */
 	int (*completion_fd)(struct dw_chip_device *device);
 	int (*submit)(struct dw_chip_device *device, const struct dw_chip_call *call,

@@ -392,8 +392,8 @@ static bool submit_frames(struct chip_loop *loop)
 }
 
 /*
- * Whether a call was completed. One at a time: its place in the queue is filled before the driver is
- * asked for the next, since one that has none may wait for it then, and stage nothing meanwhile.
+ * Whether a call was completed. One at a time: its place in the queue is filled before the driver
+ * is asked for the next, since one that has none may wait for it then, and stage nothing meanwhile.
  */
 static bool collect(struct chip_loop *loop)
 {

@@ -7,6 +7,11 @@
  */
 #include "present.h"
 
+static void *host_address(const struct dw_chip_call *call, size_t i)
+{
+	return (void *)(uintptr_t)call->tensors[i].data;
+}
+
 /* Whether the driver has to copy to the place of tensor `i`: 1, 0, or an error. */
 static int fetches(const struct dw_chip_device *device, const struct dw_chip_call *call, size_t i,
 		   const struct dw_chip_place *place, const struct present_block *block,
@@ -19,8 +24,8 @@ static int fetches(const struct dw_chip_device *device, const struct dw_chip_cal
 	if (place->flags & DW_CHIP_ON_HOST)
 		return 1;
 	return kit_fail(error, -EIO,
-			"tensor %zu of \"%s\": what pto device %u kept of it is lost with a context "
-			"that took no run any more",
+			"tensor %zu of \"%s\": what pto device %u kept of it is lost with a "
+			"context that took no run any more",
 			i, call->image->entry, device->id);
 }
 
@@ -37,12 +42,12 @@ static int place_stage(struct dw_chip_device *device, const struct dw_chip_call 
 	if (result) {
 		*code = present->host.copy_to(present->context,
 					      block->device + (place->handle - block->handle),
-					      (const void *)(uintptr_t)call->tensors[i].data, bytes);
+					      host_address(call, i), bytes);
 		if (*code)
 			return 0;
 		pto_count_in(device, bytes);
 	}
-	/* It has contents again, or will have; the library drops it if the run that writes fails. */
+	/* It has contents again, or will have: the library drops it if a run that writes fails. */
 	if (place->handle == block->handle && bytes == block->bytes)
 		block->stale = false;
 	return 0;
@@ -78,9 +83,10 @@ int present_stage(struct dw_chip_device *device, const struct dw_chip_call *call
 	int status = present_fill(device, call, storage, error);
 
 	*code = 0;
-	if (status == 0)
-		count_runtime(device, call);
-	for (size_t i = 0; call->places && status == 0 && *code == 0 && i < call->tensor_count; i++) {
+	if (status < 0)
+		return status;
+	count_runtime(device, call);
+	for (size_t i = 0; call->places && i < call->tensor_count && !status && !*code; i++) {
 		const struct dw_chip_place *place = present_place(call, i);
 
 		if (place)
@@ -103,7 +109,7 @@ int present_unstage(struct dw_chip_device *device, const struct dw_chip_call *ca
 			continue;
 		block = present_block_at(present, place->handle);
 		code = present->host.copy_from(present->context,
-					       (void *)(uintptr_t)call->tensors[i].data,
+					       host_address(call, i),
 					       block->device + (place->handle - block->handle),
 					       bytes);
 		if (code == 0)
