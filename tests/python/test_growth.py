@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-only OR MIT
-"""Nothing grows over runs and trees: objects, descriptors, memory. DISTWORKER_LONG=1 for ten times as many."""
+"""Nothing grows over runs and trees: objects, descriptors, memory.
+
+DISTWORKER_LONG=1 for ten times as many; DISTWORKER_GUEST (tests/python/guest) for a tenth.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import os
 import distworker
 from distworker import Error, Worker, inout, new
 
-LONG = 10 if os.environ.get("DISTWORKER_LONG") else 1
+TENTHS = 100 if os.environ.get("DISTWORKER_LONG") else 1 if os.environ.get("DISTWORKER_GUEST") else 10
 
 
 def descriptors():
@@ -78,12 +81,12 @@ def test_runs_do_not_grow():
             one_run(node, cell, add, bad)
         node.run(lambda orch: None)
         before, memory = measure(), resident_kib()
-        for _ in range(250 * LONG):  # of four runs each
+        for _ in range(25 * TENTHS):  # of four runs each
             one_run(node, cell, add, bad)
         while node.engine_stats() and threads() > 3:  # dropped runs end by themselves
             node.run(lambda orch: None)
         node.run(lambda orch: None)
-        check(before, measure(), "1,000 runs")
+        check(before, measure(), f"{100 * TENTHS} runs")
         assert resident_kib() - memory < 4096
 
 
@@ -109,9 +112,9 @@ def test_trees_do_not_grow():
     for i in range(6):
         one_tree(i)
     before, memory = measure(), resident_kib()
-    for i in range(100 * LONG):
+    for i in range(10 * TENTHS):
         one_tree(i)
-    check(before, measure(), "100 trees")
+    check(before, measure(), f"{10 * TENTHS} trees")
     assert resident_kib() - memory < 8192
 
 
