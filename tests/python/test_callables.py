@@ -9,7 +9,7 @@ import pathlib
 
 import late_functions
 import pytest
-from distworker import Config, Error, Worker, function, inout, inp, out
+from distworker import Error, Worker, function, inout, out
 
 BUILD = pathlib.Path(os.environ.get("B", "build")).resolve()
 SYMBOLS = BUILD / "tests/runtime/fixtures/symbols.so"
@@ -111,18 +111,6 @@ def test_symbols_of_shared_objects(node):
     with pytest.raises(Error) as caught:
         node.run(lambda orch: orch.submit(add, inout(node.cell), 1))
     assert caught.value.errno == errno.ESTALE
-
-
-def test_an_image_on_a_chip():
-    with Worker(3, chips=["sim"]) as node:
-        given, result = node.empty(64, "float32"), node.empty(64, "float32")
-        memoryview(given)[3] = 2.0
-        node.init()
-        scale = node.image("sim", "kernel_scale", path=str(SYMBOLS), signature=[1, 2, 0])
-        node.run(lambda orch: orch.submit(scale, inp(given), out(result), 21, config=Config(4), worker=node.chip_id(0)))
-        assert memoryview(result)[3] == 42.0 and scale.kind == "image"
-        with pytest.raises(Error):
-            node.image("sim", "kernel_scale", path="/no/such/file")
 
 
 def test_unregistered_functions_are_stale(node):

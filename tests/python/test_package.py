@@ -146,6 +146,12 @@ def test_the_example_learns():
     assert accuracy > 0.87
 
 
+@needs("cc")
+def test_the_example_of_weights_copies_them_once():
+    assert strictly(TOP / "docs/examples/weights.py").splitlines() == [
+        f"kept buffer: {65536 * 4 + 100 * 1024} bytes to the chip", f"memory of the chip: {100 * 1024} bytes"]
+
+
 def test_the_programs_of_the_documents_run_as_typed(tmp_path):
     count = 0
     for page in ("README.md", "docs/python.md"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-only OR MIT
-"""Trees observed from outside, of this process and of others; memory of chips."""
+"""Trees observed from outside, of this process and of others; blobs of arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 
 import distworker
 import pytest
-from distworker import Args, Error, Tree, Worker, inout, inp, out
+from distworker import Args, Error, Tree, Worker, inout, out
 
 
 def tree_named(name):
@@ -138,32 +138,3 @@ def read_blob(args):
     inner = Args.from_blob(args.to_blob())
     assert inner.scalar_count == 1
     memoryview(inner.tensor(0))[2, 3] = inner.int(0)
-
-
-def test_memory_of_a_chip():
-    from test_callables import SYMBOLS
-
-    with Worker(3, chips=["sim"]) as node:
-        given, result = node.empty(64, "float32"), node.empty(64, "float32")
-        memoryview(given)[3] = 2.0
-        node.init()
-        scale = node.image("sim", "kernel_scale", path=str(SYMBOLS), signature=[1, 2, 0])
-        chip = node.chip_id(0)
-
-        def orchestrate(orch):
-            between = orch.chip_alloc(chip, 64, "float32")
-            assert between.shape == (64,) and between.dtype == "float32" and between.nbytes == 256
-            orch.submit(scale, inp(given), out(between), 3, worker=chip)
-            orch.submit(scale, inp(between), out(result), 7, worker=chip)
-            orch.chip_free(between)
-            with pytest.raises(Error) as caught:
-                orch.chip_free(between)
-            assert caught.value.errno == errno.ENOENT
-            for worker, shape in ((chip + 1, 64), (chip, (2**31, 2**31))):
-                with pytest.raises(Error):
-                    orch.chip_alloc(worker, shape, "float32")
-            with pytest.raises(TypeError, match="chip_alloc"):
-                orch.chip_free(memoryview(given))
-
-        node.run(orchestrate)
-        assert memoryview(result)[3] == 42.0

@@ -544,10 +544,10 @@ DW_API int dw_worker_cancel(struct dw_worker *root);
 /*
  * For a thread that got a signal while another thread, which has to act on it, is in a run with
  * `here`. In each such run of the tree the call that waits, or the next one that would wait, ends
- * early, once: dw_submit(), dw_submit_group(), dw_alloc(), dw_orch_wait() and dw_orch_wait_task()
- * with -ERESTART, having done nothing, so that they can be called again; dw_worker_start() as
- * `here` says. A task's own -ERESTART is -EINTR in these waits. Other runs do not notice. Any
- * thread. -ENOTCONN as above.
+ * early, once: dw_submit(), dw_submit_group(), dw_submit_copy(), dw_alloc(), dw_orch_wait() and
+ * dw_orch_wait_task() with -ERESTART, having done nothing, so that they can be called again (of a
+ * copy's two tasks the first may have been submitted); dw_worker_start() as `here` says. A task's
+ * own -ERESTART is -EINTR in these waits. Other runs do not notice. Any thread. -ENOTCONN as above.
  */
 DW_API int dw_worker_interrupt(struct dw_worker *root);
 /*

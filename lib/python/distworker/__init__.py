@@ -21,6 +21,19 @@
 
 Functions that are registered before the children start may be lambdas and closures: children are
 forked and have them. The first run starts the children, or init() does.
+
+What holds for everything here, unless it says otherwise:
+
+Errors      Error, a RuntimeError with an errno, for what the library refuses or what has failed; TypeError, ValueError,
+            OverflowError and IndexError for arguments that make no sense in Python. A call that is refused changes nothing.
+Units       times are seconds, those with _ns in their name nanoseconds; sizes are bytes.
+Shapes      an int, or a sequence of 0 to 5 of them, each below 2**32; dtypes are names ("float32"), numpy's, float or int.
+Threads     Worker, Run, Tensor and the functions: any thread; init(), close() and add_child(): one thread at a time for
+            each tree. An Orchestrator: the thread of the function that was given it, until that returns. The Args of a
+            callable: until it returns. Calls that block let other threads run.
+Forks       a process that the user forks has the objects, but every call of a Worker, Run or Orchestrator of its parent
+            is an Error with EBADFD there (close() does nothing). It may make trees of its own.
+Ownership   arguments are copied by the call that is given them, and objects that are passed on live as long as they are used.
 """
 
 from __future__ import annotations
@@ -48,23 +61,32 @@ if "t" in sys.abiflags:
 from . import _core, _errors
 from ._core import (INOUT, INPUT, NO_DEP, OUTPUT, OUTPUT_EXISTING, Args, Callable, Tagged, Task, Tensor, existing,
                     inout, inp, new, no_dep, out, task_cancelled, version)
+from ._chips import ChipDevice, ChipDriver, PtoCore, chip_devices, chip_driver, chip_drivers, pto_image
 from ._errors import Error
+from ._seeing import (CHILD_KINDS, PROVIDERS, ChildStats, EngineStats, Provider, Tree, TreeChild, TreeInfo, TreeWorker,
+                      child_stats, engine_stats, provider)
 
 __all__ = [
     "INOUT", "INPUT", "NO_DEP", "OUTPUT", "OUTPUT_EXISTING", "Args", "Callable", "ChildStart", "ChildStats",
-    "Chip", "Config", "EngineStats", "Error", "Orchestrator", "Provider", "Run", "Tagged", "Task", "Tensor", "Tree",
-    "TreeChild", "TreeInfo", "TreeWorker", "Worker", "at_child_start", "existing", "function", "inout", "inp", "log_off", "log_to", "new", "no_dep", "out",
-    "provider", "task_cancelled", "version",
+    "Chip", "ChipDevice", "ChipDriver", "Config", "EngineStats", "Error", "Orchestrator", "Provider", "PtoCore", "Run",
+    "Tagged", "Task", "Tensor", "Tree", "TreeChild", "TreeInfo", "TreeWorker", "Worker", "at_child_start",
+    "chip_devices", "chip_driver", "chip_drivers", "existing", "function", "inout", "inp", "log_off", "log_to", "new",
+    "no_dep", "out", "provider", "pto_image", "task_cancelled", "version",
 ]
 
 Value = TypeVar("Value")
 Kind = Literal["sub", "orch"]
 _KINDS: dict[str, int] = {"sub": 0, "orch": 1}
+_MODES = ("process", "thread")
 
 
 @dataclass(frozen=True)
 class Config:
-    """Carried with a task to every level. ``block_dim`` 0 is 1, ``aicpu_thread_num`` 0 is 3."""
+    """Carried with a task to every level, and to the chip that runs it.
+
+    `block_dim`: cores of the chip, 0: its driver's default; `aicpu_thread_num`: its scheduling threads, 0: the default;
+    `profiling` and `dump_tensor`: flags for the driver. ValueError at the call that is given one with a negative number.
+    """
 
     block_dim: int = 0
     aicpu_thread_num: int = 0
@@ -73,6 +95,7 @@ class Config:
 
     @property
     def flags(self) -> int:
+        """DW_CONFIG_PROFILING and DW_CONFIG_DUMP_TENSOR, as bits."""
         return int(self.profiling) | int(self.dump_tensor) << 1
 
 
@@ -91,103 +114,6 @@ class ChildStart(NamedTuple):
     kind: str  # "sub", "chip", "worker"
     mode: str  # "process", "thread"
     generation: int  # 1; its replacements count up
-
-
-class ChildStats(NamedTuple):
-    """Counters of one child."""
-
-    path: str
-    kind: str  # "sub", "chip", "worker"
-    level: int
-    pid: int
-    alive: bool
-    tasks_done: int
-    tasks_failed: int
-    tasks_skipped: int
-    busy_ns: int
-    wakes: int
-    sleeps: int
-    cpu_ns: int
-
-
-class EngineStats(NamedTuple):
-    """Counters of one Worker."""
-
-    submitted: int
-    done: int
-    failed: int
-    skipped: int
-    retried: int
-    parent_sleeps: int
-    parent_wakes: int
-    heap_used: int
-    heap_peak: int
-    deaths: int
-    restarts: int
-    provider: str  # "kernel", "futex"
-
-
-class Provider(NamedTuple):
-    """What new hierarchies use, and why."""
-
-    name: str
-    module_abi: int  # 0: no module
-    module_features: int
-    reason: str
-
-
-class TreeInfo(NamedTuple):
-    """What does not change while a tree exists."""
-
-    pid: int  # of the root
-    worker_count: int  # Workers: the root, and those below it
-    child_count: int  # all children: sub workers, chips, nested Workers
-    started_ns: int  # CLOCK_MONOTONIC, as time.monotonic_ns()
-
-
-class TreeWorker(NamedTuple):
-    """A Worker of a tree, as it is now."""
-
-    path: str
-    level: int
-    pid: int  # of the process that its Orchestrators run in
-    up: bool  # initialised, not closed, and alive
-    first_child: int  # its children: child(first_child) … child(first_child + child_count - 1)
-    child_count: int
-    runs: int  # in flight
-    blocked: str  # why an orchestration function waits in submit(): "", "window" or "heap"
-    blocked_since_ns: int
-    heap_bytes: int  # all rings
-    stats: EngineStats
-
-
-class TreeChild(NamedTuple):
-    """A child of a Worker of a tree, as it is now."""
-
-    tid: int  # of the thread that serves its mailbox
-    queued: int  # tasks in its ring, the one that runs included
-    busy: bool  # in a callable
-    stopped: int  # the signal that has stopped its process, or 0
-    since_ns: int  # when that began, or when it began to wait; CLOCK_MONOTONIC
-    task: int  # what it runs, or ran last: the number within its run
-    callable: str  # and its callable, shortened
-    cause: str  # of its last death; "": it never died
-    ended: int  # tasks that it has run, by its own count
-    stats: ChildStats
-
-
-_CHILD_KINDS = ("sub", "chip", "worker")
-_MODES = ("process", "thread")
-_PROVIDERS = ("auto", "kernel", "futex")
-_BLOCKED = ("", "window", "heap")
-
-
-def _child_stats(row: Any) -> ChildStats:
-    return ChildStats(row[0], _CHILD_KINDS[row[1]], *row[2:])
-
-
-def _engine_stats(row: Any) -> EngineStats:
-    return EngineStats._make((*row[:-1], _PROVIDERS[row[-1]]))
 
 
 # ------------------------------------------------------------------------ callables
@@ -222,7 +148,8 @@ def _import_name(fn: Function[..., Any]) -> str:
 def function(fn: Function[..., Any] | str, kind: Kind = "sub") -> Callable:
     """A function that children import when they first run it; at any time, for every tree.
 
-    `fn` is at the top level of a module, or "module:qualified.name".
+    `fn` is at the top level of a module, or "module:qualified.name"; `kind` is "sub" or "orch", as the methods of Worker.
+    ValueError: children cannot import it, or would get another function. An import that fails there is the task's error.
     """
     name = fn if isinstance(fn, str) else _import_name(fn)
     if ":" not in name or len(name.encode()) > 1024:
@@ -247,22 +174,31 @@ class _Scope:
 
 
 class Orchestrator(_core.Orchestrator):
-    """Submits the tasks of one run; valid until the function that is given it returns."""
+    """Submits the tasks of one run, in the thread of the function that was given it, until that returns.
+
+    RuntimeError afterwards. Its tensors may be used by all tasks of the run.
+    """
 
     __slots__ = ()
 
     def scope(self) -> _Scope:
-        """``with orch.scope():`` memory of alloc() goes when the scope has ended and its users are done."""
+        """``with orch.scope():`` memory of alloc() goes when the scope has ended and its users are done.
+
+        Up to 64 deep. The end does not wait.
+        """
         return _Scope(self)
 
     @property
     def config(self) -> Config:
-        """As it was given to run(), start() or submit()."""
+        """The Config that was given to run() or start(), or to the submit() of the task that this run is."""
         block_dim, threads, flags = self._config
         return Config(block_dim, threads, bool(flags & 1), bool(flags & 2))
 
     def find(self, name: str, kind: Kind = "sub") -> Callable:
-        """The callable that was registered under this name."""
+        """The callable with this `name` on the Worker of this run, or above it; `kind` as it was registered.
+
+        Error with ENOENT.
+        """
         return self._find(name, _KINDS[kind])
 
 
@@ -321,7 +257,10 @@ def _pass_on(numbers: bytes, fd: int) -> None:
 
 
 class Run(_core.Run):
-    """A run in flight, of Worker.start(). ``await run`` gives its result."""
+    """A run in flight, of Worker.start(). ``await run`` gives its result, in any event loop's task, and in several.
+
+    Any thread. One that is dropped goes on, and its result is lost.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -364,7 +303,9 @@ class Run(_core.Run):
         """What the run's function has returned, when every task is final.
 
         Raises what the function has raised, or Error: the first error of the run. TimeoutError: the run goes on
-        after `timeout` seconds. May be called again.
+        after `timeout` seconds; None waits without limit. May be called again, and by several threads. In the main
+        thread handlers of signals run meanwhile; Ctrl-C raises KeyboardInterrupt, and the run goes on. Error with
+        EDEADLK: the run's own function calls it.
         """
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             raise TimeoutError(f"the run goes on after {timeout} seconds")
@@ -380,7 +321,7 @@ class Run(_core.Run):
         return self._value
 
     def errors(self) -> list[Error]:
-        """Every error so far, the first 64."""
+        """Every error so far, the first 64, in the order in which they were noticed. RuntimeError after detach()."""
         if self._done:
             return list(getattr(self._error, "errors", ()))
         return [_errors.of_row(row) for row in self._errors()]
@@ -439,14 +380,16 @@ def _index(values: Sequence[str], value: str, what: str) -> int:
 class Worker(_core.Worker):
     """One node of the hierarchy.
 
-    `level` is 3 (node) … 6 (cluster). Options, all of which have defaults: `name` in paths; `subs`, the number of
-    sub workers; `chips`, of Chip, or of drivers' names; `mode` of the children, "process" or "thread"; `provider`, "auto",
-    "kernel" or "futex"; `heap_ring_bytes` and `arena_bytes`, whole pages; `mailbox_depth`, `frame_bytes`; `timeout`, the
-    default deadline of a task; `heap_timeout`, `init_timeout`, `close_timeout`; times in seconds; `restart`: children
-    that die are replaced, up to `restart_limit` times a minute; `placement` by the machine's topology;
+    `level` is 3 (node) … 6 (cluster). Options, all of which have defaults (0 and None too): `name` in paths; `subs`, the
+    number of sub workers; `chips`, of Chip, or of drivers' names; `mode` of the children, "process" or "thread";
+    `provider`, "auto", "kernel" or "futex"; `heap_ring_bytes` (1 GiB, each of 4 rings) and `arena_bytes` (4 GiB), whole
+    pages, reserved and not populated; `mailbox_depth`, frames, a power of two (64); `frame_bytes` (512); `timeout`, the
+    default deadline of a task (none); `heap_timeout` (10 s), `init_timeout` (30 s), `close_timeout` (5 s); `restart`:
+    children that die are replaced, up to `restart_limit` (5) times a minute; `placement` by the machine's topology;
     `check_declared`: nested tasks may touch only memory that their parent task has declared.
 
-    As a context manager it closes the tree at the end.
+    As a context manager it closes the tree at the end. One that is dropped closes it too, and the end of the program
+    does. A child Worker (add_child()) is owned by its parent. Error with EINVAL names the option that makes no sense.
     """
 
     interrupt_timeout = 5.0  # seconds that a run has to end after Ctrl-C
@@ -461,7 +404,7 @@ class Worker(_core.Worker):
         self._parent: weakref.ref[Worker] | None = None
         self._names: dict[str, int] = {}
         self._create(level, name, subs, tuple(tuple(Chip(chip) if isinstance(chip, str) else chip) for chip in chips),
-                     _index(_MODES, mode, "mode"), _index(_PROVIDERS, provider, "provider"), heap_ring_bytes,
+                     _index(_MODES, mode, "mode"), _index(PROVIDERS, provider, "provider"), heap_ring_bytes,
                      arena_bytes, mailbox_depth, frame_bytes, _ns(timeout), _ns(heap_timeout), _ns(init_timeout),
                      _ns(close_timeout), int(restart), restart_limit, int(placement), int(check_declared))
         self.level = level
@@ -498,7 +441,9 @@ class Worker(_core.Worker):
             Callable | Function[[Function[[Args], object]], Callable]:
         """Registers ``fn(args)``, which sub workers run. Also a decorator.
 
-        Before init any function, also a closure; after init one that the children can import.
+        Before init any function, also a closure; after init one that the children can import (ValueError). On the Worker
+        whose children run it, or on one above. `name`: in errors and for find(); None: the function's own. The tree keeps
+        `fn` until close(). Error with EEXIST: the name is taken.
         """
         if fn is None:
             return lambda given: self._add(given, "sub", name)
@@ -513,70 +458,95 @@ class Worker(_core.Worker):
 
     def orch(self, fn: Function[[Orchestrator, Args], object] | None = None, *, name: str | None = None) -> \
             Callable | Function[[Function[[Orchestrator, Args], object]], Callable]:
-        """Registers ``fn(orch, args)``, which child Workers run with their own Orchestrator. Also a decorator."""
+        """Registers ``fn(orch, args)``, which child Workers run with their own Orchestrator. Also a decorator.
+
+        `fn` and `name` as with sub().
+        """
         if fn is None:
             return lambda given: self._add(given, "orch", name)
         return self._add(fn, "orch", name)
 
     def symbol(self, symbol: str, kind: Kind = "sub") -> Callable:
-        """A function of a shared object, "path/libjob.so:name", at any time."""
+        """A function of a shared object: `symbol` is "path/libjob.so:name"; `kind` "sub" or "orch". At any time.
+
+        Children load the file on first use, and refuse one that has changed. Error with ENOENT, ELIBBAD, ESRCH: there is
+        no such file, it is no ELF object, it has no such symbol; EEXIST: of another kind, or the file has changed.
+        """
         return self._register_symbol(symbol, _KINDS[kind])
 
     def image(self, driver: str, entry: str, *, data: bytes | None = None, path: str | None = None,
               signature: Sequence[int] | None = None) -> Callable:
-        """An image for chips of one driver, at any time, from `data` or the file `path`.
+        """An image for chips of one `driver`, at any time, from `data` or the file `path`.
 
-        `signature`: for each argument 0 scalar, 1 in, 2 out, 3 inout; None: as the image says.
+        `entry`: the kernel or the orchestration in it; `signature`: for each argument, tensors first, 0 scalar, 1 in,
+        2 out, 3 inout; None: as the image says. Error with ENOENT: no such file, or driver; EINVAL: both, or neither.
         """
         return self._register_image(driver, entry, data, path, signature)
 
     def unregister(self, callable: Callable, timeout: float | None = None) -> None:
-        """Waits until no task uses the callable. Error with ETIMEDOUT: tasks still use it."""
+        """Waits until no task uses the `callable`; later submits are an Error with ESTALE.
+
+        `timeout` in seconds; None: without limit. Error with ETIMEDOUT: tasks or children still use it: call it again;
+        EDEADLK: within a callable of this tree; ENOENT.
+        """
         self._unregister(callable, timeout)
 
     def find(self, name: str, kind: Kind = "sub") -> Callable:
-        """The callable that was registered under this name, here or on a Worker above."""
+        """The callable with this `name`, of this Worker or one above; `kind` as it was registered. Error with ENOENT."""
         return self._find(name, _KINDS[kind])
 
     # ----------------------------------------------------------------------- memory
 
     def buffer(self, nbytes: int) -> Tensor:
-        """Bytes of the tree's arena: empty(nbytes, "uint8")."""
+        """`nbytes` of the tree's arena: empty(nbytes, "uint8")."""
         return self.empty((nbytes,), "uint8")
 
-    def share(self, array: Any) -> Tensor:
-        """A copy of an array (an object with the buffer protocol) in the tree's arena."""
+    def share(self, array: Any, *, kept: bool = False) -> Tensor:
+        """A copy of an `array` (an object with the buffer protocol, of any strides) in the tree's arena.
+
+        empty() of its shape, `kept` as there, then write(). TypeError: elements of a type that tensors do not have.
+        """
         view = memoryview(array)
         dtype = {"f": "float32", "e": "float16", "d": "float64", "?": "bool", "b": "int8", "B": "uint8", "h": "int16",
                  "H": "uint16", "i": "int32", "I": "uint32", "l": "int64", "q": "int64", "L": "uint64",
                  "Q": "uint64"}.get(view.format.lstrip("@=<"))
         if dtype is None:
             raise TypeError(f"elements of format {view.format!r} have no dtype here")
-        tensor = self.empty(view.shape or (), dtype)
-        if view.nbytes:
-            memory: Any = tensor
-            memoryview(memory).cast("B")[:] = view.cast("B") if view.c_contiguous else view.tobytes()
+        tensor = self.empty(view.shape or (), dtype, kept=kept)
+        self.write(tensor, view if view.c_contiguous else view.tobytes())
         return tensor
 
     # ------------------------------------------------------------------------- life
 
     def add_child(self, child: Worker) -> int:
-        """`child` becomes a Worker below this one, which owns it; its id for ``submit(worker=)``."""
+        """`child` becomes a Worker below this one, which owns it; its id for ``submit(worker=)``.
+
+        Error with EINVAL: its level is not below this one's; EBUSY: either is initialised, or the child has buffers;
+        EEXIST: it has a parent, or its name is taken; ELOOP: it is an ancestor.
+        """
         number = self._add_child(child)
         child._parent = weakref.ref(self)
         return number
 
     def chip_id(self, chip: int) -> int:
-        """The id of chip number `chip` of this Worker, for ``submit(worker=)``."""
+        """The id of chip number `chip`, from 0, of this Worker, for ``submit(worker=)``. Error with ERANGE."""
         return self._chip_id(chip)
 
     def init(self) -> None:
-        """Brings the whole tree up, or nothing. The first run does it too."""
+        """Brings the whole tree up, or nothing. The first run does it too.
+
+        On the root. Error: the first cause, with its path; EBUSY: it was initialised before; ETIMEDOUT: a child was not
+        ready after init_timeout. The Worker is then as it was, and may be changed and initialised again.
+        """
         self._init()
         self._up = True
 
     def close(self) -> None:
-        """Takes the whole tree down; more than once is fine. Tensors stay."""
+        """Takes the whole tree down; more than once is fine. Tensors stay, and runs in flight are cancelled.
+
+        It takes at most about close_timeout: then children that are busy are killed. Error with ETIMEDOUT names them, and
+        runs that have not ended; EDEADLK: a function of this tree calls it.
+        """
         self._up = True
         self._close()
 
@@ -596,7 +566,8 @@ class Worker(_core.Worker):
         Raises what `fn` has raised, or Error: the first error of the run. The calling thread calls `fn`. Any thread,
         also within another run of the tree. In the main thread handlers of signals run meanwhile, and Ctrl-C cancels
         the run: it then has `interrupt_timeout` seconds to end, and KeyboardInterrupt is raised in any case.
-        `timeout`: deadline of the run in seconds. ``progress(submitted, finished)`` as in start().
+        `config`: of the run, for ``orch.config``; `timeout`: deadline of the run in seconds; ``progress(submitted,
+        finished)`` as in start(). Error with ENOTCONN: closed; EDEADLK: within a task of this tree (mode "thread").
         """
         self._need_init()
         main = _in_main_thread()
@@ -623,9 +594,10 @@ class Worker(_core.Worker):
 
     def start(self, fn: Function[..., Any], *args: Any, config: Config | None = None, timeout: float | None = None,
               progress: Function[[int, int], object] | None = None) -> Run:
-        """The same without blocking: a thread of the library calls `fn`.
+        """The same without blocking: a thread of the library calls ``fn(orch, *args)``.
 
-        ``progress(submitted, finished)`` is called now and then by another thread. A Run that is dropped goes on.
+        `config`, `timeout` and errors as those of run(). ``progress(submitted, finished)``, numbers of tasks, is called by
+        another thread when they have changed, at most every 20 ms, and at the end. A Run that is dropped goes on.
         """
         self._need_init()
         run = Run()
@@ -639,64 +611,23 @@ class Worker(_core.Worker):
     # ----------------------------------------------------------------------- seeing
 
     def stats(self) -> list[ChildStats]:
-        """Counters of every child of the tree below this Worker."""
-        return [_child_stats(row) for row in self._stats()]
+        """Counters of every child of the tree below this Worker, processes of nested Workers included.
+
+        Error with ENOTCONN: it was never initialised.
+        """
+        return [child_stats(row) for row in self._stats()]
 
     def engine_stats(self) -> EngineStats:
-        """Counters of this Worker alone."""
-        return _engine_stats(self._engine_stats())
+        """Counters of this Worker alone. Error with ENOTCONN: not initialised, or a nested Worker that is a process."""
+        return engine_stats(self._engine_stats())
 
     def report(self, stuck: float = 10.0) -> str:
-        """The state of the tree, and everything that is stuck for so many seconds, as text."""
+        """The state of the tree, and everything that is `stuck` for so many seconds, as text; also while it hangs."""
         return self._report(stuck)
 
 
 Self = TypeVar("Self", bound=Worker)
 
-
-class Tree(_core.Tree):
-    """A tree of any process of this machine, observed from outside: the `index`-th of process `pid`.
-
-    Looking asks, stops and wakes no process of the tree; numbers that belong together may be a moment apart. Error
-    with ENOENT: there is none; EACCES: this user may not read the root's /proc/PID/fd; EPROTO: of another version.
-    Any thread; in a fork, too. As a context manager it closes itself.
-    """
-
-    def __init__(self, pid: int, index: int = 0) -> None:
-        self._open(pid, index)
-
-    def __enter__(self) -> Tree:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    @property
-    def info(self) -> TreeInfo:
-        """What does not change while the tree exists."""
-        return TreeInfo._make(self._info())
-
-    def worker(self, number: int) -> TreeWorker:
-        """Worker `number`, 0 … ``info.worker_count`` - 1; 0 is the root. Error with ERANGE."""
-        row, stats = self._worker(number)
-        return TreeWorker._make((*row[:7], _BLOCKED[row[7]], *row[8:], _engine_stats(stats)))
-
-    def child(self, number: int) -> TreeChild:
-        """Child `number`, 0 … ``info.child_count`` - 1, over all Workers. Error with ERANGE."""
-        row, stats = self._child(number)
-        return TreeChild._make((*row, _child_stats(stats)))
-
-    def workers(self) -> list[TreeWorker]:
-        """All Workers, the root first."""
-        return [self.worker(number) for number in range(self.info.worker_count)]
-
-    def children(self) -> list[TreeChild]:
-        """All children of all Workers."""
-        return [self.child(number) for number in range(self.info.child_count)]
-
-    def report(self, stuck: float = 10.0) -> str:
-        """The state of the tree, and everything that is stuck for so many seconds, as text."""
-        return self._report(stuck)
 
 # ------------------------------------------------------------------- the whole process
 
@@ -707,7 +638,8 @@ _start_functions: list[Function[[ChildStart], object]] = []
 def at_child_start(fn: Function[[ChildStart], object]) -> Function[[ChildStart], object]:
     """Calls ``fn(start)`` in every child that starts from now on, before its first task: for state that a fork copies.
 
-    An exception is the child's failure to start. Also a decorator. (numpy.random's global state is such a thing:
+    In the thread that will run its tasks. Children of trees that are up, and their replacements, do not have it. An
+    exception is the child's failure to start. Also a decorator. (numpy.random's global state is such a thing:
     without a seed of its own each child draws the same numbers.)
     """
     _start_functions.append(fn)
@@ -716,7 +648,7 @@ def at_child_start(fn: Function[[ChildStart], object]) -> Function[[ChildStart],
 
 def _start_hook(path: str, kind: int, mode: int, generation: int) -> None:
     for fn in _start_functions:
-        fn(ChildStart(path, _CHILD_KINDS[kind], _MODES[mode], generation))
+        fn(ChildStart(path, CHILD_KINDS[kind], _MODES[mode], generation))
 
 
 _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
@@ -725,7 +657,8 @@ _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEB
 def log_to(logger: logging.Logger | None = None, level: str = "info") -> None:
     """Sends the library's log to a logger (default: "distworker") instead of stderr, that of children too.
 
-    `level`: "error", "warn", "info" or "debug". Call it before init.
+    `level`: "error", "warn", "info" or "debug". Call it before init. A thread of the library calls the logger, one line at
+    a time; ``record.child`` is the process that the line comes from. For the whole process.
     """
     target = logger or logging.getLogger("distworker")
 
@@ -738,14 +671,6 @@ def log_to(logger: logging.Logger | None = None, level: str = "info") -> None:
 def log_off() -> None:
     """Ends log_to(): the log goes to stderr again, as DW_LOG says."""
     _core._log_set(None, 1)
-
-
-def provider() -> Provider:
-    """Whether the kernel's module is used, and why."""
-    result, number, abi, features, reason = _core._provider()
-    if result < 0:
-        raise Error(-result, reason)
-    return Provider(_PROVIDERS[number], abi, features, reason)
 
 
 def _at_exit() -> None:

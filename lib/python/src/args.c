@@ -65,17 +65,19 @@ static PyObject *tag_new(PyObject *module, PyObject *args, PyObject *kwargs)
 
 static PyMethodDef tag_functions[] = {
 	{ "inp", tag_input, METH_O,
-	  "inp(tensor)\n\nThe task reads it: after the last writers of each byte." },
+	  "inp(tensor) -> Tagged\n\nThe task reads it: after the last writers of each byte." },
 	{ "out", tag_output, METH_O,
-	  "out(tensor)\n\nThe task overwrites it: after its readers and writers." },
-	{ "inout", tag_inout, METH_O, "inout(tensor)\n\nThe task reads and writes it." },
+	  "out(tensor) -> Tagged\n\nThe task overwrites it: after its readers and writers." },
+	{ "inout", tag_inout, METH_O, "inout(tensor) -> Tagged\n\nThe task reads and writes it." },
 	{ "existing", tag_existing, METH_O,
-	  "existing(tensor)\n\nThe task overwrites it without waiting; the caller vouches for "
+	  "existing(tensor) -> Tagged\n\n"
+	  "The task overwrites it without waiting; the caller vouches for it." },
+	{ "no_dep", tag_no_dep, METH_O,
+	  "no_dep(tensor) -> Tagged\n\nNo dependency at all; refused in a kept buffer." },
+	{ "new", METHOD(tag_new),
+	  "new(shape, dtype=\"float32\") -> Tagged\n\n"
+	  "An output that the submit allocates on the heap, as alloc() does: task.outputs has "
 	  "it." },
-	{ "no_dep", tag_no_dep, METH_O, "no_dep(tensor)\n\nNo dependency at all." },
-	{ "new", (PyCFunction)(void (*)(void))tag_new, METH_VARARGS | METH_KEYWORDS,
-	  "new(shape, dtype=\"float32\")\n\n"
-	  "An output that the submit allocates on the heap: task.outputs has it." },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -354,7 +356,13 @@ static bool index_from(struct args_object *self, PyObject *index, bool tensor, s
 
 static PyObject *read_tensor(struct args_object *self, size_t position)
 {
-	return tensor_new(dw_args_tensor(self->args, position), self->owner);
+	PyObject *owner = self->owner;
+
+	/* Those of a blob have none. */
+	if (self->keep &&
+	    (size_t)PyList_Size(self->keep) == dw_args_tensor_count(self->args))
+		owner = PyList_GetItem(self->keep, (Py_ssize_t)position);
+	return tensor_new(dw_args_tensor(self->args, position), owner);
 }
 
 static PyObject *get_tensor(PyObject *object, PyObject *index)
@@ -494,14 +502,19 @@ static PyMethodDef args_methods[] = {
 	{ "to_blob", to_blob, METH_NOARGS, to_blob_doc },
 	{ "from_blob", from_blob, METH_O | METH_STATIC, from_blob_doc },
 	{ "add", add, METH_O,
-	  "add(value)\n\nA tensor (tagged or not), an int or a float, behind those of its kind." },
-	{ "add_tensor", (PyCFunction)(void (*)(void))add_tensor, METH_VARARGS | METH_KEYWORDS,
-	  "add_tensor(tensor, tag=INPUT)" },
-	{ "reset", reset, METH_NOARGS, "reset()\n\nEmpties the arguments and keeps their memory." },
-	{ "tensor", get_tensor, METH_O, "tensor(i) -> Tensor" },
-	{ "scalar", get_scalar, METH_O, "scalar(i) -> int\n\nThe 64 bits as an unsigned number." },
-	{ "int", get_int, METH_O, "int(i) -> int\n\nScalar i as a signed number." },
-	{ "float", get_float, METH_O, "float(i) -> float\n\nScalar i as a float64." },
+	  "add(value)\n\nA tensor (tagged or not), an int or a float, behind those of its kind. "
+	  "Error with\n"
+	  "EPERM: the arguments of a callable." },
+	{ "add_tensor", METHOD(add_tensor),
+	  "add_tensor(tensor, tag=INPUT)\n\nA tensor with a tag as a number: INPUT, OUTPUT, …" },
+	{ "reset", reset, METH_NOARGS,
+	  "reset()\n\nEmpties the arguments and keeps their memory, for the next task." },
+	{ "tensor", get_tensor, METH_O,
+	  "tensor(i) -> Tensor\n\nTensor i, from 0, or from -1 backwards. IndexError." },
+	{ "scalar", get_scalar, METH_O,
+	  "scalar(i) -> int\n\nThe 64 bits of scalar i as an unsigned number. IndexError." },
+	{ "int", get_int, METH_O, "int(i) -> int\n\nScalar i as a signed number. IndexError." },
+	{ "float", get_float, METH_O, "float(i) -> float\n\nScalar i as a float64. IndexError." },
 	{ NULL, NULL, 0, NULL },
 };
 static PyGetSetDef args_properties[] = {

@@ -92,7 +92,9 @@ static PyGetSetDef callable_properties[] = {
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 PyDoc_STRVAR(callable_doc,
-	"The code of a task: a function, a symbol or an image that is registered.");
+	"The code of a task: a function, a symbol or an image that is registered.\n\n"
+	"It is valid in every process and thread of its tree; function() makes one for every "
+	"tree.");
 static PyType_Slot callable_slots[] = {
 	{ Py_tp_doc, (void *)(uintptr_t)callable_doc },
 	{ Py_tp_dealloc, callable_dealloc },

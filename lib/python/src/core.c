@@ -257,8 +257,9 @@ static PyObject *version(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(cancelled_doc, "task_cancelled() -> bool\n\n"
-	"In a callable: its run was cancelled, its deadline has passed, or a member of its group\n"
-	"has died.");
+	"In a callable, in the thread that runs it: the run was cancelled, the task's deadline "
+	"has\n"
+	"passed, or a member of its group has died. False elsewhere.");
 static PyObject *cancelled(PyObject *module, PyObject *args)
 {
 	(void)module, (void)args;
@@ -367,10 +368,10 @@ PyMODINIT_FUNC PyInit__core(void)
 	if (!module)
 		return NULL;
 	share_library();
-	if (!tensor_add_types(module) || !args_add_types(module) || !callable_add_types(module) ||
-	    !orch_add_types(module) || !worker_add_types(module) || !run_add_types(module) ||
-	    !tree_add_types(module) || !watch_add_functions(module) ||
-	    !add_fork_hooks()) {
+	if (!buffer_add_type(module) || !tensor_add_types(module) || !args_add_types(module) ||
+	    !callable_add_types(module) || !task_add_type(module) || !orch_add_types(module) ||
+	    !worker_add_types(module) || !run_add_types(module) || !tree_add_types(module) ||
+	    !chip_add_functions(module) || !watch_add_functions(module) || !add_fork_hooks()) {
 		Py_DECREF(module);
 		return NULL;
 	}

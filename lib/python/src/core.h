@@ -17,10 +17,17 @@
 
 /* ------------------------------------------------------------------- objects */
 
-/* Memory of dw_buffer_create(): freed with the last view of it. */
+enum buffer_kind {
+	BUFFER_PLAIN,
+	BUFFER_KEPT,			/* host code copies to it and from it, and has no views */
+	BUFFER_CHIP,			/* no process can access it; not freed by this object */
+};
+
+/* Memory of dw_buffer_create_with(): freed with the last view of it. */
 struct buffer_object {
 	PyObject_HEAD
-	struct worker_object *worker;	/* the root; owned */
+	struct worker_object *worker;	/* the root; owned; NULL for memory of chips */
+	enum buffer_kind kind;
 	void *address;
 	uint64_t bytes;
 };
@@ -134,6 +141,8 @@ int fail_with_exception(void);
 void flush_streams(void);
 /* The end of tp_dealloc: an object owns its type. */
 void object_free(PyObject *object);
+/* A method with keyword arguments in a table of methods. */
+#define METHOD(function) ((PyCFunction)(void (*)(void))(function)), METH_VARARGS | METH_KEYWORDS
 bool add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, const char *name);
 /* Seconds, or None: `none`. */
 bool seconds_to_ns(PyObject *seconds, uint64_t none, uint64_t *ns);
@@ -146,6 +155,7 @@ int dtype_from(PyObject *object);
 bool shape_from(PyObject *object, uint32_t *shape, uint32_t *ndims);
 /* `owner` may be NULL. */
 PyObject *tensor_new(const struct dw_tensor *tensor, PyObject *owner);
+PyObject *tensor_of_chip(const struct dw_tensor *tensor);
 /* A view of an object with the buffer protocol or DLPack as it is now. */
 bool tensor_from(PyObject *object, struct dw_tensor *tensor);
 PyObject *dlpack_capsule(struct tensor_object *tensor);
@@ -180,14 +190,38 @@ PyObject *orch_new(struct dw_orch *orch, const struct dw_config *config,
 		   struct worker_object *worker, PyObject *held);
 void orch_release(PyObject *object);
 
+PyObject *task_new(dw_task id);
+bool task_add_type(PyObject *module);
+/* Raises RuntimeError. */
+bool orch_valid(struct orch_object *self);
+
+/* ----------------------------------------------------------------- chip.c */
+
+bool chip_add_functions(PyObject *module);
+/* A sequence of enum dw_direction, malloc'ed. */
+int32_t *signature_from(PyObject *given, size_t *count);
+PyObject *worker_chip_memory(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *worker_chip_memory_free(PyObject *self, PyObject *tensor);
+PyObject *orch_chip_memory(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *orch_chip_memory_free(PyObject *self, PyObject *tensor);
+PyObject *orch_chip_alloc(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *orch_chip_free(PyObject *self, PyObject *tensor);
+
+/* --------------------------------------------------------------- buffer.c */
+
+bool buffer_add_type(PyObject *module);
+/* The owner of a tensor in device memory. */
+PyObject *buffer_of_chip(void);
+PyObject *worker_empty(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *worker_register_buffer(PyObject *self, PyObject *memory);
+PyObject *worker_write(PyObject *self, PyObject *args);
+PyObject *worker_read(PyObject *self, PyObject *args, PyObject *kwargs);
+struct buffer_object *worker_find_buffer(struct worker_object *root, uint64_t address);
+
 /* ------------------------------------------------------- worker.c, run.c */
 
 bool worker_add_types(PyObject *module);
 bool worker_usable(struct worker_object *worker);
-struct buffer_object *worker_find_buffer(struct worker_object *root, uint64_t address);
-void worker_add_buffer(struct worker_object *root, struct buffer_object *buffer);
-void worker_remove_buffer(struct worker_object *root, struct buffer_object *buffer);
-bool worker_reserve_buffer(struct worker_object *root);
 /* Gives back runs that have ended, of those that no caller waits for. */
 void worker_reap(struct worker_object *worker, bool all);
 

@@ -5,69 +5,7 @@
 #include <string.h>
 #include "core.h"
 
-PyTypeObject *orch_type, *task_type;
-
-/* ------------------------------------------------------------------------ tasks */
-
-static PyObject *task_make(dw_task id)
-{
-	struct task_object *self = PyObject_New(struct task_object, task_type);
-
-	if (!self)
-		return NULL;
-	self->id = id;
-	self->outputs = NULL;
-	return (PyObject *)self;
-}
-
-static void task_dealloc(PyObject *object)
-{
-	Py_XDECREF(((struct task_object *)object)->outputs);
-	object_free(object);
-}
-
-static PyObject *task_repr(PyObject *object)
-{
-	return PyUnicode_FromFormat("<distworker task %llu>",
-				    (unsigned long long)((struct task_object *)object)->id);
-}
-
-static PyObject *get_id(PyObject *object, void *closure)
-{
-	(void)closure;
-	return PyLong_FromUnsignedLongLong(((struct task_object *)object)->id);
-}
-
-static PyObject *get_outputs(PyObject *object, void *closure)
-{
-	PyObject *outputs = ((struct task_object *)object)->outputs;
-
-	(void)closure;
-	if (!outputs)
-		return PyTuple_New(0);
-	Py_INCREF(outputs);
-	return outputs;
-}
-
-static PyGetSetDef task_properties[] = {
-	{ "id", get_id, NULL, "The number of the task within its run.", NULL },
-	{ "outputs", get_outputs, NULL,
-	  "The tensors that the submit has allocated, for new(), in order.", NULL },
-	{ NULL, NULL, NULL, NULL, NULL },
-};
-static PyType_Slot task_slots[] = {
-	{ Py_tp_doc, "A task that was submitted." },
-	{ Py_tp_dealloc, task_dealloc },
-	{ Py_tp_repr, task_repr },
-	{ Py_tp_getset, task_properties },
-	{ 0, NULL },
-};
-static PyType_Spec task_spec = {
-	.name = "distworker._core.Task",
-	.basicsize = sizeof(struct task_object),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-	.slots = task_slots,
-};
+PyTypeObject *orch_type;
 
 /* ---------------------------------------------------------------- Orchestrators */
 
@@ -109,7 +47,7 @@ static PyObject *raise_wait_error(int result)
 	return PyErr_Occurred() ? NULL : raise_error(result);
 }
 
-static bool orch_valid(struct orch_object *self)
+bool orch_valid(struct orch_object *self)
 {
 	if (!self->orch)
 		PyErr_SetString(PyExc_RuntimeError,
@@ -118,23 +56,28 @@ static bool orch_valid(struct orch_object *self)
 	return self->orch != NULL;
 }
 
-/* The buffers of arguments stay until the run has ended. */
+/* A buffer that tasks use stays until the run has ended. */
+static bool hold_buffer(struct orch_object *self, uint64_t address)
+{
+	struct buffer_object *buffer = self->last;
+
+	if (!self->held)
+		return true;
+	if (!buffer || address - (uint64_t)(uintptr_t)buffer->address >= buffer->bytes)
+		buffer = worker_find_buffer(self->worker->root, address);
+	if (!buffer || buffer == self->last)
+		return true;
+	if (PySet_Add(self->held, (PyObject *)buffer) < 0)
+		return false;
+	self->last = buffer;
+	return true;
+}
+
 static bool hold_buffers(struct orch_object *self, const struct dw_args *args)
 {
-	size_t count = self->held ? dw_args_tensor_count(args) : 0;
-
-	for (size_t i = 0; i < count; i++) {
-		uint64_t address = dw_args_tensor(args, i)->data;
-		struct buffer_object *buffer = self->last;
-
-		if (!buffer || address - (uint64_t)(uintptr_t)buffer->address >= buffer->bytes)
-			buffer = worker_find_buffer(self->worker->root, address);
-		if (!buffer || buffer == self->last)
-			continue;
-		if (PySet_Add(self->held, (PyObject *)buffer) < 0)
+	for (size_t i = 0; i < dw_args_tensor_count(args); i++)
+		if (!hold_buffer(self, dw_args_tensor(args, i)->data))
 			return false;
-		self->last = buffer;
-	}
 	return true;
 }
 
@@ -192,12 +135,15 @@ static bool read_u32(PyObject *value, uint32_t *number)
 	return true;
 }
 
-static bool read_option(struct submission *submission, PyObject *key, PyObject *value, bool group)
+enum submit_call { SUBMIT, SUBMIT_GROUP, SUBMIT_COPY };
+
+static bool read_option(struct submission *submission, PyObject *key, PyObject *value,
+			enum submit_call call)
 {
 	struct dw_submit_options *options = &submission->options;
 	uint32_t place;
 
-	if (PyUnicode_CompareWithASCIIString(key, "workers") == 0 && group) {
+	if (PyUnicode_CompareWithASCIIString(key, "workers") == 0 && call == SUBMIT_GROUP) {
 		submission->workers = value == Py_None ? NULL : value;
 		return true;
 	}
@@ -205,7 +151,7 @@ static bool read_option(struct submission *submission, PyObject *key, PyObject *
 		return true;
 	if (PyUnicode_CompareWithASCIIString(key, "name") == 0)
 		return (options->name = PyUnicode_AsUTF8AndSize(value, NULL)) != NULL;
-	if (PyUnicode_CompareWithASCIIString(key, "worker") == 0 && !group) {
+	if (PyUnicode_CompareWithASCIIString(key, "worker") == 0 && call == SUBMIT) {
 		if (!read_u32(value, &place))
 			return false;
 		options->place = DW_PLACE(place);
@@ -215,7 +161,7 @@ static bool read_option(struct submission *submission, PyObject *key, PyObject *
 		return read_u32(value, &options->retries);
 	if (PyUnicode_CompareWithASCIIString(key, "timeout") == 0)
 		return seconds_to_ns(value, 0, &options->timeout_ns);
-	if (PyUnicode_CompareWithASCIIString(key, "config") == 0)
+	if (PyUnicode_CompareWithASCIIString(key, "config") == 0 && call != SUBMIT_COPY)
 		return config_from(value, &options->config);
 	if (PyUnicode_CompareWithASCIIString(key, "after") == 0)
 		return read_after(submission, value);
@@ -223,8 +169,9 @@ static bool read_option(struct submission *submission, PyObject *key, PyObject *
 	return false;
 }
 
+/* `callable` NULL: a copy. */
 static bool read_options(struct submission *submission, PyObject *kwargs,
-			 const struct callable_object *callable, bool group)
+			 const struct callable_object *callable, enum submit_call call)
 {
 	PyObject *key, *value;
 	Py_ssize_t position = 0;
@@ -232,10 +179,10 @@ static bool read_options(struct submission *submission, PyObject *kwargs,
 	memset(submission, 0, sizeof(*submission));
 	submission->options.size = sizeof(submission->options);
 	while (kwargs && PyDict_Next(kwargs, &position, &key, &value))
-		if (!read_option(submission, key, value, group))
+		if (!read_option(submission, key, value, call))
 			return false;
 	/* The callable that the library knows is the package's own. */
-	if (callable->import && !submission->options.name)
+	if (callable && callable->import && !submission->options.name)
 		submission->options.name = PyUnicode_AsUTF8AndSize(callable->name, NULL);
 	return true;
 }
@@ -380,7 +327,7 @@ static PyObject *submit_members(struct orch_object *self, dw_callable handle,
 		free(had);
 		return raise_wait_error(result);
 	}
-	object = task_make(task);
+	object = task_new(task);
 	if (object && allocates) {
 		((struct task_object *)object)->outputs = outputs_of(self, members, count, had);
 		if (!((struct task_object *)object)->outputs)
@@ -390,16 +337,23 @@ static PyObject *submit_members(struct orch_object *self, dw_callable handle,
 	return object;
 }
 
-PyDoc_STRVAR(
-	submit_doc,
+PyDoc_STRVAR(submit_doc,
 	"submit(callable, *args, name=None, worker=None, retries=0, timeout=None,\n"
 	"       config=None, after=()) -> Task\n\n"
-	"Submits one task. Arguments: tensors (inp, out, inout, existing, no_dep; inp without a "
-	"tag),\n"
-	"ints and floats; or one Args. `worker`: the id of a child Worker or a chip; None: any.\n"
-	"`timeout`: seconds once started. `after`: tasks to wait for beside those that the tags "
-	"name.\n"
-	"Blocks while the heap is full.");
+	"Submits one task. args: tensors (inp, out, inout, existing, no_dep; inp without a tag),\n"
+	"ints and floats of 64 bits; or one Args. They are copied; a buffer stays until the run\n"
+	"has ended. name: for errors and traces. worker: the id of a child Worker or a chip; "
+	"None:\n"
+	"any. retries: further attempts, of callables that are safe to repeat. timeout: seconds\n"
+	"once started; None: the Worker's. config: a Config. after: tasks to wait for beside "
+	"those\n"
+	"that the tags name.\n\n"
+	"Blocks while the heap is full, and while 8,192 tasks are not final. When it raises,\n"
+	"nothing was submitted. Error with ENOENT, ESTALE: the callable is unknown, or was\n"
+	"unregistered; EFAULT: a tensor lies outside the tree's memory; ENODEV: no worker can "
+	"take\n"
+	"it; EACCES: see check_declared; ENOBUFS, ENOSPC, EDEADLK: the heap, as alloc();\n"
+	"ECANCELED: the run is cancelled.");
 static PyObject *submit(PyObject *object, PyObject *args, PyObject *kwargs)
 {
 	struct orch_object *self = (struct orch_object *)object;
@@ -421,7 +375,7 @@ static PyObject *submit(PyObject *object, PyObject *args, PyObject *kwargs)
 	members[0] = scratch_of(self);
 	if (!members[0])
 		return NULL;
-	if (read_options(&submission, kwargs, callable, false) &&
+	if (read_options(&submission, kwargs, callable, SUBMIT) &&
 	    fill(members[0], args, 1, callable, &allocates))
 		task = submit_members(self, handle, members, 1, false, NULL, &submission,
 				      allocates);
@@ -475,13 +429,14 @@ static bool fill_member(struct dw_args **member, PyObject *given,
 	return good;
 }
 
-PyDoc_STRVAR(
-	submit_group_doc,
+PyDoc_STRVAR(submit_group_doc,
 	"submit_group(callable, members, *, workers=None, name=None, retries=0,\n"
 	"             timeout=None, config=None, after=()) -> Task\n\n"
-	"A group: one task for each of `members` (tuples of arguments, or Args), which run at the "
-	"same\n"
-	"time on different workers. `workers`: an id or None for each.");
+	"A group: one task for each of members (tuples of arguments, or Args), which run at the\n"
+	"same time on different workers, and are one node of the graph. workers: an id or None "
+	"for\n"
+	"each. Other options (name, retries, timeout, config, after) and errors as those of\n"
+	"submit(); ENODEV: fewer workers live than there are members.");
 static PyObject *submit_group(PyObject *object, PyObject *args, PyObject *kwargs)
 {
 	struct orch_object *self = (struct orch_object *)object;
@@ -500,7 +455,7 @@ static PyObject *submit_group(PyObject *object, PyObject *args, PyObject *kwargs
 	count = PySequence_Size(given);
 	if (count < 0)
 		return NULL;
-	if (!read_options(&submission, kwargs, callable, true))
+	if (!read_options(&submission, kwargs, callable, SUBMIT_GROUP))
 		goto out;
 	members = calloc((size_t)count + 1, sizeof(*members));
 	if (!members) {
@@ -529,10 +484,69 @@ out:
 	return task;
 }
 
+PyDoc_STRVAR(submit_copy_doc,
+	"submit_copy(to, source, *, name=None, retries=0, timeout=None, after=()) -> Task\n\n"
+	"Copies source to `to` as a task: after the tasks that write source and those that use\n"
+	"`to`, and before those that are submitted later and use either. At least one of the two\n"
+	"lies in memory of this Worker's chips (chip_memory(), chip_alloc()). They have the same\n"
+	"number of bytes and do not overlap; shapes and types may differ. `to` may be new(shape,\n"
+	"dtype): task.outputs has it. name, retries, timeout, after, and errors as those of\n"
+	"submit(); EINVAL: neither is memory of a chip, or the sizes differ; EFAULT also: the\n"
+	"memory is lost. From one chip to another it is two tasks, of which this is the second.");
+static PyObject *submit_copy(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+	struct orch_object *self = (struct orch_object *)object;
+	struct dw_orch *orch = self->orch;
+	PyObject *to_object, *from_object, *task = NULL;
+	struct submission submission;
+	struct dw_tensor to, from;
+	int result = -EINVAL;
+	bool allocates;
+	dw_task id;
+
+	if (!orch_valid(self) || !PyArg_ParseTuple(args, "OO", &to_object, &from_object))
+		return NULL;
+	if (Py_TYPE(to_object) == tagged_type)
+		to_object = ((struct tagged_object *)to_object)->value;
+	if (!tensor_from(to_object, &to) || !tensor_from(from_object, &from))
+		return NULL;
+	allocates = to.data == 0;
+	if (!read_options(&submission, kwargs, NULL, SUBMIT_COPY) ||
+	    !hold_buffer(self, to.data) || !hold_buffer(self, from.data))
+		goto out;
+	do {
+		Py_BEGIN_ALLOW_THREADS
+		result = dw_submit_copy(orch, &to, &from, &submission.options, &id);
+		Py_END_ALLOW_THREADS
+	} while (result == -ERESTART && PyErr_CheckSignals() == 0);
+	if (result < 0) {
+		raise_wait_error(result);
+		goto out;
+	}
+	task = task_new(id);
+	if (task && allocates) {
+		PyObject *owner = self->worker ? (PyObject *)self->worker->root : NULL;
+
+		((struct task_object *)task)->outputs =
+			Py_BuildValue("(N)", tensor_new(&to, owner));
+		if (!((struct task_object *)task)->outputs)
+			Py_CLEAR(task);
+	}
+out:
+	free(submission.after);
+	return task;
+}
+
 /* ---------------------------------------------------------------- other methods */
 
 PyDoc_STRVAR(alloc_doc, "alloc(shape, dtype=\"float32\") -> Tensor\n\n"
-	"An intermediate tensor: it lives until its scope has ended and its last user is done.");
+	"An intermediate tensor, with undefined contents: its memory is the Worker's heap, and\n"
+	"goes when its scope has ended and its last user is done. Do not use it, or a view of it,\n"
+	"after that. Blocks while the heap is full. Error with ENOBUFS: nothing was given back "
+	"for\n"
+	"the Worker's heap_timeout; ENOSPC: larger than a heap ring; EDEADLK: only this "
+	"function's\n"
+	"own open scope could make room; ECANCELED.");
 static PyObject *alloc(PyObject *object, PyObject *args, PyObject *kwargs)
 {
 	static char *names[] = { "shape", "dtype", NULL };
@@ -639,45 +653,6 @@ static PyObject *find(PyObject *object, PyObject *args)
 	return result < 0 ? raise_error(result) : callable_new(handle, kind, name, NULL);
 }
 
-static PyObject *chip_alloc(PyObject *object, PyObject *args)
-{
-	struct orch_object *self = (struct orch_object *)object;
-	uint32_t shape[DW_TENSOR_MAX_DIMS], ndims;
-	PyObject *shape_object, *dtype_object;
-	struct dw_orch *orch = self->orch;
-	struct dw_tensor tensor;
-	unsigned int worker;
-	int dtype, result;
-
-	if (!orch_valid(self) ||
-	    !PyArg_ParseTuple(args, "IOO", &worker, &shape_object, &dtype_object))
-		return NULL;
-	dtype = dtype_from(dtype_object);
-	if (dtype < 0 || !shape_from(shape_object, shape, &ndims))
-		return NULL;
-	Py_BEGIN_ALLOW_THREADS
-	result = dw_chip_alloc(orch, worker, dtype, shape, ndims, &tensor);
-	Py_END_ALLOW_THREADS
-	return result < 0 ? raise_error(result) : tensor_new(&tensor, NULL);
-}
-
-static PyObject *chip_free(PyObject *object, PyObject *tensor)
-{
-	struct orch_object *self = (struct orch_object *)object;
-	int result;
-
-	if (!orch_valid(self))
-		return NULL;
-	if (Py_TYPE(tensor) != tensor_type) {
-		PyErr_SetString(PyExc_TypeError, "chip_free() needs a Tensor of chip_alloc()");
-		return NULL;
-	}
-	result = dw_chip_free(self->orch, &((struct tensor_object *)tensor)->tensor);
-	if (result < 0)
-		return raise_error(result);
-	Py_RETURN_NONE;
-}
-
 static PyObject *get_worker_count(PyObject *object, void *closure)
 {
 	(void)closure;
@@ -700,28 +675,45 @@ static PyObject *get_config(PyObject *object, void *closure)
 }
 
 static PyMethodDef orch_methods[] = {
-	{ "submit", (PyCFunction)(void (*)(void))submit, METH_VARARGS | METH_KEYWORDS, submit_doc },
-	{ "submit_group", (PyCFunction)(void (*)(void))submit_group, METH_VARARGS | METH_KEYWORDS,
+	{ "submit", METHOD(submit), submit_doc },
+	{ "submit_group", METHOD(submit_group),
 	  submit_group_doc },
-	{ "alloc", (PyCFunction)(void (*)(void))alloc, METH_VARARGS | METH_KEYWORDS, alloc_doc },
+	{ "alloc", METHOD(alloc), alloc_doc },
 	{ "scope_begin", scope_begin, METH_NOARGS,
-	  "scope_begin()\n\nOpens a scope, up to 64 deep." },
+	  "scope_begin()\n\nOpens a scope, up to 64 deep. Error with EOVERFLOW." },
 	{ "scope_end", scope_end, METH_NOARGS,
-	  "scope_end()\n\nEnds the innermost scope; does not block." },
+	  "scope_end()\n\nEnds the innermost scope; does not block. Error with EINVAL: none is "
+	  "open." },
 	{ "wait", wait_all, METH_NOARGS,
-	  "wait()\n\nUntil every task so far is final; raises the first error of the run." },
+	  "wait()\n\nUntil every task so far is final; raises the first error of the run. Then "
+	  "host\n"
+	  "code may read and write what they used." },
 	{ "wait_task", wait_task, METH_O,
-	  "wait_task(task)\n\nUntil one task is final; raises that task's own error." },
+	  "wait_task(task)\n\nUntil one task (a Task, or its id) is final, whatever the others "
+	  "do; raises its\n"
+	  "own error, ECANCELED when it was skipped. Error with EINVAL: not of this run." },
 	{ "_find", find, METH_VARARGS, "_find(name, kind) -> Callable" },
-	{ "chip_alloc", chip_alloc, METH_VARARGS,
-	  "chip_alloc(worker, shape, dtype) -> Tensor\n\n"
-	  "Memory of one chip, freed with the run at the latest." },
-	{ "chip_free", chip_free, METH_O, "chip_free(tensor)\n\nFrees it after its tasks." },
+	{ "submit_copy", METHOD(submit_copy),
+	  submit_copy_doc },
+	{ "chip_alloc", METHOD(orch_chip_alloc),
+	  "chip_alloc(worker, shape, dtype=\"float32\") -> Tensor\n\n"
+	  "Memory of the chip with the id `worker`, freed with the run at the latest. Errors as\n"
+	  "those of Worker.chip_memory()." },
+	{ "chip_free", orch_chip_free, METH_O,
+	  "chip_free(tensor)\n\nFrees memory of chip_alloc() after the tasks that use it; does not "
+	  "block.\nError with ENOENT: it is not of this run." },
+	{ "chip_memory", METHOD(orch_chip_memory),
+	  "chip_memory(worker, shape, dtype=\"float32\") -> Tensor\n\n"
+	  "As Worker.chip_memory(), of the Worker that this Orchestrator belongs to: it outlives\n"
+	  "the run. A nested Worker that is a process has its chips' memory to itself." },
+	{ "chip_memory_free", orch_chip_memory_free, METH_O,
+	  "chip_memory_free(tensor)\n\nAs Worker.chip_memory_free()." },
 	{ NULL, NULL, 0, NULL },
 };
 static PyGetSetDef orch_properties[] = {
-	{ "worker_count", get_worker_count, NULL, "Next-level Workers and chips.", NULL },
-	{ "sub_count", get_sub_count, NULL, "Sub workers.", NULL },
+	{ "worker_count", get_worker_count, NULL,
+	  "How many child Workers and chips it has: ids 0 … worker_count - 1.", NULL },
+	{ "sub_count", get_sub_count, NULL, "How many sub workers it has.", NULL },
 	{ "_config", get_config, NULL, "(block_dim, aicpu_thread_num, flags)", NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
@@ -741,6 +733,5 @@ static PyType_Spec orch_spec = {
 
 bool orch_add_types(PyObject *module)
 {
-	return add_type(module, &task_type, &task_spec, "Task") &&
-	       add_type(module, &orch_type, &orch_spec, "Orchestrator");
+	return add_type(module, &orch_type, &orch_spec, "Orchestrator");
 }

@@ -353,15 +353,21 @@ static PyObject *run_errors(PyObject *object, PyObject *args)
 static PyMethodDef run_methods[] = {
 	{ "_finish", run_finish, METH_NOARGS, "Waits, and gives what the function has returned." },
 	{ "_wait_for", run_wait_for, METH_O, "_wait_for(seconds | None) -> bool: it has ended" },
-	{ "test", run_test, METH_NOARGS, "test() -> bool\n\nThe run has ended." },
+	{ "test", run_test, METH_NOARGS,
+	  "test() -> bool\n\nWhether the run has ended: wait() returns at once then. Any thread." },
 	{ "fileno", run_fileno, METH_NOARGS,
-	  "fileno() -> int\n\nA descriptor that becomes readable when the run ends; it belongs to\n"
-	  "the run." },
+	  "fileno() -> int\n\nA descriptor that becomes readable when the run ends, and stays so: "
+	  "for event\n"
+	  "loops. The run closes it: take it out of the loop before wait() and detach(). Any "
+	  "thread.\n"
+	  "RuntimeError: the run was waited for. Error with EMFILE, ENFILE." },
 	{ "cancel", run_cancel, METH_NOARGS,
 	  "cancel()\n\nSkips the tasks that have not started, and tells those that run. Any "
 	  "thread." },
 	{ "detach", run_detach, METH_NOARGS,
-	  "detach()\n\nThe run goes on; its result and its errors are lost." },
+	  "detach()\n\nThe run goes on; its result and its errors are lost. Dropping a Run does "
+	  "the same.\n"
+	  "Any thread." },
 	{ "_interrupt", run_interrupt, METH_O, "_interrupt(exception type)" },
 	{ "_exception", run_exception, METH_NOARGS,
 	  "What the function has raised, or None; after it has returned." },

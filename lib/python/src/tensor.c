@@ -3,7 +3,7 @@
 #include <string.h>
 #include "core.h"
 
-PyTypeObject *tensor_type, *buffer_type;
+PyTypeObject *tensor_type;
 
 /* ----------------------------------------------------------------- element types */
 
@@ -148,33 +148,6 @@ bool shape_from(PyObject *object, uint32_t *shape, uint32_t *ndims)
 	return true;
 }
 
-/* ----------------------------------------------------------------------- buffers */
-
-static void buffer_dealloc(PyObject *self)
-{
-	struct buffer_object *buffer = (struct buffer_object *)self;
-	struct worker_object *worker = buffer->worker;
-
-	if (worker) {
-		worker_remove_buffer(worker, buffer);
-		if (worker->handle && worker->process == getpid())
-			dw_buffer_destroy(worker->handle, buffer->address);
-		Py_DECREF(worker);
-	}
-	object_free(self);
-}
-
-static PyType_Slot buffer_slots[] = {
-	{ Py_tp_dealloc, buffer_dealloc },
-	{ 0, NULL },
-};
-static PyType_Spec buffer_spec = {
-	.name = "distworker._core.Buffer",
-	.basicsize = sizeof(struct buffer_object),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-	.slots = buffer_slots,
-};
-
 /* ----------------------------------------------------------------------- tensors */
 
 PyObject *tensor_new(const struct dw_tensor *tensor, PyObject *owner)
@@ -194,6 +167,36 @@ PyObject *tensor_new(const struct dw_tensor *tensor, PyObject *owner)
 		stride *= tensor->shape[i];
 	}
 	return (PyObject *)self;
+}
+
+PyObject *tensor_of_chip(const struct dw_tensor *tensor)
+{
+	PyObject *owner = buffer_of_chip(), *view;
+
+	if (!owner)
+		return NULL;
+	view = tensor_new(tensor, owner);
+	Py_DECREF(owner);
+	return view;
+}
+
+/* Host code may have views of it. */
+static bool check_access(const struct tensor_object *self)
+{
+	enum buffer_kind kind = BUFFER_PLAIN;
+
+	if (self->owner && Py_TYPE(self->owner) == buffer_type)
+		kind = ((struct buffer_object *)self->owner)->kind;
+	if (kind == BUFFER_CHIP)
+		PyErr_SetString(PyExc_BufferError,
+				"memory of a chip, which no process can access: "
+				"orch.submit_copy() copies to it and from it");
+	if (kind == BUFFER_KEPT)
+		PyErr_SetString(PyExc_BufferError,
+				"a kept buffer, of which host code has no views: worker.write() "
+				"and "
+				"worker.read() copy to it and from it");
+	return kind == BUFFER_PLAIN;
 }
 
 static void tensor_dealloc(PyObject *self)
@@ -216,6 +219,8 @@ static int tensor_getbuffer(PyObject *object, Py_buffer *view, int flags)
 	const struct dtype_row *row = row_of(self->tensor.dtype);
 
 	view->obj = NULL;
+	if (!check_access(self))
+		return -1;
 	if (!row->format[0] && (flags & PyBUF_FORMAT)) {
 		PyErr_SetString(PyExc_BufferError,
 				"bfloat16 has no format in the buffer protocol: use DLPack, or "
@@ -327,6 +332,12 @@ static PyObject *get_array_interface(PyObject *object, void *closure)
 	struct tensor_object *self = (struct tensor_object *)object;
 	const struct dtype_row *row = row_of(self->tensor.dtype);
 
+	if (!check_access(self)) {
+		PyErr_Clear();
+		PyErr_SetString(PyExc_AttributeError,
+				"host code has no views of this tensor: see memoryview(tensor)");
+		return NULL;
+	}
 	if (!row->typestr) {
 		PyErr_SetString(PyExc_AttributeError,
 				"bfloat16 has no __array_interface__: use DLPack");
@@ -352,7 +363,8 @@ static PyObject *tensor_repr(PyObject *object)
 }
 
 PyDoc_STRVAR(view_doc, "view(dtype=None, shape=None) -> Tensor\n\n"
-	"The same bytes as other elements, or in another shape: no copy.");
+	"The same bytes as other elements, or in another shape: no copy. None: as they are.\n"
+	"ValueError: another number of bytes. bfloat16 is read by numpy through view(\"uint16\").");
 static PyObject *tensor_view(PyObject *object, PyObject *args, PyObject *kwargs)
 {
 	static char *names[] = { "dtype", "shape", NULL };
@@ -416,12 +428,16 @@ static PyObject *tensor_subscript(PyObject *object, PyObject *key)
 	return result < 0 ? raise_error(result) : tensor_new(&view, self->owner);
 }
 
-PyDoc_STRVAR(dlpack_doc, "__dlpack__(...): a capsule that shares the memory.");
+PyDoc_STRVAR(dlpack_doc, "__dlpack__(...)\n\nA capsule that shares the memory, and keeps it. "
+"BufferError: copy=True, or memory\n"
+	"that host code has no views of.");
 static PyObject *tensor_dlpack(PyObject *object, PyObject *args, PyObject *kwargs)
 {
 	PyObject *copy = kwargs ? PyDict_GetItemString(kwargs, "copy") : NULL;
 
 	(void)args;
+	if (!check_access((struct tensor_object *)object))
+		return NULL;
 	if (copy == Py_True) {
 		PyErr_SetString(PyExc_BufferError, "a tensor is shared, not copied");
 		return NULL;
@@ -429,11 +445,27 @@ static PyObject *tensor_dlpack(PyObject *object, PyObject *args, PyObject *kwarg
 	return dlpack_capsule((struct tensor_object *)object);
 }
 
-PyDoc_STRVAR(dlpack_device_doc, "__dlpack_device__() -> (1, 0): memory of the host.");
+PyDoc_STRVAR(dlpack_device_doc, "__dlpack_device__() -> (1, 0)\n\nMemory of the host.");
 static PyObject *tensor_dlpack_device(PyObject *object, PyObject *args)
 {
-	(void)object, (void)args;
+	(void)args;
+	if (!check_access((struct tensor_object *)object))
+		return NULL;
 	return Py_BuildValue("ii", 1, 0);
+}
+
+PyDoc_STRVAR(array_doc, "__array__(...)\n\n"
+	"Raises the reason why numpy can have no view: it asks here when nothing else has worked.");
+static PyObject *tensor_array(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+	Py_buffer view;
+
+	(void)args, (void)kwargs;
+	if (PyObject_GetBuffer(object, &view, PyBUF_FULL_RO) < 0)
+		return NULL;
+	PyBuffer_Release(&view);
+	PyErr_SetString(PyExc_TypeError, "numpy.asarray(tensor) is a view of the tensor");
+	return NULL;
 }
 
 PyDoc_STRVAR(from_address_doc, "_tensor_at(address, shape, dtype, owner=None) -> Tensor");
@@ -456,10 +488,12 @@ static PyObject *tensor_at(PyObject *type, PyObject *args)
 }
 
 static PyMethodDef tensor_methods[] = {
-	{ "view", (PyCFunction)(void (*)(void))tensor_view, METH_VARARGS | METH_KEYWORDS,
+	{ "view", METHOD(tensor_view),
 	  view_doc },
 	{ "_at", tensor_at, METH_VARARGS | METH_STATIC, from_address_doc },
-	{ "__dlpack__", (PyCFunction)(void (*)(void))tensor_dlpack, METH_VARARGS | METH_KEYWORDS,
+	{ "__array__", METHOD(tensor_array),
+	  array_doc },
+	{ "__dlpack__", METHOD(tensor_dlpack),
 	  dlpack_doc },
 	{ "__dlpack_device__", tensor_dlpack_device, METH_NOARGS, dlpack_device_doc },
 	{ NULL, NULL, 0, NULL },
@@ -470,13 +504,20 @@ static PyGetSetDef tensor_properties[] = {
 	{ "ndim", get_ndim, NULL, "Number of dimensions, 0 … 5.", NULL },
 	{ "nbytes", get_nbytes, NULL, "Bytes of the elements.", NULL },
 	{ "address", get_address, NULL,
-	  "The address, the same in every process of the tree.", NULL },
-	{ "__array_interface__", get_array_interface, NULL, "numpy's description.", NULL },
+	  "The address, the same in every process of the tree; of memory of a chip: a number that\n"
+	  "stands for it.", NULL },
+	{ "__array_interface__", get_array_interface, NULL,
+	  "numpy's description, version 3. AttributeError: bfloat16, or no views of it.", NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
-PyDoc_STRVAR(tensor_doc, "A contiguous block of elements in shared memory.\n\n"
-	"numpy.asarray(tensor) and torch.from_dlpack(tensor) are views of it. A slice of\n"
-	"dimension 0 is a tensor too. The memory stays as long as the tensor or a view of it.");
+PyDoc_STRVAR(tensor_doc, "A contiguous block of elements: 0 to 5 dimensions of up to 2**32 - 1.\n\n"
+	"numpy.asarray(tensor), memoryview(tensor) and torch.from_dlpack(tensor) are views of it,\n"
+	"without a copy; BufferError for kept buffers and memory of chips, of which host code has\n"
+	"none. A slice of dimension 0 (step 1) is a tensor too. The memory of Worker.empty() "
+	"stays\n"
+	"as long as a tensor or a view of it. Any thread; what is in it is guarded by the order "
+	"of\n"
+	"tasks alone. A process that is forked by the user after init does not have the memory.");
 static PyType_Slot tensor_slots[] = {
 	{ Py_tp_doc, (void *)(uintptr_t)tensor_doc },
 	{ Py_tp_dealloc, tensor_dealloc },
@@ -497,6 +538,5 @@ static PyType_Spec tensor_spec = {
 
 bool tensor_add_types(PyObject *module)
 {
-	return add_type(module, &buffer_type, &buffer_spec, "Buffer") &&
-	       add_type(module, &tensor_type, &tensor_spec, "Tensor");
+	return add_type(module, &tensor_type, &tensor_spec, "Tensor");
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Workers: options, callables, buffers, init and close. */
+/* Workers: options, callables, init and close. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,135 +14,6 @@ bool worker_usable(struct worker_object *worker)
 		PyErr_SetString(PyExc_RuntimeError,
 				"this Worker is gone: it was not made, or its root is gone");
 	return worker->handle != NULL;
-}
-
-/* ---------------------------------------------------------------------- buffers */
-
-/* The position of the first buffer whose address is above `address`. */
-static size_t buffer_position(const struct worker_object *root, uint64_t address)
-{
-	size_t low = 0, high = root->buffer_count;
-
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-
-		if ((uint64_t)(uintptr_t)root->buffers[middle]->address > address)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
-struct buffer_object *worker_find_buffer(struct worker_object *root, uint64_t address)
-{
-	size_t position = buffer_position(root, address);
-	struct buffer_object *buffer = position ? root->buffers[position - 1] : NULL;
-
-	if (!buffer || address - (uint64_t)(uintptr_t)buffer->address >= buffer->bytes)
-		return NULL;
-	return buffer;
-}
-
-bool worker_reserve_buffer(struct worker_object *root)
-{
-	size_t space = root->buffer_space ? 2 * root->buffer_space : 8;
-	struct buffer_object **grown;
-
-	if (root->buffer_count < root->buffer_space)
-		return true;
-	grown = realloc(root->buffers, space * sizeof(struct buffer_object *));
-	if (!grown)
-		return PyErr_NoMemory() != NULL;
-	root->buffers = grown;
-	root->buffer_space = space;
-	return true;
-}
-
-void worker_add_buffer(struct worker_object *root, struct buffer_object *buffer)
-{
-	size_t position = buffer_position(root, (uint64_t)(uintptr_t)buffer->address);
-
-	memmove(&root->buffers[position + 1], &root->buffers[position],
-		(root->buffer_count - position) * sizeof(struct buffer_object *));
-	root->buffers[position] = buffer;
-	root->buffer_count++;
-}
-
-void worker_remove_buffer(struct worker_object *root, struct buffer_object *buffer)
-{
-	size_t position = buffer_position(root, (uint64_t)(uintptr_t)buffer->address);
-
-	if (!position || root->buffers[position - 1] != buffer)
-		return;
-	root->buffer_count--;
-	memmove(&root->buffers[position - 1], &root->buffers[position],
-		(root->buffer_count - position + 1) * sizeof(struct buffer_object *));
-}
-
-PyDoc_STRVAR(empty_doc, "empty(shape, dtype=\"float32\") -> Tensor\n\n"
-	"Memory of the tree's arena, at one address in every process of the tree; zeroed. Before\n"
-	"or after init. It is freed with the last view of it, at the earliest when the runs that\n"
-	"use it have ended.");
-static PyObject *empty(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-	static char *names[] = { "shape", "dtype", NULL };
-	struct worker_object *self = (struct worker_object *)object;
-	uint32_t shape[DW_TENSOR_MAX_DIMS], ndims;
-	PyObject *shape_object, *dtype_object = NULL, *view;
-	struct buffer_object *buffer;
-	int dtype = DW_FLOAT32, result;
-	struct dw_tensor tensor;
-	uint64_t bytes;
-	void *address;
-
-	if (!worker_usable(self) || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", names,
-								 &shape_object, &dtype_object))
-		return NULL;
-	if (dtype_object)
-		dtype = dtype_from(dtype_object);
-	if (dtype < 0 || !shape_from(shape_object, shape, &ndims) ||
-	    !worker_reserve_buffer(self->root))
-		return NULL;
-	result = dw_tensor_init(&tensor, NULL, dtype, shape, ndims);
-	if (result == 0)
-		result = dw_tensor_bytes(&tensor, &bytes);
-	if (result == 0)
-		result = dw_buffer_create(self->handle, bytes ? bytes : 1, &address);
-	if (result < 0)
-		return raise_error(result);
-	buffer = PyObject_New(struct buffer_object, buffer_type);
-	if (!buffer) {
-		dw_buffer_destroy(self->handle, address);
-		return NULL;
-	}
-	Py_INCREF(object);
-	buffer->worker = self;
-	buffer->address = address;
-	buffer->bytes = bytes ? bytes : 1;
-	worker_add_buffer(self->root, buffer);
-	tensor.data = (uint64_t)(uintptr_t)address;
-	view = tensor_new(&tensor, (PyObject *)buffer);
-	Py_DECREF((PyObject *)buffer);
-	return view;
-}
-
-PyDoc_STRVAR(register_buffer_doc, "register_buffer(object)\n\n"
-	"Memory that is mapped shared (an mmap.mmap of its own), before init. It stays mapped by\n"
-	"the caller.");
-static PyObject *register_buffer(PyObject *object, PyObject *memory)
-{
-	struct worker_object *self = (struct worker_object *)object;
-	Py_buffer view;
-	int result;
-
-	if (!worker_usable(self) || PyObject_GetBuffer(memory, &view, PyBUF_SIMPLE) < 0)
-		return NULL;
-	result = dw_buffer_register(self->handle, view.buf, (uint64_t)view.len);
-	PyBuffer_Release(&view);
-	if (result < 0)
-		return raise_error(result);
-	Py_RETURN_NONE;
 }
 
 /* -------------------------------------------------------------------- callables */
@@ -213,28 +84,6 @@ static PyObject *register_symbol(PyObject *object, PyObject *args)
 	return result < 0 ? raise_error(result) : callable_new(handle, kind, symbol, NULL);
 }
 
-static int32_t *read_signature(PyObject *given, size_t *count)
-{
-	Py_ssize_t length = PySequence_Size(given);
-	int32_t *signature = length < 0 ? NULL : calloc((size_t)length + 1, sizeof(*signature));
-
-	if (!signature && length >= 0)
-		PyErr_NoMemory();
-	for (Py_ssize_t i = 0; signature && i < length; i++) {
-		PyObject *item = PySequence_GetItem(given, i);
-		long value = item ? PyLong_AsLong(item) : -1;
-
-		Py_XDECREF(item);
-		if (PyErr_Occurred()) {
-			free(signature);
-			return NULL;
-		}
-		signature[i] = (int32_t)value;
-	}
-	*count = (size_t)length;
-	return signature;
-}
-
 static PyObject *register_image(PyObject *object, PyObject *args)
 {
 	struct worker_object *self = (struct worker_object *)object;
@@ -252,7 +101,7 @@ static PyObject *register_image(PyObject *object, PyObject *args)
 	options.data = data.buf;
 	options.bytes = (size_t)data.len;
 	if (signature_given != Py_None) {
-		signature = read_signature(signature_given, &options.signature_count);
+		signature = signature_from(signature_given, &options.signature_count);
 		options.signature = signature;
 		if (!signature) {
 			PyBuffer_Release(&data);
@@ -422,14 +271,18 @@ static PyObject *cancel(PyObject *object, PyObject *args)
 
 PyObject *child_stats_row(const struct dw_child_stats *child)
 {
-	return Py_BuildValue("(sIIiNKKKKKKK)", child->path, (unsigned int)child->kind,
+	return Py_BuildValue("(sIIiNKKKKKKKKKKK)", child->path, (unsigned int)child->kind,
 			     (unsigned int)child->level, (int)child->pid,
 			     PyBool_FromLong((long)child->alive),
 			     (unsigned long long)child->tasks_done,
 			     (unsigned long long)child->tasks_failed,
 			     (unsigned long long)child->tasks_skipped,
 			     (unsigned long long)child->busy_ns, (unsigned long long)child->wakes,
-			     (unsigned long long)child->sleeps, (unsigned long long)child->cpu_ns);
+			     (unsigned long long)child->sleeps, (unsigned long long)child->cpu_ns,
+			     (unsigned long long)child->memory_used,
+			     (unsigned long long)child->memory_bytes,
+			     (unsigned long long)child->copied_in,
+			     (unsigned long long)child->copied_out);
 }
 
 static PyObject *stats(PyObject *object, PyObject *args)
@@ -695,10 +548,51 @@ static void worker_dealloc(PyObject *object)
 	object_free(object);
 }
 
+PyDoc_STRVAR(empty_doc, "empty(shape, dtype=\"float32\", *, kept=False) -> Tensor\n\n"
+	"Memory of the tree's arena, at one address in every process of the tree; zeroed. Before\n"
+	"or after init, on the root. It is freed with the last view of it, at the earliest when\n"
+	"the runs that use it have ended.\n\n"
+	"kept: host code has no views of it; write() and read() copy to it and from it. Chips "
+	"keep\n"
+	"what they have of it from one run to the next: weights are copied to them once.\n\n"
+	"Error with ENOMEM: the arena is full; EINVAL: a child Worker. Any thread.");
+PyDoc_STRVAR(register_buffer_doc, "register_buffer(memory)\n\n"
+	"Memory that is mapped shared (an mmap.mmap of its own), before init. It stays mapped by\n"
+	"the caller. Error with EBUSY: after init; EINVAL: it is not mapped shared. Any thread.");
+PyDoc_STRVAR(write_doc, "write(tensor, source)\n\n"
+	"Copies `source`, a contiguous object with the buffer protocol and as many bytes, into a\n"
+	"tensor in the tree's memory, kept or not. Does not wait: Error with EBUSY while a task\n"
+	"that has not ended uses bytes of it; EFAULT: the tensor lies elsewhere. Submit no task\n"
+	"that uses it meanwhile. Any thread.");
+PyDoc_STRVAR(read_doc, "read(tensor, into=None)\n\n"
+	"Copies a tensor in the tree's memory, kept or not, into `into`, a contiguous writable\n"
+	"object with the buffer protocol and as many bytes, and returns that; None: a new\n"
+	"bytearray. Errors as write(); EBUSY while a task that has not ended writes bytes of it.");
+PyDoc_STRVAR(chip_memory_doc, "chip_memory(worker, shape, dtype=\"float32\") -> Tensor\n\n"
+	"Device memory of the chip with the id `worker` (chip_id()) that outlives runs; zeroed.\n"
+	"Only tasks of that chip and orch.submit_copy() may name the tensor and its slices. It is\n"
+	"the caller's until chip_memory_free(), and ends with the Worker at the latest: dropping\n"
+	"the tensor does not free it. What is in it is lost with the chip: a task that names it\n"
+	"then is an Error with EFAULT, and it has to be freed and made again.\n\n"
+	"Between init and close, any thread; waits for the tasks that the chip has been handed.\n"
+	"Error with EINVAL: `worker` is no chip, or 0 bytes; EOPNOTSUPP: the chip has no memory "
+	"of\n"
+	"its own; ENOMEM; EOWNERDEAD: it has died; ENOTCONN: the Worker is not initialised, is\n"
+	"closed, or is a process of its own (there: the method of its Orchestrator).");
+PyDoc_STRVAR(chip_memory_free_doc, "chip_memory_free(tensor)\n\n"
+	"Gives memory of chip_memory() back, lost or not: the tensor as that returned it. No task\n"
+	"may use it any more. Any thread; waits as chip_memory(). Error with ENOENT: this Worker\n"
+	"has no such memory.");
+
 static PyMethodDef worker_methods[] = {
 	{ "_create", worker_create, METH_VARARGS, "All options, in the order of the C struct." },
-	{ "empty", (PyCFunction)(void (*)(void))empty, METH_VARARGS | METH_KEYWORDS, empty_doc },
-	{ "register_buffer", register_buffer, METH_O, register_buffer_doc },
+	{ "empty", METHOD(worker_empty),
+	  empty_doc },
+	{ "register_buffer", worker_register_buffer, METH_O, register_buffer_doc },
+	{ "write", worker_write, METH_VARARGS, write_doc },
+	{ "read", METHOD(worker_read), read_doc },
+	{ "chip_memory", METHOD(worker_chip_memory), chip_memory_doc },
+	{ "chip_memory_free", worker_chip_memory_free, METH_O, chip_memory_free_doc },
 	{ "_register", register_function, METH_VARARGS, "_register(fn, kind, name) -> Callable" },
 	{ "_register_symbol", register_symbol, METH_VARARGS, "_register_symbol(symbol, kind)" },
 	{ "_register_image", register_image, METH_VARARGS,
@@ -709,7 +603,10 @@ static PyMethodDef worker_methods[] = {
 	{ "_chip_id", chip_id, METH_VARARGS, "_chip_id(chip) -> id" },
 	{ "_init", init, METH_NOARGS, "Brings the whole tree up, or nothing." },
 	{ "_close", close_tree, METH_NOARGS, "Takes the whole tree down." },
-	{ "cancel", cancel, METH_NOARGS, "cancel()\n\nCancels every run of the tree. Any thread." },
+	{ "cancel", cancel, METH_NOARGS,
+	  "cancel()\n\nCancels every run of the tree, as Run.cancel() does one. Any thread. Error "
+	  "with\n"
+	  "ENOTCONN: it is not initialised, or closed." },
 	{ "_stats", stats, METH_NOARGS, "Rows of numbers, one for each child." },
 	{ "_engine_stats", engine_stats, METH_NOARGS, "A row of numbers." },
 	{ "_report", report, METH_O, "_report(stuck) -> str" },
