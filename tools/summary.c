@@ -12,6 +12,7 @@
 
 #define ROWS_MAX 24
 #define ERRORS_SHOWN 8
+#define MIB 1048576.0
 
 /* A worker's kind of place: L2 is chips, L0 subs, else nested Workers. */
 static const char *level_title(uint32_t level)
@@ -145,6 +146,7 @@ void summary_release(struct summary *summary)
 struct totals {
 	uint64_t tasks, done[8], failed[8], wakes, sleeps;
 	uint32_t workers[8], dead;
+	uint64_t copied_in, copied_out, saved;
 };
 
 static void add_up(const struct summary *summary, struct totals *totals)
@@ -160,6 +162,9 @@ static void add_up(const struct summary *summary, struct totals *totals)
 		totals->wakes += child->wakes;
 		totals->sleeps += child->sleeps;
 		totals->dead += !child->alive;
+		totals->copied_in += child->copied_in;
+		totals->copied_out += child->copied_out;
+		totals->saved += child->saved;
 	}
 	totals->tasks = summary->tasks.done + summary->tasks.failed + summary->tasks.skipped;
 }
@@ -178,7 +183,8 @@ static const char *outcome(int status)
 	}
 }
 
-static void text_workers(const struct summary *summary, FILE *out)
+/* `copies`: some were made to chips, or saved. */
+static void text_workers(const struct summary *summary, bool copies, FILE *out)
 {
 	size_t rows = summary->child_count < ROWS_MAX ? summary->child_count : ROWS_MAX;
 	int width = 6;
@@ -188,18 +194,25 @@ static void text_workers(const struct summary *summary, FILE *out)
 			width = (int)strlen(summary->children[i].path);
 	if (!rows)
 		return;
-	fprintf(out, "  %-*s %5s %10s %7s %7s %8s %9s %9s\n", width, "worker", "level", "tasks",
+	fprintf(out, "  %-*s %5s %10s %7s %7s %8s %9s %9s", width, "worker", "level", "tasks",
 		"failed", "busy %", "CPU s", "wakes", "sleeps");
+	if (copies)
+		fprintf(out, " %9s %9s %9s", "MiB in", "MiB out", "saved");
+	fprintf(out, "\n");
 	for (size_t i = 0; i < rows; i++) {
 		const struct dw_child_stats *child = &summary->children[i];
 
-		fprintf(out, "  %-*s %5s %10llu %7llu %7.1f %8.2f %9llu %9llu%s\n", width,
+		fprintf(out, "  %-*s %5s %10llu %7llu %7.1f %8.2f %9llu %9llu", width,
 			child->path, level_key(child->level), (unsigned long long)child->tasks_done,
 			(unsigned long long)child->tasks_failed,
 			summary->seconds > 0 ?
 			(double)child->busy_ns * 1e-7 / summary->seconds : 0.0,
 			(double)child->cpu_ns * 1e-9, (unsigned long long)child->wakes,
-			(unsigned long long)child->sleeps, child->alive ? "" : "  dead");
+			(unsigned long long)child->sleeps);
+		if (copies && child->kind == DW_CHILD_CHIP)
+			fprintf(out, " %9.1f %9.1f %9.1f", (double)child->copied_in / MIB,
+				(double)child->copied_out / MIB, (double)child->saved / MIB);
+		fprintf(out, "%s\n", child->alive ? "" : "  dead");
 	}
 	if (rows < summary->child_count)
 		fprintf(out, "  … and %zu more (--json has them all)\n",
@@ -249,6 +262,7 @@ void summary_text(const struct summary *summary, FILE *out)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct totals totals;
 	char count[32], rate[32];
+	bool copies;
 
 	fprintf(out, "%s: %s\n", summary->job, outcome(summary->status));
 	fprintf(out, "  %-14s %s\n", "hierarchy", summary->hierarchy);
@@ -287,6 +301,11 @@ void summary_text(const struct summary *summary, FILE *out)
 		cpus == 1 ? "" : "s",
 		tool_thousands(summary->busy.voluntary + summary->busy.involuntary, count),
 		summary->busy.processes, summary->busy.threads);
+	copies = totals.copied_in || totals.copied_out || totals.saved;
+	if (copies)
+		fprintf(out, "  %-14s %.1f MiB to chips, %.1f MiB back; %.1f MiB saved\n", "copies",
+			(double)totals.copied_in / MIB, (double)totals.copied_out / MIB,
+			(double)totals.saved / MIB);
 	if (summary->engine.deaths || totals.dead)
 		fprintf(out, "  %-14s %u of %zu are dead; of the root's own %llu died, %llu were "
 			"replaced\n", "children", totals.dead, summary->child_count,
@@ -295,7 +314,7 @@ void summary_text(const struct summary *summary, FILE *out)
 	if (summary->idle_seconds > 0)
 		text_idle(summary, out);
 	if (summary->status == TOOL_OK || summary->status == TOOL_REJECTED)
-		text_workers(summary, out);
+		text_workers(summary, copies, out);
 }
 
 /* -------------------------------------------------------------------- JSON */
@@ -332,6 +351,11 @@ static struct json_object *json_child(const struct dw_child_stats *child)
 	put_number(object, "cpu_seconds", (double)child->cpu_ns * 1e-9);
 	put_count(object, "wakes", child->wakes);
 	put_count(object, "sleeps", child->sleeps);
+	if (child->kind == DW_CHILD_CHIP) {
+		put_count(object, "copied_in", child->copied_in);
+		put_count(object, "copied_out", child->copied_out);
+		put_count(object, "saved", child->saved);
+	}
 	return object;
 }
 
@@ -394,6 +418,9 @@ static void json_counters(const struct summary *summary, struct json_object *roo
 	put_text(root, "provider", provider_name(summary->engine.provider));
 	put_count(root, "wakes", totals.wakes);
 	put_count(root, "sleeps", totals.sleeps + summary->engine.parent_sleeps);
+	put_count(root, "copied_in", totals.copied_in);
+	put_count(root, "copied_out", totals.copied_out);
+	put_count(root, "saved", totals.saved);
 	put_count(root, "heap_peak_bytes", summary->engine.heap_peak);
 	put_count(root, "deaths", summary->engine.deaths);
 	put_count(root, "restarts", summary->engine.restarts);

@@ -80,6 +80,7 @@ static struct json_object *child_json(const struct dw_tree *tree, uint32_t numbe
 		put(object, "memory_bytes", stats.memory_bytes);
 		put(object, "copied_in", stats.copied_in);
 		put(object, "copied_out", stats.copied_out);
+		put(object, "saved", stats.saved);
 	}
 	return object;
 }

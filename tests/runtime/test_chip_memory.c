@@ -472,7 +472,7 @@ TEST_IN_BOTH_MODES(use_of_device_memory_is_shown)
 	CHECK_EQ(chip_stats(&rig, "node0/chip0").memory_bytes, 8 * MIB);
 	bytes = sizeof(text);
 	CHECK_EQ(dw_worker_report(rig.node, 0, text, &bytes), 0);
-	CHECK_STR(text, "; 2.0 of 8 MiB of memory in use, 0.0 MiB copied in, 0.0 out");
+	CHECK_STR(text, "; 2.0 of 8 MiB of memory in use, 0.0 MiB copied in, 0.0 out, 0.0 saved");
 	CHECK_STR(top(""), "; 2.0 of 8 MiB of memory in use, 0.0 MiB copied in, 0.0 out");
 	CHECK_STR(top("--json"), "\"memory_used\": 2097152,");
 	host = host_tensor(rig.a, DW_FLOAT32, COUNT);

@@ -105,6 +105,7 @@ static void kept_runs(enum dw_mode mode, const char *behaviour)
 	stats = chip_stats(&rig, "node0/chip0");
 	CHECK_EQ(stats.copied_in, 2 * BYTES);
 	CHECK_EQ(stats.copied_out, RUNS * BYTES);
+	CHECK_EQ(stats.saved, (RUNS - 1) * 2 * BYTES);
 	CHECK_EQ(log_count("wrong"), 0);
 	node_destroy(&rig);
 }
@@ -127,6 +128,15 @@ TEST_IN_BOTH_MODES(other_buffers_are_copied_by_each_run)
 		CHECK_EQ(run_calls(&rig, &call, 1), 0);
 	CHECK_EQ(log_count("to 4000"), 20);
 	CHECK_EQ(chip_stats(&rig, "node0/chip0").copied_in, 20 * BYTES);
+	CHECK_EQ(chip_stats(&rig, "node0/chip0").saved, 0);
+	node_destroy(&rig);
+	node_create(&rig, mode, "pto_runtime", "", true);
+	call = pto_call(&rig, pto_image(&rig), 0);
+	for (int run = 0; run < 10; run++)
+		CHECK_EQ(run_calls(&rig, &call, 1), 0);
+	/* Inputs, too, are copied back. */
+	CHECK_EQ(chip_stats(&rig, "node0/chip0").copied_in, 30 * BYTES);
+	CHECK_EQ(chip_stats(&rig, "node0/chip0").copied_out, 30 * BYTES);
 	node_destroy(&rig);
 }
 

@@ -474,17 +474,19 @@ TEST_IN_BOTH_MODES(memory_that_stays_takes_the_place_of_what_a_chip_has_kept)
 
 #define WEIGHT 1024		/* words */
 
-/* What was copied to all chips of the tree, by the drivers' own counts. */
-static uint64_t copied_in(void)
+/* Of all chips of the tree: what was copied by the drivers' own counts, and what was not. */
+static struct dw_child_stats counted(void)
 {
-	struct dw_child_stats stats[16];
+	struct dw_child_stats stats[16], sum = { .saved = 0 };
 	size_t count = 16;
-	uint64_t bytes = 0;
 
 	CHECK_EQ(dw_worker_stats(tree.root, stats, sizeof(stats[0]), &count), 0);
-	for (size_t i = 0; i < count && i < 16; i++)
-		bytes += stats[i].copied_in;
-	return bytes;
+	for (size_t i = 0; i < count && i < 16; i++) {
+		sum.copied_in += stats[i].copied_in;
+		sum.copied_out += stats[i].copied_out;
+		sum.saved += stats[i].saved;
+	}
+	return sum;
 }
 
 /* One task on one chip: reads the weight, and writes behind it. */
@@ -559,12 +561,14 @@ TEST_IN_BOTH_MODES(a_weight_in_a_kept_buffer_is_copied_once_for_a_thousand_runs)
 	counted_tree(mode, true, 3, orch_nested);
 	CHECK_EQ(dw_buffer_write(tree.root, shared, weight, sizeof(weight)), 0);
 	step_runs(1000);
-	CHECK_EQ(copied_in(), sizeof(weight));
+	CHECK_EQ(counted().copied_in, sizeof(weight));
+	CHECK_EQ(counted().copied_out, 1000 * STEP * 8);
+	CHECK_EQ(counted().saved, 999 * sizeof(weight));
 	/* A new weight is copied once more, and used. */
 	weight[1] = 1000;
 	CHECK_EQ(dw_buffer_write(tree.root, shared, weight, sizeof(weight)), 0);
 	step_runs(10);
-	CHECK_EQ(copied_in(), 2 * sizeof(weight));
+	CHECK_EQ(counted().copied_in, 2 * sizeof(weight));
 	CHECK_EQ(dw_buffer_read(tree.root, result, shared + WEIGHT, sizeof(result)), 0);
 	CHECK_EQ(result[1], 5007);
 	dw_worker_destroy(tree.root);
@@ -574,7 +578,8 @@ TEST_IN_BOTH_MODES(a_buffer_that_host_code_may_write_is_copied_in_each_run)
 {
 	counted_tree(mode, false, 3, orch_nested);
 	step_runs(10);
-	CHECK_EQ(copied_in(), 10 * WEIGHT * 8);
+	CHECK_EQ(counted().copied_in, 10 * WEIGHT * 8);
+	CHECK_EQ(counted().saved, 0);
 	dw_worker_destroy(tree.root);
 }
 
@@ -582,6 +587,7 @@ TEST_IN_BOTH_MODES(a_nested_run_copies_what_its_task_only_reads_once_over_its_wa
 {
 	counted_tree(mode, false, 4, orch_steps);
 	CHECK_EQ(dw_worker_run(tree.root, orch_outer, NULL, NULL, NULL), 0);
-	CHECK_EQ(copied_in(), WEIGHT * 8);
+	CHECK_EQ(counted().copied_in, WEIGHT * 8);
+	CHECK_EQ(counted().saved, 9 * WEIGHT * 8);
 	dw_worker_destroy(tree.root);
 }

@@ -303,6 +303,7 @@ TEST(a_chain_copies_in_once)
 	static uint64_t x[1 << 17];
 	struct dw_tensor tensor = tensor1(x, DW_UINT64, 1 << 17);
 	struct dw_chip_counters counters;
+	struct chip_cache_counters kept;
 	struct model model = { .random = 1 };
 	uint64_t expected = 0;
 
@@ -323,6 +324,9 @@ TEST(a_chain_copies_in_once)
 	CHECK_EQ(chip_counters(model.chip, &counters), 0);
 	CHECK_EQ(counters.copies_in, 1);
 	CHECK_EQ(counters.copies_out, 100);
+	cache_counters(model.cache, &kept);
+	CHECK_EQ(kept.hits, 99);
+	CHECK_EQ(kept.saved_bytes, 99 * sizeof(x));
 	cache_destroy(model.cache);
 	CHECK_EQ(chip_counters(model.chip, &counters), 0);
 	CHECK_EQ(counters.memory_used, 0);

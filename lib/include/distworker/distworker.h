@@ -709,6 +709,7 @@ struct dw_child_stats {
 	uint64_t memory_used;		/* bytes of device memory in use */
 	uint64_t memory_bytes;		/* that the device has */
 	uint64_t copied_in, copied_out;	/* bytes, host to device and back, over all its lives */
+	uint64_t saved;			/* bytes that were not copied, since the device had them */
 };
 /*
  * Counters of the whole tree below `worker`, the subtrees of other processes

@@ -31,6 +31,7 @@ struct block {
 struct use {
 	struct block *block;		/* NULL: it has no place */
 	uint64_t name;			/* of the block, once the call has succeeded; 0: as it is */
+	uint64_t saved;			/* bytes that need not be copied */
 };
 
 struct cached_call {
@@ -232,12 +233,13 @@ static struct block *block_new(struct chip_cache *cache, uint64_t begin, uint64_
 /* --------------------------------------------------------------------- calls */
 
 static void set_use(struct chip_cache *cache, struct cached_call *call, uint32_t i,
-		    struct block *block, uint64_t begin, uint64_t name, uint32_t flags)
+		    struct block *block, uint64_t begin, uint64_t name, uint32_t flags,
+		    uint64_t saved)
 {
 	block->pins++;
 	list_remove(cache, block);
 	list_add(cache, block);
-	call->uses[i] = (struct use){ .block = block, .name = name };
+	call->uses[i] = (struct use){ .block = block, .name = name, .saved = saved };
 	call->places[i].handle = block->handle + (begin - block->begin);
 	call->places[i].flags = flags;
 }
@@ -260,16 +262,14 @@ static void place_input(struct chip_cache *cache, struct cached_call *call, uint
 	if (here) {
 		if ((begin - block->begin) % cache->alignment)
 			return;
-		cache->counters.hits++;
-		cache->counters.saved_bytes += end - begin;
-		set_use(cache, call, i, block, begin, 0, DW_CHIP_ON_HOST);
+		set_use(cache, call, i, block, begin, 0, DW_CHIP_ON_HOST, end - begin);
 		return;
 	}
 	if (!clear_range(cache, begin, end))
 		return;
 	block = block_new(cache, begin, end);
 	if (block)
-		set_use(cache, call, i, block, begin, name, DW_CHIP_COPY_IN);
+		set_use(cache, call, i, block, begin, name, DW_CHIP_COPY_IN, 0);
 }
 
 /* `sees`: the name of what the call reads there; it reads unless `fetch` is false. */
@@ -279,10 +279,10 @@ static void place_output(struct chip_cache *cache, struct cached_call *call, uin
 	struct block *block = block_around(cache, begin, end);
 	bool exact = block && block->begin == begin && block->end == end && !block->pins;
 	uint32_t flags = DW_CHIP_COPY_OUT;
+	uint64_t saved = 0;
 
 	if (fetch && exact && sees && block->name == sees) {
-		cache->counters.hits++;
-		cache->counters.saved_bytes += end - begin;
+		saved = end - begin;
 		flags |= DW_CHIP_ON_HOST;
 	} else if (fetch) {
 		flags |= DW_CHIP_COPY_IN;
@@ -295,7 +295,7 @@ static void place_output(struct chip_cache *cache, struct cached_call *call, uin
 			return;
 	}
 	block->name = 0;
-	set_use(cache, call, i, block, begin, makes, flags);
+	set_use(cache, call, i, block, begin, makes, flags, saved);
 }
 
 struct span {
@@ -384,6 +384,10 @@ void cache_end(struct chip_cache *cache, bool succeeded)
 {
 	struct cached_call *call = &cache->calls[cache->head];
 
+	for (uint32_t i = 0; i < call->count; i++) {
+		cache->counters.hits += call->uses[i].saved != 0;
+		cache->counters.saved_bytes += call->uses[i].saved;
+	}
 	cache->head = (cache->head + 1) % CALLS_MOST;
 	leave(cache, call, succeeded);
 }

@@ -43,15 +43,22 @@ struct chip_loop {
 };
 
 /* The state that others see: before the end of the task or call that has changed it. */
-static void show_counters(struct child *child, struct chip *chip)
+static void show_counters(struct child *child, struct chip *chip, const struct chip_cache *cache)
 {
-	const struct dw_chip_properties *properties = chip_properties(chip);
+	struct chip_status now = { .memory_bytes = chip_properties(chip)->memory_bytes };
+	struct chip_cache_counters kept;
 	struct dw_chip_counters counters;
 
-	if (!(properties->capabilities & DW_CHIP_CAP_MEMORY) || chip_counters(chip, &counters) < 0)
+	if (chip_counters(chip, &counters) < 0)
 		return;
-	status_chip(&child->status, properties->memory_bytes, counters.memory_used,
-		    counters.bytes_in, counters.bytes_out);
+	now.memory_used = counters.memory_used;
+	now.copied_in = counters.bytes_in;
+	now.copied_out = counters.bytes_out;
+	if (cache) {
+		cache_counters(cache, &kept);
+		now.saved = kept.saved_bytes;
+	}
+	status_chip(&child->status, &now);
 }
 
 /* Whether an image is for this chip: of its driver, registered on its Worker or one above. */
@@ -126,7 +133,7 @@ static int start(struct child *child, uint32_t generation, bool process, void **
 		return result;
 	}
 	*state = open;
-	show_counters(child, open->chip);
+	show_counters(child, open->chip, open->cache);
 	return 0;
 }
 
@@ -359,7 +366,7 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 		note_broken(loop, result);
 	if (task)
 		status_ended(&loop->child->status);
-	show_counters(loop->child, loop->chip);
+	show_counters(loop->child, loop->chip, loop->cache);
 	if (task)
 		status_waits(&loop->child->status, now_ns());
 	endpoint_complete(loop->endpoint, number, result, result < 0 ? error_text() : NULL, now,
@@ -407,7 +414,7 @@ static bool collect(struct chip_loop *loop)
 	if (loop->cache)
 		cache_end(loop->cache, completion.status == 0);
 	status_ended(&loop->child->status);
-	show_counters(loop->child, loop->chip);
+	show_counters(loop->child, loop->chip, loop->cache);
 	endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
 			  completion.status ? completion.text : NULL, completion.started,
 			  completion.ended);

@@ -78,6 +78,7 @@ void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
 	LOAD(to, &rest->chip, memory_bytes);
 	LOAD(to, &rest->chip, copied_in);
 	LOAD(to, &rest->chip, copied_out);
+	LOAD(to, &rest->chip, saved);
 	if (to->alive)
 		to->cpu_ns = cpu_of(to->pid, __atomic_load_n(&now->tid, __ATOMIC_RELAXED));
 }

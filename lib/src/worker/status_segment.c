@@ -213,6 +213,7 @@ void status_begin(struct status_writer *writer, const struct status_places *plac
 	writer->chip = &places->children[child].chip;
 	writer->copied_in = __atomic_load_n(&writer->chip->copied_in, __ATOMIC_RELAXED);
 	writer->copied_out = __atomic_load_n(&writer->chip->copied_out, __ATOMIC_RELAXED);
+	writer->saved = __atomic_load_n(&writer->chip->saved, __ATOMIC_RELAXED);
 	__atomic_store_n(&writer->status->tid, gettid(), __ATOMIC_RELAXED);
 	status_waits(writer, now_ns());
 }
@@ -245,13 +246,13 @@ static void store_changed(uint64_t *place, uint64_t value)
 		__atomic_store_n(place, value, __ATOMIC_RELAXED);
 }
 
-void status_chip(struct status_writer *writer, uint64_t memory_bytes, uint64_t memory_used,
-		 uint64_t copied_in, uint64_t copied_out)
+void status_chip(struct status_writer *writer, const struct chip_status *now)
 {
 	struct chip_status *chip = writer->chip;
 
-	store_changed(&chip->memory_bytes, memory_bytes);
-	store_changed(&chip->memory_used, memory_used);
-	store_changed(&chip->copied_in, writer->copied_in + copied_in);
-	store_changed(&chip->copied_out, writer->copied_out + copied_out);
+	store_changed(&chip->memory_bytes, now->memory_bytes);
+	store_changed(&chip->memory_used, now->memory_used);
+	store_changed(&chip->copied_in, writer->copied_in + now->copied_in);
+	store_changed(&chip->copied_out, writer->copied_out + now->copied_out);
+	store_changed(&chip->saved, writer->saved + now->saved);
 }

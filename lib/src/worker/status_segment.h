@@ -38,10 +38,10 @@ struct segment_worker {
 struct segment_child {
 	char cause[96];			/* of its last death; "": none */
 	int32_t stopped;		/* the signal that has stopped its process; 0: it runs */
-	/* Written by a chip's child: what its driver has counted. Bytes. */
+	/* Written by a chip's child: what its driver and its cache have counted. Bytes. */
 	struct chip_status {
 		uint64_t memory_used, memory_bytes;
-		uint64_t copied_in, copied_out;
+		uint64_t copied_in, copied_out, saved;
 	} chip __attribute__((aligned(64)));
 };
 
@@ -75,7 +75,7 @@ struct status_writer {
 	struct child_status *status;
 	dw_callable shown;		/* whose name `status` has */
 	struct chip_status *chip;
-	uint64_t copied_in, copied_out;	/* by its predecessors */
+	uint64_t copied_in, copied_out, saved;	/* by its predecessors */
 };
 
 void segment_init(struct dw_worker *worker);
@@ -113,9 +113,8 @@ static inline void status_ended(struct status_writer *writer)
 	__atomic_store_n(&status->ended, status->ended + 1, __ATOMIC_RELAXED);
 }
 
-/* A chip's: its device, and what its driver has counted. Unchanged values are not written. */
-void status_chip(struct status_writer *writer, uint64_t memory_bytes, uint64_t memory_used,
-		 uint64_t copied_in, uint64_t copied_out);
+/* A chip's, since the device was opened. Unchanged values are not written. */
+void status_chip(struct status_writer *writer, const struct chip_status *now);
 
 static inline void status_sleeps(struct status_writer *writer, uint64_t sleeps)
 {

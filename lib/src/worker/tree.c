@@ -405,6 +405,16 @@ static bool is_long(const struct report *report, uint64_t since)
 	return since && report->now > since && report->now - since >= report->stuck_ns;
 }
 
+static void say_device(struct report *report, const struct dw_child_stats *stats)
+{
+	say(report, "; %.1f ", (double)stats->memory_used / MIB);
+	if (stats->memory_bytes)
+		say(report, "of %llu ", (unsigned long long)(stats->memory_bytes >> 20));
+	say(report, "MiB of memory in use, %.1f MiB copied in, %.1f out, %.1f saved",
+	    (double)stats->copied_in / MIB, (double)stats->copied_out / MIB,
+	    (double)stats->saved / MIB);
+}
+
 static void say_child(struct report *report, const struct dw_tree_child *child,
 		      const struct dw_child_stats *stats)
 {
@@ -422,11 +432,8 @@ static void say_child(struct report *report, const struct dw_tree_child *child,
 		say(report, ", stopped by %s", error_signal_name(child->stopped));
 	say(report, ", %u in its ring, %llu done, %llu failed", child->queued,
 	    (unsigned long long)stats->tasks_done, (unsigned long long)stats->tasks_failed);
-	if (stats->memory_bytes || stats->memory_used)
-		say(report, "; %.1f of %llu MiB of memory in use, %.1f MiB copied in, %.1f out",
-		    (double)stats->memory_used / MIB,
-		    (unsigned long long)(stats->memory_bytes >> 20), (double)stats->copied_in / MIB,
-		    (double)stats->copied_out / MIB);
+	if (stats->memory_bytes || stats->memory_used || stats->copied_in || stats->copied_out)
+		say_device(report, stats);
 	say(report, "\n");
 }
 

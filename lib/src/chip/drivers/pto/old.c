@@ -327,6 +327,11 @@ static int old_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 	if (status < 0)
 		return status;
 	device->calls++;
+	/* The runtime copies all, both ways. */
+	for (size_t i = 0; i < call->tensor_count; i++) {
+		pto_count_in(device, call->tensor_bytes[i]);
+		pto_count_out(device, call->tensor_bytes[i]);
+	}
 	old->profiled = profiling;
 	code = old->host.run_runtime(old->context, old->runtime, call->image->callable, &old->args,
 				     block_dim, threads, (int)device->id, device->aicpu.data,
