@@ -79,6 +79,8 @@ struct dw_chip_error {
  * from one call to the next, and copies what is there only once. With CAP_MEMORY.
  */
 #define DW_CHIP_CAP_PLACES	(1u << 5)
+/* Notes the copies of a call where it is asked to (struct dw_chip_copies). */
+#define DW_CHIP_CAP_COPIES	(1u << 6)
 
 struct dw_chip_properties {
 	size_t size;
@@ -126,6 +128,22 @@ struct dw_chip_place {
 /* The place has its contents, and so has the host: a driver that has lost them may copy them. */
 #define DW_CHIP_ON_HOST		(1u << 2)
 
+/* A copy that a driver has made for a call: of one tensor, or of several with the same bytes. */
+struct dw_chip_copy {
+	size_t size;
+	uint32_t tensor;		/* the first */
+	uint32_t flags;			/* DW_CHIP_COPY_IN or DW_CHIP_COPY_OUT */
+	uint64_t bytes;
+	uint64_t started_ns, ended_ns;	/* CLOCK_MONOTONIC */
+};
+/* Where the library has room for them; those beyond it are not noted. */
+struct dw_chip_copies {
+	size_t size;
+	struct dw_chip_copy *entries;	/* entries->size bytes apart */
+	uint32_t space;			/* of that many */
+	uint32_t count;			/* the driver has noted; until the completion is collected */
+};
+
 /*
  * One call of an image. Everything in it stays valid until its completion was
  * collected (until run returns), the struct itself only while submit or run is
@@ -149,6 +167,7 @@ struct dw_chip_call {
 	const volatile uint32_t *cancelled;
 	/* One for each tensor, places->size bytes apart; NULL: none has one. */
 	const struct dw_chip_place *places;
+	struct dw_chip_copies *copies;		/* NULL: nobody wants to know (CAP_COPIES) */
 };
 
 struct dw_chip_completion {

@@ -27,7 +27,7 @@ struct chip_cache;
 
 struct chip_cache_counters {
 	uint64_t blocks, bytes;		/* now */
-	uint64_t hits, saved_bytes;	/* tensors that were there, of calls that ended, and their size */
+	uint64_t hits, saved_bytes;	/* of calls that ended: tensors that were there */
 	uint64_t evictions;		/* blocks that were dropped for others */
 };
 

@@ -34,6 +34,7 @@ struct call_slot {
 	uint64_t *tensor_bytes;		/* inline_bytes, or grown */
 	size_t tensor_space;
 	uint64_t inline_bytes[CHIP_INLINE_TENSORS];
+	struct dw_chip_copies copies;
 };
 
 struct chip {
@@ -44,6 +45,7 @@ struct chip {
 	uint32_t depth;
 	bool async;
 	bool lost;
+	bool notes_copies;
 	/* open addressing, power of two, at most half full */
 	struct image_slot *images;
 	size_t image_space;
@@ -156,9 +158,11 @@ void chip_close(struct chip *chip)
 		if (chip->images[i].image)
 			chip->driver.table.unload(chip->device, chip->images[i].image);
 	chip->driver.table.close(chip->device);
-	for (unsigned int i = 0; i < CHIP_DEPTH_MAX; i++)
+	for (unsigned int i = 0; i < CHIP_DEPTH_MAX; i++) {
 		if (chip->calls[i].tensor_bytes != chip->calls[i].inline_bytes)
 			free(chip->calls[i].tensor_bytes);
+		free(chip->calls[i].copies.entries);
+	}
 	free(chip->residents);
 	free(chip->images);
 	free(chip);
@@ -360,6 +364,35 @@ static int call_check_tensors(const struct chip *chip, const struct dw_args *arg
 	return 0;
 }
 
+/* Room for a copy in and one back of each tensor. NULL: nothing is noted. */
+static struct dw_chip_copies *copies_room(const struct chip *chip, struct call_slot *slot,
+					  uint32_t tensors)
+{
+	struct dw_chip_copies *copies = &slot->copies;
+	struct dw_chip_copy *grown;
+
+	copies->count = 0;
+	if (!chip->notes_copies)
+		return NULL;
+	if (copies->space < 2 * tensors) {
+		grown = realloc(copies->entries, 2 * (size_t)tensors * sizeof(*grown));
+		if (!grown)
+			return NULL;
+		copies->size = sizeof(*copies);
+		copies->entries = grown;
+		copies->space = 2 * tensors;
+		for (uint32_t i = 0; i < copies->space; i++)
+			grown[i].size = sizeof(*grown);
+	}
+	return copies->space ? copies : NULL;
+}
+
+bool chip_note_copies(struct chip *chip)
+{
+	chip->notes_copies = chip->properties.capabilities & DW_CHIP_CAP_COPIES;
+	return chip->notes_copies;
+}
+
 static int config_refused(const struct chip *chip, const char *field, int32_t value)
 {
 	return error_set(-EINVAL,
@@ -435,6 +468,7 @@ int chip_submit_at(struct chip *chip, uint64_t key, const struct dw_args *args,
 	call.cookie = cookie;
 	call.cancelled = cancelled ? cancelled : &never_cancelled;
 	call.places = places;
+	call.copies = copies_room(chip, slot, args->tensor_count);
 	slot->cookie = cookie;
 	slot->started = now_ns();
 	if (!chip->async) {
@@ -496,6 +530,8 @@ int chip_collect(struct chip *chip, struct chip_completion *completion)
 	completion->cookie = done->cookie;
 	completion->status = done->status > 0 ? -EIO : done->status;
 	set_times(chip, slot, done, completion);
+	completion->copies = slot->copies.entries;
+	completion->copy_count = slot->copies.count;
 	chip->last_ended = completion->ended;
 	chip->head = (chip->head + 1) % CHIP_DEPTH_MAX;
 	chip->in_flight--;

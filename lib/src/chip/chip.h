@@ -83,12 +83,21 @@ static inline int chip_submit(struct chip *chip, uint64_t key, const struct dw_a
 	return chip_submit_at(chip, key, args, NULL, config, cookie, cancelled);
 }
 
+/*
+ * From now on completions have the copies that were made for their calls. False: the driver does
+ * not tell. Before the first chip_submit().
+ */
+bool chip_note_copies(struct chip *chip);
+
 struct chip_completion {
 	uint64_t cookie;
 	int32_t status;		/* 0 or -errno */
 	const char *text; /* of the error; valid until the next call on this chip. Never NULL */
 	uint64_t started;	/* CLOCK_MONOTONIC, ns */
 	uint64_t ended;
+	/* Of a chip that notes them; valid until the next submit. */
+	const struct dw_chip_copy *copies;
+	uint32_t copy_count;
 };
 /*
  * 1 and the next completion, 0: none now. Never blocks. -errno: the driver broke; nothing will

@@ -154,6 +154,17 @@ static inline struct dw_chip_properties *kit_properties_at(struct dw_chip_proper
 	return (struct dw_chip_properties *)(void *)((char *)properties + i * properties->size);
 }
 
+/* Notes a copy that was made for a call, where the library wants to know of it. */
+static inline void kit_copied(struct dw_chip_copies *copies, struct dw_chip_copy copy)
+{
+	struct dw_chip_copy *entry;
+
+	if (!copies || copies->count >= copies->space)
+		return;
+	entry = (void *)((char *)copies->entries + copies->count++ * copies->entries->size);
+	KIT_GIVE(entry, &copy);
+}
+
 /*
  * `from` begins with its size: `to`, of `known` bytes, becomes it. Missing bytes are 0; -E2BIG if
  * an unknown byte is not 0.

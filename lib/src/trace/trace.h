@@ -5,6 +5,7 @@
  *
  *   trace.c   time stamps of tasks, written as Chrome trace events when a task is final
  *   dot.c     all dependencies of each task, found again on a map in which no task ends
+ *   copies.c  copies to chips and back, written by the chips
  *   file.c    the files that they go to, shared by all processes of a tree
  */
 #ifndef DW_TRACE_TRACE_H

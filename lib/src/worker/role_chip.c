@@ -20,22 +20,29 @@
 #include "base/text.h"
 #include "chip/cache.h"
 #include "chip/chip.h"
+#include "trace/copies.h"
 #include "worker/control.h"
 #include "worker/role.h"
 #include "worker/serve.h"
 
-/* The device, and what it keeps from one call to the next (NULL: nothing). */
+/* The device, what it keeps from one call to the next, and the trace of its copies (or NULL). */
 struct open_chip {
 	struct chip *chip;
 	struct chip_cache *cache;
+	struct copies *copies;
 };
+
+#define CALLS_MOST 16			/* in flight, those of struct chip */
 
 struct chip_loop {
 	struct child *child;
 	struct endpoint *endpoint;
 	struct chip *chip;
 	struct chip_cache *cache;
+	struct copies *copies;
 	uint32_t depth;
+	uint64_t tasks[CALLS_MOST];	/* in flight, in the order of their calls */
+	uint32_t submitted, collected;
 	struct frame *parked;		/* claimed, waits until the chip is idle */
 	uint32_t parked_number;
 	int broken;			/* -errno: the device can do nothing more; 0: it can */
@@ -103,6 +110,7 @@ static int load_one(struct callable *callable, void *context)
 
 static void close_chip(struct open_chip *open)
 {
+	copies_destroy(open->copies);
 	cache_destroy(open->cache);
 	chip_close(open->chip);
 	free(open);
@@ -128,6 +136,11 @@ static int start(struct child *child, uint32_t generation, bool process, void **
 	result = callable_each(load_one, &load);
 	if (result == 0)
 		result = cache_create(open->chip, &open->cache);
+	if (result == 0)
+		result = copies_create(&worker_root(child->owner)->life.trace_files, child->path,
+				       &open->copies);
+	if (open->copies)
+		chip_note_copies(open->chip);
 	if (result < 0) {
 		close_chip(open);
 		return result;
@@ -137,11 +150,15 @@ static int start(struct child *child, uint32_t generation, bool process, void **
 	return 0;
 }
 
-static void stop(struct child *child, bool process, int error, void *open)
+static void stop(struct child *child, bool process, int error, void *state)
 {
+	struct open_chip *open = state;
+
 	(void)child;
 	/* The end of a process closes its device too, and does not hang in a lost one's driver. */
-	if (!(error && process))
+	if (error && process)
+		copies_destroy(open->copies);
+	else
 		close_chip(open);
 }
 
@@ -222,8 +239,11 @@ static int check_places(const struct child *child, const struct chip *chip,
 }
 
 /* dw_submit_copy(): from tensor 1 to tensor 0. */
-static int chip_copy(const struct child *child, struct chip *chip, void *blob, uint32_t bytes)
+static int chip_copy(const struct chip_loop *loop, uint64_t task, void *blob, uint32_t bytes)
 {
+	const struct child *child = loop->child;
+	struct chip *chip = loop->chip;
+	struct copied copied = { .task = task, .started = now_ns(), .way = "within" };
 	const struct dw_tensor *to, *from;
 	struct dw_args args;
 	uint64_t length = 0, from_length = 0;
@@ -246,22 +266,33 @@ static int chip_copy(const struct child *child, struct chip *chip, void *blob, u
 				   (unsigned long long)from_length, (unsigned long long)length);
 	if (result < 0)
 		return result;
-	if (is_shared(child, to, length))
-		return chip_copy_out(chip, (void *)(uintptr_t)to->data, from->data, length);
-	if (is_shared(child, from, length))
-		return chip_copy_in(chip, to->data, (void *)(uintptr_t)from->data, length);
-	return chip_copy_within(chip, to->data, from->data, length);
+	copied.bytes = length;
+	if (is_shared(child, to, length)) {
+		copied.way = "out";
+		copied.tensor = 1;
+		result = chip_copy_out(chip, (void *)(uintptr_t)to->data, from->data, length);
+	} else if (is_shared(child, from, length)) {
+		copied.way = "in";
+		result = chip_copy_in(chip, to->data, (void *)(uintptr_t)from->data, length);
+	} else {
+		result = chip_copy_within(chip, to->data, from->data, length);
+	}
+	copied.ended = now_ns();
+	if (result == 0)
+		copies_add(loop->copies, &copied);
+	return result;
 }
 
-static int run_control(const struct chip_loop *loop, uint64_t code, void *blob, uint32_t bytes)
+static int run_control(const struct chip_loop *loop, struct frame *frame)
 {
+	void *blob = serve_blob(frame);
 	const struct child *child = loop->child;
 	struct chip *chip = loop->chip;
 	struct callable callable;
 	dw_callable handle;
 	int result;
 
-	switch (code) {
+	switch (frame->callable) {
 	case CONTROL_REGISTER:
 		result = control_register(blob, &callable);
 		return result < 0 ? result : load_image(child, chip, &callable);
@@ -272,11 +303,11 @@ static int run_control(const struct chip_loop *loop, uint64_t code, void *blob, 
 		return 0;
 	case ENGINE_CONTROL_CHIP_ALLOC:
 	case ENGINE_CONTROL_CHIP_FREE:
-		return chip_memory(loop, code, blob, bytes);
+		return chip_memory(loop, frame->callable, blob, frame->args_bytes);
 	case ENGINE_CONTROL_CHIP_COPY:
-		return chip_copy(child, chip, blob, bytes);
+		return chip_copy(loop, frame->task, blob, frame->args_bytes);
 	}
-	return control_unknown(code);
+	return control_unknown(frame->callable);
 }
 
 /* ------------------------------------------------------------------------- tasks */
@@ -313,6 +344,8 @@ static int submit_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 				(const volatile uint32_t *)&frame->cancel);
 	if (result < 0 && loop->cache)
 		cache_undo(loop->cache);
+	if (result == 0)
+		loop->tasks[loop->submitted++ % CALLS_MOST] = frame->task;
 	return result;
 }
 
@@ -361,7 +394,7 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 	}
 	if (task)
 		status_works(&loop->child->status, &copy, frame->task, now);
-	result = run_control(loop, frame->callable, serve_blob(frame), frame->args_bytes);
+	result = run_control(loop, frame);
 	if (result < 0 && chip_lost(loop->chip))
 		note_broken(loop, result);
 	if (task)
@@ -398,6 +431,22 @@ static bool submit_frames(struct chip_loop *loop)
 	return any;
 }
 
+static void trace_copies(struct chip_loop *loop, const struct chip_completion *completion)
+{
+	uint64_t task = loop->tasks[loop->collected++ % CALLS_MOST];
+
+	for (uint32_t i = 0; loop->copies && i < completion->copy_count; i++) {
+		const struct dw_chip_copy *copy = &completion->copies[i];
+		struct copied copied = {
+			.task = task, .tensor = copy->tensor, .bytes = copy->bytes,
+			.way = copy->flags & DW_CHIP_COPY_IN ? "in" : "out",
+			.started = copy->started_ns, .ended = copy->ended_ns,
+		};
+
+		copies_add(loop->copies, &copied);
+	}
+}
+
 /*
  * Whether a call was completed. One at a time: its place in the queue is filled before the driver
  * is asked for the next, since one that has none may wait for it then, and stage nothing meanwhile.
@@ -413,6 +462,7 @@ static bool collect(struct chip_loop *loop)
 		return false;
 	if (loop->cache)
 		cache_end(loop->cache, completion.status == 0);
+	trace_copies(loop, &completion);
 	status_ended(&loop->child->status);
 	show_counters(loop->child, loop->chip, loop->cache);
 	endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
@@ -456,7 +506,7 @@ static int serve(struct child *child, uint32_t generation, struct endpoint *endp
 	struct chip *chip = open->chip;
 	struct chip_loop loop = {
 		.child = child, .endpoint = endpoint, .chip = chip, .cache = open->cache,
-		.depth = chip_depth(chip),
+		.copies = open->copies, .depth = chip_depth(chip),
 	};
 	int result;
 

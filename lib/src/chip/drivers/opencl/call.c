@@ -59,6 +59,7 @@ void queue_fini(struct dw_chip_device *device)
 		slot_release(device, &queue->slots[i]);
 		free(queue->slots[i].places);
 		free(queue->slots[i].events);
+		free(queue->slots[i].tensors);
 	}
 	close(queue->fd);
 	pthread_cond_destroy(&queue->ended);
@@ -228,6 +229,7 @@ static int place_find(struct dw_chip_device *device, const struct dw_chip_call *
 static bool slot_grow(struct slot *slot, size_t tensors)
 {
 	struct place *places = realloc(slot->places, (tensors + 1) * sizeof(*places));
+	uint32_t *copied;
 	cl_event *events;
 
 	if (!places)
@@ -237,6 +239,10 @@ static bool slot_grow(struct slot *slot, size_t tensors)
 	if (!events)
 		return false;
 	slot->events = events;
+	copied = realloc(slot->tensors, (2 * tensors + 1) * sizeof(*copied));
+	if (!copied)
+		return false;
+	slot->tensors = copied;
 	slot->space = tensors;
 	return true;
 }
@@ -246,7 +252,7 @@ static int places_find(struct dw_chip_device *device, const struct dw_chip_call 
 {
 	int status = 0;
 
-	if ((call->tensor_count > slot->space || !slot->events) &&
+	if ((call->tensor_count > slot->space || !slot->tensors) &&
 	    !slot_grow(slot, call->tensor_count))
 		return kit_fail(error, -ENOMEM, "\"%s\": no memory for %zu tensors",
 				call->image->entry, call->tensor_count);
@@ -338,7 +344,7 @@ static int copies_enqueue(struct dw_chip_device *device, const struct dw_chip_ca
 		code = buffer_copy(device, &copy, &slot->events[slot->event_count]);
 		if (code)
 			return opencl_fail(error, code, copy_call(way), call->image->entry);
-		slot->event_count++;
+		slot->tensors[slot->event_count++] = (uint32_t)i;
 	}
 	return 0;
 }
@@ -358,7 +364,7 @@ static int kernel_enqueue(struct dw_chip_device *device, const struct dw_chip_ca
 			error, opencl_errno(code),
 			"\"%s\": clEnqueueNDRangeKernel with %d work-groups of %zu failed with %s",
 			text_short(image->entry), call->config.block_dim, local, opencl_name(code));
-	slot->event_count++;
+	slot->kernel_event = slot->event_count++;
 	return 0;
 }
 
@@ -405,6 +411,8 @@ int call_submit(struct dw_chip_device *device, const struct dw_chip_call *call,
 	if (status < 0)
 		goto abandon;
 	slot->cookie = call->cookie;
+	slot->copies = call->copies;
+	slot->tensor_bytes = call->tensor_bytes;
 	slot->done = false;
 	slot->started = now_ns();
 	memcpy(slot->entry, call->image->entry, sizeof(slot->entry));
@@ -441,6 +449,34 @@ static cl_int first_error(const struct slot *slot)
 	return slot->status;
 }
 
+static uint64_t event_time(cl_event event, cl_profiling_info which)
+{
+	cl_ulong time = 0;
+
+	return clGetEventProfilingInfo(event, which, sizeof(time), &time, NULL) ? 0 : time;
+}
+
+/* The device has a clock of its own: the last command has ended at the end of the call. */
+static void copies_note(const struct slot *slot)
+{
+	uint64_t last = slot->copies ? event_time(last_event(slot), CL_PROFILING_COMMAND_END) : 0;
+
+	for (size_t i = 0; last && i < slot->event_count; i++) {
+		uint64_t started = event_time(slot->events[i], CL_PROFILING_COMMAND_START);
+		uint64_t ended = event_time(slot->events[i], CL_PROFILING_COMMAND_END);
+
+		if (i == slot->kernel_event || !started || ended < started || last < ended)
+			continue;
+		kit_copied(slot->copies, (struct dw_chip_copy){
+			.tensor = slot->tensors[i],
+			.flags = i < slot->kernel_event ? DW_CHIP_COPY_IN : DW_CHIP_COPY_OUT,
+			.bytes = slot->tensor_bytes[slot->tensors[i]],
+			.started_ns = slot->ended - (last - started),
+			.ended_ns = slot->ended - (last - ended),
+		});
+	}
+}
+
 int call_collect(struct dw_chip_device *device, struct dw_chip_completion *completion)
 {
 	struct dw_chip_completion full = { .size = sizeof(full) };
@@ -474,6 +510,7 @@ int call_collect(struct dw_chip_device *device, struct dw_chip_completion *compl
 		kit_fail(&full.error, 0, "kernel \"%s\" on opencl device %u ended with %s (%d)",
 			 slot->entry, device->id, opencl_name(code), code);
 	}
+	copies_note(slot);
 	slot_release(device, slot);
 	KIT_GIVE(completion, &full);
 	return 1;

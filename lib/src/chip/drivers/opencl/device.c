@@ -218,7 +218,8 @@ void opencl_device_properties(cl_device_id device, const struct opencl_options *
 			      struct dw_chip_properties *properties)
 {
 	struct dw_chip_properties full = {
-		.capabilities = DW_CHIP_CAP_ASYNC | DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_PLACES,
+		.capabilities = DW_CHIP_CAP_ASYNC | DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_PLACES |
+				DW_CHIP_CAP_COPIES,
 		.queue_depth = DEPTH,
 		.default_block_dim = (uint32_t)options->block_dim,
 		.default_aicpu_thread_num = 1,

@@ -96,7 +96,10 @@ struct slot {
 	struct place *places;
 	/* of its commands, each behind the one before: 2 for a tensor, 1 */
 	cl_event *events;
-	size_t event_count;
+	uint32_t *tensors;		/* that they copy */
+	size_t event_count, kernel_event;
+	const uint64_t *tensor_bytes;
+	struct dw_chip_copies *copies;	/* NULL: copies are not noted */
 	char entry[256];
 	/* by call_ended(), under queue.lock */
 	bool done;

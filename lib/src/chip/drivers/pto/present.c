@@ -373,7 +373,7 @@ int present_reopen(struct dw_chip_device *device, struct dw_chip_error *error)
 static void present_properties(const struct dw_chip_device *device,
 			       struct dw_chip_properties *properties)
 {
-	properties->capabilities |= DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_PLACES;
+	properties->capabilities |= DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_PLACES | DW_CHIP_CAP_COPIES;
 	if (device && present_of(device)->pipelined) {
 		properties->capabilities |= DW_CHIP_CAP_ASYNC;
 		properties->queue_depth = PRESENT_DEPTH_MAX;

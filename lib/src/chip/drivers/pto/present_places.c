@@ -5,11 +5,22 @@
  * made anew, the contents of its blocks are gone; what a run finds in such a place it gets from the
  * host, which has the same (DW_CHIP_ON_HOST).
  */
+#include "base/clock.h"
 #include "present.h"
 
 static void *host_address(const struct dw_chip_call *call, size_t i)
 {
 	return (void *)(uintptr_t)call->tensors[i].data;
+}
+
+/* Those that the runtime makes by itself are a part of its run. */
+static void copied(const struct dw_chip_call *call, size_t i, uint32_t way, uint64_t started)
+{
+	if (call->copies)
+		kit_copied(call->copies, (struct dw_chip_copy){
+			.tensor = (uint32_t)i, .flags = way, .bytes = call->tensor_bytes[i],
+			.started_ns = started, .ended_ns = now_ns(),
+		});
 }
 
 /* Whether the driver has to copy to the place of tensor `i`: 1, 0, or an error. */
@@ -36,6 +47,7 @@ static int place_stage(struct dw_chip_device *device, const struct dw_chip_call 
 	struct present_block *block = present_block_at(present, place->handle);
 	uint64_t bytes = call->tensor_bytes[i];
 	int result = fetches(device, call, i, place, block, error);
+	uint64_t started = call->copies ? now_ns() : 0;
 
 	if (result < 0)
 		return result;
@@ -46,6 +58,7 @@ static int place_stage(struct dw_chip_device *device, const struct dw_chip_call 
 		if (*code)
 			return 0;
 		pto_count_in(device, bytes);
+		copied(call, i, DW_CHIP_COPY_IN, started);
 	}
 	/* It has contents again, or will have: the library drops it if a run that writes fails. */
 	if (place->handle == block->handle && bytes == block->bytes)
@@ -103,6 +116,7 @@ int present_unstage(struct dw_chip_device *device, const struct dw_chip_call *ca
 	for (size_t i = 0; call->places && code == 0 && i < call->tensor_count; i++) {
 		const struct dw_chip_place *place = present_place(call, i);
 		uint64_t bytes = call->tensor_bytes[i];
+		uint64_t started = call->copies ? now_ns() : 0;
 		const struct present_block *block;
 
 		if (!place || !(place->flags & DW_CHIP_COPY_OUT))
@@ -112,8 +126,10 @@ int present_unstage(struct dw_chip_device *device, const struct dw_chip_call *ca
 					       host_address(call, i),
 					       block->device + (place->handle - block->handle),
 					       bytes);
-		if (code == 0)
-			pto_count_out(device, bytes);
+		if (code)
+			break;
+		pto_count_out(device, bytes);
+		copied(call, i, DW_CHIP_COPY_OUT, started);
 	}
 	return code;
 }

@@ -8,6 +8,7 @@
  * alias on the host alias on the device. A call belongs to one thread at a time;
  * blocks run on several.
  */
+#include "base/clock.h"
 #include "base/text.h"
 #include "internal.h"
 
@@ -257,6 +258,7 @@ int call_prepare(struct dw_chip_device *device, const struct dw_chip_call *from,
 	call->config = from->config;
 	call->cookie = from->cookie;
 	call->cancelled = from->cancelled;
+	call->copies = from->copies;
 	call->tensor_count = from->tensor_count;
 	for (size_t i = 0; i < from->tensor_count; i++) {
 		call->tensors[i] = from->tensors[i];
@@ -312,6 +314,21 @@ static bool piece_repeats(const struct call *call, size_t i, bool in)
 	return false;
 }
 
+static void piece_copy(struct call *call, size_t i, uint32_t way)
+{
+	const struct piece *piece = &call->pieces[i];
+	void *device = (void *)(uintptr_t)piece->device, *host = (void *)(uintptr_t)piece->host;
+	uint64_t started = call->copies ? now_ns() : 0;
+
+	memcpy(way == DW_CHIP_COPY_IN ? device : host, way == DW_CHIP_COPY_IN ? host : device,
+	       piece->bytes);
+	if (call->copies)
+		kit_copied(call->copies, (struct dw_chip_copy){
+			.tensor = (uint32_t)i, .flags = way, .bytes = piece->bytes,
+			.started_ns = started, .ended_ns = now_ns(),
+		});
+}
+
 int call_copy_in(struct dw_chip_device *device, struct call *call, struct dw_chip_error *error)
 {
 	for (size_t i = 0; i < call->tensor_count; i++) {
@@ -321,8 +338,7 @@ int call_copy_in(struct dw_chip_device *device, struct call *call, struct dw_chi
 			continue;
 		if (copy_count(device, error) < 0)
 			return -EIO;
-		memcpy((void *)(uintptr_t)piece->device, (const void *)(uintptr_t)piece->host,
-		       piece->bytes);
+		piece_copy(call, i, DW_CHIP_COPY_IN);
 		atomic_fetch_add(&device->copies_in, 1);
 		atomic_fetch_add(&device->bytes_in, piece->bytes);
 	}
@@ -338,8 +354,7 @@ int call_copy_out(struct dw_chip_device *device, struct call *call, struct dw_ch
 			continue;
 		if (copy_count(device, error) < 0)
 			return -EIO;
-		memcpy((void *)(uintptr_t)piece->host, (const void *)(uintptr_t)piece->device,
-		       piece->bytes);
+		piece_copy(call, i, DW_CHIP_COPY_OUT);
 		atomic_fetch_add(&device->copies_out, 1);
 		atomic_fetch_add(&device->bytes_out, piece->bytes);
 	}

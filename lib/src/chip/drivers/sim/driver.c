@@ -118,7 +118,8 @@ static void properties_fill(uint32_t id, const struct sim_options *options,
 			    struct dw_chip_properties *properties)
 {
 	struct dw_chip_properties full = {
-		.capabilities = DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_FLOAT64 | DW_CHIP_CAP_PLACES,
+		.capabilities = DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_FLOAT64 | DW_CHIP_CAP_PLACES |
+				DW_CHIP_CAP_COPIES,
 		.cores = (uint32_t)options->cores,
 		.memory_bytes = options->memory,
 		.queue_depth = options->async ? (uint32_t)options->depth : 1,

@@ -142,6 +142,7 @@ struct call {
 	struct dw_config config;
 	uint64_t cookie;
 	const volatile uint32_t *cancelled;
+	struct dw_chip_copies *copies;	/* NULL: they are not noted */
 	uint64_t number;		/* of the call on this device, from 1 */
 	size_t tensor_count, span_count;
 	struct piece *pieces;		/* inline, or grown */
