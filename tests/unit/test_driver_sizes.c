@@ -185,6 +185,65 @@ TEST(places_of_other_sizes_are_taken)
 	free(data);
 }
 
+/* Copies are noted as far apart as the first entry says, and no more than there is room for. */
+TEST(copies_are_noted_in_entries_of_other_sizes)
+{
+	static const size_t sizes[] = {
+		offsetof(struct dw_chip_copy, started_ns), sizeof(struct dw_chip_copy),
+		sizeof(struct dw_chip_copy) + MORE,
+	};
+	unsigned char memory[3 * (sizeof(struct dw_chip_copy) + MORE)];
+	static const volatile uint32_t never;
+	uint64_t cell = 0, bytes = sizeof(cell);
+	struct dw_tensor tensor = tensor1(&cell, DW_UINT64, 1);
+	struct dw_chip_image_spec spec = { .size = sizeof(spec), .entry = "add_one" };
+	struct dw_chip_copies copies = {
+		.size = sizeof(copies), .entries = (struct dw_chip_copy *)(void *)memory,
+	};
+	struct dw_chip_call call = {
+		.size = sizeof(call), .tensors = &tensor, .tensor_bytes = &bytes,
+		.tensor_count = 1, .cancelled = &never, .copies = &copies,
+		.config = { .block_dim = 1, .aicpu_thread_num = 1 },
+	};
+	struct dw_chip_error error = { "" };
+	struct dw_chip_device *device = NULL;
+	struct chip_driver driver;
+	void *data = file_read(fixture("sim_sizes"), &spec.bytes);
+
+	spec.data = data;
+	CHECK_EQ(chip_driver_load("sim", &driver), 0);
+	CHECK_EQ(driver.table.open(0, NULL, &device, &error), 0);
+	CHECK_EQ(driver.table.load(device, &spec, &call.image, &error), 0);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		for (uint32_t space = 0; space < 4; space++) {
+			uint32_t wanted = space < 2 ? space : 2;
+
+			memset(memory, 0xee, sizeof(memory));
+			for (uint32_t entry = 0; entry < space && entry < 3; entry++)
+				memcpy(memory + entry * sizes[i], &sizes[i], sizeof(sizes[i]));
+			copies.space = space;
+			copies.count = 0;
+			CHECK_EQ(driver.table.run(device, &call, &error), 0);
+			CHECK_EQ(copies.count, wanted);
+			for (uint32_t entry = 0; entry < wanted; entry++) {
+				struct dw_chip_copy copy = { .size = 0 };
+
+				memcpy(&copy, memory + entry * sizes[i],
+				       offsetof(struct dw_chip_copy, started_ns));
+				CHECK_EQ(copy.size, sizes[i]);
+				CHECK_EQ(copy.tensor, 0);
+				CHECK_EQ(copy.flags, entry ? DW_CHIP_COPY_OUT : DW_CHIP_COPY_IN);
+				CHECK_EQ(copy.bytes, 8);
+			}
+			/* Nothing behind. */
+			if (space < 2)
+				CHECK_EQ(memory[space * sizes[i]], 0xee);
+		}
+	driver.table.unload(device, call.image);
+	driver.table.close(device);
+	free(data);
+}
+
 static int launch_with(struct chip *chip, uint64_t size, uint64_t last)
 {
 	uint64_t cell = 1, scalars[2] = { size, last };

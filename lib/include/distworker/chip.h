@@ -128,7 +128,7 @@ struct dw_chip_place {
 /* The place has its contents, and so has the host: a driver that has lost them may copy them. */
 #define DW_CHIP_ON_HOST		(1u << 2)
 
-/* A copy that a driver has made for a call: of one tensor, or of several with the same bytes. */
+/* A copy that a driver has made for a call, of one tensor or of several with the same bytes. */
 struct dw_chip_copy {
 	size_t size;
 	uint32_t tensor;		/* the first */
@@ -141,7 +141,7 @@ struct dw_chip_copies {
 	size_t size;
 	struct dw_chip_copy *entries;	/* entries->size bytes apart */
 	uint32_t space;			/* of that many */
-	uint32_t count;			/* the driver has noted; until the completion is collected */
+	uint32_t count;			/* noted by the driver, until the completion is collected */
 };
 
 /*
