@@ -82,6 +82,33 @@ def test_every_option_of_a_worker_is_there():
     assert wanted == parameters - {"level"}
 
 
+# Calls that may wait, or copy or load much.
+BLOCKING = {
+    "dw_alloc", "dw_buffer_read", "dw_buffer_write", "dw_callable_register_image", "dw_callable_register_symbol",
+    "dw_callable_unregister_for", "dw_chip_alloc", "dw_chip_driver_list", "dw_chip_driver_query", "dw_chip_enumerate",
+    "dw_chip_memory_create", "dw_chip_memory_destroy", "dw_log_set", "dw_orch_wait", "dw_orch_wait_task",
+    "dw_provider_query", "dw_pto_image_build", "dw_run_wait", "dw_run_wait_for", "dw_submit", "dw_submit_copy",
+    "dw_submit_group", "dw_worker_cancel", "dw_worker_close", "dw_worker_destroy", "dw_worker_engine_stats",
+    "dw_worker_init", "dw_worker_run", "dw_worker_start", "dw_worker_stats",
+}
+# Elsewhere: in a function that is called without the GIL, and of a run that has ended.
+WITH_THE_GIL = [("run.c", "dw_run_wait"), ("run.c", "dw_worker_start")]
+
+
+def test_calls_that_block_release_the_gil():
+    free, held = set(), []
+    for source in sorted(SOURCES.glob("*.c")):
+        parts = re.split(r"Py_(BEGIN|END)_ALLOW_THREADS", code(source))
+        for kind, text in zip(["END", *parts[1::2]], parts[::2]):
+            found = [name for name in re.findall(r"\b(dw_\w+)\(", text) if name in BLOCKING]
+            if kind == "BEGIN":
+                free |= set(found)
+            else:
+                held += [(source.name, name) for name in found]
+    assert sorted(held) == WITH_THE_GIL
+    assert free | {name for _, name in WITH_THE_GIL} == BLOCKING
+
+
 def public_callables():
     """(name, object) of everything that is public, methods included."""
     for name in distworker.__all__:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 import distworker
 from distworker import Error, Worker, inout, new
@@ -39,14 +40,17 @@ def threads():
 def measure():
     for _ in range(3):
         gc.collect()
-    return len(gc.get_objects()), descriptors(), children()
+    # Tensors, tasks and arguments are no objects of the collector's: blocks of the allocator count them too.
+    return sys.getallocatedblocks(), len(gc.get_objects()), descriptors(), children()
 
 
-def check(before, after, what):
-    objects = after[0] - before[0]
-    # A cache here or there: far below one object for each time.
-    assert objects < 50, f"{objects} more objects after {what}"
-    assert after[1:] == before[1:], f"descriptors and children after {what}: {before[1:]} → {after[1:]}"
+def check(before, after, times, what):
+    blocks, objects = after[0] - before[0], after[1] - before[1]
+    # A cache here or there: far below one for each time.
+    print(f"{times} {what}: {blocks} blocks and {objects} objects more, {after[2]} descriptors, {after[3]} children")
+    assert objects < 50, f"{objects} more objects after {times} {what}"
+    assert blocks < max(200, times // 10), f"{blocks} more blocks after {times} {what}"
+    assert after[2:] == before[2:], f"descriptors and children after {times} {what}: {before[2:]} → {after[2:]}"
 
 
 def one_run(node, cell, add, bad):
@@ -86,7 +90,8 @@ def test_runs_do_not_grow():
         while node.engine_stats() and threads() > 3:  # dropped runs end by themselves
             node.run(lambda orch: None)
         node.run(lambda orch: None)
-        check(before, measure(), f"{100 * TENTHS} runs")
+        check(before, measure(), 100 * TENTHS, "runs")
+        print(f"{resident_kib() - memory} KiB more")
         assert resident_kib() - memory < 4096
 
 
@@ -114,7 +119,8 @@ def test_trees_do_not_grow():
     before, memory = measure(), resident_kib()
     for i in range(10 * TENTHS):
         one_tree(i)
-    check(before, measure(), f"{10 * TENTHS} trees")
+    check(before, measure(), 10 * TENTHS, "trees")
+    print(f"{resident_kib() - memory} KiB more")
     assert resident_kib() - memory < 8192
 
 
@@ -124,4 +130,4 @@ def test_workers_that_were_never_initialised_do_not_grow():
         worker = Worker(3, subs=1)
         worker.sub(lambda args: worker)
         del worker
-    check(before, measure(), "50 Workers")
+    check(before, measure(), 50, "Workers")

@@ -53,6 +53,9 @@ def test_names_of_types(node):
 
 def test_bfloat16_goes_through_dlpack_and_views(node):
     tensor = node.empty((4,), "bfloat16")
+    # It was an array of one object.
+    with pytest.raises(BufferError, match="DLPack"):
+        numpy.asarray(tensor)
     with pytest.raises(BufferError, match="DLPack"):
         memoryview(tensor)
     with pytest.raises(AttributeError):
@@ -117,6 +120,26 @@ def test_arrays_that_lie_in_the_arena_are_arguments(node):
 
     node.run(orchestrate)
     assert array[:, 0].tolist() == [1, 2, 6, 7]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64"])
+def test_torch_views_share_the_memory(node, dtype):
+    torch = pytest.importorskip("torch")
+    tensor = node.empty((4, 4), dtype)
+    view = torch.from_dlpack(tensor)
+    assert view.shape == (4, 4) and view.dtype == getattr(torch, dtype) and view.data_ptr() == tensor.address
+
+    @node.sub
+    def fill(args):
+        torch.from_dlpack(args.tensor(0)).fill_(args.int(0))
+
+    def orchestrate(orch):
+        orch.submit(fill, out(tensor), 2)
+        orch.submit(fill, out(view[2:]), 3)
+
+    node.run(orchestrate)
+    del tensor
+    assert view.tolist() == [[2] * 4] * 2 + [[3] * 4] * 2
 
 
 def test_share_copies_an_array_into_the_tree(node):
