@@ -51,6 +51,16 @@ def parse_job(text):
     return {"seconds": [json.loads(text)["seconds"]]}
 
 
+def parse_tree(text):
+    job = json.loads(text)
+    return {"ms": [1000 * job["seconds"]], "cpu_ms": [1000 * job["busy"]["cpu_seconds"]],
+            "weights": [int(job["results"]["weights"], 16)]}
+
+
+def loops(count):
+    return program(f"digits @B@/jobs/kernels/digits.so tools/jobs/digits.csv.gz --loops {count}")
+
+
 def digits(chips):
     return Measure(["@B@/distworker", "run", "digits", "--nodes", "1", "--chips", str(chips), "--subs", "2",
                     "--driver", "sim", "--json", "-q"], parse=parse_job)
@@ -122,6 +132,9 @@ MEASURES = {
     "digits1": digits(1),
     "digits2": digits(2),
     "digits4": digits(4),
+    "digits_tree": Measure(["@B@/distworker", "run", "digits", "--driver", "sim", "--json", "-q"], parse=parse_tree),
+    "digits_loop1": loops(1),
+    "digits_loop2": loops(2),
     # Death. All deaths of all runs make one pool; the last group is slow.
     **death({"plain": "--deaths 40"}),
     **death({"8": "--deaths 40 --siblings 8", "16": "--deaths 40 --siblings 16"}),

@@ -88,6 +88,21 @@ def guest_trip_rows():
     return made
 
 
+def digits_rows():
+    """The default tree beside two loops side by side, which do the job twice; all have the same weights."""
+    def same_weights(results):
+        return len({bits for n in ("tree", "loop1", "loop2") for bits in results.of(f"digits_{n}.weights")}) == 1
+
+    def row(name, key, limit):
+        tree, one, two = (f"digits_{n}.{key}" for n in ("tree", "loop1", "loop2"))
+        return Row(f"digits, default tree, {name}", tree, "ms", f"≤ {limit} x half of two loops, same weights",
+                   {"one loop": one, "two loops": two},
+                   lambda results: 2 * results.median(tree) / results.median(two),
+                   lambda results, r: r <= limit and same_weights(results), [one, two])
+
+    return [row("time", "ms", 1.25), row("CPU", "cpu_ms", 1.15)]
+
+
 def both(name, value, unit, ratio=None):
     """Of the kernel provider, the futex provider beside it."""
     return plain(name, value, unit, {"futex provider": value.replace("_kernel", "_futex")}, ratio)
@@ -173,6 +188,7 @@ ROWS = [
     *[plain(f"Cholesky 2048, tile {n}", f"cholesky{n}.ms", "ms", {"starpu 2": f"cholesky_starpu{n}.ms"},
             over(f"cholesky{n}.ms", f"cholesky_starpu{n}.ms")) for n in (64, 128)],
     *[plain(f"digits, {n} chips", f"digits{n}.seconds", "s") for n in (1, 2, 4)],
+    *digits_rows(),
     # The module, in the guest, by instructions.
     *guest_trip_rows(),
     versus("guest: wake 32 sleepers", "guest.guest_wake32_module", "instructions", "guest.guest_wake32_futex", 0.5,
