@@ -5,7 +5,7 @@
  * part; host code writes after waits; there are groups, tensors without dependencies, temporary
  * memory, nested runs. Memory is that of the program in order, whatever a chip kept.
  *
- * SPACES_SEED=N repeats one program.
+ * Where no contents are promised there is a pattern. SPACES_SEED=N repeats one program.
  */
 #include "chips.h"
 
@@ -436,7 +436,9 @@ static void programs_right(enum dw_mode mode, bool buffer_is_kept)
 
 	kept = buffer_is_kept;
 	memset(model, 0, sizeof(model));
+	setenv("DW_CHIP_DEBUG", "fill", 1);
 	tree_create(mode);
+	unsetenv("DW_CHIP_DEBUG");
 	while (seed <= last && program_right(seed))
 		seed++;
 	dw_worker_destroy(tree.root);

@@ -16,6 +16,8 @@
 #define KEY_TRIPLE 2
 #define KEY_FAIL 3
 #define KEY_SPOIL 4
+#define KEY_HALF 5
+#define FILLED 0xdbdbdbdbdbdbdbdbu
 
 static uint64_t home[WORDS] __attribute__((aligned(4096)));
 
@@ -202,7 +204,7 @@ static void triple(struct model *model)
 		model->words[i] = model->words[i] * 3 + pending->scalars[0];
 }
 
-/* It leaves home as it was; its name stands for that from now on. */
+/* It leaves home as it was, or filled; its name stands for that from now on. */
 static void fail(struct model *model)
 {
 	struct span span = span_of(model, 4 * STEP);
@@ -216,6 +218,8 @@ static void fail(struct model *model)
 	pending->tensors[0] = words_of(&span);
 	pending->fails = true;
 	submit(model, KEY_FAIL, pending, 1, 2, &names);
+	for (uint32_t i = span.first; getenv("DW_CHIP_DEBUG") && i < span.first + span.count; i++)
+		model->words[i] = FILLED;
 }
 
 /* By a task elsewhere, which has a name, or by host code, which has none. */
@@ -282,20 +286,29 @@ static void runs(const char *options, bool evicts)
 	CHECK(!evicts || sum.evictions > 0);
 }
 
+/* And with a pattern wherever nothing is promised. */
+static void runs_filled(const char *options, bool evicts)
+{
+	runs(options, evicts);
+	setenv("DW_CHIP_DEBUG", "fill", 1);
+	runs(options, evicts);
+	unsetenv("DW_CHIP_DEBUG");
+}
+
 TEST(results_are_those_of_a_program_without_a_cache)
 {
-	runs("memory=131072,poison=1", false);
+	runs_filled("memory=131072,poison=1", false);
 }
 
 TEST(results_are_the_same_where_little_fits)
 {
-	runs("memory=16384,poison=1", true);
+	runs_filled("memory=16384,poison=1", true);
 }
 
 TEST(results_are_the_same_with_two_calls_in_flight)
 {
-	runs("memory=131072,poison=1,async=1,depth=2", false);
-	runs("memory=16384,poison=1,async=1,depth=2", true);
+	runs_filled("memory=131072,poison=1,async=1,depth=2", false);
+	runs_filled("memory=16384,poison=1,async=1,depth=2", true);
 }
 
 TEST(a_chain_copies_in_once)
@@ -348,6 +361,62 @@ TEST(memory_of_a_call_that_failed_is_free_again)
 	cache_counters(model.cache, &counters);
 	CHECK_EQ(counters.blocks, 0);
 	CHECK_EQ(counters.bytes, 0);
+	cache_destroy(model.cache);
+	chip_close(model.chip);
+}
+
+static uint64_t halves[16];
+
+/* One call of `half`, over words that are 7 on the host. */
+static uint64_t second_half(struct model *model, uint64_t name)
+{
+	struct frame_names names = { .makes = name };
+	struct pending *pending = pending_new(model);
+
+	for (int i = 0; i < 16; i++)
+		halves[i] = 7;
+	pending->tensors[0] = tensor1(halves, DW_UINT64, 16);
+	submit(model, KEY_HALF, pending, 1, 0, &names);
+	end_all(model);
+	CHECK(halves[7] == 7 && halves[8] == halves[15]);
+	return halves[8];
+}
+
+TEST(what_a_kernel_leaves_unwritten_shows_a_pattern_on_demand)
+{
+	struct frame_names names = { .makes = 10 };
+	struct model model = { .random = 1 };
+	struct pending *pending;
+	uint64_t word = 0;
+
+	setenv("DW_CHIP_DEBUG", "paint", 1);
+	CHECK_EQ(chip_open("sim", 0, "memory=131072", &model.chip), 0);
+	CHECK_EQ(cache_create(model.chip, &model.cache), -EINVAL);
+	CHECK(!model.cache);
+	CHECK_STR(error_text(), "DW_CHIP_DEBUG=paint: \"fill\" is the only value");
+	setenv("DW_CHIP_DEBUG", "fill", 1);
+	load(&model, KEY_HALF, "half");
+	load(&model, KEY_TRIPLE, "triple_add");
+	CHECK_EQ(cache_create(model.chip, &model.cache), 0);
+	/* In a new block, in one that is there, and in one that was dropped and is another's now. */
+	CHECK_EQ(second_half(&model, 1), FILLED);
+	CHECK_EQ(second_half(&model, 2), FILLED);
+	CHECK(cache_shrink(model.cache, 1));
+	CHECK_EQ(chip_reserve(model.chip, 1ull << 61, 128), 0);
+	CHECK_EQ(chip_copy_out(model.chip, &word, 1ull << 61, 8), 0);
+	CHECK_EQ(word, FILLED);
+	chip_release(model.chip, 1ull << 61);
+	cache_destroy(model.cache);
+	unsetenv("DW_CHIP_DEBUG");
+	/* Else what a block had before. */
+	CHECK_EQ(cache_create(model.chip, &model.cache), 0);
+	pending = pending_new(&model);
+	pending->tensors[0] = tensor1(halves, DW_UINT64, 16);
+	pending->scalars[0] = 1;
+	submit(&model, KEY_TRIPLE, pending, 1, 1, &names);
+	end_all(&model);
+	word = halves[8];
+	CHECK(word != FILLED && second_half(&model, 11) == word);
 	cache_destroy(model.cache);
 	chip_close(model.chip);
 }

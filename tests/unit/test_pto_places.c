@@ -527,4 +527,9 @@ TEST(contents_are_right_whatever_is_kept_dropped_or_lost)
 	random_runs(3, "depth=2 concurrent", ",memory=8192", true);
 	random_runs(4, "depth=2 concurrent run_us=0", "", false);
 	random_runs(5, "depth=2 concurrent run_us=50", ",memory=16384", true);
+	/* With a pattern wherever no contents are promised. */
+	setenv("DW_CHIP_DEBUG", "fill", 1);
+	random_runs(6, "", ",memory=8192", true);
+	random_runs(7, "depth=2 concurrent run_us=0", "", true);
+	unsetenv("DW_CHIP_DEBUG");
 }

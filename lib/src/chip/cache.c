@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
 #include "chip/cache.h"
 #include "task/error.h"
 
@@ -18,6 +19,10 @@
 #define HANDLE_ALIGN 4096
 /* Where the driver does not tell how much memory there is. */
 #define BUDGET_UNKNOWN (1ull << 30)
+
+/* DW_CHIP_DEBUG=fill: what stands where no contents are promised. */
+#define FILL_BYTE 0xdb
+#define FILL_BYTES 65536
 
 struct block {
 	uint64_t begin, end;		/* in host memory */
@@ -45,6 +50,7 @@ struct chip_cache {
 	uint64_t alignment;		/* of a place within a block */
 	uint64_t budget;		/* bytes of all blocks */
 	uint64_t next_handle;
+	unsigned char *fill;		/* FILL_BYTES of the pattern; NULL: nothing is filled */
 	struct block **blocks;		/* by address */
 	size_t count, space;
 	struct block *newest, *oldest;
@@ -53,8 +59,26 @@ struct chip_cache {
 	struct chip_cache_counters counters;
 };
 
+static int fill_create(struct chip_cache *cache)
+{
+	const char *wanted = secure_getenv("DW_CHIP_DEBUG");
+
+	if (!wanted || !*wanted)
+		return 0;
+	if (strcmp(wanted, "fill") != 0)
+		return error_set(-EINVAL, "DW_CHIP_DEBUG=%s: \"fill\" is the only value",
+				 text_short(wanted));
+	cache->fill = malloc(FILL_BYTES);
+	if (!cache->fill)
+		return error_set(-ENOMEM, "no memory for the cache of a chip");
+	memset(cache->fill, FILL_BYTE, FILL_BYTES);
+	return 0;
+}
+
 int cache_create(struct chip *chip, struct chip_cache **cache)
 {
+	int result;
+
 	const struct dw_chip_properties *properties = chip_properties(chip);
 	uint32_t needed = DW_CHIP_CAP_MEMORY | DW_CHIP_CAP_PLACES;
 
@@ -64,6 +88,12 @@ int cache_create(struct chip *chip, struct chip_cache **cache)
 	*cache = calloc(1, sizeof(**cache));
 	if (!*cache)
 		return error_set(-ENOMEM, "no memory for the cache of a chip");
+	result = fill_create(*cache);
+	if (result < 0) {
+		free(*cache);
+		*cache = NULL;
+		return result;
+	}
 	(*cache)->chip = chip;
 	(*cache)->alignment = properties->alignment ? properties->alignment : 1;
 	/* The other half is for images, for calls without places and for memory that stays. */
@@ -113,10 +143,23 @@ static struct block *block_around(const struct chip_cache *cache, uint64_t begin
 	return block && block->begin <= begin && block->end >= end ? block : NULL;
 }
 
+/* Of a block whose contents are worth nothing. Drivers copy between calls alone. */
+static void block_fill(const struct chip_cache *cache, const struct block *block)
+{
+	uint64_t bytes = block->end - block->begin;
+
+	if (!cache->fill || chip_in_flight(cache->chip))
+		return;
+	for (uint64_t at = 0; at < bytes; at += FILL_BYTES)
+		chip_copy_in(cache->chip, block->handle + at, cache->fill,
+			     bytes - at < FILL_BYTES ? bytes - at : FILL_BYTES);
+}
+
 static void block_drop(struct chip_cache *cache, size_t i)
 {
 	struct block *block = cache->blocks[i];
 
+	block_fill(cache, block);
 	chip_release(cache->chip, block->handle);
 	list_remove(cache, block);
 	cache->counters.bytes -= block->end - block->begin;
@@ -295,6 +338,8 @@ static void place_output(struct chip_cache *cache, struct cached_call *call, uin
 			return;
 	}
 	block->name = 0;
+	if (!fetch)
+		block_fill(cache, block);
 	set_use(cache, call, i, block, begin, makes, flags, saved);
 }
 
@@ -347,6 +392,11 @@ const struct dw_chip_place *cache_begin(struct chip_cache *cache, const struct d
 			.written = signature[i] != DW_DIR_IN,
 		};
 	}
+	for (uint32_t i = 0; cache->fill && i < count; i++)
+		if (signature[i] == DW_DIR_OUT && !chip_owns(cache->chip, spans[i].begin) &&
+		    !conflicts(spans, count, i))
+			memset((void *)(uintptr_t)spans[i].begin, FILL_BYTE,
+			       spans[i].end - spans[i].begin);
 	for (uint32_t i = 0; i < count; i++) {
 		call->uses[i] = (struct use){ 0 };
 		call->places[i] = (struct dw_chip_place){ .size = sizeof(call->places[i]) };
@@ -403,6 +453,7 @@ void cache_destroy(struct chip_cache *cache)
 		return;
 	while (cache->count)
 		block_drop(cache, cache->count - 1);
+	free(cache->fill);
 	free(cache->blocks);
 	free(cache);
 }

@@ -15,6 +15,10 @@
  * stays. A block that a call writes has no name until the call has succeeded, and one that a call
  * fetches has none either: another call that wants it meanwhile gets no place.
  *
+ * With DW_CHIP_DEBUG=fill a pattern stands wherever no contents are promised: in blocks that are
+ * dropped, and in what a call is to write without having read it, there and on the host. A kernel
+ * that reads it, or leaves bytes of it unwritten, then shows.
+ *
  * Belongs to the thread of its chip. No locks.
  */
 #ifndef DW_CHIP_CACHE_H
@@ -31,7 +35,10 @@ struct chip_cache_counters {
 	uint64_t evictions;		/* blocks that were dropped for others */
 };
 
-/* *cache is NULL, and the result 0, where the device or its driver cannot keep anything. */
+/*
+ * *cache is NULL, and the result 0, where the device or its driver cannot keep anything. -EINVAL: a
+ * value of DW_CHIP_DEBUG that is unknown.
+ */
 int cache_create(struct chip *chip, struct chip_cache **cache);
 /* Before the chip is closed. NULL is fine. */
 void cache_destroy(struct chip_cache *cache);
