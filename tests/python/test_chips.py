@@ -94,6 +94,21 @@ def test_memory_that_stays_is_copied_once(mode):
         assert caught.value.errno == errno.EFAULT
 
 
+def test_what_a_chip_has_is_not_copied_again():
+    with Worker(3, chips=["sim"]) as node:
+        weights, results = node.share(numpy.arange(1024, dtype="float32")), [node.empty(1024) for _ in range(5)]
+        node.init()
+        scale, before = with_scale(node), chip_stats(node)
+
+        def orchestrate(orch):
+            for i, result in enumerate(results):
+                orch.submit(scale, inp(weights), out(result), i)
+
+        node.run(orchestrate)
+        after = chip_stats(node)
+        assert after.copied_in - before.copied_in == 4096 and after.saved - before.saved == 4 * 4096
+
+
 def test_copies_are_ordered_as_tasks_are():
     """Up, scaled there, to the other chip, scaled there, down: by the tags and the copies alone."""
     with Worker(3, chips=["sim", distworker.Chip("sim", 1)]) as node:

@@ -398,7 +398,7 @@ TEST(what_a_kernel_leaves_unwritten_shows_a_pattern_on_demand)
 	load(&model, KEY_HALF, "half");
 	load(&model, KEY_TRIPLE, "triple_add");
 	CHECK_EQ(cache_create(model.chip, &model.cache), 0);
-	/* In a new block, in one that is there, and in one that was dropped and is another's now. */
+	/* In a new block, in one that is there, and in memory of one that was dropped. */
 	CHECK_EQ(second_half(&model, 1), FILLED);
 	CHECK_EQ(second_half(&model, 2), FILLED);
 	CHECK(cache_shrink(model.cache, 1));

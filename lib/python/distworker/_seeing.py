@@ -28,6 +28,7 @@ class ChildStats(NamedTuple):
     memory_bytes: int  # that the device has
     copied_in: int  # bytes, host to device, over all its lives
     copied_out: int  # and back
+    saved: int  # bytes that were not copied, since the device had them
 
 
 class EngineStats(NamedTuple):

@@ -271,7 +271,7 @@ static PyObject *cancel(PyObject *object, PyObject *args)
 
 PyObject *child_stats_row(const struct dw_child_stats *child)
 {
-	return Py_BuildValue("(sIIiNKKKKKKKKKKK)", child->path, (unsigned int)child->kind,
+	return Py_BuildValue("(sIIiNKKKKKKKKKKKK)", child->path, (unsigned int)child->kind,
 			     (unsigned int)child->level, (int)child->pid,
 			     PyBool_FromLong((long)child->alive),
 			     (unsigned long long)child->tasks_done,
@@ -282,7 +282,8 @@ PyObject *child_stats_row(const struct dw_child_stats *child)
 			     (unsigned long long)child->memory_used,
 			     (unsigned long long)child->memory_bytes,
 			     (unsigned long long)child->copied_in,
-			     (unsigned long long)child->copied_out);
+			     (unsigned long long)child->copied_out,
+			     (unsigned long long)child->saved);
 }
 
 static PyObject *stats(PyObject *object, PyObject *args)
