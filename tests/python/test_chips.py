@@ -150,13 +150,67 @@ def test_a_buffer_that_is_copied_stays_until_the_run_has_ended():
         assert (numpy.asarray(rows).T == range(100)).all()
 
 
-def test_copies_that_make_no_sense_are_refused():
+def test_a_copy_that_blocks_lets_handlers_run():
+    """The window of the run is full until the handler has run, in the very call that waits for room."""
+    pid = os.getpid()
+    with Worker(3, subs=1, chips=["sim"]) as node:
+        flag, host = node.empty((), "int64"), node.empty(1)
+
+        @node.sub
+        def until_handled(args):
+            while not memoryview(args.tensor(0))[()]:
+                os.kill(pid, signal.SIGUSR1)
+                os.sched_yield()
+
+        node.init()
+        there = node.chip_memory(0, 1)
+
+        def orchestrate(orch):
+            orch.submit(until_handled, no_dep(flag), out(host))
+            for _ in range(9000):
+                orch.submit_copy(there, host)
+
+        old = signal.signal(signal.SIGUSR1, lambda number, frame: memoryview(flag).__setitem__(
+            (), node.engine_stats().submitted >= 8192))
+        try:
+            node.run(orchestrate)
+        finally:
+            signal.signal(signal.SIGUSR1, old)
+        assert node.engine_stats().done == 9001
+
+
+def test_calls_in_a_fork_of_the_user_are_refused():
     with Worker(3, chips=["sim"]) as node:
+        tensor = node.empty(64)
+        node.init()
+        there = node.chip_memory(0, 64)
+        pid = os.fork()
+        if pid == 0:
+            status = 0
+            for call in (lambda: node.write(tensor, bytes(256)), lambda: node.read(tensor),
+                         lambda: node.chip_memory(0, 64), lambda: node.chip_memory_free(there)):
+                try:
+                    call()
+                    status = 1
+                except Error as error:
+                    status |= 2 * (error.errno != errno.EBADFD)
+            os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        node.write(tensor, bytes(256))
+        node.chip_memory_free(there)
+
+
+def test_copies_that_make_no_sense_are_refused():
+    with Worker(3, subs=1, chips=["sim"]) as node:
         host = node.empty(64)
+        nothing = node.sub(lambda args: None)
         node.init()
         there = node.chip_memory(node.chip_id(0), 64)
 
         def orchestrate(orch):
+            with pytest.raises(Error, match="device memory of node0/chip0") as caught:
+                orch.submit(nothing, inp(there))
+            assert caught.value.errno == errno.EINVAL
             for to, source, number in ((host, node.empty(64), errno.EINVAL), (there, host[:3], errno.EINVAL),
                                        (there[1:], there[:63], errno.EINVAL), (there, numpy.zeros(64, "f4"), errno.EFAULT)):
                 with pytest.raises(Error) as caught:
@@ -276,6 +330,7 @@ def test_a_kept_buffer_is_copied_to_a_chip_once(kept):
         for i in range(5):
             step(i)
         assert chip_stats(node).copied_in - before == (4096 if kept else 5 * 4096)
+        assert chip_stats(node).saved == (4 * 4096 if kept else 0)
         # What the host has written is new on the chip, too.
         node_weights = weights + 1
         node.write(held, node_weights)

@@ -41,10 +41,12 @@ def test_types_are_strict(tmp_path):
                     "def add(args: Args) -> None: reveal_type(args.int(0))\n"
                     "def orchestrate(orch: Orchestrator, n: int) -> int:\n    orch.submit(adder, 1); return n\n"
                     "node = distworker.Worker(3, subs=1)\nadder = node.sub(add)\n"
-                    "reveal_type(node.run(orchestrate, 3))\nreveal_type(node.sub)\n")
+                    "reveal_type(node.run(orchestrate, 3))\nreveal_type(node.read(node.empty(3, kept=True)))\n"
+                    "reveal_type(node.read(node.chip_memory(0, (3, 4)), into=bytes(3)))\n"
+                    "reveal_type(distworker.chip_devices('sim')[0].cores)\n")
     said = run(sys.executable, "-m", "mypy", "--strict", "--python-version", "3.11", "--cache-dir", tmp_path / "cache",
                sources, user, env={"MYPYPATH": str(sources.parent)})
-    assert re.findall(r'Revealed type is "(.*?)"', said)[:2] == ["builtins.int", "builtins.int"], said
+    assert re.findall(r'Revealed type is "builtins.(.*?)"', said) == ["int", "int", "bytearray", "bytes", "int"], said
 
 
 def test_stubs_are_those_of_the_c_part():
