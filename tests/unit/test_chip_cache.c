@@ -74,7 +74,7 @@ static void end_one(struct model *model)
 
 	CHECK_EQ(chip_finish(model->chip, &done), 1);
 	CHECK_EQ(done.status, pending->fails ? -ERANGE : 0);
-	cache_end(model->cache, done.status == 0);
+	cache_end(model->cache, done.status == 0, false);
 	model->ended++;
 }
 
@@ -113,10 +113,10 @@ static void submit(struct model *model, uint64_t key, struct pending *pending, u
 
 	signature = chip_image_signature(model->chip, key, &count);
 	do {
-		places = cache_begin(model->cache, &args, signature, count, names);
+		places = cache_begin(model->cache, &args, signature, count, names, NULL);
 		result = chip_submit_at(model->chip, key, &args, places, NULL, 0, NULL);
 		if (result < 0)
-			cache_undo(model->cache);
+			cache_undo(model->cache, false);
 		if (result == -ENOMEM && !cache_shrink_for(model->cache, &args) &&
 		    model->ended < model->submitted)
 			end_one(model);

@@ -505,7 +505,7 @@ static void beyond(struct mailbox *m, struct completion *c) { (void)c; m->done +
 static void backwards(struct mailbox *m, struct completion *c) { (void)c; m->done -= 2; }
 static void bad_number(struct mailbox *m, struct completion *c) { (void)m; c->number++; }
 static void state_0(struct mailbox *m, struct completion *c) { (void)m; c->state = 0; }
-static void state_5(struct mailbox *m, struct completion *c) { (void)m; c->state = 5; }
+static void state_6(struct mailbox *m, struct completion *c) { (void)m; c->state = 6; }
 static void text_long(struct mailbox *m, struct completion *c)
 {
 	(void)m;
@@ -521,6 +521,11 @@ static void not_chained(struct mailbox *m, struct completion *c)
 {
 	(void)m;
 	c->state = COMPLETION_RETURNED;
+}
+static void not_superseded(struct mailbox *m, struct completion *c)
+{
+	(void)m;
+	c->state = COMPLETION_KEPT;
 }
 static void error_done(struct mailbox *m, struct completion *c) { (void)m; c->error = -EIO; }
 static void error_none(struct mailbox *m, struct completion *c)
@@ -538,9 +543,10 @@ static void error_huge(struct mailbox *m, struct completion *c)
 static const struct nonsense nonsenses[] = {
 	{ "done is 1000", far_ahead }, { "done is 5; it was 2 and 3 are posted", beyond },
 	{ "done is 1; it was 2", backwards }, { "completion of frame 3 where frame 2", bad_number },
-	{ "state 0", state_0 }, { "state 5", state_5 }, { "text_bytes 384", text_long },
+	{ "state 0", state_0 }, { "state 6", state_6 }, { "text_bytes 384", text_long },
 	{ "text_bytes 65535", text_max }, { "not revoked", not_revoked },
-	{ "not chained", not_chained }, { "DONE with error -5", error_done },
+	{ "not chained", not_chained }, { "no frame supersedes it", not_superseded },
+	{ "DONE with error -5", error_done },
 	{ "FAILED with error 0", error_none }, { "FAILED with error -2147483648", error_huge },
 };
 

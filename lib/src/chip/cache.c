@@ -29,6 +29,8 @@ struct block {
 	uint64_t name;			/* 0: its contents are worth nothing */
 	uint64_t handle;
 	uint32_t pins;			/* tensors of calls in flight */
+	bool kept;			/* host memory has not got its contents … */
+	uint32_t frame;			/* … since this frame writes them again */
 	struct block *newer, *older;	/* by last use */
 };
 
@@ -37,10 +39,16 @@ struct use {
 	struct block *block;		/* NULL: it has no place */
 	uint64_t name;			/* of the block, once the call has succeeded; 0: as it is */
 	uint64_t saved;			/* bytes that need not be copied */
+	bool keeps;			/* it is not copied home */
+	bool was_kept;			/* before the call; then, under this name, for this frame */
+	uint64_t was_name;
+	uint32_t was_frame;
 };
 
 struct cached_call {
 	uint32_t count;
+	bool keeps;			/* some are, for this frame */
+	uint32_t frame;
 	struct use uses[TENSORS_MOST];
 	struct dw_chip_place places[TENSORS_MOST];
 };
@@ -56,6 +64,8 @@ struct chip_cache {
 	struct block *newest, *oldest;
 	struct cached_call calls[CALLS_MOST];
 	uint32_t head, in_flight;
+	uint32_t kept;			/* blocks */
+	int error;
 	struct chip_cache_counters counters;
 };
 
@@ -170,6 +180,62 @@ static void block_drop(struct chip_cache *cache, size_t i)
 	free(block);
 }
 
+static void unkeep(struct chip_cache *cache, struct block *block)
+{
+	block->kept = false;
+	cache->kept--;
+}
+
+static int copy_home(const struct chip_cache *cache, const struct block *block)
+{
+	return chip_copy_out(cache->chip, (void *)(uintptr_t)block->begin, block->handle,
+			     block->end - block->begin);
+}
+
+/* A kept block goes home. False: it could not. */
+static bool settle(struct chip_cache *cache, struct block *block)
+{
+	int result;
+
+	if (!block->kept)
+		return true;
+	result = copy_home(cache, block);
+	if (result < 0) {
+		cache->error = result;
+		return false;
+	}
+	unkeep(cache, block);
+	cache->counters.settled++;
+	return true;
+}
+
+int cache_settle(struct chip_cache *cache)
+{
+	for (size_t i = 0; cache->kept && i < cache->count; i++)
+		if (!settle(cache, cache->blocks[i]))
+			return cache->error;
+	return 0;
+}
+
+void cache_forgo(struct chip_cache *cache, uint32_t frame)
+{
+	for (size_t i = cache->kept ? cache->count : 0; i-- > 0;) {
+		struct block *block = cache->blocks[i];
+
+		if (!block->kept || (int32_t)(block->frame - frame) >= 0)
+			continue;
+		unkeep(cache, block);
+		block->name = 0;
+		if (!block->pins)
+			block_drop(cache, i);
+	}
+}
+
+int cache_error(const struct chip_cache *cache)
+{
+	return cache->error;
+}
+
 /* The block that was used least recently, of those that no call uses. */
 static bool evict_one(struct chip_cache *cache)
 {
@@ -177,7 +243,7 @@ static bool evict_one(struct chip_cache *cache)
 
 	while (block && block->pins)
 		block = block->newer;
-	if (!block)
+	if (!block || !settle(cache, block))
 		return false;
 	block_drop(cache, block_above(cache, block->begin));
 	cache->counters.evictions++;
@@ -213,7 +279,7 @@ static bool clear_range(struct chip_cache *cache, uint64_t begin, uint64_t end)
 	size_t first = block_above(cache, begin), i;
 
 	for (i = first; i < cache->count && cache->blocks[i]->begin < end; i++)
-		if (cache->blocks[i]->pins)
+		if (cache->blocks[i]->pins || !settle(cache, cache->blocks[i]))
 			return false;
 	while (i-- > first)
 		block_drop(cache, i);
@@ -305,7 +371,8 @@ static void place_input(struct chip_cache *cache, struct cached_call *call, uint
 	if (here) {
 		if ((begin - block->begin) % cache->alignment)
 			return;
-		set_use(cache, call, i, block, begin, 0, DW_CHIP_ON_HOST, end - begin);
+		set_use(cache, call, i, block, begin, 0, block->kept ? 0 : DW_CHIP_ON_HOST,
+			end - begin);
 		return;
 	}
 	if (!clear_range(cache, begin, end))
@@ -315,18 +382,40 @@ static void place_input(struct chip_cache *cache, struct cached_call *call, uint
 		set_use(cache, call, i, block, begin, name, DW_CHIP_COPY_IN, 0);
 }
 
+/* Whether that call writes exactly this range, on top of what this one makes. */
+static bool supersedes(const struct superseder *by, uint64_t begin, uint64_t end, uint64_t makes)
+{
+	uint32_t count = by ? by->args->tensor_count : 0;
+	uint64_t bytes;
+
+	if (count > TENSORS_MOST || (by && count > by->signature_count))
+		return false;
+	for (uint32_t i = 0; i < count; i++)
+		if (by->names[i].sees == makes && by->names[i].makes &&
+		    by->signature[i] != DW_DIR_IN && by->args->tensors[i].data == begin &&
+		    dw_tensor_bytes(&by->args->tensors[i], &bytes) == 0 && bytes == end - begin)
+			return true;
+	return false;
+}
+
 /* `sees`: the name of what the call reads there; it reads unless `fetch` is false. */
 static void place_output(struct chip_cache *cache, struct cached_call *call, uint32_t i,
-			 uint64_t begin, uint64_t end, uint64_t sees, uint64_t makes, bool fetch)
+			 uint64_t begin, uint64_t end, const struct frame_names *names, bool fetch,
+			 const struct superseder *by)
 {
 	struct block *block = block_around(cache, begin, end);
 	bool exact = block && block->begin == begin && block->end == end && !block->pins;
-	uint32_t flags = DW_CHIP_COPY_OUT;
+	bool keeps = supersedes(by, begin, end, names->makes);
+	uint32_t flags = keeps ? 0 : DW_CHIP_COPY_OUT;
+	struct use *use = &call->uses[i];
 	uint64_t saved = 0;
 
-	if (fetch && exact && sees && block->name == sees) {
+	/* It was not kept for this call. */
+	if (exact && block->kept && block->name != names->sees && !settle(cache, block))
+		return;
+	if (fetch && exact && names->sees && block->name == names->sees) {
 		saved = end - begin;
-		flags |= DW_CHIP_ON_HOST;
+		flags |= block->kept ? 0 : DW_CHIP_ON_HOST;
 	} else if (fetch) {
 		flags |= DW_CHIP_COPY_IN;
 	}
@@ -337,10 +426,20 @@ static void place_output(struct chip_cache *cache, struct cached_call *call, uin
 		if (!block)
 			return;
 	}
+	set_use(cache, call, i, block, begin, names->makes, flags, saved);
+	use->keeps = keeps;
+	use->was_kept = block->kept;
+	use->was_name = block->name;
+	use->was_frame = block->frame;
 	block->name = 0;
-	if (!fetch)
+	if (block->kept)
+		unkeep(cache, block);
+	else if (!fetch)
 		block_fill(cache, block);
-	set_use(cache, call, i, block, begin, makes, flags, saved);
+	if (keeps) {
+		call->keeps = true;
+		call->frame = by->frame;
+	}
 }
 
 struct span {
@@ -359,34 +458,30 @@ static bool conflicts(const struct span *spans, uint32_t count, uint32_t i)
 }
 
 static void place(struct chip_cache *cache, struct cached_call *call, uint32_t i,
-		  const struct span *span, int32_t direction, const struct frame_names *names)
+		  const struct span *span, int32_t direction, const struct frame_names *names,
+		  const struct superseder *by)
 {
 	if (direction == DW_DIR_IN && names->sees && !names->makes)
 		place_input(cache, call, i, span->begin, span->end, names->sees);
 	else if (direction != DW_DIR_IN && names->makes)
-		place_output(cache, call, i, span->begin, span->end, names->sees, names->makes,
-			     direction == DW_DIR_INOUT);
+		place_output(cache, call, i, span->begin, span->end, names,
+			     direction == DW_DIR_INOUT, by);
 }
 
-const struct dw_chip_place *cache_begin(struct chip_cache *cache, const struct dw_args *args,
-					const int32_t *signature, size_t signature_count,
-					const struct frame_names *names)
+/* The places of a call that gets some; false: it has none. */
+static bool place_all(struct chip_cache *cache, struct cached_call *call,
+		      const struct dw_args *args, const int32_t *signature,
+		      const struct frame_names *names, const struct superseder *by)
 {
-	struct cached_call *call =
-		&cache->calls[(cache->head + cache->in_flight) % CALLS_MOST];
 	struct span spans[TENSORS_MOST];
 	uint32_t count = args->tensor_count;
 	bool any = false;
 
-	cache->in_flight++;
-	call->count = 0;
-	if (!names || count > TENSORS_MOST || count > signature_count)
-		return NULL;
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t bytes;
 
 		if (dw_tensor_bytes(&args->tensors[i], &bytes) < 0)
-			return NULL;
+			return false;
 		spans[i] = (struct span){
 			.begin = args->tensors[i].data, .end = args->tensors[i].data + bytes,
 			.written = signature[i] != DW_DIR_IN,
@@ -403,43 +498,150 @@ const struct dw_chip_place *cache_begin(struct chip_cache *cache, const struct d
 		call->count = i + 1;
 		if (spans[i].begin < spans[i].end && !chip_owns(cache->chip, spans[i].begin) &&
 		    !conflicts(spans, count, i))
-			place(cache, call, i, &spans[i], signature[i], &names[i]);
+			place(cache, call, i, &spans[i], signature[i], &names[i], by);
 		any |= call->uses[i].block != NULL;
 	}
+	return any;
+}
+
+/* Kept blocks of which a tensor without a place has bytes go home. */
+static void settle_range(struct chip_cache *cache, uint64_t begin, uint64_t end)
+{
+	for (size_t i = block_above(cache, begin);
+	     i < cache->count && cache->blocks[i]->begin < end; i++)
+		settle(cache, cache->blocks[i]);
+}
+
+/* Kept blocks that the call is about to write go home first. */
+static void settle_written(struct chip_cache *cache, struct cached_call *call)
+{
+	for (uint32_t i = 0; i < call->count; i++) {
+		struct use *use = &call->uses[i];
+		int result = use->was_kept ? copy_home(cache, use->block) : 0;
+
+		if (result < 0) {
+			cache->error = result;
+			return;
+		}
+		cache->counters.settled += use->was_kept;
+		use->was_kept = false;
+	}
+}
+
+static void settle_for(struct chip_cache *cache, struct cached_call *call,
+		       const struct dw_args *args)
+{
+	bool writes_kept = false, all_placed = true;
+
+	for (uint32_t i = 0; i < args->tensor_count; i++) {
+		const struct dw_tensor *tensor = &args->tensors[i];
+		uint64_t bytes;
+
+		if (i < call->count && call->uses[i].block) {
+			writes_kept |= call->uses[i].was_kept;
+			continue;
+		}
+		if (dw_tensor_bytes(tensor, &bytes) < 0 || !bytes ||
+		    chip_owns(cache->chip, tensor->data))
+			continue;
+		all_placed = false;
+		if (cache->kept)
+			settle_range(cache, tensor->data, tensor->data + bytes);
+	}
+	if (writes_kept && !all_placed)
+		settle_written(cache, call);
+}
+
+const struct dw_chip_place *cache_begin(struct chip_cache *cache, const struct dw_args *args,
+					const int32_t *signature, size_t signature_count,
+					const struct frame_names *names,
+					const struct superseder *by)
+{
+	struct cached_call *call =
+		&cache->calls[(cache->head + cache->in_flight) % CALLS_MOST];
+	uint32_t count = args->tensor_count;
+	bool any = false;
+
+	cache->in_flight++;
+	call->count = 0;
+	call->keeps = false;
+	if (names && count <= TENSORS_MOST && count <= signature_count)
+		any = place_all(cache, call, args, signature, names, by);
+	settle_for(cache, call, args);
 	return any ? call->places : NULL;
 }
 
-static void leave(struct chip_cache *cache, struct cached_call *call, bool succeeded)
+/* Ends the use of blocks; those that the call has not named are dropped. */
+static void leave(struct chip_cache *cache, const struct cached_call *call, bool succeeded,
+		  bool keep)
 {
 	for (uint32_t i = 0; i < call->count; i++) {
-		struct block *block = call->uses[i].block;
+		const struct use *use = &call->uses[i];
+		struct block *block = use->block;
 
 		if (!block)
 			continue;
 		block->pins--;
-		if (succeeded && call->uses[i].name)
-			block->name = call->uses[i].name;
+		if (succeeded && use->name)
+			block->name = use->name;
 		else if (!block->name && !block->pins)
 			block_drop(cache, block_above(cache, block->begin));
+		if (succeeded && use->keeps && keep) {
+			block->kept = true;
+			block->frame = call->frame;
+			cache->kept++;
+			cache->counters.kept++;
+		}
 	}
 	cache->in_flight--;
 }
 
-void cache_undo(struct chip_cache *cache)
+bool cache_undo(struct chip_cache *cache, bool untouched)
 {
-	leave(cache, &cache->calls[(cache->head + cache->in_flight - 1) % CALLS_MOST], false);
+	const struct cached_call *call =
+		&cache->calls[(cache->head + cache->in_flight - 1) % CALLS_MOST];
+	bool lost = false;
+
+	for (uint32_t i = 0; i < call->count; i++) {
+		const struct use *use = &call->uses[i];
+
+		if (!use->was_kept)
+			continue;
+		lost |= !untouched;
+		if (!untouched)
+			continue;
+		use->block->kept = true;
+		use->block->name = use->was_name;
+		use->block->frame = use->was_frame;
+		cache->kept++;
+	}
+	leave(cache, call, false, false);
+	return lost;
 }
 
-void cache_end(struct chip_cache *cache, bool succeeded)
+bool cache_keeps(const struct chip_cache *cache, uint32_t *frame)
 {
-	struct cached_call *call = &cache->calls[cache->head];
+	const struct cached_call *call = &cache->calls[cache->head];
+
+	*frame = call->frame;
+	return call->keeps;
+}
+
+int cache_end(struct chip_cache *cache, bool succeeded, bool keep)
+{
+	const struct cached_call *call = &cache->calls[cache->head];
+	int result = 0;
 
 	for (uint32_t i = 0; i < call->count; i++) {
 		cache->counters.hits += call->uses[i].saved != 0;
 		cache->counters.saved_bytes += call->uses[i].saved;
 	}
+	for (uint32_t i = 0; i < call->count && succeeded && !keep && result == 0; i++)
+		if (call->uses[i].keeps)
+			result = copy_home(cache, call->uses[i].block);
 	cache->head = (cache->head + 1) % CALLS_MOST;
-	leave(cache, call, succeeded);
+	leave(cache, call, succeeded && result == 0, keep);
+	return result < 0 ? result : succeeded && keep && call->keeps;
 }
 
 void cache_counters(const struct chip_cache *cache, struct chip_cache_counters *counters)

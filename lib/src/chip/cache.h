@@ -7,6 +7,12 @@
  * stands for. Host memory is valid whenever a task is done, since outputs are copied home within
  * their call: a block can be dropped at any time, without a copy.
  *
+ * The exception is a *kept* block: a call behind writes the same range again (engine/elision.h), so
+ * the copy home was left out. It goes home before it is dropped, before a call uses bytes of it in
+ * another way, and with cache_settle(). If that fails, the device is out of order (cache_error()).
+ * A call that writes it, and has tensors without a place, could be refused for want of room after
+ * it has begun: then, too, it goes home before.
+ *
  * A call has a *place* for each of its tensors that the cache takes: the device memory, and which
  * way it is to be copied. The others go the way that they go without a cache. Calls end in
  * the order in which they began.
@@ -33,6 +39,8 @@ struct chip_cache_counters {
 	uint64_t blocks, bytes;		/* now */
 	uint64_t hits, saved_bytes;	/* of calls that ended: tensors that were there */
 	uint64_t evictions;		/* blocks that were dropped for others */
+	uint64_t kept;			/* outputs whose copy home was left out */
+	uint64_t settled;		/* those of them that went home later */
 };
 
 /*
@@ -43,17 +51,42 @@ int cache_create(struct chip *chip, struct chip_cache **cache);
 /* Before the chip is closed. NULL is fine. */
 void cache_destroy(struct chip_cache *cache);
 
+/* A call that is posted behind another one and writes over what that one has written. */
+struct superseder {
+	const struct dw_args *args;
+	const struct frame_names *names;
+	const int32_t *signature;
+	size_t signature_count;
+	uint32_t frame;
+};
+
 /*
  * The places of a call that is about to begin; they are valid until its end. `signature`: one
- * direction for each tensor, then the scalars. NULL: none of its tensors has a place.
+ * direction for each tensor, then the scalars. `by`: what supersedes it, or NULL. NULL: none of its
+ * tensors has a place.
  */
 const struct dw_chip_place *cache_begin(struct chip_cache *cache, const struct dw_args *args,
 					const int32_t *signature, size_t signature_count,
-					const struct frame_names *names);
-/* The call that began last was refused: it does not run. */
-void cache_undo(struct chip_cache *cache);
-/* The oldest call has ended. */
-void cache_end(struct chip_cache *cache, bool succeeded);
+					const struct frame_names *names,
+					const struct superseder *by);
+/*
+ * The call that began last was refused: it does not run. `untouched`: and it has changed nothing;
+ * else the result says whether a kept block was lost.
+ */
+bool cache_undo(struct chip_cache *cache, bool untouched);
+/* Whether the oldest call leaves outputs to a frame; *frame is that one. */
+bool cache_keeps(const struct chip_cache *cache, uint32_t *frame);
+/*
+ * The oldest call has ended. `keep`: that frame is still there, and will run. 1: outputs were kept;
+ * 0; -errno with a text: they could not be copied home, so that the call has failed.
+ */
+int cache_end(struct chip_cache *cache, bool succeeded, bool keep);
+/* Copies all that is kept home: 0, or -errno with a text. */
+int cache_settle(struct chip_cache *cache);
+/* Frames before this one have left the ring: what was kept for them, and is still, is worthless. */
+void cache_forgo(struct chip_cache *cache, uint32_t frame);
+/* 0, or the error of a kept block that could not be copied home; its text was the thread's last. */
+int cache_error(const struct chip_cache *cache);
 /* Drops blocks of so many bytes, the oldest first. Returns whether any was dropped. */
 bool cache_shrink(struct chip_cache *cache, uint64_t bytes);
 /*

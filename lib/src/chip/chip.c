@@ -193,6 +193,11 @@ uint32_t chip_in_flight(const struct chip *chip)
 	return chip->in_flight;
 }
 
+bool chip_is_async(const struct chip *chip)
+{
+	return chip->async;
+}
+
 int chip_completion_fd(const struct chip *chip)
 {
 	return chip->async ? chip->driver.table.completion_fd(chip->device) : -1;

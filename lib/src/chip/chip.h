@@ -49,6 +49,8 @@ void chip_fill_defaults(struct dw_chip_properties *properties);
 /* How many calls may be between chip_submit() and chip_collect(): 1, or more with CAP_ASYNC. */
 uint32_t chip_depth(const struct chip *chip);
 uint32_t chip_in_flight(const struct chip *chip);
+/* Its calls run beside this thread; a call that submit refused has changed nothing then. */
+bool chip_is_async(const struct chip *chip);
 /* POLLIN while a completion can be collected; -1 for a driver that is not asynchronous. */
 int chip_completion_fd(const struct chip *chip);
 /* The device said -ENODEV: nothing works on it any more. */

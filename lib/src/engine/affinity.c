@@ -51,7 +51,7 @@ void affinity_posted(struct affinity *affinity, const struct worker_ring *ring,
 
 	names_of(&task->payload, &count, &names);
 	for (uint32_t i = 0; names && i < count; i++) {
-		if (names[i].sees)
+		if (names[i].sees && !names[i].makes)
 			note(affinity, names[i].sees, ring->index, NO_WORKER, 0);
 		if (names[i].makes)
 			note(affinity, names[i].makes, ring->index, ring->index, task->position);
@@ -71,13 +71,14 @@ static uint64_t bytes_at(const struct affinity *affinity, const struct task *tas
 	const struct affinity_place *place;
 	const struct frame_names *names;
 	const struct dw_tensor *tensors;
+	const uint8_t *tags = payload_tags(&task->payload);
 	uint64_t bytes, sum = 0;
 	uint32_t count;
 
 	tensors = names_of(&task->payload, &count, &names);
 	for (uint32_t i = 0; names && i < count && i < TENSORS_MOST; i++) {
 		place = affinity_find(affinity, names[i].sees);
-		if (place && place->worker == worker &&
+		if (place && place->worker == worker && tags[i] != DW_OUTPUT &&
 		    dw_tensor_bytes(&tensors[i], &bytes) == 0)
 			sum += bytes;
 	}

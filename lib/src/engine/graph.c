@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/text.h"
+#include "engine/elision.h"
 #include "engine/graph.h"
 #include "engine/queue.h"
 
@@ -423,6 +424,9 @@ void graph_completed(struct graph *graph, struct worker_ring *ring,
 		return;
 	}
 	switch (completion->state) {
+	case COMPLETION_KEPT:
+		elision_kept(graph->rings, ring, task);
+		/* fallthrough */
 	case COMPLETION_DONE:
 		ring_count_tasks_done(ring, 1);
 		graph_finish(graph, task, TASK_DONE);

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include "base/text.h"
+#include "engine/elision.h"
 #include "engine/progress.h"
 #include "engine/state.h"
 #include "engine/stuck.h"
@@ -69,7 +70,7 @@ static void park(struct graph *graph, struct worker_ring *ring, const struct ent
  */
 static void fail_entries(struct engine *engine, struct worker_ring *ring, const char *cause)
 {
-	char text[ERROR_TEXT_BYTES];
+	char text[ERROR_TEXT_BYTES], lost[ERROR_TEXT_BYTES];
 
 	text_copy(text, sizeof(text), cause);
 	for (uint32_t number = ring->head; number != ring->tail; number++) {
@@ -85,7 +86,10 @@ static void fail_entries(struct engine *engine, struct worker_ring *ring, const 
 		if (!task)
 			continue;
 		task_leave_ring(task);
-		if (started)
+		if (entry->flags & ENTRY_BOUND) {
+			elision_lost(ring, entry, text, lost, sizeof(lost));
+			park(&engine->graph, ring, entry, lost);
+		} else if (started)
 			park(&engine->graph, ring, entry, text);
 		else if (task->flags & FLAG_GROUP)
 			graph_member_left(&engine->graph, task, entry->member, ring, -EOWNERDEAD,

@@ -142,7 +142,8 @@ void names_see(const struct names *names, const struct run_names *run, struct te
 {
 	for (uint32_t i = 0; i < args->tensor_count; i++) {
 		pairs[i] = (struct frame_names){ 0 };
-		if ((args->tags[i] == DW_INPUT || args->tags[i] == DW_INOUT) &&
+		/* Of an OUTPUT, too: what it overwrites (elision.h). */
+		if (args->tags[i] != DW_NO_DEP && args->tags[i] != DW_OUTPUT_EXISTING &&
 		    nameable(names, &ranges[i]))
 			pairs[i].sees = name_of(names, run, map, &ranges[i]);
 	}

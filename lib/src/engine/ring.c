@@ -357,7 +357,6 @@ bool ring_post(struct ring_set *rings, struct worker_ring *ring, struct task *ta
 	entry = ring_entry(rings, ring, number);
 	fill_frame(rings, frame, task, payload);
 	frame->kind = UNLIKELY(task->callable->control) ? FRAME_CONTROL : FRAME_TASK;
-	frame->reserved = 0;
 	frame->fail_epoch = hub_fail_epoch(rings->hub, ring->index);
 
 	entry->task = task;
@@ -398,7 +397,6 @@ void ring_post_controls(struct ring_set *rings, struct worker_ring *ring)
 		ring->controls = control->next;
 		entry = ring_entry(rings, ring, number);
 		frame->kind = FRAME_CONTROL;
-		frame->reserved = 0;
 		frame->fail_epoch = hub_fail_epoch(rings->hub, ring->index);
 		frame->task = 0;
 		frame->callable = control->code;
@@ -526,12 +524,6 @@ static void break_chains(struct ring_set *rings, struct worker_ring *ring)
 	}
 }
 
-/* Whether the worker ran it, so that the completion has times. */
-static bool has_run(const struct completion *completion)
-{
-	return completion->state == COMPLETION_DONE || completion->state == COMPLETION_FAILED;
-}
-
 /* Accounts for the entry at the head, which leaves the ring. */
 static void drop_head(struct ring_set *rings, struct worker_ring *ring,
 			   const struct completion *completion)
@@ -554,7 +546,7 @@ static void drop_head(struct ring_set *rings, struct worker_ring *ring,
 			 * A frame that did not run took no time: the next could start when it
 			 * could.
 			 */
-			if (has_run(completion))
+			if (completion_has_run(completion->state))
 				ring->head_since = running_at(rings->timer, completion->ended);
 			if (next->flags & ENTRY_TIMED)
 				head_changed(rings, ring);
@@ -591,7 +583,7 @@ bool ring_next(struct ring_set *rings, struct worker_ring *ring, struct ring_com
 		next->text[0] = '\0';
 	if (UNLIKELY(entry->control != NULL))
 		control_done(rings, entry->control, completion->error, next->text);
-	if (next->task && has_run(completion)) {
+	if (next->task && completion_has_run(completion->state)) {
 		spent = completion->ended - completion->started;
 		if (completion->ended >= completion->started) {
 			estimate_learn(rings, next->task->callable, spent);

@@ -31,6 +31,8 @@ enum entry_flag {
 	ENTRY_ANY	= 1 << 3,	/* may go elsewhere */
 	ENTRY_TIMED	= 1 << 4,	/* has a deadline */
 	ENTRY_TOLD	= 1 << 5,	/* the deadline has passed: the thread was told */
+	ENTRY_SUPERSEDES = 1 << 6,	/* may become ENTRY_BOUND while it waits (elision.h) */
+	ENTRY_BOUND	= 1 << 7,	/* a result that it needs is with this worker alone */
 };
 
 /* The parent's own record of a frame in a ring. */
@@ -42,6 +44,7 @@ struct entry {
 	uint32_t member;		/* of a group */
 	uint32_t estimate_ns;
 	uint8_t flags;			/* enum entry_flag */
+	uint32_t bound_by;		/* ENTRY_BOUND: so many tasks before is that result's */
 };
 
 /* A control frame on its way. Freed by its caller, or when it is done (detached). */

@@ -61,6 +61,19 @@ void ring_end_deadline(struct worker_ring *ring, struct entry *entry);
 /* The frame at the head has until `now` + `ns`; its thread was told of it (`told`). */
 void ring_extend_deadline(struct ring_set *rings, struct worker_ring *ring, uint64_t now,
 			  uint64_t ns, bool told);
+/* The worker may keep a result for this one, or does (elision.h). */
+static inline void entry_supersedes(struct entry *entry) { entry->flags |= ENTRY_SUPERSEDES; }
+static inline void entry_bind(struct entry *entry, uint64_t task)
+{
+	entry->flags |= ENTRY_BOUND;
+	entry->bound_by = (uint32_t)(entry->task->head.number - task);
+}
+/* It must not leave the ring, since what it needs is nowhere else. */
+static inline bool entry_stays(const struct entry *entry)
+{
+	return entry->flags & ENTRY_BOUND ||
+	       (entry->flags & ENTRY_SUPERSEDES && entry->task && entry->task->waiting);
+}
 /* Its task is not the ring's any more; the frame will complete. */
 static inline void entry_forget(struct entry *entry) { entry->task = NULL; }
 static inline void entry_set_control(struct entry *entry, struct control *control)

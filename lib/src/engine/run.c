@@ -492,11 +492,12 @@ static void cancel_ring(struct engine *engine, struct worker_ring *ring,
 	bool running = false;
 
 	for (uint32_t number = ring->tail; number != ring->head; number--) {
-		struct task *task = ring_entry(rings, ring, number - 1)->task;
+		struct entry *entry = ring_entry(rings, ring, number - 1);
+		struct task *task = entry->task;
 
 		if (!task || task->run != run || task->flags & FLAG_GROUP)
 			continue;
-		if (ring_revoke(rings, ring, number - 1)) {
+		if (!entry_stays(entry) && ring_revoke(rings, ring, number - 1)) {
 			graph_returned(&engine->graph, task);
 		} else {
 			ring_cancel(rings, ring, number - 1);

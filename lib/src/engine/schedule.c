@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "engine/elision.h"
 #include "engine/schedule.h"
 
 /* Workers that pick() looks at before it is content. */
@@ -184,8 +185,10 @@ static void posted(struct schedule *schedule, struct worker_ring *ring, struct t
 {
 	struct graph *graph = schedule->graph;
 
-	if (task->payload.frame_flags)
+	if (task->payload.frame_flags) {
 		affinity_posted(&graph->affinity, ring, task);
+		elision_posted(&graph->affinity, schedule->rings, ring, task);
+	}
 	if ((task->run->awaited && graph->run_count > 1) || graph->report_all ||
 	    task->run->awaited_task == task || is_retired(task))
 		ring_request_notify(schedule->rings, ring, task->position);
@@ -502,6 +505,7 @@ static struct task *revoke_from(struct schedule *schedule, struct worker_ring *r
 
 		/* One whose producer failed comes back by itself, and must not run elsewhere. */
 		if (!(entry->flags & ENTRY_ANY) || !task || task->waiting || task_skips(task) ||
+		    entry_stays(entry) ||
 		    is_chained(task, ring) ||
 		    (other != NO_WORKER && better_stays(schedule, ring, task, other)))
 			continue;

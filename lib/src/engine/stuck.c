@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include "base/text.h"
+#include "engine/elision.h"
 #include "engine/stuck.h"
 
 /* -------------------------------------------------------------- kept tasks */
@@ -109,7 +110,14 @@ static void abandon_task(struct graph *graph, struct worker_ring *ring, uint32_t
 {
 	struct entry *entry = ring_entry(graph->rings, ring, number);
 	struct task *task = entry->task;
+	char lost[ERROR_TEXT_BYTES];
 
+	if (entry->flags & ENTRY_BOUND) {
+		/* The thread copies that result home before it completes this one. */
+		ring_cancel(graph->rings, ring, number);
+		elision_lost(ring, entry, why, lost, sizeof(lost));
+		why = lost;
+	}
 	task_leave_ring(task);
 	entry_forget(entry);
 	graph_abandon(task);
@@ -141,10 +149,12 @@ static void abandon_control(struct ring_set *rings, struct worker_ring *ring, ui
 static void revoke_all(struct graph *graph, struct worker_ring *ring)
 {
 	for (uint32_t number = ring->tail; number != ring->head; number--) {
-		struct task *task = ring_entry(graph->rings, ring, number - 1)->task;
-		uint32_t member = ring_entry(graph->rings, ring, number - 1)->member;
+		const struct entry *entry = ring_entry(graph->rings, ring, number - 1);
+		struct task *task = entry->task;
+		uint32_t member = entry->member;
 
-		if (!task || !ring_revoke(graph->rings, ring, number - 1))
+		if (!task || entry->flags & ENTRY_BOUND ||
+		    !ring_revoke(graph->rings, ring, number - 1))
 			continue;
 		if (task->flags & FLAG_GROUP)
 			graph_member_left(graph, task, member, ring, -EOWNERDEAD,

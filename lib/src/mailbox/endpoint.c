@@ -224,8 +224,35 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 	return NULL;
 }
 
-void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, const char *text,
-		       uint64_t started, uint64_t ended)
+struct frame *endpoint_superseder(struct endpoint *endpoint, uint32_t number, uint32_t *by)
+{
+	struct frame *frame = frame_at(&endpoint->layout, endpoint->mailbox, number);
+	uint16_t behind = atomic_load_explicit(&frame->superseded, memory_order_relaxed);
+	uint32_t n = number + behind;
+
+	if (!behind)
+		return NULL;
+	read_post(endpoint);
+	if (n - endpoint->next >= endpoint->posted - endpoint->next)
+		return NULL;
+	frame = frame_at(&endpoint->layout, endpoint->mailbox, n);
+	if (atomic_load_explicit(&frame->claim, memory_order_relaxed) !=
+	    claim_word(n, CLAIM_POSTED) ||
+	    (frame->flags & FRAME_CHAINED && frame->fail_epoch != endpoint->failed))
+		return NULL;
+	*by = n;
+	return frame;
+}
+
+uint32_t endpoint_position(const struct endpoint *endpoint)
+{
+	return endpoint->next;
+}
+
+/* What endpoint_complete() does, for each of the states of a frame that has run. */
+static inline __attribute__((always_inline)) void
+complete(struct endpoint *endpoint, uint32_t number, enum completion_state state, int error,
+	 const char *text, uint64_t started, uint64_t ended)
 {
 	struct completion *completion = completion_at(&endpoint->layout, endpoint->mailbox, number);
 	size_t bytes = 0;
@@ -245,7 +272,7 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
 	}
 	*completion = (struct completion){
 		.number = number,
-		.state = error ? COMPLETION_FAILED : COMPLETION_DONE,
+		.state = (uint16_t)(error ? COMPLETION_FAILED : state),
 		.text_bytes = (uint16_t)bytes,
 		.error = error,
 		.started = started,
@@ -260,6 +287,17 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
 		if (check_notify(endpoint, false))
 			wake_parent(endpoint);
 	}
+}
+
+void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, const char *text,
+		       uint64_t started, uint64_t ended)
+{
+	complete(endpoint, number, COMPLETION_DONE, error, text, started, ended);
+}
+
+void endpoint_kept(struct endpoint *endpoint, uint32_t number, uint64_t started, uint64_t ended)
+{
+	complete(endpoint, number, COMPLETION_KEPT, 0, NULL, started, ended);
 }
 
 static bool parent_wrote(void *context)

@@ -7,6 +7,7 @@
 #define DW_MAILBOX_FRAME_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <distworker/distworker.h>
 
@@ -36,7 +37,8 @@ struct frame {
 	_Atomic uint32_t claim;
 	uint8_t kind;			/* enum frame_kind */
 	uint8_t flags;			/* FRAME_* */
-	uint16_t reserved;
+	/* parent: so many frames behind is one that writes the same again (hub_supersede()) */
+	_Atomic uint16_t superseded;
 	uint32_t fail_epoch; /* failures of this peer that the parent knew of when it posted */
 	_Atomic uint32_t cancel;	/* parent: 1 when the task was cancelled */
 	uint64_t task;			/* number of the task, for messages and status */
@@ -59,9 +61,14 @@ struct frame_names {
 enum completion_state {
 	COMPLETION_DONE = 1,
 	COMPLETION_FAILED = 2,		/* error, text */
-	COMPLETION_REVOKED = 3,		/* the parent had revoked the frame */
-	COMPLETION_RETURNED = 4,	/* FRAME_CHAINED, not started: a frame before it failed */
+	/* Done; what a frame behind it writes again is with the peer, and not in host memory. */
+	COMPLETION_KEPT = 3,
+	COMPLETION_REVOKED = 4,		/* the parent had revoked the frame */
+	COMPLETION_RETURNED = 5,	/* FRAME_CHAINED, not started: a frame before it failed */
 };
+
+/* Whether the peer ran it, so that the completion has times. */
+static inline bool completion_has_run(uint16_t state) { return state <= COMPLETION_KEPT; }
 
 struct completion {
 	uint32_t number;		/* of the frame */

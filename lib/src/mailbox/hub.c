@@ -261,6 +261,7 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *
 		return NULL;
 	frame = frame_at(&hub->layout, ring->mailbox, ring->acquired);
 	atomic_store_explicit(&frame->cancel, 0, memory_order_relaxed);
+	atomic_store_explicit(&frame->superseded, 0, memory_order_relaxed);
 	frame->flags = flags;
 	/*
 	 * The peer can write into the frame at any time: its completion is checked against this
@@ -407,6 +408,14 @@ static int check_completion(const struct ring *ring, uint32_t i, uint8_t slot,
 					 "mailbox %u: completion %u is FAILED with error %d", i, n,
 					 completion->error);
 		break;
+	case COMPLETION_KEPT:
+		if (completion->error != 0 || !(slot & SLOT_SUPERSEDED))
+			return error_set(-EPROTO,
+					 "mailbox %u: completion %u is KEPT with error %d, and %s "
+					 "frame supersedes it",
+					 i, n, completion->error,
+					 slot & SLOT_SUPERSEDED ? "a" : "no");
+		break;
 	case COMPLETION_REVOKED:
 		break;
 	case COMPLETION_RETURNED:
@@ -435,7 +444,7 @@ static void average_in(struct ring *ring, const struct completion *completion)
 {
 	uint64_t ns = completion->ended - completion->started;
 
-	if (completion->state != COMPLETION_DONE && completion->state != COMPLETION_FAILED)
+	if (!completion_has_run(completion->state))
 		return;
 	if (ns > UINT32_MAX / 2)
 		ns = UINT32_MAX / 2;
@@ -545,6 +554,20 @@ void hub_cancel(struct hub *hub, uint32_t i, uint32_t number)
 	if (is_outstanding(ring, number))
 		atomic_store_explicit(&frame_at(&hub->layout, ring->mailbox, number)->cancel, 1,
 				      memory_order_relaxed);
+}
+
+bool hub_supersede(struct hub *hub, uint32_t i, uint32_t number, uint32_t by)
+{
+	struct ring *ring = &hub->rings[i];
+	uint8_t *slot = &ring->slots[number & (hub->layout.depth - 1)];
+
+	if (*slot & SLOT_SUPERSEDED || by - number > UINT16_MAX)
+		return false;
+	*slot |= SLOT_SUPERSEDED;
+	/* The peer looks whether that frame is posted: this may come before it, or late. */
+	atomic_store_explicit(&frame_at(&hub->layout, ring->mailbox, number)->superseded,
+			      (uint16_t)(by - number), memory_order_relaxed);
+	return true;
 }
 
 bool hub_request_notify(struct hub *hub, uint32_t i, uint32_t number)

@@ -112,6 +112,12 @@ bool hub_started(const struct hub *hub, uint32_t i, uint32_t number);
 /* [owner] Tells a running callable that its task was cancelled. */
 void hub_cancel(struct hub *hub, uint32_t i, uint32_t number);
 /*
+ * [owner] Frame `by`, posted behind `number`, writes the same bytes again, and only the peer's own
+ * frames between the two read them: the peer may leave them where it has them (COMPLETION_KEPT).
+ * False: another frame does already, or it is too far behind.
+ */
+bool hub_supersede(struct hub *hub, uint32_t i, uint32_t number, uint32_t by);
+/*
  * [owner] The parent wants to be woken when frame `number` of ring i is complete.
  * Without it: when the ring runs dry, or in time to refill a ring that was full of long
  * frames. Returns true when it is complete already. The earliest of several counts;
@@ -198,6 +204,15 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number);
 /* Completes the frame that endpoint_next() gave (in order). `text` may be NULL. */
 void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, const char *text,
 		       uint64_t started, uint64_t ended);
+/* The same for one that has succeeded and leaves its results with this peer (COMPLETION_KEPT). */
+void endpoint_kept(struct endpoint *endpoint, uint32_t number, uint64_t started, uint64_t ended);
+/*
+ * The frame that supersedes frame `number`, which is claimed and not completed: it is posted, and
+ * endpoint_next() would give it. NULL: there is none. *by: its number.
+ */
+struct frame *endpoint_superseder(struct endpoint *endpoint, uint32_t number, uint32_t *by);
+/* The number of the frame that endpoint_next() looks at next. */
+uint32_t endpoint_position(const struct endpoint *endpoint);
 /*
  * Waits until there is a frame: spins for a self-tuning moment, then wakes the
  * parent if that is due and sleeps, in one call. 0 (look again),

@@ -17,6 +17,7 @@
 /* The parent's own flags of a slot. */
 #define SLOT_CHAINED (1u << 0)
 #define SLOT_REVOKED (1u << 1)
+#define SLOT_SUPERSEDED (1u << 2)
 
 /* The parent's private state of one ring. [owner] */
 struct ring {

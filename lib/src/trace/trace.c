@@ -453,7 +453,7 @@ static void on_span(void *context, struct task *task, const struct worker_ring *
 	struct trace_span span = {
 		.started = completion->started, .ended = completion->ended, .worker = ring->index,
 		.member = member, .attempt = task->attempts,
-		.failed = completion->state != COMPLETION_DONE,
+		.failed = completion->state == COMPLETION_FAILED,
 	};
 
 	if (!times)

@@ -326,24 +326,71 @@ static void park(struct chip_loop *loop, struct frame *frame, uint32_t number)
 	loop->parked_number = number;
 }
 
-/* Hands the call to the chip, with the places of its tensors. */
+/* A kept block could not be copied home, and is lost with the device. */
+static void check_cache(struct chip_loop *loop)
+{
+	if (loop->cache && cache_error(loop->cache))
+		note_broken(loop, cache_error(loop->cache));
+}
+
+/*
+ * Completes a frame. After a failure the frames behind it may run anywhere: what is kept for one
+ * of them goes home first. If that fails, the frame stays as it is, for the parent to fail.
+ */
+static void complete(struct chip_loop *loop, uint32_t number, int result, const char *text,
+		     uint64_t started, uint64_t ended)
+{
+	if (result < 0 && loop->cache) {
+		cache_settle(loop->cache);
+		show_counters(loop->child, loop->chip);
+		check_cache(loop);
+		if (cache_error(loop->cache))
+			return;
+	}
+	endpoint_complete(loop->endpoint, number, result, text, started, ended);
+}
+
+/* What supersedes the frame; NULL: nothing, as far as is known now. `args`: room for a view. */
+static const struct superseder *superseder(const struct chip_loop *loop, uint32_t number,
+					   struct superseder *by, struct dw_args *args)
+{
+	struct frame *frame = endpoint_superseder(loop->endpoint, number, &by->frame);
+
+	if (!frame || serve_args(frame, args) < 0)
+		return NULL;
+	by->args = args;
+	by->names = serve_names(frame, args);
+	by->signature = chip_image_signature(loop->chip, frame->callable, &by->signature_count);
+	return by->names && by->signature ? by : NULL;
+}
+
+/* Hands the call to the chip, with the places of its tensors. *lost: it must not be tried again. */
 static int submit_call(struct chip_loop *loop, struct frame *frame, uint32_t number,
-		       const struct dw_args *args)
+		       const struct dw_args *args, bool *lost)
 {
 	const struct dw_chip_place *places = NULL;
+	struct dw_args by_args;
 	const int32_t *signature;
+	struct superseder by;
 	size_t count = 0;
 	int result;
 
 	if (loop->cache) {
 		signature = chip_image_signature(loop->chip, frame->callable, &count);
 		places = cache_begin(loop->cache, args, signature, signature ? count : 0,
-				     serve_names(frame, args));
+				     serve_names(frame, args),
+				     superseder(loop, number, &by, &by_args));
+		check_cache(loop);
+		if (loop->broken) {
+			*lost = cache_undo(loop->cache, true);
+			return loop->broken;
+		}
 	}
 	result = chip_submit_at(loop->chip, frame->callable, args, places, &frame->config, number,
 				(const volatile uint32_t *)&frame->cancel);
+	/* A synchronous call may have run until it found no room. */
 	if (result < 0 && loop->cache)
-		cache_undo(loop->cache);
+		*lost = cache_undo(loop->cache, result != -ENOMEM || chip_is_async(loop->chip));
 	if (result == 0)
 		loop->tasks[loop->submitted++ % CALLS_MOST] = frame->task;
 	return result;
@@ -355,6 +402,7 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	uint64_t now = now_ns();
 	struct callable *callable;
 	struct dw_args args;
+	bool lost = false;
 	int result;
 
 	result = serve_args(frame, &args);
@@ -364,16 +412,20 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	    callable_held(frame->callable, &callable) == 0)
 		status_works(&loop->child->status, callable, frame->task, now);
 	if (result == 0)
-		result = submit_call(loop, frame, number, &args);
+		result = submit_call(loop, frame, number, &args, &lost);
 	/* Other tensors may hold the memory that it lacks. */
-	while (result == -ENOMEM && loop->cache && cache_shrink_for(loop->cache, &args))
-		result = submit_call(loop, frame, number, &args);
+	while (result == -ENOMEM && !lost && loop->cache && cache_shrink_for(loop->cache, &args))
+		result = submit_call(loop, frame, number, &args, &lost);
+	check_cache(loop);
+	/* Its frame, like those in flight, stays as it is. */
+	if (loop->broken)
+		return;
 	if (result < 0 && chip_lost(loop->chip))
 		note_broken(loop, result);
 	if (result < 0 && chip_in_flight(loop->chip))
 		park(loop, frame, number);
 	else if (result < 0)
-		endpoint_complete(loop->endpoint, number, result, error_text(), now, now_ns());
+		complete(loop, number, result, error_text(), now, now_ns());
 	if (result < 0 && !chip_in_flight(loop->chip))
 		status_waits(&loop->child->status, now);
 }
@@ -394,7 +446,13 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 	}
 	if (task)
 		status_works(&loop->child->status, &copy, frame->task, now);
+	/* A copy may read what is kept; an allocation may have dropped some of it. */
+	if (task && loop->cache && cache_settle(loop->cache) < 0) {
+		check_cache(loop);
+		return;
+	}
 	result = run_control(loop, frame);
+	check_cache(loop);
 	if (result < 0 && chip_lost(loop->chip))
 		note_broken(loop, result);
 	if (task)
@@ -402,8 +460,7 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 	show_counters(loop->child, loop->chip, loop->cache);
 	if (task)
 		status_waits(&loop->child->status, now_ns());
-	endpoint_complete(loop->endpoint, number, result, result < 0 ? error_text() : NULL, now,
-			  now_ns());
+	complete(loop, number, result, result < 0 ? error_text() : NULL, now, now_ns());
 }
 
 /* Fills the chip's queue; returns whether anything was done. */
@@ -423,11 +480,15 @@ static bool submit_frames(struct chip_loop *loop)
 	while (!loop->parked && !loop->broken && chip_in_flight(loop->chip) < loop->depth &&
 	       (frame = endpoint_next(loop->endpoint, &number))) {
 		any = true;
+		if (loop->cache)
+			cache_forgo(loop->cache, number);
 		if (frame->kind != FRAME_TASK && chip_in_flight(loop->chip))
 			park(loop, frame, number);
 		else
 			serve_alone(loop, frame, number);
 	}
+	if (loop->cache && !loop->parked)
+		cache_forgo(loop->cache, endpoint_position(loop->endpoint));
 	return any;
 }
 
@@ -447,6 +508,35 @@ static void trace_copies(struct chip_loop *loop, const struct chip_completion *c
 	}
 }
 
+/* The oldest call has ended. */
+static void end_call(struct chip_loop *loop, struct chip_completion *completion)
+{
+	uint32_t number = (uint32_t)completion->cookie, by, there;
+	bool keep = false;
+	int kept = 0;
+
+	if (loop->cache) {
+		keep = cache_keeps(loop->cache, &by) &&
+		       endpoint_superseder(loop->endpoint, number, &there) && there == by;
+		kept = cache_end(loop->cache, completion->status == 0, keep);
+	}
+	if (kept < 0) {
+		completion->status = kept;
+		completion->text = error_text();
+	}
+	if (chip_lost(loop->chip))
+		note_broken(loop, completion->status);
+	trace_copies(loop, completion);
+	status_ended(&loop->child->status);
+	show_counters(loop->child, loop->chip, loop->cache);
+	if (kept > 0)
+		endpoint_kept(loop->endpoint, number, completion->started, completion->ended);
+	else
+		complete(loop, number, completion->status,
+			 completion->status ? completion->text : NULL, completion->started,
+			 completion->ended);
+}
+
 /*
  * Whether a call was completed. One at a time: its place in the queue is filled before the driver
  * is asked for the next, since one that has none may wait for it then, and stage nothing meanwhile.
@@ -460,16 +550,7 @@ static bool collect(struct chip_loop *loop)
 		note_broken(loop, result);
 	if (result != 1)
 		return false;
-	if (loop->cache)
-		cache_end(loop->cache, completion.status == 0);
-	trace_copies(loop, &completion);
-	status_ended(&loop->child->status);
-	show_counters(loop->child, loop->chip, loop->cache);
-	endpoint_complete(loop->endpoint, (uint32_t)completion.cookie, completion.status,
-			  completion.status ? completion.text : NULL, completion.started,
-			  completion.ended);
-	if (chip_lost(loop->chip))
-		note_broken(loop, completion.status);
+	end_call(loop, &completion);
 	if (chip_in_flight(loop->chip))
 		status_since(&loop->child->status, completion.ended);
 	else
