@@ -73,7 +73,7 @@ struct program {
 	struct dw_orch *orch;		/* NULL: it runs in order, on the model */
 };
 
-enum kind { MIX, COMBINE, HOST_WRITE, NO_DEP, GROUP, TEMPORARY, NESTED };
+enum kind { MIX, COMBINE, HOST_WRITE, NO_DEP, GROUP, TEMPORARY, NESTED, CHAIN };
 
 static uint32_t below(struct program *program, uint32_t n)
 {
@@ -252,6 +252,27 @@ static void temporary(struct program *program, struct span a, struct span c)
 	CHECK_EQ(dw_scope_end(program->orch), 0);
 }
 
+/* Tasks that write the same range, one behind the other, with readers of it in between. */
+static void chain(struct program *program, struct span a, struct span b, struct span c)
+{
+	for (uint32_t left = 2 + below(program, 6); left > 0; left--) {
+		bool chip = below(program, 8), reads = below(program, 4) == 0;
+		uint64_t s = below(program, 1000);
+
+		if (below(program, 4))
+			mix_task(program, chip, a, b, c, DW_INOUT, s, 0);
+		else
+			combine_task(program, chip, a, c, 0);
+		if (reads) {
+			struct span to = part_of(program, program->own, 8);
+			struct span from = below(program, 2) ? c : read_beside(program, to);
+
+			if (apart(to, from))
+				combine_task(program, below(program, 4), from, to, 0);
+		}
+	}
+}
+
 static void play(struct program *program);
 
 /* Another program on a nested Worker, over what this one gives it. */
@@ -294,7 +315,7 @@ static void step(struct program *program)
 {
 	static const uint8_t kinds[] = {
 		MIX, MIX, MIX, MIX, COMBINE, COMBINE, HOST_WRITE, NO_DEP, GROUP, TEMPORARY,
-		NESTED, NESTED,
+		NESTED, NESTED, CHAIN, CHAIN, CHAIN,
 	};
 	enum kind kind = kinds[below(program, sizeof(kinds))];
 	struct span c = part_of(program, program->own, kind == NESTED ? 24 : 8);
@@ -315,6 +336,7 @@ static void step(struct program *program)
 			no_dep(program, a, c, s);
 		break;
 	case GROUP: group(program, a, c); break;
+	case CHAIN: chain(program, a, b, c); break;
 	case TEMPORARY: temporary(program, a, c); break;
 	case NESTED:
 		/* The task may read what it writes, too. */

@@ -33,6 +33,7 @@ struct model {
 		bool fails;
 	} pending[4];
 	uint32_t submitted, ended;
+	bool gone;			/* the frame that supersedes calls has left the ring */
 };
 
 static uint32_t below(struct model *model, uint32_t n)
@@ -72,9 +73,12 @@ static void end_one(struct model *model)
 	const struct pending *pending = &model->pending[model->ended % 4];
 	struct chip_completion done;
 
+	uint32_t frame;
+
 	CHECK_EQ(chip_finish(model->chip, &done), 1);
 	CHECK_EQ(done.status, pending->fails ? -ERANGE : 0);
-	cache_end(model->cache, done.status == 0, false);
+	CHECK(cache_end(model->cache, done.status == 0,
+			cache_keeps(model->cache, &frame) && !model->gone) >= 0);
 	model->ended++;
 }
 
@@ -103,7 +107,7 @@ static void note(struct model *model, const struct span *span, bool writes)
 }
 
 static void submit(struct model *model, uint64_t key, struct pending *pending, uint32_t tensors,
-		   uint32_t scalars, const struct frame_names *names)
+		   uint32_t scalars, const struct frame_names *names, const struct superseder *by)
 {
 	struct dw_args args = view(pending->tensors, tensors, pending->scalars, scalars);
 	const struct dw_chip_place *places;
@@ -113,10 +117,10 @@ static void submit(struct model *model, uint64_t key, struct pending *pending, u
 
 	signature = chip_image_signature(model->chip, key, &count);
 	do {
-		places = cache_begin(model->cache, &args, signature, count, names, NULL);
+		places = cache_begin(model->cache, &args, signature, count, names, by);
 		result = chip_submit_at(model->chip, key, &args, places, NULL, 0, NULL);
 		if (result < 0)
-			cache_undo(model->cache, false);
+			CHECK(!cache_undo(model->cache, chip_is_async(model->chip)));
 		if (result == -ENOMEM && !cache_shrink_for(model->cache, &args) &&
 		    model->ended < model->submitted)
 			end_one(model);
@@ -156,9 +160,8 @@ static struct frame_names read_names(struct model *model, const struct span *spa
 }
 
 /* Where the two ranges overlap, the call reads what it has written. */
-static void ripple(struct model *model)
+static void ripple_from(struct model *model, struct span from, struct span to, bool named)
 {
-	struct span from = span_of(model, 4 * STEP), to = span_of(model, 4 * STEP);
 	struct frame_names names[2];
 	struct pending *pending;
 
@@ -166,7 +169,7 @@ static void ripple(struct model *model)
 	from.count = to.count;
 	wait_for(model, &from, false);
 	wait_for(model, &to, true);
-	names[0] = read_names(model, &from);
+	names[0] = named ? read_names(model, &from) : (struct frame_names){ 0 };
 	names[1] = (struct frame_names){ .makes = ++model->last_name };
 	set_name(model, &to, names[1].makes);
 	note(model, &from, false);
@@ -174,9 +177,16 @@ static void ripple(struct model *model)
 	pending = pending_new(model);
 	pending->tensors[0] = words_of(&from);
 	pending->tensors[1] = words_of(&to);
-	submit(model, KEY_RIPPLE, pending, 2, 0, names);
+	submit(model, KEY_RIPPLE, pending, 2, 0, names, NULL);
 	for (uint32_t i = 0; i < to.count; i++)
 		model->words[to.first + i] = model->words[from.first + i] + 1;
+}
+
+static void ripple(struct model *model)
+{
+	struct span from = span_of(model, 4 * STEP);
+
+	ripple_from(model, from, span_of(model, 4 * STEP), true);
 }
 
 /* Every other time the first attempt spoils what it was given, and fails. */
@@ -192,14 +202,14 @@ static void triple(struct model *model)
 		pending = pending_new(model);
 		pending->tensors[0] = words_of(&span);
 		pending->fails = true;
-		submit(model, KEY_SPOIL, pending, 1, 0, &names);
+		submit(model, KEY_SPOIL, pending, 1, 0, &names, NULL);
 		end_all(model);
 	}
 	note(model, &span, true);
 	pending = pending_new(model);
 	pending->tensors[0] = words_of(&span);
 	pending->scalars[0] = below(model, 1000);
-	submit(model, KEY_TRIPLE, pending, 1, 1, &names);
+	submit(model, KEY_TRIPLE, pending, 1, 1, &names, NULL);
 	for (uint32_t i = span.first; i < span.first + span.count; i++)
 		model->words[i] = model->words[i] * 3 + pending->scalars[0];
 }
@@ -217,7 +227,7 @@ static void fail(struct model *model)
 	pending = pending_new(model);
 	pending->tensors[0] = words_of(&span);
 	pending->fails = true;
-	submit(model, KEY_FAIL, pending, 1, 2, &names);
+	submit(model, KEY_FAIL, pending, 1, 2, &names, NULL);
 	for (uint32_t i = span.first; getenv("DW_CHIP_DEBUG") && i < span.first + span.count; i++)
 		model->words[i] = FILLED;
 }
@@ -231,6 +241,113 @@ static void write_home(struct model *model)
 	for (uint32_t i = span.first; i < span.first + span.count; i++)
 		home[i] = model->words[i] = model->random * (i + 1);
 	set_name(model, &span, below(model, 2) ? ++model->last_name : 0);
+}
+
+/* Host code writes what a failed call has left undefined. */
+static void write_over(struct model *model, const struct span *span)
+{
+	for (uint32_t i = span->first; i < span->first + span->count; i++)
+		home[i] = model->words[i] = model->random * (i + 1);
+	set_name(model, span, 0);
+}
+
+static bool apart(const struct span *a, const struct span *b)
+{
+	return a->first + a->count <= b->first || b->first + b->count <= a->first;
+}
+
+/* Reads of what is kept, in whole, in part, and with more, then without a name; no writes to it. */
+static void read_between(struct model *model, const struct span *span)
+{
+	for (uint32_t n = below(model, 3); n > 0; n--) {
+		struct span to = span_of(model, 4 * STEP), from = span_of(model, 4 * STEP);
+		bool inside;
+
+		/* As many words as it reads. */
+		to.count = from.count < WORDS - to.first ? from.count : WORDS - to.first;
+		from.count = to.count;
+		inside = from.first >= span->first &&
+			 from.first + from.count <= span->first + span->count;
+
+		/* A name for more than the range would be a new one, which nothing supersedes. */
+		if (apart(&to, span))
+			ripple_from(model, from, to, inside || apart(&from, span));
+	}
+}
+
+/* The call that supersedes does not get there. */
+static void break_chain(struct model *model, const struct span *span,
+			const struct superseder *by)
+{
+	const struct dw_tensor tensor = by->args->tensors[0];
+	struct pending *pending;
+
+	end_all(model);
+	switch (below(model, 4)) {
+	case 0:
+		CHECK_EQ(cache_settle(model->cache), 0);
+		break;
+	case 1:
+		cache_begin(model->cache, by->args, by->signature, by->signature_count, by->names,
+			    NULL);
+		CHECK(!cache_undo(model->cache, true));
+		CHECK_EQ(cache_settle(model->cache), 0);
+		break;
+	case 2:
+		cache_forgo(model->cache, by->frame + 1);
+		write_over(model, span);
+		break;
+	case 3:
+		pending = pending_new(model);
+		pending->tensors[0] = tensor;
+		pending->fails = true;
+		submit(model, KEY_SPOIL, pending, 1, 0, by->names, NULL);
+		end_all(model);
+		write_over(model, span);
+		break;
+	}
+}
+
+/* Calls over one range, each of which supersedes the one before. */
+static void chain(struct model *model)
+{
+	struct span span = span_of(model, 4 * STEP);
+	struct frame_names names = { .sees = name_of(model, &span), .makes = ++model->last_name };
+	struct superseder by = { 0 };
+	struct dw_tensor tensor = words_of(&span);
+	struct dw_args args = view(&tensor, 1, NULL, 0);
+
+	by.signature = chip_image_signature(model->chip, KEY_TRIPLE, &by.signature_count);
+	by.args = &args;
+	wait_for(model, &span, true);
+	for (uint32_t left = 1 + below(model, 5); ; left--) {
+		struct frame_names next = { .sees = names.makes, .makes = ++model->last_name };
+		struct pending *pending = pending_new(model);
+
+		by.names = &next;
+		by.frame++;
+		set_name(model, &span, names.makes);
+		note(model, &span, true);
+		pending->tensors[0] = tensor;
+		pending->scalars[0] = below(model, 1000);
+		submit(model, KEY_TRIPLE, pending, 1, 1, &names, left ? &by : NULL);
+		for (uint32_t i = span.first; i < span.first + span.count; i++)
+			model->words[i] = model->words[i] * 3 + pending->scalars[0];
+		if (!left)
+			break;
+		/* Its frame is chained: it is claimed when all before it have ended. */
+		model->gone = below(model, 8) == 0;
+		end_all(model);
+		model->gone = false;
+		read_between(model, &span);
+		end_all(model);
+		if (below(model, 6) == 0) {
+			break_chain(model, &span, &by);
+			break;
+		}
+		names = next;
+	}
+	end_all(model);
 }
 
 static void load(struct model *model, uint64_t key, const char *entry)
@@ -250,7 +367,8 @@ static void run(const char *options, uint64_t seed, struct chip_cache_counters *
 	CHECK_EQ(cache_create(model.chip, &model.cache), 0);
 	memcpy(home, model.words, sizeof(home));
 	for (int round = 0; round < ROUNDS && !unit_failures; round++) {
-		switch (below(&model, 16)) {
+		switch (below(&model, 18)) {
+		case 16: case 17: chain(&model); break;
 		case 0: fail(&model); break;
 		case 1: case 2: write_home(&model); break;
 		case 3: case 4: case 5: case 6: case 7: triple(&model); break;
@@ -279,10 +397,16 @@ static void runs(const char *options, bool evicts)
 		run(options, seed, &counters);
 		sum.hits += counters.hits;
 		sum.evictions += counters.evictions;
+		sum.kept += counters.kept;
+		sum.settled += counters.settled;
 	}
-	printf("# \"%s\": %llu tensors found, %llu blocks dropped for others\n", options,
-	       (unsigned long long)sum.hits, (unsigned long long)sum.evictions);
+	printf("# \"%s\": %llu tensors found, %llu blocks dropped for others, %llu kept, %llu of them "
+	       "copied home later\n", options, (unsigned long long)sum.hits,
+	       (unsigned long long)sum.evictions, (unsigned long long)sum.kept,
+	       (unsigned long long)sum.settled);
 	CHECK(sum.hits > 0);
+	CHECK(sum.kept > 0);
+	CHECK(sum.settled > 0);
 	CHECK(!evicts || sum.evictions > 0);
 }
 
@@ -329,7 +453,7 @@ TEST(a_chain_copies_in_once)
 
 		pending->tensors[0] = tensor;
 		pending->scalars[0] = i;
-		submit(&model, KEY_TRIPLE, pending, 1, 1, &names);
+		submit(&model, KEY_TRIPLE, pending, 1, 1, &names, NULL);
 		expected = expected * 3 + i;
 		end_all(&model);
 	}
@@ -343,6 +467,39 @@ TEST(a_chain_copies_in_once)
 	cache_destroy(model.cache);
 	CHECK_EQ(chip_counters(model.chip, &counters), 0);
 	CHECK_EQ(counters.memory_used, 0);
+	chip_close(model.chip);
+}
+
+TEST(a_chain_that_is_superseded_copies_out_once)
+{
+	static uint64_t x[1 << 17];
+	struct dw_tensor tensor = tensor1(x, DW_UINT64, 1 << 17);
+	struct model model = { .random = 1 };
+	struct dw_chip_counters counters;
+	struct dw_args args = view(&tensor, 1, NULL, 0);
+	uint64_t expected = 0;
+
+	CHECK_EQ(chip_open("sim", 0, "memory=4194304", &model.chip), 0);
+	load(&model, KEY_TRIPLE, "triple_add");
+	CHECK_EQ(cache_create(model.chip, &model.cache), 0);
+	for (uint64_t i = 0; i < 100; i++) {
+		struct frame_names names = { .sees = i, .makes = i + 1 };
+		struct frame_names next = { .sees = i + 1, .makes = i + 2 };
+		struct pending *pending = pending_new(&model);
+		struct superseder by = { .args = &args, .names = &next, .frame = (uint32_t)i + 1 };
+
+		by.signature = chip_image_signature(model.chip, KEY_TRIPLE, &by.signature_count);
+		pending->tensors[0] = tensor;
+		pending->scalars[0] = i;
+		submit(&model, KEY_TRIPLE, pending, 1, 1, &names, i < 99 ? &by : NULL);
+		expected = expected * 3 + i;
+		end_all(&model);
+		CHECK_EQ(x[0], i < 99 ? 0 : expected);
+	}
+	CHECK_EQ(chip_counters(model.chip, &counters), 0);
+	CHECK_EQ(counters.copies_in, 1);
+	CHECK_EQ(counters.copies_out, 1);
+	cache_destroy(model.cache);
 	chip_close(model.chip);
 }
 
@@ -376,7 +533,7 @@ static uint64_t second_half(struct model *model, uint64_t name)
 	for (int i = 0; i < 16; i++)
 		halves[i] = 7;
 	pending->tensors[0] = tensor1(halves, DW_UINT64, 16);
-	submit(model, KEY_HALF, pending, 1, 0, &names);
+	submit(model, KEY_HALF, pending, 1, 0, &names, NULL);
 	end_all(model);
 	CHECK(halves[7] == 7 && halves[8] == halves[15]);
 	return halves[8];
@@ -413,7 +570,7 @@ TEST(what_a_kernel_leaves_unwritten_shows_a_pattern_on_demand)
 	pending = pending_new(&model);
 	pending->tensors[0] = tensor1(halves, DW_UINT64, 16);
 	pending->scalars[0] = 1;
-	submit(&model, KEY_TRIPLE, pending, 1, 1, &names);
+	submit(&model, KEY_TRIPLE, pending, 1, 1, &names, NULL);
 	end_all(&model);
 	word = halves[8];
 	CHECK(word != FILLED && second_half(&model, 11) == word);

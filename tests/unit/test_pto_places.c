@@ -89,10 +89,10 @@ static int begin(struct scene *scene, const float *x, uint64_t x_name, const flo
 	tensors[slot][2] = tensor1(z, DW_FLOAT32, ELEMENTS);
 	signature = chip_image_signature(scene->chip, 1, &count);
 	do {
-		places = cache_begin(scene->cache, &args, signature, count, names);
+		places = cache_begin(scene->cache, &args, signature, count, names, NULL);
 		status = chip_submit_at(scene->chip, 1, &args, places, NULL, 1, NULL);
 		if (status < 0)
-			cache_undo(scene->cache);
+			cache_undo(scene->cache, false);
 	} while (status == -ENOMEM && cache_shrink_for(scene->cache, &args));
 	return status;
 }
@@ -103,7 +103,7 @@ static int end(struct scene *scene)
 
 	if (!CHECK_EQ(chip_finish(scene->chip, &done), 1))
 		return -EPIPE;
-	cache_end(scene->cache, done.status == 0);
+	cache_end(scene->cache, done.status == 0, false);
 	return done.status;
 }
 

@@ -265,11 +265,18 @@ int present_copy_out(struct dw_chip_device *device, void *host, uint64_t handle,
 		     struct dw_chip_error *error)
 {
 	struct present *present = device->state;
+	const struct present_block *block;
 	char *memory = NULL;
 	int code, status = locate(device, handle, bytes, &memory, error);
 
 	if (status < 0)
 		return status;
+	block = present_block_at(present, handle);
+	if (block && block->for_places && block->stale)
+		return kit_fail(error, -EIO,
+				"%llu bytes that pto device %u kept are lost with a context that "
+				"took no run any more",
+				(unsigned long long)bytes, device->id);
 	present_quiesce(present);
 	code = present->host.copy_from(present->context, host, memory, bytes);
 	if (code == 0)
