@@ -31,6 +31,7 @@ struct block {
 	uint32_t pins;			/* tensors of calls in flight */
 	bool kept;			/* host memory has not got its contents … */
 	uint32_t frame;			/* … since this frame writes them again */
+	uint64_t task;			/* that made them */
 	struct block *newer, *older;	/* by last use */
 };
 
@@ -43,12 +44,14 @@ struct use {
 	bool was_kept;			/* before the call; then, under this name, for this frame */
 	uint64_t was_name;
 	uint32_t was_frame;
+	uint64_t was_task;
 };
 
 struct cached_call {
 	uint32_t count;
 	bool keeps;			/* some are, for this frame */
 	uint32_t frame;
+	uint64_t task;
 	struct use uses[TENSORS_MOST];
 	struct dw_chip_place places[TENSORS_MOST];
 };
@@ -66,6 +69,7 @@ struct chip_cache {
 	uint32_t head, in_flight;
 	uint32_t kept;			/* blocks */
 	int error;
+	uint64_t lost;
 	struct chip_cache_counters counters;
 };
 
@@ -229,6 +233,11 @@ void cache_forgo(struct chip_cache *cache, uint32_t frame)
 		if (!block->pins)
 			block_drop(cache, i);
 	}
+}
+
+uint64_t cache_lost(const struct chip_cache *cache)
+{
+	return cache->lost;
 }
 
 int cache_error(const struct chip_cache *cache)
@@ -431,6 +440,7 @@ static void place_output(struct chip_cache *cache, struct cached_call *call, uin
 	use->was_kept = block->kept;
 	use->was_name = block->name;
 	use->was_frame = block->frame;
+	use->was_task = block->task;
 	block->name = 0;
 	if (block->kept)
 		unkeep(cache, block);
@@ -439,6 +449,7 @@ static void place_output(struct chip_cache *cache, struct cached_call *call, uin
 	if (keeps) {
 		call->keeps = true;
 		call->frame = by->frame;
+		call->task = by->task;
 	}
 }
 
@@ -589,6 +600,7 @@ static void leave(struct chip_cache *cache, const struct cached_call *call, bool
 		if (succeeded && use->keeps && keep) {
 			block->kept = true;
 			block->frame = call->frame;
+			block->task = call->task;
 			cache->kept++;
 			cache->counters.kept++;
 		}
@@ -613,6 +625,7 @@ bool cache_undo(struct chip_cache *cache, bool untouched)
 		use->block->kept = true;
 		use->block->name = use->was_name;
 		use->block->frame = use->was_frame;
+		use->block->task = use->was_task;
 		cache->kept++;
 	}
 	leave(cache, call, false, false);
@@ -639,6 +652,10 @@ int cache_end(struct chip_cache *cache, bool succeeded, bool keep)
 	for (uint32_t i = 0; i < call->count && succeeded && !keep && result == 0; i++)
 		if (call->uses[i].keeps)
 			result = copy_home(cache, call->uses[i].block);
+	cache->lost = 0;
+	for (uint32_t i = 0; i < call->count && !succeeded; i++)
+		if (call->uses[i].was_kept)
+			cache->lost = call->uses[i].was_task;
 	cache->head = (cache->head + 1) % CALLS_MOST;
 	leave(cache, call, succeeded && result == 0, keep);
 	return result < 0 ? result : succeeded && keep && call->keeps;

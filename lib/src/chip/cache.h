@@ -58,6 +58,7 @@ struct superseder {
 	const int32_t *signature;
 	size_t signature_count;
 	uint32_t frame;
+	uint64_t task;			/* the number of the one before it, for messages */
 };
 
 /*
@@ -81,6 +82,8 @@ bool cache_keeps(const struct chip_cache *cache, uint32_t *frame);
  * 0; -errno with a text: they could not be copied home, so that the call has failed.
  */
 int cache_end(struct chip_cache *cache, bool succeeded, bool keep);
+/* The task whose kept result the call that ended last has changed, and failed; 0: none. */
+uint64_t cache_lost(const struct chip_cache *cache);
 /* Copies all that is kept home: 0, or -errno with a text. */
 int cache_settle(struct chip_cache *cache);
 /* Frames before this one have left the ring: what was kept for them, and is still, is worthless. */

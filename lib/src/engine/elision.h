@@ -19,9 +19,9 @@
  *    copies them home first; so does a failure, before it is reported, since the frames behind are
  *    returned then and may run anywhere. If that copy fails, the chip ends as a lost device does.
  *  - A bound task is not revoked, also not by a cancel: it is told, and the chip copies home before
- *    it completes it. One that may become bound is not revoked while it waits.
- *  - If the chip dies, bound tasks fail, and name A. If B itself fails, the bytes are those of a
- *    task that failed: undefined.
+ *    it returns it. One that may become bound is not revoked while it waits.
+ *  - If the chip dies, bound tasks fail, and name A; so does B when it fails by itself after it has
+ *    begun. The bytes are then those of a task that failed: undefined.
  *  - A thread that does not return (stuck.c) keeps its bound tasks, which fail with it.
  *  - A revoked B, which only such a thread has, has an A that has not ended for its parent: the
  *    chip forgets the bytes.

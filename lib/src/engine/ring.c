@@ -630,6 +630,8 @@ void ring_tell_cancelled(struct ring_set *rings, const struct worker_ring *ring)
 
 void ring_cancel(struct ring_set *rings, struct worker_ring *ring, uint32_t number)
 {
+	/* One that is not published yet is told, too. */
+	ring_publish(rings, ring);
 	hub_cancel(rings->hub, ring->index, number);
 }
 

@@ -300,6 +300,11 @@ void endpoint_kept(struct endpoint *endpoint, uint32_t number, uint64_t started,
 	complete(endpoint, number, COMPLETION_KEPT, 0, NULL, started, ended);
 }
 
+void endpoint_return(struct endpoint *endpoint, uint32_t number)
+{
+	resolve(endpoint, number, COMPLETION_RETURNED);
+}
+
 static bool parent_wrote(void *context)
 {
 	struct endpoint *endpoint = context;

@@ -551,9 +551,10 @@ void hub_cancel(struct hub *hub, uint32_t i, uint32_t number)
 {
 	struct ring *ring = &hub->rings[i];
 
+	/* Release: after those behind it; partner: the acquire before endpoint_return(). */
 	if (is_outstanding(ring, number))
 		atomic_store_explicit(&frame_at(&hub->layout, ring->mailbox, number)->cancel, 1,
-				      memory_order_relaxed);
+				      memory_order_release);
 }
 
 bool hub_supersede(struct hub *hub, uint32_t i, uint32_t number, uint32_t by)

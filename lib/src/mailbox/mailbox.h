@@ -207,6 +207,11 @@ void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, co
 /* The same for one that has succeeded and leaves its results with this peer (COMPLETION_KEPT). */
 void endpoint_kept(struct endpoint *endpoint, uint32_t number, uint64_t started, uint64_t ended);
 /*
+ * The frame that endpoint_next() gave has FRAME_CHAINED and was cancelled: it goes back unstarted.
+ * All frames chained behind it were cancelled before.
+ */
+void endpoint_return(struct endpoint *endpoint, uint32_t number);
+/*
  * The frame that supersedes frame `number`, which is claimed and not completed: it is posted, and
  * endpoint_next() would give it. NULL: there is none. *by: its number.
  */

@@ -333,6 +333,17 @@ static void check_cache(struct chip_loop *loop)
 		note_broken(loop, cache_error(loop->cache));
 }
 
+/* All that is kept goes home. False: it cannot, and the device is given up. */
+static bool settled(struct chip_loop *loop)
+{
+	if (!loop->cache)
+		return true;
+	cache_settle(loop->cache);
+	show_counters(loop->child, loop->chip, loop->cache);
+	check_cache(loop);
+	return !cache_error(loop->cache);
+}
+
 /*
  * Completes a frame. After a failure the frames behind it may run anywhere: what is kept for one
  * of them goes home first. If that fails, the frame stays as it is, for the parent to fail.
@@ -340,25 +351,21 @@ static void check_cache(struct chip_loop *loop)
 static void complete(struct chip_loop *loop, uint32_t number, int result, const char *text,
 		     uint64_t started, uint64_t ended)
 {
-	if (result < 0 && loop->cache) {
-		cache_settle(loop->cache);
-		show_counters(loop->child, loop->chip);
-		check_cache(loop);
-		if (cache_error(loop->cache))
-			return;
-	}
-	endpoint_complete(loop->endpoint, number, result, text, started, ended);
+	if (result == 0 || settled(loop))
+		endpoint_complete(loop->endpoint, number, result, text, started, ended);
 }
 
 /* What supersedes the frame; NULL: nothing, as far as is known now. `args`: room for a view. */
 static const struct superseder *superseder(const struct chip_loop *loop, uint32_t number,
-					   struct superseder *by, struct dw_args *args)
+					   uint64_t task, struct superseder *by,
+					   struct dw_args *args)
 {
 	struct frame *frame = endpoint_superseder(loop->endpoint, number, &by->frame);
 
 	if (!frame || serve_args(frame, args) < 0)
 		return NULL;
 	by->args = args;
+	by->task = task;
 	by->names = serve_names(frame, args);
 	by->signature = chip_image_signature(loop->chip, frame->callable, &by->signature_count);
 	return by->names && by->signature ? by : NULL;
@@ -379,7 +386,7 @@ static int submit_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 		signature = chip_image_signature(loop->chip, frame->callable, &count);
 		places = cache_begin(loop->cache, args, signature, signature ? count : 0,
 				     serve_names(frame, args),
-				     superseder(loop, number, &by, &by_args));
+				     superseder(loop, number, frame->task, &by, &by_args));
 		check_cache(loop);
 		if (loop->broken) {
 			*lost = cache_undo(loop->cache, true);
@@ -405,6 +412,14 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	bool lost = false;
 	int result;
 
+	/* Of a cancelled run, and not revoked since it may be bound here: nothing behind it runs. */
+	if (frame->flags & FRAME_CHAINED &&
+	    atomic_load_explicit(&frame->cancel, memory_order_acquire) && settled(loop)) {
+		endpoint_return(loop->endpoint, number);
+		return;
+	}
+	if (loop->broken)
+		return;
 	result = serve_args(frame, &args);
 	if (result == 0)
 		result = check_places(loop->child, loop->chip, &args);
@@ -447,10 +462,8 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 	if (task)
 		status_works(&loop->child->status, &copy, frame->task, now);
 	/* A copy may read what is kept; an allocation may have dropped some of it. */
-	if (task && loop->cache && cache_settle(loop->cache) < 0) {
-		check_cache(loop);
+	if (task && !settled(loop))
 		return;
-	}
 	result = run_control(loop, frame);
 	check_cache(loop);
 	if (result < 0 && chip_lost(loop->chip))
@@ -512,6 +525,7 @@ static void trace_copies(struct chip_loop *loop, const struct chip_completion *c
 static void end_call(struct chip_loop *loop, struct chip_completion *completion)
 {
 	uint32_t number = (uint32_t)completion->cookie, by, there;
+	char text[TEXT_BYTES];
 	bool keep = false;
 	int kept = 0;
 
@@ -523,6 +537,12 @@ static void end_call(struct chip_loop *loop, struct chip_completion *completion)
 	if (kept < 0) {
 		completion->status = kept;
 		completion->text = error_text();
+	}
+	if (completion->status && loop->cache && cache_lost(loop->cache)) {
+		text_format(text, sizeof(text), "%s; the result of task %llu, which only %s had, is "
+			    "lost with it", text_limited(completion->text, TEXT_BYTES / 2),
+			    (unsigned long long)cache_lost(loop->cache), loop->child->path);
+		completion->text = text;
 	}
 	if (chip_lost(loop->chip))
 		note_broken(loop, completion->status);
