@@ -100,8 +100,8 @@ static void check_chain(const struct chains *chains, uint32_t t, unsigned *lost)
 	*lost += failed && link + 1 < failed;
 	if (!CHECK(right))
 		printf("# seed %llu: tensor %u (%#llx) is that of task %u of %u; %u failed: %s\n",
-		       (unsigned long long)chains->seed, t, (unsigned long long)words[0], link, links, failed,
-		       failed ? error.text : "-");
+		       (unsigned long long)chains->seed, t, (unsigned long long)words[0], link,
+		       links, failed, failed ? error.text : "-");
 }
 
 static void play(enum dw_mode mode, uint64_t seed, bool dies, bool cancels, unsigned *lost)

@@ -23,7 +23,7 @@ static bool makes(const struct task *task, const struct dw_tensor *tensor, uint6
 	return false;
 }
 
-/* Whether all consumers of a task, `by` among them, are in its ring, and none by an explicit edge. */
+/* Whether all consumers of a task, with `by`, are in its ring, and none by an explicit edge. */
 static bool all_follow(const struct worker_ring *ring, const struct task *task,
 		       const struct task *by)
 {

@@ -412,7 +412,7 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	bool lost = false;
 	int result;
 
-	/* Of a cancelled run, and not revoked since it may be bound here: nothing behind it runs. */
+	/* Its run was cancelled, but it may be bound here: so it was not revoked. */
 	if (frame->flags & FRAME_CHAINED &&
 	    atomic_load_explicit(&frame->cancel, memory_order_acquire) && settled(loop)) {
 		endpoint_return(loop->endpoint, number);
@@ -539,8 +539,9 @@ static void end_call(struct chip_loop *loop, struct chip_completion *completion)
 		completion->text = error_text();
 	}
 	if (completion->status && loop->cache && cache_lost(loop->cache)) {
-		text_format(text, sizeof(text), "%s; the result of task %llu, which only %s had, is "
-			    "lost with it", text_limited(completion->text, TEXT_BYTES / 2),
+		text_format(text, sizeof(text),
+			    "%s; the result of task %llu, which only %s had, is lost with it",
+			    text_limited(completion->text, TEXT_BYTES / 2),
 			    (unsigned long long)cache_lost(loop->cache), loop->child->path);
 		completion->text = text;
 	}
