@@ -34,10 +34,23 @@ ORCH(orch_chain)
 	return 0;
 }
 
+static uint64_t saved(void)
+{
+	struct dw_child_stats stats[4];
+	size_t count = 4;
+	uint64_t bytes = 0;
+
+	CHECK_EQ(dw_worker_stats(world.root, stats, sizeof(stats[0]), &count), 0);
+	for (size_t i = 0; i < count && i < 4; i++)
+		bytes += stats[i].saved;
+	return bytes;
+}
+
 static void chain_copies_once(enum dw_mode mode, const char *chip)
 {
 	world_runs(mode, (struct world_options){ .chip = chip, .depth = 128 }, orch_chain);
 	check_copied(1, 1);
+	CHECK_EQ(saved(), 2 * 99 * BYTES);
 	CHECK_EQ(world.x[0], chained(100));
 	world_close();
 }
@@ -430,4 +443,71 @@ TEST_IN_BOTH_MODES(a_copy_between_the_two_finds_the_first_result)
 	CHECK_EQ(world.x[0], chained(2));
 	CHECK_EQ(world.y[0], chained(1));
 	world_close();
+}
+
+/* ------------------------------------------------------------------- opencl */
+
+#define CHAIN_WORDS (1u << 17)		/* 1 MiB */
+
+static const char opencl_grow[] =
+	"kernel void grow(global ulong *x, ulong s)\n"
+	"{\n"
+	"	for (size_t i = get_global_id(0); i < 131072; i += get_global_size(0))\n"
+	"		x[i] = x[i] * 3 + s;\n"
+	"}\n";
+
+/* The chip is stopped until all are there: a kernel cannot wait for that. */
+ORCH(orch_opencl)
+{
+	struct dw_child_stats stats;
+	size_t count = 1;
+
+	UNUSED_OF_ORCH;
+	CHECK_EQ(dw_worker_stats(world.root, &stats, sizeof(stats), &count), 0);
+	CHECK_EQ(kill(stats.pid, SIGSTOP), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		struct call call = call_on(world.add, world.x, CHAIN_WORDS, DW_INOUT);
+
+		call_scalar(&call, i);
+		send_call(orch, &call);
+	}
+	CHECK_EQ(kill(stats.pid, SIGCONT), 0);
+	return 0;
+}
+
+TEST(a_chain_on_opencl_is_copied_in_once_and_out_once)
+{
+	static const int32_t signature[] = { DW_DIR_INOUT, DW_DIR_SCALAR };
+	static const struct dw_chip_options chip = { .driver = "opencl" };
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_image_options image = DW_OPTIONS(dw_image_options);
+	uint64_t in, out;
+	void *memory;
+
+	if (opencl_missing())
+		SKIP(opencl_missing());
+	options.chips = &chip;
+	options.chip_count = 1;
+	options.chip_size = sizeof(chip);
+	options.mailbox_depth = 128;
+	CHECK_EQ(dw_worker_create(3, &options, &world.root), 0);
+	CHECK_EQ(dw_buffer_create(world.root, CHAIN_WORDS * sizeof(uint64_t), &memory), 0);
+	world.x = memory;
+	world.x[0] = world.x[CHAIN_WORDS - 1] = 1;
+	image.driver = "opencl";
+	image.entry = "grow";
+	image.data = opencl_grow;
+	image.bytes = strlen(opencl_grow);
+	image.signature = signature;
+	image.signature_count = 2;
+	CHECK_EQ(dw_callable_register_image(world.root, &image, &world.add), 0);
+	if (!CHECK_EQ(dw_worker_init(world.root), 0))
+		printf("# %s\n", dw_strerror_last());
+	CHECK_EQ(run_world(orch_opencl, NULL), 0);
+	in = copied(&out);
+	CHECK_EQ(in, CHAIN_WORDS * sizeof(uint64_t));
+	CHECK_EQ(out, CHAIN_WORDS * sizeof(uint64_t));
+	CHECK_EQ(world.x[0], chained(100));
+	CHECK_EQ(world.x[CHAIN_WORDS - 1], chained(100));
+	dw_worker_destroy(world.root);
 }

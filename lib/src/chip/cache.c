@@ -648,6 +648,10 @@ int cache_end(struct chip_cache *cache, bool succeeded, bool keep)
 	for (uint32_t i = 0; i < call->count; i++) {
 		cache->counters.hits += call->uses[i].saved != 0;
 		cache->counters.saved_bytes += call->uses[i].saved;
+		/* What it has written over was not copied home for good. */
+		if (succeeded && call->uses[i].was_kept)
+			cache->counters.saved_bytes += call->uses[i].block->end -
+						       call->uses[i].block->begin;
 	}
 	for (uint32_t i = 0; i < call->count && succeeded && !keep && result == 0; i++)
 		if (call->uses[i].keeps)
