@@ -423,11 +423,14 @@ void graph_completed(struct graph *graph, struct worker_ring *ring,
 				  false);
 		return;
 	}
+	if (LIKELY(completion->state == COMPLETION_DONE)) {
+		ring_count_tasks_done(ring, 1);
+		graph_finish(graph, task, TASK_DONE);
+		return;
+	}
 	switch (completion->state) {
 	case COMPLETION_KEPT:
 		elision_kept(graph->rings, ring, task);
-		/* fallthrough */
-	case COMPLETION_DONE:
 		ring_count_tasks_done(ring, 1);
 		graph_finish(graph, task, TASK_DONE);
 		break;
