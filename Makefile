@@ -69,7 +69,7 @@ $(error distworker needs a 64-bit target: "$(CC)" has pointers of 32 bits (-m32,
 endif
 endif
 
-LIB_SRC := $(wildcard $(foreach layer,base task mailbox memory depend callable engine trace worker chip,\
+LIB_SRC := $(wildcard $(foreach layer,base task mailbox memory depend callable engine trace host worker chip,\
 	lib/src/$(layer)/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 LIB := $(B)/libdistworker.so

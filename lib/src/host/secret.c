@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Behind secret.h. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include "base/library.h"
+#include "host/secret.h"
+#include "task/error.h"
+
+#define LIBCRYPTO "libcrypto.so.3"
+
+/* As <openssl/params.h> of OpenSSL 3 has it: "key value pairs" of its providers. */
+struct ossl_param {
+	const char *key;
+	unsigned int type;
+	void *data;
+	size_t size, returned;
+};
+#define OSSL_UTF8_STRING 4
+
+struct evp_mac;
+struct evp_mac_context;
+
+static struct {
+	struct evp_mac *(*fetch)(void *library, const char *name, const char *properties);
+	void (*free)(struct evp_mac *mac);
+	struct evp_mac_context *(*context_new)(struct evp_mac *mac);
+	void (*context_free)(struct evp_mac_context *context);
+	int (*init)(struct evp_mac_context *context, const unsigned char *key, size_t bytes,
+		    const struct ossl_param *params);
+	int (*update)(struct evp_mac_context *context, const unsigned char *data, size_t bytes);
+	int (*final)(struct evp_mac_context *context, unsigned char *out, size_t *bytes,
+		     size_t size);
+	char why[LIBRARY_WHY_BYTES];	/* empty: it is there */
+} crypto;
+static pthread_once_t opened = PTHREAD_ONCE_INIT;
+
+struct secret {
+	struct evp_mac_context *context;
+};
+
+static void open_crypto(void)
+{
+	const struct {
+		const char *name;
+		void *place;
+	} symbols[] = {
+		{ "EVP_MAC_fetch", &crypto.fetch },
+		{ "EVP_MAC_free", &crypto.free },
+		{ "EVP_MAC_CTX_new", &crypto.context_new },
+		{ "EVP_MAC_CTX_free", &crypto.context_free },
+		{ "EVP_MAC_init", &crypto.init },
+		{ "EVP_MAC_update", &crypto.update },
+		{ "EVP_MAC_final", &crypto.final },
+	};
+	void *handle = library_open(LIBCRYPTO, RTLD_NOW | RTLD_LOCAL, crypto.why);
+	void *address;
+
+	for (size_t i = 0; handle && i < sizeof(symbols) / sizeof(symbols[0]); i++) {
+		address = dlsym(handle, symbols[i].name);
+		if (!address) {
+			text_format(crypto.why, sizeof(crypto.why), "it has no %s()",
+				    symbols[i].name);
+			return;
+		}
+		memcpy(symbols[i].place, &address, sizeof(address));
+	}
+}
+
+int secret_create(const void *key, size_t bytes, struct secret **result)
+{
+	static char digest[] = "SHA256";
+	const struct ossl_param params[] = {
+		{ "digest", OSSL_UTF8_STRING, digest, sizeof(digest) - 1, (size_t)-1 },
+		{ NULL, 0, NULL, 0, 0 },
+	};
+	struct secret *secret;
+	struct evp_mac *mac;
+
+	pthread_once(&opened, open_crypto);
+	if (crypto.why[0])
+		return error_set(-ENOSYS, "Workers on other hosts need " LIBCRYPTO ", of OpenSSL 3 "
+				 "(Debian: libssl3, libssl3t64): %s", crypto.why);
+	secret = calloc(1, sizeof(*secret));
+	if (!secret)
+		return error_set(-ENOMEM, "no memory for a key");
+	mac = crypto.fetch(NULL, "HMAC", NULL);
+	if (mac) {
+		secret->context = crypto.context_new(mac);
+		crypto.free(mac);
+	}
+	if (!secret->context || !crypto.init(secret->context, key, bytes, params)) {
+		secret_destroy(secret);
+		return error_set(-ENOSYS, LIBCRYPTO " offers no HMAC-SHA-256 here: a policy of "
+				 "this machine may forbid it");
+	}
+	*result = secret;
+	return 0;
+}
+
+void secret_destroy(struct secret *secret)
+{
+	if (!secret)
+		return;
+	/* It overwrites the key. */
+	if (secret->context)
+		crypto.context_free(secret->context);
+	free(secret);
+}
+
+static int read_key(int fd, const char *path, unsigned char key[SECRET_KEY_MOST + 1],
+		    size_t *bytes)
+{
+	struct stat status;
+	ssize_t got;
+
+	if (fstat(fd, &status) < 0)
+		return error_set(-errno, "key file %s: fstat: %s", path, strerror(errno));
+	if (!S_ISREG(status.st_mode))
+		return error_set(-EINVAL, "key file %s is no regular file", path);
+	if (status.st_mode & (S_IRWXG | S_IRWXO))
+		return error_set(-EACCES, "key file %s may be used by other users (mode %03o): "
+				 "chmod 600 %s", path, (unsigned int)status.st_mode & 0777, path);
+	for (*bytes = 0; *bytes <= SECRET_KEY_MOST; *bytes += (size_t)got) {
+		got = read(fd, key + *bytes, SECRET_KEY_MOST + 1 - *bytes);
+		if (got < 0)
+			return error_set(-errno, "key file %s: read: %s", path, strerror(errno));
+		if (got == 0)
+			break;
+	}
+	while (*bytes && key[*bytes - 1] == '\n')
+		--*bytes;
+	if (*bytes < SECRET_KEY_LEAST || *bytes > SECRET_KEY_MOST)
+		return error_set(-EINVAL, "key file %s has %s%zu bytes; %d to %d would be right: "
+				 "openssl rand -hex 32", path, *bytes > SECRET_KEY_MOST ? "over " : "",
+				 *bytes > SECRET_KEY_MOST ? (size_t)SECRET_KEY_MOST : *bytes,
+				 SECRET_KEY_LEAST, SECRET_KEY_MOST);
+	return 0;
+}
+
+int secret_read(const char *path, struct secret **secret)
+{
+	unsigned char key[SECRET_KEY_MOST + 1];
+	int fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+	size_t bytes = 0;
+	int result;
+
+	if (fd < 0)
+		return error_set(-errno, "key file %s: %s", path, strerror(errno));
+	result = read_key(fd, path, key, &bytes);
+	close(fd);
+	if (result == 0)
+		result = secret_create(key, bytes, secret);
+	explicit_bzero(key, sizeof(key));
+	return result;
+}
+
+int secret_code(struct secret *secret, const struct iovec *parts, size_t count,
+		unsigned char code[SECRET_CODE_BYTES])
+{
+	size_t bytes;
+	int works = crypto.init(secret->context, NULL, 0, NULL);
+
+	for (size_t i = 0; i < count && works; i++)
+		works = crypto.update(secret->context, parts[i].iov_base, parts[i].iov_len);
+	if (!works || !crypto.final(secret->context, code, &bytes, SECRET_CODE_BYTES) ||
+	    bytes != SECRET_CODE_BYTES)
+		return error_set(-EIO, LIBCRYPTO " cannot compute HMAC-SHA-256");
+	return 0;
+}
+
+bool secret_equal(const unsigned char a[SECRET_CODE_BYTES],
+		  const unsigned char b[SECRET_CODE_BYTES])
+{
+	volatile unsigned char differences = 0;
+
+	for (size_t i = 0; i < SECRET_CODE_BYTES; i++)
+		differences |= a[i] ^ b[i];
+	return !differences;
+}
+
+int secret_random(void *bytes, size_t count)
+{
+	size_t done = 0;
+	ssize_t got;
+
+	while (done < count) {
+		got = getrandom((char *)bytes + done, count - done, 0);
+		if (got < 0 && errno != EINTR)
+			return error_set(-EIO, "getrandom: %s", strerror(errno));
+		done += got > 0 ? (size_t)got : 0;
+	}
+	return 0;
+}
