@@ -556,7 +556,8 @@ TEST(what_both_sides_send_at_once_arrives_whole_whatever_the_socket_takes)
 	enum { AREA = 1 << 20, MESSAGES = 400 };
 	struct memory memory[2] = { { calloc(1, AREA), AREA }, { calloc(1, AREA), AREA } };
 	unsigned char *from = malloc(AREA);
-	uint64_t wanted[2] = { 0, 0 }, got[2] = { 0, 0 }, data[2] = { 0, 0 }, sent_data[2] = { 0, 0 };
+	uint64_t wanted[2] = { 0, 0 }, got[2] = { 0, 0 };
+	uint64_t data[2] = { 0, 0 }, sent_data[2] = { 0, 0 };
 	struct stream *ends[2];
 	struct pair pair;
 	unsigned random = 4711, idle = 0;
@@ -581,10 +582,12 @@ TEST(what_both_sides_send_at_once_arrives_whole_whatever_the_socket_takes)
 			bytes = (random >> 8) % (random % 5 ? 300 : 200000);
 			at = (random >> 4) % (AREA - 200000);
 			if (sent < MESSAGES && random % 3) {
-				CHECK_EQ(stream_send(ends[side], 1, sent, at, from + at, bytes), 0);
+				CHECK_EQ(stream_send(ends[side], 1, sent, at, from + at, bytes),
+					 0);
 				wanted[!side]++;
 			} else if (sent < MESSAGES) {
-				CHECK_EQ(stream_send_data(ends[side], sent, at, from + at, bytes), 0);
+				CHECK_EQ(stream_send_data(ends[side], sent, at, from + at, bytes),
+					 0);
 				sent_data[!side] += bytes;
 			}
 			sent++;
@@ -623,8 +626,9 @@ TEST(names_of_hosts)
 	static const struct {
 		const char *text, *host, *port;	/* host NULL: port is a part of the error */
 	} cases[] = {
-		{ "b", "b", "7733" }, { "b:1", "b", "1" }, { "10.0.0.7:65535", "10.0.0.7", "65535" },
-		{ "[fe80::1]:80", "fe80::1", "80" }, { "[::1]", "::1", "7733" }, { "::1", "::1", "7733" },
+		{ "b", "b", "7733" }, { "b:1", "b", "1" },
+		{ "10.0.0.7:65535", "10.0.0.7", "65535" }, { "[fe80::1]:80", "fe80::1", "80" },
+		{ "[::1]", "::1", "7733" }, { "::1", "::1", "7733" },
 		{ ":4711", "", "4711" }, { "", "", "7733" },
 		{ "b:", NULL, "the port is \"\"" }, { "b:65536", NULL, "from 0 to 65535" },
 		{ "b:-1", NULL, "the port is \"-1\"" }, { "b:1x", NULL, "the port is \"1x\"" },

@@ -27,8 +27,10 @@ static int check_port(const char *what, const char *text, const char *port)
 
 	if (*port >= '0' && *port <= '9' && !*end && number <= 65535 && strlen(port) < 8)
 		return 0;
-	return error_set(-EINVAL, "%s \"%s\": the port is \"%s\"; it should be a number from 0 to "
-			 "65535", what, text_short(text), text_short(port));
+	return error_set(-EINVAL,
+			 "%s \"%s\": the port is \"%s\"; it should be a number from 0 to "
+			 "65535",
+			 what, text_short(text), text_short(port));
 }
 
 int address_parse(const char *what, const char *text, struct address *address)
@@ -39,9 +41,10 @@ int address_parse(const char *what, const char *text, struct address *address)
 		host = text + 1;
 		end = strchr(text, ']');
 		if (!end || (end[1] && end[1] != ':'))
-			return error_set(-EINVAL, "%s \"%s\": after '[' an IPv6 address and ']' "
-					 "should follow, as in \"[fe80::1]:7733\"", what,
-					 text_short(text));
+			return error_set(-EINVAL,
+					 "%s \"%s\": after '[' an IPv6 address and ']' "
+					 "should follow, as in \"[fe80::1]:7733\"",
+					 what, text_short(text));
 		port = end[1] ? end + 2 : NULL;
 	} else if (colon && strchr(text, ':') == colon) {
 		end = colon;
@@ -49,9 +52,12 @@ int address_parse(const char *what, const char *text, struct address *address)
 	} else {
 		end = text + strlen(text);
 	}
-	if ((size_t)(end - host) >= sizeof(address->host) || strcspn(text, " \t\n/@") != strlen(text))
-		return error_set(-EINVAL, "%s \"%s\" is no name of a host: name, name:port or "
-				 "[IPv6]:port", what, text_short(text));
+	if ((size_t)(end - host) >= sizeof(address->host) ||
+	    strcspn(text, " \t\n/@") != strlen(text))
+		return error_set(-EINVAL,
+				 "%s \"%s\" is no name of a host: name, name:port or "
+				 "[IPv6]:port",
+				 what, text_short(text));
 	if (port && check_port(what, text, port) < 0)
 		return -EINVAL;
 	memcpy(address->host, host, (size_t)(end - host));
@@ -66,10 +72,12 @@ int address_parse(const char *what, const char *text, struct address *address)
 static int look_up(const struct address *address, int flags, struct addrinfo **found)
 {
 	const struct addrinfo hints = {
-		.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = flags,
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = flags,
 	};
-	int error = getaddrinfo(address->host[0] ? address->host : NULL, address->port, &hints,
-				found);
+	int error =
+		getaddrinfo(address->host[0] ? address->host : NULL, address->port, &hints, found);
 
 	if (!error)
 		return 0;
@@ -83,8 +91,8 @@ static void name_of(int result, const struct sockaddr_storage *from, socklen_t b
 {
 	char host[ADDRESS_BYTES - 16], port[8];
 
-	if (result < 0 || getnameinfo((const struct sockaddr *)from, bytes, host, sizeof(host), port,
-				      sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+	if (result < 0 || getnameinfo((const struct sockaddr *)from, bytes, host, sizeof(host),
+				      port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
 		text_format(text, ADDRESS_BYTES, "?");
 	else
 		text_format(text, ADDRESS_BYTES, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host,
@@ -177,7 +185,8 @@ static int dial_one(const struct address *address, const struct addrinfo *to, ui
 			error_set(result, "host \"%s\", port %s: %s%s", address->host,
 				  address->port, strerror(-result),
 				  result == -ECONNREFUSED ?
-				  " (does `distworker node` run there, on that port?)" : "");
+					  " (does `distworker node` run there, on that port?)" :
+					  "");
 	}
 	if (result == 0)
 		return fd;
@@ -243,8 +252,10 @@ int address_accept(int listening, uint64_t timeout_ns)
 		fd = fd_move_up(accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
 	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
 	if (fd < 0)
-		return errno == EAGAIN || errno == EWOULDBLOCK ? -EAGAIN :
-		       error_set(-errno, "accept: %s%s", strerror(errno), error_hint(errno));
+		return errno == EAGAIN || errno == EWOULDBLOCK ?
+			       -EAGAIN :
+			       error_set(-errno, "accept: %s%s", strerror(errno),
+					 error_hint(errno));
 	result = set_up(fd, timeout_ns);
 	if (result == 0)
 		return fd;

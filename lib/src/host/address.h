@@ -14,11 +14,11 @@
 
 #include <stdint.h>
 
-#define ADDRESS_PORT 7733		/* where none is named */
-#define ADDRESS_BYTES 300		/* of "name:port" */
+#define ADDRESS_PORT 7733 /* where none is named */
+#define ADDRESS_BYTES 300 /* of "name:port" */
 
 struct address {
-	char host[ADDRESS_BYTES];	/* without brackets; empty: any address of this host */
+	char host[ADDRESS_BYTES]; /* without brackets; empty: any address of this host */
 	char port[8];
 };
 

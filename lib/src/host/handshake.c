@@ -44,8 +44,8 @@ static int send_proof(const struct handshake *handshake, int fd)
 {
 	unsigned char message[sizeof(struct greeting) + SECRET_CODE_BYTES];
 	size_t greeting = handshake->dialled ? 0 : sizeof(struct greeting);
-	int result = code_of(handshake, handshake->dialled ? "dialler" : "listener",
-			     message + greeting);
+	int result =
+		code_of(handshake, handshake->dialled ? "dialler" : "listener", message + greeting);
 
 	if (result < 0)
 		return result;
@@ -95,19 +95,26 @@ static int check_magic(const struct handshake *handshake)
 static int check_peer(const struct greeting *peer, const struct greeting *own)
 {
 	if (peer->byte_order != BYTE_ORDER_MARK)
-		return error_set(-EPROTO, "the other host has another byte order (%08x): a tree "
-				 "takes hosts of one", peer->byte_order);
+		return error_set(-EPROTO,
+				 "the other host has another byte order (%08x): a tree "
+				 "takes hosts of one",
+				 peer->byte_order);
 	if (peer->version != own->version)
-		return error_set(-EPROTO, "the other host speaks version %u of the messages "
+		return error_set(-EPROTO,
+				 "the other host speaks version %u of the messages "
 				 "between hosts, this one version %u: install the same distworker "
-				 "on both", peer->version, own->version);
+				 "on both",
+				 peer->version, own->version);
 	if (peer->abi != own->abi)
-		return error_set(-EPROTO, "the other host has ABI version %u, this one %u: install "
-				 "the same distworker on both", peer->abi, own->abi);
+		return error_set(-EPROTO,
+				 "the other host has ABI version %u, this one %u: install "
+				 "the same distworker on both",
+				 peer->abi, own->abi);
 	if (peer->page_bytes != own->page_bytes)
-		return error_set(-EPROTO, "the other host has pages of %u bytes, this one of %u: a "
-				 "tree takes hosts with pages of one size", peer->page_bytes,
-				 own->page_bytes);
+		return error_set(-EPROTO,
+				 "the other host has pages of %u bytes, this one of %u: a "
+				 "tree takes hosts with pages of one size",
+				 peer->page_bytes, own->page_bytes);
 	return 0;
 }
 
@@ -137,7 +144,7 @@ static int take_proof(const struct handshake *handshake, int fd)
 
 	if (result == 0 && !secret_equal(code, handshake->in))
 		result = error_set(-EKEYREJECTED, "the other host has another key: both ends need "
-				   "the same key file");
+						  "the same key file");
 	if (result == 0 && handshake->dialled)
 		result = send_proof(handshake, fd);
 	return result < 0 ? result : 1;
@@ -159,9 +166,10 @@ int handshake_step(struct handshake *handshake, int fd)
 			return error_set(-errno, "the other host does not answer: %s",
 					 strerror(errno));
 		if (got == 0)
-			return error_set(-ECONNRESET, "the other host ended the connection before "
-					 "it proved that it has the key%s", handshake->greeted ?
-					 ": it may have another one" : "");
+			return error_set(-ECONNRESET,
+					 "the other host ended the connection before "
+					 "it proved that it has the key%s",
+					 handshake->greeted ? ": it may have another one" : "");
 		handshake->got += (uint32_t)got;
 		result = handshake->greeted ? 0 : check_magic(handshake);
 		if (result == 0 && handshake->got == wanted(handshake))

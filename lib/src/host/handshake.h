@@ -21,15 +21,15 @@
 #include <stdint.h>
 #include "host/secret.h"
 
-#define HANDSHAKE_VERSION 1		/* of all messages between hosts */
+#define HANDSHAKE_VERSION 1 /* of all messages between hosts */
 
 struct greeting {
-	char magic[8];			/* "dw-host\n" */
-	uint32_t byte_order;		/* 0x01020304, as its sender stores it */
-	uint16_t version;		/* HANDSHAKE_VERSION */
+	char magic[8]; /* "dw-host\n" */
+	uint32_t byte_order; /* 0x01020304, as its sender stores it */
+	uint16_t version; /* HANDSHAKE_VERSION */
 	uint16_t zero;
 	uint32_t page_bytes;
-	uint32_t abi;			/* DISTWORKER_ABI_VERSION: of frames and arguments */
+	uint32_t abi; /* DISTWORKER_ABI_VERSION: of frames and arguments */
 	uint64_t zeros;
 	unsigned char random[32];
 };
@@ -37,9 +37,9 @@ _Static_assert(sizeof(struct greeting) == 64, "both hosts read it");
 
 struct handshake {
 	struct secret *secret;
-	bool dialled;			/* this side has */
-	bool greeted;			/* the other's greeting is here, and is good */
-	uint32_t got;			/* bytes of `in` */
+	bool dialled; /* this side has */
+	bool greeted; /* the other's greeting is here, and is good */
+	uint32_t got; /* bytes of `in` */
 	struct greeting own, peer;
 	unsigned char in[sizeof(struct greeting)];
 };

@@ -33,7 +33,7 @@ static struct {
 	int (*update)(struct evp_mac_context *context, const unsigned char *data, size_t bytes);
 	int (*final)(struct evp_mac_context *context, unsigned char *out, size_t *bytes,
 		     size_t size);
-	char why[LIBRARY_WHY_BYTES];	/* empty: it is there */
+	char why[LIBRARY_WHY_BYTES]; /* empty: it is there */
 } crypto;
 static pthread_once_t opened = PTHREAD_ONCE_INIT;
 
@@ -81,8 +81,10 @@ int secret_create(const void *key, size_t bytes, struct secret **result)
 
 	pthread_once(&opened, open_crypto);
 	if (crypto.why[0])
-		return error_set(-ENOSYS, "Workers on other hosts need " LIBCRYPTO ", of OpenSSL 3 "
-				 "(Debian: libssl3, libssl3t64): %s", crypto.why);
+		return error_set(-ENOSYS,
+				 "Workers on other hosts need " LIBCRYPTO ", of OpenSSL 3 "
+				 "(Debian: libssl3, libssl3t64): %s",
+				 crypto.why);
 	secret = calloc(1, sizeof(*secret));
 	if (!secret)
 		return error_set(-ENOMEM, "no memory for a key");
@@ -94,7 +96,7 @@ int secret_create(const void *key, size_t bytes, struct secret **result)
 	if (!secret->context || !crypto.init(secret->context, key, bytes, params)) {
 		secret_destroy(secret);
 		return error_set(-ENOSYS, LIBCRYPTO " offers no HMAC-SHA-256 here: a policy of "
-				 "this machine may forbid it");
+						    "this machine may forbid it");
 	}
 	*result = secret;
 	return 0;
@@ -110,8 +112,7 @@ void secret_destroy(struct secret *secret)
 	free(secret);
 }
 
-static int read_key(int fd, const char *path, unsigned char key[SECRET_KEY_MOST + 1],
-		    size_t *bytes)
+static int read_key(int fd, const char *path, unsigned char key[SECRET_KEY_MOST + 1], size_t *bytes)
 {
 	struct stat status;
 	ssize_t got;
@@ -121,8 +122,10 @@ static int read_key(int fd, const char *path, unsigned char key[SECRET_KEY_MOST 
 	if (!S_ISREG(status.st_mode))
 		return error_set(-EINVAL, "key file %s is no regular file", path);
 	if (status.st_mode & (S_IRWXG | S_IRWXO))
-		return error_set(-EACCES, "key file %s may be used by other users (mode %03o): "
-				 "chmod 600 %s", path, (unsigned int)status.st_mode & 0777, path);
+		return error_set(-EACCES,
+				 "key file %s may be used by other users (mode %03o): "
+				 "chmod 600 %s",
+				 path, (unsigned int)status.st_mode & 0777, path);
 	for (*bytes = 0; *bytes <= SECRET_KEY_MOST; *bytes += (size_t)got) {
 		got = read(fd, key + *bytes, SECRET_KEY_MOST + 1 - *bytes);
 		if (got < 0)
@@ -133,8 +136,10 @@ static int read_key(int fd, const char *path, unsigned char key[SECRET_KEY_MOST 
 	while (*bytes && key[*bytes - 1] == '\n')
 		--*bytes;
 	if (*bytes < SECRET_KEY_LEAST || *bytes > SECRET_KEY_MOST)
-		return error_set(-EINVAL, "key file %s has %s%zu bytes; %d to %d would be right: "
-				 "openssl rand -hex 32", path, *bytes > SECRET_KEY_MOST ? "over " : "",
+		return error_set(-EINVAL,
+				 "key file %s has %s%zu bytes; %d to %d would be right: "
+				 "openssl rand -hex 32",
+				 path, *bytes > SECRET_KEY_MOST ? "over " : "",
 				 *bytes > SECRET_KEY_MOST ? (size_t)SECRET_KEY_MOST : *bytes,
 				 SECRET_KEY_LEAST, SECRET_KEY_MOST);
 	return 0;

@@ -31,7 +31,7 @@ int secret_create(const void *key, size_t bytes, struct secret **secret);
 int secret_read(const char *path, struct secret **secret);
 /* NULL is accepted. */
 void secret_destroy(struct secret *secret);
-/* The code of the parts, one after the other. -EIO with a text, which has not been seen to happen. */
+/* The code of the parts, one after the other. -EIO with a text. */
 int secret_code(struct secret *secret, const struct iovec *parts, size_t count,
 		unsigned char code[SECRET_CODE_BYTES]);
 /* In a time that does not depend on where they differ. */

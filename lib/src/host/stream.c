@@ -45,21 +45,22 @@ struct stream {
 	int fd;
 	uint64_t timeout_ns;
 	struct secret *send_key, *receive_key;
-	uint64_t sent, received;	/* messages; part of their codes */
+	uint64_t sent, received; /* messages; part of their codes */
 	struct stream_counters counters;
 
-	struct bytes control;		/* whole messages, not begun */
+	struct bytes control; /* whole messages, not begun */
 	struct transfer *first, **last;
 	/* What is being sent: first `head` from `head_sent` on, then `body`. */
 	struct bytes head;
 	size_t head_sent;
 	const unsigned char *body;
 	size_t body_left;
+	uint64_t body_number;
 
 	struct bytes in;
-	size_t in_begin;		/* bytes of `in` that were taken */
-	size_t in_skip;			/* bytes of the message that the caller has seen last */
-	bool data;			/* `message` is being received into its place */
+	size_t in_begin; /* bytes of `in` that were taken */
+	size_t in_skip; /* bytes of the message that the caller has seen last */
+	bool data; /* `message` is being received into its place */
 	struct stream_message message;
 	size_t data_left;
 };
@@ -180,7 +181,10 @@ int stream_send(struct stream *stream, uint8_t type, uint64_t number, uint64_t a
 		const void *payload, size_t bytes)
 {
 	const struct header header = {
-		.bytes = (uint32_t)bytes, .type = type, .number = number, .address = address,
+		.bytes = (uint32_t)bytes,
+		.type = type,
+		.number = number,
+		.address = address,
 	};
 	int result = check_size(bytes);
 
@@ -207,7 +211,10 @@ int stream_send_after(struct stream *stream, uint8_t type, uint64_t number, uint
 		      const void *payload, size_t bytes)
 {
 	const struct header header = {
-		.bytes = (uint32_t)bytes, .type = type, .number = number, .address = address,
+		.bytes = (uint32_t)bytes,
+		.type = type,
+		.number = number,
+		.address = address,
 	};
 	struct transfer *transfer;
 	int result;
@@ -231,7 +238,9 @@ int stream_send_data(struct stream *stream, uint64_t number, uint64_t address, c
 		     uint64_t bytes)
 {
 	const struct header header = {
-		.type = STREAM_DATA, .number = number, .address = address,
+		.type = STREAM_DATA,
+		.number = number,
+		.address = address,
 	};
 	struct transfer *transfer;
 
@@ -258,6 +267,16 @@ void stream_drop_data(struct stream *stream, uint64_t number)
 		}
 	}
 	stream->last = at;
+}
+
+bool stream_has_data(const struct stream *stream, uint64_t number)
+{
+	if (stream->body_left && stream->body_number == number)
+		return true;
+	for (const struct transfer *at = stream->first; at; at = at->next)
+		if (at->header.number == number && at->header.type == STREAM_DATA)
+			return true;
+	return false;
 }
 
 /* Takes what is sent next: all control messages that wait, or one chunk. */
@@ -288,6 +307,7 @@ static int take_next(struct stream *stream)
 	if (header.type == STREAM_DATA) {
 		stream->body = transfer->from;
 		stream->body_left = header.bytes;
+		stream->body_number = header.number;
 		stream->counters.bytes_out += header.bytes;
 		transfer->from += header.bytes;
 		transfer->header.address += header.bytes;
@@ -402,8 +422,8 @@ static int fill(struct stream *stream, size_t bytes)
 	}
 	result = reserve(in, (bytes > READ_BYTES ? bytes : READ_BYTES) - in->used);
 	while (result == 0 && in->used < bytes) {
-		got = read_some(stream, in->data + in->used, bytes > READ_BYTES ?
-				bytes - in->used : READ_BYTES - in->used);
+		got = read_some(stream, in->data + in->used,
+				bytes > READ_BYTES ? bytes - in->used : READ_BYTES - in->used);
 		if (got <= 0)
 			return (int)got;
 		in->used += (size_t)got;
@@ -425,12 +445,14 @@ static int check_header(const struct header *header)
 static int check_code(struct stream *stream, const struct envelope *envelope, const void *payload)
 {
 	unsigned char code[SECRET_CODE_BYTES];
-	int result = make_code(stream->receive_key, stream->received, &envelope->header, payload,
-			       code);
+	int result =
+		make_code(stream->receive_key, stream->received, &envelope->header, payload, code);
 
 	if (result == 0 && !secret_equal(code, envelope->code))
-		result = error_set(-EBADMSG, "message %llu does not come from the other host: its "
-				   "code is wrong", (unsigned long long)stream->received);
+		result = error_set(-EBADMSG,
+				   "message %llu does not come from the other host: its "
+				   "code is wrong",
+				   (unsigned long long)stream->received);
 	if (result == 0) {
 		stream->received++;
 		stream->counters.messages_in++;
@@ -492,8 +514,10 @@ static int receive_envelope(struct stream *stream)
 	if (result < 0)
 		return result;
 	stream->message = (struct stream_message){
-		.type = envelope.header.type, .bytes = envelope.header.bytes,
-		.number = envelope.header.number, .address = envelope.header.address,
+		.type = envelope.header.type,
+		.bytes = envelope.header.bytes,
+		.number = envelope.header.number,
+		.address = envelope.header.address,
 		.payload = payload,
 	};
 	stream->in_skip = bytes;

@@ -24,22 +24,22 @@
 #include "host/secret.h"
 
 #define STREAM_CHUNK_BYTES 65536
-#define STREAM_CONTROL_MOST (64u << 20)	/* of the payload of one control message */
-#define STREAM_DATA 0			/* the type of data; those of control messages are above */
+#define STREAM_CONTROL_MOST (64u << 20) /* of the payload of one control message */
+#define STREAM_DATA 0 /* the type of data; those of control messages are above */
 
 struct stream;
 
 struct stream_message {
 	uint8_t type;
-	uint32_t bytes;			/* of the payload */
+	uint32_t bytes; /* of the payload */
 	uint64_t number;
-	uint64_t address;		/* of data: where it belongs; else the sender's to use */
+	uint64_t address; /* of data: where it belongs; else the sender's to use */
 	/* Control: valid until the next stream_receive(). Data: where `place` had it put. */
 	void *payload;
 };
 
 struct stream_counters {
-	uint64_t bytes_in, bytes_out;	/* payloads of data */
+	uint64_t bytes_in, bytes_out; /* payloads of data */
 	uint64_t messages_in, messages_out;
 };
 
@@ -63,10 +63,12 @@ int stream_send_after(struct stream *stream, uint8_t type, uint64_t number, uint
 int stream_send_data(struct stream *stream, uint64_t number, uint64_t address, const void *from,
 		     uint64_t bytes);
 /*
- * Drops the data of that number, but for a chunk that has begun to be sent, and the messages of that
- * number that were to come after it.
+ * Drops the data of that number, but for a chunk that has begun to be sent, and the messages of
+ * that number that were to come after it.
  */
 void stream_drop_data(struct stream *stream, uint64_t number);
+/* Whether data of that number is still to be sent. */
+bool stream_has_data(const struct stream *stream, uint64_t number);
 /*
  * Sends what the socket takes: 0, or -errno with a text. Then stream_pending(): whether to wait for
  * POLLOUT.

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Behind gateway.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/range.h"
+#include "base/text.h"
+#include "host/gateway.h"
+#include "host/pack.h"
+#include "task/error.h"
+#include "task/task.h"
+
+/* What a task in flight may have sent, and received. */
+struct allowed {
+	struct range range;
+	bool reads, writes;
+};
+
+struct in_flight {
+	struct in_flight *next;
+	uint64_t number;
+	uint32_t count;
+	struct allowed allowed[];
+};
+
+struct gateway {
+	struct stream *stream;
+	struct in_flight *first, **last;
+	uint32_t in_flight;
+	uint64_t posted; /* the number that was given last */
+	char text[ERROR_TEXT_BYTES];
+};
+
+int gateway_create(struct stream *stream, struct gateway **result)
+{
+	struct gateway *gateway = calloc(1, sizeof(*gateway));
+
+	if (!gateway) {
+		stream_destroy(stream);
+		return error_set(-ENOMEM, "no memory for a gateway");
+	}
+	gateway->stream = stream;
+	gateway->last = &gateway->first;
+	*result = gateway;
+	return 0;
+}
+
+void gateway_destroy(struct gateway *gateway)
+{
+	struct in_flight *next;
+
+	if (!gateway)
+		return;
+	for (struct in_flight *at = gateway->first; at; at = next) {
+		next = at->next;
+		free(at);
+	}
+	stream_destroy(gateway->stream);
+	free(gateway);
+}
+
+int gateway_fd(const struct gateway *gateway)
+{
+	return stream_fd(gateway->stream);
+}
+
+bool gateway_pending(const struct gateway *gateway)
+{
+	return stream_pending(gateway->stream);
+}
+
+uint32_t gateway_in_flight(const struct gateway *gateway)
+{
+	return gateway->in_flight;
+}
+
+void gateway_counters(const struct gateway *gateway, struct stream_counters *counters)
+{
+	stream_counters(gateway->stream, counters);
+}
+
+/* ------------------------------------------------------------------------ sending */
+
+static struct in_flight *new_in_flight(uint32_t tensors)
+{
+	struct in_flight *made = calloc(1, sizeof(*made) + tensors * sizeof(made->allowed[0]));
+
+	if (!made)
+		error_set(-ENOMEM, "no memory for a task of another host");
+	return made;
+}
+
+/* From now on it is the session's. */
+static void add_in_flight(struct gateway *gateway, struct in_flight *made, uint64_t *number)
+{
+	made->number = *number = ++gateway->posted;
+	*gateway->last = made;
+	gateway->last = &made->next;
+	gateway->in_flight++;
+}
+
+static bool is_eager(const struct allowed *allowed)
+{
+	uint64_t bytes = allowed->range.end - allowed->range.begin;
+
+	return allowed->reads && bytes && bytes <= HOST_EAGER_BYTES;
+}
+
+static int note_tensors(const struct gateway_task *task, struct in_flight *made, uint32_t *eager)
+{
+	uint64_t bytes;
+	int result;
+
+	made->count = task->args->tensor_count;
+	for (uint32_t i = 0; i < made->count; i++) {
+		const struct dw_tensor *tensor = &task->args->tensors[i];
+		uint32_t tag = task->uses[i].tag;
+
+		result = tensor_check(tensor, i, &bytes);
+		if (result < 0)
+			return result;
+		if (bytes && !host_reads(tag) && !host_writes(tag))
+			return error_set(-EOPNOTSUPP,
+					 "tensor %u (%s): a Worker on another host "
+					 "takes INPUT, OUTPUT and INOUT",
+					 i, tag == DW_NO_DEP ? "NO_DEP" : "OUTPUT_EXISTING");
+		made->allowed[i] = (struct allowed){
+			{ tensor->data, tensor->data + bytes },
+			host_reads(tag),
+			host_writes(tag),
+		};
+		*eager += is_eager(&made->allowed[i]);
+	}
+	return 0;
+}
+
+static void pack_task(struct pack *pack, const struct gateway_task *task,
+		      const struct in_flight *made, uint32_t eager)
+{
+	uint64_t args_bytes = wire_bytes(task->args);
+	const struct host_task_head head = {
+		.task = task->task,
+		.callable = task->callable,
+		.config = *task->config,
+		.args_bytes = (uint32_t)args_bytes,
+		.eager = eager,
+	};
+	void *args;
+
+	pack_bytes(pack, &head, sizeof(head));
+	args = pack_space(pack, args_bytes);
+	if (args)
+		wire_encode(task->args, args);
+	pack_bytes(pack, task->uses, made->count * sizeof(*task->uses));
+	for (uint32_t i = 0; i < made->count; i++) {
+		const struct range *range = &made->allowed[i].range;
+
+		if (is_eager(&made->allowed[i]))
+			pack_bytes(pack, (const void *)(uintptr_t)range->begin,
+				   range->end - range->begin);
+	}
+}
+
+int gateway_post(struct gateway *gateway, const struct gateway_task *task, uint64_t *number)
+{
+	struct in_flight *made = new_in_flight(task->args->tensor_count);
+	struct pack pack = { .data = NULL };
+	uint32_t eager = 0;
+	int result = made ? note_tensors(task, made, &eager) : -ENOMEM;
+
+	if (result == 0) {
+		pack_task(&pack, task, made, eager);
+		result = pack.failed ? error_set(-ENOMEM, "no memory for a task of another host") :
+				       stream_send(gateway->stream, HOST_TASK, gateway->posted + 1,
+						   0, pack.data, pack.used);
+	}
+	pack_release(&pack);
+	if (result == 0)
+		add_in_flight(gateway, made, number);
+	else
+		free(made);
+	return result;
+}
+
+int gateway_control(struct gateway *gateway, uint64_t code, const void *blob, size_t bytes,
+		    uint64_t *number)
+{
+	struct in_flight *made = new_in_flight(0);
+	struct pack pack = { .data = NULL };
+	int result;
+
+	if (!made)
+		return -ENOMEM;
+	pack_u64(&pack, code);
+	pack_bytes(&pack, blob, bytes);
+	result = pack.failed ? error_set(-ENOMEM, "no memory for a message to another host") :
+			       stream_send(gateway->stream, HOST_CONTROL, gateway->posted + 1, 0,
+					   pack.data, pack.used);
+	pack_release(&pack);
+	if (result == 0)
+		add_in_flight(gateway, made, number);
+	else
+		free(made);
+	return result;
+}
+
+int gateway_greet(struct gateway *gateway, const void *payload, size_t bytes)
+{
+	return stream_send(gateway->stream, HOST_HELLO, 0, 0, payload, bytes);
+}
+
+int gateway_cancel(struct gateway *gateway, uint64_t number)
+{
+	return stream_send(gateway->stream, HOST_CANCEL, number, 0, NULL, 0);
+}
+
+int gateway_stop(struct gateway *gateway)
+{
+	return stream_send(gateway->stream, HOST_STOP, 0, 0, NULL, 0);
+}
+
+/* ---------------------------------------------------------------------- receiving */
+
+static struct in_flight **find(struct gateway *gateway, uint64_t number)
+{
+	struct in_flight **at = &gateway->first;
+
+	while (*at && (*at)->number != number)
+		at = &(*at)->next;
+	return at;
+}
+
+/* Whether a task in flight reads, or writes, all of these bytes in one tensor. */
+static bool is_allowed(struct gateway *gateway, uint64_t number, uint64_t address, uint64_t bytes,
+		       bool write)
+{
+	const struct in_flight *task = *find(gateway, number);
+
+	for (uint32_t i = 0; task && i < task->count; i++) {
+		const struct allowed *allowed = &task->allowed[i];
+
+		if ((write ? allowed->writes : allowed->reads) && address >= allowed->range.begin &&
+		    address < allowed->range.end && bytes <= allowed->range.end - address)
+			return true;
+	}
+	return false;
+}
+
+static void *place(void *context, const struct stream_message *message)
+{
+	struct gateway *gateway = context;
+
+	if (is_allowed(gateway, message->number, message->address, message->bytes, true))
+		return (void *)(uintptr_t)message->address;
+	error_set(-EBADMSG,
+		  "the other host sent %u bytes for %#llx, which task %llu does not write",
+		  message->bytes, (unsigned long long)message->address,
+		  (unsigned long long)message->number);
+	return NULL;
+}
+
+static int fetch(struct gateway *gateway, const struct stream_message *message)
+{
+	struct unpack unpack = { .at = message->payload, .left = message->bytes };
+	uint64_t bytes = unpack_u64(&unpack);
+
+	if (!unpack_done(&unpack) ||
+	    !is_allowed(gateway, message->number, message->address, bytes, false))
+		return error_set(-EBADMSG,
+				 "the other host asked for %llu bytes at %#llx, which "
+				 "task %llu does not read",
+				 (unsigned long long)bytes, (unsigned long long)message->address,
+				 (unsigned long long)message->number);
+	return stream_send_data(gateway->stream, message->number, message->address,
+				(const void *)(uintptr_t)message->address, bytes);
+}
+
+static int take_done(struct gateway *gateway, const struct stream_message *message,
+		     struct gateway_done *done)
+{
+	struct unpack unpack = { .at = message->payload, .left = message->bytes };
+	struct in_flight **at = find(gateway, message->number), *task = *at;
+	struct host_done_head head;
+	const char *text;
+
+	unpack_into(&unpack, &head, sizeof(head));
+	text = unpack_text(&unpack);
+	if (!task || !unpack_done(&unpack) || head.error > 0 || head.error < -4095)
+		return error_set(-EBADMSG,
+				 "the other host ended task %llu, error %d, with %u "
+				 "bytes: %s",
+				 (unsigned long long)message->number, head.error, message->bytes,
+				 task ? "no such message" : "it has none of it");
+	/* What it had asked for and needs no more. */
+	stream_drop_data(gateway->stream, message->number);
+	*at = task->next;
+	if (gateway->last == &task->next)
+		gateway->last = at;
+	free(task);
+	gateway->in_flight--;
+	text_copy(gateway->text, sizeof(gateway->text), text ? text : "");
+	*done = (struct gateway_done){
+		.number = message->number,
+		.error = head.error,
+		.ran_ns = head.ran_ns,
+		.text = gateway->text,
+	};
+	return 1;
+}
+
+static int unexpected(const struct stream_message *message)
+{
+	return error_set(-EBADMSG,
+			 "the other host sent a message of type %u (%llu, %u bytes), "
+			 "which is not its turn",
+			 message->type, (unsigned long long)message->number, message->bytes);
+}
+
+int gateway_greeted(struct gateway *gateway)
+{
+	struct stream_message message;
+	struct unpack unpack;
+	const char *text;
+	int result = stream_flush(gateway->stream), error;
+
+	if (result == 0)
+		result = stream_receive(gateway->stream, place, gateway, &message);
+	if (result <= 0 || message.type == HOST_READY)
+		return result;
+	if (message.type != HOST_REFUSED)
+		return unexpected(&message);
+	unpack = (struct unpack){ .at = message.payload, .left = message.bytes };
+	error = (int)unpack_u32(&unpack);
+	text = unpack_text(&unpack);
+	if (!text || error >= 0 || error < -4095)
+		return unexpected(&message);
+	return error_set(error, "%s", text);
+}
+
+int gateway_step(struct gateway *gateway, struct gateway_done *done)
+{
+	struct stream_message message;
+	int result = stream_flush(gateway->stream);
+
+	while (result == 0) {
+		result = stream_receive(gateway->stream, place, gateway, &message);
+		if (result <= 0)
+			break;
+		if (message.type == HOST_DONE)
+			return take_done(gateway, &message, done);
+		if (message.type == HOST_FETCH)
+			result = fetch(gateway, &message);
+		else
+			result = message.type == HOST_DATA ? 0 : unexpected(&message);
+		if (result == 0)
+			result = stream_flush(gateway->stream);
+	}
+	return result;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * gateway: the parent's end of a connection to a session. It hands on tasks, sends what the session
+ * asks for, and puts the outputs where they belong.
+ *
+ * Owns: struct gateway, with its stream, and the tasks that were handed on and are not done. The
+ * arguments of such a task, and what its inputs have, stay valid and unchanged until it is done.
+ * One thread, which waits for gateway_fd() and calls gateway_step(). No call blocks.
+ *
+ * Invariants: nothing is read from this host's memory but what a task in flight reads, and nothing
+ * is written but what one writes: a session that asks for more has broken the protocol, and the
+ * connection ends. A task is done once all of its outputs are in their place.
+ */
+#ifndef DW_HOST_GATEWAY_H
+#define DW_HOST_GATEWAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "host/message.h"
+
+struct dw_args;
+struct gateway;
+
+struct gateway_task {
+	uint64_t task, callable;
+	const struct dw_config *config;
+	const struct dw_args *args;
+	const struct host_use *uses; /* one for each tensor; copied */
+};
+
+/* A task, or a control message, that has ended. */
+struct gateway_done {
+	uint64_t number;
+	int error; /* -errno; 0: done */
+	uint64_t ran_ns;
+	const char *text; /* of the error; valid until the next call */
+};
+
+/* Takes the stream, also when it fails. -ENOMEM with a text. */
+int gateway_create(struct stream *stream, struct gateway **gateway);
+void gateway_destroy(struct gateway *gateway);
+int gateway_fd(const struct gateway *gateway);
+/* Whether to wait for POLLOUT, too. */
+bool gateway_pending(const struct gateway *gateway);
+/* Tasks and control messages that are not done. */
+uint32_t gateway_in_flight(const struct gateway *gateway);
+
+/* HELLO, with the worker layer's payload. */
+int gateway_greet(struct gateway *gateway, const void *payload, size_t bytes);
+/*
+ * The session's answer: 1 when it is ready, 0 when it has not answered yet, -errno with its text
+ * when it refuses, or with one of stream_receive().
+ */
+int gateway_greeted(struct gateway *gateway);
+
+/* 0 and the number, or -errno with a text. */
+int gateway_post(struct gateway *gateway, const struct gateway_task *task, uint64_t *number);
+int gateway_control(struct gateway *gateway, uint64_t code, const void *blob, size_t bytes,
+		    uint64_t *number);
+int gateway_cancel(struct gateway *gateway, uint64_t number);
+int gateway_stop(struct gateway *gateway);
+/*
+ * Sends and receives what it can: 1 with the next task that has ended, 0 when there is nothing more
+ * to do now, -errno with a text: the connection is of no more use.
+ */
+int gateway_step(struct gateway *gateway, struct gateway_done *done);
+void gateway_counters(const struct gateway *gateway, struct stream_counters *counters);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * message: the control messages between a gateway (on the parent's host) and a session (on the
+ * node), and their payloads, written and read by pack.h.
+ *
+ *   gateway                        session
+ *   HELLO      tree, memory, callables ───►   makes the tree
+ *              ◄─── READY, or REFUSED text
+ *   TASK n     arguments, small inputs ───►
+ *              ◄─── FETCH n address bytes     what it has not got
+ *   data n     ───────────────────────────►
+ *   CANCEL n   ───────────────────────────►
+ *              ◄─── data n                    outputs
+ *              ◄─── DONE n                    after them
+ *   CONTROL n  ───────────────────────────►   registers a callable, or drops one
+ *              ◄─── DONE n
+ *   STOP       ───────────────────────────►   closes the tree, and the connection
+ *
+ * `n` is the message's number: tasks and control messages count up from 1, together, and are
+ * served in that order. FETCH has the address in the message's header.
+ *
+ * Owns: nothing. Both hosts have one version of this (handshake.h).
+ */
+#ifndef DW_HOST_MESSAGE_H
+#define DW_HOST_MESSAGE_H
+
+#include <stdint.h>
+#include <distworker/distworker.h>
+#include "host/stream.h"
+
+enum host_message {
+	HOST_DATA = STREAM_DATA,
+	HOST_HELLO = 1, /* the worker layer's own payload */
+	HOST_READY,
+	HOST_REFUSED, /* i32 error, text */
+	HOST_TASK, /* struct host_task_head, arguments, uses, inputs */
+	HOST_FETCH, /* u64 bytes */
+	HOST_CANCEL,
+	HOST_DONE, /* struct host_done_head, text */
+	HOST_CONTROL, /* u64 code, blob */
+	HOST_STOP,
+};
+
+/* Inputs up to this size travel with their task. */
+#define HOST_EAGER_BYTES 8192
+
+struct host_task_head {
+	uint64_t task; /* its number in its run, for messages */
+	uint64_t callable;
+	struct dw_config config;
+	uint32_t args_bytes; /* of the arguments (task/task.h), which follow */
+	uint32_t eager; /* tensors whose contents follow the uses */
+	uint32_t zero;
+};
+_Static_assert(sizeof(struct host_task_head) == 48, "no padding");
+
+/* The use of a tensor, one for each, in their order. */
+struct host_use {
+	uint64_t sees, makes; /* names, as in struct frame_names */
+	uint32_t tag; /* enum dw_tag */
+	uint32_t zero;
+};
+_Static_assert(sizeof(struct host_use) == 24, "no padding");
+
+struct host_done_head {
+	int32_t error; /* -errno; 0: done */
+	uint32_t zero;
+	uint64_t ran_ns; /* how long it ran there */
+};
+
+static inline bool host_reads(uint32_t tag)
+{
+	return tag == DW_INPUT || tag == DW_INOUT;
+}
+
+static inline bool host_writes(uint32_t tag)
+{
+	return tag == DW_OUTPUT || tag == DW_INOUT;
+}
+
+#endif

@@ -1,0 +1,595 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Behind session.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/holdings.h"
+#include "host/pack.h"
+#include "host/session.h"
+#include "task/error.h"
+#include "task/task.h"
+
+/* A task or control message, with a copy of its payload. */
+struct arrived {
+	struct arrived *next;
+	uint64_t number;
+	bool task;
+	bool fetched; /* its inputs were asked for */
+	bool cancelled;
+	const unsigned char *eager; /* small inputs, in the payload */
+	uint64_t missing; /* bytes of them that are on their way */
+	uint64_t code; /* of a control message */
+	size_t blob_bytes;
+	struct host_task_head head;
+	struct dw_args args; /* a view of the payload */
+	const struct host_use *uses;
+	uint64_t payload[];
+};
+
+struct session {
+	struct stream *stream;
+	struct session_options options;
+	struct holdings holdings;
+	struct arrived *first, **last;
+	uint32_t ahead; /* how many these are */
+	struct arrived *answered; /* their outputs are being sent */
+	bool handed_out; /* the first is being served */
+	uint64_t arrived; /* the number that came last */
+	uint64_t saved;
+};
+
+int session_create(struct stream *stream, const struct session_options *options,
+		   struct session **result)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (!session) {
+		stream_destroy(stream);
+		return error_set(-ENOMEM, "no memory for a session");
+	}
+	session->stream = stream;
+	session->options = *options;
+	session->last = &session->first;
+	*result = session;
+	return 0;
+}
+
+static void free_all(struct arrived *first)
+{
+	struct arrived *next;
+
+	for (struct arrived *at = first; at; at = next) {
+		next = at->next;
+		free(at);
+	}
+}
+
+void session_destroy(struct session *session)
+{
+	if (!session)
+		return;
+	free_all(session->first);
+	free_all(session->answered);
+	holdings_release(&session->holdings);
+	stream_destroy(session->stream);
+	free(session);
+}
+
+int session_fd(const struct session *session)
+{
+	return stream_fd(session->stream);
+}
+
+bool session_pending(const struct session *session)
+{
+	return stream_pending(session->stream);
+}
+
+void session_counters(const struct session *session, struct stream_counters *counters)
+{
+	stream_counters(session->stream, counters);
+}
+
+uint64_t session_saved(const struct session *session)
+{
+	return session->saved;
+}
+
+/* -------------------------------------------------------------- what has arrived */
+
+static struct range range_of(const struct dw_tensor *tensor)
+{
+	uint64_t bytes = 0;
+
+	dw_tensor_bytes(tensor, &bytes);
+	return (struct range){ tensor->data, tensor->data + bytes };
+}
+
+/* A copy of a payload, at the end of the list, aligned as arguments have to be. */
+static struct arrived *add_arrived(struct session *session, const struct stream_message *message,
+				   const void *payload, size_t bytes)
+{
+	struct arrived *arrived = calloc(1, sizeof(*arrived) + bytes + 8 - bytes % 8);
+
+	if (!arrived) {
+		error_set(-ENOMEM, "no memory for a task of %zu bytes", bytes);
+		return NULL;
+	}
+	arrived->number = message->number;
+	if (bytes)
+		memcpy(arrived->payload, payload, bytes);
+	*session->last = arrived;
+	session->last = &arrived->next;
+	session->ahead++;
+	return arrived;
+}
+
+static int check_number(struct session *session, const struct stream_message *message)
+{
+	if (message->number == session->arrived + 1 && session->ahead < SESSION_AHEAD) {
+		session->arrived++;
+		return 0;
+	}
+	if (session->ahead >= SESSION_AHEAD)
+		return error_set(-EBADMSG, "the gateway sent more than %d messages ahead",
+				 SESSION_AHEAD);
+	return error_set(-EBADMSG, "the gateway sent message %llu after message %llu",
+			 (unsigned long long)message->number, (unsigned long long)session->arrived);
+}
+
+static int take_control(struct session *session, const struct stream_message *message)
+{
+	struct unpack unpack = { .at = message->payload, .left = message->bytes };
+	uint64_t code = unpack_u64(&unpack);
+	struct arrived *arrived;
+	int result = check_number(session, message);
+
+	if (result == 0 && unpack.failed)
+		result = error_set(-EBADMSG, "the gateway sent a control message of %u bytes",
+				   message->bytes);
+	if (result < 0)
+		return result;
+	arrived = add_arrived(session, message, unpack.at, unpack.left);
+	if (!arrived)
+		return -ENOMEM;
+	arrived->code = code;
+	arrived->blob_bytes = unpack.left;
+	arrived->fetched = true;
+	return 0;
+}
+
+static int check_tensors(const struct session *session, const struct arrived *arrived)
+{
+	uint64_t bytes;
+
+	for (uint32_t i = 0; i < arrived->args.tensor_count; i++) {
+		const struct dw_tensor *tensor = &arrived->args.tensors[i];
+		int result = tensor_check(tensor, i, &bytes);
+
+		if (result == 0 && bytes &&
+		    !session->options.memory(session->options.context, tensor->data, bytes))
+			result = error_set(-EBADMSG,
+					   "tensor %u, %#llx + %llu bytes, is no memory "
+					   "of the tree",
+					   i, (unsigned long long)tensor->data,
+					   (unsigned long long)bytes);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static bool is_eager(const struct arrived *arrived, uint32_t i)
+{
+	struct range range = range_of(&arrived->args.tensors[i]);
+	uint64_t bytes = range.end - range.begin;
+
+	return host_reads(arrived->uses[i].tag) && bytes && bytes <= HOST_EAGER_BYTES;
+}
+
+/* Small inputs travel with their task. */
+static int find_eager(struct arrived *arrived, struct unpack *unpack)
+{
+	uint32_t eager = 0;
+
+	arrived->eager = unpack->at;
+	for (uint32_t i = 0; i < arrived->args.tensor_count; i++) {
+		struct range range = range_of(&arrived->args.tensors[i]);
+
+		if (is_eager(arrived, i)) {
+			unpack_bytes(unpack, range.end - range.begin);
+			eager++;
+		}
+	}
+	return eager == arrived->head.eager && unpack_done(unpack) ? 0 : -EBADMSG;
+}
+
+/* They are put into their place when the task before this one has ended. */
+static void place_eager(struct session *session, const struct arrived *arrived)
+{
+	const unsigned char *from = arrived->eager;
+
+	for (uint32_t i = 0; i < arrived->args.tensor_count; i++) {
+		struct range range = range_of(&arrived->args.tensors[i]);
+
+		if (!is_eager(arrived, i))
+			continue;
+		memcpy((void *)(uintptr_t)range.begin, from, range.end - range.begin);
+		from += range.end - range.begin;
+		holdings_set(&session->holdings, &range, arrived->uses[i].sees);
+	}
+}
+
+static int read_task(struct session *session, struct arrived *arrived, size_t bytes)
+{
+	struct unpack unpack = { .at = (const void *)arrived->payload, .left = bytes };
+	const void *args;
+	int result;
+
+	arrived->task = true;
+	unpack_into(&unpack, &arrived->head, sizeof(arrived->head));
+	args = unpack_bytes(&unpack, arrived->head.args_bytes);
+	if (!args)
+		return -EBADMSG;
+	result = wire_decode((void *)(uintptr_t)args, arrived->head.args_bytes, &arrived->args);
+	if (result < 0)
+		return result;
+	arrived->uses = unpack_bytes(&unpack, arrived->args.tensor_count * sizeof(*arrived->uses));
+	if (!arrived->uses)
+		return -EBADMSG;
+	result = check_tensors(session, arrived);
+	return result < 0 ? result : find_eager(arrived, &unpack);
+}
+
+static int take_task(struct session *session, const struct stream_message *message)
+{
+	struct arrived *arrived;
+	int result = check_number(session, message);
+
+	if (result < 0)
+		return result;
+	arrived = add_arrived(session, message, message->payload, message->bytes);
+	if (!arrived)
+		return -ENOMEM;
+	error_set(-EBADMSG, "the gateway sent a task of %u bytes that is none", message->bytes);
+	return read_task(session, arrived, message->bytes);
+}
+
+/* ------------------------------------------------------------------------- inputs */
+
+/*
+ * Asks for what is not held. It may arrive while the task before this one runs: that one does not
+ * write these bytes, or this one would not have been posted yet.
+ */
+static int fetch_inputs(struct session *session, struct arrived *arrived)
+{
+	int result = 0;
+
+	arrived->fetched = true;
+	for (uint32_t i = 0; i < arrived->args.tensor_count && result == 0; i++) {
+		const struct host_use *use = &arrived->uses[i];
+		struct range range = range_of(&arrived->args.tensors[i]);
+		uint64_t bytes = range.end - range.begin;
+
+		if (!host_reads(use->tag) || bytes <= HOST_EAGER_BYTES)
+			continue;
+		if (holdings_has(&session->holdings, &range, use->sees)) {
+			session->saved += bytes;
+			continue;
+		}
+		holdings_forget(&session->holdings, &range);
+		arrived->missing += bytes;
+		result = stream_send(session->stream, HOST_FETCH, arrived->number, range.begin,
+				     &bytes, sizeof(bytes));
+		/* From now on: a task behind this one starts after it, and with it this is here. */
+		if (result == 0)
+			holdings_set(&session->holdings, &range, use->sees);
+	}
+	return result;
+}
+
+/* Data belongs to an input that was asked for. */
+static struct arrived *find_reader(const struct session *session,
+				   const struct stream_message *message)
+{
+	for (struct arrived *at = session->first; at; at = at->next) {
+		if (at->number != message->number || !at->task || message->bytes > at->missing)
+			continue;
+		for (uint32_t i = 0; i < at->args.tensor_count; i++) {
+			struct range range = range_of(&at->args.tensors[i]);
+
+			if (host_reads(at->uses[i].tag) && message->address >= range.begin &&
+			    message->address < range.end &&
+			    message->bytes <= range.end - message->address)
+				return at;
+		}
+	}
+	return NULL;
+}
+
+static void *place(void *context, const struct stream_message *message)
+{
+	if (find_reader(context, message))
+		return (void *)(uintptr_t)message->address;
+	error_set(-EBADMSG, "the gateway sent %u bytes for %#llx, which nobody asked for",
+		  message->bytes, (unsigned long long)message->address);
+	return NULL;
+}
+
+static int take_data(struct session *session, const struct stream_message *message)
+{
+	struct arrived *reader = find_reader(session, message);
+
+	if (reader)
+		reader->missing -= message->bytes;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- contents that go */
+
+static bool uses_range(const struct arrived *arrived, const struct range *range)
+{
+	for (uint32_t i = 0; arrived->task && i < arrived->args.tensor_count; i++) {
+		struct range other = range_of(&arrived->args.tensors[i]);
+
+		if (ranges_overlap(&other, range))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a task that is here, or whose outputs are being sent, uses a part of the range. */
+static bool is_used(const struct session *session, const struct range *range)
+{
+	for (const struct arrived *at = session->first; at; at = at->next)
+		if (uses_range(at, range))
+			return true;
+	for (const struct arrived *at = session->answered; at; at = at->next)
+		if (uses_range(at, range))
+			return true;
+	return false;
+}
+
+static void give_back(const struct session *session, const struct range *range)
+{
+	session->options.give_back(session->options.context, range->begin,
+				   range->end - range->begin);
+}
+
+/* What the task has left without a name. */
+static void drop_unnamed(const struct session *session, const struct arrived *arrived)
+{
+	struct range rest, gap;
+
+	for (uint32_t i = 0; arrived->task && i < arrived->args.tensor_count; i++) {
+		rest = range_of(&arrived->args.tensors[i]);
+		while (holdings_gap(&session->holdings, &rest, &gap)) {
+			if (!is_used(session, &gap))
+				give_back(session, &gap);
+			rest.begin = gap.end;
+		}
+	}
+}
+
+static void drop_oldest(struct session *session)
+{
+	const struct holding *piece;
+	struct range range;
+	uint64_t after = 0;
+
+	while (session->holdings.bytes > session->options.most_bytes &&
+	       (piece = holdings_oldest(&session->holdings, after))) {
+		range = piece->range;
+		after = piece->used;
+		if (is_used(session, &range))
+			continue;
+		holdings_forget(&session->holdings, &range);
+		give_back(session, &range);
+	}
+}
+
+/* Tasks whose outputs have been sent. */
+static void clear_answered(struct session *session)
+{
+	struct arrived **at = &session->answered, *arrived;
+
+	while ((arrived = *at)) {
+		if (stream_has_data(session->stream, arrived->number)) {
+			at = &arrived->next;
+			continue;
+		}
+		*at = arrived->next;
+		drop_unnamed(session, arrived);
+		free(arrived);
+		drop_oldest(session);
+	}
+}
+
+/* --------------------------------------------------------------------------- steps */
+
+/* A range is forgotten before it is written. */
+static void forget_outputs(struct session *session, const struct arrived *arrived)
+{
+	for (uint32_t i = 0; i < arrived->args.tensor_count; i++) {
+		struct range range = range_of(&arrived->args.tensors[i]);
+
+		if (host_writes(arrived->uses[i].tag))
+			holdings_forget(&session->holdings, &range);
+	}
+}
+
+/* The first that waits, once it may be served. */
+static bool hand_out(struct session *session, struct session_message *message)
+{
+	const struct arrived *arrived = session->first;
+
+	if (!arrived || session->handed_out || !arrived->fetched || arrived->missing)
+		return false;
+	session->handed_out = true;
+	*message = (struct session_message){
+		.event = arrived->task ? SESSION_TASK : SESSION_CONTROL,
+		.number = arrived->number,
+		.payload = arrived->payload,
+		.bytes = arrived->blob_bytes,
+		.code = arrived->code,
+	};
+	if (!arrived->task)
+		return true;
+	message->task = arrived->head.task;
+	message->callable = arrived->head.callable;
+	message->config = &arrived->head.config;
+	message->args = &arrived->args;
+	message->uses = arrived->uses;
+	message->cancelled = arrived->cancelled;
+	place_eager(session, arrived);
+	forget_outputs(session, arrived);
+	return true;
+}
+
+/*
+ * Inputs are asked for in the order of the tasks, and for one that reads what the task before it
+ * writes the parent has waited: it is not here yet.
+ */
+static int fetch_all(struct session *session)
+{
+	int result = 0;
+
+	for (struct arrived *at = session->first; at && result == 0; at = at->next)
+		if (!at->fetched)
+			result = fetch_inputs(session, at);
+	return result;
+}
+
+/* Whether the caller has it. A task that has been answered meanwhile is no error. */
+static bool cancel(struct session *session, uint64_t number)
+{
+	for (struct arrived *at = session->first; at; at = at->next)
+		if (at->number == number)
+			at->cancelled = true;
+	return session->handed_out && session->first->number == number;
+}
+
+/* 1: the caller has to see it. */
+static int take(struct session *session, const struct stream_message *from,
+		struct session_message *message)
+{
+	*message = (struct session_message){ .number = from->number };
+	switch (from->type) {
+	case HOST_DATA:
+		return take_data(session, from);
+	case HOST_TASK:
+		return take_task(session, from);
+	case HOST_CONTROL:
+		return take_control(session, from);
+	case HOST_HELLO:
+		message->event = SESSION_HELLO;
+		message->payload = from->payload;
+		message->bytes = from->bytes;
+		return 1;
+	case HOST_CANCEL:
+		message->event = SESSION_CANCEL;
+		return cancel(session, from->number);
+	case HOST_STOP:
+		message->event = SESSION_STOP;
+		return 1;
+	}
+	return error_set(-EBADMSG, "the gateway sent a message of type %u", from->type);
+}
+
+int session_step(struct session *session, struct session_message *message)
+{
+	struct stream_message from;
+	int result;
+
+	for (;;) {
+		result = fetch_all(session);
+		if (result == 0)
+			result = stream_flush(session->stream);
+		if (result < 0)
+			return result;
+		clear_answered(session);
+		if (hand_out(session, message))
+			return 1;
+		result = stream_receive(session->stream, place, session, &from);
+		if (result > 0)
+			result = take(session, &from, message);
+		else if (result == 0)
+			return 0;
+		if (result)
+			return result;
+	}
+}
+
+/* ------------------------------------------------------------------------- answers */
+
+static void name_outputs(struct session *session, const struct arrived *arrived)
+{
+	for (uint32_t i = 0; i < arrived->args.tensor_count; i++) {
+		struct range range = range_of(&arrived->args.tensors[i]);
+
+		if (host_writes(arrived->uses[i].tag))
+			holdings_set(&session->holdings, &range, arrived->uses[i].makes);
+	}
+}
+
+static int send_outputs(struct session *session, const struct arrived *arrived)
+{
+	int result = 0;
+
+	for (uint32_t i = 0; i < arrived->args.tensor_count && result == 0; i++) {
+		struct range range = range_of(&arrived->args.tensors[i]);
+
+		if (host_writes(arrived->uses[i].tag))
+			result = stream_send_data(session->stream, arrived->number, range.begin,
+						  (const void *)(uintptr_t)range.begin,
+						  range.end - range.begin);
+	}
+	return result;
+}
+
+int session_done(struct session *session, int error, const char *text, uint64_t ran_ns)
+{
+	const struct host_done_head head = { .error = error, .ran_ns = ran_ns };
+	struct arrived *arrived = session->first;
+	struct pack pack = { .data = NULL };
+	int result = 0;
+
+	if (arrived->task && !error)
+		result = send_outputs(session, arrived);
+	pack_bytes(&pack, &head, sizeof(head));
+	pack_text(&pack, error ? text : NULL);
+	if (result == 0)
+		result = pack.failed ? error_set(-ENOMEM, "no memory for an answer") :
+				       stream_send_after(session->stream, HOST_DONE,
+							 arrived->number, 0, pack.data, pack.used);
+	pack_release(&pack);
+	if (arrived->task && !error)
+		name_outputs(session, arrived);
+	session->first = arrived->next;
+	if (!session->first)
+		session->last = &session->first;
+	session->ahead--;
+	session->handed_out = false;
+	arrived->next = session->answered;
+	session->answered = arrived;
+	return result;
+}
+
+int session_ready(struct session *session)
+{
+	return stream_send(session->stream, HOST_READY, 0, 0, NULL, 0);
+}
+
+int session_refuse(struct session *session, int error, const char *text)
+{
+	struct pack pack = { .data = NULL };
+	int result;
+
+	pack_u32(&pack, (uint32_t)error);
+	pack_text(&pack, text);
+	result = pack.failed ?
+			 error_set(-ENOMEM, "no memory for an answer") :
+			 stream_send(session->stream, HOST_REFUSED, 0, 0, pack.data, pack.used);
+	pack_release(&pack);
+	return result;
+}
