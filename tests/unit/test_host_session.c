@@ -22,6 +22,7 @@
 #define FAILING 3			/* callable that fails */
 
 static unsigned char *area;		/* SLOTS × SLOT_BYTES, private */
+static uint64_t first_runs_until;	/* so many bytes of data have arrived */
 static const struct dw_config no_config;
 
 /* The lengths differ: some travel with their task, others are asked for in several chunks. */
@@ -107,8 +108,39 @@ static void spoil(void *context, uint64_t address, uint64_t bytes)
 	memset((void *)(uintptr_t)address, 0x5a, bytes);
 }
 
+/* A task that takes a moment, in which more arrives. */
+static void take_a_moment(struct session *session)
+{
+	struct pollfd polled = { .fd = session_fd(session), .events = POLLIN };
+	struct session_message message;
+
+	for (int i = 0; i < 4 && poll(&polled, 1, 1) > 0; i++)
+		if (session_step(session, &message) < 0)
+			return;
+}
+
+/* The first task takes until the data of the second one is here. */
+static void take_until(struct session *session, uint64_t bytes)
+{
+	struct stream_counters counters;
+	struct session_message message;
+
+	for (;;) {
+		session_counters(session, &counters);
+		if (counters.bytes_in >= bytes)
+			return;
+		if (session_step(session, &message) < 0)
+			return;
+		session_counters(session, &counters);
+		if (counters.bytes_in < bytes)
+			wait_for(session_fd(session), session_pending(session));
+	}
+}
+
 static void serve(int fd, uint64_t most_bytes, bool expect_stop)
 {
+	/* Outputs are still being sent when the next task runs. */
+	static const int small = 4096;
 	uint64_t given_back = 0;
 	const struct session_options options = {
 		.memory = in_area, .give_back = spoil, .context = &given_back,
@@ -120,6 +152,7 @@ static void serve(int fd, uint64_t most_bytes, bool expect_stop)
 
 	/* Not a byte of the parent's memory is known here. */
 	memset(area, 0xee, SLOTS * SLOT_BYTES);
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	if (session_create(new_stream(fd, false), &options, &session) < 0)
 		_exit(1);
 	for (;;) {
@@ -142,6 +175,10 @@ static void serve(int fd, uint64_t most_bytes, bool expect_stop)
 		}
 		if (message.event != SESSION_TASK)
 			_exit(3);
+		if (message.task == 1)
+			take_until(session, first_runs_until);
+		else if (message.task % 2)
+			take_a_moment(session);
 		compute(area, message.args, message.uses, message.task);
 		if (message.cancelled)
 			CHECK_EQ(session_done(session, -ECANCELED, "was cancelled", 0), 0);
@@ -438,6 +475,42 @@ TEST(an_attempt_that_failed_is_repeated_with_what_the_first_one_found)
 	CHECK_EQ(out, 65536);
 }
 
+/* The second attempt was made elsewhere: its contents are not those that the first has left here. */
+TEST(contents_of_an_attempt_that_failed_have_no_name)
+{
+	const struct use writes[] = { { 3, DW_OUTPUT } }, reads[] = { { 3, DW_INPUT },
+								       { 8, DW_OUTPUT } };
+	struct program program;
+	uint64_t in, out;
+
+	begin_program(&program, UINT64_MAX);
+	expect_done(&program, post(&program, writes, 1, FAILING), FAILING);
+	host_writes_slot(&program, 3, 0x77);
+	program.names[3] = program.last_name;
+	expect_done(&program, post(&program, reads, 2, 1), 1);
+	end_program(&program, &in, &out);
+	CHECK_EQ(in, 65536);
+}
+
+/* Contents without a name are given back after their task, unless the next one has them too. */
+TEST(what_the_next_task_reads_is_not_given_back)
+{
+	const struct use first[] = { { 3, DW_INPUT } }, second[] = { { 3, DW_INPUT },
+								     { 8, DW_OUTPUT } };
+	struct program program;
+	uint64_t number[2], in, out;
+
+	first_runs_until = 2 * 65536;
+	begin_program(&program, UINT64_MAX);
+	first_runs_until = 0;
+	number[0] = post(&program, first, 1, 1);
+	number[1] = post(&program, second, 2, 1);
+	expect_done(&program, number[0], 1);
+	expect_done(&program, number[1], 1);
+	end_program(&program, &in, &out);
+	CHECK_EQ(in, 2 * 65536);
+}
+
 TEST(control_messages_are_served_in_their_turn)
 {
 	const struct use uses[] = { { 3, DW_INOUT } };
@@ -603,6 +676,51 @@ TEST(a_session_reads_and_writes_nothing_that_its_task_does_not)
 	}
 }
 
+/* What it has asked for is not sent any more: the memory is the caller's again. */
+TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_them)
+{
+	const struct use uses[] = { { 3, DW_INPUT }, { 8, DW_INPUT } };
+	const struct host_done_head head = { .error = 0 };
+	struct program program = { .last_name = 0 };
+	struct gateway_done done;
+	struct stream *liar;
+	uint64_t bytes = 65536;
+	int ends[2], small = 4096;
+	unsigned char payload[sizeof(head) + 4] = { 0 };
+
+	area = mmap(NULL, SLOTS * SLOT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		    -1, 0);
+	program.model = calloc(1, SLOTS * SLOT_BYTES);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	liar = new_stream(ends[1], false);
+	CHECK_EQ(gateway_create(new_stream(ends[0], true), &program.peers.gateway), 0);
+	post(&program, uses, 2, 1);
+	memcpy(payload, &head, sizeof(head));
+	for (int slot = 3; slot <= 8; slot += 5)
+		stream_send(liar, HOST_FETCH, 1, (uint64_t)(uintptr_t)slot_at(slot), &bytes, 8);
+	stream_send(liar, HOST_DONE, 1, 0, payload, sizeof(payload));
+	CHECK_EQ(stream_flush(liar), 0);
+	done = next_done(program.peers.gateway);
+	CHECK(done.number == 1 && done.error == 0);
+	while (gateway_pending(program.peers.gateway)) {
+		struct stream_message message;
+		struct stream_counters counters;
+		unsigned char chunk[STREAM_CHUNK_BYTES];
+		int result = stream_receive(liar, nowhere, chunk, &message);
+
+		CHECK(result >= 0);
+		CHECK_EQ(gateway_step(program.peers.gateway, &done), 0);
+		stream_counters(liar, &counters);
+		/* The chunk that had begun. */
+		REQUIRE(counters.bytes_in <= STREAM_CHUNK_BYTES);
+	}
+	stream_destroy(liar);
+	gateway_destroy(program.peers.gateway);
+	free(program.model);
+	munmap(area, SLOTS * SLOT_BYTES);
+}
+
 /* Tasks as a gateway packs them, then with one thing changed. */
 enum spoil_how { NOT, SHORT, LONG, ARGS_LONGER, MORE_EAGER, LESS_EAGER, TENSOR_OUTSIDE, NUMBER, HOWS };
 
@@ -674,7 +792,12 @@ TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_for_i
 
 	area = mmap(NULL, SLOTS * SLOT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		    -1, 0);
-	for (int data = 0; data < 2; data++) {
+	for (int data = 0; data < 3; data++) {
+		struct dw_tensor tensors[2] = { slot_tensor(3), slot_tensor(8) };
+		const struct host_use uses[2] = { { .tag = DW_INPUT }, { .tag = DW_INPUT } };
+		struct dw_args args = { .tensor_count = 2, .tensors = tensors, .view = true };
+		struct host_task_head head = { .args_bytes = (uint32_t)wire_bytes(&args) };
+		struct pack pack = { .data = NULL };
 		struct session_message message;
 		struct session *session;
 		struct stream *stream;
@@ -685,8 +808,16 @@ TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_for_i
 			 0);
 		stream = new_stream(ends[0], true);
 		CHECK_EQ(session_create(new_stream(ends[1], false), &options, &session), 0);
+		pack_bytes(&pack, &head, sizeof(head));
+		wire_encode(&args, pack_space(&pack, wire_bytes(&args)));
+		pack_bytes(&pack, uses, sizeof(uses));
+		/* The end of a tensor, and the begin of what is behind it. */
+		if (data == 2)
+			CHECK_EQ(stream_send(stream, HOST_TASK, 1, 0, pack.data, pack.used), 0);
 		if (data)
-			stream_send_data(stream, 1, (uint64_t)(uintptr_t)area, "four", 4);
+			stream_send_data(stream, 1, tensors[0].data + (data == 2 ? 65534 : 0),
+					 "four", 4);
+		pack_release(&pack);
 		for (uint64_t i = 1; i <= SESSION_AHEAD + 1 && !data; i++)
 			CHECK_EQ(stream_send(stream, HOST_CONTROL, i, 0, &code, sizeof(code)), 0);
 		CHECK_EQ(stream_flush(stream), 0);
@@ -694,7 +825,7 @@ TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_for_i
 			CHECK_EQ(session_step(session, &message), 1);
 		CHECK_EQ(session_step(session, &message), -EBADMSG);
 		CHECK_STR(error_text(), data ? "which nobody asked for" : "more than 64 messages");
-		CHECK(area[0] == 0);
+		CHECK(area[0] == 0 && slot_at(4)[0] == 0);
 		session_destroy(session);
 		stream_destroy(stream);
 	}

@@ -277,7 +277,6 @@ static int fetch_inputs(struct session *session, struct arrived *arrived)
 			session->saved += bytes;
 			continue;
 		}
-		holdings_forget(&session->holdings, &range);
 		arrived->missing += bytes;
 		result = stream_send(session->stream, HOST_FETCH, arrived->number, range.begin,
 				     &bytes, sizeof(bytes));
