@@ -112,12 +112,22 @@ static void unit_hangs(int signal)
 	_exit(1);
 }
 
+/*
+ * Calls of the test go on after it. sigaction(), because TSan's signal() does not see to that.
+ */
+static void unit_watch(void)
+{
+	struct sigaction action = { .sa_handler = unit_hangs, .sa_flags = SA_RESTART };
+
+	sigaction(SIGALRM, &action, NULL);
+}
+
 /* For a child that a test has forked: it ends as a test that hangs, after so long. */
 __attribute__((unused)) static void unit_bound(unsigned seconds)
 {
 	unit_limit_s = seconds;
 	unit_start_ns = slow_clock(CLOCK_MONOTONIC);
-	signal(SIGALRM, unit_hangs);
+	unit_watch();
 	alarm(seconds * unit_slow());
 }
 
@@ -152,7 +162,7 @@ int main(int argc, char **argv)
 	uptime_enter(argv);
 	/* Forked children must not print again what is in the buffer. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	signal(SIGALRM, unit_hangs);
+	unit_watch();
 	for (struct unit_test *test = unit_first; test; test = test->next)
 		number += unit_selected(test->name, argc, argv);
 	printf("1..%d\n", number);
