@@ -288,7 +288,7 @@ static pid_t bystander(pid_t number)
 
 static bool kill_spawner;
 
-static bool lives(pid_t stranger)
+static bool stranger_lives(pid_t stranger)
 {
 	int status = 0;
 	pid_t ended = waitpid(stranger, &status, WNOHANG);
@@ -322,12 +322,12 @@ static void see_a_foreign_proc(void)
 	while (kill(helper.child, 0) == 0 && unit_within(begun, 20 * SECOND_NS))
 		pause_ms(10);
 	pause_ms(300);
-	CHECK(lives(stranger));
+	CHECK(stranger_lives(stranger));
 	/* The run waits for the helper, which could still write. */
 	kill(helper.here, SIGKILL);
 	CHECK(dw_run_wait(run) < 0);
 	dw_worker_destroy(chain.worker[0]);
-	CHECK(lives(stranger));
+	CHECK(stranger_lives(stranger));
 }
 
 /*
