@@ -32,6 +32,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -39,6 +40,10 @@
 
 #include <linux/distworker.h>
 #include "kselftest_harness.h"
+
+/* Of a test that hangs. A guest on a busy machine gets a tenth of a CPU. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 120 /* seconds */
 
 #define DEVICE "/dev/distworker"
 #define PARAMETERS "/sys/module/distworker/parameters/"
@@ -71,7 +76,7 @@ static inline __u64 now_ns(void)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-/* Far enough for a slow guest, near enough for the harness's 30 seconds. */
+/* Far enough for a slow guest, near enough for the harness's timeout. */
 static inline __u64 soon(void)
 {
 	return now_ns() + 10 * NSEC_PER_SEC;
@@ -95,7 +100,7 @@ static inline unsigned long number_from_env(const char *name, unsigned long othe
 }
 
 /*
- * Of tests that must end within the harness's 30 seconds: their own number of hand-overs,
+ * Of tests that must end within the harness's timeout: their own number of hand-overs,
  * or, where DISTWORKER_HANDOVERS says that the machine is slow, a fifth of that. Those that
  * take longest end after HUNT_NS with the rounds that they have done.
  */
@@ -111,6 +116,14 @@ static inline __u32 handovers_at_most(__u32 most)
 }
 
 /* ---------------------------------------------------------------- the calls */
+
+/* Again and again: the first may come before the call that it is to interrupt. 0: no more. */
+static inline int alarm_every(unsigned int usec)
+{
+	struct itimerval often = { .it_value.tv_usec = usec, .it_interval.tv_usec = usec };
+
+	return setitimer(ITIMER_REAL, &often, NULL);
+}
 
 static inline int dw_ioctl(int fd, unsigned long command, void *argument)
 {

@@ -5,7 +5,6 @@
  */
 #include <sys/eventfd.h>
 #include <sys/select.h>
-#include <sys/time.h>
 #include <linux/io_uring.h>
 #include "distworker_test.h"
 
@@ -219,13 +218,11 @@ TEST_F(self_peer, waits_that_a_deadline_or_a_signal_ends_wake_no_poller)
 	EXPECT_EQ(0, epoll_now(epoll, 0));
 	for (int i = 0; i < 20; i++) {
 		struct hub_wait wait = { .watch = 1, .flags = DISTWORKER_WAIT_NOSPIN };
-		struct itimerval often = { .it_value.tv_usec = i % 2 * 2000,
-					   .it_interval.tv_usec = i % 2 * 2000 };
 		__u64 deadline = i % 2 ? soon() : now_ns() + 2 * NSEC_PER_MSEC;
 		int expected = i % 2 ? -EINTR : -ETIMEDOUT;
 
 		wait.deadline = deadline;
-		ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+		ASSERT_EQ(0, alarm_every(i % 2 * 2000));
 		ASSERT_EQ(expected, dw_hub_wait(self->hub.fd, &wait));
 		ASSERT_EQ(expected, dw_endpoint_wait(self->endpoint, DISTWORKER_WAIT_NOSPIN, 0,
 						     deadline, NULL));

@@ -3,8 +3,6 @@
  * A call that fails has done nothing and written nothing: interrupted by a signal,
  * beaten by another thread, or with an answer that cannot be delivered.
  */
-#include <sys/time.h>
-
 #include "distworker_test.h"
 
 static bool is_poison(const void *from, const void *to)
@@ -198,10 +196,11 @@ TEST(signal_ends_a_wait_that_a_hostile_peer_never_lets_sleep)
 		struct hub_wait wait = { .watch = 2, .deadline = soon(),
 					 .flags = i % 2 * DISTWORKER_WAIT_NOSPIN };
 
-		alarm_in(20000);
+		ASSERT_EQ(0, alarm_every(20000));
 		ASSERT_EQ(-EINTR, dw_hub_wait(hub.fd, &wait));
 		ASSERT_EQ(POISON32, wait.events);
 	}
+	ASSERT_EQ(0, alarm_every(0));
 	EXPECT_EQ(SIGKILL, peer_kill(&peer));
 }
 

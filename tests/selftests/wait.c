@@ -3,7 +3,6 @@
  * When a wait returns and what it then says: words that differ, deadlines,
  * signals, for endpoints and hubs. Wake-ups are in wake.c.
  */
-#include <sys/time.h>
 #include "distworker_test.h"
 
 /* A hub of one mailbox whose peer is the test itself. */
@@ -507,12 +506,11 @@ TEST_F(self_peer, signal_interrupts_a_hub_wait_and_loses_no_news)
 
 static void peer_counts_under_fire(struct endpoint *endpoint)
 {
-	struct itimerval often = { .it_interval.tv_usec = 500, .it_value.tv_usec = 500 };
 	__u32 seen = 0, interrupted = 0;
 	int ret;
 
 	handle(SIGALRM, 0);
-	CHECK_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	CHECK_EQ(0, alarm_every(500));
 	while (seen < *(__u32 *)endpoint->argument && !load(endpoint->box->stop)) {
 		ret = dw_endpoint_wait(endpoint->fd, 0, seen, soon(), NULL);
 		if (ret == -EINTR) {
@@ -579,7 +577,7 @@ TEST(stopped_and_continued_peer_still_gets_its_message)
 
 static void waits_end_at_deadlines_of_this_clock(void)
 {
-	struct itimerval give_up = { .it_value.tv_sec = 5 };
+	struct itimerval give_up = { .it_value.tv_sec = 10 };
 	struct sigaction action = { .sa_handler = handler };
 	__u64 deadline;
 	struct hub hub;
@@ -602,7 +600,7 @@ static void waits_end_at_deadlines_of_this_clock(void)
 	}
 	/* Neither of these two is a time. */
 	CHECK_EQ(-ETIMEDOUT, dw_endpoint_wait(endpoint, 0, 0, 0, NULL));
-	setitimer(ITIMER_REAL, &(struct itimerval){ .it_value.tv_usec = 50000 }, NULL);
+	CHECK_EQ(0, alarm_every(50000));
 	CHECK_EQ(-EINTR, dw_endpoint_wait(endpoint, 0, 0, DISTWORKER_NO_DEADLINE, NULL));
 }
 
