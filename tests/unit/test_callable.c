@@ -136,6 +136,30 @@ TEST(a_name_is_taken_once_per_owner)
 	CHECK_STR(error_text(), "work");
 }
 
+/*
+ * Failed before: without memory for a list they stayed, and the next Worker at the address of their
+ * owner had "a callable named add" already.
+ */
+TEST(callables_of_an_owner_go_with_it)
+{
+	int worker = 0, other = 0;
+	dw_callable first = add_sub("first", &worker), its = add_sub("its", &other), found = 0;
+	dw_callable second = add_sub("second", &worker), third = add_sub("third", &worker);
+	struct callable *callable;
+
+	CHECK_EQ(callable_retire_begin(second, &worker, &callable), 0);
+	CHECK(callable_is_leaving(second));
+	callable_retire_owned(&worker);
+	CHECK(!callable_is_leaving(second));
+	CHECK_EQ(callable_by_owner(&worker, "first", &found), -ENOENT);
+	CHECK_EQ(callable_by_owner(&worker, "third", &found), -ENOENT);
+	CHECK_EQ(callable_retire(first), -ESTALE);
+	CHECK_EQ(callable_retire(third), -ESTALE);
+	CHECK_EQ(callable_by_owner(&other, "its", &found), 0);
+	CHECK_EQ(found, its);
+	CHECK_EQ(callable_retire(its), 0);
+}
+
 struct seen {
 	dw_callable handles[16];
 	int count, stop_at;

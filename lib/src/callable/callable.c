@@ -546,9 +546,14 @@ void callable_retire_end(dw_callable handle)
 	pthread_mutex_unlock(&mutex);
 }
 
-void callable_retire_abandon(const void *owner)
+void callable_retire_owned(const void *owner)
 {
 	pthread_mutex_lock(&mutex);
+	for (struct entry *entry = live_first, *after; entry; entry = after) {
+		after = entry->after;
+		if (entry->callable.owner == owner)
+			entry_retire(entry);
+	}
 	for (struct entry *entry = retired_first; entry; entry = entry->after)
 		if (entry->callable.owner == owner)
 			entry->leaving = false;

@@ -76,8 +76,8 @@ int callable_retire_begin(dw_callable handle, const void *owner, struct callable
 /* Whether the second step is still to come. */
 bool callable_is_leaving(dw_callable handle);
 void callable_retire_end(dw_callable handle);
-/* The owner goes away: no second step will follow. */
-void callable_retire_abandon(const void *owner);
+/* The owner goes away, and all of its callables: no second step will follow. Needs no memory. */
+void callable_retire_owned(const void *owner);
 enum callable_kind callable_kind_of(dw_callable handle);
 /* Its name for messages; a path of a file appears without its folders. */
 const char *callable_title(const struct callable *callable);

@@ -278,25 +278,26 @@ static int is_same_image(struct callable *callable, void *context)
 	return 1;
 }
 
-static bool known_image(const struct callable *callable, dw_callable *handle)
+/* 1 with its handle, 0 or -ENOMEM. */
+static int known_image(const struct callable *callable, dw_callable *handle)
 {
 	struct same same = { .wanted = callable };
+	int result = callable_each(is_same_image, &same);
 
-	callable_each(is_same_image, &same);
 	if (same.found)
 		*handle = same.found;
-	return same.found;
+	return result;
 }
 
-/* The same content under the same name is the same callable. */
-static bool known(const struct callable *callable, dw_callable *handle)
+/* The same content under the same name is the same callable. As known_image(). */
+static int known(const struct callable *callable, dw_callable *handle)
 {
 	struct same same = { .wanted = callable };
+	int result = callable_each(is_same, &same);
 
-	callable_each(is_same, &same);
 	if (same.found)
 		*handle = same.found;
-	return same.found;
+	return result;
 }
 
 DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *symbol,
@@ -343,7 +344,8 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	if (result < 0)
 		return result;
 	lock_take(&worker_root(worker)->registering);
-	if (!known(&callable, handle))
+	result = known(&callable, handle);
+	if (result == 0)
 		result = announce(worker, &callable, handle);
 	lock_give(&worker_root(worker)->registering);
 	if (result == -EEXIST)
@@ -353,7 +355,7 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 			"has "
 			"changed since: unregister that first",
 			text_short(symbol));
-	return result;
+	return result < 0 ? result : 0;
 }
 
 /* The image's bytes into the tree's arena, where every chip worker reads them in place. */
@@ -452,7 +454,7 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 	struct dw_worker *worker = (struct dw_worker *)callable->owner;
 	uint32_t crc = (uint32_t)crc32_z(crc32(0, NULL, 0), callable->data, callable->bytes);
 	char name[IMAGE_NAME_BYTES];
-	int result = 0;
+	int result;
 
 	memcpy(callable->identity, &callable->bytes, sizeof(callable->bytes));
 	memcpy(callable->identity + sizeof(callable->bytes), &crc, sizeof(crc));
@@ -463,7 +465,8 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 	lock_take(&worker_root(worker)->registering);
 	/* Spawners' copies of a callable from before init refer to the bytes for good. */
 	callable->context = worker_root(worker)->life.state == WORKER_NEW ? IMAGE_KEPT : NULL;
-	if (known_image(callable, handle)) {
+	result = known_image(callable, handle);
+	if (result) {
 		arena_free(worker_root(worker)->arena, callable->data);
 	} else {
 		name_image(callable, name, sizeof(name));
@@ -471,7 +474,7 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 		result = announce(worker, callable, handle);
 	}
 	lock_give(&worker_root(worker)->registering);
-	return result;
+	return result < 0 ? result : 0;
 }
 
 DW_API int dw_callable_register_image(struct dw_worker *worker,
@@ -550,15 +553,7 @@ DW_API int dw_callable_unregister_for(struct dw_worker *worker, dw_callable hand
 	return unregister(worker, handle, deadline_in(timeout_ns), "dw_callable_unregister_for");
 }
 
-static int retire_own(struct callable *callable, void *worker)
-{
-	if (callable->owner == worker)
-		callable_retire(callable->handle);
-	return 0;
-}
-
 void registrations_release(struct dw_worker *worker)
 {
-	callable_each(retire_own, worker);
-	callable_retire_abandon(worker);
+	callable_retire_owned(worker);
 }
