@@ -79,7 +79,7 @@ static inline __u64 now_ns(void)
 /* Far enough for a slow guest, near enough for the harness's timeout. */
 static inline __u64 soon(void)
 {
-	return now_ns() + 10 * NSEC_PER_SEC;
+	return now_ns() + 40 * NSEC_PER_SEC;
 }
 
 #define WAIT_UNTIL(condition) ({					\
