@@ -440,6 +440,8 @@ void graph_completed(struct graph *graph, struct worker_ring *ring,
 		break;
 	default:
 		task_leave_ring(task);
+		/* Its deadline may have passed before it began. */
+		task_clear_flags(task, FLAG_DEADLINE);
 		graph_returned(graph, task);
 		break;
 	}
