@@ -79,7 +79,8 @@ static int call_setup(struct state *s)
 static int call_setup_large(struct state *s)
 {
 	s->setup = (struct distworker_hub_setup){
-		.size = sizeof(s->setup), .mailboxes = 1024, .mailbox_bytes = 256,
+		.size = sizeof(s->setup), .mailboxes = 1024,
+		.mailbox_bytes = sizeof(struct distworker_mailbox),
 	};
 	return result(ioctl(s->device, DISTWORKER_HUB_SETUP, &s->setup));
 }
