@@ -16,7 +16,6 @@
 #include "task/error.h"
 
 #define BACKLOG 64
-#define SECOND 1000000000ULL
 
 /* ------------------------------------------------------------------------- names */
 
@@ -127,7 +126,7 @@ static int set_up(int fd, uint64_t timeout_ns)
 		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
 		{ IPPROTO_TCP, TCP_KEEPIDLE, 1 },
 		{ IPPROTO_TCP, TCP_KEEPINTVL, 1 },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(timeout_ns / (SECOND / 1000)) },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(timeout_ns / (NS_PER_S / 1000)) },
 	};
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
@@ -158,8 +157,7 @@ static int wait_connected(int fd, uint64_t deadline_ns)
 	do {
 		now = now_ns();
 		until = deadline_sleep(&deadline, now);
-		rest.tv_sec = (time_t)((until - now) / SECOND);
-		rest.tv_nsec = (long)((until - now) % SECOND);
+		rest = clock_timespec(until - now);
 		result = ppoll(&polled, 1, until == NEVER ? NULL : &rest, NULL);
 		if (result == 0 && deadline_passed(&deadline, now_ns()))
 			return -ETIMEDOUT;
