@@ -322,8 +322,9 @@ int gateway_greeted(struct gateway *gateway)
 	const char *text;
 	int result = stream_flush(gateway->stream), error;
 
-	if (result == 0)
-		result = stream_receive(gateway->stream, place, gateway, &message);
+	if (result < 0)
+		return result;
+	result = stream_receive(gateway->stream, place, gateway, &message);
 	if (result <= 0 || message.type == HOST_READY)
 		return result;
 	if (message.type != HOST_REFUSED)
