@@ -10,19 +10,11 @@
 #include "host/connection.h"
 #include "host/handshake.h"
 #include "task/error.h"
-#include "unit.h"
+#include "host.h"
 
 #define MINUTE_NS (60 * NS_PER_S)
 
 static struct address address;
-
-static struct secret *new_secret(const char *key)
-{
-	struct secret *secret = NULL;
-
-	CHECK_EQ(secret_create(key, strlen(key), &secret), 0);
-	return secret;
-}
 
 static struct listener *new_listener(struct secret *secret, uint64_t timeout_ns)
 {
@@ -85,7 +77,7 @@ static pid_t dial_and_greet(const char *key)
 		int result;
 
 		unit_bound(UNIT_SECONDS);
-		result = connection_dial(&address, new_secret(key), MINUTE_NS,
+		result = connection_dial(&address, host_secret(key), MINUTE_NS,
 					 deadline_in(MINUTE_NS), &stream);
 		if (result < 0)
 			_exit(-result);
@@ -129,9 +121,9 @@ static int connect_raw(void)
 	return fd;
 }
 
-TEST(what_was_dialled_is_a_stream_with_the_address_of_its_other_end)
+HOST_TEST(what_was_dialled_is_a_stream_with_the_address_of_its_other_end)
 {
-	struct secret *secret = new_secret("one key of both");
+	struct secret *secret = host_secret("one key of both");
 	struct listener *listener = new_listener(secret, MINUTE_NS);
 
 	CHECK_EQ(listener_deadline(listener), NEVER);
@@ -143,9 +135,9 @@ TEST(what_was_dialled_is_a_stream_with_the_address_of_its_other_end)
 	secret_destroy(secret);
 }
 
-TEST(a_listener_goes_on_beside_junk_silence_other_keys_and_ends)
+HOST_TEST(a_listener_goes_on_beside_junk_silence_other_keys_and_ends)
 {
-	struct secret *secret = new_secret("one key of both");
+	struct secret *secret = host_secret("one key of both");
 	struct listener *listener = new_listener(secret, MINUTE_NS);
 	int silent = connect_raw(), junk = connect_raw(), ended = connect_raw();
 	struct stream *stream = NULL;
@@ -170,9 +162,9 @@ TEST(a_listener_goes_on_beside_junk_silence_other_keys_and_ends)
 	secret_destroy(secret);
 }
 
-TEST(connections_that_say_nothing_are_bounded_in_number_and_time)
+HOST_TEST(connections_that_say_nothing_are_bounded_in_number_and_time)
 {
-	struct secret *secret = new_secret("one key of both");
+	struct secret *secret = host_secret("one key of both");
 	struct listener *listener = new_listener(secret, 200000000ULL);
 	struct pollfd polls[LISTENER_PENDING + 1];
 	int silent[LISTENER_PENDING + 8];
@@ -194,7 +186,7 @@ TEST(connections_that_say_nothing_are_bounded_in_number_and_time)
 }
 
 /* Servers that are no node: each takes one connection, and says this. */
-TEST(a_dialler_says_what_is_wrong_with_the_other_end)
+HOST_TEST(a_dialler_says_what_is_wrong_with_the_other_end)
 {
 	static const struct {
 		const char *says;
@@ -209,7 +201,7 @@ TEST(a_dialler_says_what_is_wrong_with_the_other_end)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct secret *secret = new_secret("one key of both");
+		struct secret *secret = host_secret("one key of both");
 		struct stream *stream = NULL;
 		char own[ADDRESS_BYTES], prefix[ADDRESS_BYTES + 32];
 		int listening, pipe_ends[2];

@@ -15,7 +15,7 @@
 #include "host/session.h"
 #include "task/error.h"
 #include "task/task.h"
-#include "unit.h"
+#include "host.h"
 
 #define SLOTS 12
 #define SLOT_BYTES 65536
@@ -46,20 +46,12 @@ static struct dw_tensor slot_tensor(unsigned slot)
 	};
 }
 
-static struct secret *new_secret(const char *key)
-{
-	struct secret *secret = NULL;
-
-	CHECK_EQ(secret_create(key, strlen(key), &secret), 0);
-	return secret;
-}
-
 static struct stream *new_stream(int fd, bool gateway)
 {
 	struct stream *stream = NULL;
 
-	CHECK_EQ(stream_create(fd, new_secret(gateway ? "up" : "down"),
-			       new_secret(gateway ? "down" : "up"), 5000000000ULL, &stream), 0);
+	CHECK_EQ(stream_create(fd, host_secret(gateway ? "up" : "down"),
+			       host_secret(gateway ? "down" : "up"), 5000000000ULL, &stream), 0);
 	return stream;
 }
 
@@ -430,19 +422,19 @@ static void random_program(unsigned seed, uint64_t most_bytes)
 		CHECK(in >= program.least_in);
 }
 
-TEST(programs_of_random_tasks_leave_the_bytes_of_a_model_and_send_no_more_than_they_must)
+HOST_TEST(programs_of_random_tasks_leave_the_bytes_of_a_model_and_send_no_more_than_they_must)
 {
 	for (unsigned seed = 1; seed <= 40 && !unit_failures; seed++)
 		random_program(seed, UINT64_MAX);
 }
 
-TEST(programs_on_a_host_that_may_hold_little_leave_the_same_bytes)
+HOST_TEST(programs_on_a_host_that_may_hold_little_leave_the_same_bytes)
 {
 	for (unsigned seed = 1; seed <= 40 && !unit_failures; seed++)
 		random_program(seed, seed % 3 * 50000);
 }
 
-TEST(an_input_that_does_not_change_travels_once)
+HOST_TEST(an_input_that_does_not_change_travels_once)
 {
 	const struct use uses[] = { { 3, DW_INPUT }, { 8, DW_INOUT } };	/* 65536, 65536 bytes */
 	struct program program;
@@ -459,7 +451,7 @@ TEST(an_input_that_does_not_change_travels_once)
 }
 
 /* What failed leaves no name: the next one has the contents from home. */
-TEST(an_attempt_that_failed_is_repeated_with_what_the_first_one_found)
+HOST_TEST(an_attempt_that_failed_is_repeated_with_what_the_first_one_found)
 {
 	const struct use uses[] = { { 3, DW_INOUT } };
 	struct program program;
@@ -476,7 +468,7 @@ TEST(an_attempt_that_failed_is_repeated_with_what_the_first_one_found)
 }
 
 /* The second attempt was made elsewhere: its contents are not those that the first left here. */
-TEST(contents_of_an_attempt_that_failed_have_no_name)
+HOST_TEST(contents_of_an_attempt_that_failed_have_no_name)
 {
 	const struct use writes[] = { { 3, DW_OUTPUT } }, reads[] = { { 3, DW_INPUT },
 								       { 8, DW_OUTPUT } };
@@ -493,7 +485,7 @@ TEST(contents_of_an_attempt_that_failed_have_no_name)
 }
 
 /* Contents without a name are given back after their task, unless the next one has them too. */
-TEST(what_the_next_task_reads_is_not_given_back)
+HOST_TEST(what_the_next_task_reads_is_not_given_back)
 {
 	const struct use first[] = { { 3, DW_INPUT } }, second[] = { { 3, DW_INPUT },
 								     { 8, DW_OUTPUT } };
@@ -511,7 +503,7 @@ TEST(what_the_next_task_reads_is_not_given_back)
 	CHECK_EQ(in, 2 * 65536);
 }
 
-TEST(control_messages_are_served_in_their_turn)
+HOST_TEST(control_messages_are_served_in_their_turn)
 {
 	const struct use uses[] = { { 3, DW_INOUT } };
 	struct program program;
@@ -532,7 +524,7 @@ TEST(control_messages_are_served_in_their_turn)
 	end_program(&program, &in, &out);
 }
 
-TEST(a_task_that_is_cancelled_before_its_turn_is_handed_out_as_cancelled)
+HOST_TEST(a_task_that_is_cancelled_before_its_turn_is_handed_out_as_cancelled)
 {
 	const struct use first[] = { { 3, DW_INOUT } }, second[] = { { 8, DW_INOUT } };
 	struct program program;
@@ -555,7 +547,7 @@ TEST(a_task_that_is_cancelled_before_its_turn_is_handed_out_as_cancelled)
 	end_program(&program, &in, &out);
 }
 
-TEST(tags_that_another_host_cannot_serve_are_refused_by_name)
+HOST_TEST(tags_that_another_host_cannot_serve_are_refused_by_name)
 {
 	const struct use bad[] = { { 0, DW_NO_DEP }, { 0, DW_OUTPUT_EXISTING } };
 	struct dw_tensor tensor;
@@ -617,7 +609,7 @@ static void lie_as_session(int fd, const struct lie *lie)
 	_exit(result != 1);
 }
 
-TEST(a_session_reads_and_writes_nothing_that_its_task_does_not)
+HOST_TEST(a_session_reads_and_writes_nothing_that_its_task_does_not)
 {
 	static const struct lie lies[] = {
 		{ HOST_FETCH, 1, 8, 0, 65536, "which task 1 does not read" },	/* an output */
@@ -677,7 +669,7 @@ TEST(a_session_reads_and_writes_nothing_that_its_task_does_not)
 }
 
 /* What it has asked for is not sent any more: the memory is the caller's again. */
-TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_them)
+HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_them)
 {
 	const struct use uses[] = { { 3, DW_INPUT }, { 8, DW_INPUT } };
 	const struct host_done_head head = { .error = 0 };
@@ -749,7 +741,7 @@ static void send_spoilt_task(struct stream *stream, enum spoil_how how)
 	pack_release(&pack);
 }
 
-TEST(a_task_that_makes_no_sense_ends_the_connection)
+HOST_TEST(a_task_that_makes_no_sense_ends_the_connection)
 {
 	uint64_t given_back = 0;
 	const struct session_options options = {
@@ -785,7 +777,7 @@ TEST(a_task_that_makes_no_sense_ends_the_connection)
 	munmap(area, SLOTS * SLOT_BYTES);
 }
 
-TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_for_is_refused)
+HOST_TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_for_is_refused)
 {
 	uint64_t given_back = 0;
 	const struct session_options options = {

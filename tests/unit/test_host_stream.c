@@ -13,25 +13,17 @@
 #include "host/handshake.h"
 #include "host/stream.h"
 #include "task/error.h"
-#include "unit.h"
+#include "host.h"
 
 static int non_blocking_pair(int ends[2])
 {
 	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends);
 }
 
-static struct secret *new_secret(const char *key)
-{
-	struct secret *secret = NULL;
-
-	CHECK_EQ(secret_create(key, strlen(key), &secret), 0);
-	return secret;
-}
-
 /* ------------------------------------------------------------------------- secrets */
 
 /* RFC 4231, test cases 1, 2 and 6. */
-TEST(codes_are_hmac_sha_256)
+HOST_TEST(codes_are_hmac_sha_256)
 {
 	static const struct {
 		unsigned char key_byte;
@@ -72,7 +64,7 @@ TEST(codes_are_hmac_sha_256)
 	}
 }
 
-TEST(a_key_file_is_private_and_of_a_sensible_size)
+HOST_TEST(a_key_file_is_private_and_of_a_sensible_size)
 {
 	static const struct {
 		size_t bytes;
@@ -131,8 +123,8 @@ struct shake {
 static void begin(struct shake *shake, const char *dialler_key, const char *listener_key)
 {
 	CHECK_EQ(non_blocking_pair(shake->ends), 0);
-	shake->secrets[0] = new_secret(dialler_key);
-	shake->secrets[1] = new_secret(listener_key);
+	shake->secrets[0] = host_secret(dialler_key);
+	shake->secrets[1] = host_secret(listener_key);
 	for (int side = 0; side < 2; side++) {
 		CHECK_EQ(handshake_begin(&shake->sides[side], shake->secrets[side], side == 0,
 					 shake->ends[side]), 0);
@@ -158,7 +150,7 @@ static void finish(struct shake *shake)
 	}
 }
 
-TEST(both_sides_of_a_connection_come_to_the_same_keys)
+HOST_TEST(both_sides_of_a_connection_come_to_the_same_keys)
 {
 	struct secret *send[2] = { NULL, NULL }, *receive[2] = { NULL, NULL };
 	unsigned char codes[4][SECRET_CODE_BYTES];
@@ -184,7 +176,7 @@ TEST(both_sides_of_a_connection_come_to_the_same_keys)
 	finish(&shake);
 }
 
-TEST(another_key_is_refused_on_both_sides)
+HOST_TEST(another_key_is_refused_on_both_sides)
 {
 	struct shake shake;
 
@@ -200,7 +192,7 @@ TEST(another_key_is_refused_on_both_sides)
 }
 
 /* A dialler that goes on although it cannot prove anything. */
-TEST(a_listener_wants_the_dialler_s_proof)
+HOST_TEST(a_listener_wants_the_dialler_s_proof)
 {
 	static const char wrong[SECRET_CODE_BYTES];
 	struct shake shake;
@@ -213,7 +205,7 @@ TEST(a_listener_wants_the_dialler_s_proof)
 	finish(&shake);
 }
 
-TEST(another_version_byte_order_abi_or_page_size_is_refused_on_both_sides)
+HOST_TEST(another_version_byte_order_abi_or_page_size_is_refused_on_both_sides)
 {
 	static const char *const says[] = { "version 99", "another byte order (04030201)",
 					    "pages of 12345 bytes", "ABI version 77" };
@@ -256,7 +248,7 @@ TEST(another_version_byte_order_abi_or_page_size_is_refused_on_both_sides)
 	}
 }
 
-TEST(what_is_no_greeting_is_refused_as_soon_as_it_differs)
+HOST_TEST(what_is_no_greeting_is_refused_as_soon_as_it_differs)
 {
 	struct shake shake;
 
@@ -271,7 +263,7 @@ TEST(what_is_no_greeting_is_refused_as_soon_as_it_differs)
 }
 
 /* A byte at a time, and cut off at each place. */
-TEST(a_greeting_may_arrive_in_pieces_and_may_end_at_any_byte)
+HOST_TEST(a_greeting_may_arrive_in_pieces_and_may_end_at_any_byte)
 {
 	for (size_t cut = 0; cut <= sizeof(struct greeting); cut++) {
 		struct greeting sent;
@@ -308,9 +300,9 @@ static void make_pair(struct pair *pair)
 	int ends[2];
 
 	CHECK_EQ(non_blocking_pair(ends), 0);
-	CHECK_EQ(stream_create(ends[0], new_secret("up"), new_secret("down"), 5000000000ULL,
+	CHECK_EQ(stream_create(ends[0], host_secret("up"), host_secret("down"), 5000000000ULL,
 			       &pair->a), 0);
-	CHECK_EQ(stream_create(ends[1], new_secret("down"), new_secret("up"), 5000000000ULL,
+	CHECK_EQ(stream_create(ends[1], host_secret("down"), host_secret("up"), 5000000000ULL,
 			       &pair->b), 0);
 }
 
@@ -337,7 +329,7 @@ static void *place(void *context, const struct stream_message *message)
 	return memory->bytes + message->address;
 }
 
-TEST(messages_arrive_as_they_were_sent)
+HOST_TEST(messages_arrive_as_they_were_sent)
 {
 	struct stream_message message;
 	struct memory none = { NULL, 0 };
@@ -368,7 +360,7 @@ TEST(messages_arrive_as_they_were_sent)
 	stream_destroy(pair.b);
 }
 
-TEST(a_control_message_goes_between_the_chunks_of_data_and_a_late_one_behind_them)
+HOST_TEST(a_control_message_goes_between_the_chunks_of_data_and_a_late_one_behind_them)
 {
 	enum { BYTES = 1000000 };
 	unsigned char *from = malloc(BYTES);
@@ -408,7 +400,7 @@ TEST(a_control_message_goes_between_the_chunks_of_data_and_a_late_one_behind_the
 	free(to.bytes);
 }
 
-TEST(data_that_is_dropped_takes_what_follows_it_along)
+HOST_TEST(data_that_is_dropped_takes_what_follows_it_along)
 {
 	enum { BYTES = 3 * STREAM_CHUNK_BYTES };
 	unsigned char *from = calloc(1, BYTES);
@@ -451,13 +443,13 @@ static void make_recorder(struct pair *pair, int *tap, int *feed)
 	int first[2], second[2];
 
 	CHECK_EQ(non_blocking_pair(first) + non_blocking_pair(second), 0);
-	CHECK_EQ(stream_create(first[0], new_secret("up"), new_secret("down"), 1, &pair->a), 0);
-	CHECK_EQ(stream_create(second[0], new_secret("down"), new_secret("up"), 1, &pair->b), 0);
+	CHECK_EQ(stream_create(first[0], host_secret("up"), host_secret("down"), 1, &pair->a), 0);
+	CHECK_EQ(stream_create(second[0], host_secret("down"), host_secret("up"), 1, &pair->b), 0);
 	*tap = first[1];
 	*feed = second[1];
 }
 
-TEST(a_byte_that_was_changed_on_the_way_is_found)
+HOST_TEST(a_byte_that_was_changed_on_the_way_is_found)
 {
 	unsigned char original[512], changed[512], area[64];
 	struct memory to = { area, sizeof(area) };
@@ -491,7 +483,7 @@ TEST(a_byte_that_was_changed_on_the_way_is_found)
 	}
 }
 
-TEST(a_message_that_is_repeated_left_out_or_swapped_is_found)
+HOST_TEST(a_message_that_is_repeated_left_out_or_swapped_is_found)
 {
 	static const char *const orders[] = { "001", "12", "02", "10", "0120" };
 
@@ -519,7 +511,7 @@ TEST(a_message_that_is_repeated_left_out_or_swapped_is_found)
 	}
 }
 
-TEST(sizes_that_no_message_has_are_refused_before_memory_is_taken)
+HOST_TEST(sizes_that_no_message_has_are_refused_before_memory_is_taken)
 {
 	static const struct {
 		uint32_t bytes;
@@ -551,7 +543,7 @@ TEST(sizes_that_no_message_has_are_refused_before_memory_is_taken)
 }
 
 /* Sockets that take little at a time, and messages of all sizes in both directions at once. */
-TEST(what_both_sides_send_at_once_arrives_whole_whatever_the_socket_takes)
+HOST_TEST(what_both_sides_send_at_once_arrives_whole_whatever_the_socket_takes)
 {
 	enum { AREA = 1 << 20, MESSAGES = 400 };
 	struct memory memory[2] = { { calloc(1, AREA), AREA }, { calloc(1, AREA), AREA } };
