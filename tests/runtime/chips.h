@@ -130,6 +130,20 @@ static inline dw_callable image_of(struct rig *rig, const char *driver, const ch
 	return callable;
 }
 
+/* A kernel of chip_kernels, on any Worker. */
+static inline dw_callable kernel_image(struct dw_worker *worker, const char *entry)
+{
+	struct dw_image_options options = DW_OPTIONS(dw_image_options);
+	dw_callable callable = 0;
+
+	options.driver = "sim";
+	options.entry = entry;
+	options.path = fixture("chip_kernels");
+	if (!CHECK_EQ(dw_callable_register_image(worker, &options, &callable), 0))
+		printf("# %s\n", dw_strerror_last());
+	return callable;
+}
+
 static inline dw_callable sim_image(struct rig *rig, const char *entry)
 {
 	return image_of(rig, "sim", fixture("chip_kernels"), NULL, entry, NULL, 0);

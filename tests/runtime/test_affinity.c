@@ -18,19 +18,6 @@ static struct {
 	int ping[2], pong[2];
 } tree;
 
-static dw_callable image(const char *entry)
-{
-	struct dw_image_options options = DW_OPTIONS(dw_image_options);
-	dw_callable callable = 0;
-
-	options.driver = "sim";
-	options.entry = entry;
-	options.path = fixture("chip_kernels");
-	if (!CHECK_EQ(dw_callable_register_image(tree.root, &options, &callable), 0))
-		printf("# %s\n", dw_strerror_last());
-	return callable;
-}
-
 static void tree_create(enum dw_mode mode)
 {
 	static const struct dw_chip_options chip = { .driver = "sim", .options = CHIP };
@@ -51,8 +38,8 @@ static void tree_create(enum dw_mode mode)
 	tree.weights = memory;
 	tree.results = tree.weights + WEIGHTS * WEIGHT;
 	CHECK(pipe2(tree.ping, O_CLOEXEC) == 0 && pipe2(tree.pong, O_CLOEXEC) == 0);
-	tree.combine = image("combine");
-	tree.meet = image("meet");
+	tree.combine = kernel_image(tree.root, "combine");
+	tree.meet = kernel_image(tree.root, "meet");
 	if (!CHECK_EQ(dw_worker_init(tree.root), 0))
 		printf("# %s\n", dw_strerror_last());
 }

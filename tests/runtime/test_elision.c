@@ -30,6 +30,7 @@ ORCH(orch_chain)
 	gate(orch);
 	for (unsigned i = 0; i < 100; i++)
 		add_x(orch, i);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -82,6 +83,7 @@ ORCH(orch_wait_between)
 	gate(orch);
 	add_x(orch, 0);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	CHECK_EQ(dw_orch_wait(orch), 0);
 	CHECK_EQ(world.x[0], chained(2));
@@ -121,6 +123,7 @@ ORCH(orch_consumer_elsewhere)
 	call_tensor(&sub, world.z, DW_UINT64, 1, DW_OUTPUT);
 	send_call(orch, &sub);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -149,6 +152,7 @@ ORCH(orch_two_results)
 	call_scalar(&both, 0);
 	send_call(orch, &both);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -180,6 +184,7 @@ ORCH(orch_explicit_edge)
 		last.options.after_count = 1;
 	}
 	send_call(orch, &last);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -207,6 +212,7 @@ ORCH(orch_retries)
 	last.options.retries = *(int *)context == 1;
 	send_call(orch, &first);
 	send_call(orch, &last);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -233,6 +239,7 @@ ORCH(orch_ranges)
 	add_x(orch, 0);
 	send_call(orch, &half);
 	add_x(orch, 2);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -281,6 +288,7 @@ ORCH(orch_readers)
 	add_x(orch, 0);
 	combine(orch, world.x, words, world.z, LONG / 2);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -314,6 +322,7 @@ ORCH(orch_scratch)
 		add_x(orch, i);
 		combine(orch, world.x, LONG, world.y, LONG);
 	}
+	posted(orch);
 	go();
 	return 0;
 }
@@ -337,6 +346,7 @@ ORCH(orch_no_room)
 	add_x(orch, 0);
 	send_call(orch, &other);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -370,6 +380,7 @@ ORCH(orch_group)
 	dw_args_destroy(args_of[0]);
 	dw_args_destroy(args_of[1]);
 	add_x(orch, 2);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -427,6 +438,7 @@ ORCH(orch_copy)
 	CHECK_EQ(dw_submit_copy(orch, &to, &x, NULL, NULL), 0);
 	add_x(orch, 1);
 	CHECK_EQ(dw_submit_copy(orch, &z, &to, NULL, NULL), 0);
+	posted(orch);
 	go();
 	return 0;
 }

@@ -125,7 +125,7 @@ static void play(enum dw_mode mode, uint64_t seed, bool dies, bool cancels, unsi
 		for (unsigned i = 0; i < WORDS; i++)
 			memory[t * WORDS + i] = 1 + t;
 	}
-	mix = world_image("mix");
+	mix = kernel_image(world.root, "mix");
 	CHECK_EQ(dw_worker_init(world.root), 0);
 	result = dw_worker_run(world.root, orch_chains, NULL, NULL, &chains);
 	if (!dies)

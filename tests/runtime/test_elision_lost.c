@@ -42,6 +42,7 @@ ORCH(orch_between)
 	first_x(orch);
 	hold(orch, world.y, LONG, 0);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	act_when_held();
 	return 0;
@@ -103,6 +104,7 @@ ORCH(orch_reader_behind)
 	hold(orch, world.y, LONG, 0);
 	combine(orch, world.x, LONG, world.z, 64);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	act_when_held();
 	return 0;
@@ -153,6 +155,7 @@ ORCH(orch_within)
 		add_x(orch, 1);
 	else
 		hold(orch, world.x, LONG, 1);
+	posted(orch);
 	go();
 	act_when_held();
 	return 0;
@@ -191,6 +194,7 @@ ORCH(orch_told)
 	first_x(orch);
 	send_call(orch, &told);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	act_when_held();
 	return 0;
@@ -244,6 +248,7 @@ ORCH(orch_failure)
 	first_x(orch);
 	send_call(orch, &fails);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -271,6 +276,7 @@ ORCH(orch_failure_before)
 	send_call(orch, &fails);
 	hold(orch, world.x, LONG, 0);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	CHECK(heard() > 0);
 	go();
@@ -319,6 +325,7 @@ ORCH(orch_hang)
 	first_x(orch);
 	send_call(orch, &held);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	return 0;
 }
@@ -346,6 +353,7 @@ ORCH(orch_balance)
 	first_x(orch);
 	hold(orch, world.y, LONG, 0);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	CHECK(heard() > 0);
 	other.options.place = DW_PLACE(1);
@@ -381,6 +389,7 @@ ORCH(orch_stopped)
 	first_x(orch);
 	hold(orch, world.y, LONG, 0);
 	add_x(orch, 1);
+	posted(orch);
 	go();
 	pid = heard();
 	CHECK_EQ(kill(pid, SIGSTOP), 0);

@@ -394,19 +394,6 @@ static struct dw_worker *worker_of(uint32_t level, enum dw_mode mode, uint32_t c
 	return worker;
 }
 
-static dw_callable chip_image(const char *entry)
-{
-	struct dw_image_options options = DW_OPTIONS(dw_image_options);
-	dw_callable callable = 0;
-
-	options.driver = "sim";
-	options.entry = entry;
-	options.path = fixture("chip_kernels");
-	if (!CHECK_EQ(dw_callable_register_image(tree.root, &options, &callable), 0))
-		printf("# %s\n", dw_strerror_last());
-	return callable;
-}
-
 static void tree_create(enum dw_mode mode)
 {
 	struct dw_buffer_options buffer = DW_OPTIONS(dw_buffer_options);
@@ -419,8 +406,8 @@ static void tree_create(enum dw_mode mode)
 	buffer.flags = kept ? DW_BUFFER_KEPT : 0;
 	CHECK_EQ(dw_buffer_create_with(tree.root, &buffer, &memory), 0);
 	shared = memory;
-	tree.chip_mix = chip_image("mix");
-	tree.chip_combine = chip_image("combine");
+	tree.chip_mix = kernel_image(tree.root, "mix");
+	tree.chip_combine = kernel_image(tree.root, "combine");
 	CHECK_EQ(dw_callable_register_sub(tree.root, "mix", sub_mix, NULL, &tree.sub_mix), 0);
 	CHECK_EQ(dw_callable_register_sub(tree.root, "combine", sub_combine, NULL,
 					  &tree.sub_combine), 0);
@@ -564,7 +551,7 @@ static void counted_tree(enum dw_mode mode, bool buffer_is_kept, uint32_t level,
 	buffer.flags = buffer_is_kept ? DW_BUFFER_KEPT : 0;
 	CHECK_EQ(dw_buffer_create_with(tree.root, &buffer, &memory), 0);
 	shared = memory;
-	tree.chip_combine = chip_image("combine");
+	tree.chip_combine = kernel_image(tree.root, "combine");
 	CHECK_EQ(dw_callable_register_orch(tree.root, "program", nested_program, NULL,
 					   &tree.program), 0);
 	CHECK_EQ(dw_worker_init(tree.root), 0);
