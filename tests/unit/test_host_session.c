@@ -10,57 +10,16 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include "host/gateway.h"
-#include "host/holdings.h"
 #include "host/pack.h"
 #include "host/session.h"
 #include "task/error.h"
 #include "task/task.h"
-#include "host.h"
+#include "host_area.h"
 
-#define SLOTS 12
-#define SLOT_BYTES 65536
 #define FAILING 3			/* callable that fails */
 
-static unsigned char *area;		/* SLOTS × SLOT_BYTES, private */
 static uint64_t first_runs_until;	/* so many bytes of data have arrived */
 static const struct dw_config no_config;
-
-/* The lengths differ: some travel with their task, others are asked for in several chunks. */
-static uint32_t slot_bytes(unsigned slot)
-{
-	static const uint32_t bytes[] = { 16, 8192, 8193, 65536, 40000 };
-
-	return bytes[slot % 5];
-}
-
-static unsigned char *slot_at(unsigned slot)
-{
-	return area + (size_t)slot * SLOT_BYTES;
-}
-
-static struct dw_tensor slot_tensor(unsigned slot)
-{
-	return (struct dw_tensor){
-		.data = (uint64_t)(uintptr_t)slot_at(slot), .shape = { slot_bytes(slot) },
-		.ndims = 1, .dtype = DW_UINT8,
-	};
-}
-
-static struct stream *new_stream(int fd, bool gateway)
-{
-	struct stream *stream = NULL;
-
-	CHECK_EQ(stream_create(fd, host_secret(gateway ? "up" : "down"),
-			       host_secret(gateway ? "down" : "up"), 5000000000ULL, &stream), 0);
-	return stream;
-}
-
-static void wait_for(int fd, bool writes)
-{
-	struct pollfd polled = { .fd = fd, .events = (short)(POLLIN | (writes ? POLLOUT : 0)) };
-
-	poll(&polled, 1, -1);
-}
 
 /* ---------------------------------------------------------------- the other process */
 
@@ -193,10 +152,8 @@ static void connect_peers(struct peers *peers, uint64_t most_bytes)
 {
 	int ends[2];
 
-	area = mmap(NULL, SLOTS * SLOT_BYTES, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(area != MAP_FAILED);
-	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+	map_area();
+	make_sockets(ends);
 	peers->pid = fork();
 	if (peers->pid == 0) {
 		unit_failures = 0;
@@ -233,7 +190,7 @@ static void stop_peers(struct peers *peers)
 	gateway_destroy(peers->gateway);
 	CHECK_EQ(waitpid(peers->pid, &status, 0), peers->pid);
 	CHECK_EQ(status, 0);
-	munmap(area, SLOTS * SLOT_BYTES);
+	unmap_area();
 }
 
 /* ------------------------------------------------------------------------ programs */
@@ -636,15 +593,13 @@ HOST_TEST(a_session_reads_and_writes_nothing_that_its_task_does_not)
 		int ends[2], result, status = -1;
 		unsigned char *before;
 
-		area = mmap(NULL, SLOTS * SLOT_BYTES, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		map_area();
 		memset(area, 0x11, SLOTS * SLOT_BYTES);
 		before = malloc(SLOTS * SLOT_BYTES);
 		program.model = malloc(SLOTS * SLOT_BYTES);
 		memset(program.model, 0, SLOTS * SLOT_BYTES);
 		memcpy(before, area, SLOTS * SLOT_BYTES);
-		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends),
-			 0);
+		make_sockets(ends);
 		program.peers.pid = fork();
 		if (program.peers.pid == 0) {
 			close(ends[0]);
@@ -664,7 +619,7 @@ HOST_TEST(a_session_reads_and_writes_nothing_that_its_task_does_not)
 		CHECK_EQ(status, 0);
 		free(program.model);
 		free(before);
-		munmap(area, SLOTS * SLOT_BYTES);
+		unmap_area();
 	}
 }
 
@@ -683,10 +638,9 @@ HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_the
 	struct stream_counters counters;
 	struct stream_message message;
 
-	area = mmap(NULL, SLOTS * SLOT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		    -1, 0);
+	map_area();
 	program.model = calloc(1, SLOTS * SLOT_BYTES);
-	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+	make_sockets(ends);
 	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	liar = new_stream(ends[1], false);
 	CHECK_EQ(gateway_create(new_stream(ends[0], true), &program.peers.gateway), 0);
@@ -710,7 +664,7 @@ HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_the
 	stream_destroy(liar);
 	gateway_destroy(program.peers.gateway);
 	free(program.model);
-	munmap(area, SLOTS * SLOT_BYTES);
+	unmap_area();
 }
 
 /* Tasks as a gateway packs them, then with one thing changed. */
@@ -749,16 +703,14 @@ HOST_TEST(a_task_that_makes_no_sense_ends_the_connection)
 		.most_bytes = UINT64_MAX,
 	};
 
-	area = mmap(NULL, SLOTS * SLOT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		    -1, 0);
+	map_area();
 	for (int how = NOT; how < HOWS; how++) {
 		struct session_message message;
 		struct session *session;
 		struct stream *stream;
 		int ends[2], result;
 
-		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends),
-			 0);
+		make_sockets(ends);
 		stream = new_stream(ends[0], true);
 		CHECK_EQ(session_create(new_stream(ends[1], false), &options, &session), 0);
 		send_spoilt_task(stream, how);
@@ -774,7 +726,7 @@ HOST_TEST(a_task_that_makes_no_sense_ends_the_connection)
 		session_destroy(session);
 		stream_destroy(stream);
 	}
-	munmap(area, SLOTS * SLOT_BYTES);
+	unmap_area();
 }
 
 HOST_TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_for_is_refused)
@@ -784,8 +736,7 @@ HOST_TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_
 		.memory = in_area, .give_back = spoil, .context = &given_back,
 	};
 
-	area = mmap(NULL, SLOTS * SLOT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		    -1, 0);
+	map_area();
 	for (int data = 0; data < 3; data++) {
 		struct dw_tensor tensors[2] = { slot_tensor(3), slot_tensor(8) };
 		const struct host_use uses[2] = { { .tag = DW_INPUT }, { .tag = DW_INPUT } };
@@ -798,8 +749,7 @@ HOST_TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_
 		uint64_t code = 1;
 		int ends[2];
 
-		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends),
-			 0);
+		make_sockets(ends);
 		stream = new_stream(ends[0], true);
 		CHECK_EQ(session_create(new_stream(ends[1], false), &options, &session), 0);
 		pack_bytes(&pack, &head, sizeof(head));
@@ -823,68 +773,5 @@ HOST_TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_
 		session_destroy(session);
 		stream_destroy(stream);
 	}
-	munmap(area, SLOTS * SLOT_BYTES);
-}
-
-/* ----------------------------------------------------------------------- holdings */
-
-/* Against an array with a name for each byte. */
-TEST(holdings_have_each_byte_under_the_name_that_it_was_given_last)
-{
-	enum { BYTES = 64, STEPS = 20000 };
-	struct holdings holdings = { .pieces = NULL };
-	uint64_t names[BYTES] = { 0 };
-	unsigned random = 17;
-
-	for (unsigned i = 0; i < STEPS; i++) {
-		uint64_t begin = next_random(&random) % BYTES, held = 0;
-		struct range range = { begin, begin + 1 + next_random(&random) % (BYTES - begin) };
-		uint64_t name = next_random(&random) % 4;
-		struct range rest = { 0, BYTES }, gap;
-
-		if (name)
-			holdings_set(&holdings, &range, name);
-		else
-			holdings_forget(&holdings, &range);
-		for (uint64_t at = range.begin; at < range.end; at++)
-			names[at] = name;
-		CHECK_EQ(holdings_has(&holdings, &range, name), name != 0);
-		for (uint64_t at = 0; at < BYTES; at++) {
-			range = (struct range){ at, at + 1 };
-			held += names[at] != 0;
-			for (uint64_t other = 1; other < 4; other++)
-				REQUIRE(holdings_has(&holdings, &range, other) ==
-					(names[at] == other));
-		}
-		REQUIRE(holdings.bytes == held);
-		while (holdings_gap(&holdings, &rest, &gap)) {
-			for (uint64_t at = gap.begin; at < gap.end; at++)
-				REQUIRE(!names[at]);
-			held += gap.end - gap.begin;
-			rest.begin = gap.end;
-		}
-		REQUIRE(held == BYTES);
-	}
-	holdings_release(&holdings);
-}
-
-TEST(the_oldest_holding_is_the_one_that_was_asked_for_longest_ago)
-{
-	struct holdings holdings = { .pieces = NULL };
-	const struct holding *oldest;
-	struct range range[3];
-
-	for (uint64_t i = 0; i < 3; i++) {
-		range[i] = (struct range){ 10 * i, 10 * i + 10 };
-		holdings_set(&holdings, &range[i], 5 + i);
-	}
-	CHECK(holdings_has(&holdings, &range[0], 5));
-	oldest = holdings_oldest(&holdings, 0);
-	REQUIRE(oldest && oldest->name == 6);
-	oldest = holdings_oldest(&holdings, oldest->used);
-	REQUIRE(oldest && oldest->name == 7);
-	oldest = holdings_oldest(&holdings, oldest->used);
-	REQUIRE(oldest && oldest->name == 5);
-	CHECK(!holdings_oldest(&holdings, oldest->used));
-	holdings_release(&holdings);
+	unmap_area();
 }

@@ -30,7 +30,7 @@ struct dw_buffer_options {
 /*
  * Host code promises to touch the buffer through dw_buffer_write() and dw_buffer_read() alone, and
  * tasks to say in their tags what they read and write there. Devices with memory of their own then
- * keep what they have of it from one run to the next, over waits as well: weights and caches are
+ * keep their copies of it from one run to the next, over waits as well: weights and caches are
  * copied to them once. A tensor with DW_NO_DEP there is refused at submit.
  */
 #define DW_BUFFER_KEPT (1u << 0)

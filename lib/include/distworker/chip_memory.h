@@ -27,7 +27,7 @@ extern "C" {
  * or, in an orchestration function, dw_orch_worker(). A nested Worker that is a process has the
  * memory of its chips to itself: give its tasks the address as a scalar, not as a tensor.
  *
- * What is in it is lost with the chip: when its process dies, or its device is lost. A task that
+ * Its contents are lost with the chip: when its process dies, or its device is lost. A task that
  * names it then is -EFAULT, with a text that says which memory, of which chip, and why; tasks that
  * were on their way fail in the same way. A replacement begins without memory: destroy what is
  * lost, create it again, and copy into it again.

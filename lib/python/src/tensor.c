@@ -515,7 +515,7 @@ PyDoc_STRVAR(tensor_doc, "A contiguous block of elements: 0 to 5 dimensions of u
 	"without a copy; BufferError for kept buffers and memory of chips, of which host code has\n"
 	"none. A slice of dimension 0 (step 1) is a tensor too. The memory of Worker.empty() "
 	"stays\n"
-	"as long as a tensor or a view of it. Any thread; what is in it is guarded by the order "
+	"as long as a tensor or a view of it. Any thread; its contents are guarded by the order "
 	"of\n"
 	"tasks alone. A process that is forked by the user after init does not have the memory.");
 static PyType_Slot tensor_slots[] = {

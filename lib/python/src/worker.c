@@ -555,7 +555,7 @@ PyDoc_STRVAR(empty_doc, "empty(shape, dtype=\"float32\", *, kept=False) -> Tenso
 	"the runs that use it have ended.\n\n"
 	"kept: host code has no views of it; write() and read() copy to it and from it. Chips "
 	"keep\n"
-	"what they have of it from one run to the next: weights are copied to them once.\n\n"
+	"their copies of it from one run to the next: weights are copied to them once.\n\n"
 	"Error with ENOMEM: the arena is full; EINVAL: a child Worker. Any thread.");
 PyDoc_STRVAR(register_buffer_doc, "register_buffer(memory)\n\n"
 	"Memory that is mapped shared (an mmap.mmap of its own), before init. It stays mapped by\n"
@@ -573,7 +573,7 @@ PyDoc_STRVAR(chip_memory_doc, "chip_memory(worker, shape, dtype=\"float32\") -> 
 	"Device memory of the chip with the id `worker` (chip_id()) that outlives runs; zeroed.\n"
 	"Only tasks of that chip and orch.submit_copy() may name the tensor and its slices. It is\n"
 	"the caller's until chip_memory_free(), and ends with the Worker at the latest: dropping\n"
-	"the tensor does not free it. What is in it is lost with the chip: a task that names it\n"
+	"the tensor does not free it. Its contents are lost with the chip: a task that names it\n"
 	"then is an Error with EFAULT, and it has to be freed and made again.\n\n"
 	"Between init and close, any thread; waits for the tasks that the chip has been handed.\n"
 	"Error with EINVAL: `worker` is no chip, or 0 bytes; EOPNOTSUPP: the chip has no memory "

@@ -160,20 +160,15 @@ static void pack_task(struct pack *pack, const struct gateway_task *task,
 	}
 }
 
-int gateway_post(struct gateway *gateway, const struct gateway_task *task, uint64_t *number)
+/* Sends a payload, which it drops, and takes `made` for what is in flight, or drops it too. */
+static int post(struct gateway *gateway, enum host_message type, struct pack *pack,
+		struct in_flight *made, uint64_t *number)
 {
-	struct in_flight *made = new_in_flight(task->args->tensor_count);
-	struct pack pack = { .data = NULL };
-	uint32_t eager = 0;
-	int result = made ? note_tensors(task, made, &eager) : -ENOMEM;
+	int result = pack->failed ?
+		error_set(-ENOMEM, "no memory for a message to another host") :
+		stream_send(gateway->stream, type, gateway->posted + 1, 0, pack->data, pack->used);
 
-	if (result == 0) {
-		pack_task(&pack, task, made, eager);
-		result = pack.failed ? error_set(-ENOMEM, "no memory for a task of another host") :
-				       stream_send(gateway->stream, HOST_TASK, gateway->posted + 1,
-						   0, pack.data, pack.used);
-	}
-	pack_release(&pack);
+	pack_release(pack);
 	if (result == 0)
 		add_in_flight(gateway, made, number);
 	else
@@ -181,26 +176,32 @@ int gateway_post(struct gateway *gateway, const struct gateway_task *task, uint6
 	return result;
 }
 
+int gateway_post(struct gateway *gateway, const struct gateway_task *task, uint64_t *number)
+{
+	struct in_flight *made = new_in_flight(task->args->tensor_count);
+	struct pack pack = { .data = NULL };
+	uint32_t eager = 0;
+	int result = made ? note_tensors(task, made, &eager) : -ENOMEM;
+
+	if (result < 0) {
+		free(made);
+		return result;
+	}
+	pack_task(&pack, task, made, eager);
+	return post(gateway, HOST_TASK, &pack, made, number);
+}
+
 int gateway_control(struct gateway *gateway, uint64_t code, const void *blob, size_t bytes,
 		    uint64_t *number)
 {
 	struct in_flight *made = new_in_flight(0);
 	struct pack pack = { .data = NULL };
-	int result;
 
 	if (!made)
 		return -ENOMEM;
 	pack_u64(&pack, code);
 	pack_bytes(&pack, blob, bytes);
-	result = pack.failed ? error_set(-ENOMEM, "no memory for a message to another host") :
-			       stream_send(gateway->stream, HOST_CONTROL, gateway->posted + 1, 0,
-					   pack.data, pack.used);
-	pack_release(&pack);
-	if (result == 0)
-		add_in_flight(gateway, made, number);
-	else
-		free(made);
-	return result;
+	return post(gateway, HOST_CONTROL, &pack, made, number);
 }
 
 int gateway_greet(struct gateway *gateway, const void *payload, size_t bytes)

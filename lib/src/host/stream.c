@@ -169,6 +169,13 @@ static int append(struct stream *stream, struct bytes *to, const struct header *
 	return 0;
 }
 
+static struct header header_of(uint8_t type, uint64_t number, uint64_t address, size_t bytes)
+{
+	return (struct header){
+		.bytes = (uint32_t)bytes, .type = type, .number = number, .address = address,
+	};
+}
+
 static int check_size(size_t bytes)
 {
 	if (bytes <= STREAM_CONTROL_MOST)
@@ -180,12 +187,7 @@ static int check_size(size_t bytes)
 int stream_send(struct stream *stream, uint8_t type, uint64_t number, uint64_t address,
 		const void *payload, size_t bytes)
 {
-	const struct header header = {
-		.bytes = (uint32_t)bytes,
-		.type = type,
-		.number = number,
-		.address = address,
-	};
+	const struct header header = header_of(type, number, address, bytes);
 	int result = check_size(bytes);
 
 	return result < 0 ? result : append(stream, &stream->control, &header, payload);
@@ -210,12 +212,7 @@ static struct transfer *enqueue(struct stream *stream, const struct header *head
 int stream_send_after(struct stream *stream, uint8_t type, uint64_t number, uint64_t address,
 		      const void *payload, size_t bytes)
 {
-	const struct header header = {
-		.bytes = (uint32_t)bytes,
-		.type = type,
-		.number = number,
-		.address = address,
-	};
+	const struct header header = header_of(type, number, address, bytes);
 	struct transfer *transfer;
 	int result;
 
@@ -237,11 +234,7 @@ int stream_send_after(struct stream *stream, uint8_t type, uint64_t number, uint
 int stream_send_data(struct stream *stream, uint64_t number, uint64_t address, const void *from,
 		     uint64_t bytes)
 {
-	const struct header header = {
-		.type = STREAM_DATA,
-		.number = number,
-		.address = address,
-	};
+	const struct header header = header_of(STREAM_DATA, number, address, 0);
 	struct transfer *transfer;
 
 	if (!bytes)
