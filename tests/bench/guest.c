@@ -391,7 +391,17 @@ static double trip_instructions(const struct way *way, double *worst)
 	return yields ? *worst : result;
 }
 
-/* The waker's side alone: nobody runs before it sleeps. Of the module or futexes. */
+/* All sleepers at one word: one call wakes them, and hardly does more than the scheduler has to. */
+static void crowd_child(unsigned i, bool answers)
+{
+	(void)i, (void)answers;
+	for (uint32_t seen_value = 0;; seen_value++)
+		futex_until_not(&shared->ping[0].word, seen_value);
+}
+
+static const struct way crowd = { "crowd", NULL, crowd_child, NULL, NULL, NULL };
+
+/* The waker's side alone: nobody runs before it sleeps. Of the module, futexes or the crowd. */
 static double wake_instructions(const struct way *way)
 {
 	bool module = way->bind == bind_peer;
@@ -399,6 +409,7 @@ static double wake_instructions(const struct way *way)
 	pid_t pids[SLEEPERS];
 	double samples[20];
 	uint64_t begin, mask = (1ULL << SLEEPERS) - 1;
+	long woken = SLEEPERS;
 	struct distworker_hub_wake wake = {
 		.size = sizeof(wake), .wake_mask = (uintptr_t)&mask, .mask_words = 1,
 	};
@@ -417,13 +428,19 @@ static double wake_instructions(const struct way *way)
 			for (unsigned i = 0; i < SLEEPERS; i++)
 				post(i);
 			check(ioctl(hub_fd, DISTWORKER_HUB_WAKE, &wake), "HUB_WAKE");
+		} else if (way == &crowd) {
+			atomic_fetch_add(&shared->ping[0].word, 1);
+			woken = syscall(SYS_futex, &shared->ping[0].word, FUTEX_WAKE, SLEEPERS,
+					NULL, NULL, 0);
 		} else {
 			for (unsigned i = 0; i < SLEEPERS; i++)
 				futex_add(&shared->ping[i].word);
 		}
 		samples[k] = (double)(now_ns() - begin);
-		if (module && wake.woken != SLEEPERS) {
-			fprintf(stderr, "guest: %u of %d slept\n", wake.woken, SLEEPERS);
+		if (module)
+			woken = wake.woken;
+		if (woken != SLEEPERS) {
+			fprintf(stderr, "guest: %ld of %d slept\n", woken, SLEEPERS);
 			exit(1);
 		}
 	}
@@ -456,6 +473,7 @@ int main(int argc, char **argv)
 		}
 		for (size_t i = 1; i < 3; i++)
 			printf("wake32_%s %.9g\n", ways[i].name, wake_instructions(&ways[i]));
+		printf("wake32_crowd %.9g\n", wake_instructions(&crowd));
 	}
 	return 0;
 }
