@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Behind reach.h. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "base/text.h"
+#include "host/reach.h"
+#include "task/error.h"
+
+#define HERE_BYTES 80
+
+/*
+ * Of this kernel and network namespace: two that are the same see one loopback. "-", which equals
+ * nothing, where /proc does not tell.
+ */
+static void name_here(char here[HERE_BYTES])
+{
+	int fd = fd_move_up(open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
+	struct stat status;
+	char boot[37] = "";
+	ssize_t got = fd < 0 ? -1 : read(fd, boot, sizeof(boot) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (got == sizeof(boot) - 1 && stat("/proc/self/ns/net", &status) == 0)
+		text_format(here, HERE_BYTES, "%s/%llu", boot, (unsigned long long)status.st_ino);
+	else
+		text_format(here, HERE_BYTES, "-");
+}
+
+/* The bytes of an address; NULL: of another family. */
+static const unsigned char *bytes_of(const struct sockaddr *address, size_t *count)
+{
+	if (address && address->sa_family == AF_INET) {
+		*count = 4;
+		return (const unsigned char *)&((const struct sockaddr_in *)address)->sin_addr;
+	}
+	if (address && address->sa_family == AF_INET6) {
+		*count = 16;
+		return (const unsigned char *)&((const struct sockaddr_in6 *)address)->sin6_addr;
+	}
+	*count = 0;
+	return NULL;
+}
+
+/* Whether others may reach this interface, by this address. */
+static bool is_offered(const struct ifaddrs *interface)
+{
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)interface->ifa_addr;
+	size_t count;
+
+	return bytes_of(interface->ifa_addr, &count) && interface->ifa_flags & IFF_UP &&
+	       !(interface->ifa_flags & IFF_LOOPBACK) &&
+	       !(count == 16 && IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr));
+}
+
+/* What does not fit is left out. */
+static void add(char offer[REACH_BYTES], const char *word)
+{
+	size_t used = strlen(offer);
+
+	if (used + strlen(word) + 2 <= REACH_BYTES)
+		text_format(offer + used, REACH_BYTES - used, " %s", word);
+}
+
+static void add_all(const struct ifaddrs *interfaces, int family, char offer[REACH_BYTES])
+{
+	char text[INET6_ADDRSTRLEN];
+	const unsigned char *bytes;
+	size_t count;
+
+	for (const struct ifaddrs *at = interfaces; at; at = at->ifa_next) {
+		if (!is_offered(at) || at->ifa_addr->sa_family != family)
+			continue;
+		bytes = bytes_of(at->ifa_addr, &count);
+		if (inet_ntop(family, bytes, text, sizeof(text)))
+			add(offer, text);
+	}
+}
+
+/* All addresses of a socket that is bound to none: IPv4, which most networks have, first. */
+static int add_host(int family, char offer[REACH_BYTES])
+{
+	struct ifaddrs *interfaces;
+
+	if (getifaddrs(&interfaces) < 0)
+		return error_set(-errno, "the addresses of this host: getifaddrs: %s",
+				 strerror(errno));
+	add_all(interfaces, AF_INET, offer);
+	if (family == AF_INET6)
+		add_all(interfaces, AF_INET6, offer);
+	freeifaddrs(interfaces);
+	return 0;
+}
+
+static bool is_any(const struct sockaddr *address)
+{
+	static const unsigned char zeros[16];
+	size_t count;
+	const unsigned char *bytes = bytes_of(address, &count);
+
+	return bytes && !memcmp(bytes, zeros, count);
+}
+
+int reach_offer(int listening, const char *only, char offer[REACH_BYTES])
+{
+	struct sockaddr_storage own = { .ss_family = AF_UNSPEC };
+	socklen_t bytes = sizeof(own);
+	char here[HERE_BYTES], bound[ADDRESS_BYTES];
+	struct address address;
+	int result = 0;
+
+	address_of_own(listening, bound);
+	if (getsockname(listening, (struct sockaddr *)&own, &bytes) < 0 ||
+	    address_parse("listening address", bound, &address) < 0)
+		return error_set(-EINVAL, "a socket with the address %s cannot be reached", bound);
+	if (only || !is_any((const struct sockaddr *)&own))
+		strcpy(here, "-");
+	else
+		name_here(here);
+	text_format(offer, REACH_BYTES, "%s %s", here, address.port);
+	if (only) {
+		if (!*only || strcspn(only, " \t\n") != strlen(only))
+			return error_set(-EINVAL, "\"%s\" is no address of this host",
+					 text_short(only));
+		add(offer, only);
+	} else if (is_any((const struct sockaddr *)&own)) {
+		result = add_host(own.ss_family, offer);
+	} else {
+		add(offer, address.host);
+	}
+	return result;
+}
+
+/* ------------------------------------------------------------------------- choosing */
+
+static bool same_network(const struct ifaddrs *interface, int family, const unsigned char *other)
+{
+	size_t count, masked;
+	const unsigned char *own = bytes_of(interface->ifa_addr, &count);
+	const unsigned char *mask = bytes_of(interface->ifa_netmask, &masked);
+
+	if (!is_offered(interface) || interface->ifa_addr->sa_family != family || !mask ||
+	    masked != count)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if ((own[i] ^ other[i]) & mask[i])
+			return false;
+	return true;
+}
+
+/* Whether the address is a number in a network of this host. */
+static bool is_near(const struct ifaddrs *interfaces, const char *address)
+{
+	int family = strchr(address, ':') ? AF_INET6 : AF_INET;
+	unsigned char bytes[16];
+
+	if (inet_pton(family, address, bytes) != 1)
+		return false;
+	for (const struct ifaddrs *at = interfaces; at; at = at->ifa_next)
+		if (same_network(at, family, bytes))
+			return true;
+	return false;
+}
+
+/* The first that is near, or the first; NULL: none is offered. Cuts `words`. */
+static const char *nearest(char *words)
+{
+	struct ifaddrs *interfaces;
+	const char *first = NULL;
+	char *rest;
+
+	if (getifaddrs(&interfaces) < 0)
+		interfaces = NULL;
+	for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+		first = first ? first : word;
+		if (is_near(interfaces, word)) {
+			first = word;
+			break;
+		}
+	}
+	freeifaddrs(interfaces);
+	return first;
+}
+
+static int no_offer(const char *offer, const char *who)
+{
+	return error_set(-EPROTO,
+			 "%s says \"%s\" about its address: is it the same version of distworker?",
+			 who, text_short(offer));
+}
+
+int reach_choose(const char *offer, const char *who, struct address *address)
+{
+	char words[REACH_BYTES], here[HERE_BYTES], text[ADDRESS_BYTES], *there, *port, *rest;
+	const char *chosen;
+
+	if (strlen(offer) >= sizeof(words))
+		return no_offer(offer, who);
+	text_copy(words, sizeof(words), offer);
+	there = strtok_r(words, " ", &rest);
+	port = strtok_r(NULL, " ", &rest);
+	if (!there || !port)
+		return no_offer(offer, who);
+	name_here(here);
+	chosen = strcmp(here, "-") && !strcmp(here, there) ? "127.0.0.1" : nearest(rest);
+	if (!chosen)
+		return error_set(-ENETUNREACH, "%s has no address by which other hosts reach it",
+				 who);
+	text_format(text, sizeof(text), strchr(chosen, ':') ? "[%s]:%s" : "%s:%s", chosen, port);
+	return address_parse(who, text, address) < 0 ? no_offer(offer, who) : 0;
+}
