@@ -4,6 +4,7 @@
  * that, counted in bytes, and when it must not. What happens when the task behind does not get
  * there: test_elision_lost.c.
  */
+#include <distworker/tree.h>
 #include "elision.h"
 
 #define GATE sizeof(uint64_t)	/* what the gate copies, either way */
@@ -24,15 +25,59 @@ static void world_runs(enum dw_mode mode, struct world_options wanted, dw_orch_f
 	CHECK_EQ(run_world(fn, NULL), 0);
 }
 
+/* The first waits for the gate, so that a chip with calls in flight begins none of them before. */
 ORCH(orch_chain)
 {
+	struct call first = add_to(world.x, 0);
+	dw_task before;
+
 	UNUSED_OF_ORCH;
-	gate(orch);
-	for (unsigned i = 0; i < 100; i++)
+	before = gate(orch);
+	first.options.after = &before;
+	first.options.after_count = 1;
+	send_call(orch, &first);
+	for (unsigned i = 1; i < 100; i++)
 		add_x(orch, i);
 	posted(orch);
 	go();
 	return 0;
+}
+
+/* Tasks in the ring of the only chip, the one that runs included. */
+static uint32_t queued(void)
+{
+	struct dw_tree_child child = DW_OPTIONS(dw_tree_child);
+	struct dw_tree *tree;
+
+	if (!CHECK_EQ(dw_tree_open(getpid(), 0, &tree), 0))
+		return 0;
+	/* Child 0 is the sub worker. */
+	CHECK_EQ(dw_tree_child(tree, 1, &child), 0);
+	dw_tree_close(tree);
+	return child.queued;
+}
+
+/*
+ * It was left waiting until the chip was idle, as long as no task that may go anywhere had been
+ * given to one: the chain then began before its end was submitted.
+ */
+ORCH(orch_behind)
+{
+	UNUSED_OF_ORCH;
+	gate(orch);
+	add_x(orch, 0);
+	CHECK_EQ(queued(), 2);
+	add_x(orch, 1);
+	CHECK_EQ(queued(), 3);
+	go();
+	return 0;
+}
+
+TEST_IN_BOTH_MODES(a_task_goes_behind_one_that_has_to_be_there)
+{
+	world_runs(mode, (struct world_options){ .chip = NULL }, orch_behind);
+	CHECK_EQ(world.x[0], chained(2));
+	world_close();
 }
 
 static uint64_t saved(void)

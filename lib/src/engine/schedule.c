@@ -321,7 +321,7 @@ static inline __attribute__((always_inline)) uint32_t pick(struct schedule *sche
 	i = pick_idle_awake(schedule, pool);
 	if (i != NO_WORKER)
 		return i;
-	other = pool->current == NO_WORKER ? NO_WORKER : pick_least_loaded(schedule, pool);
+	other = pick_least_loaded(schedule, pool);
 	if (other != NO_WORKER && rings->all[other].load_ns < WAKE_COST_NS)
 		return other;
 	i = pick_idle(schedule, pool);
