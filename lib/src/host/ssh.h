@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * ssh: nodes that are started on other hosts. A process of ssh carries the key to a node's standard
+ * input, and brings back its address from the node's standard output:
+ *
+ *   ssh HOST 'distworker node --listen ADDRESS:PORT --key -'
+ *
+ * ADDRESS is the one by which ssh has reached the host, where sshd says so (SSH_CONNECTION). Lines
+ * before that of the address are a greeting of the host's, and are skipped.
+ *
+ * Owns: struct ssh_node: the process, which is a child of this one and has a process group of its
+ * own, so that Ctrl-C in a terminal does not end it; and three pipes. Nothing but the key is
+ * written to its standard input, whose end tells a node that nobody has dialled to leave. The end
+ * comes with ssh_end(), or with that of this process and of all that it has forked meanwhile. One
+ * thread.
+ */
+#ifndef DW_HOST_SSH_H
+#define DW_HOST_SSH_H
+
+#include <stdint.h>
+#include "host/address.h"
+
+struct ssh_node;
+
+struct ssh_options {
+	/* Words in front of the host's name. NULL: DW_SSH of the environment, or SSH_COMMAND. */
+	const char *command;
+	/* The path of distworker over there; NULL: "distworker", found by its shell. */
+	const char *program;
+	const char *key; /* a line of text; the newline is added */
+};
+
+#define SSH_COMMAND "ssh -o BatchMode=yes"
+
+/*
+ * `host`: "name", "user@name", either with ":port", which the node listens on then. Does not wait
+ * for ssh. -EINVAL; -ENOENT and the like: `command` cannot be run; -ENOMEM; with a text.
+ */
+int ssh_start(const char *host, const struct ssh_options *options, struct ssh_node **node);
+/*
+ * Waits until the node says its address. With a text that has the host's name, and the end of what
+ * ssh and the node have written to standard error: -EHOSTUNREACH: ssh has not got there; -ENOENT:
+ * there is no such program; -ECHILD: the node has ended; -ETIMEDOUT: `deadline_ns`
+ * (CLOCK_MONOTONIC) has passed; -EPROTO: it says no address.
+ */
+int ssh_address(struct ssh_node *node, uint64_t deadline_ns, struct address *address);
+/*
+ * What the node and its callables print, from now on: non-blocking descriptors, at their end with
+ * the node. A reader is needed: a node that fills a pipe waits.
+ */
+int ssh_output(const struct ssh_node *node);
+int ssh_errors(const struct ssh_node *node);
+/* The end of what was read of ssh_errors() before: warnings of ssh. */
+const char *ssh_said(const struct ssh_node *node);
+/* The end of the node's standard input. */
+void ssh_end(struct ssh_node *node);
+/* ssh_end(); then ssh has 2 s to end, and is killed otherwise. NULL is accepted. */
+void ssh_destroy(struct ssh_node *node);
+
+#endif
