@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * bulk: the data of a stream (stream.h), over the stream's own connection, or beside it over UCX.
+ * Control messages stay on the stream, with their codes, and so does data that is shorter than
+ * BULK_LEAST.
+ *
+ * Owns: struct bulk: data and messages that wait for it. The stream is the caller's and outlives
+ * it; from bulk_create() on its data is sent and received here alone.
+ *
+ * Invariant: a message that comes after data is received after it. The sender gives it to the
+ * stream when UCX has let go of the data before it, with a mark that says how many pieces those
+ * are; the receiver takes nothing from the stream behind a mark before it has so many. Other
+ * control messages overtake data.
+ *
+ * Over UCX data has no code, as on the stream; and what comes is not checked by UCX: for networks
+ * whose hosts are trusted. One thread. No call blocks.
+ */
+#ifndef DW_HOST_BULK_H
+#define DW_HOST_BULK_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include "host/stream.h"
+
+#define BULK_LEAST 65536
+#define BULK_PIECE (1u << 20)
+#define BULK_MARK 255 /* a type of the stream's messages, which is this module's */
+
+enum bulk_way {
+	BULK_TCP = 0,
+	BULK_UCX,
+};
+
+struct bulk;
+
+/* "auto", "tcp" or "ucx", as DW_NET has it; auto is tcp. -EINVAL with a text. */
+int bulk_parse(const char *text, enum bulk_way *way);
+/* Errors of ucx_open(). */
+int bulk_create(struct stream *stream, enum bulk_way way, struct bulk **bulk);
+/* NULL is accepted. */
+void bulk_destroy(struct bulk *bulk);
+/* What the other end needs for bulk_connect(), which comes before any data: 0 bytes over TCP. */
+const void *bulk_address(const struct bulk *bulk, size_t *bytes);
+/* -EPROTO with a text: the other end's way is another one; errors of ucx_connect(). */
+int bulk_connect(struct bulk *bulk, const void *address, size_t bytes);
+
+/* As those of the stream, whose names end so. */
+int bulk_send_data(struct bulk *bulk, uint64_t number, uint64_t address, const void *from,
+		   uint64_t bytes);
+int bulk_send_after(struct bulk *bulk, uint8_t type, uint64_t number, uint64_t address,
+		    const void *payload, size_t bytes);
+void bulk_drop_data(struct bulk *bulk, uint64_t number);
+bool bulk_has_data(const struct bulk *bulk, uint64_t number);
+int bulk_flush(struct bulk *bulk);
+int bulk_receive(struct bulk *bulk, stream_place *place, void *context,
+		 struct stream_message *message);
+/* What to wait for after bulk_flush(), and bulk_receive() that has returned 0: 1 or 2 entries. */
+uint32_t bulk_poll(const struct bulk *bulk, struct pollfd polls[2]);
+void bulk_counters(const struct bulk *bulk, struct stream_counters *counters);
+
+#endif

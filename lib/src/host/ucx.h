@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * ucx: one connection of UCX, whose active messages carry data from memory of one process straight
+ * to memory of another. libucp is opened at run time.
+ *
+ * Owns: struct ucx: context, worker, endpoint, and the messages that are on their way. Data is sent
+ * from the caller's memory, which stays valid and unchanged until it is sent. Every message is a
+ * rendezvous: nothing is taken from the sender before its receiver has said where it belongs, so no
+ * more than UCX_AHEAD of them wait here.
+ *
+ * A process that has an open struct ucx has a thread of UCX's. UCX sees the other end's death
+ * sooner or later, or not at all: the stream beside it says when the connection is over. What comes
+ * over UCX is not authenticated, and crafted bytes abort the process: only for networks whose
+ * hosts are trusted. One thread; it opens UCX before it makes others, since UCX's settings are
+ * environment variables, which ucx_open() sets where the user has not.
+ */
+#ifndef DW_HOST_UCX_H
+#define DW_HOST_UCX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define UCX_AHEAD 16
+
+struct ucx;
+
+struct ucx_header {
+	uint64_t number, address, bytes;
+	uint64_t sequence; /* messages before it, in this direction */
+};
+_Static_assert(sizeof(struct ucx_header) == 32, "both hosts read it");
+
+enum ucx_event {
+	UCX_NOTHING = 0,
+	UCX_SENT, /* header; its memory is the caller's again */
+	UCX_ARRIVES, /* header: ucx_take() says where to put it */
+	UCX_RECEIVED, /* header: it is there */
+};
+
+/* -ENOSYS: no libucp; -EIO: UCX refuses; -ENOMEM; with a text. */
+int ucx_open(struct ucx **ucx);
+/* What is not sent or received is dropped. NULL is accepted. */
+void ucx_close(struct ucx *ucx);
+/* This end's address, for ucx_connect() of the other one. */
+const void *ucx_address(const struct ucx *ucx, size_t *bytes);
+/* -EIO: UCX finds no way there; with a text. */
+int ucx_connect(struct ucx *ucx, const void *address, size_t bytes);
+/* Readable when ucx_step() has something to do; after a step that has returned 0. */
+int ucx_fd(const struct ucx *ucx);
+
+/* At most UCX_AHEAD that are not sent: -EAGAIN without a text. -EIO with a text. */
+int ucx_send(struct ucx *ucx, const struct ucx_header *header, const void *from);
+/* Where the message of the last UCX_ARRIVES belongs. -EIO with a text. */
+int ucx_take(struct ucx *ucx, void *to);
+/*
+ * 1 with the next event; 0: none now; -EBUSY without a text: none now, and the descriptor does not
+ * tell of the next one, as long as UCX is in the middle of something: look at the stream, and step
+ * again. -EIO, -EPROTO with a text: of no more use.
+ */
+int ucx_step(struct ucx *ucx, enum ucx_event *event, struct ucx_header *header);
+
+#endif
