@@ -170,6 +170,67 @@ TEST_IN_BOTH_MODES(copies_of_asynchronous_calls_are_spans_of_their_own_task)
 	sim_trace(mode, "async=1", 0);
 }
 
+/* Task 1's result is kept for task 3, which writes it again; task 2 fails, and brings it home. */
+static int orch_settled(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	struct rig *rig = context;
+	dw_callable add = sim_image(rig, "triple_add"), fails = sim_image(rig, "fails");
+	pid_t pid = chip_stats(rig, "node0/chip0").pid;
+
+	(void)args;
+	(void)config;
+	/* The chip begins when all are there. */
+	CHECK_EQ(kill(pid, SIGSTOP), 0);
+	for (int task = 1; task <= 3; task++) {
+		struct call call = { .options = DW_OPTIONS(dw_submit_options) };
+
+		call.callable = task == 2 ? fails : add;
+		call_tensor(&call, rig->c + (task == 2 ? COUNT : 0), DW_FLOAT32, COUNT,
+			    task == 2 ? DW_OUTPUT : DW_INOUT);
+		call.scalars = task == 2 ? 0 : 1;
+		CHECK_EQ(submit_call(orch, &call, NULL), 0);
+	}
+	CHECK_EQ(kill(pid, SIGCONT), 0);
+	return 0;
+}
+
+TEST(a_copy_home_after_its_task_is_a_span_of_that_task)
+{
+	const struct dw_chip_options chip = { .driver = "sim" };
+	static struct spans spans;
+	struct dw_child_stats stats;
+	struct trace_read trace;
+	unsigned late = 0;
+	uint64_t out = 0;
+	struct rig rig;
+
+	trace_begin();
+	rig_create(&rig, DW_PROCESS, DW_RESTART_NEVER, &chip, 1);
+	REQUIRE(rig_init(&rig) == 0);
+	CHECK_EQ(dw_worker_run(rig.node, orch_settled, NULL, NULL, &rig), -EDOM);
+	stats = chip_stats(&rig, "node0/chip0");
+	rig_destroy(&rig);
+	unsetenv("DW_TRACE");
+	CHECK_EQ(stats.copied_out, 2 * BYTES);
+	REQUIRE(trace_read(trace_path, &trace));
+	spans_read(&trace, &spans);
+	for (unsigned i = 0; i < spans.count; i++) {
+		const struct span *span = &spans.all[i];
+
+		if (strcmp(span->name, "copy out") != 0)
+			continue;
+		out += span->bytes;
+		late += span->task == 1;
+		CHECK_EQ(span->tensor, 0);
+		CHECK(span->begun > 0 && span->ended >= span->begun);
+	}
+	CHECK_EQ(out, stats.copied_out);
+	CHECK_EQ(late, 1);
+	trace_free(&trace);
+	unlink(trace_path);
+}
+
 TEST(copies_of_opencl_are_spans_with_their_bytes)
 {
 	const struct dw_chip_options chip = { .driver = "opencl" };

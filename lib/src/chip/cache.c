@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/text.h"
 #include "chip/cache.h"
 #include "task/error.h"
@@ -31,7 +32,8 @@ struct block {
 	uint32_t pins;			/* tensors of calls in flight */
 	bool kept;			/* host memory has not got its contents … */
 	uint32_t frame;			/* … since this frame writes them again */
-	uint64_t task;			/* that made them */
+	uint64_t task;			/* that made them, … */
+	uint32_t tensor;		/* … as this one of its tensors */
 	struct block *newer, *older;	/* by last use */
 };
 
@@ -45,6 +47,7 @@ struct use {
 	uint64_t was_name;
 	uint32_t was_frame;
 	uint64_t was_task;
+	uint32_t was_tensor;
 };
 
 struct cached_call {
@@ -70,6 +73,8 @@ struct chip_cache {
 	uint32_t kept;			/* blocks */
 	int error;
 	uint64_t lost;
+	cache_settled_fn *settled;	/* NULL: nobody is told */
+	void *settled_context;
 	struct chip_cache_counters counters;
 };
 
@@ -114,6 +119,12 @@ int cache_create(struct chip *chip, struct chip_cache **cache)
 	(*cache)->budget = properties->memory_bytes ? properties->memory_bytes / 2 : BUDGET_UNKNOWN;
 	(*cache)->next_handle = HANDLES_BEGIN;
 	return 0;
+}
+
+void cache_tell_settled(struct chip_cache *cache, cache_settled_fn *fn, void *context)
+{
+	cache->settled = fn;
+	cache->settled_context = context;
 }
 
 /* -------------------------------------------------------------------- blocks */
@@ -190,10 +201,23 @@ static void unkeep(struct chip_cache *cache, struct block *block)
 	cache->kept--;
 }
 
-static int copy_home(const struct chip_cache *cache, const struct block *block)
+/* What this task has made as that tensor. */
+static int copy_home(const struct chip_cache *cache, const struct block *block, uint64_t task,
+		     uint32_t tensor)
 {
-	return chip_copy_out(cache->chip, (void *)(uintptr_t)block->begin, block->handle,
-			     block->end - block->begin);
+	struct dw_chip_copy copy = {
+		.size = sizeof(copy), .tensor = tensor, .flags = DW_CHIP_COPY_OUT,
+		.bytes = block->end - block->begin,
+		.started_ns = cache->settled ? now_ns() : 0,
+	};
+	int result = chip_copy_out(cache->chip, (void *)(uintptr_t)block->begin, block->handle,
+				   copy.bytes);
+
+	if (result < 0 || !cache->settled)
+		return result;
+	copy.ended_ns = now_ns();
+	cache->settled(cache->settled_context, task, &copy);
+	return 0;
 }
 
 /* A kept block goes home. False: it could not. */
@@ -203,7 +227,7 @@ static bool settle(struct chip_cache *cache, struct block *block)
 
 	if (!block->kept)
 		return true;
-	result = copy_home(cache, block);
+	result = copy_home(cache, block, block->task, block->tensor);
 	if (result < 0) {
 		cache->error = result;
 		return false;
@@ -441,6 +465,7 @@ static void place_output(struct chip_cache *cache, struct cached_call *call, uin
 	use->was_name = block->name;
 	use->was_frame = block->frame;
 	use->was_task = block->task;
+	use->was_tensor = block->tensor;
 	block->name = 0;
 	if (block->kept)
 		unkeep(cache, block);
@@ -528,7 +553,10 @@ static void settle_written(struct chip_cache *cache, struct cached_call *call)
 {
 	for (uint32_t i = 0; i < call->count; i++) {
 		struct use *use = &call->uses[i];
-		int result = use->was_kept ? copy_home(cache, use->block) : 0;
+		int result = 0;
+
+		if (use->was_kept)
+			result = copy_home(cache, use->block, use->was_task, use->was_tensor);
 
 		if (result < 0) {
 			cache->error = result;
@@ -601,6 +629,7 @@ static void leave(struct chip_cache *cache, const struct cached_call *call, bool
 			block->kept = true;
 			block->frame = call->frame;
 			block->task = call->task;
+			block->tensor = i;
 			cache->kept++;
 			cache->counters.kept++;
 		}
@@ -626,6 +655,7 @@ bool cache_undo(struct chip_cache *cache, bool untouched)
 		use->block->name = use->was_name;
 		use->block->frame = use->was_frame;
 		use->block->task = use->was_task;
+		use->block->tensor = use->was_tensor;
 		cache->kept++;
 	}
 	leave(cache, call, false, false);
@@ -655,7 +685,7 @@ int cache_end(struct chip_cache *cache, bool succeeded, bool keep)
 	}
 	for (uint32_t i = 0; i < call->count && succeeded && !keep && result == 0; i++)
 		if (call->uses[i].keeps)
-			result = copy_home(cache, call->uses[i].block);
+			result = copy_home(cache, call->uses[i].block, call->task, i);
 	cache->lost = 0;
 	for (uint32_t i = 0; i < call->count && !succeeded; i++)
 		if (call->uses[i].was_kept)

@@ -51,6 +51,10 @@ int cache_create(struct chip *chip, struct chip_cache **cache);
 /* Before the chip is closed. NULL is fine. */
 void cache_destroy(struct chip_cache *cache);
 
+/* A kept result went home, after its call: `task` has made it, as `copy->tensor`. */
+typedef void cache_settled_fn(void *context, uint64_t task, const struct dw_chip_copy *copy);
+void cache_tell_settled(struct chip_cache *cache, cache_settled_fn *fn, void *context);
+
 /* A call that is posted behind another one and writes over what that one has written. */
 struct superseder {
 	const struct dw_args *args;

@@ -108,6 +108,22 @@ static int load_one(struct callable *callable, void *context)
 	return load_image(load->child, load->chip, callable);
 }
 
+static void note_copy(struct copies *copies, uint64_t task, const struct dw_chip_copy *copy)
+{
+	struct copied copied = {
+		.task = task, .tensor = copy->tensor, .bytes = copy->bytes,
+		.way = copy->flags & DW_CHIP_COPY_IN ? "in" : "out",
+		.started = copy->started_ns, .ended = copy->ended_ns,
+	};
+
+	copies_add(copies, &copied);
+}
+
+static void note_settled(void *context, uint64_t task, const struct dw_chip_copy *copy)
+{
+	note_copy(context, task, copy);
+}
+
 static void close_chip(struct open_chip *open)
 {
 	copies_destroy(open->copies);
@@ -141,6 +157,8 @@ static int start(struct child *child, uint32_t generation, bool process, void **
 				       &open->copies);
 	if (open->copies)
 		chip_note_copies(open->chip);
+	if (open->copies && open->cache)
+		cache_tell_settled(open->cache, note_settled, open->copies);
 	if (result < 0) {
 		close_chip(open);
 		return result;
@@ -509,16 +527,8 @@ static void trace_copies(struct chip_loop *loop, const struct chip_completion *c
 {
 	uint64_t task = loop->tasks[loop->collected++ % CALLS_MOST];
 
-	for (uint32_t i = 0; loop->copies && i < completion->copy_count; i++) {
-		const struct dw_chip_copy *copy = &completion->copies[i];
-		struct copied copied = {
-			.task = task, .tensor = copy->tensor, .bytes = copy->bytes,
-			.way = copy->flags & DW_CHIP_COPY_IN ? "in" : "out",
-			.started = copy->started_ns, .ended = copy->ended_ns,
-		};
-
-		copies_add(loop->copies, &copied);
-	}
+	for (uint32_t i = 0; loop->copies && i < completion->copy_count; i++)
+		note_copy(loop->copies, task, &completion->copies[i]);
 }
 
 /* The oldest call has ended. */
