@@ -516,19 +516,20 @@ static const char opencl_grow[] =
 /* The chip is stopped until all are there: a kernel cannot wait for that. */
 ORCH(orch_opencl)
 {
-	struct dw_child_stats stats;
-	size_t count = 1;
+	struct dw_child_stats stats[2];
+	size_t count = 2;
 
 	UNUSED_OF_ORCH;
-	CHECK_EQ(dw_worker_stats(world.root, &stats, sizeof(stats), &count), 0);
-	CHECK_EQ(kill(stats.pid, SIGSTOP), 0);
+	CHECK_EQ(dw_worker_stats(world.root, stats, sizeof(stats[0]), &count), 0);
+	CHECK_EQ(kill(stats[1].pid, SIGSTOP), 0);
 	for (unsigned i = 0; i < 100; i++) {
 		struct call call = call_on(world.add, world.x, CHAIN_WORDS, DW_INOUT);
 
 		call_scalar(&call, i);
 		send_call(orch, &call);
 	}
-	CHECK_EQ(kill(stats.pid, SIGCONT), 0);
+	posted(orch);
+	CHECK_EQ(kill(stats[1].pid, SIGCONT), 0);
 	return 0;
 }
 
@@ -543,11 +544,14 @@ TEST(a_chain_on_opencl_is_copied_in_once_and_out_once)
 
 	if (opencl_missing())
 		SKIP(opencl_missing());
+	options.subs = 1;
 	options.chips = &chip;
 	options.chip_count = 1;
 	options.chip_size = sizeof(chip);
 	options.mailbox_depth = 128;
 	CHECK_EQ(dw_worker_create(3, &options, &world.root), 0);
+	CHECK_EQ(dw_callable_register_sub(world.root, "moment", sub_moment, NULL, &world.moment),
+		 0);
 	CHECK_EQ(dw_buffer_create(world.root, CHAIN_WORDS * sizeof(uint64_t), &memory), 0);
 	world.x = memory;
 	world.x[0] = world.x[CHAIN_WORDS - 1] = 1;

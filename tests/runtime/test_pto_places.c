@@ -158,3 +158,55 @@ TEST_IN_BOTH_MODES(each_next_run_of_many_is_prepared_beside_another)
 	CHECK(prepared_beside() >= TASKS / 2);
 	node_destroy(&rig);
 }
+
+#define CHAIN 5		/* tasks: all are published at once */
+
+struct chain {
+	struct rig *rig;
+	struct call *call;
+};
+
+/* The chip is stopped until all are there. */
+static int orch_chain(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	const struct chain *chain = context;
+	pid_t pid = chip_stats(chain->rig, "node0/chip0").pid;
+
+	(void)args;
+	(void)config;
+	CHECK_EQ(kill(pid, SIGSTOP), 0);
+	for (int i = 0; i < CHAIN; i++)
+		CHECK_EQ(submit_call(orch, chain->call, NULL), 0);
+	CHECK_EQ(kill(pid, SIGCONT), 0);
+	return 0;
+}
+
+/* Each writes the same result again, and the one before copies nothing home. */
+TEST(a_result_that_the_next_task_writes_again_is_copied_once)
+{
+	static const char *const behaviours[] = { "", "depth=2 concurrent" };
+
+	for (int i = 0; i < 2; i++) {
+		struct dw_child_stats stats;
+		struct chain chain;
+		struct call call;
+		struct rig rig;
+
+		node_create(&rig, DW_PROCESS, "pto_present", behaviours[i], false);
+		call = pto_call(&rig, pto_image(&rig), 0);
+		chain = (struct chain){ .rig = &rig, .call = &call };
+		CHECK_EQ(dw_worker_run(rig.node, orch_chain, NULL, NULL, &chain), 0);
+		CHECK_EQ(wrong(&rig, 0, 1), 0);
+		CHECK_EQ(log_count("to 4000"), 2);
+		CHECK_EQ(log_count("from 4000"), 1);
+		stats = chip_stats(&rig, "node0/chip0");
+		CHECK_EQ(stats.tasks_done, CHAIN);
+		CHECK_EQ(stats.copied_in, 2 * BYTES);
+		CHECK_EQ(stats.copied_out, BYTES);
+		/* Of each but the first its inputs; of each but the last its result. */
+		CHECK_EQ(stats.saved, (CHAIN - 1) * 3 * BYTES);
+		CHECK_EQ(log_count("wrong"), 0);
+		node_destroy(&rig);
+	}
+}
