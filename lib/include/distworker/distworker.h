@@ -606,7 +606,8 @@ struct dw_submit_options {
  * sub function to a sub worker. `options` may be NULL, `task` too. Blocks while the heap is full,
  * and while 8,192 tasks of the run are not final. That bounds the memory of a run, except for 32 to
  * 64 bytes for each task that has failed or was skipped. When the call fails, nothing is queued:
- *  -EINVAL a field that makes no sense; -ENOENT, -ESTALE the callable is unknown
+ *  -EINVAL a field that makes no sense, or an image whose signature writes what a tag calls INPUT
+ *  (chips with memory of their own); -ENOENT, -ESTALE the callable is unknown
  *  or was unregistered; -EFAULT a tensor lies outside the arena; -EACCES see check_declared;
  *  -ENODEV no worker can take it; -EDEADLK, -ENOBUFS, -ENOSPC heap, see dw_alloc();
  *  -E2BIG the arguments need more than 4 GiB; -ENAMETOOLONG; -ENOMEM; -ECANCELED the run is
@@ -618,7 +619,8 @@ DW_API int dw_submit(struct dw_orch *orch, dw_callable callable, struct dw_args 
  * A group: `members` tasks of one callable that run at the same time on
  * different workers; one node of the graph. `workers` has one id or DW_ANY per member, or is NULL:
  * any; options->place is 0.
- * -ENODEV when fewer workers live than there are members; else as dw_submit().
+ * -ENODEV when fewer workers live than there are members; -EINVAL when members on chips with memory
+ * of their own share bytes that one of them writes; else as dw_submit().
  */
 DW_API int dw_submit_group(struct dw_orch *orch, dw_callable callable, struct dw_args *const *args,
 			   size_t members, const uint32_t *workers,

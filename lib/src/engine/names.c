@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "base/text.h"
+#include "callable/callable.h"
 #include "engine/engine.h"
 #include "engine/names.h"
 #include "memory/arena.h"
@@ -17,6 +19,7 @@ void names_init(struct names *names, const struct engine_options *options)
 	names->arena = options->arena;
 	for (uint32_t i = 0; i < options->worker_count; i++)
 		names->on |= options->workers[i].has_memory;
+	names->checks = names->on;
 }
 
 static struct range range_of(const struct dw_tensor *tensor)
@@ -34,6 +37,7 @@ void names_release(struct names *names)
 
 int names_keep(struct names *names, const struct range *range)
 {
+	names->checks = true;
 	return kept_add(&names->kept, range);
 }
 
@@ -124,9 +128,17 @@ static void set_name(struct names *names, struct tensor_map *map, const struct r
 		tensor_map_set_name(map, range->begin, range->end, name);
 }
 
-int names_check(const struct names *names, const struct dw_args *args, const struct range *ranges)
+int names_check(const struct names *names, const struct callable *callable,
+		const struct dw_args *args, const struct range *ranges)
 {
-	for (uint32_t i = 0; i < args->tensor_count; i++)
+	for (uint32_t i = 0; i < args->tensor_count && i < callable->signature_count; i++)
+		if (args->tags[i] == DW_INPUT && callable->signature[i] > DW_DIR_IN)
+			return error_set(-EINVAL, "tensor %u is INPUT, but image \"%s\" writes it "
+					 "(%s in its signature): it should be %s",
+					 i, text_short(callable->name),
+					 callable->signature[i] == DW_DIR_OUT ? "OUT" : "INOUT",
+					 callable->signature[i] == DW_DIR_OUT ? "OUTPUT" : "INOUT");
+	for (uint32_t i = 0; names->kept.count && i < args->tensor_count; i++)
 		if (args->tags[i] == DW_NO_DEP && ranges[i].begin < ranges[i].end &&
 		    kept_find(&names->kept, &ranges[i]))
 			return error_set(-EINVAL,

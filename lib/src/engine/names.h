@@ -32,6 +32,7 @@ struct engine_options;
 
 struct names {
 	bool on;			/* a worker of this engine has memory of its own */
+	bool checks;			/* names_check() may find something */
 	uint64_t last;			/* the name that was given last */
 	const struct arena *arena;
 	struct kept_set kept;
@@ -67,8 +68,12 @@ static inline void run_names_forget(struct run_names *run, const struct names *n
 	run->known_after = names->last;
 }
 
-/* -EINVAL: a tensor without dependencies lies in a kept buffer. */
-int names_check(const struct names *names, const struct dw_args *args, const struct range *ranges);
+/*
+ * -EINVAL: a tensor without dependencies lies in a kept buffer; an image writes what a tag calls
+ * INPUT, as far as its signature is known here.
+ */
+int names_check(const struct names *names, const struct callable *callable,
+		const struct dw_args *args, const struct range *ranges);
 /*
  * Around the registration of a new task's accesses: the names that its tensors have (`see`,
  * before), and those that they get (`make`, after). `pairs`: one for each tensor; NULL: the task's

@@ -468,8 +468,9 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 	if (UNLIKELY(result == 0 && engine->rings.kept_count))
 		result = stuck_check(&engine->rings, submission->ranges,
 				     submission->args->tensor_count);
-	if (UNLIKELY(result == 0 && engine->graph.names.kept.count))
-		result = names_check(&engine->graph.names, submission->args, submission->ranges);
+	if (UNLIKELY(result == 0 && engine->graph.names.checks))
+		result = names_check(&engine->graph.names, submission->callable, submission->args,
+				     submission->ranges);
 	if (result < 0)
 		return result;
 	if (submission->output_bytes) {

@@ -83,14 +83,14 @@ static void edges_members(struct edge_builder *builder, const struct group_submi
 	}
 }
 
-static int check_kept(const struct group_submission *submission)
+static int check_members(const struct group_submission *submission)
 {
 	const struct names *names = &submission->orch->run->engine->graph.names;
 	const struct range *ranges = submission->ranges;
 	int result = 0;
 
 	for (size_t i = 0; i < submission->members && result == 0; i++) {
-		result = names_check(names, submission->args[i], ranges);
+		result = names_check(names, submission->callable, submission->args[i], ranges);
 		ranges += submission->args[i]->tensor_count;
 		if (result < 0)
 			error_prefix(result, "member %zu: ", i);
@@ -114,8 +114,8 @@ static int group_submit_locked(struct group_submission *submission, dw_task *id)
 		result = orch_check_after_locked(orch->run, submission->options);
 	if (UNLIKELY(result == 0 && engine->rings.kept_count))
 		result = stuck_check(&engine->rings, ranges, submission->tensors);
-	if (UNLIKELY(result == 0 && engine->graph.names.kept.count))
-		result = check_kept(submission);
+	if (UNLIKELY(result == 0 && engine->graph.names.checks))
+		result = check_members(submission);
 	if (result < 0)
 		return result;
 	if (submission->members > pool->usable)
@@ -159,6 +159,59 @@ static int group_submit_locked(struct group_submission *submission, dw_task *id)
 	return 0;
 }
 
+/* Whether the member writes its tensor i, as far as its tag or the image's signature says. */
+static bool member_writes(const struct group_submission *submission, size_t member, uint32_t i)
+{
+	const struct callable *callable = submission->callable;
+
+	if (submission->args[member]->tags[i] != DW_NO_DEP)
+		return submission->args[member]->tags[i] != DW_INPUT;
+	return i < callable->signature_count && callable->signature[i] > DW_DIR_IN;
+}
+
+/* A later member's tensor with bytes of this range, if one of the two writes them. */
+static int check_apart(const struct group_submission *submission, size_t member, uint32_t i,
+		       const struct range *range, const struct range *others)
+{
+	bool writes = member_writes(submission, member, i);
+
+	for (size_t other = member + 1; other < submission->members; other++) {
+		const struct dw_args *args = submission->args[other];
+
+		for (uint32_t j = 0; j < args->tensor_count; j++, others++)
+			/* The memory of outputs without an address is still to come. */
+			if (others->begin && ranges_overlap(range, others) &&
+			    (writes || member_writes(submission, other, j)))
+				return error_set(-EINVAL,
+						 "tensor %u of member %zu and tensor %u of member "
+						 "%zu share bytes that a member writes, and the "
+						 "members run at the same time on chips with "
+						 "memory of their own: they should lie apart",
+						 i, member, j, other);
+	}
+	return 0;
+}
+
+/* In one memory the members see what others write there; in several, one copy would be lost. */
+static int check_all_apart(const struct group_submission *submission)
+{
+	const struct range *range = submission->ranges;
+
+	for (size_t member = 0; member < submission->members; member++) {
+		uint32_t count = submission->args[member]->tensor_count;
+		const struct range *others = range + count;
+
+		for (uint32_t i = 0; i < count; i++, range++) {
+			int result = !range->begin ? 0 :
+				     check_apart(submission, member, i, range, others);
+
+			if (result < 0)
+				return result;
+		}
+	}
+	return 0;
+}
+
 static int group_prepare(struct group_submission *submission)
 {
 	struct dw_orch *orch = submission->orch;
@@ -191,6 +244,11 @@ static int group_prepare(struct group_submission *submission)
 		if (result < 0)
 			return error_prefix(result, "member %zu: ", i);
 		ranges += submission->args[i]->tensor_count;
+	}
+	if (submission->pool->kind == DW_CHILD_CHIP && submission->pool->has_memory) {
+		result = check_all_apart(submission);
+		if (result < 0)
+			return result;
 	}
 	submission->group = group_new(submission->members, submission->workers,
 				      orch->run->engine->schedule.sub_count);

@@ -256,6 +256,22 @@ static int check_places(const struct child *child, const struct chip *chip,
 	return 0;
 }
 
+/* The signature of some images is known here alone: see also submit's own check (names_check()). */
+static int check_signature(const struct child *child, struct chip *chip, uint64_t callable,
+			   const struct dw_args *args, const struct frame_names *names)
+{
+	size_t count = 0;
+	const int32_t *signature = names ? chip_image_signature(chip, callable, &count) : NULL;
+
+	for (uint32_t i = 0; signature && i < args->tensor_count && i < count; i++)
+		if (names[i].sees && !names[i].makes && signature[i] > DW_DIR_IN)
+			return error_set(-EINVAL, "%s: tensor %u is INPUT, but the image writes it "
+					 "(%s in its signature): it should be %s", child->path, i,
+					 signature[i] == DW_DIR_OUT ? "OUT" : "INOUT",
+					 signature[i] == DW_DIR_OUT ? "OUTPUT" : "INOUT");
+	return 0;
+}
+
 /* dw_submit_copy(): from tensor 1 to tensor 0. */
 static int chip_copy(const struct chip_loop *loop, uint64_t task, void *blob, uint32_t bytes)
 {
@@ -441,6 +457,9 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	result = serve_args(frame, &args);
 	if (result == 0)
 		result = check_places(loop->child, loop->chip, &args);
+	if (result == 0)
+		result = check_signature(loop->child, loop->chip, frame->callable, &args,
+					 serve_names(frame, &args));
 	if (result == 0 && !chip_in_flight(loop->chip) &&
 	    callable_held(frame->callable, &callable) == 0)
 		status_works(&loop->child->status, callable, frame->task, now);
