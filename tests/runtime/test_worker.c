@@ -385,3 +385,86 @@ TEST_IN_BOTH_MODES(functions_are_registered_before_init_and_once)
 	CHECK_EQ(dw_callable_register_sub(node, "late", sub_add, NULL, &callable), -EBUSY);
 	dw_worker_destroy(node);
 }
+
+/* ------------------------------------------------------------------ wake-ups */
+
+static int sub_held(const struct dw_args *args, void *context)
+{
+	char byte;
+
+	(void)context;
+	return read((int)dw_args_scalar(args, 0), &byte, 1) == 1 ? 0 : -EPIPE;
+}
+
+struct wake_case {
+	dw_callable held, nothing;
+	uint64_t *word;
+	int pipe[2];
+};
+
+#define FOLLOWERS 4	/* so many frames are published one by one */
+
+static int orch_followers(struct dw_orch *orch, const struct dw_args *args,
+			  const struct dw_config *config, void *context)
+{
+	struct wake_case *wake = context;
+	uint32_t one = 1;
+
+	(void)args;
+	(void)config;
+	for (int i = 0; i <= FOLLOWERS; i++) {
+		struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
+		struct dw_tensor tensor;
+		struct dw_args *own;
+
+		dw_args_create(&own);
+		dw_tensor_init(&tensor, wake->word, DW_UINT64, &one, 1);
+		dw_args_add_tensor(own, &tensor, i ? DW_INPUT : DW_INOUT);
+		dw_args_add_scalar(own, (uint64_t)wake->pipe[0]);
+		options.place = i ? DW_PLACE(0) : 0;
+		CHECK_EQ(dw_submit(orch, i ? wake->nothing : wake->held, own, &options, NULL), 0);
+		dw_args_destroy(own);
+	}
+	CHECK_EQ(write(wake->pipe[1], "", 1), 1);
+	return 0;
+}
+
+static int orch_idle(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	return 0;
+}
+
+/* It was counted again for each frame that was published before the call. */
+TEST_IN_BOTH_MODES(a_child_that_is_woken_once_for_several_tasks_counts_one_wake_up)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_child_stats stats[2];
+	struct dw_worker *root, *node;
+	struct wake_case wake;
+	size_t count = 2;
+	void *memory;
+
+	REQUIRE(pipe2(wake.pipe, O_CLOEXEC) == 0);
+	options.mode = mode;
+	REQUIRE(dw_worker_create(3, &options, &node) == 0);
+	options.subs = 1;
+	REQUIRE(dw_worker_create(4, &options, &root) == 0);
+	REQUIRE(dw_worker_add_child(root, node, NULL) == 0);
+	REQUIRE(dw_buffer_create(root, sizeof(uint64_t), &memory) == 0);
+	wake.word = memory;
+	REQUIRE(dw_callable_register_sub(root, "held", sub_held, NULL, &wake.held) == 0);
+	REQUIRE(dw_callable_register_orch(root, "idle", orch_idle, NULL, &wake.nothing) == 0);
+	REQUIRE(dw_worker_init(root) == 0);
+	CHECK_EQ(dw_worker_run(root, orch_followers, NULL, NULL, &wake), 0);
+	CHECK_EQ(dw_worker_stats(root, stats, sizeof(stats[0]), &count), 0);
+	CHECK_EQ(stats[1].tasks_done, FOLLOWERS);
+	CHECK(stats[1].wakes <= 1);
+	dw_worker_destroy(root);
+	close(wake.pipe[0]);
+	close(wake.pipe[1]);
+}

@@ -236,8 +236,9 @@ void ring_publish(struct ring_set *rings, struct worker_ring *ring)
 	ring->unpublished = 0;
 	bit_clear(rings->unpublished, ring->index);
 	if (hub_publish(rings->hub, ring->index)) {
-		hub_mark_wake(rings->hub, ring->index);
-		ring_count_wakes(ring, 1);
+		/* Once for all frames that are published until it is woken. */
+		if (hub_mark_wake(rings->hub, ring->index))
+			ring_count_wakes(ring, 1);
 		rings->wake = true;
 	}
 	if (UNLIKELY(ring->notify_set) && !number_before(ring->notify, first))

@@ -90,9 +90,9 @@ uint32_t hub_fail_epoch(const struct hub *hub, uint32_t i);
 uint32_t hub_next_ready(const struct hub *hub, uint32_t from);
 /*
  * [owner] Marks a peer to be woken by the next hub_wake() or hub_wait(), which wakes and waits in
- * one call.
+ * one call. False: it was marked already.
  */
-void hub_mark_wake(struct hub *hub, uint32_t i);
+bool hub_mark_wake(struct hub *hub, uint32_t i);
 void hub_wake(struct hub *hub);
 bool hub_peer_asleep(const struct hub *hub, uint32_t i);
 

@@ -20,10 +20,12 @@ static void count(atomic_ullong *counter, uint64_t by)
 
 /* ------------------------------------------------------------ waking peers */
 
-void hub_mark_wake(struct hub *hub, uint32_t i)
+bool hub_mark_wake(struct hub *hub, uint32_t i)
 {
-	mask_set(hub->marked, i);
+	bool marked = mask_set(hub->marked, i);
+
 	atomic_store_explicit(&hub->any_marked, true, memory_order_seq_cst);
+	return marked;
 }
 
 /* Takes all marks over into `mask`; returns how many. */
