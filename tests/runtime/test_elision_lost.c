@@ -34,16 +34,29 @@ static void act_when_held(void)
 		act(pid);
 }
 
-/* x, then a task that is held, then x again: the result of the first is kept meanwhile. */
-ORCH(orch_between)
+/* x, then another task, then x again: the result of the first is kept meanwhile. */
+static void keep_over(struct dw_orch *orch, const struct call *other)
 {
-	UNUSED_OF_ORCH;
 	gate(orch);
 	first_x(orch);
-	hold(orch, world.y, LONG, 0);
+	send_call(orch, other);
 	add_x(orch, 1);
 	posted(orch);
 	go();
+}
+
+/* The other is held. */
+static void keep_over_held(struct dw_orch *orch)
+{
+	struct call held = hold_on(world.y, LONG, 0);
+
+	keep_over(orch, &held);
+}
+
+ORCH(orch_between)
+{
+	UNUSED_OF_ORCH;
+	keep_over_held(orch);
 	act_when_held();
 	return 0;
 }
@@ -190,12 +203,7 @@ ORCH(orch_told)
 	call_scalar(&told, (uint64_t)said[1]);
 	call_scalar(&told, *(uint64_t *)context);
 	told.options.place = DW_PLACE(0);
-	gate(orch);
-	first_x(orch);
-	send_call(orch, &told);
-	add_x(orch, 1);
-	posted(orch);
-	go();
+	keep_over(orch, &told);
 	act_when_held();
 	return 0;
 }
@@ -244,12 +252,7 @@ ORCH(orch_failure)
 
 	UNUSED_OF_ORCH;
 	fails.options.place = DW_PLACE(0);
-	gate(orch);
-	first_x(orch);
-	send_call(orch, &fails);
-	add_x(orch, 1);
-	posted(orch);
-	go();
+	keep_over(orch, &fails);
 	return 0;
 }
 
@@ -321,12 +324,7 @@ ORCH(orch_hang)
 
 	UNUSED_OF_ORCH;
 	held.options.timeout_ns = 100 * MS;
-	gate(orch);
-	first_x(orch);
-	send_call(orch, &held);
-	add_x(orch, 1);
-	posted(orch);
-	go();
+	keep_over(orch, &held);
 	return 0;
 }
 
@@ -349,12 +347,7 @@ ORCH(orch_balance)
 	struct call other = add_to(world.z, 0);
 
 	UNUSED_OF_ORCH;
-	gate(orch);
-	first_x(orch);
-	hold(orch, world.y, LONG, 0);
-	add_x(orch, 1);
-	posted(orch);
-	go();
+	keep_over_held(orch);
 	CHECK(heard() > 0);
 	other.options.place = DW_PLACE(1);
 	for (int i = 0; i < 20; i++)
@@ -385,12 +378,7 @@ ORCH(orch_stopped)
 	pid_t pid;
 
 	UNUSED_OF_ORCH;
-	gate(orch);
-	first_x(orch);
-	hold(orch, world.y, LONG, 0);
-	add_x(orch, 1);
-	posted(orch);
-	go();
+	keep_over_held(orch);
 	pid = heard();
 	CHECK_EQ(kill(pid, SIGSTOP), 0);
 	for (int i = 0; i < 20; i++)
