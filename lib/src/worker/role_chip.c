@@ -554,7 +554,8 @@ static void trace_copies(struct chip_loop *loop, const struct chip_completion *c
 static void end_call(struct chip_loop *loop, struct chip_completion *completion)
 {
 	uint32_t number = (uint32_t)completion->cookie, by, there;
-	char text[TEXT_BYTES];
+	const char *text = completion->text;
+	char lost[TEXT_BYTES];
 	bool keep = false;
 	int kept = 0;
 
@@ -565,14 +566,14 @@ static void end_call(struct chip_loop *loop, struct chip_completion *completion)
 	}
 	if (kept < 0) {
 		completion->status = kept;
-		completion->text = error_text();
+		text = error_text();
 	}
 	if (completion->status && loop->cache && cache_lost(loop->cache)) {
-		text_format(text, sizeof(text),
+		text_format(lost, sizeof(lost),
 			    "%s; the result of task %llu, which only %s had, is lost with it",
-			    text_limited(completion->text, TEXT_BYTES / 2),
+			    text_limited(text, TEXT_BYTES / 2),
 			    (unsigned long long)cache_lost(loop->cache), loop->child->path);
-		completion->text = text;
+		text = lost;
 	}
 	if (chip_lost(loop->chip))
 		note_broken(loop, completion->status);
@@ -582,9 +583,8 @@ static void end_call(struct chip_loop *loop, struct chip_completion *completion)
 	if (kept > 0)
 		endpoint_kept(loop->endpoint, number, completion->started, completion->ended);
 	else
-		complete(loop, number, completion->status,
-			 completion->status ? completion->text : NULL, completion->started,
-			 completion->ended);
+		complete(loop, number, completion->status, completion->status ? text : NULL,
+			 completion->started, completion->ended);
 }
 
 /*
