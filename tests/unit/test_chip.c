@@ -217,3 +217,31 @@ TEST(times_of_another_clock_are_not_believed)
 		chip_close(chip);
 	}
 }
+
+/*
+ * Failed before: "its driver said so in an earlier call". Where that call was one of the cache, which
+ * goes on without it, nobody had heard of the reason.
+ */
+TEST(each_call_to_a_lost_chip_tells_why_it_is_lost)
+{
+	float data[3][4] = { 0 };
+	struct dw_tensor t[3] = { tensor1(data[0], DW_FLOAT32, 4), tensor1(data[1], DW_FLOAT32, 4),
+				  tensor1(data[2], DW_FLOAT32, 4) };
+	struct dw_args args = view(t, 3, NULL, 0);
+	struct chip_completion done;
+	struct chip *chip = NULL;
+
+	REQUIRE(chip_open("sim", 0, "lost_after=1", &chip) == 0);
+	CHECK(fixture_load(chip, 5, "sim_kernels", "vector_add") == 0);
+	CHECK(chip_submit(chip, 5, &args, NULL, 1, NULL) == 0);
+	CHECK(chip_collect(chip, &done) == 1 && done.status == 0);
+	CHECK(chip_submit(chip, 5, &args, NULL, 2, NULL) == 0);
+	CHECK(chip_collect(chip, &done) == 1 && done.status == -ENODEV);
+	error_set(-EIO, "another");
+	CHECK(chip_alloc(chip, 4096, 64) == -ENODEV && says("chip sim:0 is lost"));
+	CHECK(says("sim device 0 is lost (driver option lost_after=1)"));
+	error_set(-EIO, "another");
+	CHECK(chip_submit(chip, 5, &args, NULL, 3, NULL) == -ENODEV && says("chip sim:0 is lost"));
+	CHECK(says("sim device 0 is lost (driver option lost_after=1)"));
+	chip_close(chip);
+}

@@ -45,6 +45,7 @@ struct chip {
 	uint32_t depth;
 	bool async;
 	bool lost;
+	char loss[ERROR_TEXT_BYTES];	/* lost: the driver's first sentence about it */
 	bool notes_copies;
 	/* open addressing, power of two, at most half full */
 	struct image_slot *images;
@@ -68,13 +69,17 @@ static int driver_error(struct chip *chip, int status, struct dw_chip_error *err
 {
 	if (status >= 0)
 		status = -EIO;
-	if (status == -ENODEV && chip->device)
-		chip->lost = true;
 	error->text[sizeof(error->text) - 1] = '\0';
 	if (error->text[0])
-		return error_set(status, "%s", error->text);
-	return error_set(status, "chip %s:%u: %s failed: %s", chip->driver.table.name, chip->id,
-			 what, error_name(status));
+		error_set(status, "%s", error->text);
+	else
+		error_set(status, "chip %s:%u: %s failed: %s", chip->driver.table.name, chip->id,
+			  what, error_name(status));
+	if (status == -ENODEV && chip->device && !chip->lost) {
+		chip->lost = true;
+		text_copy(chip->loss, sizeof(chip->loss), error_text());
+	}
+	return status;
 }
 
 /* A text beside a success is a remark. */
@@ -87,8 +92,8 @@ static void driver_remark(const struct chip *chip, const struct dw_chip_error *r
 
 static int lost_error(const struct chip *chip)
 {
-	return error_set(-ENODEV, "chip %s:%u is lost: its driver said so in an earlier call",
-			 chip->driver.table.name, chip->id);
+	return error_set(-ENODEV, "chip %s:%u is lost: its driver said so in an earlier call: %s",
+			 chip->driver.table.name, chip->id, chip->loss);
 }
 
 int chip_open(const char *name, uint32_t id, const char *options, struct chip **result)
