@@ -219,8 +219,8 @@ TEST(times_of_another_clock_are_not_believed)
 }
 
 /*
- * Failed before: "its driver said so in an earlier call". Where that call was one of the cache, which
- * goes on without it, nobody had heard of the reason.
+ * Failed before: "its driver said so in an earlier call". If that call was one of the cache, which
+ * goes on without device memory, no task had the reason.
  */
 TEST(each_call_to_a_lost_chip_tells_why_it_is_lost)
 {
