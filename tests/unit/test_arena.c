@@ -332,6 +332,12 @@ static bool all_are(const unsigned char *bytes, uint64_t count, unsigned char va
 	return !count || (bytes[0] == value && !memcmp(bytes, bytes + 1, count - 1));
 }
 
+/* What a block takes, in units of 64 bytes. */
+static uint64_t grains(uint64_t bytes)
+{
+	return bytes < PAGE ? (bytes + 63) / 64 : (bytes + PAGE - 1) / PAGE * (PAGE / 64);
+}
+
 static int run_seed(uint64_t seed)
 {
 	static struct shadow shadows[BLOCKS];
@@ -350,12 +356,12 @@ static int run_seed(uint64_t seed)
 		uint64_t offset, bytes = 1 + below(1u << (6 + below(4 + 4 * largest)));
 
 		if (shadow->address) {
-			uint64_t rounded = bytes;
+			uint64_t rounded;
 
 			if (below(10) < load && step < 1400)
 				continue;
 			bytes = shadow->bytes;
-			rounded = bytes < PAGE ? (bytes + 63) / 64 : (bytes + PAGE - 1) / PAGE * 64;
+			rounded = grains(bytes);
 			if (!all_are(shadow->address, bytes, shadow->fill))
 				wrong = "somebody else wrote into a block";
 			if (arena_free(arena, shadow->address))
@@ -366,8 +372,7 @@ static int run_seed(uint64_t seed)
 			used -= rounded * 64;
 			shadow->address = NULL;
 		} else {
-			uint64_t rounded = bytes < PAGE ? (bytes + 63) / 64 :
-							  (bytes + PAGE - 1) / PAGE * 64;
+			uint64_t rounded = grains(bytes);
 
 			if (arena_alloc(arena, bytes, &address)) {
 				/* Then there must be no such hole, aligned. */

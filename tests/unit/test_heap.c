@@ -342,10 +342,12 @@ static int run_seed(uint64_t seed)
 {
 	struct model *model = calloc(1, sizeof(*model));
 	uint32_t steps = 600, load = 2 + below(5), head, tail;
+	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE) / KIB;
 	int errors;
 
 	model->seed = seed;
-	model->kib = 4 * (1 + below(MODEL_KIB / 4));
+	/* Rings are whole pages. */
+	model->kib = page * (1 + below(MODEL_KIB / page));
 	model->fixture = fixture_make(model->kib * KIB);
 	model->blocks = calloc(steps, sizeof(*model->blocks));
 	memset(model->owner, -1, sizeof(model->owner));
