@@ -116,6 +116,21 @@ static struct stream *new_stream(int fd, bool first)
 	return stream;
 }
 
+static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+#define SIGNALS (sizeof(signals) / sizeof(signals[0]))
+/* Before UCX is opened: a sanitizer has some of its own. */
+static void (*actions[SIGNALS])(int);
+
+static void note_actions(void)
+{
+	struct sigaction action;
+
+	for (size_t i = 0; i < SIGNALS; i++) {
+		MUST(sigaction(signals[i], NULL, &action) == 0);
+		actions[i] = action.sa_handler;
+	}
+}
+
 static void begin(struct end *end, int fd, bool first, const struct way *way)
 {
 	struct stream_message message;
@@ -123,6 +138,7 @@ static void begin(struct end *end, int fd, bool first, const struct way *way)
 	size_t bytes;
 
 	*end = (struct end){ .stream = NULL };
+	note_actions();
 	if (way->way == BULK_UCX)
 		setenv("UCX_TLS", way->transports, 1);
 	end->stream = new_stream(fd, first);
@@ -202,8 +218,12 @@ static void run(side *first, side *second, const struct way *way, bool killed)
 	munmap(area, AREA_BYTES);
 }
 
+/* Under TSan UCX, whose own code changes the C library's, dies when it is opened. */
 static bool has_ucx(void)
 {
+#ifdef __SANITIZE_THREAD__
+	return false;
+#endif
 	pid_t pid = fork();
 	int status = -1;
 
@@ -624,13 +644,12 @@ HOST_TEST(the_death_of_the_other_end_is_an_error)
 
 static void look_at_signals(struct end *end)
 {
-	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGFPE };
 	struct stream_message message;
 	struct sigaction action;
 
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+	for (size_t i = 0; i < SIGNALS; i++) {
 		MUST(sigaction(signals[i], NULL, &action) == 0);
-		MUST(action.sa_handler == SIG_DFL);
+		MUST(action.sa_handler == actions[i]);
 	}
 	MUST(stream_send(end->stream, WORD, 0, 0, NULL, 0) == 0);
 	MUST(next_control(end, &message) == WORD);
