@@ -52,6 +52,10 @@
  *   dw_args_*                                            any thread, one at a time per dw_args
  *   dw_tensor_*, dw_dtype_*, dw_provider_query,
  *   dw_version, dw_strerror_last, dw_fork_hooks_*        any thread
+ *   dw_node_serve, dw_launch_serve                       a thread for as long as it serves
+ *   dw_launch_create, dw_launch_rank, dw_launch_size,
+ *   dw_launch_host, dw_launch_output,
+ *   dw_launch_destroy                                    any thread, one at a time per dw_launch
  *
  * Fork. Workers, runs and Orchestrators belong to the process that made them. In a child of
  * fork() that is not one of the library's own every call that takes one gives -EBADFD
@@ -77,8 +81,9 @@
  * pthread_cancel() of that thread; longjmp() must not leave any function that the library has
  * called. Callbacks for progress, for the log, and around forks must not throw.
  *
- * Environment. DW_LOG, DW_PROVIDER, DW_TRACE, DW_GRAPH and DW_CHIP_PATH are not read in a program
- * that has more rights than its user (set-uid, set-gid, file capabilities: secure_getenv(3)).
+ * Environment. DW_LOG, DW_PROVIDER, DW_TRACE, DW_GRAPH, DW_CHIP_PATH and DW_HOST_KEY are not read
+ * in a program that has more rights than its user (set-uid, set-gid, file capabilities:
+ * secure_getenv(3)).
  *
  * Children. dw_worker_init() forks the children. It forks later replacements from a copy of the
  * process as it was at init. A child has the memory of the process, its descriptors (also those
@@ -346,6 +351,22 @@ struct dw_worker_options {
 	 * declare
 	 */
 	uint32_t check_declared;
+	/*
+	 * A child Worker on another host: "name", "name:port", "[IPv6]:port"; the port's default
+	 * is 7733. NULL: this host. A node serves there (dw_node_serve()), and the Worker and all
+	 * below it run there. Its parent's mode is DW_PROCESS. See docs/hosts.md.
+	 */
+	const char *host;
+	/* without an answer from the host's kernel for so long it counts as dead; default 5 s */
+	uint64_t host_timeout_ns;
+	/* tensors of tasks that are on their way to it, or run there; default 256 MiB */
+	uint64_t host_window_bytes;
+	/*
+	 * A file with the key that the node has, too: 16 to 4,096 bytes that no other user may
+	 * read. NULL: DW_HOST_KEY in the environment names it, or this process is a node and uses
+	 * its own.
+	 */
+	const char *host_key;
 };
 
 /*
@@ -707,6 +728,7 @@ struct dw_child_stats {
 	uint64_t cpu_ns;		/* user and system time of the process (of the thread) */
 	/*
 	 * Of a chip, by its driver's count, up to date when a task or call has ended; 0: unknown.
+	 * The last three also of a Worker on another host: its host is the device.
 	 */
 	uint64_t memory_used;		/* bytes of device memory in use */
 	uint64_t memory_bytes;		/* that the device has */
@@ -757,6 +779,8 @@ DW_API int dw_provider_query(struct dw_provider_info *info);
 #include <distworker/args.h>
 #include <distworker/buffer.h>
 #include <distworker/chip_memory.h>
+#include <distworker/node.h>
+#include <distworker/launch.h>
 #include <distworker/tree.h>
 
 #endif /* DISTWORKER_H */

@@ -546,6 +546,27 @@ void callable_retire_end(dw_callable handle)
 	pthread_mutex_unlock(&mutex);
 }
 
+void callable_forget_all(void)
+{
+	pthread_mutex_lock(&mutex);
+	for (uint32_t index = 0; index < entry_count; index++) {
+		struct entry *entry = entry_make(index);
+
+		if (!entry)
+			continue;
+		atomic_store_explicit(&entry->live, 0, memory_order_relaxed);
+		callable_clear(&entry->callable);
+		memset(&entry->callable, 0, sizeof(entry->callable));
+		entry->generation = 0;
+		entry->leaving = false;
+		entry->before = entry->after = entry->bucket_next = NULL;
+	}
+	memset(buckets, 0, sizeof(buckets));
+	live_first = live_last = retired_first = retired_last = NULL;
+	entry_count = retired_count = 0;
+	pthread_mutex_unlock(&mutex);
+}
+
 void callable_retire_owned(const void *owner)
 {
 	pthread_mutex_lock(&mutex);

@@ -85,6 +85,11 @@ const char *callable_title(const struct callable *callable);
 int callable_by_name(const char *name, dw_callable *handle);
 int callable_by_owner(const void *owner, const char *name, dw_callable *handle);
 /*
+ * Empties the table, with all generations: it takes over that of another process. For a process
+ * with one thread and without Workers that are up.
+ */
+void callable_forget_all(void);
+/*
  * Around a fork, so that no other thread is in the middle of a change: the child has to unlock it,
  * too.
  */

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <gelf.h>
 #include <libelf.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,6 +135,66 @@ int symbol_identify(const char *path, const char *symbol, uint8_t identity[IDENT
 		return fd;
 	close(fd);
 	return 0;
+}
+
+struct at_address {
+	uintptr_t address;
+	uint8_t *identity;
+};
+
+static bool has_address(const struct dl_phdr_info *object, uintptr_t address)
+{
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+
+		if (part->p_type == PT_LOAD &&
+		    address - (object->dlpi_addr + part->p_vaddr) < part->p_memsz)
+			return true;
+	}
+	return false;
+}
+
+static void read_notes(const unsigned char *at, size_t left, uint8_t *identity)
+{
+	while (left >= sizeof(ElfW(Nhdr))) {
+		const ElfW(Nhdr) *note = (const void *)at;
+		size_t name = (note->n_namesz + 3u) & ~(size_t)3;
+		size_t whole = sizeof(*note) + name + ((note->n_descsz + 3u) & ~(size_t)3);
+
+		if (whole > left)
+			return;
+		if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
+		    memcmp(at + sizeof(*note), "GNU", 4) == 0)
+			memcpy(identity, at + sizeof(*note) + name,
+			       note->n_descsz < IDENTITY_BYTES ? note->n_descsz : IDENTITY_BYTES);
+		at += whole;
+		left -= whole;
+	}
+}
+
+static int visit_object(struct dl_phdr_info *object, size_t bytes, void *context)
+{
+	struct at_address *wanted = context;
+
+	(void)bytes;
+	if (!has_address(object, wanted->address))
+		return 0;
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+
+		if (part->p_type == PT_NOTE)
+			read_notes((const void *)(object->dlpi_addr + part->p_vaddr),
+				   part->p_memsz, wanted->identity);
+	}
+	return 1;
+}
+
+void symbol_identify_address(const void *address, uint8_t identity[IDENTITY_BYTES])
+{
+	struct at_address wanted = { (uintptr_t)address, identity };
+
+	memset(identity, 0, IDENTITY_BYTES);
+	dl_iterate_phdr(visit_object, &wanted);
 }
 
 /* Objects that this process has loaded; they stay. */

@@ -71,6 +71,7 @@ struct engine_worker {
 	const char *path;	/* "pod0/node1/chip0", for messages */
 	bool nested_text;	/* its error texts carry a path already (nested Workers) */
 	bool has_memory;	/* of its own, itself or a chip below it */
+	bool elsewhere;		/* on another host */
 };
 
 /* How the engine reaches the worker layer. Called without the lock unless said otherwise. */
@@ -150,10 +151,7 @@ void engine_worker_gone(struct engine *engine, uint32_t worker);
 /* Runs `call` with the engine's lock: for hub calls of the worker layer. */
 void engine_locked(struct engine *engine, void (*call)(void *context), void *context);
 
-/*
- * A thread waits for the uses of a retired callable to end: this engine is notified of the
- * completion of each of its tasks.
- */
+/* A thread waits for the uses of a retired callable: this engine reports the end of each task. */
 void engine_request_notify(struct engine *engine, const struct callable *callable);
 
 /*
@@ -168,20 +166,15 @@ struct engine_control_limits {
 };
 
 /*
- * Sends a control frame to one worker, waits for its completion, returns its
- * status and sets its text. `blob` is copied (through the arena when large); `limits` may be NULL.
- * -EOWNERDEAD; -ETIMEDOUT; the error of the run.
+ * Sends a control frame to one worker, waits for its completion, returns its status and sets its
+ * text. `blob` is copied; `limits` may be NULL. -EOWNERDEAD; -ETIMEDOUT; the error of the run.
  */
 int engine_control(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
 		   uint32_t bytes, const struct engine_control_limits *limits);
-/*
- * The same until a deadline (CLOCK_MONOTONIC; UINT64_MAX: none): -ETIMEDOUT, and the frame stays on
- * its way.
- */
+/* The same until a deadline (UINT64_MAX: none): -ETIMEDOUT, and the frame stays on its way. */
 int engine_control_until(struct engine *engine, uint32_t worker, uint64_t code, const void *blob,
 			 uint32_t bytes, const struct engine_control_limits *limits,
 			 uint64_t deadline_ns);
-
 /*
  * The same without waiting, for the background thread: the frame comes before every task that is
  * handed out later. An error of the child is lost. -ENOMEM, -EOWNERDEAD.
@@ -209,6 +202,7 @@ struct engine_nested_run {
 	const struct dw_args *declared;		/* the tensors that it may access; NULL: any */
 	const struct frame_names *names;	/* of its tensors; NULL: none */
 	const char *task_name;			/* for messages */
+	uint64_t tasks_before;			/* the numbers of its tasks begin behind this */
 };
 
 /*
@@ -241,6 +235,9 @@ int engine_chip_memory_destroy(struct engine *engine, const struct dw_tensor *te
 
 /* -EINVAL: NULL; -EBADFD: of another process. */
 int orch_usable(const struct dw_orch *orch);
+/* As dw_submit(), of a task that another engine has named: its tensors keep `names` (or NULL). */
+int engine_submit_named(struct dw_orch *orch, dw_callable handle, struct dw_args *args,
+			const struct dw_config *config, const struct frame_names *names);
 /* The engine that an orchestrator works for; for dw_orch_find() and the like. */
 struct engine *orch_engine(struct dw_orch *orch);
 /* engine_options.ops_context: the worker layer's own. */

@@ -101,6 +101,11 @@ const struct failed *failed_find(const struct failed_set *set, dw_task task);
 /* A new task of the run; its payload, target and edges follow. NULL: no memory. */
 struct task *graph_task_new(struct graph *graph, struct run_graph *run, struct scope *scope,
 			    struct callable *callable, const struct dw_submit_options *options);
+/* Before the first task of a run: the numbers of its tasks begin behind that one. */
+static inline void graph_count_from(struct run_graph *run, uint64_t number)
+{
+	run->submitted = run->finished = number;
+}
 /* From here on the task counts as submitted. */
 void graph_enter(struct graph *graph, struct task *task);
 

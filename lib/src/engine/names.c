@@ -153,7 +153,7 @@ void names_see(const struct names *names, const struct run_names *run, struct te
 	       const struct dw_args *args, const struct range *ranges, struct frame_names *pairs)
 {
 	for (uint32_t i = 0; i < args->tensor_count; i++) {
-		pairs[i] = (struct frame_names){ 0 };
+		pairs[i] = (struct frame_names){ .tag = args->tags[i] };
 		/* Of an OUTPUT, too: what it overwrites (elision.h). */
 		if (args->tags[i] != DW_NO_DEP && args->tags[i] != DW_OUTPUT_EXISTING &&
 		    nameable(names, &ranges[i]))

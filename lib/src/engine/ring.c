@@ -23,6 +23,7 @@ static int ring_init(struct ring_set *rings, uint32_t i, const struct engine_opt
 	ring->index = i;
 	ring->kind = worker->kind;
 	ring->nested_text = worker->nested_text;
+	ring->elsewhere = worker->elsewhere;
 	ring->path = strdup(worker->path);
 	ring->driver = worker->driver ? strdup(worker->driver) : NULL;
 	ring->entries = calloc(rings->depth, sizeof(*ring->entries));

@@ -73,6 +73,7 @@ struct worker_ring {
 	bool corrupt;			/* wrote nonsense, and is being killed */
 	bool reserved;			/* for the group at the head */
 	bool nested_text;
+	bool elsewhere;			/* on another host */
 	enum dw_child_kind kind;
 	char *path, *driver;
 

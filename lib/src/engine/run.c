@@ -315,6 +315,7 @@ int engine_run(struct engine *engine, dw_orch_fn *fn, const struct dw_args *args
 		run->cancel = nested->cancel;
 		run->declared = nested->declared;
 		run->task_name = task_name;
+		graph_count_from(&run->graph, nested->tasks_before);
 		if (nested->names)
 			run_names_give(&run->graph.names, args, nested->names);
 	}

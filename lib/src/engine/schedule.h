@@ -50,6 +50,7 @@ struct pool {
 	struct task_link groups;	/* in the order of admission */
 	uint64_t *mask;			/* its workers */
 	bool has_memory;		/* they need the names of tensors */
+	bool elsewhere;			/* one of them is on another host */
 	/* Those that get tasks which any could run: not the stopped ones, unless no other is up. */
 	uint64_t *takers;
 };

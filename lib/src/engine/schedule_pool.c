@@ -38,7 +38,8 @@ static struct pool *add_pool(struct schedule *schedule, const struct worker_ring
 	return pool->mask && pool->takers ? pool : NULL;
 }
 
-static int add_ring(struct schedule *schedule, struct worker_ring *ring, bool has_memory)
+static int add_ring(struct schedule *schedule, struct worker_ring *ring,
+		    const struct engine_worker *worker)
 {
 	struct pool *pool = find_pool(schedule, ring);
 
@@ -49,8 +50,9 @@ static int add_ring(struct schedule *schedule, struct worker_ring *ring, bool ha
 	if (!pool)
 		return -ENOMEM;
 	ring_join_pool(ring, (uint16_t)(pool - schedule->pools));
-	pool->has_memory |= has_memory;
-	if (has_memory)
+	pool->elsewhere |= worker->elsewhere;
+	pool->has_memory |= worker->has_memory;
+	if (worker->has_memory)
 		pool->flags |= POOL_NEAR;
 	pool->members++;
 	pool->usable++;
@@ -77,7 +79,7 @@ int schedule_init(struct schedule *schedule, const struct engine_options *option
 	if (!schedule->pools || !schedule->queues || !schedule->wanting)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count && result == 0; i++)
-		result = add_ring(schedule, &rings->all[i], options->workers[i].has_memory);
+		result = add_ring(schedule, &rings->all[i], &options->workers[i]);
 	return result;
 }
 

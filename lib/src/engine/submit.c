@@ -432,6 +432,7 @@ struct submission {
 	const struct dw_submit_options *options;
 	struct pool *pool;
 	uint32_t worker;
+	const struct frame_names *names; /* instead of those of this engine; NULL */
 	struct range *ranges;
 	uint64_t output_bytes;
 };
@@ -446,6 +447,9 @@ static void named_edges(struct edge_builder *builder, const struct submission *s
 	edges_writes(builder, submission->args, submission->ranges,
 		     edges_reads(builder, submission->args, submission->ranges));
 	edges_make_names(builder, submission->args, submission->ranges, names);
+	if (names && submission->names)
+		memcpy(names, submission->names,
+		       submission->args->tensor_count * sizeof(*names));
 	if (names)
 		payload_names_done(payload, submission->args);
 }
@@ -509,6 +513,25 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 	return 0;
 }
 
+/* Tags of bytes that other tasks may write meanwhile, which another host would not see. */
+static int check_elsewhere(const struct submission *submission)
+{
+	const struct engine *engine = submission->orch->run->engine;
+	const struct dw_args *args = submission->args;
+
+	if (submission->worker != DW_ANY && !engine->rings.all[submission->worker].elsewhere)
+		return 0;
+	for (uint32_t i = 0; i < args->tensor_count; i++)
+		if (args->tags[i] == DW_NO_DEP || args->tags[i] == DW_OUTPUT_EXISTING)
+			return error_set(-EOPNOTSUPP,
+					 "tensor %u is %s, and the task may go to a Worker on "
+					 "another host, which takes INPUT, OUTPUT and INOUT: "
+					 "direct the task to a Worker of this host "
+					 "(options.place)",
+					 i, tag_names[args->tags[i]]);
+	return 0;
+}
+
 static int submit_prepare(struct submission *submission)
 {
 	struct engine *engine = submission->orch->run->engine;
@@ -518,6 +541,8 @@ static int submit_prepare(struct submission *submission)
 	if (result == 0)
 		result = find_worker(engine, submission->pool, submission->options->place,
 				     submission->callable, &submission->worker);
+	if (UNLIKELY(result == 0 && submission->pool->elsewhere))
+		result = check_elsewhere(submission);
 	if (result == 0)
 		result = orch_ranges(submission->orch, submission->args->tensor_count,
 				     &submission->ranges);
@@ -527,15 +552,33 @@ static int submit_prepare(struct submission *submission)
 	return result;
 }
 
+static const struct dw_submit_options defaults = { .size = sizeof(defaults) };
+
+/* The callable is held, and let go if this fails. */
+static inline int submit(struct submission *submission, dw_task *task)
+{
+	struct engine *engine = submission->orch->run->engine;
+	int result = submit_prepare(submission);
+
+	if (result == 0) {
+		lock_take(&engine->lock);
+		progress_submits(engine);
+		result = submit_locked(submission, task);
+		engine_work_some(engine);
+		engine_unlock_and_wake(engine);
+	}
+	if (UNLIKELY(result < 0))
+		callable_put(submission->callable);
+	return result;
+}
+
 DW_API int dw_submit(struct dw_orch *orch, dw_callable handle, struct dw_args *args,
 		     const struct dw_submit_options *options, dw_task *task)
 {
-	static const struct dw_submit_options defaults = { .size = sizeof(defaults) };
 	struct submission submission = {
 		.orch = orch, .args = args, .options = options ? options : &defaults,
 	};
 	struct dw_submit_options full;
-	struct engine *engine;
 	int result;
 
 	result = orch_usable(orch);
@@ -545,18 +588,17 @@ DW_API int dw_submit(struct dw_orch *orch, dw_callable handle, struct dw_args *a
 		result = orch_take_options(&submission.options, &full);
 	if (result == 0)
 		result = callable_hold(handle, &submission.callable);
-	if (result < 0)
-		return result;
-	result = submit_prepare(&submission);
-	if (result == 0) {
-		engine = orch->run->engine;
-		lock_take(&engine->lock);
-		progress_submits(engine);
-		result = submit_locked(&submission, task);
-		engine_work_some(engine);
-		engine_unlock_and_wake(engine);
-	}
-	if (UNLIKELY(result < 0))
-		callable_put(submission.callable);
-	return result;
+	return result < 0 ? result : submit(&submission, task);
+}
+
+int engine_submit_named(struct dw_orch *orch, dw_callable handle, struct dw_args *args,
+			const struct dw_config *config, const struct frame_names *names)
+{
+	const struct dw_submit_options options = { .size = sizeof(options), .config = *config };
+	struct submission submission = {
+		.orch = orch, .args = args, .options = &options, .names = names,
+	};
+	int result = callable_hold(handle, &submission.callable);
+
+	return result < 0 ? result : submit(&submission, NULL);
 }

@@ -41,6 +41,23 @@ static int check_workers(struct engine *engine, const struct pool *pool, const u
 	return 0;
 }
 
+/* Members share memory while they run, and hosts do not. */
+static int check_one_host(struct engine *engine, const uint32_t *workers, size_t members)
+{
+	for (size_t i = 0; i < members; i++) {
+		bool any = !workers || workers[i] == DW_ANY;
+		const struct worker_ring *ring =
+			any ? NULL : &engine->rings.all[engine->schedule.sub_count + workers[i]];
+
+		if (any || ring->elsewhere)
+			return error_set(-EOPNOTSUPP,
+					 "member %zu of the group may run on another host%s%s, and "
+					 "members share memory: name workers of this host",
+					 i, any ? "" : ", as ", any ? "" : ring->path);
+	}
+	return 0;
+}
+
 struct group_submission {
 	struct dw_orch *orch;
 	struct callable *callable;
@@ -224,6 +241,9 @@ static int group_prepare(struct group_submission *submission)
 	if (result == 0)
 		result = check_workers(orch->run->engine, submission->pool, submission->workers,
 				       submission->members, submission->callable->name);
+	if (result == 0 && submission->pool->elsewhere)
+		result = check_one_host(orch->run->engine, submission->workers,
+					submission->members);
 	if (result < 0)
 		return result;
 	for (size_t i = 0; i < submission->members; i++) {

@@ -117,7 +117,7 @@ void address_of_peer(int fd, char text[ADDRESS_BYTES])
 /* ----------------------------------------------------------------------- sockets */
 
 /* TCP_USER_TIMEOUT, where it is set, decides when probes have failed; their number does not. */
-static int set_up(int fd, uint64_t timeout_ns)
+int address_set_timeout(int fd, uint64_t timeout_ns)
 {
 	const struct {
 		int level, option, value;
@@ -174,7 +174,7 @@ static int dial_one(const struct address *address, const struct addrinfo *to, ui
 
 	if (fd < 0)
 		return fd;
-	result = set_up(fd, timeout_ns);
+	result = address_set_timeout(fd, timeout_ns);
 	if (result == 0) {
 		result = connect(fd, to->ai_addr, to->ai_addrlen) < 0 ? -errno : 0;
 		if (result == -EINPROGRESS || result == -EINTR)
@@ -254,7 +254,7 @@ int address_accept(int listening, uint64_t timeout_ns)
 			       -EAGAIN :
 			       error_set(-errno, "accept: %s%s", strerror(errno),
 					 error_hint(errno));
-	result = set_up(fd, timeout_ns);
+	result = address_set_timeout(fd, timeout_ns);
 	if (result == 0)
 		return fd;
 	close(fd);

@@ -33,6 +33,8 @@ int address_dial(const struct address *address, uint64_t timeout_ns, uint64_t de
 int address_listen(const struct address *address);
 /* The next connection of a listening socket, non-blocking; -EAGAIN without a text. */
 int address_accept(int listening, uint64_t timeout_ns);
+/* Of a connected socket, after the fact. -errno with a text. */
+int address_set_timeout(int fd, uint64_t timeout_ns);
 /* "10.0.0.7:4711" of a socket's own end, or of the other; "?" where the kernel has none. */
 void address_of_own(int fd, char text[ADDRESS_BYTES]);
 void address_of_peer(int fd, char text[ADDRESS_BYTES]);

@@ -18,6 +18,7 @@ struct allowed {
 struct in_flight {
 	struct in_flight *next;
 	uint64_t number;
+	uint64_t reads, sent; /* bytes of its inputs, and of those that the session has got */
 	uint32_t count;
 	struct allowed allowed[];
 };
@@ -27,6 +28,7 @@ struct gateway {
 	struct in_flight *first, **last;
 	uint32_t in_flight;
 	uint64_t posted; /* the number that was given last */
+	struct gateway_counters counters;
 	char text[ERROR_TEXT_BYTES];
 };
 
@@ -73,9 +75,13 @@ uint32_t gateway_in_flight(const struct gateway *gateway)
 	return gateway->in_flight;
 }
 
-void gateway_counters(const struct gateway *gateway, struct stream_counters *counters)
+void gateway_counters(const struct gateway *gateway, struct gateway_counters *counters)
 {
-	stream_counters(gateway->stream, counters);
+	struct stream_counters stream;
+
+	stream_counters(gateway->stream, &stream);
+	*counters = gateway->counters;
+	counters->bytes_in = stream.bytes_in;
 }
 
 /* ------------------------------------------------------------------------ sending */
@@ -128,7 +134,11 @@ static int note_tensors(const struct gateway_task *task, struct in_flight *made,
 			host_reads(tag),
 			host_writes(tag),
 		};
-		*eager += is_eager(&made->allowed[i]);
+		made->reads += made->allowed[i].reads ? bytes : 0;
+		if (is_eager(&made->allowed[i])) {
+			made->sent += bytes;
+			++*eager;
+		}
 	}
 	return 0;
 }
@@ -230,27 +240,27 @@ static struct in_flight **find(struct gateway *gateway, uint64_t number)
 	return at;
 }
 
-/* Whether a task in flight reads, or writes, all of these bytes in one tensor. */
-static bool is_allowed(struct gateway *gateway, uint64_t number, uint64_t address, uint64_t bytes,
-		       bool write)
+/* The task in flight that reads, or writes, all of these bytes in one tensor; NULL: none. */
+static struct in_flight *find_user(struct gateway *gateway, uint64_t number, uint64_t address,
+				   uint64_t bytes, bool write)
 {
-	const struct in_flight *task = *find(gateway, number);
+	struct in_flight *task = *find(gateway, number);
 
 	for (uint32_t i = 0; task && i < task->count; i++) {
 		const struct allowed *allowed = &task->allowed[i];
 
 		if ((write ? allowed->writes : allowed->reads) && address >= allowed->range.begin &&
 		    address < allowed->range.end && bytes <= allowed->range.end - address)
-			return true;
+			return task;
 	}
-	return false;
+	return NULL;
 }
 
 static void *place(void *context, const struct stream_message *message)
 {
 	struct gateway *gateway = context;
 
-	if (is_allowed(gateway, message->number, message->address, message->bytes, true))
+	if (find_user(gateway, message->number, message->address, message->bytes, true))
 		return (void *)(uintptr_t)message->address;
 	error_set(-EBADMSG,
 		  "the other host sent %u bytes for %#llx, which task %llu does not write",
@@ -263,14 +273,16 @@ static int fetch(struct gateway *gateway, const struct stream_message *message)
 {
 	struct unpack unpack = { .at = message->payload, .left = message->bytes };
 	uint64_t bytes = unpack_u64(&unpack);
+	struct in_flight *task =
+		find_user(gateway, message->number, message->address, bytes, false);
 
-	if (!unpack_done(&unpack) ||
-	    !is_allowed(gateway, message->number, message->address, bytes, false))
+	if (!unpack_done(&unpack) || !task)
 		return error_set(-EBADMSG,
 				 "the other host asked for %llu bytes at %#llx, which "
 				 "task %llu does not read",
 				 (unsigned long long)bytes, (unsigned long long)message->address,
 				 (unsigned long long)message->number);
+	task->sent += bytes;
 	return stream_send_data(gateway->stream, message->number, message->address,
 				(const void *)(uintptr_t)message->address, bytes);
 }
@@ -293,6 +305,8 @@ static int take_done(struct gateway *gateway, const struct stream_message *messa
 				 task ? "no such message" : "it has none of it");
 	/* What it had asked for and needs no more. */
 	stream_drop_data(gateway->stream, message->number);
+	gateway->counters.bytes_out += task->sent;
+	gateway->counters.saved += task->reads > task->sent ? task->reads - task->sent : 0;
 	*at = task->next;
 	if (gateway->last == &task->next)
 		gateway->last = at;
@@ -316,26 +330,29 @@ static int unexpected(const struct stream_message *message)
 			 message->type, (unsigned long long)message->number, message->bytes);
 }
 
+/* The session cannot begin, or go on: its error. */
+static int refused(const struct stream_message *message)
+{
+	struct unpack unpack = { .at = message->payload, .left = message->bytes };
+	int error = (int)unpack_u32(&unpack);
+	const char *text = unpack_text(&unpack);
+
+	if (message->type != HOST_REFUSED || !text || error >= 0 || error < -4095)
+		return unexpected(message);
+	return error_set(error, "%s", text);
+}
+
 int gateway_greeted(struct gateway *gateway)
 {
 	struct stream_message message;
-	struct unpack unpack;
-	const char *text;
-	int result = stream_flush(gateway->stream), error;
+	int result = stream_flush(gateway->stream);
 
 	if (result < 0)
 		return result;
 	result = stream_receive(gateway->stream, place, gateway, &message);
 	if (result <= 0 || message.type == HOST_READY)
 		return result;
-	if (message.type != HOST_REFUSED)
-		return unexpected(&message);
-	unpack = (struct unpack){ .at = message.payload, .left = message.bytes };
-	error = (int)unpack_u32(&unpack);
-	text = unpack_text(&unpack);
-	if (!text || error >= 0 || error < -4095)
-		return unexpected(&message);
-	return error_set(error, "%s", text);
+	return refused(&message);
 }
 
 int gateway_step(struct gateway *gateway, struct gateway_done *done)
@@ -352,7 +369,7 @@ int gateway_step(struct gateway *gateway, struct gateway_done *done)
 		if (message.type == HOST_FETCH)
 			result = fetch(gateway, &message);
 		else
-			result = message.type == HOST_DATA ? 0 : unexpected(&message);
+			result = message.type == HOST_DATA ? 0 : refused(&message);
 		if (result == 0)
 			result = stream_flush(gateway->stream);
 	}

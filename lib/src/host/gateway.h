@@ -25,7 +25,7 @@ struct gateway_task {
 	uint64_t task, callable;
 	const struct dw_config *config;
 	const struct dw_args *args;
-	const struct host_use *uses; /* one for each tensor; copied */
+	const struct frame_names *uses; /* one for each tensor; copied */
 };
 
 /* A task, or a control message, that has ended. */
@@ -34,6 +34,11 @@ struct gateway_done {
 	int error; /* -errno; 0: done */
 	uint64_t ran_ns;
 	const char *text; /* of the error; valid until the next call */
+};
+
+struct gateway_counters {
+	uint64_t bytes_out, bytes_in; /* of inputs and outputs that have travelled */
+	uint64_t saved; /* of inputs that the session had */
 };
 
 /* Takes the stream, also when it fails. -ENOMEM with a text. */
@@ -61,9 +66,11 @@ int gateway_cancel(struct gateway *gateway, uint64_t number);
 int gateway_stop(struct gateway *gateway);
 /*
  * Sends and receives what it can: 1 with the next task that has ended, 0 when there is nothing more
- * to do now, -errno with a text: the connection is of no more use.
+ * to do now, -errno with a text: the connection is of no more use, or the session has ended, with
+ * its cause.
  */
 int gateway_step(struct gateway *gateway, struct gateway_done *done);
-void gateway_counters(const struct gateway *gateway, struct stream_counters *counters);
+/* Of the tasks that are done. */
+void gateway_counters(const struct gateway *gateway, struct gateway_counters *counters);
 
 #endif

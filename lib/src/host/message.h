@@ -5,7 +5,7 @@
  *
  *   gateway                        session
  *   HELLO      tree, memory, callables ───►   makes the tree
- *              ◄─── READY, or REFUSED text
+ *              ◄─── READY, or REFUSED text    REFUSED also later: the tree has died
  *   TASK n     arguments, small inputs ───►
  *              ◄─── FETCH n address bytes     what it has not got
  *   data n     ───────────────────────────►
@@ -27,13 +27,14 @@
 #include <stdint.h>
 #include <distworker/distworker.h>
 #include "host/stream.h"
+#include "mailbox/frame.h"
 
 enum host_message {
 	HOST_DATA = STREAM_DATA,
 	HOST_HELLO = 1, /* the worker layer's own payload */
 	HOST_READY,
 	HOST_REFUSED, /* i32 error, text */
-	HOST_TASK, /* struct host_task_head, arguments, uses, inputs */
+	HOST_TASK, /* struct host_task_head, arguments, struct frame_names, inputs */
 	HOST_FETCH, /* u64 bytes */
 	HOST_CANCEL,
 	HOST_DONE, /* struct host_done_head, text */
@@ -53,14 +54,6 @@ struct host_task_head {
 	uint32_t zero;
 };
 _Static_assert(sizeof(struct host_task_head) == 48, "no padding");
-
-/* The use of a tensor, one for each, in their order. */
-struct host_use {
-	uint64_t sees, makes; /* names, as in struct frame_names */
-	uint32_t tag; /* enum dw_tag */
-	uint32_t zero;
-};
-_Static_assert(sizeof(struct host_use) == 24, "no padding");
 
 struct host_done_head {
 	int32_t error; /* -errno; 0: done */

@@ -112,56 +112,6 @@ void secret_destroy(struct secret *secret)
 	free(secret);
 }
 
-static int read_key(int fd, const char *path, unsigned char key[SECRET_KEY_MOST + 1], size_t *bytes)
-{
-	struct stat status;
-	ssize_t got;
-
-	if (fstat(fd, &status) < 0)
-		return error_set(-errno, "key file %s: fstat: %s", path, strerror(errno));
-	if (!S_ISREG(status.st_mode))
-		return error_set(-EINVAL, "key file %s is no regular file", path);
-	if (status.st_mode & (S_IRWXG | S_IRWXO))
-		return error_set(-EACCES,
-				 "key file %s may be used by other users (mode %03o): "
-				 "chmod 600 %s",
-				 path, (unsigned int)status.st_mode & 0777, path);
-	for (*bytes = 0; *bytes <= SECRET_KEY_MOST; *bytes += (size_t)got) {
-		got = read(fd, key + *bytes, SECRET_KEY_MOST + 1 - *bytes);
-		if (got < 0)
-			return error_set(-errno, "key file %s: read: %s", path, strerror(errno));
-		if (got == 0)
-			break;
-	}
-	while (*bytes && key[*bytes - 1] == '\n')
-		--*bytes;
-	if (*bytes < SECRET_KEY_LEAST || *bytes > SECRET_KEY_MOST)
-		return error_set(-EINVAL,
-				 "key file %s has %s%zu bytes; %d to %d would be right: "
-				 "openssl rand -hex 32",
-				 path, *bytes > SECRET_KEY_MOST ? "over " : "",
-				 *bytes > SECRET_KEY_MOST ? (size_t)SECRET_KEY_MOST : *bytes,
-				 SECRET_KEY_LEAST, SECRET_KEY_MOST);
-	return 0;
-}
-
-int secret_read(const char *path, struct secret **secret)
-{
-	unsigned char key[SECRET_KEY_MOST + 1];
-	int fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-	size_t bytes = 0;
-	int result;
-
-	if (fd < 0)
-		return error_set(-errno, "key file %s: %s", path, strerror(errno));
-	result = read_key(fd, path, key, &bytes);
-	close(fd);
-	if (result == 0)
-		result = secret_create(key, bytes, secret);
-	explicit_bzero(key, sizeof(key));
-	return result;
-}
-
 int secret_code(struct secret *secret, const struct iovec *parts, size_t count,
 		unsigned char code[SECRET_CODE_BYTES])
 {

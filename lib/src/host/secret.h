@@ -16,19 +16,10 @@
 #include <sys/uio.h>
 
 #define SECRET_CODE_BYTES 32
-/* Of a key in a file: as many as a code has are enough; fewer than 16 can be guessed. */
-#define SECRET_KEY_LEAST 16
-#define SECRET_KEY_MOST 4096
-
 struct secret;
 
 /* -ENOSYS without libcrypto 3, -ENOMEM; with a text. */
 int secret_create(const void *key, size_t bytes, struct secret **secret);
-/*
- * The key in a file: its bytes, without the newlines at its end. -EACCES: another user may read or
- * write the file; -EINVAL: too short or too long; the errors of open(); with a text.
- */
-int secret_read(const char *path, struct secret **secret);
 /* NULL is accepted. */
 void secret_destroy(struct secret *secret);
 /* The code of the parts, one after the other. -EIO with a text. */

@@ -22,7 +22,7 @@ struct arrived {
 	size_t blob_bytes;
 	struct host_task_head head;
 	struct dw_args args; /* a view of the payload */
-	const struct host_use *uses;
+	const struct frame_names *uses;
 	uint64_t payload[];
 };
 
@@ -83,6 +83,16 @@ int session_fd(const struct session *session)
 bool session_pending(const struct session *session)
 {
 	return stream_pending(session->stream);
+}
+
+int session_set_timeout(struct session *session, uint64_t timeout_ns)
+{
+	return stream_set_timeout(session->stream, timeout_ns);
+}
+
+int session_flush(struct session *session)
+{
+	return stream_flush(session->stream);
 }
 
 void session_counters(const struct session *session, struct stream_counters *counters)
@@ -267,7 +277,7 @@ static int fetch_inputs(struct session *session, struct arrived *arrived)
 
 	arrived->fetched = true;
 	for (uint32_t i = 0; i < arrived->args.tensor_count && result == 0; i++) {
-		const struct host_use *use = &arrived->uses[i];
+		const struct frame_names *use = &arrived->uses[i];
 		struct range range = range_of(&arrived->args.tensors[i]);
 		uint64_t bytes = range.end - range.begin;
 

@@ -51,7 +51,7 @@ struct session_message {
 	bool cancelled; /* already: it need not be run */
 	const struct dw_config *config;
 	const struct dw_args *args;
-	const struct host_use *uses;
+	const struct frame_names *uses;
 };
 
 /* Tasks and control messages that a gateway may send ahead of their answers. */
@@ -65,6 +65,10 @@ int session_fd(const struct session *session);
 /* Whether to wait for POLLOUT, too. */
 bool session_pending(const struct session *session);
 
+int session_set_timeout(struct session *session, uint64_t timeout_ns);
+/* Sends what it can, and does nothing else: for the last words. As session_step(). */
+int session_flush(struct session *session);
+
 /*
  * Sends and receives what it can, and says what to do next: 1 with *message, 0 when there is
  * nothing now, -errno with a text: the connection is of no more use.
@@ -75,7 +79,7 @@ int session_step(struct session *session, struct session_message *message);
  * are held under their names from now on.
  */
 int session_done(struct session *session, int error, const char *text, uint64_t ran_ns);
-/* The answer to HELLO. */
+/* The answer to HELLO. The second one also later: the tree has died, and no answer follows. */
 int session_ready(struct session *session);
 int session_refuse(struct session *session, int error, const char *text);
 void session_counters(const struct session *session, struct stream_counters *counters);

@@ -72,21 +72,33 @@ static bool quote(char *to, size_t space, const char *word)
  * The command for the shell over there. It may be any shell: it only sees `sh -c` and a word in
  * single quotes.
  */
-static int write_script(const struct ssh_node *node, const char *program,
+static int write_script(const struct ssh_node *node, const struct ssh_options *options,
 			char script[SCRIPT_BYTES])
 {
+	static const char *const none[] = { NULL };
+	const char *program = options->program ? options->program : "distworker";
+	const char *const *arguments = options->arguments ? options->arguments : none;
+
 	char inner[SCRIPT_BYTES / 2] = "set -- $SSH_CONNECTION; "
 				       "case ${3-} in *:*) a=\"[$3]\";; *) a=${3-};; esac; "
 				       "exec ";
-	bool fits = quote(inner, sizeof(inner) - 64, program);
+	bool fits = quote(inner, sizeof(inner) - 128, program);
 
-	text_format(inner + strlen(inner), 64, " node --listen \"$a:%s\" --key -",
-		    node->address.port);
+	text_format(inner + strlen(inner), 128, " %.64s --listen \"$a:%s\" --key -",
+		    options->verb ? options->verb : "node", node->address.port);
+	for (; fits && *arguments; arguments++) {
+		fits = strlen(inner) + 1 < sizeof(inner);
+		if (fits)
+			strcat(inner, " ");
+		fits = fits && quote(inner, sizeof(inner), *arguments);
+	}
 	strcpy(script, "exec sh -c ");
 	if (fits && quote(script, SCRIPT_BYTES, inner))
 		return 0;
-	return error_set(-EINVAL, "host \"%s\": the path of distworker there has %zu bytes: \"%s\"",
-			 text_short(node->name), strlen(program), text_short(program));
+	return error_set(-EINVAL,
+			 "host \"%s\": the command there, which begins with \"%s\", does not "
+			 "fit into %d bytes",
+			 text_short(node->name), text_short(program), SCRIPT_BYTES / 2);
 }
 
 /* Cuts `text` into words. Their number, or -EINVAL with a text. */
@@ -243,7 +255,7 @@ static int start(struct ssh_node *node, const struct ssh_options *options, const
 	strcpy(command, wanted);
 	count = cut_words(command, words);
 	result = count < 0 ? count :
-		 write_script(node, options->program ? options->program : "distworker", script);
+		 write_script(node, options, script);
 	if (result < 0)
 		return result;
 	words[count] = target;

@@ -3,7 +3,7 @@
  * ssh: nodes that are started on other hosts. A process of ssh carries the key to a node's standard
  * input, and brings back its address from the node's standard output:
  *
- *   ssh HOST 'distworker node --listen ADDRESS:PORT --key -'
+ *   ssh HOST 'distworker node --listen ADDRESS:PORT --key - ARGUMENTS'
  *
  * ADDRESS is the one by which ssh has reached the host, where sshd says so (SSH_CONNECTION). Lines
  * before that of the address are a greeting of the host's, and are skipped.
@@ -25,8 +25,12 @@ struct ssh_node;
 struct ssh_options {
 	/* Words in front of the host's name. NULL: DW_SSH of the environment, or SSH_COMMAND. */
 	const char *command;
-	/* The path of distworker over there; NULL: "distworker", found by its shell. */
-	const char *program;
+	/*
+	 * The path of distworker over there; NULL: "distworker", found by its shell. Its verb,
+	 * NULL: "node"; what stands behind ours, to a NULL; NULL: nothing.
+	 */
+	const char *program, *verb;
+	const char *const *arguments;
 	const char *key; /* a line of text; the newline is added */
 };
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/file.h"
+#include "host/address.h"
 #include "host/stream.h"
 #include "task/error.h"
 
@@ -102,6 +103,12 @@ void stream_destroy(struct stream *stream)
 	free(stream->head.data);
 	free(stream->in.data);
 	free(stream);
+}
+
+int stream_set_timeout(struct stream *stream, uint64_t timeout_ns)
+{
+	stream->timeout_ns = timeout_ns;
+	return address_set_timeout(stream->fd, timeout_ns);
 }
 
 int stream_fd(const struct stream *stream)

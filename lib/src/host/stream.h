@@ -52,6 +52,8 @@ int stream_create(int fd, struct secret *send, struct secret *receive, uint64_t 
 /* Closes the socket; what was not sent is dropped. NULL is accepted. */
 void stream_destroy(struct stream *stream);
 int stream_fd(const struct stream *stream);
+/* From now on, of the socket too. -errno with a text. */
+int stream_set_timeout(struct stream *stream, uint64_t timeout_ns);
 
 /* A control message, with a copy of the payload. -ENOMEM, -EMSGSIZE with a text. */
 int stream_send(struct stream *stream, uint8_t type, uint64_t number, uint64_t address,

@@ -30,7 +30,7 @@ enum frame_claim { CLAIM_EMPTY = 0, CLAIM_POSTED = 1, CLAIM_CLAIMED = 2, CLAIM_R
  * when a frame before it failed that the parent did not know of (fail_epoch).
  */
 #define FRAME_CHAINED (1u << 0)
-/* The names of its tensors (struct frame_names, one each) follow the arguments. */
+/* The names of its tensors, and its tags (struct frame_names, one each), follow the arguments. */
 #define FRAME_NAMED (1u << 1)
 
 struct frame {
@@ -56,7 +56,10 @@ _Static_assert(sizeof(struct frame) == FRAME_HEADER_BYTES, "one cache line");
 struct frame_names {
 	uint64_t sees;			/* what the task finds there, before it runs */
 	uint64_t makes;			/* what it leaves there, once it is done */
+	uint32_t tag;			/* enum dw_tag: what the task does there */
+	uint32_t zero;
 };
+_Static_assert(sizeof(struct frame_names) == 24, "it travels between hosts");
 
 enum completion_state {
 	COMPLETION_DONE = 1,

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include "base/fd.h"
@@ -32,6 +33,9 @@
 #define BLOCKS_PER_SLAB 63
 #define BUCKETS_AT_FIRST 64
 #define TRIES 8
+#define FAR_BEGIN (1ull << 45)
+#define FAR_BYTES (1ull << 45)
+#define FAR_GRAIN (1ull << 30)
 
 struct block {
 	uint64_t begin, bytes;		/* in the buffer space, multiples of GRAIN */
@@ -79,6 +83,20 @@ static inline uint64_t round_up(uint64_t value, uint64_t align)
 	return (value + align - 1) & -align;
 }
 
+/*
+ * Where neither a program nor its libraries lie, so that a process on another host most likely can
+ * map the arena at the same address (arena_map()). At random, since a process there may have to map
+ * those of several trees. Only a hint: NULL where there are no random bytes.
+ */
+static void *far_place(void)
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+		return NULL;
+	return (void *)(uintptr_t)(FAR_BEGIN + random % FAR_BYTES / FAR_GRAIN * FAR_GRAIN);
+}
+
 /* Shared memory of which only touched pages take up space; NULL with errno. */
 static void *map_shared(uint64_t bytes)
 {
@@ -93,7 +111,7 @@ static void *map_shared(uint64_t bytes)
 	}
 	if (fd < 0)
 		flags |= MAP_ANONYMOUS;
-	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+	base = mmap(far_place(), bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 	if (fd >= 0) {
 		int error = errno;
 
@@ -193,12 +211,47 @@ int arena_create(uint64_t heap_ring_bytes, uint64_t buffer_bytes, struct arena *
 	return 0;
 }
 
+int arena_map(uint64_t begin, uint64_t end, struct arena *outer, struct arena **arena)
+{
+	struct arena *made = calloc(1, sizeof(*made));
+	void *base;
+	int error;
+
+	if (!made)
+		return error_set(-ENOMEM, "no memory for an arena");
+	base = mmap((void *)(uintptr_t)begin, end - begin, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	error = errno;
+	/* A kernel before 4.17 takes the address for a hint. */
+	if (base != MAP_FAILED && base != (void *)(uintptr_t)begin) {
+		munmap(base, end - begin);
+		base = MAP_FAILED;
+		error = EEXIST;
+	}
+	if (base == MAP_FAILED) {
+		free(made);
+		return error_set(-error, "cannot map the tree's memory, %#llx to %#llx: %s",
+				 (unsigned long long)begin, (unsigned long long)end,
+				 error == EEXIST ? "this process has something else there" :
+						   error_name(error));
+	}
+	madvise(base, end - begin, MADV_DONTDUMP);
+	made->page = (uint64_t)sysconf(_SC_PAGESIZE);
+	made->base = begin;
+	made->bytes = end - begin;
+	made->outer = outer;
+	pthread_mutex_init(&made->mutex, NULL);
+	*arena = made;
+	return 0;
+}
+
 void arena_destroy(struct arena *arena)
 {
 	if (!arena)
 		return;
 	munmap((void *)(uintptr_t)arena->base, arena->bytes);
-	munmap((void *)arena->owner, arena->page);
+	if (arena->owner)
+		munmap((void *)arena->owner, arena->page);
 	pthread_mutex_destroy(&arena->mutex);
 	free_metadata(arena);
 }
@@ -442,6 +495,9 @@ static struct block *bucket_take(struct arena *arena, uint64_t begin)
 
 static int check_owner(const struct arena *arena)
 {
+	if (!arena->owner)
+		return error_set(-EBADFD, "the arena at %#llx belongs to a process on another host",
+				 (unsigned long long)arena->base);
 	if (atomic_load_explicit(arena->owner, memory_order_relaxed))
 		return 0;
 	return error_set(-EBADFD, "the arena at %#llx belongs to the process that this one was "
@@ -685,4 +741,30 @@ bool arena_contains(const struct arena *arena, uint64_t address, uint64_t bytes)
 		if (registered_contains(at, address, bytes))
 			return true;
 	return false;
+}
+
+int arena_each(const struct arena *arena,
+	       int (*visit)(uint64_t begin, uint64_t end, bool registered, void *context),
+	       void *context)
+{
+	int result = 0;
+
+	for (; arena && result == 0; arena = arena->outer) {
+		const struct ranges *ranges =
+			atomic_load_explicit(&arena->registered, memory_order_acquire);
+
+		result = visit(arena->base, arena->base + arena->bytes, false, context);
+		for (size_t i = 0; ranges && i < ranges->count && result == 0; i++)
+			result = visit(ranges->range[i].begin, ranges->range[i].end, true, context);
+	}
+	return result;
+}
+
+void arena_give_back(uint64_t address, uint64_t bytes)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t begin = round_up(address, page), end = (address + bytes) & -page;
+
+	if (end > begin)
+		madvise((void *)(uintptr_t)begin, end - begin, MADV_REMOVE);
 }

@@ -29,6 +29,20 @@ int arena_register(struct arena *arena, void *address, uint64_t bytes);
 bool arena_contains(const struct arena *arena, uint64_t address, uint64_t bytes);
 /* Whether it lies in registered memory, which other processes may write. */
 bool arena_is_registered(const struct arena *arena, uint64_t address, uint64_t bytes);
+/*
+ * The memory of a tree whose root is on another host: shared memory at the addresses that it has
+ * there, with no heap rings and no buffers. -EEXIST: this process has something else there.
+ */
+int arena_map(uint64_t begin, uint64_t end, struct arena *outer, struct arena **arena);
+/* The contents of these bytes are not needed: whole pages go back to the system. */
+void arena_give_back(uint64_t address, uint64_t bytes);
+/*
+ * The ranges of this arena, of its outer ones and of registered memory, until `visit` returns
+ * anything but 0, which is returned.
+ */
+int arena_each(const struct arena *arena,
+	       int (*visit)(uint64_t begin, uint64_t end, bool registered, void *context),
+	       void *context);
 /* Base and size of heap ring 0 … 3. */
 void *arena_ring(const struct arena *arena, uint32_t ring, uint64_t *bytes);
 uint64_t arena_used(const struct arena *arena);

@@ -17,6 +17,11 @@ static const struct role *const roles[] = {
 	[DW_CHILD_WORKER] = &role_nested,
 };
 
+static const struct role *role_of(const struct child *child)
+{
+	return worker_is_elsewhere(child->nested) ? &role_remote : roles[child->kind];
+}
+
 /* The parent has bound the mailbox to this process once GO is here. */
 static int wait_for_go(struct child *child, uint32_t generation)
 {
@@ -52,8 +57,8 @@ static int call_start_hooks(const struct child *child, uint32_t generation)
 /* The text of an error has the child's path. */
 static int get_ready(struct child *child, uint32_t generation, bool process, void **state)
 {
-	const struct role *role = roles[child->kind];
-	int result = call_start_hooks(child, generation);
+	const struct role *role = role_of(child);
+	int result = role->elsewhere ? 0 : call_start_hooks(child, generation);
 
 	if (result < 0 || !role->start)
 		return result;
@@ -84,7 +89,7 @@ static int fail(const struct child *child, uint32_t generation, int error)
 
 int child_main(struct child *child, uint32_t generation, bool process)
 {
-	const struct role *role = roles[child->kind];
+	const struct role *role = role_of(child);
 	struct endpoint *endpoint;
 	void *state = NULL;
 	int result;

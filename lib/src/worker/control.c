@@ -101,6 +101,46 @@ static void decode(const struct control_callable *head, struct callable *callabl
 	memcpy(callable->identity, head->identity, sizeof(callable->identity));
 }
 
+uint64_t control_owner(const void *blob)
+{
+	return ((const struct control_callable *)blob)->owner;
+}
+
+void control_set_owner(void *blob, uint64_t owner)
+{
+	((struct control_callable *)blob)->owner = owner;
+}
+
+void *control_image(const void *blob, uint64_t *bytes)
+{
+	const struct control_callable *head = blob;
+
+	*bytes = head->kind == CALLABLE_IMAGE ? head->data_bytes : 0;
+	return (void *)(uintptr_t)head->data;
+}
+
+int control_check(const void *blob, size_t bytes)
+{
+	const struct control_callable *head = blob;
+	const char *at = (const char *)(head + 1);
+	size_t left = bytes < sizeof(*head) ? 0 : bytes - sizeof(*head), length;
+
+	for (int i = 0; i < STRINGS; i++) {
+		length = left ? strnlen(at, left) : 0;
+		if (length == left)
+			return error_set(-EBADMSG,
+					 "the registration of a callable, %zu bytes, is none",
+					 bytes);
+		at += length + 1;
+		left -= length + 1;
+	}
+	if (head->signature_at <= bytes && head->signature_at % sizeof(int32_t) == 0 &&
+	    head->signature_count <= (bytes - head->signature_at) / sizeof(int32_t))
+		return 0;
+	return error_set(-EBADMSG, "the signature of a callable, %u words, makes no sense",
+			 head->signature_count);
+}
+
 int control_register(const void *blob, struct callable *callable)
 {
 	dw_callable handle;

@@ -8,6 +8,7 @@
 #ifndef DW_WORKER_CONTROL_H
 #define DW_WORKER_CONTROL_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <distworker/distworker.h>
 
@@ -26,6 +27,16 @@ int control_broadcast_until(struct dw_worker *worker, uint64_t code, const void 
 int control_replay(struct child *child);
 /* A callable as the blob of CONTROL_REGISTER; free() it. */
 int control_encode(const struct callable *callable, void **blob, uint32_t *bytes);
+
+/*
+ * Between hosts: whose the callable of a CONTROL_REGISTER is, and the contents of its image, which
+ * lie at the address that it names; `bytes` is 0 where it is none.
+ */
+uint64_t control_owner(const void *blob);
+void control_set_owner(void *blob, uint64_t owner);
+void *control_image(const void *blob, uint64_t *bytes);
+/* -EBADMSG with a text: the blob is none of a CONTROL_REGISTER. */
+int control_check(const void *blob, size_t bytes);
 
 /* In the child: adds the callable of a CONTROL_REGISTER, which stays in the blob, to the table. */
 int control_register(const void *blob, struct callable *callable);

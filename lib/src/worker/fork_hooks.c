@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include "callable/symbol.h"
 #include "task/error.h"
 #include "task/options.h"
 #include "task/running.h"
@@ -111,14 +113,21 @@ void fork_hooks_child(struct fork_hooks *fork)
 	free(fork->hooks);
 }
 
-void fork_hooks_lock(void)
+pid_t fork_hooks_fork(void)
 {
-	pthread_mutex_lock(&hooks_lock);
-}
+	pid_t pid;
+	int error;
 
-void fork_hooks_unlock(void)
-{
+	symbol_lock();
+	callable_lock();
+	pthread_mutex_lock(&hooks_lock);
+	pid = fork();
+	error = errno;
 	pthread_mutex_unlock(&hooks_lock);
+	callable_unlock();
+	symbol_unlock();
+	errno = error;
+	return pid;
 }
 
 int fork_hooks_start(const struct dw_child_start *start)

@@ -9,6 +9,7 @@
 #define DW_WORKER_FORK_HOOKS_H
 
 #include <stddef.h>
+#include <sys/types.h>
 #include <distworker/distworker.h>
 
 /* The hooks of one fork. */
@@ -22,9 +23,12 @@ int fork_hooks_prepare(struct fork_hooks *fork);
 /* After it, also if it has failed; in the parent or in the child. */
 void fork_hooks_parent(struct fork_hooks *fork);
 void fork_hooks_child(struct fork_hooks *fork);
-/* Around a fork of a process with threads; unlock in both processes. */
-void fork_hooks_lock(void);
-void fork_hooks_unlock(void);
+/*
+ * fork(), with errno as it leaves it. A change that another thread has half made would stay so in
+ * the child, and its lock taken for ever: so no thread is within the list of hooks, the table of
+ * callables, or the list of loaded objects.
+ */
+pid_t fork_hooks_fork(void);
 /* In the thread that is the child. The first error, with a text. */
 int fork_hooks_start(const struct dw_child_start *start);
 

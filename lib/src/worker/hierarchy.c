@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/text.h"
 #include "engine/nesting.h"
+#include "host/address.h"
 #include "task/name.h"
 #include "task/options.h"
 #include "worker/hierarchy.h"
@@ -124,6 +125,7 @@ uint64_t worker_close_budget(const struct dw_worker *worker)
 static int check_options(uint32_t level, const struct dw_worker_options *o)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct address address;
 
 	if (level < DW_LEVEL_NODE || level > DW_LEVEL_CLUSTER)
 		return error_set(-EINVAL, "level is %u; a Worker's is 3 (node) to 6 (cluster)",
@@ -166,7 +168,9 @@ static int check_options(uint32_t level, const struct dw_worker_options *o)
 				 "the name of a Worker, \"%s\", has a '/', which separates names "
 				 "in paths",
 				 text_short(o->name));
-	return o->name ? name_check("the name of a Worker,", o->name, NAME_WORKER_MOST) : 0;
+	if (o->name && name_check("the name of a Worker,", o->name, NAME_WORKER_MOST) < 0)
+		return -EINVAL;
+	return o->host ? address_parse("the host of a Worker,", o->host, &address) : 0;
 }
 
 static void set_defaults(struct dw_worker_options *o)
@@ -187,6 +191,10 @@ static void set_defaults(struct dw_worker_options *o)
 		o->close_timeout_ns = 5 * SECOND;
 	if (!o->restart_limit)
 		o->restart_limit = 5;
+	if (!o->host_timeout_ns)
+		o->host_timeout_ns = 5 * SECOND;
+	if (!o->host_window_bytes)
+		o->host_window_bytes = GIB / 4;
 }
 
 static int copy_chip(struct dw_chip_options *to, const struct dw_worker_options *options,
@@ -235,9 +243,21 @@ void hierarchy_free(struct dw_worker *worker)
 	}
 	free(worker->chips);
 	free(worker->nested);
+	free((char *)worker->options.host);
+	free((char *)worker->options.host_key);
 	pthread_cond_destroy(&worker->changed);
 	pthread_mutex_destroy(&worker->lock);
 	free(worker);
+}
+
+static int copy_host(struct dw_worker *worker, const struct dw_worker_options *options)
+{
+	worker->options.host = options->host ? strdup(options->host) : NULL;
+	worker->options.host_key = options->host_key ? strdup(options->host_key) : NULL;
+	if (!worker->options.host == !options->host &&
+	    !worker->options.host_key == !options->host_key)
+		return 0;
+	return error_set(-ENOMEM, "no memory for the host of a Worker");
 }
 
 static void make_locks(struct dw_worker *worker)
@@ -274,7 +294,9 @@ int hierarchy_create(uint32_t level, const struct dw_worker_options *options, ch
 	worker->owner_pid = getpid();
 	worker->entry = entry;
 	make_locks(worker);
-	error = copy_chips(worker, &full);
+	error = copy_host(worker, &full);
+	if (error == 0)
+		error = copy_chips(worker, &full);
 	if (error < 0) {
 		hierarchy_free(worker);
 		return error;
@@ -374,6 +396,11 @@ int hierarchy_add(struct dw_worker *parent, struct dw_worker *child)
 		return error_set(-EBUSY,
 				 "Worker %s has buffers of its own; buffers belong to the root",
 				 child->name);
+	if (worker_is_elsewhere(child) && parent->options.mode == DW_THREAD)
+		return error_set(-EINVAL,
+				 "Worker %s is on host %s, and its parent's mode is DW_THREAD: it "
+				 "should be DW_PROCESS, since a process serves the connection",
+				 child->name, child->options.host);
 	result = check_sibling_names(parent, child);
 	if (result < 0)
 		return result;
@@ -400,7 +427,8 @@ int hierarchy_name(struct dw_worker *worker)
 		n = text_format(worker->path, sizeof(worker->path), "%s/%s", worker->parent->path,
 			     worker->name);
 	else
-		n = text_format(worker->path, sizeof(worker->path), "%s", worker->name);
+		n = text_format(worker->path, sizeof(worker->path), "%s%s%s", worker->above,
+				worker->above[0] ? "/" : "", worker->name);
 	if (n + 16 > (int)sizeof(worker->path))
 		return error_set(-ENAMETOOLONG,
 				 "the path %s has %d bytes; at most %zu are possible: use shorter "
@@ -416,13 +444,19 @@ int hierarchy_name(struct dw_worker *worker)
 
 /* ---------------------------------------------------------- children and arena */
 
-static bool has_chips(const struct dw_worker *worker)
+/* Chips, or another host's memory. */
+static bool has_spaces(const struct dw_worker *worker)
 {
-	bool any = worker->options.chip_count > 0;
+	bool any = worker->options.chip_count > 0 || worker_is_elsewhere(worker);
 
 	for (uint32_t i = 0; i < worker->nested_count && !any; i++)
-		any = has_chips(worker->nested[i]);
+		any = has_spaces(worker->nested[i]);
 	return any;
+}
+
+static bool has_memory(const struct child *child)
+{
+	return child->kind == DW_CHILD_CHIP || (child->nested && has_spaces(child->nested));
 }
 
 static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind kind,
@@ -449,7 +483,8 @@ static void set_child(struct dw_worker *worker, uint32_t i, enum dw_child_kind k
 		.driver = kind == DW_CHILD_CHIP ? child->chip->driver : NULL,
 		.path = child->path,
 		.nested_text = kind == DW_CHILD_WORKER,
-		.has_memory = kind == DW_CHILD_CHIP || (child->nested && has_chips(child->nested)),
+		.elsewhere = worker_is_elsewhere(child->nested),
+		.has_memory = has_memory(child),
 	};
 }
 

@@ -63,6 +63,7 @@ struct dw_worker {
 	struct dw_worker_options options;	/* defaults filled in, strings owned */
 	char name[NAME_BYTES];
 	char path[PATH_BYTES];
+	char above[PATH_BYTES];		/* root on a node: path of its parent at home, or empty */
 	struct dw_chip_options *chips;
 	struct dw_worker *parent;
 	uint32_t id;			/* in the parent: index among its children */
@@ -108,6 +109,12 @@ int hierarchy_make_arena(struct dw_worker *worker, struct arena *outer);
 void hierarchy_drop_arena(struct dw_worker *worker);
 /* A nested Worker belongs to the process of its child from now on. */
 void hierarchy_enter_process(struct dw_worker *nested);
+
+/* Whether it is on another host, so that this process only has its gateway. */
+static inline bool worker_is_elsewhere(const struct dw_worker *worker)
+{
+	return worker && worker->options.host;
+}
 
 int worker_check(const struct dw_worker *worker, const char *call);
 /*

@@ -611,6 +611,11 @@ int lifecycle_bring_up(struct dw_worker *root)
 				 root->name);
 	if (root->life.state != WORKER_NEW)
 		return error_set(-EBUSY, "Worker %s was initialised before", root->name);
+	if (worker_is_elsewhere(root))
+		return error_set(-EINVAL,
+				 "Worker %s is a root, and is on host %s: only a child Worker can "
+				 "be on another host",
+				 root->name, root->options.host);
 	result = hierarchy_name(root);
 	if (result == 0)
 		result = system_calls_check(root->name);

@@ -66,6 +66,11 @@ static int check_register(const struct dw_worker *worker, const char *call)
 		return result;
 	while (root->parent)
 		root = root->parent;
+	if (root->above[0])
+		return error_set(-EINVAL,
+				 "%s: Worker %s is on another host than its root, below %s: "
+				 "register in the root's process",
+				 call, worker->path, root->above);
 	if (root->owner_pid != getpid())
 		return error_set(-EINVAL,
 				 "%s: Worker %s is a child of %s and runs in a process of its own; "

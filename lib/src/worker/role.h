@@ -16,6 +16,7 @@ struct endpoint;
 
 struct role {
 	bool text_has_path;	/* its errors begin with a path of their own */
+	bool elsewhere;		/* it stands for a child on another host: no hooks here */
 	/* Brings it up: 0 and *state, or an error with a text. NULL: nothing to do. */
 	int (*start)(struct child *child, uint32_t generation, bool process, void **state);
 	/*
@@ -30,6 +31,6 @@ struct role {
 	void (*stop)(struct child *child, bool process, int error, void *state);
 };
 
-extern const struct role role_sub, role_chip, role_nested;
+extern const struct role role_sub, role_chip, role_nested, role_remote;
 
 #endif

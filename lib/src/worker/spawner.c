@@ -19,7 +19,6 @@
 #include "base/deadline.h"
 #include "base/fd.h"
 #include "base/text.h"
-#include "callable/symbol.h"
 #include "worker/fork_hooks.h"
 #include "worker/hierarchy.h"
 #include "worker/spawner_main.h"
@@ -62,28 +61,16 @@ static int cannot_watch(const struct dw_worker *worker, int error)
 static int fork_spawner(struct dw_worker *worker, struct spawner *spawner, struct fork_hooks *hooks)
 {
 	pid_t parent = getpid();
-	int error;
 
-	/*
-	 * A change that another thread has half made would stay so in the children, and its lock
-	 * taken for ever.
-	 */
-	symbol_lock();
-	callable_lock();
-	fork_hooks_lock();
-	worker->spawner.pid = fork();
-	error = errno;
-	fork_hooks_unlock();
-	callable_unlock();
-	symbol_unlock();
+	worker->spawner.pid = fork_hooks_fork();
 	if (worker->spawner.pid == 0) {
 		pthread_mutex_unlock(&fork_lock);
 		spawner_main(spawner, parent, hooks);
 	}
 	if (worker->spawner.pid < 0) {
 		worker->spawner.pid = 0;
-		return error_set(-error, "%s: cannot fork the spawner: %s%s", worker->path,
-				 error_name(error), error_hint(error));
+		return error_set(-errno, "%s: cannot fork the spawner: %s%s", worker->path,
+				 error_name(errno), error_hint(errno));
 	}
 	worker->spawner.pidfd = fd_open_pidfd(worker->spawner.pid);
 	return worker->spawner.pidfd < 0 ? cannot_watch(worker, errno) : 0;
@@ -91,7 +78,9 @@ static int fork_spawner(struct dw_worker *worker, struct spawner *spawner, struc
 
 void spawner_init(struct spawner_process *process)
 {
-	*process = (struct spawner_process){ .socket = -1, .pidfd = -1, .tree_fd = -1 };
+	*process = (struct spawner_process){
+		.socket = -1, .pidfd = -1, .tree_fd = -1, .own_fd = -1,
+	};
 }
 
 /* Whether the signal was sent, or need not be. */

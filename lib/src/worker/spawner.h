@@ -24,6 +24,7 @@ struct spawner_process {
 	int pidfd;
 	int tree_fd;			/* at its end when spawner and all descendants are gone */
 	pid_t pid;
+	int own_fd;			/* of its parent alone: closed in the spawner; -1 */
 };
 
 enum spawner_order {

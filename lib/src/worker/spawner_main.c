@@ -521,6 +521,8 @@ static void close_parents(struct spawner *spawner)
 	close(worker->life.events_fd);
 	if (worker->life.up_link >= 0)
 		close(worker->life.up_link);
+	if (worker->spawner.own_fd >= 0)
+		close(worker->spawner.own_fd);
 }
 
 /* In a spawner and in all that it forks. */

@@ -98,7 +98,8 @@ static size_t copy_stats(const struct dw_worker *worker, char *stats, size_t siz
 		options_fill(stats + at * size, size, &now, sizeof(now));
 	}
 	for (uint32_t i = 0; i < worker->nested_count; i++)
-		at = copy_stats(worker->nested[i], stats, size, space, at);
+		if (!worker_is_elsewhere(worker->nested[i]))
+			at = copy_stats(worker->nested[i], stats, size, space, at);
 	return at;
 }
 

@@ -20,7 +20,8 @@ static void count(const struct dw_worker *worker, uint32_t *workers, uint32_t *c
 	*workers += 1;
 	*children += worker_width(worker);
 	for (uint32_t i = 0; i < worker->nested_count; i++)
-		count(worker->nested[i], workers, children);
+		if (!worker_is_elsewhere(worker->nested[i]))
+			count(worker->nested[i], workers, children);
 }
 
 static int make_memory(size_t bytes, int *fd, void **memory)
@@ -59,7 +60,7 @@ static uint64_t place(uint64_t *at, uint64_t bytes)
 	return offset;
 }
 
-/* Depth first: a Worker, its children, then their subtrees. */
+/* Depth first: a Worker, its children, then their subtrees, but for those on other hosts. */
 static void assign(const struct status_segment *layout, char *memory, struct dw_worker *worker,
 		   uint32_t self, uint32_t *next_worker, uint32_t *next_child)
 {
@@ -80,8 +81,9 @@ static void assign(const struct status_segment *layout, char *memory, struct dw_
 	worker->segment.status = (struct child_status *)(memory + layout->child_status) + first;
 	*next_child += own;
 	for (uint32_t i = 0; i < worker->nested_count; i++)
-		assign(layout, memory, worker->nested[i], first + own - worker->nested_count + i,
-		       next_worker, next_child);
+		if (!worker_is_elsewhere(worker->nested[i]))
+			assign(layout, memory, worker->nested[i],
+			       first + own - worker->nested_count + i, next_worker, next_child);
 }
 
 static void close_fd(struct dw_worker *root)

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Nodes: processes that run Workers of trees whose roots are on other hosts. distworker.h includes
+ * this file, and has the rules on threads, forks and errors. docs/hosts.md is the guide.
+ *
+ * The tree's side is dw_worker_options.host. Both hosts need the same distworker, the same page
+ * size and byte order, and the same key.
+ */
+#ifndef DISTWORKER_NODE_H
+#define DISTWORKER_NODE_H
+
+#include <distworker/distworker.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct dw_node_options {
+	size_t size;
+	/* "address:port"; default: all addresses of this host, port 7733. Port 0: any free one */
+	const char *listen;
+	/*
+	 * A file with the key, as dw_worker_options.host_key; "-": the first line of standard
+	 * input. NULL: DW_HOST_KEY names the file
+	 */
+	const char *key;
+	/*
+	 * The user to serve as, for a process that is root: it runs whatever those tell it to who
+	 * have the key. NULL: the process's own user, which must not be root
+	 */
+	const char *user;
+	uint32_t sessions;		/* return when so many connections have ended; 0: never */
+	/* return when no gateway has been connected for so long; 0: never */
+	uint64_t idle_timeout_ns;
+	/* tensors of each tree that are kept between tasks; default: half of the memory here */
+	uint64_t cache_bytes;
+	/* return when this descriptor is readable or at its end; 0: none (dup() that one) */
+	int stop_fd;
+	/* Called once, when it listens there: "10.0.0.7:7733". May be NULL. */
+	void (*listening)(const char *address, void *context);
+	void *context;
+};
+
+/*
+ * Serves as a node until it is told to leave: each connection gets a process, with the tree that
+ * its gateway asks for. `worker` has the functions, which a tree finds by their names: a program
+ * with the same main() as the tree's makes its Workers and registers on them as the tree's does,
+ * and calls this where that one calls dw_worker_init(). NULL: no functions, but symbols of shared
+ * objects, which have to lie under the same path.
+ *
+ * 0: stop_fd, sessions, or idle_timeout_ns; what still runs is ended. -EINVAL a field that makes no
+ * sense; -EBUSY the Worker was initialised; -EPERM root without `user`; -ENOKEY, -EACCES the key;
+ * -ENOENT no such user; the errors of bind(); -ENOSYS without libcrypto.so.3.
+ *
+ * One thread; the process should have no other, since it forks. It belongs to the calling thread
+ * until it returns. Public functions may be called by other threads, but not for `worker`.
+ */
+DW_API int dw_node_serve(struct dw_worker *worker, const struct dw_node_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * launcher: dw_launch_*: the processes of one run on several hosts.
+ *
+ * Owns: struct dw_launch: the addresses of the nodes, those that ssh has started, and the socket
+ * of a node that a launcher has started. One thread at a time.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/text.h"
+#include "host/key.h"
+#include "host/launch.h"
+#include "host/reach.h"
+#include "host/ssh.h"
+#include "task/options.h"
+#include "worker/hierarchy.h"
+#include "worker/node.h"
+
+#define TIMEOUT_NS (30 * NS_PER_S)
+#define IDLE_NS (60 * NS_PER_S)
+#define KEY_BYTES 32
+#define HOST_BYTES (ADDRESS_BYTES + 16)
+
+struct member {
+	char host[HOST_BYTES];
+	struct ssh_node *node; /* NULL: a launcher has started it */
+};
+
+struct dw_launch {
+	uint32_t rank, size;
+	struct member *members; /* of the root: size, the first of which is unused */
+	int listening; /* of a node; -1 */
+};
+
+static void write_host(struct member *member, const struct address *address)
+{
+	text_format(member->host, sizeof(member->host), strchr(address->host, ':') ? "[%s]:%s" :
+		    "%s:%s", address->host, address->port);
+}
+
+static int make_members(struct dw_launch *launch, uint32_t size)
+{
+	launch->members = calloc(size, sizeof(*launch->members));
+	launch->size = launch->members ? size : 0;
+	return launch->members ? 0 : error_set(-ENOMEM, "no memory for %u hosts", size);
+}
+
+/* ------------------------------------------------------------------------ a launcher */
+
+/* The root has nothing to offer. */
+static int offer(struct dw_launch *launch, char text[REACH_BYTES])
+{
+	static const struct address any = { .host = "", .port = "0" };
+
+	if (!launch->rank) {
+		strcpy(text, "root");
+		return 0;
+	}
+	launch->listening = address_listen(&any);
+	return launch->listening < 0 ? launch->listening :
+				       reach_offer(launch->listening, NULL, text);
+}
+
+static int read_offer(struct dw_launch *launch, const struct launch *met, uint32_t rank)
+{
+	char text[REACH_BYTES], who[32];
+	struct address address;
+	size_t bytes;
+	const char *blob = launch_blob(met, rank, &bytes);
+	int result;
+
+	text_format(who, sizeof(who), "rank %u", rank);
+	text_format(text, sizeof(text), "%.*s", (int)bytes, blob);
+	result = reach_choose(text, who, &address);
+	if (result == 0)
+		write_host(&launch->members[rank], &address);
+	return result;
+}
+
+static int meet(struct dw_launch *launch, const struct dw_launch_options *options)
+{
+	uint64_t deadline = deadline_in(options->timeout_ns);
+	struct launch *met = NULL;
+	char text[REACH_BYTES];
+	int result = launch_begin(&met);
+
+	if (result < 0)
+		return result;
+	launch->rank = launch_rank(met);
+	result = make_members(launch, launch_size(met));
+	if (result == 0)
+		result = offer(launch, text);
+	if (result == 0)
+		result = launch_exchange(met, text, strlen(text) + 1, deadline);
+	if (result == 0)
+		result = key_keep(launch_key(met), LAUNCH_KEY_BYTES);
+	for (uint32_t i = 1; result == 0 && !launch->rank && i < launch->size; i++)
+		result = read_offer(launch, met, i);
+	launch_end(met);
+	return result;
+}
+
+/* ------------------------------------------------------------------------------- ssh */
+
+static int make_key(char key[2 * KEY_BYTES + 1])
+{
+	unsigned char bytes[KEY_BYTES];
+	int result = secret_random(bytes, sizeof(bytes));
+
+	for (int i = 0; result == 0 && i < KEY_BYTES; i++)
+		text_format(key + 2 * i, 3, "%02x", bytes[i]);
+	explicit_bzero(bytes, sizeof(bytes));
+	return result < 0 ? result : key_keep(key, 2 * KEY_BYTES);
+}
+
+static int start_nodes(struct dw_launch *launch, const struct dw_launch_options *options,
+		       char *names)
+{
+	char key[2 * KEY_BYTES + 1], *rest;
+	const struct ssh_options over_ssh = {
+		.program = options->program,
+		.verb = options->verb,
+		.arguments = options->arguments,
+		.key = key,
+	};
+	int result = make_key(key);
+	uint32_t rank = 0;
+
+	for (char *name = strtok_r(names, ",", &rest); name && result == 0;
+	     name = strtok_r(NULL, ",", &rest))
+		result = ssh_start(name, &over_ssh, &launch->members[++rank].node);
+	launch->size = rank + 1;
+	explicit_bzero(key, sizeof(key));
+	return result;
+}
+
+static int start_all(struct dw_launch *launch, const struct dw_launch_options *options)
+{
+	uint64_t deadline = deadline_in(options->timeout_ns);
+	char *names = strdup(options->hosts);
+	struct address address;
+	uint32_t most = 2;
+	int result;
+
+	for (const char *at = options->hosts; *at; at++)
+		most += *at == ',';
+	result = names ? make_members(launch, most) : error_set(-ENOMEM, "no memory for hosts");
+	if (result == 0)
+		result = start_nodes(launch, options, names);
+	free(names);
+	if (result == 0 && launch->size == 1)
+		result = error_set(-EINVAL, "dw_launch_create: options.hosts is \"%s\": names of "
+					    "hosts, separated by commas, would be right",
+				   options->hosts);
+	for (uint32_t i = 1; result == 0 && i < launch->size; i++) {
+		result = ssh_address(launch->members[i].node, deadline, &address);
+		if (result == 0)
+			write_host(&launch->members[i], &address);
+	}
+	return result;
+}
+
+/* ------------------------------------------------------------------------- the calls */
+
+DW_API int dw_launch_create(const struct dw_launch_options *options, struct dw_launch **result)
+{
+	struct dw_launch_options own = DW_OPTIONS(dw_launch_options);
+	struct dw_launch *launch;
+	int error = options ? options_read(&own, sizeof(own), options, "dw_launch_options") : 0;
+
+	if (error < 0)
+		return error;
+	own.timeout_ns = own.timeout_ns ? own.timeout_ns : TIMEOUT_NS;
+	launch = calloc(1, sizeof(*launch));
+	if (!launch)
+		return error_set(-ENOMEM, "no memory for a launch");
+	launch->listening = -1;
+	error = own.hosts ? start_all(launch, &own) : meet(launch, &own);
+	if (error == 0)
+		*result = launch;
+	else
+		dw_launch_destroy(launch);
+	return error;
+}
+
+DW_API uint32_t dw_launch_rank(const struct dw_launch *launch)
+{
+	return launch->rank;
+}
+
+DW_API uint32_t dw_launch_size(const struct dw_launch *launch)
+{
+	return launch->size;
+}
+
+static const struct member *member_of(const struct dw_launch *launch, uint32_t rank)
+{
+	return !launch->rank && rank && rank < launch->size ? &launch->members[rank] : NULL;
+}
+
+DW_API const char *dw_launch_host(const struct dw_launch *launch, uint32_t rank)
+{
+	const struct member *member = member_of(launch, rank);
+
+	return member ? member->host : NULL;
+}
+
+DW_API int dw_launch_output(const struct dw_launch *launch, uint32_t rank, int *output,
+			    int *errors)
+{
+	const struct member *member = member_of(launch, rank);
+
+	if (!member || !member->node)
+		return error_set(-ENOENT, "dw_launch_output: rank %u is no node that ssh has "
+					  "started",
+				 rank);
+	*output = ssh_output(member->node);
+	*errors = ssh_errors(member->node);
+	return 0;
+}
+
+DW_API int dw_launch_serve(struct dw_launch *launch, struct dw_worker *worker,
+			   const struct dw_node_options *options)
+{
+	struct dw_node_options own = DW_OPTIONS(dw_node_options);
+	int listening = launch->listening, result = 0;
+
+	if (options)
+		result = options_read(&own, sizeof(own), options, "dw_node_options");
+	if (result < 0)
+		return result;
+	if (listening < 0)
+		return error_set(-EBUSY, "dw_launch_serve: rank %u is the root, or has served "
+					 "before",
+				 launch->rank);
+	if (own.listen || own.key)
+		return error_set(-EINVAL, "dw_launch_serve: options.%s is set: the launch has it",
+				 own.listen ? "listen" : "key");
+	own.idle_timeout_ns = own.idle_timeout_ns ? own.idle_timeout_ns : IDLE_NS;
+	launch->listening = -1;
+	return node_serve(worker, &own, listening);
+}
+
+DW_API void dw_launch_destroy(struct dw_launch *launch)
+{
+	if (!launch)
+		return;
+	for (uint32_t i = 1; launch->members && i < launch->size; i++)
+		if (launch->members[i].node)
+			ssh_end(launch->members[i].node);
+	for (uint32_t i = 1; launch->members && i < launch->size; i++)
+		ssh_destroy(launch->members[i].node);
+	if (launch->listening >= 0)
+		close(launch->listening);
+	free(launch->members);
+	free(launch);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * node_session: a process of a node that serves one connection: it has the memory of the gateway's
+ * tree at its addresses, and runs the gateway's Worker as a child process of its own, below an
+ * outer Worker (node_tree.h).
+ *
+ * Owns: the session (host/session.h), and the tree. Two threads: the first one waits for the
+ * connection, the end of a task, and the Worker's death; the second runs tasks and control
+ * messages, one at a time. They share struct handover, under its lock; the cancel word is atomic.
+ * Both begin after the tree's processes were forked.
+ *
+ * Invariant: the process leaves when its connection ends, and its tree with it.
+ */
+#ifndef DW_WORKER_NODE_SESSION_H
+#define DW_WORKER_NODE_SESSION_H
+
+#include <stdint.h>
+
+struct dw_worker;
+struct stream;
+
+struct node_session_options {
+	const struct dw_worker *program; /* the functions that tasks may call; NULL: none */
+	const char *peer; /* the gateway's address, for messages */
+	uint64_t cache_bytes; /* of tensors that are kept from one task to the next */
+};
+
+/* In a process that was forked for it. Takes the stream. The exit code; 0: the gateway ended it. */
+int node_session_run(struct stream *stream, const struct node_session_options *options);
+
+#endif
