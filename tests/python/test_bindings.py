@@ -22,6 +22,7 @@ WITHOUT = {
     "dw_args_data": "args.tensor(i) has the address, the shape and the type",
     "dw_buffer_create": "dw_buffer_create_with() has its options",
     "dw_callable_unregister": "dw_callable_unregister_for() with UINT64_MAX is the same",
+    "dw_node_serve": "a node is a program of its own: distworker node",
     "dw_fork_hooks_remove": "the interpreter's hooks stay for the whole process",
     "dw_run_detach": "the package frees what the run uses when it has ended, so it keeps the run",
 }

@@ -170,6 +170,10 @@ struct chain {
 };
 
 static struct chain chain;
+/* The host of each level: NULL is this one. The root's is NULL. */
+static const char *chain_hosts[CHAIN_MOST];
+/* Processes of the test that are none of a tree's. */
+static int chain_bystanders;
 
 struct order {
 	unsigned depth;			/* of the sub worker that gets the task */
@@ -181,7 +185,7 @@ struct order {
 };
 
 static inline int submit_order(struct dw_orch *orch, dw_callable callable,
-			       const struct order *order, unsigned depth,
+			       const struct order *order, int64_t *cells, unsigned depth,
 			       struct dw_submit_options *options)
 {
 	struct dw_tensor tensor;
@@ -189,7 +193,7 @@ static inline int submit_order(struct dw_orch *orch, dw_callable callable,
 	uint32_t shape = 2;
 	int result;
 
-	dw_tensor_init(&tensor, chain.cells + order->cell, DW_INT64, &shape, 1);
+	dw_tensor_init(&tensor, cells, DW_INT64, &shape, 1);
 	dw_args_create(&args);
 	dw_args_add_tensor(args, &tensor, DW_INOUT);
 	dw_args_add_int(args, order->how);
@@ -208,6 +212,7 @@ static inline int orch_down_chain(struct dw_orch *orch, const struct dw_args *ar
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
 	struct order below = { 0 };
 	const struct order *order = context;
+	int64_t *cells;
 	unsigned depth;
 
 	(void)config;
@@ -217,14 +222,16 @@ static inline int orch_down_chain(struct dw_orch *orch, const struct dw_args *ar
 		depth = (unsigned)dw_args_int(args, 2);
 		below.cell = (unsigned)dw_args_int(args, 3);
 		order = &below;
+		cells = dw_args_data(args, 0);
 	} else {
 		depth = order->depth;
+		cells = chain.cells + order->cell;
 		if (order->options.size && (!depth || order->options_on_the_way))
 			options = order->options;
 	}
 	options.name = "deep";
-	return submit_order(orch, depth ? chain.down : chain.broken, order, depth ? depth - 1 : 0,
-			    &options);
+	return submit_order(orch, depth ? chain.down : chain.broken, order, cells,
+			    depth ? depth - 1 : 0, &options);
 }
 
 static inline void set_small(struct dw_worker_options *options)
@@ -236,6 +243,12 @@ static inline void set_small(struct dw_worker_options *options)
 	 */
 	if (!options->init_timeout_ns)
 		options->init_timeout_ns = 1000 * SECOND_NS;
+}
+
+static inline void chain_register(struct dw_worker *root)
+{
+	CHECK_EQ(dw_callable_register_sub(root, "break", sub_break, NULL, &chain.broken), 0);
+	CHECK_EQ(dw_callable_register_orch(root, "down", orch_down_chain, NULL, &chain.down), 0);
 }
 
 /*
@@ -254,6 +267,7 @@ static inline void chain_create(unsigned levels, uint32_t subs, unsigned threads
 			(struct dw_worker_options)DW_OPTIONS(dw_worker_options);
 
 		options.subs = subs;
+		options.host = chain_hosts[i];
 		options.mode = threads >> i & 1 ? DW_THREAD : DW_PROCESS;
 		set_small(&options);
 		CHECK_EQ(dw_worker_create(DW_LEVEL_NODE + levels - 1 - i, &options,
@@ -262,10 +276,7 @@ static inline void chain_create(unsigned levels, uint32_t subs, unsigned threads
 			CHECK_EQ(dw_worker_add_child(chain.worker[i - 1], chain.worker[i], NULL),
 				 0);
 	}
-	CHECK_EQ(dw_callable_register_sub(chain.worker[0], "break", sub_break, NULL, &chain.broken),
-		 0);
-	CHECK_EQ(dw_callable_register_orch(chain.worker[0], "down", orch_down_chain, NULL,
-					   &chain.down), 0);
+	chain_register(chain.worker[0]);
 	CHECK_EQ(dw_buffer_create(chain.worker[0], 4096, (void **)&chain.cells), 0);
 }
 
@@ -319,11 +330,22 @@ static inline pid_t pid_of(const char *path)
 	return 0;
 }
 
-/* Takes the chain down; nothing may be left. */
+/* Nothing of a tree may be left. Sessions of nodes end after the tree's close, by themselves. */
+static inline void check_none_left(void)
+{
+	uint64_t begun = now_ns();
+
+	while (chain_bystanders && descendants(NULL, 0) > (unsigned)chain_bystanders &&
+	       unit_within(begun, 20 * SECOND_NS))
+		pause_ms(1);
+	CHECK_EQ(descendants(NULL, 0), chain_bystanders);
+}
+
+/* Takes the chain down. */
 static inline void chain_destroy(void)
 {
 	dw_worker_destroy(chain.worker[0]);
-	CHECK_EQ(descendants(NULL, 0), 0);
+	check_none_left();
 }
 
 static inline void check_text(const char *part)

@@ -43,13 +43,14 @@ static int orch_many(struct dw_orch *orch, const struct dw_args *args,
 		     const struct dw_config *config, void *context)
 {
 	struct order first = { .how = BREAK_ASK }, other = { .how = BREAK_NOT };
-	int result = submit_order(orch, chain.broken, &first, 0, NULL);
+	int result = submit_order(orch, chain.broken, &first, chain.cells + first.cell, 0, NULL);
 
 	(void)args;
 	(void)config;
 	(void)context;
 	for (int i = 0; i < 200 && result == 0; i++)
-		result = submit_order(orch, chain.broken, &other, 0, NULL);
+		result = submit_order(orch, chain.broken, &other, chain.cells + other.cell,
+				      0, NULL);
 	return result == -ECANCELED ? 0 : result;
 }
 

@@ -293,7 +293,7 @@ static int orch_refused(struct dw_orch *orch, const struct dw_args *args,
 	(void)args;
 	(void)config;
 	(void)context;
-	submit_order(orch, chain.broken, &order, 0, &options);
+	submit_order(orch, chain.broken, &order, chain.cells + order.cell, 0, &options);
 	return submit_one(orch, chain.broken, &outside, DW_INOUT, 0, NULL, NULL);
 }
 

@@ -221,7 +221,7 @@ static int orch_queue(struct dw_orch *orch, const struct dw_args *args,
 		      const struct dw_config *config, void *context)
 {
 	struct order order = { .how = BREAK_HANG };
-	int result = submit_order(orch, chain.broken, &order, 0, NULL);
+	int result = submit_order(orch, chain.broken, &order, chain.cells + order.cell, 0, NULL);
 	dw_callable *add = context;
 
 	(void)args;

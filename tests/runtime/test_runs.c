@@ -146,7 +146,7 @@ static int orch_closes(struct dw_orch *orch, const struct dw_args *args,
 	(void)config;
 	close_from_inside(closes);
 	/* Nothing has changed. */
-	closes->again = submit_order(orch, chain.broken, &order, 0, NULL);
+	closes->again = submit_order(orch, chain.broken, &order, chain.cells + order.cell, 0, NULL);
 	return 0;
 }
 

@@ -531,7 +531,9 @@ static void keep(struct model *model, const char *options, uint64_t *x, uint32_t
 static void ripple_over(struct model *model, struct dw_tensor from, struct dw_tensor to,
 			uint64_t from_sees, uint64_t to_sees, uint64_t to_makes)
 {
-	struct frame_names names[2] = { { .sees = from_sees }, { to_sees, to_makes } };
+	struct frame_names names[2] = {
+		{ .sees = from_sees }, { .sees = to_sees, .makes = to_makes },
+	};
 	struct pending *pending = pending_new(model);
 
 	pending->tensors[0] = from;

@@ -25,7 +25,7 @@ static const struct dw_config no_config;
 
 /* What a task does, there and in the model: outputs depend on all inputs and on its number. */
 static void compute(unsigned char *memory, const struct dw_args *args,
-		    const struct host_use *uses, uint64_t task)
+		    const struct frame_names *uses, uint64_t task)
 {
 	uint64_t sum = task * 0x9e3779b97f4a7c15ULL;
 
@@ -211,14 +211,14 @@ struct use {
 };
 
 static void make_task(struct program *program, const struct use *uses, uint32_t count,
-		      struct dw_tensor *tensors, struct host_use *host, struct dw_args *args)
+		      struct dw_tensor *tensors, struct frame_names *host, struct dw_args *args)
 {
 	*args = (struct dw_args){ .tensor_count = count, .tensors = tensors, .view = true };
 	for (uint32_t i = 0; i < count; i++) {
 		unsigned slot = uses[i].slot;
 
 		tensors[i] = slot_tensor(slot);
-		host[i] = (struct host_use){ .tag = uses[i].tag };
+		host[i] = (struct frame_names){ .tag = uses[i].tag };
 		if (host_reads(uses[i].tag))
 			host[i].sees = program->names[slot];
 		if (host_writes(uses[i].tag))
@@ -228,15 +228,16 @@ static void make_task(struct program *program, const struct use *uses, uint32_t 
 
 /* What has to travel for it, and what its memory looks like afterwards. */
 static void model_task(struct program *program, const struct use *uses, uint32_t count,
-		       const struct dw_args *args, const struct host_use *host, uint64_t task,
+		       const struct dw_args *args, const struct frame_names *host, uint64_t task,
 		       bool fails)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		unsigned slot = uses[i].slot;
 		uint32_t bytes = slot_bytes(slot);
 
-		if (host_reads(uses[i].tag) && bytes > HOST_EAGER_BYTES &&
-		    (!host[i].sees || program->there[slot] != host[i].sees))
+		if (host_reads(uses[i].tag) &&
+		    (bytes <= HOST_EAGER_BYTES || !host[i].sees ||
+		     program->there[slot] != host[i].sees))
 			program->least_in += bytes;
 		if (host_reads(uses[i].tag))
 			program->there[slot] = host[i].sees;
@@ -255,7 +256,7 @@ static uint64_t post(struct program *program, const struct use *uses, uint32_t c
 		     uint64_t callable)
 {
 	struct dw_tensor tensors[4];
-	struct host_use host[4];
+	struct frame_names host[4];
 	struct dw_args args;
 	struct gateway_task task = {
 		.task = ++program->tasks, .callable = callable, .config = &no_config,
@@ -290,7 +291,7 @@ static void begin_program(struct program *program, uint64_t most_bytes)
 
 static void end_program(struct program *program, uint64_t *in, uint64_t *out)
 {
-	struct stream_counters counters;
+	struct gateway_counters counters;
 
 	CHECK(memcmp(area, program->model, SLOTS * SLOT_BYTES) == 0);
 	gateway_counters(program->peers.gateway, &counters);
@@ -508,7 +509,7 @@ HOST_TEST(tags_that_another_host_cannot_serve_are_refused_by_name)
 {
 	const struct use bad[] = { { 0, DW_NO_DEP }, { 0, DW_OUTPUT_EXISTING } };
 	struct dw_tensor tensor;
-	struct host_use host;
+	struct frame_names host;
 	struct dw_args args;
 	struct program program;
 	struct gateway_task task = {
@@ -675,7 +676,7 @@ enum spoil_how {
 static void send_spoilt_task(struct stream *stream, enum spoil_how how)
 {
 	struct dw_tensor tensors[2] = { slot_tensor(0), slot_tensor(3) };
-	const struct host_use uses[2] = { { .tag = DW_INPUT }, { .tag = DW_OUTPUT } };
+	const struct frame_names uses[2] = { { .tag = DW_INPUT }, { .tag = DW_OUTPUT } };
 	struct dw_args args = { .tensor_count = 2, .tensors = tensors, .view = true };
 	struct host_task_head head = { .task = 1, .callable = 1, .eager = 1 };
 	struct pack pack = { .data = NULL };
@@ -739,7 +740,7 @@ HOST_TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_
 	map_area();
 	for (int data = 0; data < 3; data++) {
 		struct dw_tensor tensors[2] = { slot_tensor(3), slot_tensor(8) };
-		const struct host_use uses[2] = { { .tag = DW_INPUT }, { .tag = DW_INPUT } };
+		const struct frame_names uses[2] = { { .tag = DW_INPUT }, { .tag = DW_INPUT } };
 		struct dw_args args = { .tensor_count = 2, .tensors = tensors, .view = true };
 		struct host_task_head head = { .args_bytes = (uint32_t)wire_bytes(&args) };
 		struct pack pack = { .data = NULL };

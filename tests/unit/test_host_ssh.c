@@ -361,12 +361,29 @@ TEST(commands_that_are_none_are_refused)
 	memset(longest, '\'', sizeof(longest) - 1);
 	options.program = longest;
 	CHECK_EQ(ssh_start("b", &options, &node), -EINVAL);
-	CHECK_STR(error_text(), "host \"b\": the path of distworker there has 7999 bytes");
+	CHECK_STR(error_text(), "host \"b\": the command there, which begins with \"''");
 	options.program = NULL;
 	options.key = "two\nlines";
 	CHECK_EQ(ssh_start("b", &options, &node), -EINVAL);
 	CHECK_STR(error_text(), "host \"b\": its key has 9 bytes");
 	CHECK(!any_child());
+}
+
+TEST(what_stands_behind_is_not_cut_by_shells)
+{
+	static const char *const arguments[] = { "a b", "it's", "--", "$HOME \"`x`\"", "", NULL };
+	struct ssh_options options = { .verb = "run", .arguments = arguments, .key = KEY };
+	struct ssh_node *node = NULL;
+	struct address address;
+
+	REQUIRE(prepare());
+	options.command = in_folder("ssh -v");
+	options.program = in_folder(NODE);
+	REQUIRE(ssh_start("b", &options, &node) == 0);
+	CHECK_EQ(ssh_address(node, deadline_in(MINUTE_NS), &address), 0);
+	CHECK_STR(read_seen(), "node run --listen 127.0.0.1:0 --key - a b it's -- $HOME \"`x`\"  "
+			       "with");
+	ssh_destroy(node);
 }
 
 /* ---------------------------------------------------------------------------- ends */

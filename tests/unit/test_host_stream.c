@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "host/address.h"
 #include "host/handshake.h"
+#include "host/key.h"
 #include "host/stream.h"
 #include "task/error.h"
 #include "host.h"
@@ -73,15 +74,15 @@ HOST_TEST(a_key_file_is_private_and_of_a_sensible_size)
 		const char *says;
 	} cases[] = {
 		{ 64, 0600, 0, NULL },
-		{ SECRET_KEY_LEAST, 0400, 0, NULL },
-		{ SECRET_KEY_MOST, 0600, 0, NULL },
-		{ SECRET_KEY_LEAST - 1, 0600, -EINVAL, "has 15 bytes; 16 to 4096" },
-		{ SECRET_KEY_MOST + 1, 0600, -EINVAL, "has over 4096 bytes" },
+		{ KEY_LEAST, 0400, 0, NULL },
+		{ KEY_MOST, 0600, 0, NULL },
+		{ KEY_LEAST - 1, 0600, -EINVAL, "has 15 bytes; 16 to 4096" },
+		{ KEY_MOST + 1, 0600, -EINVAL, "has over 4096 bytes" },
 		{ 0, 0600, -EINVAL, "has 0 bytes" },
 		{ 64, 0640, -EACCES, "(mode 640): chmod 600 " },
 		{ 64, 0602, -EACCES, "other users" },
 	};
-	char path[] = "/tmp/dw-key-XXXXXX", content[SECRET_KEY_MOST + 3];
+	char path[] = "/tmp/dw-key-XXXXXX", content[KEY_MOST + 3];
 	int fd = mkstemp(path);
 	struct secret *secret;
 
@@ -93,10 +94,10 @@ HOST_TEST(a_key_file_is_private_and_of_a_sensible_size)
 		/* Newlines at the end do not count. */
 		CHECK_EQ(ftruncate(fd, 0), 0);
 		CHECK_EQ(pwrite(fd, content, cases[i].bytes, 0), cases[i].bytes);
-		if (cases[i].bytes && cases[i].bytes <= SECRET_KEY_MOST - 2)
+		if (cases[i].bytes && cases[i].bytes <= KEY_MOST - 2)
 			CHECK_EQ(pwrite(fd, "\n\n", 2, (off_t)cases[i].bytes), 2);
 		CHECK_EQ(fchmod(fd, cases[i].mode), 0);
-		result = secret_read(path, &secret);
+		result = key_read(path, &secret);
 		CHECK_EQ(result, cases[i].error);
 		if (result == 0)
 			secret_destroy(secret);
@@ -105,9 +106,9 @@ HOST_TEST(a_key_file_is_private_and_of_a_sensible_size)
 	}
 	close(fd);
 	unlink(path);
-	CHECK_EQ(secret_read(path, &secret), -ENOENT);
+	CHECK_EQ(key_read(path, &secret), -ENOENT);
 	CHECK_STR(error_text(), path);
-	CHECK_EQ(secret_read("/tmp", &secret), -EINVAL);
+	CHECK_EQ(key_read("/tmp", &secret), -EINVAL);
 	CHECK_STR(error_text(), "is no regular file");
 }
 

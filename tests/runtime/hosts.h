@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * For tests of Workers on other hosts: nodes on loopback, each a process of this program that
+ * serves with the functions of the test, and trees with Workers on them. A key file for both lies
+ * in the test's folder. HOST_TEST() is TEST(), skipped where libcrypto is not installed.
+ */
+#ifndef TESTS_HOSTS_H
+#define TESTS_HOSTS_H
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include "failure.h"
+
+#define HOST_KEY "one key for all hosts of these tests\n"
+
+struct host_node {
+	pid_t pid;
+	char address[300];
+	int stop;			/* a byte ends the node */
+};
+
+/* Registers the functions of a test: by the tree's process, and by each node. */
+typedef void host_program(struct dw_worker *root);
+
+static char host_folder[64];
+
+/* Whether a node can be made here; and the file that DW_HOST_KEY names. */
+static inline bool host_prepare(void)
+{
+	struct dw_node_options options = DW_OPTIONS(dw_node_options);
+	char path[128];
+	int fd;
+
+	if (host_folder[0])
+		return true;
+	strcpy(host_folder, "/tmp/dw-hosts-XXXXXX");
+	if (!mkdtemp(host_folder))
+		return false;
+	snprintf(path, sizeof(path), "%s/key", host_folder);
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, HOST_KEY, strlen(HOST_KEY)) < 0)
+		return false;
+	close(fd);
+	setenv("DW_HOST_KEY", path, 1);
+	options.user = "root";
+	options.listen = "127.0.0.1:0";
+	options.idle_timeout_ns = 1;
+	return dw_node_serve(NULL, &options) != -ENOSYS;
+}
+
+static void host_clean_up(void) __attribute__((destructor));
+static void host_clean_up(void)
+{
+	char path[128];
+
+	if (!host_folder[0])
+		return;
+	snprintf(path, sizeof(path), "%s/key", host_folder);
+	unlink(path);
+	rmdir(host_folder);
+}
+
+#define HOST_TEST(test_name) \
+	static void test_name##_with_keys(void); \
+	TEST(test_name) \
+	{ \
+		if (!host_prepare()) \
+			SKIP("libcrypto 3 is not installed"); \
+		test_name##_with_keys(); \
+	} \
+	static void test_name##_with_keys(void)
+
+static void host_listening(const char *address, void *context)
+{
+	ssize_t n = write(*(int *)context, address, strlen(address) + 1);
+
+	(void)n;
+}
+
+/* `options` may be NULL; address, user and stop_fd are filled in. */
+static inline void host_start(struct host_node *node, host_program *program,
+			      const struct dw_node_options *given)
+{
+	struct dw_node_options options = given ? *given : DW_OPTIONS(dw_node_options);
+	struct dw_worker *root = NULL;
+	int address[2], stop[2];
+
+	CHECK_EQ(pipe2(address, O_CLOEXEC), 0);
+	CHECK_EQ(pipe2(stop, O_CLOEXEC), 0);
+	node->pid = fork();
+	if (node->pid == 0) {
+		close(address[0]);
+		close(stop[1]);
+		CHECK_EQ(dw_worker_create(DW_LEVEL_CLUSTER, NULL, &root), 0);
+		program(root);
+		options.user = "root";
+		options.listen = given && given->listen ? given->listen : "127.0.0.1:0";
+		options.stop_fd = stop[0];
+		options.listening = host_listening;
+		options.context = &address[1];
+		if (dw_node_serve(root, &options) < 0) {
+			printf("# node: %s\n", dw_strerror_last());
+			fflush(stdout);
+			_exit(1);
+		}
+		_exit(unit_failures ? 2 : 0);
+	}
+	chain_bystanders++;
+	close(address[1]);
+	close(stop[0]);
+	node->stop = stop[1];
+	CHECK(read(address[0], node->address, sizeof(node->address)) > 0);
+	close(address[0]);
+}
+
+/* The only session of the node: its only child. */
+static inline pid_t host_session(const struct host_node *node)
+{
+	char path[96], line[64] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)node->pid, (int)node->pid);
+	file = fopen(path, "re");
+	if (!CHECK(file != NULL))
+		return 0;
+	if (!fgets(line, sizeof(line), file))
+		line[0] = '\0';
+	fclose(file);
+	return atoi(line);
+}
+
+/* It ends with 0, and with it all of its sessions. */
+static inline void host_stop(struct host_node *node)
+{
+	int status = 0;
+
+	/* Not by its end: later nodes have inherited it. */
+	CHECK_EQ(write(node->stop, "", 1), 1);
+	close(node->stop);
+	CHECK_EQ(waitpid(node->pid, &status, 0), node->pid);
+	chain_bystanders--;
+	CHECK_EQ(status, 0);
+}
+
+/* A Worker of that level on the node, below `parent`. */
+static inline struct dw_worker *host_worker(struct dw_worker *parent, uint32_t level,
+					    uint32_t subs, const struct host_node *node)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *worker = NULL;
+
+	options.subs = subs;
+	options.heap_ring_bytes = 64 << 20;
+	options.arena_bytes = 256 << 20;
+	options.host = node ? node->address : NULL;
+	if (!CHECK_EQ(dw_worker_create(level, &options, &worker), 0) ||
+	    !CHECK_EQ(dw_worker_add_child(parent, worker, NULL), 0))
+		printf("# %s\n", dw_strerror_last());
+	return worker;
+}
+
+#endif

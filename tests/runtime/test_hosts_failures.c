@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Workers on other hosts that break: each process on both sides killed or stopped, tasks that hang,
+ * cancels, replacements, and nodes that cannot serve the tree. What ran there ends in every case.
+ */
+#define UNIT_SECONDS 250
+#include "hosts.h"
+
+static struct host_node node;
+
+static void program(struct dw_worker *root)
+{
+	chain_register(root);
+}
+
+static void program_without(struct dw_worker *root)
+{
+	dw_callable ignored;
+
+	CHECK_EQ(dw_callable_register_sub(root, "break", sub_break, NULL, &ignored), 0);
+}
+
+static void up(unsigned levels, const struct dw_worker_options *options)
+{
+	say_prepare();
+	host_start(&node, program, NULL);
+	chain_hosts[levels - 1] = node.address;
+	chain_init(levels, 1, 0, options);
+}
+
+static void down(void)
+{
+	memset(chain_hosts, 0, sizeof(chain_hosts));
+	chain_destroy();
+	host_stop(&node);
+}
+
+static struct order hang(unsigned levels)
+{
+	return (struct order){ .depth = levels - 1, .how = BREAK_HANG };
+}
+
+/* A task hangs there; its sub worker's pid. */
+static pid_t start_hanging(unsigned levels, struct dw_run **run)
+{
+	static struct order order;
+
+	order = hang(levels);
+	*run = chain_start(&order, 0);
+	return heard();
+}
+
+static void runs_again(unsigned levels)
+{
+	if (!CHECK_EQ(chain_run((struct order){ .depth = levels - 1, .how = BREAK_NOT }), 0))
+		printf("# %s\n", dw_strerror_last());
+}
+
+HOST_TEST(a_session_that_is_killed_fails_its_task_with_the_host)
+{
+	struct dw_run *run;
+	pid_t sub;
+
+	up(2, NULL);
+	runs_again(2);
+	sub = start_hanging(2, &run);
+	CHECK_EQ(kill(host_session(&node), SIGKILL), 0);
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	check_text("pod0/node0: task 1 \"deep\" (down): EOWNERDEAD: host ");
+	check_text(node.address);
+	CHECK(is_over(sub));
+	down();
+}
+
+HOST_TEST(a_node_that_is_killed_takes_its_sessions_and_their_trees_along)
+{
+	struct dw_run *run;
+	pid_t sub, session;
+	int status;
+
+	up(2, NULL);
+	sub = start_hanging(2, &run);
+	session = host_session(&node);
+	CHECK_EQ(kill(node.pid, SIGKILL), 0);
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	check_text(node.address);
+	CHECK(is_over(sub) && is_over(session));
+	CHECK_EQ(waitpid(node.pid, &status, 0), node.pid);
+	chain_bystanders--;
+	close(node.stop);
+	memset(chain_hosts, 0, sizeof(chain_hosts));
+	chain_destroy();
+}
+
+HOST_TEST(a_gateway_that_is_killed_fails_its_task_and_ends_the_session)
+{
+	struct dw_run *run;
+	pid_t sub, session;
+
+	up(2, NULL);
+	sub = start_hanging(2, &run);
+	session = host_session(&node);
+	CHECK_EQ(kill(pid_of("pod0/node0"), SIGKILL), 0);
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	check_text("pod0/node0: task 1 \"deep\" (down): EOWNERDEAD: killed by SIGKILL");
+	CHECK(is_over(sub) && is_over(session));
+	down();
+}
+
+HOST_TEST(a_task_that_hangs_there_ends_at_its_deadline)
+{
+	struct order order = hang(2);
+	pid_t sub;
+
+	order.options.size = sizeof(order.options);
+	order.options.timeout_ns = 200 * MS;
+	order.options_on_the_way = true;
+	up(2, NULL);
+	CHECK_EQ(chain_run(order), -ETIMEDOUT);
+	check_text("pod0/node0: task 1 \"deep\" (down): ETIMEDOUT");
+	sub = heard();
+	CHECK(is_over(sub));
+	down();
+}
+
+HOST_TEST(a_cancel_reaches_the_callable_there_and_the_tree_goes_on)
+{
+	struct order order = { .depth = 1, .how = BREAK_ASK };
+	struct dw_run *run;
+
+	up(2, NULL);
+	run = chain_start(&order, 0);
+	CHECK(heard() > 0);
+	CHECK_EQ(dw_run_cancel(run), 0);
+	CHECK_EQ(dw_run_wait(run), -ECANCELED);
+	runs_again(2);
+	down();
+}
+
+HOST_TEST(a_session_that_dies_is_replaced_and_its_task_tried_again)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct order order = { .depth = 1, .how = BREAK_SLOW, .detail = 100 };
+	pid_t first;
+
+	options.restart = DW_RESTART_ON_DEATH;
+	order.options.size = sizeof(order.options);
+	order.options.retries = 1;
+	order.options_on_the_way = true;
+	up(2, &options);
+	for (int i = 0; i < 3; i++) {
+		struct dw_run *run = chain_start(&order, 0);
+
+		CHECK(heard() > 0);
+		first = host_session(&node);
+		CHECK_EQ(kill(first, SIGKILL), 0);
+		CHECK(heard() > 0);
+		if (!CHECK_EQ(dw_run_wait(run), 0))
+			printf("# %s\n", dw_strerror_last());
+		CHECK(host_session(&node) != first);
+	}
+	down();
+}
+
+HOST_TEST(a_death_of_the_worker_there_is_one_here)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct order order = { .depth = 1, .how = BREAK_SIGNAL, .detail = SIGSEGV };
+
+	options.restart = DW_RESTART_ON_DEATH;
+	up(2, &options);
+	/* A sub worker's death stays below the Worker there, which replaces it. */
+	CHECK_EQ(chain_run(order), -EOWNERDEAD);
+	check_text("pod0/node0/sub0: task 1 \"deep\" (break): EOWNERDEAD: killed by SIGSEGV");
+	check_text(node.address);
+	runs_again(2);
+	down();
+}
+
+HOST_TEST(three_levels_on_three_hosts_fail_as_on_one)
+{
+	struct host_node second;
+	struct dw_run *run;
+	pid_t sub;
+
+	say_prepare();
+	host_start(&node, program, NULL);
+	host_start(&second, program, NULL);
+	chain_hosts[1] = node.address;
+	chain_hosts[2] = second.address;
+	chain_init(3, 1, 0, NULL);
+	runs_again(3);
+	CHECK_EQ(chain_run((struct order){ .depth = 2, .how = BREAK_ERROR, .detail = EIO }), -EIO);
+	check_text("supernode0/pod0/node0/sub0: task 1 \"deep\" (break): EIO: as it was told");
+	check_text(node.address);
+	check_text(second.address);
+	sub = start_hanging(3, &run);
+	CHECK_EQ(kill(host_session(&second), SIGKILL), 0);
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	check_text("supernode0/pod0/node0: task 1 \"deep\" (down): EOWNERDEAD: host ");
+	CHECK(is_over(sub));
+	memset(chain_hosts, 0, sizeof(chain_hosts));
+	chain_destroy();
+	host_stop(&second);
+	host_stop(&node);
+}
+
+/* ------------------------------------------------------------------ no tree at all */
+
+static void expect_no_init(int error, const char *text)
+{
+	chain_create(2, 1, 0, NULL);
+	CHECK_EQ(dw_worker_init(chain.worker[0]), error);
+	check_text("pod0/node0: host ");
+	check_text(text);
+	memset(chain_hosts, 0, sizeof(chain_hosts));
+	chain_destroy();
+}
+
+HOST_TEST(a_host_without_a_node_fails_the_init_by_name)
+{
+	chain_hosts[1] = "127.0.0.1:1";
+	expect_no_init(-ECONNREFUSED, "127.0.0.1:1");
+	chain_hosts[1] = "no-such-host.invalid";
+	expect_no_init(-EHOSTUNREACH, "host \"no-such-host.invalid\" has no address");
+}
+
+HOST_TEST(a_node_with_another_key_is_refused)
+{
+	char other[96], own[96];
+	FILE *file;
+
+	up(2, NULL);
+	runs_again(2);
+	snprintf(own, sizeof(own), "%s", getenv("DW_HOST_KEY"));
+	snprintf(other, sizeof(other), "%s/other", host_folder);
+	file = fopen(other, "we");
+	CHECK(file && fputs("another key, of as many bytes\n", file) > 0 && fclose(file) == 0);
+	CHECK_EQ(chmod(other, 0600), 0);
+	chain_destroy();
+	setenv("DW_HOST_KEY", other, 1);
+	expect_no_init(-EKEYREJECTED, "another key");
+	setenv("DW_HOST_KEY", own, 1);
+	unlink(other);
+	host_stop(&node);
+}
+
+/* "down" has the handle here that "other" has there. */
+static void program_in_another_order(struct dw_worker *root)
+{
+	dw_callable ignored;
+
+	CHECK_EQ(dw_callable_register_sub(root, "break", sub_break, NULL, &ignored), 0);
+	CHECK_EQ(dw_callable_register_orch(root, "other", orch_down_chain, NULL, &ignored), 0);
+	CHECK_EQ(dw_callable_register_orch(root, "down", orch_down_chain, NULL, &ignored), 0);
+}
+
+static void order_body(void)
+{
+	say_prepare();
+	host_start(&node, program_in_another_order, NULL);
+	chain_hosts[1] = node.address;
+	expect_no_init(-ESTALE, "\"other\" has it in the node's");
+	host_stop(&node);
+}
+
+/* In a process whose handles are as fresh as the node's. */
+HOST_TEST(a_program_in_which_a_handle_means_another_function_is_refused)
+{
+	apart(order_body);
+}
+
+HOST_TEST(a_program_that_lacks_a_function_is_refused)
+{
+	say_prepare();
+	host_start(&node, program_without, NULL);
+	chain_hosts[1] = node.address;
+	expect_no_init(-ENOENT, "orchestration function \"down\" is not registered");
+	host_stop(&node);
+}
+
+HOST_TEST(a_tree_without_a_key_says_where_one_should_be)
+{
+	char own[96];
+
+	snprintf(own, sizeof(own), "%s", getenv("DW_HOST_KEY"));
+	unsetenv("DW_HOST_KEY");
+	chain_hosts[1] = "127.0.0.1:1";
+	expect_no_init(-ENOKEY, "DW_HOST_KEY");
+	setenv("DW_HOST_KEY", own, 1);
+}
+
+HOST_TEST(only_a_child_of_processes_may_be_elsewhere)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *pod, *child;
+
+	options.host = "127.0.0.1:1";
+	CHECK_EQ(dw_worker_create(DW_LEVEL_NODE, &options, &child), 0);
+	CHECK_EQ(dw_worker_init(child), -EINVAL);
+	check_text("only a child Worker can be on another host");
+	options.host = NULL;
+	options.mode = DW_THREAD;
+	CHECK_EQ(dw_worker_create(DW_LEVEL_POD, &options, &pod), 0);
+	CHECK_EQ(dw_worker_add_child(pod, child, NULL), -EINVAL);
+	check_text("DW_PROCESS");
+	dw_worker_destroy(pod);
+	dw_worker_destroy(child);
+	options.host = "a:99999";
+	CHECK_EQ(dw_worker_create(DW_LEVEL_NODE, &options, &child), -EINVAL);
+	check_text("the host of a Worker");
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * Workers on other hosts whose network breaks: the node has a network namespace of its own, with a
+ * link to the tree's. Both sides have to notice, and what ran there has to end, without a packet
+ * that says so. Skipped where no namespace can be made, or iproute2 is missing.
+ */
+#define UNIT_SECONDS 250
+#include <sched.h>
+#include "hosts.h"
+
+#define HERE "10.77.0.1"
+#define THERE "10.77.0.2"
+
+static struct host_node node;
+static int other_net = -1;		/* the node's network namespace */
+static pid_t keeper;			/* the process that it was made by */
+
+static void program(struct dw_worker *root)
+{
+	chain_register(root);
+}
+
+/* In the node's process, before it listens. */
+static void program_there(struct dw_worker *root)
+{
+	CHECK_EQ(setns(other_net, CLONE_NEWNET), 0);
+	program(root);
+}
+
+static void here(const char *command)
+{
+	if (!CHECK_EQ(system(command), 0))
+		printf("# %s\n", command);
+}
+
+static void there(const char *command)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(setns(other_net, CLONE_NEWNET) || system(command) ? 1 : 0);
+	waitpid(pid, &status, 0);
+	if (!CHECK_EQ(status, 0))
+		printf("# there: %s\n", command);
+}
+
+static bool make_net(void)
+{
+	char command[256], path[64];
+	int ready[2];
+	char byte;
+
+	CHECK_EQ(pipe2(ready, O_CLOEXEC), 0);
+	keeper = fork();
+	if (keeper == 0) {
+		if (unshare(CLONE_NEWNET) || write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	if (!CHECK_EQ(read(ready[0], &byte, 1), 1))
+		return false;
+	close(ready[0]);
+	close(ready[1]);
+	chain_bystanders++;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)keeper);
+	other_net = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(command, sizeof(command),
+		 "ip link set lo up && ip link add here type veth peer name there netns %d && "
+		 "ip addr add " HERE "/24 dev here && ip link set here up",
+		 (int)keeper);
+	here(command);
+	there("ip link set lo up && ip addr add " THERE "/24 dev there && ip link set there up");
+	return other_net >= 0;
+}
+
+static void drop_net(void)
+{
+	kill(keeper, SIGKILL);
+	waitpid(keeper, NULL, 0);
+	chain_bystanders--;
+	close(other_net);
+}
+
+/* A chain whose node is there, with a timeout of a second. */
+static void up(void)
+{
+	struct dw_node_options there_options = DW_OPTIONS(dw_node_options);
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+
+	say_prepare();
+	if (!make_net())
+		return;
+	there_options.listen = THERE ":0";
+	host_start(&node, program_there, &there_options);
+	options.host_timeout_ns = SECOND_NS;
+	chain_hosts[1] = node.address;
+	chain_init(2, 1, 0, &options);
+	CHECK_EQ(chain_run((struct order){ .depth = 1, .how = BREAK_NOT }), 0);
+}
+
+static void down(void)
+{
+	memset(chain_hosts, 0, sizeof(chain_hosts));
+	chain_destroy();
+	host_stop(&node);
+	drop_net();
+}
+
+/* While a task hangs there: nothing is on its way but the kernels' probes. */
+static void breaks(void (*how)(void), const char *text)
+{
+	struct order order = { .depth = 1, .how = BREAK_HANG };
+	struct dw_run *run;
+	pid_t sub, session;
+
+	up();
+	run = chain_start(&order, 0);
+	sub = heard();
+	session = host_session(&node);
+	how();
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	check_text("pod0/node0: task 1 \"deep\" (down): EOWNERDEAD: host " THERE);
+	check_text(text);
+	CHECK(is_over(sub) && is_over(session));
+	down();
+}
+
+static void link_goes_down(void)
+{
+	there("ip link set there down");
+}
+
+static void answers_are_lost(void)
+{
+	there("ip route add blackhole " HERE "/32");
+}
+
+static void questions_are_lost(void)
+{
+	here("ip route add blackhole " THERE "/32");
+}
+
+static void body_down(void)
+{
+	breaks(link_goes_down, "no answer for 1.0 s");
+}
+
+static void body_answers(void)
+{
+	breaks(answers_are_lost, "no answer for 1.0 s");
+}
+
+static void body_questions(void)
+{
+	/* The node gives up as early, and its last word may arrive first. */
+	breaks(questions_are_lost, "host " THERE);
+}
+
+/* With data on its way. The node may have got part of it. */
+static void body_busy(void)
+{
+	struct order order = { .depth = 1, .how = BREAK_NOT };
+	pid_t session;
+
+	up();
+	session = host_session(&node);
+	link_goes_down();
+	CHECK_EQ(chain_run(order), -EOWNERDEAD);
+	check_text("no answer for 1.0 s");
+	CHECK(is_over(session));
+	down();
+}
+
+/* It heals before the timeout: nothing is lost. */
+static void body_heals(void)
+{
+	struct order order = { .depth = 1, .how = BREAK_SLOW, .detail = 300 };
+	struct dw_run *run;
+
+	up();
+	run = chain_start(&order, 0);
+	heard();
+	there("ip link set there down");
+	there("ip link set there up");
+	if (!CHECK_EQ(dw_run_wait(run), 0))
+		printf("# %s\n", dw_strerror_last());
+	down();
+}
+
+static const char *why_not;
+
+static void try_namespace(void)
+{
+	CHECK(unshare(CLONE_NEWNET) == 0 && system("ip link set lo up 2>/dev/null") == 0);
+}
+
+static bool can_make_net(void)
+{
+	int status = 0;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		int out = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+		dup2(out, STDOUT_FILENO);
+		unit_failures = 0;
+		try_namespace();
+		_exit(unit_failures);
+	}
+	waitpid(pid, &status, 0);
+	why_not = "no network namespace can be made, or iproute2 is not installed";
+	return status == 0;
+}
+
+static void (*net_body)(void);
+
+static void in_net(void)
+{
+	CHECK_EQ(unshare(CLONE_NEWNET), 0);
+	net_body();
+}
+
+#define LINK_TEST(test_name, body) \
+	HOST_TEST(test_name) \
+	{ \
+		if (!can_make_net()) \
+			SKIP(why_not); \
+		net_body = body; \
+		apart(in_net); \
+	}
+
+LINK_TEST(a_link_that_goes_down_ends_the_task_and_the_tree_there, body_down)
+LINK_TEST(lost_answers_end_the_task_and_the_tree_there, body_answers)
+LINK_TEST(lost_questions_end_the_task_and_the_tree_there, body_questions)
+LINK_TEST(a_link_that_is_down_ends_a_task_on_its_way, body_busy)
+LINK_TEST(a_link_that_comes_back_in_time_loses_nothing, body_heals)
