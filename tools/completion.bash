@@ -46,7 +46,7 @@ _distworker_run()
 		if [[ $current == -* ]]; then
 			_distworker_words "$current" '--level --nodes --chips --subs --driver
 				--chip-options --tree --mode --provider --depth --heap --check-declared
-				--timeout --task-timeout --init-timeout --close-timeout --drain
+				--hosts --listen --key --user --timeout --task-timeout --init-timeout --close-timeout --drain
 				--idle-seconds --progress --quiet --json --list --help --usage'
 		else
 			# The program knows where jobs lie.
@@ -79,7 +79,7 @@ _distworker()
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		_distworker_words "$current" 'run list top trace graph info chips image doctor --help --version'
+		_distworker_words "$current" 'run list top trace graph info chips image node doctor --help --version'
 		return
 	fi
 	case ${COMP_WORDS[1]} in
@@ -94,6 +94,12 @@ _distworker()
 		*)
 			_distworker_words "$current" '--output --read --worker --longest'
 			_distworker_run "$current" "$previous" ;;
+		esac ;;
+	node)
+		case $previous in
+		-k|--key) _distworker_files "$current" ;;
+		*) _distworker_words "$current" '--listen --key --user --sessions --idle-timeout
+			--cache --help --usage' ;;
 		esac ;;
 	info|doctor) _distworker_words "$current" '--json --help --usage' ;;
 	esac

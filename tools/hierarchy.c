@@ -22,6 +22,7 @@ struct plan *plan_create(uint32_t level, const struct dw_worker_options *options
 		plan->level = level;
 		plan->options = *options;
 		plan->options.name = NULL;
+		plan->options.host = NULL;
 		plan->options.chips = NULL;
 		plan->options.chip_count = 0;
 		plan->options.chip_size = sizeof(struct dw_chip_options);
@@ -42,6 +43,7 @@ void plan_destroy(struct plan *plan)
 	free(plan->children);
 	free(plan->chips);
 	free((char *)plan->options.name);
+	free((char *)plan->options.host);
 	free(plan);
 }
 
@@ -102,6 +104,10 @@ struct plan *plan_copy(const struct plan *plan)
 	if (!err && plan->options.name) {
 		copy->options.name = strdup(plan->options.name);
 		err = copy->options.name ? 0 : -ENOMEM;
+	}
+	if (!err && plan->options.host) {
+		copy->options.host = strdup(plan->options.host);
+		err = copy->options.host ? 0 : -ENOMEM;
 	}
 	for (uint32_t i = 0; i < plan->options.chip_count && !err; i++)
 		err = plan_add_chips(copy, 1, plan->chips[i].driver, plan->chips[i].device,

@@ -280,6 +280,11 @@ static int read_options(struct reader *reader, struct json_object *object,
 		err = get_seconds(reader, object, "close_timeout", &worker->close_timeout_ns);
 	if (!err)
 		err = get_bool(reader, object, "check_declared", &worker->check_declared);
+	if (!err)
+		err = get_seconds(reader, object, "host_timeout", &worker->host_timeout_ns);
+	if (!err)
+		err = get_count(reader, object, "host_window_bytes", 1, UINT64_MAX >> 1,
+				&worker->host_window_bytes);
 	worker->mode = mode;
 	worker->provider = provider;
 	worker->restart = restart;
@@ -340,11 +345,11 @@ static int read_worker(struct reader *reader, struct json_object *object, uint32
 		"mode", "provider", "restart", "restart_limit", "placement", "mailbox_depth",
 		"frame_bytes", "heap_ring_bytes", "arena_bytes", "timeout", "heap_timeout",
 		"init_timeout",
-		"close_timeout", "check_declared",
+		"close_timeout", "check_declared", "host", "host_timeout", "host_window_bytes",
 	};
 	struct inherited inherited = *from_above;
 	uint32_t level = parent ? parent->level - 1 : 0;
-	const char *name = NULL;
+	const char *name = NULL, *host = NULL;
 	struct plan *made;
 	int err;
 
@@ -373,6 +378,10 @@ static int read_worker(struct reader *reader, struct json_object *object, uint32
 			   "\"%s\" is empty, has a slash or is longer than %d bytes",
 			   text_short(name), NAME_BYTES_MOST);
 	if (!err)
+		err = get_text(reader, object, "host", &host);
+	if (!err && host && !parent)
+		err = fail(reader, "host", "the root is on this host");
+	if (!err)
 		err = read_options(reader, object, &inherited);
 	if (err)
 		return err;
@@ -381,7 +390,8 @@ static int read_worker(struct reader *reader, struct json_object *object, uint32
 		return fail(reader, "", "no memory");
 	made->options.subs = inherited.subs;
 	made->options.name = name ? strdup(name) : NULL;
-	if (name && !made->options.name)
+	made->options.host = host ? strdup(host) : NULL;
+	if ((name && !made->options.name) || (host && !made->options.host))
 		err = fail(reader, "", "no memory");
 	if (!err)
 		err = read_chips(reader, object, &inherited, made);

@@ -24,6 +24,7 @@ static const struct verb {
 	{ "info", verb_info, "versions, provider, limits, drivers" },
 	{ "chips", verb_chips, "chip drivers, their devices and properties" },
 	{ "image", verb_image, "make an image for a chip driver" },
+	{ "node", verb_node, "serve as a node of trees on other hosts" },
 	{ "doctor", verb_doctor, "missing things on this machine, each with a remedy" },
 };
 

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/text.h"
+#include "hosts.h"
 #include "job_file.h"
 #include "run_options.h"
 #include "summary.h"
@@ -30,6 +31,7 @@
 struct session {
 	struct run_options options;
 	struct job_file file;
+	struct hosts hosts;
 	struct plan *plan;
 	struct distworker_tree *tree;
 	void *state;
@@ -142,6 +144,9 @@ static int make_plan(struct session *session)
 		err = plan_from_options(&options->plan, &session->plan, text, sizeof(text));
 	if (err)
 		return tool_fail(options->tree ? TOOL_NO_TREE : TOOL_USAGE, "%s", text);
+	err = hosts_assign(&session->hosts, session->plan);
+	if (err)
+		return err;
 	plan_describe(session->plan, session->hierarchy, sizeof(session->hierarchy));
 	session->summary.hierarchy = session->hierarchy;
 	if (plan_build(session->plan))
@@ -504,16 +509,19 @@ static int execute(struct session *session)
 {
 	struct environment environment;
 	bool ended = true;
-	int status = block_signals(session);
+	int status = session->hosts.node ? TOOL_OK : block_signals(session);
 
 	if (!status)
 		status = make_plan(session);
 	if (!status)
 		status = prepare(session, &environment);
+	if (!status && session->hosts.node)
+		return hosts_serve(&session->hosts, &session->options, session->plan->worker);
 	if (!status)
 		status = bring_up(session);
 	if (status)
 		return status;
+	hosts_forward(&session->hosts);
 	status = run(session, &ended);
 	if (!ended) {
 		/* Memory that a stuck thread uses must stay; the end of the process frees it. */
@@ -545,6 +553,7 @@ static bool wants_help(const struct run_options *options)
 int verb_run(int argc, char **argv)
 {
 	struct session session = { .signals = -1 };
+	char **words = hosts_copy_words(argc, argv);
 	int status = run_options_parse(argc, argv, &session.options);
 
 	if (!status && session.options.list) {
@@ -560,6 +569,8 @@ int verb_run(int argc, char **argv)
 		status = job_load(session.options.job, &session.file);
 	if (!status && wants_help(&session.options))
 		return show_job_help(session.file.job);
+	if (!status)
+		status = hosts_meet(&session.hosts, &session.options, words);
 	if (status)
 		return status;
 	session.summary.job = session.file.job->name;
@@ -573,6 +584,8 @@ int verb_run(int argc, char **argv)
 	summary_release(&session.summary);
 	free(session.tree);
 	plan_destroy(session.plan);
+	hosts_release(&session.hosts);
+	free(words);
 	if (session.signals >= 0)
 		close(session.signals);
 	return status;

@@ -14,6 +14,7 @@ enum key {
 	KEY_TREE = 't', KEY_MODE = 'm', KEY_PROVIDER = 'p', KEY_JSON = 'j', KEY_QUIET = 'q',
 	KEY_CHIP_OPTIONS = 256, KEY_DEPTH, KEY_HEAP, KEY_TASK_TIMEOUT, KEY_TIMEOUT, KEY_CHECK,
 	KEY_IDLE, KEY_DRAIN, KEY_PROGRESS, KEY_LIST, KEY_INIT_TIMEOUT, KEY_CLOSE_TIMEOUT,
+	KEY_HOSTS, KEY_LISTEN, KEY_KEY, KEY_USER,
 };
 
 static const struct argp_option entries[] = {
@@ -35,6 +36,13 @@ static const struct argp_option entries[] = {
 	{ "heap", KEY_HEAP, "MIB", 0, "size of each of the 4 heap rings", 1 },
 	{ "check-declared", KEY_CHECK, NULL, 0,
 	  "fail nested tasks that touch memory which was not declared", 1 },
+	{ NULL, 0, NULL, 0, "Other hosts (docs/hosts.md):", 1 },
+	{ "hosts", KEY_HOSTS, "HOST,...", 0,
+	  "start a node on each through ssh: the L3 Workers are there, in turn", 1 },
+	{ "listen", KEY_LISTEN, "ADDRESS[:PORT]", 0,
+	  "be a node with the functions of this job, instead of running it", 1 },
+	{ "key", KEY_KEY, "FILE", 0, "of a node, and of trees with Workers on others", 1 },
+	{ "user", KEY_USER, "NAME", 0, "of a node: serve as this user", 1 },
 	{ NULL, 0, NULL, 0, "Time:", 2 },
 	{ "timeout", KEY_TIMEOUT, "SECONDS", 0, "the whole run must end by then", 2 },
 	{ "task-timeout", KEY_TASK_TIMEOUT, "SECONDS", 0, "a task must end by then, once started",
@@ -214,6 +222,18 @@ static int parse_rest(int key, char *text, struct argp_state *state)
 	struct run_options *options = parsing->options;
 
 	switch (key) {
+	case KEY_HOSTS:
+		options->hosts = text;
+		return 0;
+	case KEY_LISTEN:
+		options->node.listen = text;
+		return 0;
+	case KEY_KEY:
+		options->node.key = text;
+		return 0;
+	case KEY_USER:
+		options->node.user = text;
+		return 0;
 	case KEY_TREE:
 		options->tree = text;
 		return 0;
@@ -248,6 +268,7 @@ static int parse_rest(int key, char *text, struct argp_state *state)
 		options->job = text;
 		return 0;
 	case ARGP_KEY_END:
+		options->plan.worker.host_key = options->node.listen ? NULL : options->node.key;
 		if (!options->job && !options->list)
 			argp_error(state, "which job? --list shows them");
 		if (options->tree && parsing->shape)
@@ -285,6 +306,7 @@ int run_options_parse(int argc, char **argv, struct run_options *options)
 			own = i;
 	*options = (struct run_options){
 		.drain_seconds = 10,
+		.node = DW_OPTIONS(dw_node_options),
 		.plan = { .level = DW_LEVEL_POD,
 			  .fanout = { 2 },
 			  .chips = 2,
@@ -294,6 +316,7 @@ int run_options_parse(int argc, char **argv, struct run_options *options)
 	};
 	if (argp_parse(&argp, own, argv, 0, NULL, &parsing))
 		return TOOL_USAGE;
+	options->nodes_by_default = !options->plan.fanout_count && !options->tree;
 	if (!options->plan.fanout_count && options->plan.level > DW_LEVEL_NODE)
 		options->plan.fanout_count = 1;
 	/* The place of "--" becomes the job's argv[0]. */

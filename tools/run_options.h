@@ -20,6 +20,9 @@ struct run_options {
 	double idle_seconds;
 	double drain_seconds;		/* after the first Ctrl-C */
 	uint64_t timeout_ns;		/* of the whole run; 0: none */
+	bool nodes_by_default;		/* the shape was not given */
+	const char *hosts;		/* nodes are started there; NULL */
+	struct dw_node_options node;	/* with `listen`: this process is a node */
 };
 
 /* TOOL_OK, or TOOL_USAGE after the mistake was told. Leaves the process for --help. */

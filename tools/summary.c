@@ -209,7 +209,7 @@ static void text_workers(const struct summary *summary, bool copies, FILE *out)
 			(double)child->busy_ns * 1e-7 / summary->seconds : 0.0,
 			(double)child->cpu_ns * 1e-9, (unsigned long long)child->wakes,
 			(unsigned long long)child->sleeps);
-		if (copies && child->kind == DW_CHILD_CHIP)
+		if (copies && child->kind != DW_CHILD_SUB)
 			fprintf(out, " %9.1f %9.1f %9.1f", (double)child->copied_in / MIB,
 				(double)child->copied_out / MIB, (double)child->saved / MIB);
 		fprintf(out, "%s\n", child->alive ? "" : "  dead");
@@ -351,7 +351,7 @@ static struct json_object *json_child(const struct dw_child_stats *child)
 	put_number(object, "cpu_seconds", (double)child->cpu_ns * 1e-9);
 	put_count(object, "wakes", child->wakes);
 	put_count(object, "sleeps", child->sleeps);
-	if (child->kind == DW_CHILD_CHIP) {
+	if (child->kind == DW_CHILD_CHIP || child->copied_in || child->copied_out) {
 		put_count(object, "copied_in", child->copied_in);
 		put_count(object, "copied_out", child->copied_out);
 		put_count(object, "saved", child->saved);

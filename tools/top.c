@@ -78,6 +78,8 @@ static struct json_object *child_json(const struct dw_tree *tree, uint32_t numbe
 	if (stats.kind == DW_CHILD_CHIP) {
 		put(object, "memory_used", stats.memory_used);
 		put(object, "memory_bytes", stats.memory_bytes);
+	}
+	if (stats.kind == DW_CHILD_CHIP || stats.copied_in || stats.copied_out) {
 		put(object, "copied_in", stats.copied_in);
 		put(object, "copied_out", stats.copied_out);
 		put(object, "saved", stats.saved);
