@@ -486,3 +486,24 @@ TEST(what_a_block_of_the_arena_costs)
 	CHECK_EQ(sum, count);
 	arena_destroy(arena);
 }
+
+/* Another process can map it there, which most likely has nothing of its own at that place. */
+TEST(an_arena_lies_where_no_program_or_library_does)
+{
+	uint64_t bytes, begin;
+	struct arena *arena, *there;
+
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(arena_create(1 << 20, 1 << 20, NULL, &arena), 0);
+		begin = (uint64_t)(uintptr_t)arena_ring(arena, 0, &bytes);
+		CHECK((begin >= 1ull << 45 && begin < 1ull << 46) ||
+		      (begin >= 1ull << 36 && begin < 1ull << 37));
+		/* Not twice in one process. */
+		CHECK_EQ(arena_map(begin, begin + 4096, NULL, &there), -EEXIST);
+		arena_destroy(arena);
+		CHECK_EQ(arena_map(begin, begin + (1 << 20), NULL, &there), 0);
+		CHECK(arena_contains(there, begin, 1 << 20));
+		CHECK(!arena_contains(there, begin + 1, 1 << 20));
+		arena_destroy(there);
+	}
+}

@@ -386,7 +386,9 @@ class Worker(_core.Worker):
     pages, reserved and not populated; `mailbox_depth`, frames, a power of two (64); `frame_bytes` (512); `timeout`, the
     default deadline of a task (none); `heap_timeout` (10 s), `init_timeout` (30 s), `close_timeout` (5 s); `restart`:
     children that die are replaced, up to `restart_limit` (5) times a minute; `placement` by the machine's topology;
-    `check_declared`: nested tasks may touch only memory that their parent task has declared.
+    `check_declared`: nested tasks may touch only memory that their parent task has declared; `host`, "name" or
+    "name:port": the Worker is on a node there (serve()), with the file `host_key`, or the one that DW_HOST_KEY names;
+    `host_timeout` (5 s) without an answer of that host ends it; `host_window_bytes` (256 MiB) of tensors on their way.
 
     As a context manager it closes the tree at the end. One that is dropped closes it too, and the end of the program
     does. A child Worker (add_child()) is owned by its parent. Error with EINVAL names the option that makes no sense.
@@ -399,16 +401,37 @@ class Worker(_core.Worker):
                  mailbox_depth: int = 0, frame_bytes: int = 0, timeout: float | None = None,
                  heap_timeout: float | None = None, init_timeout: float | None = None,
                  close_timeout: float | None = None, restart: bool = False, restart_limit: int = 0,
-                 placement: bool = False, check_declared: bool = False) -> None:
+                 placement: bool = False, check_declared: bool = False, host: str | None = None,
+                 host_timeout: float | None = None, host_window_bytes: int = 0, host_key: str | None = None) -> None:
         self._up = False
         self._parent: weakref.ref[Worker] | None = None
         self._names: dict[str, int] = {}
         self._create(level, name, subs, tuple(tuple(Chip(chip) if isinstance(chip, str) else chip) for chip in chips),
                      _index(_MODES, mode, "mode"), _index(PROVIDERS, provider, "provider"), heap_ring_bytes,
                      arena_bytes, mailbox_depth, frame_bytes, _ns(timeout), _ns(heap_timeout), _ns(init_timeout),
-                     _ns(close_timeout), int(restart), restart_limit, int(placement), int(check_declared))
+                     _ns(close_timeout), int(restart), restart_limit, int(placement), int(check_declared),
+                     host, _ns(host_timeout), host_window_bytes, host_key)
         self.level = level
         _live.add(self)
+
+    def serve(self, *, listen: str | None = None, key: str | None = None, user: str | None = None, sessions: int = 0,
+              idle_timeout: float | None = None, cache_bytes: int = 0) -> None:
+        """Serve as a node instead of init(): trees of other processes run Workers here (docs/hosts.md).
+
+        A tree finds functions by their names: register here what its program registers, in the same order. `listen` is
+        "address:port" (all addresses, port 7733); `key` the file of the key (DW_HOST_KEY names it); `user` the one to
+        serve as, which root has to name. Returns when `sessions` connections have ended (0: never), when none was
+        there for `idle_timeout` seconds (None: never), and with KeyboardInterrupt: then its trees have ended. At most
+        `cache_bytes` of tensors are kept for each tree (0: half of the memory). In the main thread, without others.
+        """
+        ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        before = signal.set_wakeup_fd(ends[1])
+        try:
+            self._serve(listen, key, user, sessions, _ns(idle_timeout), cache_bytes, ends[0])
+        finally:
+            signal.set_wakeup_fd(before)
+            for end in ends:
+                os.close(end)
 
     # -------------------------------------------------------------------- callables
 

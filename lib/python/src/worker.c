@@ -204,25 +204,31 @@ static PyObject *chip_id(PyObject *object, PyObject *args)
 	return result < 0 ? raise_error(result) : PyLong_FromUnsignedLong(id);
 }
 
+/* The package's own functions, which run those that are registered by name once the tree is up. */
+static bool register_imports(struct worker_object *self)
+{
+	dw_callable handle;
+	int result;
+
+	if (self->has_imports || self->root != self)
+		return true;
+	result = register_one(self, NULL, CALLABLE_SUB, "python:sub", &handle);
+	if (result == 0)
+		result = register_one(self, NULL, CALLABLE_ORCH, "python:orch", &handle);
+	if (result < 0)
+		raise_error(result);
+	self->has_imports = result == 0;
+	return self->has_imports;
+}
+
 static PyObject *init(PyObject *object, PyObject *args)
 {
 	struct worker_object *self = (struct worker_object *)object;
-	dw_callable handle;
-	int result = 0;
+	int result;
 
 	(void)args;
-	if (!worker_usable(self))
+	if (!worker_usable(self) || !register_imports(self))
 		return NULL;
-	if (!self->has_imports && self->root == self) {
-		result = register_one(self, NULL, CALLABLE_SUB, "python:sub", &handle);
-		if (result == 0)
-			result = register_one(self, NULL, CALLABLE_ORCH, "python:orch", &handle);
-		if (result > 0)
-			return NULL;
-		if (result < 0)
-			return raise_error(result);
-		self->has_imports = true;
-	}
 	/* Else the children would write the streams' buffers once more. */
 	flush_streams();
 	Py_BEGIN_ALLOW_THREADS
@@ -436,7 +442,7 @@ static PyObject *worker_create(PyObject *object, PyObject *args)
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 	int mode, provider, restart, placement, result;
 	unsigned int level, subs, depth, frame, limit, declared;
-	unsigned long long ring, arena, times[4];
+	unsigned long long ring, arena, times[4], host_timeout, window;
 	PyObject *chips;
 
 	if (self->handle) {
@@ -444,11 +450,14 @@ static PyObject *worker_create(PyObject *object, PyObject *args)
 				"this Worker was made before");
 		return NULL;
 	}
-	if (!PyArg_ParseTuple(args, "IzIO!iiKKIIKKKKiIiI", &level, &options.name, &subs,
+	if (!PyArg_ParseTuple(args, "IzIO!iiKKIIKKKKiIiIzKKz", &level, &options.name, &subs,
 			      &PyTuple_Type, &chips, &mode, &provider, &ring, &arena, &depth,
 			      &frame, &times[0], &times[1], &times[2], &times[3], &restart, &limit,
-			      &placement, &declared))
+			      &placement, &declared, &options.host, &host_timeout, &window,
+			      &options.host_key))
 		return NULL;
+	options.host_timeout_ns = host_timeout;
+	options.host_window_bytes = window;
 	options.subs = subs;
 	options.mode = (enum dw_mode)mode;
 	options.provider = (enum dw_provider)provider;
@@ -479,6 +488,30 @@ static PyObject *worker_create(PyObject *object, PyObject *args)
 	}
 	if (!self->children)
 		return NULL;
+	Py_RETURN_NONE;
+}
+
+/* `stop` gets a byte when a signal is there: the interpreter's handler then runs afterwards. */
+static PyObject *worker_serve(PyObject *object, PyObject *args)
+{
+	struct worker_object *self = (struct worker_object *)object;
+	struct dw_node_options options = DW_OPTIONS(dw_node_options);
+	unsigned long long idle, cache;
+	unsigned int sessions;
+	int result;
+
+	if (!PyArg_ParseTuple(args, "zzzIKKi", &options.listen, &options.key, &options.user,
+			      &sessions, &idle, &cache, &options.stop_fd) ||
+	    !worker_usable(self) || !register_imports(self))
+		return NULL;
+	options.sessions = sessions;
+	options.idle_timeout_ns = idle;
+	options.cache_bytes = cache;
+	Py_BEGIN_ALLOW_THREADS
+	result = dw_node_serve(self->handle, &options);
+	Py_END_ALLOW_THREADS
+	if (result < 0)
+		return raise_error(result);
 	Py_RETURN_NONE;
 }
 
@@ -586,6 +619,7 @@ PyDoc_STRVAR(chip_memory_free_doc, "chip_memory_free(tensor)\n\n"
 	"has no such memory.");
 
 static PyMethodDef worker_methods[] = {
+	{ "_serve", worker_serve, METH_VARARGS, "All options, in the order of the C struct." },
 	{ "_create", worker_create, METH_VARARGS, "All options, in the order of the C struct." },
 	{ "empty", METHOD(worker_empty),
 	  empty_doc },

@@ -33,8 +33,6 @@
 #define BLOCKS_PER_SLAB 63
 #define BUCKETS_AT_FIRST 64
 #define TRIES 8
-#define FAR_BEGIN (1ull << 45)
-#define FAR_BYTES (1ull << 45)
 #define FAR_GRAIN (1ull << 30)
 
 struct block {
@@ -84,17 +82,27 @@ static inline uint64_t round_up(uint64_t value, uint64_t align)
 }
 
 /*
- * Where neither a program nor its libraries lie, so that a process on another host most likely can
- * map the arena at the same address (arena_map()). At random, since a process there may have to map
- * those of several trees. Only a hint: NULL where there are no random bytes.
+ * At a random place where neither a program nor its libraries lie, so that a process on another
+ * host most likely can map the arena at the same address (arena_map()), and those of several trees.
+ * Machines with smaller address spaces, and ThreadSanitizer, have room at the second place alone.
+ * Anywhere, where there are no random bytes.
  */
-static void *far_place(void)
+static void *map_far(uint64_t bytes, int flags, int fd)
 {
-	uint64_t random;
+	static const uint64_t begins[] = { 1ull << 45, 1ull << 36 };
+	uint64_t random, place;
+	void *base;
 
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-		return NULL;
-	return (void *)(uintptr_t)(FAR_BEGIN + random % FAR_BYTES / FAR_GRAIN * FAR_GRAIN);
+	for (size_t i = 0; i < 2; i++) {
+		if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+			break;
+		place = begins[i] + random % begins[i] / FAR_GRAIN * FAR_GRAIN;
+		base = mmap((void *)(uintptr_t)place, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+		if (base == MAP_FAILED || base == (void *)(uintptr_t)place)
+			return base;
+		munmap(base, bytes);
+	}
+	return mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 }
 
 /* Shared memory of which only touched pages take up space; NULL with errno. */
@@ -111,7 +119,7 @@ static void *map_shared(uint64_t bytes)
 	}
 	if (fd < 0)
 		flags |= MAP_ANONYMOUS;
-	base = mmap(far_place(), bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+	base = map_far(bytes, flags, fd);
 	if (fd >= 0) {
 		int error = errno;
 
