@@ -407,13 +407,3 @@ int node_tree_read(const void *payload, size_t bytes, const struct dw_worker *pr
 		result = unpack_functions(&unpack, program, tree);
 	return result < 0 ? result : hierarchy_make_arena(tree->outer, tree->memory);
 }
-
-void node_tree_release(struct node_tree *tree)
-{
-	struct arena *memory = tree->memory;
-
-	/* Those around it: arena_map() put the last one innermost. */
-	arena_destroy(memory);
-	free(tree->workers);
-	*tree = (struct node_tree){ .outer = tree->outer };
-}

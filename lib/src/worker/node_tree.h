@@ -20,7 +20,7 @@ struct arena;
 struct dw_worker;
 
 struct node_tree {
-	struct dw_worker *outer; /* the caller initialises it, and destroys it first */
+	struct dw_worker *outer; /* the caller initialises it, and closes it */
 	struct dw_worker **workers; /* the Worker, and those below it: by the number of an owner */
 	uint32_t worker_count;
 	struct arena *memory;
@@ -30,10 +30,9 @@ struct node_tree {
 /*
  * With the functions that are registered in the tree of `program` (NULL: none). -errno with a text
  * that says what differs from home: a function that is missing or another one, memory that cannot
- * be mapped. Then, too, node_tree_release().
+ * be mapped; the process ends then.
  */
 int node_tree_read(const void *payload, size_t bytes, const struct dw_worker *program,
 		   struct node_tree *tree);
-void node_tree_release(struct node_tree *tree);
 
 #endif

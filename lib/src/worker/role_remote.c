@@ -13,7 +13,6 @@
 #include <string.h>
 #include <time.h>
 #include "base/text.h"
-#include "callable/symbol.h"
 #include "host/connection.h"
 #include "host/gateway.h"
 #include "host/key.h"
