@@ -23,19 +23,18 @@ def fail(args):
     raise ValueError("as it was told")
 
 
-callables = {}  # of the program that runs here: the tree's, or the node's
-
-
+# By name: this process has had other trees, so that its handles differ from the node's.
 def nested(orch, args):
-    orch.submit(callables["add"], inout(args.tensor(0)))
+    orch.submit(orch.find("add"), inout(args.tensor(0)))
 
 
 def broken(orch, args):
-    orch.submit(callables["fail"], inout(args.tensor(0)))
+    orch.submit(orch.find("fail"), inout(args.tensor(0)))
 
 
 def program(root):
-    callables.update(add=root.sub(add), fail=root.sub(fail))
+    root.sub(add)
+    root.sub(fail)
     return root.orch(nested), root.orch(broken)
 
 

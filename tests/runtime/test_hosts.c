@@ -5,7 +5,7 @@
  */
 #include "hosts.h"
 
-static dw_callable add, fail, nested_add, nested_fail, nested_crash;
+static dw_callable add, fail, nested_add, nested_fail, nested_crash, nested_once;
 
 /* ------------------------------------------------------------------ functions of both sides */
 
@@ -52,6 +52,23 @@ static int orch_crash(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
+/* Crashes the first time; a file says that there was one. */
+static int orch_once(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/once", host_folder);
+	fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		unlink(path);
+		return 0;
+	}
+	close(fd);
+	return orch_crash(orch, args, config, context);
+}
+
 static void program(struct dw_worker *root)
 {
 	CHECK_EQ(dw_callable_register_sub(root, "add", sub_add, NULL, &add), 0);
@@ -59,6 +76,7 @@ static void program(struct dw_worker *root)
 	CHECK_EQ(dw_callable_register_orch(root, "nested add", orch_add, NULL, &nested_add), 0);
 	CHECK_EQ(dw_callable_register_orch(root, "nested fail", orch_fail, NULL, &nested_fail), 0);
 	CHECK_EQ(dw_callable_register_orch(root, "crash", orch_crash, NULL, &nested_crash), 0);
+	CHECK_EQ(dw_callable_register_orch(root, "once", orch_once, NULL, &nested_once), 0);
 }
 
 /* ------------------------------------------------------------------------------ runs at home */
@@ -173,4 +191,39 @@ HOST_TEST(a_worker_that_crashes_there_fails_its_task_with_signal_and_host)
 	CHECK_STR(dw_strerror_last(), pair.node.address);
 	CHECK_EQ(dw_worker_run(pair.root, run_one, NULL, NULL, &nested_add), -ENODEV);
 	pair_down(&pair);
+}
+
+static int run_again(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
+	struct dw_args *none;
+	int result;
+
+	(void)args;
+	(void)config;
+	options.retries = 1;
+	dw_args_create(&none);
+	result = dw_submit(orch, *(dw_callable *)context, none, &options, NULL);
+	dw_args_destroy(none);
+	return result;
+}
+
+/* As on one host: the death of the Worker there is no answer of its task. */
+HOST_TEST(a_task_whose_worker_has_crashed_there_is_tried_again)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *root;
+	struct host_node node;
+
+	host_start(&node, program, NULL);
+	options.restart = DW_RESTART_ON_DEATH;
+	CHECK_EQ(dw_worker_create(DW_LEVEL_POD, &options, &root), 0);
+	program(root);
+	host_worker(root, DW_LEVEL_NODE, 2, &node);
+	if (!CHECK_EQ(dw_worker_init(root), 0) ||
+	    !CHECK_EQ(dw_worker_run(root, run_again, NULL, NULL, &nested_once), 0))
+		printf("# %s\n", dw_strerror_last());
+	dw_worker_destroy(root);
+	host_stop(&node);
 }

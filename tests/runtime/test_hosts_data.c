@@ -344,6 +344,54 @@ HOST_TEST(tasks_that_a_lost_host_has_not_begun_go_to_another)
 	destroy(NODES);
 }
 
+/* Tensors of a task: the first holds its node for ever, in a window that has room for no other. */
+static int orch_windows(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
+	static const enum dw_tag tags[] = { DW_INOUT };
+	int64_t **tensors = context;
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	for (int i = 0; tensors[i] && result == 0; i++) {
+		const struct dw_tensor tensor = tensor_of(tensors[i], LARGE / 8);
+
+		options.place = i ? 0 : DW_PLACE(0);
+		result = submit(orch, hold, &tensor, tags, 1, i == 0, &options);
+	}
+	return result;
+}
+
+HOST_TEST(what_does_not_fit_into_the_window_can_go_to_another_host)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	int64_t *tensors[7] = { NULL };
+	struct dw_worker *small;
+	struct dw_run *run = NULL;
+
+	create(NODES);
+	options.host = nodes[0].address;
+	options.host_window_bytes = 4096;
+	CHECK_EQ(dw_worker_create(DW_LEVEL_NODE, &options, &small), 0);
+	CHECK_EQ(dw_worker_add_child(root, small, NULL), 0);
+	host_worker(root, DW_LEVEL_NODE, 0, &nodes[1]);
+	for (int i = 0; i < 6; i++) {
+		tensors[i] = buffer(LARGE, 0);
+		fill(tensors[i], 2);
+	}
+	init();
+	CHECK_EQ(dw_worker_start(root, orch_windows, NULL, NULL, tensors, NULL, &run), 0);
+	/* All others run, too, while the first one never ends. */
+	for (int i = 0; i < 6; i++)
+		CHECK(heard() > 0);
+	CHECK_EQ(dw_run_cancel(run), 0);
+	CHECK_EQ(kill(host_session(&nodes[0]), SIGKILL), 0);
+	CHECK(dw_run_wait(run) < 0);
+	destroy(NODES);
+}
+
 /* ------------------------------------------------------------------------------ chips there */
 
 struct adds {
@@ -446,6 +494,84 @@ static void add_on_a_chip(bool late)
 			break;
 	CHECK_EQ(dw_callable_unregister(root, add_image), 0);
 	CHECK_EQ(dw_worker_run(root, orch_adds, NULL, NULL, &adds), -ENOENT);
+	destroy(1);
+}
+
+/* The bytes that the chip below was spared, into tensor 3. */
+static int orch_chip_saved(struct dw_orch *orch, const struct dw_args *args,
+			   const struct dw_config *config, void *context)
+{
+	struct dw_child_stats stats[4];
+	size_t count = 4;
+	int result = orch_chip(orch, args, config, context);
+
+	if (result == 0)
+		result = dw_orch_wait(orch);
+	if (result == 0)
+		result = dw_worker_stats(dw_orch_worker(orch), stats, sizeof(stats[0]), &count);
+	for (size_t i = 0; i < count && result == 0; i++)
+		if (stats[i].kind == DW_CHILD_CHIP)
+			*(int64_t *)dw_args_data(args, 3) = (int64_t)stats[i].saved;
+	return result;
+}
+
+static void saved_program(struct dw_worker *of)
+{
+	CHECK_EQ(dw_callable_register_orch(of, "chip saved", orch_chip_saved, NULL, &chip_handle),
+		 0);
+}
+
+struct weights {
+	float *a, *b, *c;
+	int64_t *saved;
+};
+
+static int orch_weights(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	static const enum dw_tag tags[] = { DW_INPUT, DW_INPUT, DW_OUTPUT, DW_OUTPUT };
+	const struct weights *weights = context;
+	struct dw_tensor tensors[4];
+	uint32_t count = COUNT;
+	int result = 0;
+
+	(void)args;
+	(void)config;
+	dw_tensor_init(&tensors[0], weights->a, DW_FLOAT32, &count, 1);
+	dw_tensor_init(&tensors[1], weights->b, DW_FLOAT32, &count, 1);
+	dw_tensor_init(&tensors[2], weights->c, DW_FLOAT32, &count, 1);
+	tensors[3] = tensor_of(weights->saved, 1);
+	for (int i = 0; i < 5 && result == 0; i++)
+		result = submit(orch, chip_handle, tensors, tags, 4, 0, NULL);
+	return result;
+}
+
+HOST_TEST(a_chip_there_keeps_inputs_under_the_names_of_this_host)
+{
+	struct dw_chip_options chip = { .driver = "sim" };
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct weights weights;
+	struct dw_worker *node;
+
+	say_prepare();
+	host_start(&nodes[0], saved_program, NULL);
+	root = make_worker(DW_LEVEL_POD, 0, DW_PROCESS);
+	saved_program(root);
+	options.host = nodes[0].address;
+	options.chips = &chip;
+	options.chip_count = 1;
+	options.chip_size = sizeof(chip);
+	CHECK_EQ(dw_worker_create(DW_LEVEL_NODE, &options, &node), 0);
+	CHECK_EQ(dw_worker_add_child(root, node, NULL), 0);
+	weights.a = buffer(3 * COUNT * sizeof(float), 0);
+	weights.b = weights.a + COUNT;
+	weights.c = weights.b + COUNT;
+	weights.saved = buffer(4096, 0);
+	add_kernel();
+	init();
+	CHECK_EQ(run(orch_weights, &weights), 0);
+	/* Both inputs, in four of five tasks. */
+	CHECK_EQ(*weights.saved, 4 * 2 * COUNT * (int64_t)sizeof(float));
 	destroy(1);
 }
 

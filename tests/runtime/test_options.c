@@ -4,6 +4,7 @@
  * that the library does not know, works; every call that takes or fills a struct is tried. Each
  * struct ends at a page that cannot be read, so that a byte too far is a crash.
  */
+#include <pwd.h>
 #include <stddef.h>
 #include "chips.h"
 #include "../unit/pto_objects.h"
@@ -119,6 +120,49 @@ TEST(buffer_options_of_other_sizes_are_taken)
 	CHECK_EQ(call_buffer(&options), -EINVAL);
 	CHECK_STR(dw_strerror_last(), "DW_BUFFER_KEPT");
 	dw_worker_destroy(buffers_of);
+}
+
+static int call_node(const void *options)
+{
+	return dw_node_serve(NULL, options);
+}
+
+/* It leaves at once, since nobody dials. */
+TEST(a_node_takes_options_of_other_sizes)
+{
+	struct dw_node_options options = DW_OPTIONS(dw_node_options);
+	char key[] = "/tmp/dw-options-XXXXXX";
+	int fd = mkstemp(key), result;
+
+	CHECK(fd >= 0 && write(fd, "a key of some bytes", 19) == 19);
+	close(fd);
+	options.key = key;
+	options.user = getpwuid(geteuid())->pw_name;
+	options.listen = "127.0.0.1:0";
+	options.idle_timeout_ns = 1;
+	result = dw_node_serve(NULL, &options);
+	if (result != -ENOSYS)
+		TAKES(dw_node_options, &options, context, call_node);
+	unlink(key);
+	if (result == -ENOSYS)
+		SKIP("libcrypto 3 is not installed");
+}
+
+/* Without hosts and without a launcher there is none to be made. */
+static int call_launch(const void *options)
+{
+	struct dw_launch *launch = NULL;
+	int result = dw_launch_create(options, &launch);
+
+	CHECK(!launch);
+	return result == -ENOENT ? 0 : result;
+}
+
+TEST(a_launch_takes_options_of_other_sizes)
+{
+	struct dw_launch_options options = DW_OPTIONS(dw_launch_options);
+
+	TAKES(dw_launch_options, &options, timeout_ns, call_launch);
 }
 
 static void hook(void *context)

@@ -139,7 +139,7 @@ static int set_name(struct ssh_node *node, const char *host, char target[2 * ADD
 	if (!has_port(name))
 		strcpy(node->address.port, "0");
 	text_copy(node->name, sizeof(node->name), host);
-	text_format(target, 2 * ADDRESS_BYTES, "%.*s%s", (int)(name - host), host,
+	text_format(target, (size_t)2 * ADDRESS_BYTES, "%.*s%s", (int)(name - host), host,
 		    node->address.host);
 	return 0;
 }
@@ -227,12 +227,11 @@ static int send_key(struct ssh_node *node, const char *key)
 	char line[LINE_BYTES];
 	int result;
 
-	if (bytes + 1 > sizeof(line) || strchr(key, '\n'))
+	if (bytes + 2 > sizeof(line) || strchr(key, '\n'))
 		return error_set(-EINVAL, "host \"%s\": its key has %zu bytes; a line of up to %zu "
 					  "would be right",
-				 node->name, bytes, sizeof(line) - 1);
-	memcpy(line, key, bytes);
-	line[bytes] = '\n';
+				 node->name, bytes, sizeof(line) - 2);
+	text_format(line, sizeof(line), "%s\n", key);
 	/* It fits into an empty pipe, so this does not wait. A process that has ended says why. */
 	result = file_write(node->in, line, bytes + 1, NULL);
 	explicit_bzero(line, sizeof(line));
@@ -326,7 +325,7 @@ static void read_errors(struct ssh_node *node)
 		memmove(node->tail, node->tail + drop, used - drop + 1);
 		used -= drop;
 		for (size_t i = 0; i < bytes; i++)
-			node->tail[used++] = piece[i] && piece[i] != '\r' ? piece[i] : ' ';
+			node->tail[used++] = (char)(piece[i] && piece[i] != '\r' ? piece[i] : ' ');
 		node->tail[used] = '\0';
 	}
 	close_end(&node->errors);
@@ -345,7 +344,8 @@ static const char *said(struct ssh_node *node, char text[2 * ERRORS_BYTES])
 		while (*line && line[strlen(line) - 1] == ' ')
 			line[strlen(line) - 1] = '\0';
 		if (*line)
-			text_format(text + strlen(text), 2 * ERRORS_BYTES - strlen(text), "%s%s",
+			text_format(text + strlen(text),
+				    (size_t)2 * ERRORS_BYTES - strlen(text), "%s%s",
 				    *text ? "; " : ": ", line);
 	}
 	return text;

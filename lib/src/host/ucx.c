@@ -124,7 +124,7 @@ static int8_t status_in(const void *result)
 {
 	intptr_t value = (intptr_t)result;
 
-	return value >= UCX_LAST_ERROR && value <= 0 ? (int8_t)value : UCX_IN_PROGRESS;
+	return (int8_t)(value >= UCX_LAST_ERROR && value <= 0 ? value : UCX_IN_PROGRESS);
 }
 
 static int8_t arrived(void *argument, const void *header, size_t header_bytes, void *data,

@@ -224,6 +224,13 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 	return NULL;
 }
 
+struct frame *endpoint_peek(struct endpoint *endpoint)
+{
+	if (!has_frames(endpoint))
+		return NULL;
+	return frame_at(&endpoint->layout, endpoint->mailbox, endpoint->next);
+}
+
 struct frame *endpoint_superseder(struct endpoint *endpoint, uint32_t number, uint32_t *by)
 {
 	struct frame *frame = frame_at(&endpoint->layout, endpoint->mailbox, number);

@@ -201,6 +201,11 @@ void endpoint_detach(struct endpoint *endpoint);
  * parent took back and frames that must be returned are completed on the way.
  */
 struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number);
+/*
+ * The frame that endpoint_next() looks at next, unclaimed: the parent may take it back, and what
+ * its arguments are in may be in other use then. NULL: there is none.
+ */
+struct frame *endpoint_peek(struct endpoint *endpoint);
 /* Completes the frame that endpoint_next() gave (in order). `text` may be NULL. */
 void endpoint_complete(struct endpoint *endpoint, uint32_t number, int error, const char *text,
 		       uint64_t started, uint64_t ended);

@@ -126,6 +126,7 @@ static int check_options(uint32_t level, const struct dw_worker_options *o)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	struct address address;
+	int result = 0;
 
 	if (level < DW_LEVEL_NODE || level > DW_LEVEL_CLUSTER)
 		return error_set(-EINVAL, "level is %u; a Worker's is 3 (node) to 6 (cluster)",
@@ -168,9 +169,11 @@ static int check_options(uint32_t level, const struct dw_worker_options *o)
 				 "the name of a Worker, \"%s\", has a '/', which separates names "
 				 "in paths",
 				 text_short(o->name));
-	if (o->name && name_check("the name of a Worker,", o->name, NAME_WORKER_MOST) < 0)
-		return -EINVAL;
-	return o->host ? address_parse("the host of a Worker,", o->host, &address) : 0;
+	if (o->name)
+		result = name_check("the name of a Worker,", o->name, NAME_WORKER_MOST);
+	if (result == 0 && o->host)
+		result = address_parse("the host of a Worker,", o->host, &address);
+	return result;
 }
 
 static void set_defaults(struct dw_worker_options *o)

@@ -110,10 +110,10 @@ static int make_key(char key[2 * KEY_BYTES + 1])
 	unsigned char bytes[KEY_BYTES];
 	int result = secret_random(bytes, sizeof(bytes));
 
-	for (int i = 0; result == 0 && i < KEY_BYTES; i++)
+	for (size_t i = 0; result == 0 && i < KEY_BYTES; i++)
 		text_format(key + 2 * i, 3, "%02x", bytes[i]);
 	explicit_bzero(bytes, sizeof(bytes));
-	return result < 0 ? result : key_keep(key, 2 * KEY_BYTES);
+	return result < 0 ? result : key_keep(key, (size_t)2 * KEY_BYTES);
 }
 
 static int start_nodes(struct dw_launch *launch, const struct dw_launch_options *options,

@@ -44,7 +44,9 @@ struct remote {
 	struct flight flights[IN_FLIGHT]; /* the oldest first */
 	uint32_t count;
 	uint64_t bytes;
-	struct flight parked; /* claimed, and above the window; frame NULL: none */
+	/* claimed, and above the window: one before it was taken back; frame NULL: none */
+	struct flight parked;
+	bool waiting; /* the next frame has no room in the window */
 };
 
 /* ---------------------------------------------------------------------- start */
@@ -93,7 +95,7 @@ static int connect_to(struct remote *remote, bool again, uint64_t deadline_ns)
 {
 	const struct dw_worker *worker = remote->child->nested;
 	struct secret *secret = NULL;
-	struct stream *stream;
+	struct stream *stream = NULL;
 	struct address address;
 	int result = address_parse("its host", worker->options.host, &address);
 
@@ -314,13 +316,22 @@ static void post(struct remote *remote, struct flight *flight, const struct dw_a
 	}
 }
 
-/* Whether there is room for it now. */
-static bool fits(const struct remote *remote, const struct flight *flight)
+/* Whether there is room for so many bytes now. */
+static bool fits(const struct remote *remote, uint64_t bytes)
 {
 	uint64_t window = remote->child->nested->options.host_window_bytes;
 
-	return !remote->count ||
-	       (flight->bytes <= window && remote->bytes <= window - flight->bytes);
+	return !remote->count || (bytes <= window && remote->bytes <= window - bytes);
+}
+
+/* Whether the next frame may be claimed. One that cannot be read is, and says so. */
+static bool may_claim(const struct remote *remote)
+{
+	struct frame *frame = endpoint_peek(remote->endpoint);
+	struct dw_args args;
+
+	return !frame || frame->kind != FRAME_TASK || serve_args(frame, &args) < 0 ||
+	       fits(remote, tensor_bytes(&args));
 }
 
 static void take(struct remote *remote, struct flight *flight)
@@ -333,7 +344,7 @@ static void take(struct remote *remote, struct flight *flight)
 	flight->bytes = result < 0 ? 0 : tensor_bytes(&args);
 	if (result < 0)
 		end(remote, flight, result, error_text(), 0);
-	else if (fits(remote, flight))
+	else if (fits(remote, flight->bytes))
 		post(remote, flight, &args);
 	else
 		remote->parked = *flight;
@@ -351,7 +362,11 @@ static bool claim_frames(struct remote *remote)
 		take(remote, &flight);
 		any = true;
 	}
+	remote->waiting = false;
 	while (!remote->parked.frame && remote->count < IN_FLIGHT) {
+		remote->waiting = !may_claim(remote);
+		if (remote->waiting)
+			break;
 		flight = (struct flight){ .claimed_ns = now_ns() };
 		flight.frame = endpoint_next(remote->endpoint, &flight.number);
 		if (!flight.frame)
@@ -428,7 +443,7 @@ static void wait_for_all(struct remote *remote)
 		{ .fd = endpoint_bell_fd(remote->endpoint), .events = POLLIN },
 	};
 	/* Once it was told to stop, the bell may ring all the time. */
-	bool room = !remote->parked.frame && remote->count < IN_FLIGHT &&
+	bool room = !remote->parked.frame && !remote->waiting && remote->count < IN_FLIGHT &&
 		    !endpoint_stopping(remote->endpoint);
 
 	if (gateway_pending(remote->gateway))
