@@ -291,7 +291,7 @@ static int place_piece(struct bulk *bulk, const struct ucx_header *header, strea
 				 (unsigned long long)header->bytes,
 				 (unsigned long long)header->sequence);
 	to = place(context, &message);
-	bulk->places[header->sequence % (2u * UCX_AHEAD)] = to;
+	bulk->places[header->sequence % ((size_t)2 * UCX_AHEAD)] = to;
 	return to ? ucx_take(bulk->ucx, to) : -EBADMSG;
 }
 
@@ -332,7 +332,7 @@ static int step_pieces(struct bulk *bulk, stream_place *place, void *context,
 				.number = header.number,
 				.address = header.address,
 				.bytes = (uint32_t)header.bytes,
-				.payload = bulk->places[header.sequence % (2u * UCX_AHEAD)],
+				.payload = bulk->places[header.sequence % ((size_t)2 * UCX_AHEAD)],
 			};
 			return 1;
 		}
