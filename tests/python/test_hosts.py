@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import ctypes.util
-import getpass
+import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -81,7 +82,7 @@ def connect(address):
 
 def test_a_worker_on_a_node_of_the_same_program(key, request):
     port = free_port()
-    node = subprocess.Popen([sys.executable, "-c", NODE, str(request.path.parent), f"127.0.0.1:{port}", getpass.getuser()],
+    node = subprocess.Popen([sys.executable, "-c", NODE, str(request.path.parent), f"127.0.0.1:{port}", pwd.getpwuid(os.geteuid()).pw_name],
                             stdout=subprocess.PIPE, text=True)
     try:
         connect(("127.0.0.1", port))

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include "failure.h"
 
@@ -26,15 +27,21 @@ typedef void host_program(struct dw_worker *root);
 
 static char host_folder[64];
 
-/* Whether a node can be made here; and the file that DW_HOST_KEY names. */
-static inline bool host_prepare(void)
+/* Its own: root has to name one. */
+static inline const char *host_user(void)
+{
+	const struct passwd *user = getpwuid(geteuid());
+
+	return user ? user->pw_name : "root";
+}
+
+/* The file that DW_HOST_KEY names; and whether a node can be made here. */
+static inline bool host_try(void)
 {
 	struct dw_node_options options = DW_OPTIONS(dw_node_options);
 	char path[128];
 	int fd;
 
-	if (host_folder[0])
-		return true;
 	strcpy(host_folder, "/tmp/dw-hosts-XXXXXX");
 	if (!mkdtemp(host_folder))
 		return false;
@@ -44,10 +51,20 @@ static inline bool host_prepare(void)
 		return false;
 	close(fd);
 	setenv("DW_HOST_KEY", path, 1);
-	options.user = "root";
+	options.user = host_user();
 	options.listen = "127.0.0.1:0";
 	options.idle_timeout_ns = 1;
 	return dw_node_serve(NULL, &options) != -ENOSYS;
+}
+
+static inline bool host_prepare(void)
+{
+	static bool tried, possible;
+
+	if (!tried)
+		possible = host_try();
+	tried = true;
+	return possible;
 }
 
 static void host_clean_up(void) __attribute__((destructor));
@@ -95,7 +112,7 @@ static inline void host_start(struct host_node *node, host_program *program,
 		close(stop[1]);
 		CHECK_EQ(dw_worker_create(DW_LEVEL_CLUSTER, NULL, &root), 0);
 		program(root);
-		options.user = "root";
+		options.user = host_user();
 		options.listen = given && given->listen ? given->listen : "127.0.0.1:0";
 		options.stop_fd = stop[0];
 		options.listening = host_listening;
