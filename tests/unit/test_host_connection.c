@@ -78,7 +78,7 @@ static pid_t dial_and_greet(const char *key)
 
 		unit_bound(UNIT_SECONDS);
 		result = connection_dial(&address, host_secret(key), MINUTE_NS,
-					 deadline_in(MINUTE_NS), &stream);
+					 deadline_in(MINUTE_NS), &stream, NULL);
 		if (result < 0)
 			_exit(-result);
 		address_of_own(stream_fd(stream), own);
@@ -235,7 +235,7 @@ HOST_TEST(a_dialler_says_what_is_wrong_with_the_other_end)
 		close(pipe_ends[0]);
 		CHECK_EQ(connection_dial(&address, secret, MINUTE_NS,
 					 deadline_in(cases[i].error == -ETIMEDOUT ?
-						     200000000ULL : MINUTE_NS), &stream),
+						     200000000ULL : MINUTE_NS), &stream, NULL),
 			 cases[i].error);
 		CHECK_STR(error_text(), cases[i].text);
 		snprintf(prefix, sizeof(prefix), "host \"127.0.0.1\", port %s: ", address.port);

@@ -14,6 +14,7 @@
 #include "host/session.h"
 #include "task/error.h"
 #include "task/task.h"
+#include "base/clock.h"
 #include "host_area.h"
 
 #define FAILING 3			/* callable that fails */
@@ -121,7 +122,8 @@ static void serve(int fd, uint64_t most_bytes, bool expect_stop)
 		if (message.event == SESSION_CANCEL)
 			continue;
 		if (message.event == SESSION_CONTROL) {
-			CHECK_EQ(session_done(session, 0, NULL, message.code + message.bytes), 0);
+			CHECK_EQ(session_done(session, 0, NULL, now_ns(),
+					      message.code + message.bytes), 0);
 			continue;
 		}
 		if (message.event != SESSION_TASK)
@@ -132,11 +134,12 @@ static void serve(int fd, uint64_t most_bytes, bool expect_stop)
 			take_a_moment(session);
 		compute(area, message.args, message.uses, message.task);
 		if (message.cancelled)
-			CHECK_EQ(session_done(session, -ECANCELED, "was cancelled", 0), 0);
+			CHECK_EQ(session_done(session, -ECANCELED, "was cancelled", now_ns(),
+					      0), 0);
 		else if (message.callable == FAILING)
-			CHECK_EQ(session_done(session, -EIO, "short read", 17), 0);
+			CHECK_EQ(session_done(session, -EIO, "short read", now_ns(), 17), 0);
 		else
-			CHECK_EQ(session_done(session, 0, NULL, message.task), 0);
+			CHECK_EQ(session_done(session, 0, NULL, now_ns(), message.task), 0);
 	}
 	/* Of what it holds there is no more than it may. */
 	session_destroy(session);
@@ -466,7 +469,7 @@ HOST_TEST(control_messages_are_served_in_their_turn)
 	const struct use uses[] = { { 3, DW_INOUT } };
 	struct program program;
 	struct gateway_done done;
-	uint64_t number[3], in, out;
+	uint64_t number[3], in, out, before = now_ns();
 
 	begin_program(&program, UINT64_MAX);
 	number[0] = post(&program, uses, 1, 1);
@@ -475,6 +478,8 @@ HOST_TEST(control_messages_are_served_in_their_turn)
 	CHECK_EQ(gateway_in_flight(program.peers.gateway), 3);
 	expect_done(&program, number[0], 1);
 	done = next_done(program.peers.gateway);
+	CHECK(done.began_ns >= before && done.began_ns <= now_ns());
+	CHECK(offset_round_trip(gateway_offset(program.peers.gateway)) > 0);
 	CHECK(done.number == number[1] && done.error == 0 && done.ran_ns == 1004);
 	done = next_done(program.peers.gateway);
 	CHECK(done.number == number[2] && done.error == 0 && done.ran_ns == 2000);

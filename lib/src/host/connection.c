@@ -61,7 +61,7 @@ static int shake_hands(int fd, struct secret *secret, uint64_t deadline_ns,
 }
 
 int connection_dial(const struct address *address, struct secret *secret, uint64_t timeout_ns,
-		    uint64_t deadline_ns, struct stream **stream)
+		    uint64_t deadline_ns, struct stream **stream, struct offset_sample *sample)
 {
 	struct handshake handshake;
 	int fd = address_dial(address, timeout_ns, deadline_ns), result;
@@ -74,6 +74,8 @@ int connection_dial(const struct address *address, struct secret *secret, uint64
 		return error_prefix(result, "host \"%s\", port %s: ", address->host,
 				    address->port);
 	}
+	if (sample)
+		*sample = handshake_sample(&handshake);
 	return become_stream(&handshake, fd, timeout_ns, stream);
 }
 

@@ -14,16 +14,18 @@
 #include <poll.h>
 #include <stdint.h>
 #include "host/address.h"
+#include "host/offset.h"
 #include "host/stream.h"
 
 #define LISTENER_PENDING 32
 
 /*
- * `timeout_ns`: after so long without an answer the connection ends. 0, or -errno with a text that
+ * `timeout_ns`: after so long without an answer the connection ends. `sample`: the handshake's
+ * (NULL: not wanted). 0, or -errno with a text that
  * names the host: those of address_dial() and handshake_step(); -ETIMEDOUT.
  */
 int connection_dial(const struct address *address, struct secret *secret, uint64_t timeout_ns,
-		    uint64_t deadline_ns, struct stream **stream);
+		    uint64_t deadline_ns, struct stream **stream, struct offset_sample *sample);
 
 struct listener;
 

@@ -2,6 +2,7 @@
 /* Behind gateway.h. */
 #include <errno.h>
 #include <stdlib.h>
+#include "base/clock.h"
 #include "base/range.h"
 #include "base/text.h"
 #include "host/gateway.h"
@@ -17,7 +18,7 @@ struct allowed {
 
 struct in_flight {
 	struct in_flight *next;
-	uint64_t number;
+	uint64_t number, sent_ns;
 	uint64_t reads, sent; /* bytes of its inputs, and of those that the session has got */
 	uint32_t count;
 	struct allowed allowed[];
@@ -29,6 +30,7 @@ struct gateway {
 	uint32_t in_flight;
 	uint64_t posted; /* the number that was given last */
 	struct gateway_counters counters;
+	struct offset offset;
 	char text[ERROR_TEXT_BYTES];
 };
 
@@ -75,6 +77,11 @@ uint32_t gateway_in_flight(const struct gateway *gateway)
 	return gateway->in_flight;
 }
 
+struct offset *gateway_offset(struct gateway *gateway)
+{
+	return &gateway->offset;
+}
+
 void gateway_counters(const struct gateway *gateway, struct gateway_counters *counters)
 {
 	struct stream_counters stream;
@@ -99,6 +106,7 @@ static struct in_flight *new_in_flight(uint32_t tensors)
 static void add_in_flight(struct gateway *gateway, struct in_flight *made, uint64_t *number)
 {
 	made->number = *number = ++gateway->posted;
+	made->sent_ns = now_ns();
 	*gateway->last = made;
 	gateway->last = &made->next;
 	gateway->in_flight++;
@@ -287,6 +295,19 @@ static int fetch(struct gateway *gateway, const struct stream_message *message)
 				(const void *)(uintptr_t)message->address, bytes);
 }
 
+static void take_times(struct gateway *gateway, const struct in_flight *task,
+		       const struct host_done_head *head)
+{
+	const struct offset_sample sample = {
+		.sent_ns = task->sent_ns,
+		.got_ns = head->got_ns,
+		.answered_ns = head->answered_ns,
+		.received_ns = now_ns(),
+	};
+
+	offset_take(&gateway->offset, &sample);
+}
+
 static int take_done(struct gateway *gateway, const struct stream_message *message,
 		     struct gateway_done *done)
 {
@@ -307,6 +328,7 @@ static int take_done(struct gateway *gateway, const struct stream_message *messa
 	stream_drop_data(gateway->stream, message->number);
 	gateway->counters.bytes_out += task->sent;
 	gateway->counters.saved += task->reads > task->sent ? task->reads - task->sent : 0;
+	take_times(gateway, task, &head);
 	*at = task->next;
 	if (gateway->last == &task->next)
 		gateway->last = at;
@@ -316,6 +338,7 @@ static int take_done(struct gateway *gateway, const struct stream_message *messa
 	*done = (struct gateway_done){
 		.number = message->number,
 		.error = head.error,
+		.began_ns = offset_here(&gateway->offset, head.began_ns),
 		.ran_ns = head.ran_ns,
 		.text = gateway->text,
 	};

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "host/message.h"
+#include "host/offset.h"
 
 struct dw_args;
 struct gateway;
@@ -32,7 +33,7 @@ struct gateway_task {
 struct gateway_done {
 	uint64_t number;
 	int error; /* -errno; 0: done */
-	uint64_t ran_ns;
+	uint64_t began_ns, ran_ns; /* by the clock here; as good as the offset is */
 	const char *text; /* of the error; valid until the next call */
 };
 
@@ -70,6 +71,11 @@ int gateway_stop(struct gateway *gateway);
  * its cause.
  */
 int gateway_step(struct gateway *gateway, struct gateway_done *done);
+/*
+ * The clock of the session's host: tasks that are done are its samples; the caller has that of the
+ * handshake.
+ */
+struct offset *gateway_offset(struct gateway *gateway);
 /* Of the tasks that are done. */
 void gateway_counters(const struct gateway *gateway, struct gateway_counters *counters);
 

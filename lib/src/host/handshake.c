@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <linux/distworker.h>
+#include "base/clock.h"
 #include "host/handshake.h"
 #include "task/error.h"
 
@@ -68,6 +69,7 @@ int handshake_begin(struct handshake *handshake, struct secret *secret, bool dia
 	};
 	memcpy(handshake->own.magic, magic, sizeof(magic));
 	result = secret_random(handshake->own.random, sizeof(handshake->own.random));
+	handshake->own.clock_ns = now_ns();
 	if (result == 0 && dialled)
 		result = send_all(fd, &handshake->own, sizeof(handshake->own));
 	return result;
@@ -131,9 +133,12 @@ static int take_greeting(struct handshake *handshake, int fd)
 
 	memcpy(&handshake->peer, handshake->in, sizeof(handshake->peer));
 	handshake->greeted = true;
+	handshake->greeted_ns = now_ns();
 	handshake->got = 0;
-	if (!handshake->dialled)
+	if (!handshake->dialled) {
+		handshake->own.clock_ns = handshake->greeted_ns;
 		result = send_proof(handshake, fd);
+	}
 	return result < 0 ? result : check_peer(&handshake->peer, &handshake->own);
 }
 
@@ -178,6 +183,16 @@ int handshake_step(struct handshake *handshake, int fd)
 		if (result)
 			return result;
 	}
+}
+
+struct offset_sample handshake_sample(const struct handshake *handshake)
+{
+	return (struct offset_sample){
+		.sent_ns = handshake->own.clock_ns,
+		.got_ns = handshake->peer.clock_ns,
+		.answered_ns = handshake->peer.clock_ns,
+		.received_ns = handshake->greeted_ns,
+	};
 }
 
 int handshake_keys(const struct handshake *handshake, struct secret **send, struct secret **receive)

@@ -19,9 +19,10 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "host/offset.h"
 #include "host/secret.h"
 
-#define HANDSHAKE_VERSION 1 /* of all messages between hosts */
+#define HANDSHAKE_VERSION 2 /* of all messages between hosts */
 
 struct greeting {
 	char magic[8]; /* "dw-host\n" */
@@ -30,7 +31,7 @@ struct greeting {
 	uint16_t zero;
 	uint32_t page_bytes;
 	uint32_t abi; /* DISTWORKER_ABI_VERSION: of frames and arguments */
-	uint64_t zeros;
+	uint64_t clock_ns; /* CLOCK_MONOTONIC of its sender, when it was sent */
 	unsigned char random[32];
 };
 _Static_assert(sizeof(struct greeting) == 64, "both hosts read it");
@@ -40,6 +41,7 @@ struct handshake {
 	bool dialled; /* this side has */
 	bool greeted; /* the other's greeting is here, and is good */
 	uint32_t got; /* bytes of `in` */
+	uint64_t greeted_ns; /* when it was */
 	struct greeting own, peer;
 	unsigned char in[sizeof(struct greeting)];
 };
@@ -52,6 +54,8 @@ int handshake_begin(struct handshake *handshake, struct secret *secret, bool dia
  * another one), -EKEYREJECTED, -ECONNRESET.
  */
 int handshake_step(struct handshake *handshake, int fd);
+/* Both greetings as a sample of the clocks, on the side that has dialled. */
+struct offset_sample handshake_sample(const struct handshake *handshake);
 /* The keys of the connection, after a step has returned 1. */
 int handshake_keys(const struct handshake *handshake, struct secret **send,
 		   struct secret **receive);

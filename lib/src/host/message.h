@@ -58,6 +58,8 @@ _Static_assert(sizeof(struct host_task_head) == 48, "no padding");
 struct host_done_head {
 	int32_t error; /* -errno; 0: done */
 	uint32_t zero;
+	uint64_t got_ns, answered_ns; /* by the clock there: the message, and this answer */
+	uint64_t began_ns; /* by the same clock: when it began to run */
 	uint64_t ran_ns; /* how long it ran there */
 };
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "host/holdings.h"
 #include "host/pack.h"
 #include "host/session.h"
@@ -12,7 +13,7 @@
 /* A task or control message, with a copy of its payload. */
 struct arrived {
 	struct arrived *next;
-	uint64_t number;
+	uint64_t number, got_ns;
 	bool task;
 	bool fetched; /* its inputs were asked for */
 	bool cancelled;
@@ -126,6 +127,7 @@ static struct arrived *add_arrived(struct session *session, const struct stream_
 		return NULL;
 	}
 	arrived->number = message->number;
+	arrived->got_ns = now_ns();
 	if (bytes)
 		memcpy(arrived->payload, payload, bytes);
 	*session->last = arrived;
@@ -556,10 +558,17 @@ static int send_outputs(struct session *session, const struct arrived *arrived)
 	return result;
 }
 
-int session_done(struct session *session, int error, const char *text, uint64_t ran_ns)
+int session_done(struct session *session, int error, const char *text, uint64_t began_ns,
+		 uint64_t ran_ns)
 {
-	const struct host_done_head head = { .error = error, .ran_ns = ran_ns };
 	struct arrived *arrived = session->first;
+	const struct host_done_head head = {
+		.error = error,
+		.got_ns = arrived->got_ns,
+		.answered_ns = now_ns(),
+		.began_ns = began_ns,
+		.ran_ns = ran_ns,
+	};
 	struct pack pack = { .data = NULL };
 	int result = 0;
 

@@ -76,9 +76,10 @@ int session_flush(struct session *session);
 int session_step(struct session *session, struct session_message *message);
 /*
  * The answer to the task or control message that was handed out: with 0 its outputs go home, and
- * are held under their names from now on.
+ * are held under their names from now on. It began at `began_ns`, and ran for so long.
  */
-int session_done(struct session *session, int error, const char *text, uint64_t ran_ns);
+int session_done(struct session *session, int error, const char *text, uint64_t began_ns,
+		 uint64_t ran_ns);
 /* The answer to HELLO. The second one also later: the tree has died, and no answer follows. */
 int session_ready(struct session *session);
 int session_refuse(struct session *session, int error, const char *text);

@@ -28,7 +28,7 @@ struct handover {
 	bool given; /* `message` is to be served */
 	struct session_message message;
 	int error; /* of the one that was served last */
-	uint64_t ran_ns;
+	uint64_t began_ns, ran_ns;
 	char text[ERROR_TEXT_BYTES];
 };
 
@@ -173,6 +173,7 @@ static void serve_message(struct node_session *node, const struct session_messag
 
 	pthread_mutex_lock(&handover->lock);
 	handover->error = result;
+	handover->began_ns = began;
 	handover->ran_ns = now_ns() - began;
 	text_copy(handover->text, sizeof(handover->text), result < 0 ? error_text() : "");
 	pthread_mutex_unlock(&handover->lock);
@@ -299,20 +300,21 @@ static int answer(struct node_session *node)
 {
 	struct handover *handover = &node->handover;
 	char text[ERROR_TEXT_BYTES], cause[ERROR_TEXT_BYTES];
-	uint64_t count, ran_ns;
+	uint64_t count, began_ns, ran_ns;
 	int error;
 
 	if (read(node->done_fd, &count, sizeof(count)) < 0)
 		return 0;
 	pthread_mutex_lock(&handover->lock);
 	error = handover->error;
+	began_ns = handover->began_ns;
 	ran_ns = handover->ran_ns;
 	text_copy(text, sizeof(text), handover->text);
 	pthread_mutex_unlock(&handover->lock);
 	node->busy = false;
 	if (error < 0 && is_dead(node, false, cause, sizeof(cause)))
 		return report_death(node, cause);
-	return session_done(node->session, error, text, ran_ns);
+	return session_done(node->session, error, text, began_ns, ran_ns);
 }
 
 static void hand_over(struct node_session *node, const struct session_message *message)

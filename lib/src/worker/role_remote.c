@@ -74,13 +74,14 @@ static bool may_come_back(int error)
 
 /* A replacement tries until its deadline: what has ended its predecessor may take a while. */
 static int dial(struct remote *remote, const struct address *address, struct secret *secret,
-		bool again, uint64_t deadline_ns, struct stream **stream)
+		bool again, uint64_t deadline_ns, struct stream **stream,
+		struct offset_sample *sample)
 {
 	uint64_t pause = BACKOFF_FIRST_NS, timeout = remote->child->nested->options.host_timeout_ns;
 	int result;
 
 	for (;;) {
-		result = connection_dial(address, secret, timeout, deadline_ns, stream);
+		result = connection_dial(address, secret, timeout, deadline_ns, stream, sample);
 		if (result == 0 || !again || !may_come_back(result) ||
 		    now_ns() + pause >= deadline_ns)
 			return result;
@@ -96,15 +97,20 @@ static int connect_to(struct remote *remote, bool again, uint64_t deadline_ns)
 	const struct dw_worker *worker = remote->child->nested;
 	struct secret *secret = NULL;
 	struct stream *stream = NULL;
+	struct offset_sample sample;
 	struct address address;
 	int result = address_parse("its host", worker->options.host, &address);
 
 	if (result == 0)
 		result = key_find(worker->options.host_key, &secret);
 	if (result == 0)
-		result = dial(remote, &address, secret, again, deadline_ns, &stream);
+		result = dial(remote, &address, secret, again, deadline_ns, &stream, &sample);
 	secret_destroy(secret);
-	return result < 0 ? result : gateway_create(stream, &remote->gateway);
+	if (result == 0)
+		result = gateway_create(stream, &remote->gateway);
+	if (result == 0)
+		offset_take(gateway_offset(remote->gateway), &sample);
+	return result;
 }
 
 static int greet(struct remote *remote, uint64_t deadline_ns)
@@ -286,11 +292,16 @@ static void show_counters(const struct remote *remote)
 	status_chip(&remote->child->status, &now);
 }
 
-/* Times of another host's clock say how long it ran, and not when. */
-static void end(struct remote *remote, const struct flight *flight, int error, const char *text,
-		uint64_t ran_ns)
+static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
 {
-	uint64_t now = now_ns(), most = now - flight->claimed_ns;
+	return value < least ? least : value < most ? value : most;
+}
+
+/* Another host's clock may say anything: the times are between the claim and now. */
+static void end(struct remote *remote, const struct flight *flight, int error, const char *text,
+		uint64_t began_ns, uint64_t ran_ns)
+{
+	uint64_t now = now_ns(), began = clamp(began_ns, flight->claimed_ns, now);
 	char full[TEXT_BYTES];
 
 	if (error)
@@ -299,7 +310,7 @@ static void end(struct remote *remote, const struct flight *flight, int error, c
 	status_ended(&remote->child->status);
 	show_counters(remote);
 	endpoint_complete(remote->endpoint, flight->number, error, error ? full : NULL,
-			  now - (ran_ns < most ? ran_ns : most), now);
+			  began, began + clamp(ran_ns, 0, now - began));
 }
 
 /* Hands it on; one that cannot be ends here. */
@@ -312,7 +323,7 @@ static void post(struct remote *remote, struct flight *flight, const struct dw_a
 		remote->bytes += flight->bytes;
 		remote->flights[remote->count++] = *flight;
 	} else {
-		end(remote, flight, result < 0 ? result : 0, error_text(), 0);
+		end(remote, flight, result < 0 ? result : 0, error_text(), flight->claimed_ns, 0);
 	}
 }
 
@@ -343,7 +354,7 @@ static void take(struct remote *remote, struct flight *flight)
 		result = serve_args(flight->frame, &args);
 	flight->bytes = result < 0 ? 0 : tensor_bytes(&args);
 	if (result < 0)
-		end(remote, flight, result, error_text(), 0);
+		end(remote, flight, result, error_text(), flight->claimed_ns, 0);
 	else if (fits(remote, flight->bytes))
 		post(remote, flight, &args);
 	else
@@ -387,7 +398,7 @@ static int end_oldest(struct remote *remote, const struct gateway_done *done)
 	remote->bytes -= flight.bytes;
 	remote->count--;
 	memmove(remote->flights, remote->flights + 1, remote->count * sizeof(flight));
-	end(remote, &flight, done->error, done->text, done->ran_ns);
+	end(remote, &flight, done->error, done->text, done->began_ns, done->ran_ns);
 	if (remote->count)
 		status_since(&remote->child->status, now_ns());
 	else

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/* Behind offset.h. */
+#include "host/offset.h"
+
+static int64_t drift(uint64_t age_ns)
+{
+	return (int64_t)(age_ns / (1000000 / OFFSET_PPM));
+}
+
+static void note_round_trip(struct offset *offset, uint64_t trip)
+{
+	if (!offset->known || offset->samples == OFFSET_SAMPLES) {
+		offset->before = offset->known ? offset->present : UINT64_MAX;
+		offset->present = UINT64_MAX;
+		offset->samples = 0;
+	}
+	offset->samples++;
+	if (trip < offset->present)
+		offset->present = trip;
+}
+
+void offset_take(struct offset *offset, const struct offset_sample *s)
+{
+	uint64_t there = s->answered_ns - s->got_ns, here = s->received_ns - s->sent_ns;
+	/* On the way there, and on the way back. */
+	int64_t high = (int64_t)(s->got_ns - s->sent_ns);
+	int64_t low = (int64_t)(s->answered_ns - s->received_ns);
+	int64_t wider;
+
+	if (s->answered_ns < s->got_ns || s->received_ns < s->sent_ns || there > here)
+		return;
+	note_round_trip(offset, here - there);
+	wider = offset->known && s->received_ns > offset->at_ns ?
+			drift(s->received_ns - offset->at_ns) :
+			0;
+	if (offset->known && offset->low - wider > low)
+		low = offset->low - wider;
+	if (offset->known && offset->high + wider < high)
+		high = offset->high + wider;
+	if (low > high) {
+		/* A clock has stood still or was set: only this sample counts. */
+		high = (int64_t)(s->got_ns - s->sent_ns);
+		low = (int64_t)(s->answered_ns - s->received_ns);
+	}
+	offset->low = low;
+	offset->high = high;
+	offset->at_ns = s->received_ns;
+	offset->known = true;
+}
+
+int64_t offset_ahead(const struct offset *offset)
+{
+	return offset->low + (offset->high - offset->low) / 2;
+}
+
+uint64_t offset_here(const struct offset *offset, uint64_t there_ns)
+{
+	return offset->known ? there_ns - (uint64_t)offset_ahead(offset) : there_ns;
+}
+
+uint64_t offset_error(const struct offset *offset, uint64_t now_ns)
+{
+	uint64_t age = now_ns > offset->at_ns ? now_ns - offset->at_ns : 0;
+
+	if (!offset->known)
+		return UINT64_MAX;
+	return (uint64_t)(offset->high - offset->low + 1) / 2 + (uint64_t)drift(age);
+}
+
+uint64_t offset_round_trip(const struct offset *offset)
+{
+	if (!offset->known)
+		return 0;
+	return offset->before < offset->present ? offset->before : offset->present;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * offset: the difference between the clocks of two hosts, and the round trip between them, from
+ * messages that travel anyway. A sample is a message and its answer, with four time stamps.
+ *
+ * Each sample bounds the difference on both sides: no message arrives before it was sent. The
+ * bounds of all samples are intersected, so the quickest messages of each direction count. Bounds
+ * grow by OFFSET_PPM of their age, which is more than two clocks drift apart.
+ *
+ * Invariant: with the difference in use, no message that a sample has seen arrives before it was
+ * sent. What one host did because of a message of the other comes after the cause.
+ *
+ * Owns: struct offset. One thread.
+ */
+#ifndef DW_HOST_OFFSET_H
+#define DW_HOST_OFFSET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OFFSET_PPM 100
+/* The round trip is the shortest of so many samples, up to twice as many. */
+#define OFFSET_SAMPLES 64
+
+struct offset_sample {
+	uint64_t sent_ns; /* by the clock here */
+	uint64_t got_ns, answered_ns; /* by the clock there */
+	uint64_t received_ns; /* here */
+};
+
+struct offset {
+	bool known;
+	int64_t low, high; /* the clock there is ahead by so much, at `at_ns` */
+	uint64_t at_ns; /* of the last sample, here */
+	uint64_t present, before; /* shortest round trips; UINT64_MAX: no sample */
+	uint32_t samples; /* of `present` */
+};
+
+/* A sample whose times contradict each other is left out. */
+void offset_take(struct offset *offset, const struct offset_sample *sample);
+/* The same moment by the clock here; `there_ns` itself before the first sample. */
+uint64_t offset_here(const struct offset *offset, uint64_t there_ns);
+/* The clock there is ahead by so much. */
+int64_t offset_ahead(const struct offset *offset);
+/* By how much that may be wrong now; UINT64_MAX: there was no sample. */
+uint64_t offset_error(const struct offset *offset, uint64_t now_ns);
+/* The shortest of the last samples; 0: there was none. */
+uint64_t offset_round_trip(const struct offset *offset);
+
+#endif
