@@ -101,7 +101,8 @@ _distworker()
 		*) _distworker_words "$current" '--listen --key --user --sessions --idle-timeout
 			--cache --help --usage' ;;
 		esac ;;
-	info|doctor) _distworker_words "$current" '--json --help --usage' ;;
+	info) _distworker_words "$current" '--json --help --usage' ;;
+	doctor) _distworker_words "$current" '--json --host --key --user --ssh --timeout --help --usage' ;;
 	esac
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
  * distworker doctor: one line per thing that a hierarchy needs: OK, WARN (it
- * works, but …) or FAIL (it does not work), with a remedy.
+ * works, but …) or FAIL (it does not work), with a remedy. doctor_host.c has those of other hosts.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +24,7 @@
 #include <unistd.h>
 #include <linux/distworker.h>
 #include "base/text.h"
+#include "doctor.h"
 #include "drivers.h"
 #include "tool.h"
 
@@ -32,17 +33,8 @@
 
 static char tree_text[512];	/* of the last tree that failed */
 
-enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL };
-
-struct visit {
-	struct json_object *json;	/* NULL: lines of text */
-	enum verdict worst;
-};
-
-/* One line; `remedy` is "" where there is nothing to do. */
-__attribute__((format(printf, 5, 6)))
-static void say(struct visit *visit, enum verdict verdict, const char *subject, const char *remedy,
-		const char *format, ...)
+void doctor_say(struct visit *visit, enum dw_verdict verdict, const char *subject,
+		const char *remedy, const char *format, ...)
 {
 	static const char *const words[] = { "OK", "WARN", "FAIL" };
 	char text[512];
@@ -86,10 +78,12 @@ static const char *first_line(const char *path, char *text, size_t bytes)
 static void check_version(struct visit *visit)
 {
 	if (strcmp(DW_VERSION, dw_version()))
-		say(visit, VERDICT_WARN, "version", "install both from one release",
-		    "the program is %s, the library that it found is %s", DW_VERSION, dw_version());
+		doctor_say(visit, DW_VERDICT_WARN, "version", "install both from one release",
+			   "the program is %s, the library that it found is %s", DW_VERSION,
+			   dw_version());
 	else
-		say(visit, VERDICT_OK, "version", "", "%s, program and library", DW_VERSION);
+		doctor_say(visit, DW_VERDICT_OK, "version", "", "%s, program and library",
+			   DW_VERSION);
 }
 
 /* ------------------------------------------------------------------- module */
@@ -132,28 +126,30 @@ static void module_absent(struct visit *visit)
 	uname(&kernel);
 	if (first_line("/sys/module/distworker/version", text, sizeof(text)) ||
 	    !access("/sys/module/distworker", F_OK))
-		say(visit, VERDICT_WARN, "module", "load it again, and look into dmesg",
-		    "it is loaded, but there is no " DEVICE);
+		doctor_say(visit, DW_VERDICT_WARN, "module", "load it again, and look into dmesg",
+			   "it is loaded, but there is no " DEVICE);
 	else if (access("/proc/modules", F_OK))
-		say(visit, VERDICT_OK, "module", "",
-		    "none: this kernel (%s) has no loadable modules; the futex provider is used",
-		    kernel.release);
+		doctor_say(
+			visit, DW_VERDICT_OK, "module", "",
+			"none: this kernel (%s) has no loadable modules; the futex "
+			"provider is used",
+			kernel.release);
 	else if (module_installed(kernel.release) && signatures_enforced())
-		say(visit, VERDICT_WARN, "module",
-		    "sign it with a key that this kernel trusts (DKMS: mok_signing_key, "
-		    "mokutil --import), then modprobe distworker",
-		    "it is installed, but not loaded: this kernel takes signed modules only "
-		    "(module.sig_enforce, or Secure Boot)");
+		doctor_say(visit, DW_VERDICT_WARN, "module",
+			   "sign it with a key that this kernel trusts (DKMS: mok_signing_key, "
+			   "mokutil --import), then modprobe distworker",
+			   "it is installed, but not loaded: this kernel takes signed modules only "
+			   "(module.sig_enforce, or Secure Boot)");
 	else if (module_installed(kernel.release))
-		say(visit, VERDICT_WARN, "module", "modprobe distworker",
-		    "it is installed for this kernel, but not loaded");
+		doctor_say(visit, DW_VERDICT_WARN, "module", "modprobe distworker",
+			   "it is installed for this kernel, but not loaded");
 	else {
 		text_format(remedy, sizeof(remedy),
 			 "make install, dkms install distworker/%s, modprobe distworker "
 			 "(README: \"Install\")",
 			 DW_VERSION);
-		say(visit, VERDICT_WARN, "module", remedy,
-		    "it is not installed for this kernel (%s)", kernel.release);
+		doctor_say(visit, DW_VERDICT_WARN, "module", remedy,
+			   "it is not installed for this kernel (%s)", kernel.release);
 	}
 }
 
@@ -164,8 +160,9 @@ static void module_refused(struct visit *visit, int error)
 	struct stat node;
 
 	if ((error != EACCES && error != EPERM) || stat(DEVICE, &node)) {
-		say(visit, VERDICT_WARN, "module", "unload and load the module; dmesg tells more",
-		    DEVICE " cannot be opened: %s", strerror(error));
+		doctor_say(visit, DW_VERDICT_WARN, "module",
+			   "unload and load the module; dmesg tells more",
+			   DEVICE " cannot be opened: %s", strerror(error));
 		return;
 	}
 	snprintf(gid, sizeof(gid), "%u", node.st_gid);
@@ -178,9 +175,9 @@ static void module_refused(struct visit *visit, int error)
 		snprintf(remedy, sizeof(remedy),
 			 "install the udev rule (99-distworker.rules), then udevadm trigger "
 			 "--name-match=distworker: it gives the node to a group");
-	say(visit, VERDICT_WARN, "module", remedy,
-	    "no permission to open " DEVICE ", which is group %s's with mode %04o", of,
-	    node.st_mode & 0777);
+	doctor_say(visit, DW_VERDICT_WARN, "module", remedy,
+		   "no permission to open " DEVICE ", which is group %s's with mode %04o", of,
+		   node.st_mode & 0777);
 }
 
 static void check_module(struct visit *visit)
@@ -198,28 +195,33 @@ static void check_module(struct visit *visit)
 		else
 			close(fd);
 		if (fd >= 0 && dw_provider_query(&info))
-			say(visit, VERDICT_WARN, "module", "", "%s", dw_strerror_last());
+			doctor_say(visit, DW_VERDICT_WARN, "module", "", "%s", dw_strerror_last());
 		else if (fd >= 0 && info.module_abi != DISTWORKER_ABI_VERSION)
-			say(visit, VERDICT_WARN, "module",
-			    "install module and library from one release",
-			    "it speaks ABI version %u, the library version %d: it is not used",
-			    info.module_abi, DISTWORKER_ABI_VERSION);
+			doctor_say(
+				visit, DW_VERDICT_WARN, "module",
+				"install module and library from one release",
+				"it speaks ABI version %u, the library version %d: it is not used",
+				info.module_abi, DISTWORKER_ABI_VERSION);
 		else if (fd >= 0)
-			say(visit, VERDICT_OK, "module", "", "loaded, version %s, ABI %u",
-			    first_line("/sys/module/distworker/version", version,
-				       sizeof(version)) ? version : "unknown", info.module_abi);
+			doctor_say(visit, DW_VERDICT_OK, "module", "", "loaded, version %s, ABI %u",
+				   first_line("/sys/module/distworker/version", version,
+					      sizeof(version)) ?
+					   version :
+					   "unknown",
+				   info.module_abi);
 	}
 	info = DW_OPTIONS(dw_provider_info);
 	if (dw_provider_query(&info))
-		say(visit, VERDICT_FAIL, "provider",
-		    "unset DW_PROVIDER, or set it to auto or futex", "%s", dw_strerror_last());
+		doctor_say(visit, DW_VERDICT_FAIL, "provider",
+			   "unset DW_PROVIDER, or set it to auto or futex", "%s",
+			   dw_strerror_last());
 	else
-		say(visit, VERDICT_OK, "provider", "", "%s: %s",
-		    info.provider == DW_PROVIDER_KERNEL ? "kernel" : "futex", info.reason);
+		doctor_say(visit, DW_VERDICT_OK, "provider", "", "%s: %s",
+			   info.provider == DW_PROVIDER_KERNEL ? "kernel" : "futex", info.reason);
 	if (info.provider != DW_PROVIDER_KERNEL)
-		say(visit, VERDICT_OK, "gain", "",
-		    "the module would add: waking many children with one call, waking and "
-		    "sleeping in one, and the kernel's own report of a death");
+		doctor_say(visit, DW_VERDICT_OK, "gain", "",
+			   "the module would add: waking many children with one call, waking and "
+			   "sleeping in one, and the kernel's own report of a death");
 }
 
 /* ------------------------------------------------------------------- kernel */
@@ -231,19 +233,22 @@ static void check_calls(struct visit *visit)
 	int fd;
 
 	if (syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL, 0) < 0)
-		say(visit, VERDICT_FAIL, "futex", "allow futex(2) in the sandbox's filter",
-		    "futex(2) does not work: %s", strerror(errno));
+		doctor_say(visit, DW_VERDICT_FAIL, "futex",
+			   "allow futex(2) in the sandbox's filter", "futex(2) does not work: %s",
+			   strerror(errno));
 	else if (syscall(SYS_futex, &word, FUTEX_WAIT, 1, &soon, NULL, 0) < 0 && errno != EAGAIN)
-		say(visit, VERDICT_FAIL, "futex", "", "futex(2) does not wait: %s",
-		    strerror(errno));
+		doctor_say(visit, DW_VERDICT_FAIL, "futex", "", "futex(2) does not wait: %s",
+			   strerror(errno));
 	else
-		say(visit, VERDICT_OK, "futex", "", "works");
+		doctor_say(visit, DW_VERDICT_OK, "futex", "", "works");
 	fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (fd < 0)
-		say(visit, VERDICT_FAIL, "pidfd", "a kernel from 5.3 on, or another sandbox filter",
-		    "pidfd_open(2) does not work: %s", strerror(errno));
+		doctor_say(visit, DW_VERDICT_FAIL, "pidfd",
+			   "a kernel from 5.3 on, or another sandbox filter",
+			   "pidfd_open(2) does not work: %s", strerror(errno));
 	else
-		say(visit, VERDICT_OK, "pidfd", "", "works: deaths of children are seen at once");
+		doctor_say(visit, DW_VERDICT_OK, "pidfd", "",
+			   "works: deaths of children are seen at once");
 	if (fd >= 0)
 		close(fd);
 }
@@ -255,10 +260,12 @@ static void check_cpus(struct visit *visit)
 	int usable = sched_getaffinity(0, sizeof(set), &set) ? (int)online : CPU_COUNT(&set);
 
 	if (usable == 1)
-		say(visit, VERDICT_WARN, "CPUs", online > 1 ? "start it without taskset" : "",
-		    "one of %ld is usable: parent and children take turns", online);
+		doctor_say(visit, DW_VERDICT_WARN, "CPUs",
+			   online > 1 ? "start it without taskset" : "",
+			   "one of %ld is usable: parent and children take turns", online);
 	else
-		say(visit, VERDICT_OK, "CPUs", "", "%d of %ld are usable", usable, online);
+		doctor_say(visit, DW_VERDICT_OK, "CPUs", "", "%d of %ld are usable", usable,
+			   online);
 }
 
 /* ------------------------------------------------------------------- limits */
@@ -271,12 +278,14 @@ static void check_limit(struct visit *visit, int resource, const char *subject, 
 	if (getrlimit(resource, &limit))
 		return;
 	if (limit.rlim_cur == RLIM_INFINITY)
-		say(visit, VERDICT_OK, subject, "", "unlimited");
+		doctor_say(visit, DW_VERDICT_OK, subject, "", "unlimited");
 	else if (limit.rlim_cur < wanted)
-		say(visit, VERDICT_WARN, subject, remedy, "the limit is %ju, large trees need %ju",
-		    (uintmax_t)limit.rlim_cur, (uintmax_t)wanted);
+		doctor_say(visit, DW_VERDICT_WARN, subject, remedy,
+			   "the limit is %ju, large trees need %ju", (uintmax_t)limit.rlim_cur,
+			   (uintmax_t)wanted);
 	else
-		say(visit, VERDICT_OK, subject, "", "the limit is %ju", (uintmax_t)limit.rlim_cur);
+		doctor_say(visit, DW_VERDICT_OK, subject, "", "the limit is %ju",
+			   (uintmax_t)limit.rlim_cur);
 }
 
 static void check_pids(struct visit *visit)
@@ -295,8 +304,8 @@ static void check_pids(struct visit *visit)
 	if (file)
 		fclose(file);
 	if (found && strcmp(value, "max") && strtoull(value, NULL, 10) < 256)
-		say(visit, VERDICT_WARN, "pids", "raise pids.max (systemd: TasksMax=)",
-		    "the control group allows %s processes and threads", value);
+		doctor_say(visit, DW_VERDICT_WARN, "pids", "raise pids.max (systemd: TasksMax=)",
+			   "the control group allows %s processes and threads", value);
 }
 
 /* ---------------------------------------------------------------- hierarchy */
@@ -364,27 +373,29 @@ static void check_tree(struct visit *visit)
 	bool up;
 
 	if (try_tree(DW_PROVIDER_AUTO, &used, &up)) {
-		say(visit, VERDICT_FAIL, "tree",
-		    up ? "" :
-		    first_line("/proc/sys/vm/overcommit_memory", overcommit, sizeof(overcommit)) &&
-				    *overcommit == '2' ?
-			 "if memory is missing: sysctl vm.overcommit_memory=0, or smaller "
-			 "heap rings and arena" :
-			 "raise the limit that is named, or take smaller heap rings and arena",
-		    "a node with one sub worker %s: %s",
-		    up ? "comes up, and cannot run a task" : "does not come up", tree_text);
+		doctor_say(
+			visit, DW_VERDICT_FAIL, "tree",
+			up ? "" :
+			first_line("/proc/sys/vm/overcommit_memory", overcommit,
+				   sizeof(overcommit)) &&
+					*overcommit == '2' ?
+			     "if memory is missing: sysctl vm.overcommit_memory=0, or smaller "
+			     "heap rings and arena" :
+			     "raise the limit that is named, or take smaller heap rings and arena",
+			"a node with one sub worker %s: %s",
+			up ? "comes up, and cannot run a task" : "does not come up", tree_text);
 		return;
 	}
-	say(visit, VERDICT_OK, "tree", "",
-	    "a node with one sub worker comes up and runs a task (%s provider)",
-	    used == DW_PROVIDER_KERNEL ? "kernel" : "futex");
+	doctor_say(visit, DW_VERDICT_OK, "tree", "",
+		   "a node with one sub worker comes up and runs a task (%s provider)",
+		   used == DW_PROVIDER_KERNEL ? "kernel" : "futex");
 	if (used == DW_PROVIDER_KERNEL || dw_provider_query(&info) ||
 	    info.provider != DW_PROVIDER_KERNEL)
 		return;
 	/* The module is there, and the tree did without it. */
 	if (try_tree(DW_PROVIDER_KERNEL, &used, &up))
-		say(visit, VERDICT_WARN, "tree", "",
-		    "the module is there, and trees use futexes: %s", tree_text);
+		doctor_say(visit, DW_VERDICT_WARN, "tree", "",
+			   "the module is there, and trees use futexes: %s", tree_text);
 }
 
 static void check_shm(struct visit *visit)
@@ -393,20 +404,23 @@ static void check_shm(struct visit *visit)
 	int fd = memfd_create("distworker-doctor", MFD_CLOEXEC);
 
 	if (fd < 0)
-		say(visit, VERDICT_FAIL, "memfd", "allow memfd_create(2) in the sandbox's filter",
-		    "memfd_create(2) does not work: %s", strerror(errno));
+		doctor_say(visit, DW_VERDICT_FAIL, "memfd",
+			   "allow memfd_create(2) in the sandbox's filter",
+			   "memfd_create(2) does not work: %s", strerror(errno));
 	else
 		close(fd);
 	if (statvfs("/dev/shm", &fs))
-		say(visit, VERDICT_WARN, "/dev/shm", "mount -t tmpfs tmpfs /dev/shm",
-		    "it is not there: %s", strerror(errno));
+		doctor_say(visit, DW_VERDICT_WARN, "/dev/shm", "mount -t tmpfs tmpfs /dev/shm",
+			   "it is not there: %s", strerror(errno));
 	else if ((uint64_t)fs.f_bavail * fs.f_frsize < 64ull << 20)
-		say(visit, VERDICT_WARN, "/dev/shm", "mount -o remount,size=50% /dev/shm "
-		    "(docker: --shm-size)", "only %llu MiB are free",
-		    (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
+		doctor_say(visit, DW_VERDICT_WARN, "/dev/shm",
+			   "mount -o remount,size=50% /dev/shm "
+			   "(docker: --shm-size)",
+			   "only %llu MiB are free",
+			   (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
 	else
-		say(visit, VERDICT_OK, "/dev/shm", "", "%llu MiB are free",
-		    (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
+		doctor_say(visit, DW_VERDICT_OK, "/dev/shm", "", "%llu MiB are free",
+			   (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
 }
 
 static void check_drivers(struct visit *visit)
@@ -417,33 +431,80 @@ static void check_drivers(struct visit *visit)
 	int err = drivers_find(&drivers, &count);
 
 	if (err)
-		say(visit, VERDICT_WARN, "drivers", "", "chip drivers cannot be listed: %s",
-		    strerror(-err));
+		doctor_say(visit, DW_VERDICT_WARN, "drivers", "",
+			   "chip drivers cannot be listed: %s", strerror(-err));
 	for (size_t i = 0; i < count; i++) {
 		char subject[80];
 
 		text_fit(subject, sizeof(subject), drivers[i].name);
 		sim |= !drivers[i].error[0] && !strcmp(drivers[i].name, "sim");
 		if (drivers[i].error[0])
-			say(visit, VERDICT_WARN, subject, "", "%s", drivers[i].error);
+			doctor_say(visit, DW_VERDICT_WARN, subject, "", "%s", drivers[i].error);
 		else
-			say(visit, VERDICT_OK, subject, "", "chip driver, %zu device%s",
-			    drivers[i].devices, drivers[i].devices == 1 ? "" : "s");
+			doctor_say(visit, DW_VERDICT_OK, subject, "", "chip driver, %zu device%s",
+				   drivers[i].devices, drivers[i].devices == 1 ? "" : "s");
 	}
 	if (!sim)
-		say(visit, VERDICT_WARN, "drivers", "install distworker whole, or set DW_CHIP_PATH",
-		    "the driver sim is not found: no simulated chips");
+		doctor_say(visit, DW_VERDICT_WARN, "drivers",
+			   "install distworker whole, or set DW_CHIP_PATH",
+			   "the driver sim is not found: no simulated chips");
 	drivers_release(drivers, count);
+}
+
+static void check_machine(struct visit *visit)
+{
+	check_version(visit);
+	check_module(visit);
+	check_calls(visit);
+	check_cpus(visit);
+	check_limit(visit, RLIMIT_NOFILE, "open files", FILES_WANTED, "ulimit -n 4096");
+	check_limit(visit, RLIMIT_NPROC, "processes", 512, "ulimit -u 4096");
+	check_pids(visit);
+	check_shm(visit);
+	check_tree(visit);
+	check_drivers(visit);
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
-	if (key == 'j')
-		*(bool *)state->input = true;
-	else if (key == ARGP_KEY_ARG)
+	struct doctor_options *options = state->input;
+
+	switch (key) {
+	case 'j':
+		options->json = true;
+		break;
+	case 'h':
+		options->host = text;
+		break;
+	case 'k':
+		options->key = text;
+		break;
+	case 'u':
+		options->user = text;
+		break;
+	case 's':
+		options->ssh = true;
+		break;
+	case 't':
+		if (tool_seconds(text, &options->timeout) || options->timeout < 0.1 ||
+		    options->timeout > 1e9)
+			argp_error(state, "--timeout is \"%s\"; it should be 0.1 seconds or more",
+				   text);
+		break;
+	case ARGP_KEY_ARG:
 		argp_error(state, "doctor takes no argument, \"%s\" is one", text);
-	else
+		break;
+	case ARGP_KEY_END:
+		if (!options->host &&
+		    (options->key || options->user || options->ssh || options->timeout > 0))
+			argp_error(state, "--key, --user, --ssh and --timeout are for --host");
+		if (options->ssh && options->key)
+			argp_error(state, "--ssh and --key exclude each other: the node that ssh "
+					  "starts gets a key of its own");
+		break;
+	default:
 		return ARGP_ERR_UNKNOWN;
+	}
 	return 0;
 }
 
@@ -451,39 +512,46 @@ int verb_doctor(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
 		{ "json", 'j', NULL, 0, "as one JSON list", 0 },
+		{ "host", 'h', "ADDRESS[:PORT]", 0,
+		  "the way to a node on another host, and the node, instead of this machine", 1 },
+		{ "key", 'k', "FILE", 0, "the key of that node (DW_HOST_KEY names it)", 1 },
+		{ "user", 'u', "NAME", 0, "the user that the node should serve as", 1 },
+		{ "ssh", 's', NULL, 0,
+		  "start a node there first, as `run --hosts` does (--host USER@ADDRESS is fine "
+		  "then)",
+		  1 },
+		{ "timeout", 't', "SECONDS", 0, "for each answer (5)", 1 },
 		{ 0 },
 	};
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse,
-		.doc = "Check this machine for everything that a hierarchy needs, and suggest a "
-		       "remedy for each problem.\vOK: fine. WARN: it works, but less well. FAIL: "
-		       "hierarchies will not work.\n\n"
+		.doc = "Check this machine for everything that a hierarchy needs, or with --host "
+		       "the way to another one, and suggest a remedy for each problem.\vOK: fine. "
+		       "WARN: it works, but less well. FAIL: hierarchies will not work.\n\n"
 		       "Exit status: 0 nothing failed, 6 a line says FAIL, 2 usage.\n\n"
-		       "Example:\n  distworker doctor\n",
+		       "Example:\n  distworker doctor\n  "
+		       "distworker doctor --host b --key ~/.distworker-key\n",
 	};
+	struct doctor_options given = { 0 };
 	struct visit visit = { 0 };
-	bool json = false;
+	int status = TOOL_OK;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &json);
-	if (json && tool_json_only())
+	argp_parse(&argp, argc, argv, 0, NULL, &given);
+	if (given.json && tool_json_only())
 		return TOOL_SYSTEM;
-	if (json)
+	if (given.json)
 		visit.json = json_object_new_array();
-	check_version(&visit);
-	check_module(&visit);
-	check_calls(&visit);
-	check_cpus(&visit);
-	check_limit(&visit, RLIMIT_NOFILE, "open files", FILES_WANTED, "ulimit -n 4096");
-	check_limit(&visit, RLIMIT_NPROC, "processes", 512, "ulimit -u 4096");
-	check_pids(&visit);
-	check_shm(&visit);
-	check_tree(&visit);
-	check_drivers(&visit);
+	if (given.host)
+		status = doctor_host(&visit, &given);
+	else
+		check_machine(&visit);
 	if (visit.json) {
 		fprintf(tool_results(), "%s\n",
 			json_object_to_json_string_ext(visit.json, JSON_STYLE));
 		json_object_put(visit.json);
 	}
-	return visit.worst == VERDICT_FAIL ? TOOL_UNHEALTHY : TOOL_OK;
+	if (status)
+		return status;
+	return visit.worst == DW_VERDICT_FAIL ? TOOL_UNHEALTHY : TOOL_OK;
 }

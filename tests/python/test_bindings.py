@@ -24,6 +24,7 @@ WITHOUT = {
     "dw_callable_unregister": "dw_callable_unregister_for() with UINT64_MAX is the same",
     **{f"dw_launch_{name}": "not bound: a program starts its nodes, or distworker run does (docs/python.md)"
        for name in ("create", "rank", "size", "host", "output", "serve", "destroy")},
+    "dw_host_examine": "`distworker doctor --host` asks it",
     "dw_fork_hooks_remove": "the interpreter's hooks stay for the whole process",
     "dw_run_detach": "the package frees what the run uses when it has ended, so it keeps the run",
 }

@@ -51,7 +51,8 @@
  *   dw_tree_*                                            any thread, one at a time per dw_tree
  *   dw_args_*                                            any thread, one at a time per dw_args
  *   dw_tensor_*, dw_dtype_*, dw_provider_query,
- *   dw_version, dw_strerror_last, dw_fork_hooks_*        any thread
+ *   dw_version, dw_strerror_last, dw_fork_hooks_*,
+ *   dw_host_examine                                      any thread
  *   dw_node_serve, dw_launch_serve                       a thread for as long as it serves
  *   dw_launch_create, dw_launch_rank, dw_launch_size,
  *   dw_launch_host, dw_launch_output,

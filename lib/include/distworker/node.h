@@ -57,6 +57,35 @@ struct dw_node_options {
  */
 DW_API int dw_node_serve(struct dw_worker *worker, const struct dw_node_options *options);
 
+enum dw_verdict { DW_VERDICT_OK = 0, DW_VERDICT_WARN = 1, DW_VERDICT_FAIL = 2 };
+
+/* One thing that a connection to a node needs. Texts are valid during the call that gets it. */
+struct dw_host_finding {
+	size_t size;
+	uint32_t verdict; /* enum dw_verdict; FAIL: Workers there will not work */
+	const char *subject; /* "name", "port", "key", … */
+	const char *text; /* one sentence */
+	const char *remedy; /* what to do; "": nothing */
+};
+
+struct dw_host_examine_options {
+	size_t size;
+	/* A file with the node's key. NULL: this process's, or DW_HOST_KEY names the file */
+	const char *key;
+	const char *user; /* the user that the node should serve as; NULL: any */
+	uint64_t timeout_ns; /* for each answer; default: 5 s */
+	void (*found)(const struct dw_host_finding *finding, void *context);
+	void *context;
+};
+
+/*
+ * Looks at all that a tree with a Worker on `host` ("name", "name:port") needs, from its name to
+ * the program there, and tells `found` of each, in that order; a FAIL ends it where the rest
+ * depends on it. The node answers, and no tree is made. 0, whatever is found; -EINVAL: `host` is no
+ * name of a host, or a field makes no sense; -ENOMEM. It takes a few answers' time. Any thread.
+ */
+DW_API int dw_host_examine(const char *host, const struct dw_host_examine_options *options);
+
 #ifdef __cplusplus
 }
 #endif

@@ -4,6 +4,8 @@
  * node), and their payloads, written and read by pack.h.
  *
  *   gateway                        session
+ *   EXAMINE n  anything ───────────────►   only before HELLO, any number of them
+ *              ◄─── EXAMINED n
  *   HELLO      tree, memory, callables ───►   makes the tree
  *              ◄─── READY, or REFUSED text    REFUSED also later: the tree has died
  *   TASK n     arguments, small inputs ───►
@@ -40,6 +42,17 @@ enum host_message {
 	HOST_DONE, /* struct host_done_head, text */
 	HOST_CONTROL, /* u64 code, blob */
 	HOST_STOP,
+	HOST_EXAMINE, /* any bytes; the header's address: how many bytes to answer with */
+	HOST_EXAMINED, /* struct host_examined_head, the worker layer's own payload, any bytes */
+};
+
+/* What may be asked for, and sent, to see whether large messages arrive. */
+#define HOST_EXAMINE_MOST (1u << 20)
+
+struct host_examined_head {
+	uint64_t got_ns, answered_ns; /* CLOCK_MONOTONIC there */
+	uint64_t real_ns; /* CLOCK_REALTIME there, at `answered_ns` */
+	uint32_t about_bytes, zero; /* of the worker layer's payload; the rest is filling */
 };
 
 /* Inputs up to this size travel with their task. */

@@ -497,6 +497,11 @@ static int take(struct session *session, const struct stream_message *from,
 		message->payload = from->payload;
 		message->bytes = from->bytes;
 		return 1;
+	case HOST_EXAMINE:
+		message->event = SESSION_EXAMINE;
+		message->code = from->address;
+		message->got_ns = now_ns();
+		return 1;
 	case HOST_CANCEL:
 		message->event = SESSION_CANCEL;
 		return cancel(session, from->number);
@@ -590,6 +595,36 @@ int session_done(struct session *session, int error, const char *text, uint64_t 
 	session->handed_out = false;
 	arrived->next = session->answered;
 	session->answered = arrived;
+	return result;
+}
+
+int session_examined(struct session *session, const struct session_message *message,
+		     const void *about, uint32_t about_bytes)
+{
+	struct host_examined_head head = {
+		.got_ns = message->got_ns,
+		.about_bytes = about_bytes,
+	};
+	struct pack pack = { .data = NULL };
+	struct timespec real;
+	void *filling;
+	int result;
+
+	if (message->code > HOST_EXAMINE_MOST)
+		return error_set(-EBADMSG, "%llu bytes were asked for: %u at most",
+				 (unsigned long long)message->code, HOST_EXAMINE_MOST);
+	clock_gettime(CLOCK_REALTIME, &real);
+	head.real_ns = (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
+	head.answered_ns = now_ns();
+	pack_bytes(&pack, &head, sizeof(head));
+	pack_bytes(&pack, about, about_bytes);
+	filling = pack_space(&pack, message->code);
+	if (filling)
+		memset(filling, 0, message->code);
+	result = pack.failed ? error_set(-ENOMEM, "no memory for an answer") :
+			       stream_send(session->stream, HOST_EXAMINED, message->number, 0,
+					   pack.data, pack.used);
+	pack_release(&pack);
 	return result;
 }
 

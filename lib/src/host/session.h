@@ -35,6 +35,7 @@ struct session_options {
 enum session_event {
 	SESSION_NOTHING = 0,
 	SESSION_HELLO, /* payload, bytes */
+	SESSION_EXAMINE, /* code: the bytes to answer with */
 	SESSION_TASK, /* task, callable, config, args, uses */
 	SESSION_CONTROL, /* code; payload, bytes: the blob */
 	SESSION_CANCEL, /* the task that was handed out last */
@@ -43,7 +44,7 @@ enum session_event {
 
 struct session_message {
 	enum session_event event;
-	uint64_t number;
+	uint64_t number, got_ns;
 	const void *payload; /* valid until it is answered; HELLO: until the next step */
 	size_t bytes;
 	uint64_t code;
@@ -80,6 +81,9 @@ int session_step(struct session *session, struct session_message *message);
  */
 int session_done(struct session *session, int error, const char *text, uint64_t began_ns,
 		 uint64_t ran_ns);
+/* The answer to EXAMINE; `about` is the caller's. */
+int session_examined(struct session *session, const struct session_message *message,
+		     const void *about, uint32_t about_bytes);
 /* The answer to HELLO. The second one also later: the tree has died, and no answer follows. */
 int session_ready(struct session *session);
 int session_refuse(struct session *session, int error, const char *text);

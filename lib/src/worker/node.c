@@ -247,10 +247,12 @@ static void end_session(struct node *node, uint32_t i)
 	if (WIFSIGNALED(status))
 		log_at(LOG_WARN, "session %d was killed by %s", (int)session.pid,
 		       error_signal_name(WTERMSIG(status)));
-	node->left = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != NODE_SESSION_EXAMINED) {
+		node->left = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+		node->ended++;
+	}
 	close(session.pidfd);
 	node->sessions[i] = node->sessions[--node->count];
-	node->ended++;
 	node->idle_since = now_ns();
 }
 

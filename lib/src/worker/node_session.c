@@ -14,6 +14,7 @@
 #include "callable/symbol.h"
 #include "host/pack.h"
 #include "host/session.h"
+#include "worker/about.h"
 #include "worker/control.h"
 #include "worker/hierarchy.h"
 #include "worker/node_session.h"
@@ -41,6 +42,7 @@ struct node_session {
 	int done_fd; /* an eventfd: a message was served */
 	int death_fd; /* a pidfd of the Worker; -1: not watched any more */
 	bool busy; /* the second thread has a message */
+	bool examined; /* the other end has asked about this host */
 };
 
 /* -------------------------------------------------------------- the second thread */
@@ -402,18 +404,48 @@ static void give_back(void *context, uint64_t address, uint64_t bytes)
 	arena_give_back(address, bytes);
 }
 
+static int describe(struct node_session *node, const struct session_message *message)
+{
+	struct pack about = { .data = NULL };
+	int result;
+
+	node->examined = true;
+	about_encode(node->options->program, node->options->cache_bytes, session_fd(node->session),
+		     &about);
+	result = about.failed ?
+			 error_set(-ENOMEM, "no memory to describe this host") :
+			 session_examined(node->session, message, about.data, (uint32_t)about.used);
+	pack_release(&about);
+	return result;
+}
+
+/* The gateway's description of its tree; before it, questions of `distworker doctor`. */
+static int wait_hello(struct node_session *node, struct session_message *message)
+{
+	uint64_t deadline = now_ns() + HELLO_NS;
+	int result;
+
+	while ((result = session_step(node->session, message)) >= 0) {
+		if (result == 1 && message->event != SESSION_EXAMINE)
+			return 1;
+		if (result == 1)
+			result = describe(node, message);
+		else if (now_ns() >= deadline)
+			return error_set(-ETIMEDOUT, "the gateway does not describe its tree");
+		else
+			wait_for(node, deadline);
+		if (result < 0)
+			return result;
+	}
+	return result;
+}
+
 /* Waits for the gateway's description, and makes the tree. */
 static int begin(struct node_session *node)
 {
 	struct session_message message = { .event = SESSION_NOTHING };
-	uint64_t deadline = now_ns() + HELLO_NS;
-	int result;
+	int result = wait_hello(node, &message);
 
-	while ((result = session_step(node->session, &message)) == 0) {
-		if (now_ns() >= deadline)
-			return error_set(-ETIMEDOUT, "the gateway does not describe its tree");
-		wait_for(node, deadline);
-	}
 	if (result == 1 && message.event != SESSION_HELLO)
 		return error_set(-EBADMSG, "the gateway does not begin with its tree");
 	if (result < 0)
@@ -449,6 +481,10 @@ int node_session_run(struct stream *stream, const struct node_session_options *o
 		return 1;
 	}
 	result = begin(&node);
+	if (result == -ECONNRESET && node.examined) {
+		log_at(LOG_INFO, "%s has examined this host", options->peer);
+		return NODE_SESSION_EXAMINED;
+	}
 	if (result < 0)
 		return refuse(&node, result);
 	log_at(LOG_INFO, "%s serves %s", node.tree.workers[0]->path, options->peer);

@@ -25,6 +25,9 @@ struct node_session_options {
 	uint64_t cache_bytes; /* of tensors that are kept from one task to the next */
 };
 
+/* An exit code: the connection was one of `distworker doctor`, which asked, and has gone. */
+#define NODE_SESSION_EXAMINED 3
+
 /* In a process that was forked for it. Takes the stream. The exit code; 0: the gateway ended it. */
 int node_session_run(struct stream *stream, const struct node_session_options *options);
 
