@@ -212,6 +212,9 @@ static void text_workers(const struct summary *summary, bool copies, FILE *out)
 		if (copies && child->kind != DW_CHILD_SUB)
 			fprintf(out, " %9.1f %9.1f %9.1f", (double)child->copied_in / MIB,
 				(double)child->copied_out / MIB, (double)child->saved / MIB);
+		if (child->host[0])
+			fprintf(out, "  on %s, %.3f ms away", child->host,
+				(double)child->round_trip_ns * 1e-6);
 		fprintf(out, "%s\n", child->alive ? "" : "  dead");
 	}
 	if (rows < summary->child_count)
@@ -355,6 +358,13 @@ static struct json_object *json_child(const struct dw_child_stats *child)
 		put_count(object, "copied_in", child->copied_in);
 		put_count(object, "copied_out", child->copied_out);
 		put_count(object, "saved", child->saved);
+	}
+	if (child->host[0]) {
+		put_text(object, "host", child->host);
+		put_text(object, "address", child->address);
+		put_count(object, "round_trip_ns", child->round_trip_ns);
+		put_count(object, "window_used", child->window_used);
+		put_count(object, "window_bytes", child->window_bytes);
 	}
 	return object;
 }

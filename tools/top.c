@@ -84,6 +84,13 @@ static struct json_object *child_json(const struct dw_tree *tree, uint32_t numbe
 		put(object, "copied_out", stats.copied_out);
 		put(object, "saved", stats.saved);
 	}
+	if (stats.host[0]) {
+		put_text(object, "host", stats.host);
+		put_text(object, "address", stats.address);
+		put(object, "round_trip_ns", stats.round_trip_ns);
+		put(object, "window_used", stats.window_used);
+		put(object, "window_bytes", stats.window_bytes);
+	}
 	return object;
 }
 
@@ -121,6 +128,26 @@ static struct json_object *worker_json(const struct dw_tree *tree, uint32_t numb
 	return object;
 }
 
+/* Other hosts that Workers of the tree are on. */
+static uint32_t count_hosts(const struct dw_tree *tree, uint32_t children)
+{
+	struct dw_child_stats *stats = calloc(children ? children : 1, sizeof(*stats));
+	uint32_t hosts = 0;
+
+	for (uint32_t i = 0; stats && i < children; i++) {
+		struct dw_child_stats *child = &stats[hosts];
+		bool known = false;
+
+		if (dw_tree_child_stats(tree, i, child, sizeof(*child)) || !child->host[0])
+			continue;
+		for (uint32_t k = 0; k < hosts; k++)
+			known = known || !strcmp(stats[k].host, child->host);
+		hosts += !known;
+	}
+	free(stats);
+	return hosts;
+}
+
 static struct json_object *tree_json(const struct dw_tree *tree, bool all)
 {
 	struct json_object *object = json_object_new_object(), *workers = json_object_new_array();
@@ -134,6 +161,7 @@ static struct json_object *tree_json(const struct dw_tree *tree, bool all)
 	put_age(object, "seconds", info.started_ns);
 	put(object, "worker_count", info.worker_count);
 	put(object, "child_count", info.child_count);
+	put(object, "host_count", count_hosts(tree, info.child_count));
 	for (uint32_t i = 0; all && i < info.worker_count; i++)
 		json_object_array_add(workers, worker_json(tree, i));
 	if (all)
@@ -159,8 +187,9 @@ static int list_one(const struct dw_tree *tree, void *context)
 	dw_tree_info(tree, &info);
 	dw_tree_worker(tree, 0, &root);
 	trees_command(info.pid, command, sizeof(command));
-	printf("%8d  %-16s %-24s L%u  %7u %8u %10.0f  %s\n", info.pid, command, root.path,
-	       root.level, info.worker_count, info.child_count, age(info.started_ns),
+	printf("%8d  %-16s %-24s L%u  %7u %8u %5u %10.0f  %s\n", info.pid, command, root.path,
+	       root.level, info.worker_count, info.child_count,
+	       count_hosts(tree, info.child_count), age(info.started_ns),
 	       !root.up	 ? "not up" :
 	       root.runs ? "runs" :
 			   "idle");
@@ -208,8 +237,8 @@ int verb_list(int argc, char **argv)
 	if (looking.json)
 		looking.array = json_object_new_array();
 	else
-		printf("%8s  %-16s %-24s %s  %7s %8s %10s  %s\n", "PID", "COMMAND", "ROOT", "LV",
-		       "WORKERS", "CHILDREN", "SECONDS", "STATE");
+		printf("%8s  %-16s %-24s %s  %7s %8s %5s %10s  %s\n", "PID", "COMMAND", "ROOT",
+		       "LV", "WORKERS", "CHILDREN", "HOSTS", "SECONDS", "STATE");
 	result = trees_each(0, list_one, &looking, &found);
 	if (looking.json)
 		print_array(&looking);

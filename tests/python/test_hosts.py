@@ -96,7 +96,9 @@ def test_a_worker_on_a_node_of_the_same_program(key, request):
             assert memoryview(cell)[()] == 16
             with pytest.raises(Error, match="as it was told") as error:
                 pod.run(lambda orch: orch.submit(breaks, inout(cell)) and None)
-            assert str(error.value).startswith("far0/node0/sub0: task 1 (fail)") and f"127.0.0.1:{port}" in str(error.value)
+            row = next(row for row in pod.stats() if row.path == "far0/node0")
+            assert row.host == row.address == f"127.0.0.1:{port}" and row.round_trip_ns > 0 and row.window_bytes == 256 << 20
+        assert str(error.value).startswith("far0/node0/sub0: task 1 (fail)") and f"127.0.0.1:{port}" in str(error.value)
         node.send_signal(signal.SIGINT)
         assert node.communicate(timeout=600)[0] == "interrupted\n" and node.returncode == 0
     finally:

@@ -344,6 +344,40 @@ HOST_TEST(tasks_that_a_lost_host_has_not_begun_go_to_another)
 	destroy(NODES);
 }
 
+HOST_TEST(host_address_round_trip_and_window_are_seen)
+{
+	struct holds holds = { .count = 1 };
+	struct dw_child_stats stats;
+	struct dw_run *run;
+	char text[4096], line[700];
+	size_t bytes = sizeof(text);
+
+	create(1);
+	host_worker(root, DW_LEVEL_NODE, 0, &nodes[0]);
+	host_worker(root, DW_LEVEL_NODE, 0, NULL);
+	holds.cells = buffer(4096, 0);
+	init();
+	stats = stats_of("pod0/node0");
+	CHECK_STR(stats.host, nodes[0].address);
+	CHECK_STR(stats.address, nodes[0].address);
+	/* By the handshake alone. */
+	CHECK(stats.round_trip_ns > 0 && stats.round_trip_ns < 10 * SECOND_NS);
+	CHECK_EQ(stats.window_bytes, 256 << 20);
+	CHECK_EQ(stats.window_used, 0);
+	stats = stats_of("pod0/node1");
+	CHECK(!stats.host[0] && !stats.address[0] && !stats.round_trip_ns && !stats.window_bytes);
+	CHECK_EQ(dw_worker_start(root, orch_holds, NULL, NULL, &holds, NULL, &run), 0);
+	CHECK(heard() > 0);
+	CHECK_EQ(stats_of("pod0/node0").window_used, 8);
+	CHECK_EQ(dw_worker_report(root, 0, text, &bytes), 0);
+	snprintf(line, sizeof(line), "; on host %s (%s), round trip ", nodes[0].address,
+		 nodes[0].address);
+	CHECK_STR(text, line);
+	CHECK_EQ(kill(host_session(&nodes[0]), SIGKILL), 0);
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	destroy(1);
+}
+
 /* Tensors of a task: the first holds its node for ever, in a window that has room for no other. */
 static int orch_windows(struct dw_orch *orch, const struct dw_args *args,
 			const struct dw_config *config, void *context)

@@ -735,6 +735,16 @@ struct dw_child_stats {
 	uint64_t memory_bytes;		/* that the device has */
 	uint64_t copied_in, copied_out;	/* bytes, host to device and back, over all its lives */
 	uint64_t saved;			/* bytes that were not copied, since the device had them */
+	/* Of a Worker on another host, up to date when a task has ended; "" and 0 of all others. */
+	char host[96];			/* as dw_worker_options.host names it */
+	char address[64];		/* to which its connection leads: "10.0.0.7:7733" */
+	/*
+	 * A message there and its answer, without the time there: the shortest of the
+	 * last 64 to 128 tasks, or of the handshake. No message is sent for it.
+	 */
+	uint64_t round_trip_ns;
+	uint64_t window_used;		/* bytes of the tasks that are there, or on their way */
+	uint64_t window_bytes;		/* the most: dw_worker_options.host_window_bytes */
 };
 /*
  * Counters of the whole tree below `worker`, the subtrees of other processes

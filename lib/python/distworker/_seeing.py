@@ -29,6 +29,11 @@ class ChildStats(NamedTuple):
     copied_in: int  # bytes, host to device, over all its lives
     copied_out: int  # and back
     saved: int  # bytes that were not copied, since the device had them
+    host: str  # of a Worker on another host: its name; "" of all others, and what follows is 0
+    address: str  # to which its connection leads: "10.0.0.7:7733"
+    round_trip_ns: int  # a message and its answer, without the time there: the shortest of the last tasks
+    window_used: int  # bytes of the tasks that are there, or on their way
+    window_bytes: int  # the most of these
 
 
 class EngineStats(NamedTuple):

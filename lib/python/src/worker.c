@@ -277,7 +277,7 @@ static PyObject *cancel(PyObject *object, PyObject *args)
 
 PyObject *child_stats_row(const struct dw_child_stats *child)
 {
-	return Py_BuildValue("(sIIiNKKKKKKKKKKKK)", child->path, (unsigned int)child->kind,
+	return Py_BuildValue("(sIIiNKKKKKKKKKKKKssKKK)", child->path, (unsigned int)child->kind,
 			     (unsigned int)child->level, (int)child->pid,
 			     PyBool_FromLong((long)child->alive),
 			     (unsigned long long)child->tasks_done,
@@ -289,7 +289,10 @@ PyObject *child_stats_row(const struct dw_child_stats *child)
 			     (unsigned long long)child->memory_bytes,
 			     (unsigned long long)child->copied_in,
 			     (unsigned long long)child->copied_out,
-			     (unsigned long long)child->saved);
+			     (unsigned long long)child->saved, child->host, child->address,
+			     (unsigned long long)child->round_trip_ns,
+			     (unsigned long long)child->window_used,
+			     (unsigned long long)child->window_bytes);
 }
 
 static PyObject *stats(PyObject *object, PyObject *args)

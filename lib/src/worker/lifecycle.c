@@ -50,7 +50,8 @@ static void describe_children(struct dw_worker *worker)
 		uint32_t level = child->kind == DW_CHILD_WORKER ? child->nested->level :
 				 child->kind == DW_CHILD_CHIP ? DW_LEVEL_CHIP : 0;
 
-		segment_describe(worker, i, child->kind, level, child->path);
+		segment_describe(worker, i, child->kind, level, child->path,
+				 child->nested ? child->nested->options.host : NULL);
 	}
 }
 

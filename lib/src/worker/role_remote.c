@@ -41,6 +41,7 @@ struct remote {
 	struct endpoint *endpoint;
 	struct gateway *gateway;
 	const char *host;
+	struct remote_status shown;
 	struct flight flights[IN_FLIGHT]; /* the oldest first */
 	uint32_t count;
 	uint64_t bytes;
@@ -199,6 +200,32 @@ static int announce(struct callable *callable, void *context)
 	return result < 0 ? result : 0;
 }
 
+/* As those of a chip: what was copied to the other memory, back, and what was there. */
+static void show_counters(struct remote *remote)
+{
+	struct gateway_counters counters;
+	struct chip_status now = { .memory_bytes = 0 };
+
+	gateway_counters(remote->gateway, &counters);
+	now.copied_in = counters.bytes_out;
+	now.copied_out = counters.bytes_in;
+	now.saved = counters.saved;
+	status_chip(&remote->child->status, &now);
+	remote->shown.round_trip_ns = offset_round_trip(gateway_offset(remote->gateway));
+	remote->shown.window_used = remote->bytes;
+	status_remote(&remote->child->status, &remote->shown);
+}
+
+static void show_connection(struct remote *remote, const struct dw_worker *worker)
+{
+	char address[ADDRESS_BYTES];
+
+	address_of_peer(gateway_fd(remote->gateway), address);
+	text_copy(remote->shown.address, sizeof(remote->shown.address), address);
+	remote->shown.window_bytes = worker->options.host_window_bytes;
+	show_counters(remote);
+}
+
 static void leave(struct remote *remote)
 {
 	gateway_destroy(remote->gateway);
@@ -225,6 +252,7 @@ static int start(struct child *child, uint32_t generation, bool process, void **
 		leave(remote);
 		return error_prefix(result, "host %s: ", text_short(child->nested->options.host));
 	}
+	show_connection(remote, child->nested);
 	*state = remote;
 	return 0;
 }
@@ -279,19 +307,6 @@ static int post_control(struct remote *remote, struct flight *flight)
 	return result;
 }
 
-/* As those of a chip: what was copied to the other memory, back, and what was there. */
-static void show_counters(const struct remote *remote)
-{
-	struct gateway_counters counters;
-	struct chip_status now = { .memory_bytes = 0 };
-
-	gateway_counters(remote->gateway, &counters);
-	now.copied_in = counters.bytes_out;
-	now.copied_out = counters.bytes_in;
-	now.saved = counters.saved;
-	status_chip(&remote->child->status, &now);
-}
-
 static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
 {
 	return value < least ? least : value < most ? value : most;
@@ -322,6 +337,7 @@ static void post(struct remote *remote, struct flight *flight, const struct dw_a
 	if (result == 0) {
 		remote->bytes += flight->bytes;
 		remote->flights[remote->count++] = *flight;
+		show_counters(remote);
 	} else {
 		end(remote, flight, result < 0 ? result : 0, error_text(), flight->claimed_ns, 0);
 	}

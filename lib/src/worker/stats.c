@@ -79,6 +79,13 @@ void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
 	LOAD(to, &rest->chip, copied_in);
 	LOAD(to, &rest->chip, copied_out);
 	LOAD(to, &rest->chip, saved);
+	memcpy(to->host, from->host, sizeof(to->host));
+	to->host[sizeof(to->host) - 1] = '\0';
+	memcpy(to->address, rest->remote.address, sizeof(to->address));
+	to->address[sizeof(to->address) - 1] = '\0';
+	LOAD(to, &rest->remote, round_trip_ns);
+	LOAD(to, &rest->remote, window_used);
+	LOAD(to, &rest->remote, window_bytes);
 	if (to->alive)
 		to->cpu_ns = cpu_of(to->pid, __atomic_load_n(&now->tid, __ATOMIC_RELAXED));
 }

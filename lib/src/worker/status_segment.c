@@ -165,12 +165,13 @@ void segment_up(struct dw_worker *worker, bool up)
 }
 
 void segment_describe(struct dw_worker *worker, uint32_t child, enum dw_child_kind kind,
-		      uint32_t level, const char *path)
+		      uint32_t level, const char *path, const char *host)
 {
 	struct dw_child_stats *stats = &worker->segment.stats[child];
 
 	memset(stats, 0, sizeof(*stats));
 	text_copy(stats->path, sizeof(stats->path), path);
+	text_copy(stats->host, sizeof(stats->host), host ? host : "");
 	stats->kind = kind;
 	stats->level = level;
 }
@@ -213,6 +214,7 @@ void status_begin(struct status_writer *writer, const struct status_places *plac
 	writer->status = &places->status[child];
 	writer->shown = 0;
 	writer->chip = &places->children[child].chip;
+	writer->remote = &places->children[child].remote;
 	writer->copied_in = __atomic_load_n(&writer->chip->copied_in, __ATOMIC_RELAXED);
 	writer->copied_out = __atomic_load_n(&writer->chip->copied_out, __ATOMIC_RELAXED);
 	writer->saved = __atomic_load_n(&writer->chip->saved, __ATOMIC_RELAXED);
@@ -257,4 +259,15 @@ void status_chip(struct status_writer *writer, const struct chip_status *now)
 	store_changed(&chip->copied_in, writer->copied_in + now->copied_in);
 	store_changed(&chip->copied_out, writer->copied_out + now->copied_out);
 	store_changed(&chip->saved, writer->saved + now->saved);
+}
+
+void status_remote(struct status_writer *writer, const struct remote_status *now)
+{
+	struct remote_status *remote = writer->remote;
+
+	store_changed(&remote->round_trip_ns, now->round_trip_ns);
+	store_changed(&remote->window_used, now->window_used);
+	store_changed(&remote->window_bytes, now->window_bytes);
+	if (memcmp(remote->address, now->address, sizeof(remote->address)) != 0)
+		memcpy(remote->address, now->address, sizeof(remote->address));
 }

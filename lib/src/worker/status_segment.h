@@ -43,6 +43,11 @@ struct segment_child {
 		uint64_t memory_used, memory_bytes;
 		uint64_t copied_in, copied_out, saved;
 	} chip __attribute__((aligned(64)));
+	/* Written by the gateway of a Worker on another host. */
+	struct remote_status {
+		uint64_t round_trip_ns, window_used, window_bytes;
+		char address[64];
+	} remote;
 };
 
 struct status_segment {
@@ -54,9 +59,9 @@ struct status_segment {
 	uint64_t workers, children, stats, child_status;	/* offsets of the arrays */
 };
 
-#define SEGMENT_LAYOUT ((uint64_t)sizeof(struct segment_worker) << 40 | \
-		      (uint64_t)sizeof(struct dw_child_stats) << 24 | \
-		      (uint64_t)sizeof(struct child_status) << 8 | sizeof(struct segment_child))
+#define SEGMENT_LAYOUT ((uint64_t)sizeof(struct segment_worker) << 48 | \
+		      (uint64_t)sizeof(struct dw_child_stats) << 32 | \
+		      (uint64_t)sizeof(struct child_status) << 16 | sizeof(struct segment_child))
 
 /* A Worker's places in the segment, and those of its children; NULL: it was not initialised. */
 struct status_places {
@@ -75,6 +80,7 @@ struct status_writer {
 	struct child_status *status;
 	dw_callable shown;		/* whose name `status` has */
 	struct chip_status *chip;
+	struct remote_status *remote;
 	uint64_t copied_in, copied_out, saved;	/* by its predecessors */
 };
 
@@ -82,9 +88,12 @@ void segment_init(struct dw_worker *worker);
 /* By the root, before its first fork: hands every Worker below its places. */
 int segment_create(struct dw_worker *root);
 void segment_destroy(struct dw_worker *root);
-/* Names a child; by the process that the Worker's engine is in, before the child starts. */
+/*
+ * Names a child, and its host (NULL: this one); by the process that the Worker's engine is in,
+ * before the child starts.
+ */
 void segment_describe(struct dw_worker *worker, uint32_t child, enum dw_child_kind kind,
-		      uint32_t level, const char *path);
+		      uint32_t level, const char *path, const char *host);
 /* The Worker comes up, or goes. */
 void segment_up(struct dw_worker *worker, bool up);
 /* A child serves; it has died, of this cause; it was stopped by this signal, or (0) goes on. */
@@ -115,6 +124,9 @@ static inline void status_ended(struct status_writer *writer)
 
 /* A chip's, since the device was opened. Unchanged values are not written. */
 void status_chip(struct status_writer *writer, const struct chip_status *now);
+
+/* A gateway's. Unchanged values are not written. */
+void status_remote(struct status_writer *writer, const struct remote_status *now);
 
 static inline void status_sleeps(struct status_writer *writer, uint64_t sleeps)
 {

@@ -407,6 +407,18 @@ static bool is_long(const struct report *report, uint64_t since)
 
 static void say_device(struct report *report, const struct dw_child_stats *stats)
 {
+	if (stats->host[0]) {
+		say(report, "; on host %s", stats->host);
+		if (stats->address[0])
+			say(report, " (%s), round trip %.3f ms", stats->address,
+			    (double)stats->round_trip_ns / 1e6);
+		say(report,
+		    ", %.1f MiB sent, %.1f received, %.1f saved, %.1f of %.1f in its window",
+		    (double)stats->copied_in / MIB, (double)stats->copied_out / MIB,
+		    (double)stats->saved / MIB, (double)stats->window_used / MIB,
+		    (double)stats->window_bytes / MIB);
+		return;
+	}
 	say(report, "; %.1f ", (double)stats->memory_used / MIB);
 	if (stats->memory_bytes)
 		say(report, "of %llu ", (unsigned long long)(stats->memory_bytes >> 20));
@@ -432,7 +444,8 @@ static void say_child(struct report *report, const struct dw_tree_child *child,
 		say(report, ", stopped by %s", error_signal_name(child->stopped));
 	say(report, ", %u in its ring, %llu done, %llu failed", child->queued,
 	    (unsigned long long)stats->tasks_done, (unsigned long long)stats->tasks_failed);
-	if (stats->memory_bytes || stats->memory_used || stats->copied_in || stats->copied_out)
+	if (stats->host[0] || stats->memory_bytes || stats->memory_used || stats->copied_in ||
+	    stats->copied_out)
 		say_device(report, stats);
 	say(report, "\n");
 }
