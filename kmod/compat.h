@@ -16,23 +16,16 @@
 #include <linux/time_namespace.h>
 
 /* 6.3: vm_flags changes through accessors only. */
-#ifndef HAVE_VM_FLAGS_SET
-static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+#ifndef HAVE_VM_FLAGS_MOD
+static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
 {
-	vma->vm_flags |= flags;
-}
-
-static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
-{
-	vma->vm_flags &= ~flags;
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
 }
 #endif
 
-/* For arrays of which a call uses as much as its hub is large, where kernels zero the stack. */
-#if __has_attribute(__uninitialized__)
-#define __distw_uninitialized	__attribute__((__uninitialized__))
-#else
-#define __distw_uninitialized
+/* 6.0: kernels that zero the stack can leave an array as it is. */
+#ifndef __uninitialized
+#define __uninitialized
 #endif
 
 /*

@@ -36,13 +36,14 @@ TRACE_EVENT(distworker_wait_begin,
 		      __entry->seen, __entry->deadline)
 );
 
+/* ret: 1 if events have ended the wait, or the error that has. */
 TRACE_EVENT(distworker_wait_end,
-	    TP_PROTO(u32 hub, int index, int ret, u32 events),
-	    TP_ARGS(hub, index, ret, events),
+	    TP_PROTO(u32 hub, int index, int ret),
+	    TP_ARGS(hub, index, ret),
 	    TP_STRUCT__entry(__field(u32, hub) __field(int, index) __field(int, ret)
 			     __field(u32, events)),
-	    TP_fast_assign(__entry->hub = hub; __entry->index = index; __entry->ret = ret;
-			   __entry->events = events;),
+	    TP_fast_assign(__entry->hub = hub; __entry->index = index; __entry->ret = min(ret, 1);
+			   __entry->events = max(ret, 0);),
 	    TP_printk("hub=%u index=%d ret=%d events=%#x", __entry->hub, __entry->index,
 		      __entry->ret, __entry->events)
 );

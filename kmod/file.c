@@ -1,37 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * distworker: the files: the device's, which becomes a hub, and endpoints; and the
- * dispatch of their calls.
+ * distworker: the module, its device and its files: the device's, which becomes a hub, and
+ * endpoints; and the dispatch of their calls, each of which asks whether the current process
+ * may make it.
  *
- * Each call asks whether the current process may make it. poll does not: it can run in
- * another context (aio, io_uring's SQPOLL), and all that a process with a copy of the
- * file can do by it is to arm the file's side, which costs the other side a wake-up.
+ * The source files, each of which calls only those below it:
+ *
+ *   file.c		the files and the dispatch of their calls
+ *   wait.c, memory.c	the calls that wait and wake; mappings
+ *   mailbox.c		hubs and mailboxes, their life and their states
+ *   queue.c, watch.c	sleepers at one end; the end of an address space
+ *
+ * Two pointers are called upwards: the callback of a watch, and vm_private_data.
  *
  * Copyright (C) 2026 distworker authors
  */
 
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
-#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
 #include <linux/nospec.h>
-#include <linux/poll.h>
 #include <linux/seq_file.h>
 
-#include "compat.h"
-#include "file.h"
 #include "memory.h"
 #include "wait.h"
+
+#define CREATE_TRACE_POINTS
+#include "events.h"
 
 /* Letter, number and direction. */
 #define CALL(cmd)	((cmd) & ~IOCSIZE_MASK)
 
-/* The arguments of the calls about one mailbox. */
+/* The arguments of the calls about one mailbox; all of them begin as the first does. */
 union mailbox_argument {
-	struct {
-		u32 size;
-		u32 flags;
-		u32 index;
-	};
 	struct distworker_mailbox_create create;
 	struct distworker_mailbox_bind bind;
 	struct distworker_mailbox_query query;
@@ -49,9 +51,8 @@ static long query(unsigned int cmd, void __user *uarg)
 		return ret;
 	arg.abi_version = DISTWORKER_ABI_VERSION;
 	arg.features = DISTWORKER_FEATURE_WAKE_AND_WAIT | DISTWORKER_FEATURE_DEATH |
-		       DISTWORKER_FEATURE_POLL;
-	if (IS_ENABLED(CONFIG_SMP))
-		arg.features |= DISTWORKER_FEATURE_ADAPTIVE_SPIN;
+		       DISTWORKER_FEATURE_POLL |
+		       (IS_ENABLED(CONFIG_SMP) ? DISTWORKER_FEATURE_ADAPTIVE_SPIN : 0);
 	arg.max_mailboxes = distw_mailboxes_limit();
 	arg.max_mailbox_bytes = distw_mailbox_bytes_limit();
 	arg.page_bytes = PAGE_SIZE;
@@ -76,17 +77,6 @@ static void show_mailbox(struct seq_file *m, struct distw_mailbox *mailbox)
 
 /* Endpoints */
 
-static long endpoint_attach(struct distw_mailbox *mailbox, unsigned int cmd, void __user *uarg)
-{
-	struct distworker_endpoint_attach arg;
-	int ret;
-
-	ret = distw_copy_in(&arg, sizeof(arg), sizeof(arg), _IOC_SIZE(cmd), uarg);
-	if (!ret && arg.flags)
-		ret = -EINVAL;
-	return ret ?: distw_mailbox_attach(mailbox, &arg, uarg);
-}
-
 static long endpoint_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct distw_mailbox *mailbox = file->private_data;
@@ -100,50 +90,14 @@ static long endpoint_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	case CALL(DISTWORKER_ENDPOINT_WAKE):
 		return ret ?: distw_endpoint_wake(mailbox);
 	case CALL(DISTWORKER_ENDPOINT_DETACH):
-		return ret ?: distw_mailbox_detach(mailbox);
+		return ret ?: distw_mailbox_end(mailbox, NULL, DISTWORKER_DEATH_DETACH);
 	case CALL(DISTWORKER_ENDPOINT_ATTACH):
-		return endpoint_attach(mailbox, cmd, uarg);
+		return distw_mailbox_attach(mailbox, uarg, _IOC_SIZE(cmd));
 	case CALL(DISTWORKER_QUERY):
 		return query(cmd, uarg);
 	default:
 		return -ENOTTY;
 	}
-}
-
-static __poll_t endpoint_poll(struct file *file, struct poll_table_struct *pt)
-{
-	struct distw_mailbox *mailbox = file->private_data;
-
-	poll_wait(file, &mailbox->queue.pollers, pt);
-	distw_queue_arm(&mailbox->queue);
-	if (READ_ONCE(mailbox->hub->orphaned))
-		return EPOLLHUP;
-	if (READ_ONCE(mailbox->state) != DISTWORKER_MAILBOX_ATTACHED)
-		return EPOLLERR;
-	return distw_endpoint_events(mailbox, READ_ONCE(mailbox->shared->seen)) ?
-		EPOLLIN | EPOLLRDNORM : 0;
-}
-
-static int endpoint_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	struct distw_mailbox *mailbox = file->private_data;
-	u64 generation;
-
-	return distw_mailbox_check_peer(mailbox, &generation) ?: distw_mailbox_map(mailbox, vma);
-}
-
-static int endpoint_flush(struct file *file, fl_owner_t id)
-{
-	distw_mailbox_leave(file->private_data);
-	return 0;
-}
-
-static int endpoint_release(struct inode *inode, struct file *file)
-{
-	struct distw_mailbox *mailbox = file->private_data;
-
-	distw_hub_put(mailbox->hub);
-	return 0;
 }
 
 static void endpoint_show_fdinfo(struct seq_file *m, struct file *file)
@@ -153,12 +107,12 @@ static void endpoint_show_fdinfo(struct seq_file *m, struct file *file)
 
 static const struct file_operations endpoint_fops = {
 	.owner = THIS_MODULE,
-	.flush = endpoint_flush,
-	.release = endpoint_release,
+	.flush = distw_endpoint_flush,
+	.release = distw_endpoint_release,
 	.unlocked_ioctl = endpoint_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
-	.mmap = endpoint_mmap,
-	.poll = endpoint_poll,
+	.mmap = distw_endpoint_mmap,
+	.poll = distw_endpoint_poll,
 	.show_fdinfo = endpoint_show_fdinfo,
 };
 
@@ -171,13 +125,13 @@ static int mailbox_create(struct distw_mailbox *mailbox, struct distworker_mailb
 	arg->fd = get_unused_fd_flags(O_CLOEXEC);
 	if (arg->fd < 0)
 		return arg->fd;
-	kref_get(&mailbox->hub->kref);
 	file = anon_inode_getfile("[distworker]", &endpoint_fops, mailbox, O_RDWR);
 	if (IS_ERR(file)) {
-		distw_hub_put(mailbox->hub);
 		ret = PTR_ERR(file);
 		goto err_fd;
 	}
+	/* Until distw_endpoint_release(). */
+	kref_get(&mailbox->hub->kref);
 	ret = distw_copy_out(uarg, arg, sizeof(*arg));
 	if (ret)
 		goto err_file;
@@ -193,21 +147,6 @@ err_fd:
 
 /* Hubs */
 
-static long hub_setup(struct distw_hub *hub, unsigned int cmd, void __user *uarg)
-{
-	struct distworker_hub_setup arg;
-	int ret;
-
-	ret = distw_copy_in(&arg, sizeof(arg), sizeof(arg), _IOC_SIZE(cmd), uarg);
-	if (ret)
-		return ret;
-	if (arg.flags || !arg.mailboxes || arg.mailboxes > distw_mailboxes_limit() ||
-	    arg.mailbox_bytes < sizeof(struct distworker_mailbox) ||
-	    arg.mailbox_bytes > distw_mailbox_bytes_limit())
-		return -EINVAL;
-	return distw_hub_set_up(hub, &arg, uarg);
-}
-
 static long mailbox_call(struct distw_hub *hub, unsigned int cmd, void __user *uarg)
 {
 	struct distw_mailbox *mailbox;
@@ -221,9 +160,9 @@ static long mailbox_call(struct distw_hub *hub, unsigned int cmd, void __user *u
 	if (ret)
 		return ret;
 	/* None has flags yet. */
-	if (arg.flags || arg.index >= hub->mailboxes)
+	if (arg.create.flags || arg.create.index >= hub->layout.mailboxes)
 		return -EINVAL;
-	mailbox = &hub->mailbox[array_index_nospec(arg.index, hub->mailboxes)];
+	mailbox = &hub->mailbox[array_index_nospec(arg.create.index, hub->layout.mailboxes)];
 	switch (CALL(cmd)) {
 	case CALL(DISTWORKER_MAILBOX_CREATE):
 		return mailbox_create(mailbox, &arg.create, uarg);
@@ -257,67 +196,12 @@ static long hub_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case CALL(DISTWORKER_MAILBOX_QUERY):
 		return ret ?: mailbox_call(hub, cmd, uarg);
 	case CALL(DISTWORKER_HUB_SETUP):
-		return hub_setup(hub, cmd, uarg);
+		return distw_hub_set_up(hub, uarg, _IOC_SIZE(cmd));
 	case CALL(DISTWORKER_QUERY):
 		return query(cmd, uarg);
 	default:
 		return -ENOTTY;
 	}
-}
-
-static __poll_t hub_poll(struct file *file, struct poll_table_struct *pt)
-{
-	u64 all[DISTW_MASK_WORDS] __distw_uninitialized;
-	u64 ready[DISTW_MASK_WORDS] __distw_uninitialized;
-	struct distw_hub *hub = file->private_data;
-	__poll_t mask = 0;
-	u32 events, i;
-
-	poll_wait(file, &hub->queue.pollers, pt);
-	distw_queue_arm(&hub->queue);
-	/* Pairs with distw_hub_set_up(). */
-	if (!smp_load_acquire(&hub->mm))
-		return EPOLLERR;
-	if (READ_ONCE(hub->orphaned))
-		return EPOLLHUP;
-	for (i = 0; i < BITS_TO_U64(hub->mailboxes); i++)
-		all[i] = ~0ULL;
-	all[i - 1] = hub->last_word;
-	events = distw_hub_events(hub, READ_ONCE(hub->kick_seen), all, ready, i);
-	if (events & (DISTWORKER_EVENT_DONE | DISTWORKER_EVENT_KICK))
-		mask |= EPOLLIN | EPOLLRDNORM;
-	if (events & DISTWORKER_EVENT_STATE)
-		mask |= EPOLLPRI;
-	return mask;
-}
-
-static int hub_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	struct distw_hub *hub = file->private_data;
-
-	return distw_hub_check_owner(hub) ?: distw_hub_map(hub, vma);
-}
-
-static int hub_flush(struct file *file, fl_owner_t id)
-{
-	distw_hub_leave(file->private_data);
-	return 0;
-}
-
-static int hub_release(struct inode *inode, struct file *file)
-{
-	struct distw_hub *hub = file->private_data;
-
-	distw_hub_orphan(hub);
-	distw_hub_put(hub);
-	return 0;
-}
-
-static int hub_open(struct inode *inode, struct file *file)
-{
-	/* misc_open() has left the device here. */
-	file->private_data = distw_hub_alloc();
-	return file->private_data ? 0 : -ENOMEM;
 }
 
 static void hub_show_fdinfo(struct seq_file *m, struct file *file)
@@ -328,24 +212,39 @@ static void hub_show_fdinfo(struct seq_file *m, struct file *file)
 	/* Pairs with distw_hub_set_up(). */
 	if (!smp_load_acquire(&hub->mm))
 		return;
-	seq_printf(m, "hub:%u owner:%d state:%s mailboxes:%u mailbox_bytes:%u bytes:%zu kick:%u",
+	seq_printf(m, "hub:%u owner:%d state:%s mailboxes:%u mailbox_bytes:%u bytes:%llu kick:%u",
 		   hub->id, pid_vnr(hub->pid), READ_ONCE(hub->orphaned) ? "orphaned" : "owned",
-		   hub->mailboxes, hub->mailbox_bytes, hub->bytes, READ_ONCE(hub->state->kick));
+		   hub->layout.mailboxes, hub->layout.mailbox_bytes, hub->layout.mapping_bytes,
+		   READ_ONCE(hub->state->kick));
 	distw_queue_show(&hub->queue, m);
-	for (i = 0; i < hub->mailboxes; i++) {
+	for (i = 0; i < hub->layout.mailboxes; i++) {
 		show_mailbox(m, &hub->mailbox[i]);
 		cond_resched();
 	}
 }
 
-const struct file_operations distw_hub_fops = {
+static const struct file_operations hub_fops = {
 	.owner = THIS_MODULE,
-	.open = hub_open,
-	.flush = hub_flush,
-	.release = hub_release,
+	.open = distw_hub_open,
+	.flush = distw_hub_flush,
+	.release = distw_hub_release,
 	.unlocked_ioctl = hub_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
-	.mmap = hub_mmap,
-	.poll = hub_poll,
+	.mmap = distw_hub_mmap,
+	.poll = distw_hub_poll,
 	.show_fdinfo = hub_show_fdinfo,
 };
+
+static struct miscdevice distworker_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "distworker",
+	.fops = &hub_fops,
+	.mode = 0660,
+};
+
+module_misc_device(distworker_device);
+
+MODULE_DESCRIPTION("Mailboxes and wait queues between a process and its workers");
+MODULE_AUTHOR("distworker authors");
+MODULE_LICENSE("GPL");
+MODULE_VERSION(DISTWORKER_VERSION);

@@ -16,7 +16,6 @@
 #include <linux/overflow.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
-#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -30,9 +29,6 @@ MODULE_PARM_DESC(max_mailboxes, "mailboxes per hub, at most 1024");
 static unsigned int max_mailbox_bytes = 16 << 20;
 module_param(max_mailbox_bytes, uint, 0644);
 MODULE_PARM_DESC(max_mailbox_bytes, "bytes per mailbox, at most 256 MiB");
-
-/* How much memory is zeroed in one go, without a look at whether others want the CPU. */
-#define MEMORY_STEP_BYTES	SZ_4M
 
 static atomic_t hub_last_id = ATOMIC_INIT(0);
 
@@ -50,27 +46,31 @@ u32 distw_mailbox_bytes_limit(void)
 /* Life of a hub */
 
 /**
- * distw_hub_alloc() - a hub without memory, mailboxes and owner
- *
- * Return: the hub with one reference, or NULL.
+ * distw_hub_open() - a hub without memory, mailboxes and owner
+ * @inode: of the device
+ * @file: becomes the hub; misc_open() has left the device in it
  */
-struct distw_hub *distw_hub_alloc(void)
+int distw_hub_open(struct inode *inode, struct file *file)
 {
 	struct distw_hub *hub = kzalloc(sizeof(*hub), GFP_KERNEL_ACCOUNT);
 
 	if (!hub)
-		return NULL;
+		return -ENOMEM;
 	kref_init(&hub->kref);
 	mutex_init(&hub->mutex);
 	spin_lock_init(&hub->lock);
 	hub->id = atomic_inc_return(&hub_last_id);
-	distw_queue_init(&hub->queue, NULL);
-	return hub;
+	distw_queue_init(&hub->queue);
+	file->private_data = hub;
+	return 0;
 }
 
 static void peer_free(struct kref *kref)
 {
-	kfree(container_of(kref, struct distw_peer, kref));
+	struct distw_peer *peer = container_of(kref, struct distw_peer, kref);
+
+	put_task_struct(peer->task);
+	kfree(peer);
 }
 
 /* The mailbox lets go of its peer. */
@@ -79,15 +79,11 @@ static void peer_forget(struct distw_peer *peer)
 	if (!peer)
 		return;
 	distw_watch_end(&peer->watch);
-	/* Still attached: the peer has closed everything and lives on. */
-	if (peer->task)
-		put_task_struct(peer->task);
 	kref_put(&peer->kref, peer_free);
 }
 
 static void hub_deallocate(struct distw_hub *hub)
 {
-	hub->mailboxes = 0;
 	vfree(hub->memory);
 	kvfree(hub->mailbox);
 	hub->memory = NULL;
@@ -99,7 +95,7 @@ static void hub_free(struct kref *kref)
 	struct distw_hub *hub = container_of(kref, struct distw_hub, kref);
 	u32 i;
 
-	for (i = 0; i < hub->mailboxes; i++) {
+	for (i = 0; i < hub->layout.mailboxes; i++) {
 		struct distw_mailbox *mailbox = &hub->mailbox[i];
 
 		peer_forget(mailbox->peer);
@@ -114,94 +110,157 @@ static void hub_free(struct kref *kref)
 	kfree(hub);
 }
 
-void distw_hub_put(struct distw_hub *hub)
+/* The owner is gone, or has closed the hub: it will never post again. */
+static void hub_orphan(struct distw_hub *hub)
 {
-	kref_put(&hub->kref, hub_free);
-}
-
-/* Never wakes the OOM killer: the memory of hubs is in no process's resident set. */
-static int hub_allocate(struct distw_hub *hub, u32 mailboxes, u32 wanted)
-{
-	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
-	size_t line_bytes = PAGE_ALIGN(sizeof(struct distworker_hub_line));
-	size_t state_bytes = PAGE_ALIGN(struct_size(hub->state, seen, mailboxes));
-	u32 bytes = PAGE_ALIGN(wanted);
 	u32 i;
 
-	if (check_mul_overflow((size_t)mailboxes, (size_t)bytes, &hub->bytes) ||
-	    check_add_overflow(hub->bytes, line_bytes + state_bytes, &hub->bytes))
-		return -ENOMEM;
-	hub->mailbox = kvmalloc_array(mailboxes, sizeof(*hub->mailbox), gfp);
-	hub->memory = __vmalloc(hub->bytes, gfp);
-	if (!hub->mailbox || !hub->memory)
-		return -ENOMEM;
-	hub->line = hub->memory;
-	hub->state = hub->memory + line_bytes;
-	hub->mailbox_offset = line_bytes + state_bytes;
-	hub->mailbox_bytes = bytes;
-	/*
-	 * Headers are spread over the room that the rounding to whole pages has left: it costs
-	 * nothing, and it is more where pages are large and so the collisions worse.
-	 */
-	hub->header_slots = (bytes - wanted) / DISTWORKER_LINE_BYTES + 1;
-	for (i = 0; i < mailboxes; i++) {
-		struct distw_mailbox *mailbox = &hub->mailbox[i];
-
-		mailbox->hub = hub;
-		mailbox->index = i;
-		mailbox->memory = hub->memory + hub->mailbox_offset + i * (size_t)bytes;
-		mailbox->shared = mailbox->memory + i % hub->header_slots * DISTWORKER_LINE_BYTES;
-		mailbox->generation = 1;
-		distw_queue_init(&mailbox->queue, &mailbox->shared->asleep);
+	if (!hub->mm || xchg(&hub->orphaned, true))
+		return;
+	trace_distworker_death(hub->id, -1, pid_nr(hub->pid), DISTWORKER_DEATH_NONE, 0);
+	/* Endpoints may keep the hub for long; its owner's thread will not come back. */
+	distw_queue_forget_task(&hub->queue);
+	distw_queue_wake_all(&hub->queue);
+	for (i = 0; i < hub->layout.mailboxes; i++) {
+		distw_queue_wake_all(&hub->mailbox[i].queue);
+		cond_resched();
 	}
-	hub->mailboxes = mailboxes;
-	hub->last_word = ~0ULL >> (-mailboxes & 63);
-	return 0;
 }
 
 static void owner_ended(struct distw_watch *watch)
 {
-	distw_hub_orphan(container_of(watch, struct distw_hub, watch));
+	hub_orphan(container_of(watch, struct distw_hub, watch));
+}
+
+/**
+ * distw_hub_flush() - the owner may have left its address space to others
+ * @file: the hub
+ * @id: whose table of files it leaves
+ */
+int distw_hub_flush(struct file *file, fl_owner_t id)
+{
+	struct distw_hub *hub = file->private_data;
+	/* Pairs with distw_hub_set_up(). */
+	struct mm_struct *mm = smp_load_acquire(&hub->mm);
+
+	if (distw_mm_was_left(mm, hub->pid))
+		hub_orphan(hub);
+	return 0;
+}
+
+/**
+ * distw_hub_release() - the last copy of the file is closed
+ * @inode: of the device
+ * @file: the hub
+ */
+int distw_hub_release(struct inode *inode, struct file *file)
+{
+	struct distw_hub *hub = file->private_data;
+
+	hub_orphan(hub);
+	kref_put(&hub->kref, hub_free);
+	return 0;
+}
+
+/**
+ * distw_endpoint_release() - the last copy of the file and the last mapping are gone
+ * @inode: that of all anonymous files
+ * @file: the endpoint, which holds its hub
+ */
+int distw_endpoint_release(struct inode *inode, struct file *file)
+{
+	struct distw_mailbox *mailbox = file->private_data;
+
+	kref_put(&mailbox->hub->kref, hub_free);
+	return 0;
+}
+
+/*
+ * Never wakes the OOM killer: the memory of hubs is in no process's resident set.
+ * @arg: in: how many mailboxes and how large; out: the rest
+ */
+static int hub_allocate(struct distw_hub *hub, struct distworker_hub_setup *arg)
+{
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+	u32 i, wanted = arg->mailbox_bytes;
+
+	arg->mailbox_bytes = PAGE_ALIGN(wanted);
+	arg->state_offset = PAGE_ALIGN(sizeof(struct distworker_hub_line));
+	arg->mailbox_offset = arg->state_offset +
+			      PAGE_ALIGN(struct_size(hub->state, seen, arg->mailboxes));
+	arg->timeline_offset = 0;
+	arg->mapping_bytes = arg->mailbox_offset + (u64)arg->mailboxes * arg->mailbox_bytes;
+	/*
+	 * Headers are spread over the room that the rounding to whole pages has left: it costs
+	 * nothing, and it is more where pages are large and so the collisions worse.
+	 */
+	arg->header_step = DISTWORKER_LINE_BYTES;
+	arg->header_slots = (arg->mailbox_bytes - wanted) / DISTWORKER_LINE_BYTES + 1;
+	if (arg->mapping_bytes != (size_t)arg->mapping_bytes)
+		return -ENOMEM;
+	hub->mailbox = kvmalloc_array(arg->mailboxes, sizeof(*hub->mailbox), gfp);
+	hub->memory = __vmalloc(arg->mapping_bytes, gfp);
+	if (!hub->mailbox || !hub->memory)
+		return -ENOMEM;
+	hub->state = hub->memory + arg->state_offset;
+	for (i = 0; i < arg->mailboxes; i++) {
+		struct distw_mailbox *mailbox = &hub->mailbox[i];
+
+		mailbox->hub = hub;
+		mailbox->index = i;
+		mailbox->memory = hub->memory + arg->mailbox_offset +
+				  (size_t)i * arg->mailbox_bytes;
+		mailbox->shared = mailbox->memory + i % arg->header_slots * arg->header_step;
+		mailbox->generation = 1;
+		distw_queue_init(&mailbox->queue);
+		distw_queue_share(&mailbox->queue, &mailbox->shared->asleep);
+	}
+	return 0;
 }
 
 /**
  * distw_hub_set_up() - give a hub memory, mailboxes, and the current process as its owner
  * @hub: the hub
- * @arg: the arguments, of which mailboxes and mailbox_bytes are within the limits
- * @uarg: where the answer goes
+ * @uarg: the arguments
+ * @size: how long they are, as the command says
  *
  * A call that fails has changed nothing, and has written nothing but for -EFAULT.
  */
-int distw_hub_set_up(struct distw_hub *hub, struct distworker_hub_setup *arg, void __user *uarg)
+int distw_hub_set_up(struct distw_hub *hub, void __user *uarg, u32 size)
 {
+	struct distworker_hub_setup arg;
 	int ret;
+	u32 i;
 
+	ret = distw_copy_in(&arg, sizeof(arg), sizeof(arg), size, uarg);
+	if (ret)
+		return ret;
+	if (arg.flags || !arg.mailboxes || arg.mailboxes > distw_mailboxes_limit() ||
+	    arg.mailbox_bytes < sizeof(struct distworker_mailbox) ||
+	    arg.mailbox_bytes > distw_mailbox_bytes_limit())
+		return -EINVAL;
 	if (mutex_lock_interruptible(&hub->mutex))
 		return -ERESTARTSYS;
-	ret = distw_hub_check_owner(hub);
-	if (ret != -EBADFD) {
-		ret = ret ?: -EBUSY;
+	if (hub->mm) {
+		ret = distw_hub_check_owner(hub) ?: -EBUSY;
 		goto unlock;
 	}
-	ret = hub_allocate(hub, arg->mailboxes, arg->mailbox_bytes);
+	ret = hub_allocate(hub, &arg);
 	if (ret)
 		goto err_memory;
 	ret = distw_watch_begin(&hub->watch, owner_ended);
 	if (ret)
 		goto err_memory;
-	arg->mailbox_bytes = hub->mailbox_bytes;
-	arg->state_offset = (void *)hub->state - hub->memory;
-	arg->mailbox_offset = hub->mailbox_offset;
-	arg->timeline_offset = 0;
-	arg->mapping_bytes = hub->bytes;
-	arg->header_step = DISTWORKER_LINE_BYTES;
-	arg->header_slots = hub->header_slots;
-	ret = distw_copy_out(uarg, arg, sizeof(*arg));
+	ret = distw_copy_out(uarg, &arg, sizeof(arg));
 	if (ret)
 		goto err_watch;
 
 	/* Nothing can fail any more. */
-	distw_queue_share(&hub->queue, &hub->line->asleep);
+	hub->layout = arg;
+	for (i = 0; i < arg.mailboxes; i++)
+		hub->all[i / 64] |= 1ULL << i % 64;
+	/* The mapping begins with the hub's line, and that with "asleep". */
+	distw_queue_share(&hub->queue, hub->memory);
 	hub->pid = get_pid(task_tgid(current));
 	/* Publishes all of it; pairs with distw_hub_check_owner() and ->poll. */
 	smp_store_release(&hub->mm, current->mm);
@@ -233,44 +292,6 @@ int distw_hub_check_owner(struct distw_hub *hub)
 	return mm == current->mm && hub->pid == task_tgid(current) ? 0 : -EPERM;
 }
 
-/**
- * distw_hub_leave() - for ->flush: the owner may have left its address space to others
- * @hub: the hub
- */
-void distw_hub_leave(struct distw_hub *hub)
-{
-	/* Pairs with distw_hub_set_up(). */
-	struct mm_struct *mm = smp_load_acquire(&hub->mm);
-
-	if (mm && distw_mm_was_left(mm, hub->pid))
-		distw_hub_orphan(hub);
-}
-
-/**
- * distw_hub_orphan() - the owner is gone, or has closed the hub: it will never post again
- * @hub: the hub
- */
-void distw_hub_orphan(struct distw_hub *hub)
-{
-	bool before;
-	u32 i;
-
-	spin_lock(&hub->lock);
-	before = hub->orphaned || !hub->mm;
-	WRITE_ONCE(hub->orphaned, true);
-	spin_unlock(&hub->lock);
-	if (before)
-		return;
-	trace_distworker_death(hub->id, -1, pid_nr(hub->pid), DISTWORKER_DEATH_NONE, 0);
-	/* Endpoints may keep the hub for long; its owner's thread will not come back. */
-	distw_queue_forget_task(&hub->queue);
-	distw_queue_wake_all(&hub->queue);
-	for (i = 0; i < hub->mailboxes; i++) {
-		distw_queue_wake_all(&hub->mailbox[i].queue);
-		cond_resched();
-	}
-}
-
 /* A mailbox was attached, has died or can be re-armed; the caller wakes the owner afterwards. */
 static void hub_note_change(struct distw_hub *hub, struct distw_mailbox *mailbox)
 {
@@ -290,17 +311,16 @@ int distw_mailbox_bind(struct distw_mailbox *mailbox, struct distworker_mailbox_
 {
 	struct distw_hub *hub = mailbox->hub;
 	struct pid *pid;
-	int ret;
+	int ret = 0;
 
 	if (arg->pid <= 0)
 		return -EINVAL;
-	pid = find_get_pid(arg->pid);
 	rcu_read_lock();
-	ret = pid_task(pid, PIDTYPE_TGID) ? 0 : -ESRCH;
+	pid = find_vpid(arg->pid);
+	pid = pid_task(pid, PIDTYPE_TGID) ? get_pid(pid) : NULL;
 	rcu_read_unlock();
-	if (ret)
-		goto out;
-
+	if (!pid)
+		return -ESRCH;
 	mutex_lock(&hub->mutex);
 	spin_lock(&hub->lock);
 	if (mailbox->state == DISTWORKER_MAILBOX_FREE) {
@@ -311,19 +331,16 @@ int distw_mailbox_bind(struct distw_mailbox *mailbox, struct distworker_mailbox_
 	}
 	spin_unlock(&hub->lock);
 	mutex_unlock(&hub->mutex);
-out:
 	put_pid(pid);
 	return ret;
 }
 
-static void memory_zero(void *memory, size_t bytes)
+static void mailbox_zero(struct distw_mailbox *mailbox)
 {
-	while (bytes) {
-		size_t step = min_t(size_t, bytes, MEMORY_STEP_BYTES);
+	u32 offset;
 
-		memset(memory, 0, step);
-		memory += step;
-		bytes -= step;
+	for (offset = 0; offset < mailbox->hub->layout.mailbox_bytes; offset += PAGE_SIZE) {
+		memset(mailbox->memory + offset, 0, PAGE_SIZE);
 		cond_resched();
 	}
 }
@@ -333,7 +350,8 @@ static void memory_zero(void *memory, size_t bytes)
  * @mailbox: the mailbox
  * @arg: out: generation
  *
- * After -EBUSY the owner is told of a change of the mailbox when it can try again.
+ * After -EBUSY the owner is told of a change of the mailbox when it can try again: its death, or
+ * the end of the last mapping in the dead peer's address space.
  */
 int distw_mailbox_rearm(struct distw_mailbox *mailbox, struct distworker_mailbox_bind *arg)
 {
@@ -347,11 +365,7 @@ int distw_mailbox_rearm(struct distw_mailbox *mailbox, struct distworker_mailbox
 	mutex_lock(&hub->mutex);
 	spin_lock(&hub->lock);
 	peer = mailbox->peer;
-	if (mailbox->state == DISTWORKER_MAILBOX_ATTACHED) {
-		/* Its death is an event anyway. */
-		ret = -EBUSY;
-	} else if (peer && peer->left && peer->mapped) {
-		peer->refused = true;
+	if (mailbox->state == DISTWORKER_MAILBOX_ATTACHED || (peer && peer->left && peer->mapped)) {
 		ret = -EBUSY;
 	} else {
 		swap(mailbox->pid, pid);
@@ -369,7 +383,7 @@ int distw_mailbox_rearm(struct distw_mailbox *mailbox, struct distworker_mailbox
 	spin_unlock(&hub->lock);
 	if (!ret) {
 		/* Unbound, and binding it waits for this. */
-		memory_zero(mailbox->memory, hub->mailbox_bytes);
+		mailbox_zero(mailbox);
 		distw_queue_reset(&mailbox->queue);
 		distw_queue_renew(&mailbox->queue);
 	}
@@ -403,15 +417,16 @@ static void mailbox_read_exit(struct distw_mailbox *mailbox)
 	rcu_read_unlock();
 }
 
-/*
- * ATTACHED -> DEAD: the peer's address space has ended; or, without a peer, the current
- * process has left it, or detaches, which is refused while it has the mailbox mapped.
+/**
+ * distw_mailbox_end() - ATTACHED -> DEAD
+ * @mailbox: the mailbox
+ * @peer: whose address space has ended; NULL: that of the current process
+ * @cause: EXIT, or DETACH, which is refused while the process has the mailbox mapped
  */
-static int mailbox_end(struct distw_mailbox *mailbox, struct distw_peer *peer,
-		       enum distworker_death_cause cause)
+int distw_mailbox_end(struct distw_mailbox *mailbox, struct distw_peer *peer,
+		      enum distworker_death_cause cause)
 {
 	struct distw_hub *hub = mailbox->hub;
-	struct task_struct *task;
 	bool left = false;
 	int ret = 0;
 
@@ -436,15 +451,12 @@ static int mailbox_end(struct distw_mailbox *mailbox, struct distw_peer *peer,
 	/* Pairs with wait_ready(). */
 	smp_store_release(&mailbox->state, DISTWORKER_MAILBOX_DEAD);
 	WRITE_ONCE(mailbox->mm, NULL);
-	task = peer->task;
-	peer->task = NULL;
 	hub_note_change(hub, mailbox);
 	trace_distworker_death(hub->id, mailbox->index, pid_nr(mailbox->pid), mailbox->cause,
 			       mailbox->status);
 	spin_unlock(&hub->lock);
 
 	distw_queue_forget_task(&mailbox->queue);
-	put_task_struct(task);
 	/* The owner; and threads of a peer that detached. */
 	distw_queue_wake_all(&hub->queue);
 	distw_queue_wake_all(&mailbox->queue);
@@ -454,7 +466,7 @@ static int mailbox_end(struct distw_mailbox *mailbox, struct distw_peer *peer,
 static int mailbox_check_attach(struct distw_mailbox *mailbox)
 {
 	lockdep_assert_held(&mailbox->hub->lock);
-	if (mailbox->hub->orphaned)
+	if (READ_ONCE(mailbox->hub->orphaned))
 		return -EOWNERDEAD;
 	if (!mailbox->pid || mailbox->state == DISTWORKER_MAILBOX_DEAD)
 		return -ENOTCONN;
@@ -469,28 +481,33 @@ static void peer_ended(struct distw_watch *watch)
 {
 	struct distw_peer *peer = container_of(watch, struct distw_peer, watch);
 
-	mailbox_end(peer->mailbox, peer, DISTWORKER_DEATH_EXIT);
+	distw_mailbox_end(peer->mailbox, peer, DISTWORKER_DEATH_EXIT);
 }
 
 /**
  * distw_mailbox_attach() - FREE -> ATTACHED: the current process becomes the peer
  * @mailbox: a mailbox that is bound to it
- * @arg: out
- * @uarg: where the answer goes
+ * @uarg: the arguments
+ * @size: how long they are, as the command says
  *
  * A call that fails has changed nothing, and has written nothing but for -EFAULT.
  */
-int distw_mailbox_attach(struct distw_mailbox *mailbox, struct distworker_endpoint_attach *arg,
-			 void __user *uarg)
+int distw_mailbox_attach(struct distw_mailbox *mailbox, void __user *uarg, u32 size)
 {
-	struct distworker_endpoint_attach before = *arg;
+	struct distworker_endpoint_attach arg, before;
 	struct distw_hub *hub = mailbox->hub;
 	struct distw_peer *peer;
 	int ret;
 
+	ret = distw_copy_in(&arg, sizeof(arg), sizeof(arg), size, uarg);
+	if (ret)
+		return ret;
+	if (arg.flags)
+		return -EINVAL;
+	before = arg;
 	spin_lock(&hub->lock);
 	ret = mailbox_check_attach(mailbox);
-	arg->generation = mailbox->generation;
+	arg.generation = mailbox->generation;
 	spin_unlock(&hub->lock);
 	if (ret)
 		return ret;
@@ -504,18 +521,19 @@ int distw_mailbox_attach(struct distw_mailbox *mailbox, struct distworker_endpoi
 		kfree(peer);
 		return ret;
 	}
-	arg->index = mailbox->index;
-	arg->mailbox_bytes = hub->mailbox_bytes;
-	arg->header_offset = (void *)mailbox->shared - mailbox->memory;
-	arg->owner_pid = pid_vnr(hub->pid);
+	peer->task = get_task_struct(current);
+	arg.index = mailbox->index;
+	arg.mailbox_bytes = hub->layout.mailbox_bytes;
+	arg.header_offset = (void *)mailbox->shared - mailbox->memory;
+	arg.owner_pid = pid_vnr(hub->pid);
 	/* The answer first, since it cannot fail after the attachment. */
-	ret = distw_copy_out(uarg, arg, sizeof(*arg));
+	ret = distw_copy_out(uarg, &arg, sizeof(arg));
 	if (ret)
 		goto err_peer;
 
 	spin_lock(&hub->lock);
 	ret = mailbox_check_attach(mailbox);
-	if (!ret && mailbox->generation != arg->generation)
+	if (!ret && mailbox->generation != arg.generation)
 		ret = -ENOTCONN;
 	if (ret) {
 		spin_unlock(&hub->lock);
@@ -523,7 +541,6 @@ int distw_mailbox_attach(struct distw_mailbox *mailbox, struct distworker_endpoi
 		distw_copy_out(uarg, &before, sizeof(before));
 		goto err_peer;
 	}
-	peer->task = get_task_struct(current);
 	mailbox->peer = peer;
 	WRITE_ONCE(mailbox->tgid, mailbox->pid);
 	/* The process first; pairs with distw_mailbox_check_peer(). */
@@ -533,7 +550,7 @@ int distw_mailbox_attach(struct distw_mailbox *mailbox, struct distworker_endpoi
 	hub_note_change(hub, mailbox);
 	spin_unlock(&hub->lock);
 
-	trace_distworker_attach(hub->id, mailbox->index, task_tgid_nr(current), arg->generation);
+	trace_distworker_attach(hub->id, mailbox->index, task_tgid_nr(current), arg.generation);
 	distw_queue_note_task(&mailbox->queue);
 	distw_queue_renew(&mailbox->queue);
 	distw_queue_wake_all(&hub->queue);
@@ -545,22 +562,17 @@ err_peer:
 }
 
 /**
- * distw_mailbox_detach() - ATTACHED -> DEAD: the current process, which is the peer, detaches
- * @mailbox: the mailbox
+ * distw_endpoint_flush() - the peer may have left its address space to others
+ * @file: the endpoint
+ * @id: whose table of files it leaves
  */
-int distw_mailbox_detach(struct distw_mailbox *mailbox)
+int distw_endpoint_flush(struct file *file, fl_owner_t id)
 {
-	return mailbox_end(mailbox, NULL, DISTWORKER_DEATH_DETACH);
-}
+	struct distw_mailbox *mailbox = file->private_data;
 
-/**
- * distw_mailbox_leave() - for ->flush: the peer may have left its address space to others
- * @mailbox: the mailbox
- */
-void distw_mailbox_leave(struct distw_mailbox *mailbox)
-{
 	if (distw_mm_was_left(READ_ONCE(mailbox->mm), READ_ONCE(mailbox->tgid)))
-		mailbox_end(mailbox, NULL, DISTWORKER_DEATH_EXIT);
+		distw_mailbox_end(mailbox, NULL, DISTWORKER_DEATH_EXIT);
+	return 0;
 }
 
 /* Looking */
@@ -616,13 +628,14 @@ void distw_mailbox_read(struct distw_mailbox *mailbox, struct distworker_mailbox
 /**
  * distw_hub_take_changes() - the mailboxes whose state has changed since the last report
  * @hub: the hub
- * @changed: out: a word for each 64 mailboxes
+ * @changed: out: a mask
+ * @words: in the mask, which has room for all mailboxes
  *
  * Return: false if another thread of the owner was faster.
  */
-bool distw_hub_take_changes(struct distw_hub *hub, u64 *changed)
+bool distw_hub_take_changes(struct distw_hub *hub, u64 *changed, u32 words)
 {
-	size_t bytes = BITS_TO_U64(hub->mailboxes) * sizeof(*changed);
+	size_t bytes = words * sizeof(*changed);
 	bool any;
 
 	spin_lock(&hub->lock);
@@ -638,13 +651,14 @@ bool distw_hub_take_changes(struct distw_hub *hub, u64 *changed)
  * distw_hub_return_changes() - the report could not be delivered: the next wait gives it
  * @hub: the hub
  * @changed: the changes that were taken
+ * @words: in the mask
  */
-void distw_hub_return_changes(struct distw_hub *hub, const u64 *changed)
+void distw_hub_return_changes(struct distw_hub *hub, const u64 *changed, u32 words)
 {
 	u32 i;
 
 	spin_lock(&hub->lock);
-	for (i = 0; i < BITS_TO_U64(hub->mailboxes); i++)
+	for (i = 0; i < words; i++)
 		hub->changed[i] |= changed[i];
 	WRITE_ONCE(hub->changed_any, true);
 	spin_unlock(&hub->lock);
@@ -691,11 +705,10 @@ void distw_peer_mapped(struct distw_peer *peer, int change)
 		kref_get(&peer->kref);
 	spin_lock(&hub->lock);
 	peer->mapped += change;
-	tell = !peer->mapped && peer->refused && mailbox->peer == peer;
-	if (tell) {
-		peer->refused = false;
+	/* Re-arming is refused until then. */
+	tell = !peer->mapped && peer->left && mailbox->peer == peer;
+	if (tell)
 		hub_note_change(hub, mailbox);
-	}
 	spin_unlock(&hub->lock);
 	if (tell)
 		distw_queue_wake_all(&hub->queue);
@@ -706,7 +719,7 @@ void distw_peer_mapped(struct distw_peer *peer, int change)
 /**
  * distw_peer_access() - a debugger looks into a mapping
  * @peer: the peer that the mapping holds
- * @memory: the place, in the memory of the mailbox
+ * @offset: the place, in the memory of the mailbox
  * @buffer: the debugger's
  * @bytes: how many; at most a page of them is copied
  * @write: to the mapping, or from it
@@ -715,9 +728,10 @@ void distw_peer_mapped(struct distw_peer *peer, int change)
  *
  * Return: how many bytes were copied, or -EIO.
  */
-int distw_peer_access(struct distw_peer *peer, void *memory, void *buffer, int bytes, bool write)
+int distw_peer_access(struct distw_peer *peer, size_t offset, void *buffer, int bytes, bool write)
 {
 	struct distw_mailbox *mailbox = peer->mailbox;
+	void *memory = mailbox->memory + offset;
 
 	bytes = min_t(int, bytes, PAGE_SIZE);
 	spin_lock(&mailbox->hub->lock);

@@ -46,7 +46,7 @@
 #ifndef _DISTWORKER_MAILBOX_H
 #define _DISTWORKER_MAILBOX_H
 
-#include <linux/err.h>
+#include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
@@ -64,12 +64,11 @@ struct distw_peer {
 	struct kref kref;
 	struct distw_watch watch;
 	struct distw_mailbox *mailbox;
+	struct task_struct *task;	/* counted: a thread of the process, for its exit code */
 
 	/* hub->lock */
-	struct task_struct *task;	/* counted while ATTACHED, for its exit code */
 	u32 mapped;			/* mappings of the mailbox */
 	bool left;			/* others may run in the dead peer's address space */
-	bool refused;			/* re-arming was, because of that */
 };
 
 struct distw_mailbox {
@@ -95,20 +94,15 @@ struct distw_hub {
 	u32 id;				/* for tracing and fdinfo */
 
 	/* Set up once, under mutex; mm last. */
-	u32 mailboxes;
-	u32 mailbox_bytes;
-	u32 header_slots;
-	u64 last_word;			/* of a mask: the bits that have a mailbox */
-	size_t bytes;			/* of the whole mapping */
-	size_t mailbox_offset;
-	void *memory;			/* the mapping, in order: */
-	struct distworker_hub_line *line;
+	struct distworker_hub_setup layout;	/* the answer of the set-up */
+	void *memory;			/* the mapping; the hub's line comes first */
 	struct distworker_hub_state *state;
 	struct distw_mailbox *mailbox;
+	u64 all[DISTW_MASK_WORDS];	/* a mask of all mailboxes */
 	struct pid *pid;		/* counted: the owner's thread group */
 	struct mm_struct *mm;		/* the owner's, to be compared, never used */
 	struct distw_watch watch;	/* over the owner */
-	bool orphaned;			/* lock; each wait of a peer reads it without */
+	int orphaned;			/* set once, without a lock */
 
 	struct distw_queue queue __aligned(DISTWORKER_LINE_BYTES);	/* the owner's */
 	struct mutex mutex;
@@ -118,41 +112,81 @@ struct distw_hub {
 	u64 changed[DISTW_MASK_WORDS];	/* lock: state changes not reported yet */
 };
 
-/* The most of a hub that is memory, and how long the copy of a struct to its caller is. */
-u32 distw_mailboxes_limit(void);
-u32 distw_mailbox_bytes_limit(void);
+/* Arguments of calls */
 
+/**
+ * distw_copy_in() - read a struct of any size that a caller may know
+ * @arg: where it goes
+ * @ksize: how long it is here
+ * @min: how long it was at its first publication
+ * @size: how long it is for the caller, as the command says; it must say the same itself
+ * @uarg: where it comes from
+ *
+ * The members that only the caller knows must be zero, those that it lacks read as zero.
+ */
+static __always_inline int distw_copy_in(void *arg, size_t ksize, size_t min, u32 size,
+					 const void __user *uarg)
+{
+	const u64 __user *from = uarg;
+	u64 *to = arg;
+	size_t i;
+	int ret;
+
+	if (size < min)
+		return -EINVAL;
+	if (likely(size == ksize)) {
+		/* In one go; all of them are made of such words. */
+		if (!user_read_access_begin(from, ksize))
+			return -EFAULT;
+		for (i = 0; i < ksize / sizeof(*to); i++)
+			unsafe_get_user(to[i], &from[i], fault);
+		user_read_access_end();
+	} else {
+		ret = copy_struct_from_user(arg, ksize, uarg, size);
+		if (ret)
+			return ret;
+	}
+	return *(u32 *)arg == size ? 0 : -EINVAL;
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+/* A shorter struct of the caller gets its part, the rest of a longer one stays zero. */
 static inline int distw_copy_out(void __user *uarg, const void *arg, size_t ksize)
 {
-	/* A shorter struct gets its part, the rest of a longer one stays zero. */
 	return copy_to_user(uarg, arg, min_t(size_t, ksize, *(const u32 *)arg)) ? -EFAULT : 0;
 }
 
+/* The most that a hub may have */
+u32 distw_mailboxes_limit(void);
+u32 distw_mailbox_bytes_limit(void);
+
 /* Life */
-struct distw_hub *distw_hub_alloc(void);
-void distw_hub_put(struct distw_hub *hub);
-int distw_hub_set_up(struct distw_hub *hub, struct distworker_hub_setup *arg, void __user *uarg);
+int distw_hub_open(struct inode *inode, struct file *file);
+int distw_hub_set_up(struct distw_hub *hub, void __user *uarg, u32 size);
 int distw_hub_check_owner(struct distw_hub *hub);
-void distw_hub_leave(struct distw_hub *hub);
-void distw_hub_orphan(struct distw_hub *hub);
+int distw_hub_flush(struct file *file, fl_owner_t id);
+int distw_hub_release(struct inode *inode, struct file *file);
+int distw_endpoint_release(struct inode *inode, struct file *file);
 
 /* Transitions */
 int distw_mailbox_bind(struct distw_mailbox *mailbox, struct distworker_mailbox_bind *arg);
 int distw_mailbox_rearm(struct distw_mailbox *mailbox, struct distworker_mailbox_bind *arg);
-int distw_mailbox_attach(struct distw_mailbox *mailbox, struct distworker_endpoint_attach *arg,
-			 void __user *uarg);
-int distw_mailbox_detach(struct distw_mailbox *mailbox);
-void distw_mailbox_leave(struct distw_mailbox *mailbox);
+int distw_mailbox_attach(struct distw_mailbox *mailbox, void __user *uarg, u32 size);
+int distw_mailbox_end(struct distw_mailbox *mailbox, struct distw_peer *peer,
+		      enum distworker_death_cause cause);
+int distw_endpoint_flush(struct file *file, fl_owner_t id);
 
 /* Looking */
 int distw_mailbox_check_peer(struct distw_mailbox *mailbox, u64 *generation);
 void distw_mailbox_read(struct distw_mailbox *mailbox, struct distworker_mailbox_query *arg);
-bool distw_hub_take_changes(struct distw_hub *hub, u64 *changed);
-void distw_hub_return_changes(struct distw_hub *hub, const u64 *changed);
+bool distw_hub_take_changes(struct distw_hub *hub, u64 *changed, u32 words);
+void distw_hub_return_changes(struct distw_hub *hub, const u64 *changed, u32 words);
 
 /* Mappings of one generation */
 struct distw_peer *distw_peer_map(struct distw_mailbox *mailbox);
 void distw_peer_mapped(struct distw_peer *peer, int change);
-int distw_peer_access(struct distw_peer *peer, void *memory, void *buffer, int bytes, bool write);
+int distw_peer_access(struct distw_peer *peer, size_t offset, void *buffer, int bytes, bool write);
 
 #endif /* _DISTWORKER_MAILBOX_H */

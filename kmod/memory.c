@@ -10,96 +10,86 @@
  * Copyright (C) 2026 distworker authors
  */
 
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/sizes.h>
 #include <linux/vmalloc.h>
 
 #include "compat.h"
+#include "mailbox.h"
 #include "memory.h"
-
-/* How much is mapped in one go, without a look at whether others want the CPU. */
-#define MAP_STEP_BYTES		SZ_4M
 
 #define LINE_PGOFF	(DISTWORKER_HUB_LINE_OFFSET >> PAGE_SHIFT)
 
-static int memory_map(struct vm_area_struct *vma, void *memory, size_t bytes)
+static int memory_map(struct vm_area_struct *vma, const struct vm_operations_struct *ops,
+		      void *data, void *memory, size_t bytes)
 {
-	unsigned long pages = bytes >> PAGE_SHIFT, pgoff = vma->vm_pgoff;
-	unsigned long addr;
+	unsigned long addr, pages = bytes >> PAGE_SHIFT, pgoff = vma->vm_pgoff;
 
 	/* Not VM_SHARED: a file that was opened for reading does not have it. */
 	if (!(vma->vm_flags & VM_MAYSHARE) || pgoff > pages || vma_pages(vma) > pages - pgoff)
 		return -EINVAL;
 	if (vma->vm_flags & VM_EXEC)
 		return -EACCES;
-	vm_flags_clear(vma, VM_MAYEXEC);
-	vm_flags_set(vma, VM_DONTCOPY | VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_ops = ops;
+	vma->vm_private_data = data;
+	vm_flags_mod(vma, VM_DONTCOPY | VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP,
+		     VM_MAYEXEC);
 	memory += pgoff << PAGE_SHIFT;
 	for (addr = vma->vm_start; addr < vma->vm_end; addr += PAGE_SIZE, memory += PAGE_SIZE) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		/* Not remap_pfn_range(), which warns if it fails at a whole mapping. */
 		if (vmf_insert_pfn(vma, addr, vmalloc_to_pfn(memory)) != VM_FAULT_NOPAGE)
 			return -ENOMEM;
-		if ((addr - vma->vm_start) % MAP_STEP_BYTES)
-			continue;
-		if (fatal_signal_pending(current))
-			return -EINTR;
 		cond_resched();
 	}
 	return 0;
 }
 
-static const struct vm_operations_struct mailbox_vm_ops;
+/* A debugger's looks, since get_user_pages() finds nothing here. */
 
-static void *vma_memory(struct vm_area_struct *vma)
+static size_t vma_offset(struct vm_area_struct *vma, unsigned long addr)
 {
-	struct distw_peer *peer = vma->vm_private_data;
-	struct distw_hub *hub = vma->vm_private_data;
-
-	return vma->vm_ops == &mailbox_vm_ops ? peer->mailbox->memory : hub->memory;
+	return addr - vma->vm_start + (vma->vm_pgoff << PAGE_SHIFT);
 }
 
-/* Everything is mapped from the start: only for pages that the kernel has unmapped by itself. */
-static vm_fault_t memory_fault(struct vm_fault *vmf)
-{
-	return vmf_insert_pfn(vmf->vma, vmf->address,
-			      vmalloc_to_pfn(vma_memory(vmf->vma) + (vmf->pgoff << PAGE_SHIFT)));
-}
-
-/*
- * For debuggers, since get_user_pages() finds nothing here. A mapping that can never be written
- * must not be written by force.
- */
-static int memory_access(struct vm_area_struct *vma, unsigned long addr, void *buffer, int bytes,
+static int hub_vm_access(struct vm_area_struct *vma, unsigned long addr, void *buffer, int bytes,
 			 int write)
 {
-	size_t offset = addr - vma->vm_start + (vma->vm_pgoff << PAGE_SHIFT);
-	void *memory = vma_memory(vma) + offset;
+	struct distw_hub *hub = vma->vm_private_data;
+	void *memory = hub->memory + vma_offset(vma, addr);
 
+	/* A mapping that can never be written must not be written by force. */
 	if (write && !(vma->vm_flags & VM_MAYWRITE))
 		return -EACCES;
 	bytes = min_t(unsigned long, bytes, vma->vm_end - addr);
-	if (vma->vm_ops == &mailbox_vm_ops)
-		return distw_peer_access(vma->vm_private_data, memory, buffer, bytes, write);
 	memcpy(write ? memory : buffer, write ? buffer : memory, bytes);
 	return bytes;
 }
 
+static int mailbox_vm_access(struct vm_area_struct *vma, unsigned long addr, void *buffer,
+			     int bytes, int write)
+{
+	bytes = min_t(unsigned long, bytes, vma->vm_end - addr);
+	return distw_peer_access(vma->vm_private_data, vma_offset(vma, addr), buffer, bytes, write);
+}
+
 static const struct vm_operations_struct hub_vm_ops = {
-	.fault = memory_fault,
-	.access = memory_access,
+	.access = hub_vm_access,
 };
 
 /**
- * distw_hub_map() - for ->mmap of a hub
- * @hub: a hub of which the current process is the owner
+ * distw_hub_mmap() - ->mmap of a hub
+ * @file: the hub
  * @vma: the mapping
  */
-int distw_hub_map(struct distw_hub *hub, struct vm_area_struct *vma)
+int distw_hub_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	vma->vm_private_data = hub;
-	vma->vm_ops = &hub_vm_ops;
-	return memory_map(vma, hub->memory, hub->bytes);
+	struct distw_hub *hub = file->private_data;
+
+	return distw_hub_check_owner(hub) ?:
+	       memory_map(vma, &hub_vm_ops, hub, hub->memory, hub->layout.mapping_bytes);
 }
 
 /* The hub's line, its first page, for endpoints: at offsets far behind the mailbox's. */
@@ -107,11 +97,9 @@ static int line_map(struct distw_hub *hub, struct vm_area_struct *vma)
 {
 	if (vma->vm_flags & VM_WRITE)
 		return -EACCES;
-	vm_flags_clear(vma, VM_MAYWRITE);
+	vm_flags_mod(vma, 0, VM_MAYWRITE);
 	vma->vm_pgoff -= LINE_PGOFF;
-	vma->vm_private_data = hub;
-	vma->vm_ops = &hub_vm_ops;
-	return memory_map(vma, hub->memory, PAGE_SIZE);
+	return memory_map(vma, &hub_vm_ops, hub, hub->memory, PAGE_SIZE);
 }
 
 /* Mappings of a mailbox are counted, so that detaching can be refused. */
@@ -129,28 +117,29 @@ static void mailbox_vm_close(struct vm_area_struct *vma)
 static const struct vm_operations_struct mailbox_vm_ops = {
 	.open = mailbox_vm_open,
 	.close = mailbox_vm_close,
-	.fault = memory_fault,
-	.access = memory_access,
+	.access = mailbox_vm_access,
 };
 
 /**
- * distw_mailbox_map() - for ->mmap of an endpoint
- * @mailbox: a mailbox of which the current process is the peer
+ * distw_endpoint_mmap() - ->mmap of an endpoint
+ * @file: the endpoint
  * @vma: the mapping, of the mailbox or of its hub's line
  */
-int distw_mailbox_map(struct distw_mailbox *mailbox, struct vm_area_struct *vma)
+int distw_endpoint_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	struct distw_mailbox *mailbox = file->private_data;
 	struct distw_peer *peer;
+	u64 generation;
 	int ret;
 
 	if (vma->vm_pgoff >= LINE_PGOFF)
-		return line_map(mailbox->hub, vma);
+		return distw_mailbox_check_peer(mailbox, &generation) ?:
+		       line_map(mailbox->hub, vma);
 	peer = distw_peer_map(mailbox);
 	if (IS_ERR(peer))
 		return PTR_ERR(peer);
-	vma->vm_private_data = peer;
-	vma->vm_ops = &mailbox_vm_ops;
-	ret = memory_map(vma, mailbox->memory, mailbox->hub->mailbox_bytes);
+	ret = memory_map(vma, &mailbox_vm_ops, peer, mailbox->memory,
+			 mailbox->hub->layout.mailbox_bytes);
 	if (ret)
 		distw_peer_mapped(peer, -1);
 	return ret;

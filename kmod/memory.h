@@ -7,11 +7,9 @@
 #ifndef _DISTWORKER_MEMORY_H
 #define _DISTWORKER_MEMORY_H
 
-#include <linux/mm_types.h>
+#include <linux/fs.h>
 
-#include "mailbox.h"
-
-int distw_hub_map(struct distw_hub *hub, struct vm_area_struct *vma);
-int distw_mailbox_map(struct distw_mailbox *mailbox, struct vm_area_struct *vma);
+int distw_hub_mmap(struct file *file, struct vm_area_struct *vma);
+int distw_endpoint_mmap(struct file *file, struct vm_area_struct *vma);
 
 #endif /* _DISTWORKER_MEMORY_H */

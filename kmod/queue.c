@@ -19,8 +19,8 @@
  * Copyright (C) 2026 distworker authors
  */
 
+#include <linux/log2.h>
 #include <linux/module.h>
-#include <linux/poll.h>
 #include <linux/sched/task.h>
 #include <linux/seq_file.h>
 
@@ -34,19 +34,18 @@ MODULE_PARM_DESC(spin_max_ns, "longest spin of a wait while its peer runs, 0: ne
 
 #define SPIN_START_NS		10000
 
-/* After that many futile offers in a row only every 2^n-th wait makes one. */
-#define OFFER_MAX_LOSSES	7U
+/* However futile offers are, one in so many waits makes one. */
+#define OFFER_EVERY		128
 
 /**
  * distw_queue_init() - make an empty queue
- * @queue: the queue
- * @asleep: its word in the shared memory; NULL if there is none yet, see distw_queue_share()
+ * @queue: the queue, zeroed; it has no word in the shared memory yet
  */
-void distw_queue_init(struct distw_queue *queue, __u32 *asleep)
+void distw_queue_init(struct distw_queue *queue)
 {
 	init_waitqueue_head(&queue->waiters);
 	init_waitqueue_head(&queue->pollers);
-	queue->asleep = asleep ? (atomic_t *)asleep : &queue->unshared;
+	queue->asleep = &queue->unshared;
 	queue->spin_ns = SPIN_START_NS;
 }
 
@@ -75,8 +74,7 @@ void distw_queue_reset(struct distw_queue *queue)
 	atomic64_set(&queue->spins_won, 0);
 	atomic64_set(&queue->spins_lost, 0);
 	WRITE_ONCE(queue->spin_ns, SPIN_START_NS);
-	WRITE_ONCE(queue->offer_losses, 0);
-	WRITE_ONCE(queue->offer_skip, 0);
+	WRITE_ONCE(queue->unoffered, 0);
 }
 
 /**
@@ -122,40 +120,33 @@ void distw_queue_forget_task(struct distw_queue *queue)
 }
 
 /**
- * distw_queue_locate() - where the noted task of the other side is
+ * distw_queue_get_peer() - the noted task of the other side, if waiting for it may pay
  * @queue: the queue of the other side
- * @peer: out: the task, counted, if it runs
+ *
+ * Return: the task, counted, if it runs on another CPU or wants to run on this one; else NULL.
  */
-enum distw_place distw_queue_locate(struct distw_queue *queue, struct task_struct **peer)
+struct task_struct *distw_queue_get_peer(struct distw_queue *queue)
 {
-	enum distw_place place = DISTW_PEER_AWAY;
-	struct task_struct *task;
+	struct task_struct *peer = NULL, *task;
 
 	/* A guess: nothing depends on it. It is right for most peers of a large hub. */
 	if (waitqueue_active(&queue->waiters))
-		return DISTW_PEER_AWAY;
+		return NULL;
 	spin_lock(&queue->waiters.lock);
 	task = queue->task;
-	if (task && task != current && task_is_running(task)) {
-		if (distw_task_on_cpu(task)) {
-			*peer = get_task_struct(task);
-			place = DISTW_PEER_RUNS;
-		} else if (task_cpu(task) == raw_smp_processor_id()) {
-			place = DISTW_PEER_QUEUED_HERE;
-		}
-	}
+	if (task && task != current && task_is_running(task) &&
+	    (distw_task_on_cpu(task) || task_cpu(task) == raw_smp_processor_id()))
+		peer = get_task_struct(task);
 	spin_unlock(&queue->waiters.lock);
-	return place;
+	return peer;
 }
 
 void distw_queue_show(struct distw_queue *queue, struct seq_file *m)
 {
-	struct task_struct *task;
 	pid_t tid;
 
 	spin_lock(&queue->waiters.lock);
-	task = queue->task;
-	tid = task ? task_pid_vnr(task) : 0;
+	tid = queue->task ? task_pid_vnr(queue->task) : 0;
 	spin_unlock(&queue->waiters.lock);
 	seq_printf(m, " tid:%d asleep:%#x wakes:%lld sleeps:%lld spins_won:%lld spins_lost:%lld\n",
 		   tid, atomic_read(queue->asleep), (s64)atomic64_read(&queue->wakes),
@@ -195,20 +186,28 @@ static bool queue_wake_waiters(struct distw_queue *queue, bool sync)
 	before = atomic64_read(&queue->wakes);
 	/* First, so that no thread that has been woken finds itself marked. */
 	atomic_andnot(DISTWORKER_ASLEEP_WAITER, queue->asleep);
-	if (sync) {
-		/* Only a wait queue can tell the scheduler. */
+	/* Only a wait queue can tell the scheduler that the caller is about to sleep. */
+	if (sync)
 		__wake_up_locked_sync_key(&queue->waiters, TASK_INTERRUPTIBLE, NULL);
-	} else {
+	else
 		list_for_each_entry_safe(sleeper, next, &queue->waiters.head, entry.entry)
 			sleeper_wake(&sleeper->entry, TASK_INTERRUPTIBLE, 0, NULL);
-	}
 	INIT_LIST_HEAD(&queue->waiters.head);
 	woken = atomic64_read(&queue->wakes) != before;
 	spin_unlock(&queue->waiters.lock);
 	return woken;
 }
 
-static bool queue_wake_pollers(struct distw_queue *queue, __poll_t events)
+/**
+ * distw_queue_wake_pollers() - pollers look
+ * @queue: the queue
+ * @events: what they may find
+ *
+ * For a word if no waiter was there, or if the wake-up did not concern the one that got it.
+ *
+ * Return: whether one was there.
+ */
+bool distw_queue_wake_pollers(struct distw_queue *queue, __poll_t events)
 {
 	unsigned long flags;
 	bool woken;
@@ -231,15 +230,6 @@ static bool queue_wake_pollers(struct distw_queue *queue, __poll_t events)
 }
 
 /**
- * distw_queue_pass_on() - a wake-up did not concern the waiter that got it
- * @queue: the waiter's queue: it may concern the pollers
- */
-void distw_queue_pass_on(struct distw_queue *queue)
-{
-	queue_wake_pollers(queue, EPOLLIN | EPOLLRDNORM);
-}
-
-/**
  * distw_queue_wake() - a word has changed
  * @queue: the queue of the side to which the word matters
  * @sync: the caller is about to sleep
@@ -251,7 +241,7 @@ void distw_queue_pass_on(struct distw_queue *queue)
 bool distw_queue_wake(struct distw_queue *queue, bool sync)
 {
 	return queue_wake_waiters(queue, sync) ||
-	       queue_wake_pollers(queue, EPOLLIN | EPOLLRDNORM);
+	       distw_queue_wake_pollers(queue, EPOLLIN | EPOLLRDNORM);
 }
 
 /**
@@ -262,7 +252,7 @@ void distw_queue_wake_all(struct distw_queue *queue)
 {
 	smp_mb(); /* (b) for a state that was changed */
 	queue_wake_waiters(queue, false);
-	queue_wake_pollers(queue, EPOLLIN | EPOLLRDNORM | EPOLLPRI | EPOLLHUP);
+	distw_queue_wake_pollers(queue, EPOLLIN | EPOLLRDNORM | EPOLLPRI | EPOLLHUP);
 }
 
 /**
@@ -307,26 +297,22 @@ void distw_queue_tune_spin(struct distw_queue *queue, u64 waited_ns)
 	WRITE_ONCE(queue->spin_ns, spin);
 }
 
+/* Where offers of the CPU are futile, the first wait makes one, the 2nd, 4th, 8th, and so on. */
 bool distw_queue_may_offer(struct distw_queue *queue)
 {
-	u32 skip = READ_ONCE(queue->offer_skip);
+	u32 waits = READ_ONCE(queue->unoffered) + 1;
 
-	if (skip)
-		WRITE_ONCE(queue->offer_skip, skip - 1);
-	return !skip;
+	return is_power_of_2(waits) || waits % OFFER_EVERY == 0;
 }
 
 /**
- * distw_queue_tune_offer() - learn from an offer of the CPU
+ * distw_queue_tune_offer() - learn from a wait that might have offered the CPU
  * @queue: the queue
- * @won: the offer has ended the wait; where it does not, it is made ever more rarely
+ * @won: it did, and that has ended the wait
  */
 void distw_queue_tune_offer(struct distw_queue *queue, bool won)
 {
-	u32 losses = won ? 0 : min(READ_ONCE(queue->offer_losses) + 1, OFFER_MAX_LOSSES);
-
-	WRITE_ONCE(queue->offer_losses, losses);
-	WRITE_ONCE(queue->offer_skip, (1U << losses) - 1);
+	WRITE_ONCE(queue->unoffered, won ? 0 : READ_ONCE(queue->unoffered) + 1);
 }
 
 /* Sleeping */
@@ -368,7 +354,6 @@ bool distw_sleeper_dequeue(struct distw_sleeper *sleeper)
 	spin_lock(&queue->waiters.lock);
 	queued = sleeper->queued;
 	if (queued) {
-		sleeper->queued = false;
 		__remove_wait_queue(&queue->waiters, &sleeper->entry);
 		if (list_empty(&queue->waiters.head))
 			atomic_andnot(DISTWORKER_ASLEEP_WAITER, queue->asleep);

@@ -9,6 +9,7 @@
 #define _DISTWORKER_QUEUE_H
 
 #include <linux/atomic.h>
+#include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/wait.h>
 
@@ -25,8 +26,7 @@ struct distw_queue {
 
 	/* Tuned without a lock: a lost update costs one wrong guess. */
 	u32 spin_ns;			/* how long a wait may spin before it sleeps */
-	u32 offer_losses;		/* offers of the CPU in a row that were futile */
-	u32 offer_skip;			/* waits that make none before the next */
+	u32 unoffered;			/* waits since an offer of the CPU was of use */
 
 	atomic64_t wakes;		/* threads that were woken */
 	atomic64_t sleeps;
@@ -40,14 +40,7 @@ struct distw_sleeper {
 	bool queued;			/* waiters.lock to set, unlocked to look */
 };
 
-/* The state of the thread that may end a wait. */
-enum distw_place {
-	DISTW_PEER_AWAY,		/* asleep, or somewhere else */
-	DISTW_PEER_QUEUED_HERE,		/* it wants to run on this CPU */
-	DISTW_PEER_RUNS,		/* on another CPU, right now */
-};
-
-void distw_queue_init(struct distw_queue *queue, __u32 *asleep);
+void distw_queue_init(struct distw_queue *queue);
 void distw_queue_share(struct distw_queue *queue, __u32 *asleep);
 void distw_queue_reset(struct distw_queue *queue);
 void distw_queue_renew(struct distw_queue *queue);
@@ -55,12 +48,12 @@ void distw_queue_show(struct distw_queue *queue, struct seq_file *m);
 
 void distw_queue_note_task(struct distw_queue *queue);
 void distw_queue_forget_task(struct distw_queue *queue);
-enum distw_place distw_queue_locate(struct distw_queue *queue, struct task_struct **peer);
+struct task_struct *distw_queue_get_peer(struct distw_queue *queue);
 
 void distw_queue_arm(struct distw_queue *queue);
 bool distw_queue_wake(struct distw_queue *queue, bool sync);
 void distw_queue_wake_all(struct distw_queue *queue);
-void distw_queue_pass_on(struct distw_queue *queue);
+bool distw_queue_wake_pollers(struct distw_queue *queue, __poll_t events);
 
 u64 distw_queue_spin_ns(struct distw_queue *queue);
 void distw_queue_tune_spin(struct distw_queue *queue, u64 waited_ns);

@@ -10,7 +10,6 @@
  */
 
 #include <linux/hrtimer.h>
-#include <linux/ktime.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
 #include <linux/sched/task.h>
@@ -28,9 +27,11 @@ struct distw_wait {
 	struct distw_hub *hub;
 	struct distw_mailbox *mailbox;	/* NULL: the owner waits on the hub */
 	struct distw_queue *queue;
+	int index;			/* of the mailbox, -1 for the owner */
+	u32 flags;
+	u64 deadline;
 	u64 generation;			/* of the mailbox when the wait began */
 	u32 seen;			/* of the post word; of the kick word */
-	u32 events;			/* out */
 	/* Of the hub only: */
 	u32 words;			/* in the masks */
 	const u64 *watch;
@@ -39,15 +40,12 @@ struct distw_wait {
 
 /* Masks, and waking */
 
-static bool mask_is_single(const u64 *mask, u32 words)
+/* sleeps: the caller is about to. */
+static u32 hub_wake_peers(struct distw_hub *hub, const u64 *mask, u32 words, bool sleeps)
 {
-	return words == 1 && !(*mask & (*mask - 1));
-}
-
-static u32 hub_wake_peers(struct distw_hub *hub, const u64 *mask, u32 words, bool sync)
-{
-	u32 woken = 0;
-	u32 i;
+	/* A synchronous wake-up pulls the peer here: good for one, not for many. */
+	bool sync = sleeps && words == 1 && !(*mask & (*mask - 1));
+	u32 i, woken = 0;
 	u64 bits;
 
 	smp_mb(); /* (b), pairs with (3) */
@@ -83,18 +81,16 @@ static u32 hub_wake_owner(struct distw_hub *hub, bool sync)
 static int hub_mask_in(struct distw_hub *hub, u64 *mask, u64 umask, u32 words)
 {
 	const u64 __user *from = u64_to_user_ptr(umask);
-	u32 i, last = (hub->mailboxes - 1) / 64;
+	u32 i;
 
 	for (i = 0; i < words; i++) {
-		u64 valid = i < last ? ~0ULL : i == last ? hub->last_word : 0;
-
 		mask[i] = 0;
 		if (umask && get_user(mask[i], &from[i]))
 			return -EFAULT;
-		if (mask[i] & ~valid)
+		if (mask[i] & ~hub->all[i])
 			return -EINVAL;
 		/* As array_index_nospec() would, for a CPU that runs ahead of that. */
-		mask[i] &= valid;
+		mask[i] &= hub->all[i];
 	}
 	return 0;
 }
@@ -102,7 +98,7 @@ static int hub_mask_in(struct distw_hub *hub, u64 *mask, u64 umask, u32 words)
 /* A mask has a bit for each mailbox, and no more words than any hub could need. */
 static bool hub_mask_words_fit(struct distw_hub *hub, u32 words, u64 any)
 {
-	return words <= DISTW_MASK_WORDS && (!any || words * 64 >= hub->mailboxes);
+	return words <= DISTW_MASK_WORDS && (!any || words * 64 >= hub->layout.mailboxes);
 }
 
 /* No mask: zeros. */
@@ -126,7 +122,7 @@ static int hub_mask_out(const u64 *mask, u64 umask, u32 words)
 long distw_hub_wake(struct distw_hub *hub, void __user *uarg, u32 size)
 {
 	struct distworker_hub_wake __user *out = uarg;
-	u64 mask[DISTW_MASK_WORDS] __distw_uninitialized;
+	u64 mask[DISTW_MASK_WORDS] __uninitialized;
 	struct distworker_hub_wake arg;
 	u32 woken;
 	int ret;
@@ -162,18 +158,16 @@ int distw_endpoint_wake(struct distw_mailbox *mailbox)
 
 /* Waiting */
 
-/**
- * distw_hub_events() - the DISTWORKER_EVENT_* that hold now
- * @hub: a hub that is set up
- * @kick_seen: the value of the kick word that the caller has seen
+/*
+ * The DISTWORKER_EVENT_* that hold now.
  * @watch: a mask of the mailboxes whose done word counts
  * @ready: out: of these, those whose done word differs from the value that the owner saw
- * @words: in the masks
  */
-u32 distw_hub_events(struct distw_hub *hub, u32 kick_seen, const u64 *watch, u64 *ready, u32 words)
+static u32 hub_events(struct distw_hub *hub, u32 kick_seen, const u64 *watch, u64 *ready,
+		      u32 words)
 {
 	u32 i, index, events = 0;
-	u64 bits, bit;
+	u64 bits;
 
 	if (READ_ONCE(hub->changed_any))
 		events |= DISTWORKER_EVENT_STATE;
@@ -181,12 +175,11 @@ u32 distw_hub_events(struct distw_hub *hub, u32 kick_seen, const u64 *watch, u64
 		events |= DISTWORKER_EVENT_KICK;
 	for (i = 0; i < words; i++) {
 		ready[i] = 0;
-		for (bits = watch[i]; bits; bits ^= bit) {
-			bit = bits & -bits;
+		for (bits = watch[i]; bits; bits &= bits - 1) {
 			index = i * 64 + __ffs64(bits);
 			if (READ_ONCE(hub->mailbox[index].shared->done) !=
 			    READ_ONCE(hub->state->seen[index]))
-				ready[i] |= bit;
+				ready[i] |= bits & -bits;
 		}
 		if (ready[i])
 			events |= DISTWORKER_EVENT_DONE;
@@ -194,7 +187,7 @@ u32 distw_hub_events(struct distw_hub *hub, u32 kick_seen, const u64 *watch, u64
 	return events;
 }
 
-u32 distw_endpoint_events(struct distw_mailbox *mailbox, u32 seen)
+static u32 endpoint_events(struct distw_mailbox *mailbox, u32 seen)
 {
 	u32 events = 0;
 
@@ -205,101 +198,91 @@ u32 distw_endpoint_events(struct distw_mailbox *mailbox, u32 seen)
 	return events;
 }
 
-/* 0: nothing yet; 1: wait->events; or the error that ends the wait. */
+/* The events that end the wait, or the error that does; 0: it goes on. */
 static __always_inline int wait_ready(struct distw_wait *wait)
 {
 	struct distw_mailbox *mailbox = wait->mailbox;
 
-	if (!mailbox) {
-		wait->events = distw_hub_events(wait->hub, wait->seen, wait->watch, wait->ready,
-						wait->words);
-		return wait->events != 0;
-	}
+	if (!mailbox)
+		return hub_events(wait->hub, wait->seen, wait->watch, wait->ready, wait->words);
 	if (READ_ONCE(wait->hub->orphaned))
 		return -EOWNERDEAD;
 	/* The state first: it is of that generation or an older one. Pairs with re-arming. */
 	if (smp_load_acquire(&mailbox->state) != DISTWORKER_MAILBOX_ATTACHED ||
 	    READ_ONCE(mailbox->generation) != wait->generation)
 		return -ENOTCONN;
-	wait->events = distw_endpoint_events(mailbox, wait->seen);
-	return wait->events != 0;
+	return endpoint_events(mailbox, wait->seen);
 }
 
-static enum distw_place wait_locate(struct distw_wait *wait, struct task_struct **peer)
+/* The thread that may end the wait soon, counted, or NULL. */
+static struct task_struct *wait_get_peer(struct distw_wait *wait)
 {
 	u32 left = PEER_CANDIDATES;
-	enum distw_place place;
+	struct task_struct *peer;
 	u64 bits;
 	u32 i;
 
 	if (wait->mailbox)
-		return distw_queue_locate(&wait->hub->queue, peer);
+		return distw_queue_get_peer(&wait->hub->queue);
 	for (i = 0; i < wait->words; i++) {
 		for (bits = wait->watch[i]; bits && left; bits &= bits - 1, left--) {
 			u32 index = i * 64 + __ffs64(bits);
 
-			place = distw_queue_locate(&wait->hub->mailbox[index].queue, peer);
-			if (place != DISTW_PEER_AWAY)
-				return place;
+			peer = distw_queue_get_peer(&wait->hub->mailbox[index].queue);
+			if (peer)
+				return peer;
 		}
 	}
-	return DISTW_PEER_AWAY;
+	return NULL;
 }
 
 static int wait_spin(struct distw_wait *wait, struct task_struct *peer, u64 until)
 {
-	int ret;
+	while (distw_task_on_cpu(peer) && single_task_running() && !distw_need_resched() &&
+	       !signal_pending(current) && ktime_get_ns() < until) {
+		int ret = wait_ready(wait);
 
-	while (!(ret = wait_ready(wait))) {
-		if (distw_need_resched() || !single_task_running() || signal_pending(current))
-			return 0;
-		if (ktime_get_ns() >= until)
-			return 0;
-		if (!distw_task_on_cpu(peer)) {
-			/* It may have published the very last thing that it did. */
-			smp_rmb(); /* pairs with the release of on_cpu by the scheduler */
-			return wait_ready(wait);
-		}
-		cpu_relax();
-	}
-	return ret;
-}
-
-static int wait_sleep(struct distw_wait *wait, u64 deadline)
-{
-	ktime_t expires = ns_to_ktime(min_t(u64, deadline, KTIME_MAX));
-	struct distw_sleeper sleeper = { .queue = wait->queue };
-	bool chosen, expired = false;
-	int ret;
-
-	for (;;) {
-		distw_sleeper_enqueue(&sleeper);
-		ret = wait_ready(wait);
-		if (!ret && signal_pending(current))
-			ret = -ERESTARTSYS;
-		if (!ret && deadline == DISTWORKER_NO_DEADLINE)
-			schedule();
-		else if (!ret)
-			expired = !schedule_hrtimeout_range(&expires, current->timer_slack_ns,
-							    HRTIMER_MODE_ABS);
-		/* By a wake-up, which then went to no poller. */
-		chosen = !distw_sleeper_dequeue(&sleeper);
-		if (!ret) {
-			atomic64_inc(&wait->queue->sleeps);
-			ret = wait_ready(wait);
-			if (ret)
-				return ret;
-		}
-		if (chosen)
-			distw_queue_pass_on(wait->queue);
 		if (ret)
 			return ret;
-		if (signal_pending(current))
-			return -ERESTARTSYS;
-		/* A thread that is woken again and again may never see the timer. */
-		if (expired || deadline <= ktime_get_ns())
-			return -ETIMEDOUT;
+		cpu_relax();
 	}
+	/* The peer may have published the very last thing that it did. */
+	smp_rmb(); /* pairs with the release of on_cpu by the scheduler */
+	return wait_ready(wait);
+}
+
+static int wait_sleep(struct distw_wait *wait)
+{
+	ktime_t expires = ns_to_ktime(min_t(u64, wait->deadline, KTIME_MAX));
+	struct distw_sleeper sleeper = { .queue = wait->queue };
+	bool chosen, expired = false;
+	int before, ret;
+
+	do {
+		distw_sleeper_enqueue(&sleeper);
+		before = wait_ready(wait);
+		if (!before) {
+			/* Both return at once if a signal is pending. */
+			if (wait->deadline == DISTWORKER_NO_DEADLINE)
+				schedule();
+			else
+				expired = !schedule_hrtimeout_range(&expires,
+								    current->timer_slack_ns,
+								    HRTIMER_MODE_ABS);
+			atomic64_inc(&wait->queue->sleeps);
+		}
+		chosen = !distw_sleeper_dequeue(&sleeper);
+		ret = before ?: wait_ready(wait);
+		/* The wake-up went to no poller, and was not what has ended this wait. */
+		if (chosen && (before || !ret))
+			distw_queue_wake_pollers(wait->queue, EPOLLIN | EPOLLRDNORM);
+		if (!ret && signal_pending(current))
+			ret = -ERESTARTSYS;
+		/* A thread that is woken again and again may never see the timer. */
+		if (!ret && (expired || wait->deadline <= ktime_get_ns()))
+			ret = -ETIMEDOUT;
+	} while (!ret);
+	return ret;
 }
 
 /*
@@ -308,21 +291,21 @@ static int wait_sleep(struct distw_wait *wait, u64 deadline)
  */
 static int wait_offer(struct distw_wait *wait)
 {
-	int ret;
+	int ret = 0;
 
-	if (!distw_queue_may_offer(wait->queue))
-		return 0;
-	schedule();
-	ret = wait_ready(wait);
+	if (distw_queue_may_offer(wait->queue)) {
+		schedule();
+		ret = wait_ready(wait);
+	}
 	distw_queue_tune_offer(wait->queue, ret);
 	return ret;
 }
 
-static int wait_spin_or_sleep(struct distw_wait *wait, struct task_struct *peer, u64 deadline)
+static int wait_spin_or_sleep(struct distw_wait *wait, struct task_struct *peer)
 {
 	struct distw_queue *queue = wait->queue;
 	u64 start = ktime_get_ns();
-	u64 until = min(start + distw_queue_spin_ns(queue), deadline);
+	u64 until = min(start + distw_queue_spin_ns(queue), wait->deadline);
 	int ret = wait_ready(wait);
 	/* An event that is there already does not show whether spinning pays. */
 	bool tune = !ret;
@@ -333,16 +316,16 @@ static int wait_spin_or_sleep(struct distw_wait *wait, struct task_struct *peer,
 	}
 	put_task_struct(peer);
 	if (!ret)
-		ret = wait_sleep(wait, deadline);
+		ret = wait_sleep(wait);
 	if (tune)
 		distw_queue_tune_spin(queue, ktime_get_ns() - start);
 	return ret;
 }
 
-static int wait_until(struct distw_wait *wait, u32 flags, u64 deadline)
+static int wait_until(struct distw_wait *wait)
 {
+	u64 deadline = wait->deadline;
 	struct task_struct *peer;
-	int ret;
 
 	if (deadline != DISTWORKER_NO_DEADLINE && (!deadline || deadline <= ktime_get_ns())) {
 		/* For pollers that stay on the queue without another call of ->poll. */
@@ -350,46 +333,41 @@ static int wait_until(struct distw_wait *wait, u32 flags, u64 deadline)
 			distw_queue_arm(wait->queue);
 		return wait_ready(wait) ?: -ETIMEDOUT;
 	}
-	if (flags & DISTWORKER_WAIT_NOSPIN)
-		return wait_sleep(wait, deadline);
-	switch (wait_locate(wait, &peer)) {
-	case DISTW_PEER_RUNS:
-		return wait_spin_or_sleep(wait, peer, deadline);
-	case DISTW_PEER_QUEUED_HERE:
-		ret = wait_offer(wait);
-		if (ret)
-			return ret;
-		fallthrough;
-	default:
-		return wait_sleep(wait, deadline);
-	}
+	peer = wait->flags & DISTWORKER_WAIT_NOSPIN ? NULL : wait_get_peer(wait);
+	if (!peer)
+		return wait_sleep(wait);
+	if (distw_task_on_cpu(peer))
+		return wait_spin_or_sleep(wait, peer);
+	put_task_struct(peer);
+	return wait_offer(wait) ?: wait_sleep(wait);
+}
+
+static int wait_traced(struct distw_wait *wait)
+{
+	int ret;
+
+	trace_distworker_wait_begin(wait->hub->id, wait->index, wait->seen, wait->deadline);
+	ret = wait_until(wait);
+	trace_distworker_wait_end(wait->hub->id, wait->index, ret);
+	return ret;
 }
 
 /* Waits until there are events for this thread; takes the changes of state if they are wanted. */
-static int hub_wait_events(struct distw_wait *wait, const struct distworker_hub_wait *arg,
-			   u64 *changed)
+static int hub_wait_events(struct distw_wait *wait, bool take, u64 *changed)
 {
-	struct distw_hub *hub = wait->hub;
 	int ret;
 
-	for (;;) {
-		trace_distworker_wait_begin(hub->id, -1, arg->kick_seen, arg->deadline_ns);
-		ret = wait_until(wait, arg->flags, arg->deadline_ns);
-		trace_distworker_wait_end(hub->id, -1, ret, wait->events);
-		if (ret < 0)
-			return ret;
-		/* A wait that takes no report leaves it to the next. */
-		if (wait->events & DISTWORKER_EVENT_STATE && arg->state_mask) {
-			memset(changed, 0, wait->words * sizeof(*changed));
-			if (!distw_hub_take_changes(hub, changed))
-				wait->events &= ~DISTWORKER_EVENT_STATE;
-		}
-		if (wait->events)
-			return 0;
+	do {
+		ret = wait_traced(wait);
+		/* A wait that takes no report leaves it to the next; one that does may be late. */
+		if (ret > 0 && ret & DISTWORKER_EVENT_STATE && take &&
+		    !distw_hub_take_changes(wait->hub, changed, wait->words))
+			ret &= ~DISTWORKER_EVENT_STATE;
 		/* Another thread was faster, and may be the next time. */
-		if (signal_pending(current))
-			return -ERESTARTSYS;
-	}
+		if (!ret && signal_pending(current))
+			ret = -ERESTARTSYS;
+	} while (!ret);
+	return ret;
 }
 
 /**
@@ -401,49 +379,48 @@ static int hub_wait_events(struct distw_wait *wait, const struct distworker_hub_
 long distw_hub_wait(struct distw_hub *hub, void __user *uarg, u32 size)
 {
 	struct distworker_hub_wait __user *out = uarg;
-	u64 changed[DISTW_MASK_WORDS] __distw_uninitialized;
-	u64 watch[DISTW_MASK_WORDS] __distw_uninitialized;
-	u64 ready[DISTW_MASK_WORDS] __distw_uninitialized;
+	u64 changed[DISTW_MASK_WORDS] __uninitialized;
+	u64 watch[DISTW_MASK_WORDS] __uninitialized;
+	u64 ready[DISTW_MASK_WORDS] __uninitialized;
 	struct distworker_hub_wait arg;
 	struct distw_wait wait;
+	u64 masks, wake_mask;
+	bool taken;
 	u32 words;
-	u64 masks;
 	int ret;
 
 	ret = distw_copy_in(&arg, sizeof(arg), sizeof(arg), size, uarg);
 	if (ret)
 		return ret;
-	masks = arg.watch_mask | arg.ready_mask | arg.state_mask;
-	if (arg.flags & DISTWORKER_WAIT_WAKE)
-		masks |= arg.wake_mask;
+	wake_mask = arg.flags & DISTWORKER_WAIT_WAKE ? arg.wake_mask : 0;
+	masks = wake_mask | arg.watch_mask | arg.ready_mask | arg.state_mask;
 	words = arg.mask_words;
 	if (arg.flags & ~WAIT_FLAGS || arg.reserved || !hub_mask_words_fit(hub, words, masks))
 		return -EINVAL;
-	arg.deadline_ns = distw_deadline_to_host(arg.deadline_ns);
-	ret = hub_mask_in(hub, watch, arg.watch_mask, words);
-	/* On the way in it is the mask of the peers to wake. */
-	if (!ret && arg.flags & DISTWORKER_WAIT_WAKE)
-		ret = hub_mask_in(hub, ready, arg.wake_mask, words);
+	/* On the way in, ready is the mask of the peers to wake. */
+	ret = hub_mask_in(hub, watch, arg.watch_mask, words) ?:
+	      hub_mask_in(hub, ready, wake_mask, words);
 	if (ret)
 		return ret;
 	distw_queue_note_task(&hub->queue);
 	WRITE_ONCE(hub->kick_seen, arg.kick_seen);
-	/* A synchronous wake-up pulls the peer here: good for one, not for many. */
-	if (arg.flags & DISTWORKER_WAIT_WAKE)
-		hub_wake_peers(hub, ready, words, mask_is_single(ready, words));
+	if (wake_mask)
+		hub_wake_peers(hub, ready, words, true);
 
 	wait = (struct distw_wait){
-		.hub = hub, .queue = &hub->queue, .seen = arg.kick_seen,
+		.hub = hub, .queue = &hub->queue, .index = -1, .flags = arg.flags,
+		.deadline = distw_deadline_to_host(arg.deadline_ns), .seen = arg.kick_seen,
 		.words = words, .watch = watch, .ready = ready,
 	};
-	ret = hub_wait_events(&wait, &arg, changed);
-	if (ret)
+	ret = hub_wait_events(&wait, arg.state_mask, changed);
+	if (ret < 0)
 		return ret;
+	taken = ret & DISTWORKER_EVENT_STATE && arg.state_mask;
 	if (hub_mask_out(ready, arg.ready_mask, words) ||
-	    hub_mask_out(wait.events & DISTWORKER_EVENT_STATE ? changed : NULL, arg.state_mask,
-			 words) || put_user(wait.events, &out->events)) {
-		if (wait.events & DISTWORKER_EVENT_STATE && arg.state_mask)
-			distw_hub_return_changes(hub, changed);
+	    hub_mask_out(taken ? changed : NULL, arg.state_mask, words) ||
+	    put_user(ret, &out->events)) {
+		if (taken)
+			distw_hub_return_changes(hub, changed, words);
 		return -EFAULT;
 	}
 	return 0;
@@ -461,10 +438,7 @@ long distw_endpoint_wait(struct distw_mailbox *mailbox, u64 generation, void __u
 {
 	struct distworker_endpoint_wait __user *out = uarg;
 	struct distworker_endpoint_wait arg;
-	struct distw_wait wait = {
-		.hub = mailbox->hub, .mailbox = mailbox, .queue = &mailbox->queue,
-		.generation = generation,
-	};
+	struct distw_wait wait;
 	int ret;
 
 	ret = distw_copy_in(&arg, sizeof(arg), sizeof(arg), size, uarg);
@@ -472,15 +446,68 @@ long distw_endpoint_wait(struct distw_mailbox *mailbox, u64 generation, void __u
 		return ret;
 	if (arg.flags & ~WAIT_FLAGS)
 		return -EINVAL;
-	arg.deadline_ns = distw_deadline_to_host(arg.deadline_ns);
-	wait.seen = arg.seen;
 	distw_queue_note_task(&mailbox->queue);
 	if (arg.flags & DISTWORKER_WAIT_WAKE)
 		hub_wake_owner(mailbox->hub, true);
-	trace_distworker_wait_begin(mailbox->hub->id, mailbox->index, arg.seen, arg.deadline_ns);
-	ret = wait_until(&wait, arg.flags, arg.deadline_ns);
-	trace_distworker_wait_end(mailbox->hub->id, mailbox->index, ret, wait.events);
-	if (ret < 0)
-		return ret;
-	return put_user(wait.events, &out->events);
+	wait = (struct distw_wait){
+		.hub = mailbox->hub, .mailbox = mailbox, .queue = &mailbox->queue,
+		.index = mailbox->index, .flags = arg.flags,
+		.deadline = distw_deadline_to_host(arg.deadline_ns), .seen = arg.seen,
+		.generation = generation,
+	};
+	ret = wait_traced(&wait);
+	return ret < 0 ? ret : put_user(ret, &out->events);
+}
+
+/*
+ * Polling asks for no rights: it can run in another context (aio, io_uring's SQPOLL), and all that
+ * a process with a copy of the file can do by it is to arm the file's side, which costs the other
+ * side a wake-up.
+ */
+
+/**
+ * distw_hub_poll() - ->poll of a hub
+ * @file: the hub
+ * @pt: the pollers
+ */
+__poll_t distw_hub_poll(struct file *file, struct poll_table_struct *pt)
+{
+	u64 ready[DISTW_MASK_WORDS] __uninitialized;
+	struct distw_hub *hub = file->private_data;
+	__poll_t mask = 0;
+	u32 events;
+
+	poll_wait(file, &hub->queue.pollers, pt);
+	distw_queue_arm(&hub->queue);
+	/* Pairs with distw_hub_set_up(). */
+	if (!smp_load_acquire(&hub->mm))
+		return EPOLLERR;
+	if (READ_ONCE(hub->orphaned))
+		return EPOLLHUP;
+	events = hub_events(hub, READ_ONCE(hub->kick_seen), hub->all, ready,
+			    BITS_TO_U64(hub->layout.mailboxes));
+	if (events & (DISTWORKER_EVENT_DONE | DISTWORKER_EVENT_KICK))
+		mask |= EPOLLIN | EPOLLRDNORM;
+	if (events & DISTWORKER_EVENT_STATE)
+		mask |= EPOLLPRI;
+	return mask;
+}
+
+/**
+ * distw_endpoint_poll() - ->poll of an endpoint
+ * @file: the endpoint
+ * @pt: the pollers
+ */
+__poll_t distw_endpoint_poll(struct file *file, struct poll_table_struct *pt)
+{
+	struct distw_mailbox *mailbox = file->private_data;
+
+	poll_wait(file, &mailbox->queue.pollers, pt);
+	distw_queue_arm(&mailbox->queue);
+	if (READ_ONCE(mailbox->hub->orphaned))
+		return EPOLLHUP;
+	if (READ_ONCE(mailbox->state) != DISTWORKER_MAILBOX_ATTACHED)
+		return EPOLLERR;
+	return endpoint_events(mailbox, READ_ONCE(mailbox->shared->seen)) ?
+		EPOLLIN | EPOLLRDNORM : 0;
 }

@@ -76,18 +76,11 @@ bool distw_mm_is_shared(struct mm_struct *mm)
 	bool shared = false;
 
 	rcu_read_lock();
-	for_each_process(process) {
+	for_each_process_thread(process, thread) {
 		if (current->mm == mm && same_thread_group(process, current))
 			continue;
-		for_each_thread(process, thread) {
-			/* A thread that is leaving may count or not: if not, all ends. */
-			struct mm_struct *other = data_race(READ_ONCE(thread->mm));
-
-			if (!other)
-				continue;
-			shared |= other == mm;
-			break;
-		}
+		/* A thread that is leaving may count or not: if not, all ends. */
+		shared |= data_race(READ_ONCE(thread->mm)) == mm;
 	}
 	rcu_read_unlock();
 	return shared;

@@ -6,7 +6,7 @@
  * as another process is the peer, and does not sleep for ever.
  *
  *   here              in kmod/
- *   end               mailbox_end()                                    mailbox.c
+ *   end               distw_mailbox_end()                              mailbox.c
  *   rearm             distw_mailbox_rearm()                            mailbox.c
  *   attach            distw_mailbox_attach()                           mailbox.c
  *   check             distw_mailbox_check_peer()                       mailbox.c
