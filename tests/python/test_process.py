@@ -329,21 +329,27 @@ def test_handlers_of_signals_run_while_the_main_thread_waits(wait):
 def test_a_submit_that_blocks_lets_handlers_run():
     pid = os.getpid()
     with Worker(3, subs=1) as node:
-        flag = node.empty((), "int64")
+        words = node.empty((2,), "int64")  # the end, and how often the handler has run
 
         def until_handled(args):
-            while not memoryview(args.tensor(0))[()]:
+            seen = memoryview(args.tensor(0))
+            while not seen[0]:
+                # One signal at a time, so that a slow handler is not interrupted by the next one.
+                before = seen[1]
                 os.kill(pid, signal.SIGUSR1)
-                os.sched_yield()
+                while seen[1] == before:
+                    os.sched_yield()
 
         until = node.sub(until_handled)
 
         def handler(number, frame):
-            memoryview(flag)[()] = node.engine_stats().submitted >= 8192
+            mine = memoryview(words)
+            mine[0] = node.engine_stats().submitted >= 8192
+            mine[1] += 1
 
         old = signal.signal(signal.SIGUSR1, handler)
         try:
-            node.run(lambda orch: [orch.submit(until, distworker.no_dep(flag), i) for i in range(9000)] and None)
+            node.run(lambda orch: [orch.submit(until, distworker.no_dep(words), i) for i in range(9000)] and None)
         finally:
             signal.signal(signal.SIGUSR1, old)
         assert node.engine_stats().done == 9000

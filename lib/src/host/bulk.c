@@ -386,17 +386,22 @@ static int receive_message(struct bulk *bulk, stream_place *place, void *context
 	return check_end(bulk);
 }
 
+/* The stream goes first: a message that has come must not wait until no data is there. */
 int bulk_receive(struct bulk *bulk, stream_place *place, void *context,
 		 struct stream_message *message)
 {
 	int result, pieces;
 
 	do {
+		result = receive_message(bulk, place, context, message);
+		if (result != 0)
+			return result;
 		pieces = receive_pieces(bulk, place, context, message);
-		result = pieces == -EBUSY ? 0 : pieces;
-		if (result == 0)
-			result = receive_message(bulk, place, context, message);
-	} while (result == 0 && pieces == -EBUSY);
+	} while (pieces == -EBUSY);
+	if (pieces != 0)
+		return pieces;
+	/* A piece may be what the stream has waited for; and it has the last word before UCX. */
+	result = receive_message(bulk, place, context, message);
 	return result == 0 && bulk->failed ? error_set(bulk->failed, "%s", bulk->why) : result;
 }
 
