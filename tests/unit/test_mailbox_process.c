@@ -510,7 +510,7 @@ static int poll_child(struct endpoint *endpoint, uint32_t i)
 		if (!polled(endpoint_bell_fd(endpoint)))
 			return 1;
 		atomic_fetch_add(&shared->word, 1);
-		endpoint_bell_clear(endpoint);
+		endpoint_bell_clear(endpoint, BELL_EVENTS);
 	}
 }
 

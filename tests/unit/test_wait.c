@@ -85,7 +85,7 @@ static void wait_somehow(struct endpoint *endpoint, const struct hunt *hunt, boo
 		struct pollfd bell = { .fd = endpoint_bell_fd(endpoint), .events = BELL_EVENTS };
 
 		poll(&bell, 1, -1);
-		endpoint_bell_clear(endpoint);
+		endpoint_bell_clear(endpoint, BELL_EVENTS);
 	}
 }
 

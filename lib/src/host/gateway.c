@@ -378,6 +378,11 @@ int gateway_greeted(struct gateway *gateway)
 	return refused(&message);
 }
 
+int gateway_flush(struct gateway *gateway)
+{
+	return stream_flush(gateway->stream);
+}
+
 int gateway_step(struct gateway *gateway, struct gateway_done *done)
 {
 	struct stream_message message;

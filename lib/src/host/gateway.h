@@ -65,6 +65,8 @@ int gateway_control(struct gateway *gateway, uint64_t code, const void *blob, si
 		    uint64_t *number);
 int gateway_cancel(struct gateway *gateway, uint64_t number);
 int gateway_stop(struct gateway *gateway);
+/* Sends what it can: 0, or -errno as gateway_step(). */
+int gateway_flush(struct gateway *gateway);
 /*
  * Sends and receives what it can: 1 with the next task that has ended, 0 when there is nothing more
  * to do now, -errno with a text: the connection is of no more use, or the session has ended, with

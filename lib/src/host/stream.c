@@ -60,6 +60,7 @@ struct stream {
 
 	struct bytes in;
 	size_t in_begin; /* bytes of `in` that were taken */
+	bool empty; /* the socket was, a moment ago: it is asked again by the next call but one */
 	size_t in_skip; /* bytes of the message that the caller has seen last */
 	bool data; /* `message` is being received into its place */
 	struct stream_message message;
@@ -387,10 +388,14 @@ int stream_flush(struct stream *stream)
 /* ---------------------------------------------------------------------- receiving */
 
 /* Bytes, 0 when none are there, or -errno with a text. */
-static ssize_t read_some(const struct stream *stream, void *to, size_t bytes)
+static ssize_t read_some(struct stream *stream, void *to, size_t bytes)
 {
+	bool empty = stream->empty;
 	ssize_t got;
 
+	stream->empty = false;
+	if (empty)
+		return 0;
 	do
 		got = recv(stream->fd, to, bytes, MSG_DONTWAIT);
 	while (got < 0 && errno == EINTR);
@@ -398,6 +403,7 @@ static ssize_t read_some(const struct stream *stream, void *to, size_t bytes)
 		return stream_error(stream, -ECONNRESET);
 	if (got < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : stream_error(stream, -errno);
+	stream->empty = (size_t)got < bytes;
 	return got;
 }
 

@@ -84,7 +84,7 @@ bool stream_pending(const struct stream *stream);
  */
 typedef void *stream_place(void *context, const struct stream_message *message);
 /*
- * The next message that is here in whole: 1, 0 when more has to arrive, -errno with a text:
+ * The next message that is here in whole: 1, 0: wait for POLLIN first, -errno with a text:
  * -ECONNRESET (the other side has closed it), -ETIMEDOUT (it has not answered), -EBADMSG (what
  * arrived is no message of its).
  */

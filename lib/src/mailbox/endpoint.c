@@ -429,9 +429,9 @@ bool endpoint_bell_arm(struct endpoint *endpoint)
 	return false;
 }
 
-void endpoint_bell_clear(struct endpoint *endpoint)
+void endpoint_bell_clear(struct endpoint *endpoint, uint32_t events)
 {
-	endpoint->ops->peer_bell_clear(endpoint);
+	endpoint->ops->peer_bell_clear(endpoint, events);
 }
 
 bool endpoint_stopping(const struct endpoint *endpoint)

@@ -334,10 +334,12 @@ static bool futex_peer_bell_arm(struct endpoint *endpoint, uint32_t seen)
 	return true;
 }
 
-static void futex_peer_bell_clear(struct endpoint *endpoint)
+/* A ring that comes after `events` were seen stays for the next poll. */
+static void futex_peer_bell_clear(struct endpoint *endpoint, uint32_t events)
 {
 	store_relaxed(&endpoint->mailbox->asleep, 0);
-	bell_drain(endpoint->fd);
+	if (events)
+		bell_drain(endpoint->fd);
 }
 
 const struct provider_ops futex_provider = {

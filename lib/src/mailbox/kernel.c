@@ -495,9 +495,10 @@ static bool kernel_peer_bell_arm(struct endpoint *endpoint, uint32_t seen)
 	return false;
 }
 
-static void kernel_peer_bell_clear(struct endpoint *endpoint)
+static void kernel_peer_bell_clear(struct endpoint *endpoint, uint32_t events)
 {
 	(void)endpoint;
+	(void)events;
 }
 
 const struct provider_ops kernel_provider = {

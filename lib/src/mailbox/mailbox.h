@@ -230,12 +230,13 @@ uint32_t endpoint_position(const struct endpoint *endpoint);
  */
 int endpoint_wait(struct endpoint *endpoint);
 /*
- * The same for a process that also waits for other events: see hub_bell_*. A stop is reported once;
- * when endpoint_stopping(), leave the bell out of the poll: it may ring all the time.
+ * The same for a process that also waits for other events: see hub_bell_*; endpoint_bell_clear()
+ * follows each poll for which the bell was armed, with the events of the bell. A stop is reported
+ * once; when endpoint_stopping(), leave the bell out of the poll: it may ring all the time.
  */
 int endpoint_bell_fd(const struct endpoint *endpoint);
 bool endpoint_bell_arm(struct endpoint *endpoint);
-void endpoint_bell_clear(struct endpoint *endpoint);
+void endpoint_bell_clear(struct endpoint *endpoint, uint32_t events);
 bool endpoint_stopping(const struct endpoint *endpoint);
 
 void endpoint_counters(const struct endpoint *endpoint, struct endpoint_counters *counters);

@@ -149,7 +149,7 @@ struct provider_ops {
 	int (*peer_wait)(struct endpoint *endpoint, uint32_t seen, bool wake);
 	void (*peer_wake)(struct endpoint *endpoint);
 	bool (*peer_bell_arm)(struct endpoint *endpoint, uint32_t seen);
-	void (*peer_bell_clear)(struct endpoint *endpoint);
+	void (*peer_bell_clear)(struct endpoint *endpoint, uint32_t events);
 };
 
 extern const struct provider_ops kernel_provider;

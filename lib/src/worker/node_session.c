@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/fd.h"
@@ -23,29 +23,22 @@
 /* The gateway describes its tree right after the handshake. */
 #define HELLO_NS (30 * NS_PER_S)
 
-struct handover {
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool given; /* `message` is to be served */
-	struct session_message message;
-	int error; /* of the one that was served last */
-	uint64_t began_ns, ran_ns;
-	char text[ERROR_TEXT_BYTES];
-};
-
 struct node_session {
 	const struct node_session_options *options;
-	struct session *session;
 	struct node_tree tree;
-	struct handover handover;
+	pthread_mutex_t lock;
+	struct session *session; /* with the lock, once both threads run */
+	bool busy; /* with the lock: a message is being served */
+	int ended; /* with the lock: 1: the gateway has said so, -errno: the connection is broken */
+	char why[ERROR_TEXT_BYTES]; /* with the lock: of -errno */
 	_Atomic uint32_t cancel; /* the running task's */
-	int done_fd; /* an eventfd: a message was served */
-	int death_fd; /* a pidfd of the Worker; -1: not watched any more */
-	bool busy; /* the second thread has a message */
+	pthread_t listener;
+	int listener_fd; /* an epoll: has the connection while a message is being served */
+	int death_fd; /* a pidfd of the Worker */
 	bool examined; /* the other end has asked about this host */
 };
 
-/* -------------------------------------------------------------- the second thread */
+/* ---------------------------------------------------------- tasks and control */
 
 struct submission {
 	const struct session_message *message;
@@ -166,59 +159,6 @@ static int run_control(const struct node_session *node, const struct session_mes
 	return result;
 }
 
-static void serve_message(struct node_session *node, const struct session_message *message)
-{
-	struct handover *handover = &node->handover;
-	uint64_t one = 1, began = now_ns();
-	int result = message->event == SESSION_TASK ? run_task(node, message) :
-						      run_control(node, message);
-
-	pthread_mutex_lock(&handover->lock);
-	handover->error = result;
-	handover->began_ns = began;
-	handover->ran_ns = now_ns() - began;
-	text_copy(handover->text, sizeof(handover->text), result < 0 ? error_text() : "");
-	pthread_mutex_unlock(&handover->lock);
-	/* A counter of 64 bits takes it. */
-	if (write(node->done_fd, &one, sizeof(one)) < 0)
-		log_at(LOG_ERROR, "a node cannot report the end of a task: %s", strerror(errno));
-}
-
-static void *serve_messages(void *context)
-{
-	struct node_session *node = context;
-	struct handover *handover = &node->handover;
-	struct session_message message;
-
-	for (;;) {
-		pthread_mutex_lock(&handover->lock);
-		while (!handover->given)
-			pthread_cond_wait(&handover->changed, &handover->lock);
-		handover->given = false;
-		message = handover->message;
-		pthread_mutex_unlock(&handover->lock);
-		serve_message(node, &message);
-	}
-	return NULL;
-}
-
-static int start_thread(struct node_session *node)
-{
-	pthread_t thread;
-	int error;
-
-	pthread_mutex_init(&node->handover.lock, NULL);
-	pthread_cond_init(&node->handover.changed, NULL);
-	node->done_fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (node->done_fd < 0)
-		return error_set(-errno, "eventfd: %s", strerror(errno));
-	error = pthread_create(&thread, NULL, serve_messages, node);
-	if (error)
-		return error_set(-error, "no thread to run tasks: %s", strerror(error));
-	pthread_detach(thread);
-	return 0;
-}
-
 /* ------------------------------------------------------------------------ death */
 
 static struct child *worker_of(const struct node_session *node)
@@ -254,21 +194,95 @@ static bool is_dead(const struct node_session *node, bool wait, char *text, size
 	return dead;
 }
 
+/* ----------------------------------------------------------------- the connection */
+
+/* The listener hears of it once: when something has arrived, or `busy` is false and it broke. */
+static void let_listen(const struct node_session *node, bool busy)
+{
+	struct epoll_event event = { .events = EPOLLONESHOT };
+
+	if (busy)
+		event.events |= EPOLLIN | (session_pending(node->session) ? EPOLLOUT : 0);
+	epoll_ctl(node->listener_fd, EPOLL_CTL_MOD, session_fd(node->session), &event);
+}
+
+static void cancel(struct node_session *node)
+{
+	atomic_store(&node->cancel, 1);
+	engine_cancel_flagged(node->tree.outer->life.engine, -ECANCELED, "cancelled from above");
+}
+
+/* What arrives while a message is being served. With the lock. */
+static void attend(struct node_session *node)
+{
+	struct session_message message;
+	int result;
+
+	while ((result = session_step(node->session, &message)) == 1) {
+		if (message.event == SESSION_CANCEL) {
+			cancel(node);
+			continue;
+		}
+		if (message.event != SESSION_STOP)
+			result = error_set(-EBADMSG, "the gateway describes its tree twice");
+		break;
+	}
+	node->ended = result;
+	if (result < 0)
+		text_copy(node->why, sizeof(node->why), error_text());
+}
+
+/* The second thread. Without the connection nobody waits for the task that runs: the tree ends. */
+static void *listen_meanwhile(void *context)
+{
+	struct node_session *node = context;
+	struct epoll_event event;
+	bool ended = false;
+
+	while (!ended) {
+		if (epoll_wait(node->listener_fd, &event, 1, -1) <= 0)
+			continue;
+		pthread_mutex_lock(&node->lock);
+		if (node->busy) {
+			attend(node);
+			ended = node->ended;
+			if (!ended)
+				let_listen(node, true);
+		}
+		pthread_mutex_unlock(&node->lock);
+	}
+	dw_worker_close(node->tree.outer);
+	return NULL;
+}
+
+static int start_listener(struct node_session *node)
+{
+	struct epoll_event event = { .events = EPOLLONESHOT };
+	int error;
+
+	node->listener_fd = fd_move_up(epoll_create1(EPOLL_CLOEXEC));
+	if (node->listener_fd < 0 || epoll_ctl(node->listener_fd, EPOLL_CTL_ADD,
+					       session_fd(node->session), &event) < 0)
+		return error_set(-errno, "epoll: %s", strerror(errno));
+	error = pthread_create(&node->listener, NULL, listen_meanwhile, node);
+	return error ? error_set(-error, "no thread to listen: %s", strerror(error)) : 0;
+}
+
 /* ------------------------------------------------------------------- the first thread */
 
-static void wait_for(const struct node_session *node, uint64_t deadline_ns)
+/* Whether the Worker has died. */
+static bool wait_for(const struct node_session *node, uint64_t deadline_ns)
 {
 	uint64_t now = now_ns();
 	struct timespec rest = clock_timespec(deadline_ns > now ? deadline_ns - now : 0);
-	struct pollfd polls[3] = {
+	struct pollfd polls[2] = {
 		{ .fd = session_fd(node->session), .events = POLLIN },
-		{ .fd = node->done_fd, .events = POLLIN },
 		{ .fd = node->death_fd, .events = POLLIN },
 	};
 
 	if (session_pending(node->session))
 		polls[0].events |= POLLOUT;
-	ppoll(polls, 3, &rest, NULL);
+	return ppoll(polls, 2, deadline_ns == NEVER ? NULL : &rest, NULL) > 0 && polls[1].revents;
 }
 
 /* Until all is sent, or the connection has ended. */
@@ -297,94 +311,75 @@ static int report_death(const struct node_session *node, const char *cause)
 	return refuse(node, -EOWNERDEAD);
 }
 
-/* The answer to the message that was served: 0, 1: the Worker has died, -errno. */
-static int answer(struct node_session *node)
+/* A task or a control message, without the lock meanwhile. 0, 1: the Worker has died, -errno. */
+static int serve_message(struct node_session *node, const struct session_message *message)
 {
-	struct handover *handover = &node->handover;
 	char text[ERROR_TEXT_BYTES], cause[ERROR_TEXT_BYTES];
-	uint64_t count, began_ns, ran_ns;
+	uint64_t began = now_ns();
 	int error;
-
-	if (read(node->done_fd, &count, sizeof(count)) < 0)
-		return 0;
-	pthread_mutex_lock(&handover->lock);
-	error = handover->error;
-	began_ns = handover->began_ns;
-	ran_ns = handover->ran_ns;
-	text_copy(text, sizeof(text), handover->text);
-	pthread_mutex_unlock(&handover->lock);
-	node->busy = false;
-	if (error < 0 && is_dead(node, false, cause, sizeof(cause)))
-		return report_death(node, cause);
-	return session_done(node->session, error, text, began_ns, ran_ns);
-}
-
-static void hand_over(struct node_session *node, const struct session_message *message)
-{
-	struct handover *handover = &node->handover;
 
 	atomic_store(&node->cancel, 0);
 	node->busy = true;
-	pthread_mutex_lock(&handover->lock);
-	handover->message = *message;
-	handover->given = true;
-	pthread_cond_signal(&handover->changed);
-	pthread_mutex_unlock(&handover->lock);
-}
-
-static void cancel(struct node_session *node)
-{
-	atomic_store(&node->cancel, 1);
-	engine_cancel_flagged(node->tree.outer->life.engine, -ECANCELED, "cancelled from above");
-}
-
-/* 0: goes on, 1: leaves, -errno: the connection has ended. */
-static int take(struct node_session *node, const struct session_message *message)
-{
-	switch (message->event) {
-	case SESSION_TASK:
-	case SESSION_CONTROL:
-		hand_over(node, message);
+	let_listen(node, true);
+	pthread_mutex_unlock(&node->lock);
+	error = message->event == SESSION_TASK ? run_task(node, message) :
+						 run_control(node, message);
+	text_copy(text, sizeof(text), error < 0 ? error_text() : "");
+	pthread_mutex_lock(&node->lock);
+	node->busy = false;
+	let_listen(node, false);
+	if (node->ended)
 		return 0;
-	case SESSION_CANCEL:
-		cancel(node);
-		return 0;
-	case SESSION_STOP:
-		return 1;
-	default:
-		return error_set(-EBADMSG, "the gateway describes its tree twice");
-	}
+	/* A task that runs when its Worker dies ends with it, and says so. */
+	if (error < 0 && is_dead(node, false, cause, sizeof(cause)))
+		return report_death(node, cause);
+	return session_done(node->session, error, text, began, now_ns() - began);
 }
 
+/* Nothing is being served. As serve_message(). */
+static int wait_for_more(struct node_session *node)
+{
+	char cause[ERROR_TEXT_BYTES];
+	bool dead;
+
+	pthread_mutex_unlock(&node->lock);
+	dead = wait_for(node, NEVER);
+	if (dead)
+		is_dead(node, true, cause, sizeof(cause));
+	pthread_mutex_lock(&node->lock);
+	return dead ? report_death(node, cause) : 0;
+}
+
+/* With the lock. 0: goes on, 1: leaves, -errno: the connection has ended. */
 static int step(struct node_session *node)
 {
 	struct session_message message;
-	char cause[ERROR_TEXT_BYTES];
-	struct pollfd death = { .fd = node->death_fd, .events = POLLIN };
-	int result = answer(node);
-
-	while (result == 0 && (result = session_step(node->session, &message)) == 1)
-		result = take(node, &message);
-	if (result || node->busy || node->death_fd < 0 || poll(&death, 1, 0) <= 0)
-		return result;
-	is_dead(node, true, cause, sizeof(cause));
-	return report_death(node, cause);
-}
-
-/* A task that runs when its Worker dies ends with it, and says so. */
-static int serve(struct node_session *node)
-{
 	int result;
 
-	while ((result = step(node)) == 0) {
-		struct pollfd death = { .fd = node->death_fd, .events = POLLIN };
+	if (node->ended)
+		return node->ended < 0 ? error_set(node->ended, "%s", node->why) : 1;
+	result = session_step(node->session, &message);
+	if (result == 0)
+		return wait_for_more(node);
+	if (result < 0 || message.event == SESSION_STOP)
+		return result;
+	if (message.event == SESSION_TASK || message.event == SESSION_CONTROL)
+		return serve_message(node, &message);
+	return error_set(-EBADMSG, "the gateway describes its tree twice");
+}
 
-		if (node->busy && node->death_fd >= 0 && poll(&death, 1, 0) > 0) {
-			close(node->death_fd);
-			node->death_fd = -1;
-		}
-		wait_for(node, NEVER);
-	}
+static int serve(struct node_session *node)
+{
+	bool listener_ends;
+	int result;
+
+	pthread_mutex_lock(&node->lock);
+	while ((result = step(node)) == 0)
+		;
+	listener_ends = node->ended;
+	pthread_mutex_unlock(&node->lock);
+	if (listener_ends)
+		pthread_join(node->listener, NULL);
 	if (result < 0)
 		log_at(LOG_WARN, "the connection from %s has ended: %s", node->options->peer,
 		       error_text());
@@ -461,13 +456,16 @@ static int begin(struct node_session *node)
 	if (result == 0)
 		result = watch_worker(node);
 	if (result == 0)
-		result = start_thread(node);
+		result = start_listener(node);
 	return result == 0 ? session_ready(node->session) : result;
 }
 
 int node_session_run(struct stream *stream, const struct node_session_options *options)
 {
-	struct node_session node = { .options = options, .done_fd = -1, .death_fd = -1 };
+	struct node_session node = {
+		.options = options, .lock = PTHREAD_MUTEX_INITIALIZER, .listener_fd = -1,
+		.death_fd = -1,
+	};
 	const struct session_options session = {
 		.memory = in_memory,
 		.give_back = give_back,

@@ -5,9 +5,10 @@
  * outer Worker (node_tree.h).
  *
  * Owns: the session (host/session.h), and the tree. Two threads: the first one waits for the
- * connection, the end of a task, and the Worker's death; the second runs tasks and control
- * messages, one at a time. They share struct handover, under its lock; the cancel word is atomic.
- * Both begin after the tree's processes were forked.
+ * connection and for the Worker's death, and serves tasks and control messages, one at a time; the
+ * second one, the listener, has the connection while a message is being served: it asks for the
+ * next inputs, passes on cancellations, and sees the end. They share the session under a lock; the
+ * cancel word is atomic. The listener begins after the tree's processes were forked.
  *
  * Invariant: the process leaves when its connection ends, and its tree with it.
  */

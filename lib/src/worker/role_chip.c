@@ -621,7 +621,7 @@ static void wait_for_both(struct chip_loop *loop)
 	if (room && endpoint_bell_arm(loop->endpoint))
 		return;
 	if (poll(polls, room ? 2 : 1, -1) > 0 && room)
-		endpoint_bell_clear(loop->endpoint);
+		endpoint_bell_clear(loop->endpoint, (uint32_t)polls[1].revents);
 }
 
 /* The last word on this endpoint: its reader gives the frames left in the ring to others. */

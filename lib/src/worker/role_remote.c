@@ -48,6 +48,7 @@ struct remote {
 	/* claimed, and above the window: one before it was taken back; frame NULL: none */
 	struct flight parked;
 	bool waiting; /* the next frame has no room in the window */
+	bool arrived; /* the connection has something to read, or has ended */
 };
 
 /* ---------------------------------------------------------------------- start */
@@ -422,12 +423,15 @@ static int end_oldest(struct remote *remote, const struct gateway_done *done)
 	return 0;
 }
 
-/* 1: tasks have ended, 0, -errno: the connection has. */
-static int collect(struct remote *remote)
+/* Sends, and takes what has arrived. 1: tasks have ended, 0, -errno: the connection has. */
+static int exchange(struct remote *remote)
 {
 	struct gateway_done done;
 	int result, any = 0;
 
+	if (!remote->arrived)
+		return gateway_flush(remote->gateway);
+	remote->arrived = false;
 	while ((result = gateway_step(remote->gateway, &done)) == 1) {
 		result = end_oldest(remote, &done);
 		if (result < 0)
@@ -479,8 +483,9 @@ static void wait_for_all(struct remote *remote)
 		return;
 	if (poll(polls, room ? 3 : 2, -1) <= 0)
 		return;
+	remote->arrived = polls[0].revents & ~POLLOUT;
 	if (room)
-		endpoint_bell_clear(remote->endpoint);
+		endpoint_bell_clear(remote->endpoint, (uint32_t)polls[2].revents);
 	if (polls[1].revents)
 		drain_link(remote);
 	serve_count_sleeps(remote->child, remote->endpoint);
@@ -509,7 +514,7 @@ static int serve(struct child *child, uint32_t generation, struct endpoint *endp
 
 		result = pass_on_cancels(remote);
 		if (result == 0)
-			result = collect(remote);
+			result = exchange(remote);
 		if (result < 0)
 			return lost(remote, generation);
 		if (any || result)

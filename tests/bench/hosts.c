@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * A Worker on another host, over loopback, beside one on this host and beside bare TCP.
+ *
+ * hosts tcp|local|remote [--count N] [--bytes N]: round trips; with --bytes, of that many bytes there
+ * and as many back: as an INPUT and an OUTPUT of the task, changed each time. The function does nothing.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <distworker/distworker.h>
+#include <distworker/node.h>
+#include "bench.h"
+
+#define TCP_BYTES 512
+
+struct trips {
+	uint64_t count;
+	uint64_t bytes;		/* there, and back; 0: none */
+	double *us;
+	dw_callable nothing;
+	struct dw_worker *worker;
+	unsigned char *in, *out;
+};
+
+static void report(struct trips *trips)
+{
+	print("median_us", percentile(trips->us, trips->count, 0.5));
+	print("p99_us", percentile(trips->us, trips->count, 0.99));
+	if (trips->bytes)
+		print("gib_per_s", 2 * (double)trips->bytes / (1 << 30) /
+			(percentile(trips->us, trips->count, 0.5) / 1e6));
+}
+
+/* ---------------------------------------------------------------------- bare TCP */
+
+static void move_all(int fd, void *data, size_t bytes, bool out)
+{
+	for (unsigned char *at = data; bytes;) {
+		ssize_t n = out ? send(fd, at, bytes, MSG_NOSIGNAL) : recv(fd, at, bytes, 0);
+
+		if (n <= 0)
+			exit(n < 0);
+		at += n;
+		bytes -= (size_t)n;
+	}
+}
+
+static void no_delay(int fd)
+{
+	int one = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+static void answer(int listening, void *data, size_t bytes)
+{
+	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+
+	no_delay(fd);
+	for (;;) {
+		move_all(fd, data, bytes, false);
+		move_all(fd, data, bytes, true);
+	}
+}
+
+static void tcp_trips(struct trips *trips)
+{
+	size_t bytes = trips->bytes ? trips->bytes : TCP_BYTES;
+	int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t length = sizeof(address);
+	void *data = calloc(1, bytes);
+	pid_t pid;
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (!data || bind(listening, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(listening, 1) || getsockname(listening, (struct sockaddr *)&address, &length)) {
+		perror("hosts tcp");
+		exit(1);
+	}
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		answer(listening, data, bytes);
+	}
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address))) {
+		perror("hosts tcp: connect");
+		exit(1);
+	}
+	no_delay(fd);
+	for (uint64_t i = 0; i < trips->count; i++) {
+		uint64_t start = now_ns();
+
+		move_all(fd, data, bytes, true);
+		move_all(fd, data, bytes, false);
+		trips->us[i] = (double)(now_ns() - start) / 1000;
+	}
+	end_process(pid);
+}
+
+/* ------------------------------------------------------------------------- a tree */
+
+static int nothing(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
+		   void *context)
+{
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	return 0;
+}
+
+static dw_callable register_nothing(struct dw_worker *root)
+{
+	dw_callable handle;
+
+	if (dw_callable_register_orch(root, "nothing", nothing, NULL, &handle))
+		fail("dw_callable_register_orch");
+	return handle;
+}
+
+static int make_trip(struct dw_orch *orch, const struct trips *trips, struct dw_args *args)
+{
+	struct dw_tensor in, out;
+	dw_task task;
+
+	if (trips->bytes) {
+		in = bytes_tensor(trips->in, (uint32_t)trips->bytes);
+		out = bytes_tensor(trips->out, (uint32_t)trips->bytes);
+		dw_args_add_tensor(args, &in, DW_INPUT);
+		dw_args_add_tensor(args, &out, DW_OUTPUT);
+	}
+	if (dw_submit(orch, trips->nothing, args, NULL, &task))
+		return -1;
+	return dw_orch_wait_task(orch, task);
+}
+
+static int make_trips(struct dw_orch *orch, const struct dw_args *unused,
+		      const struct dw_config *config, void *context)
+{
+	struct trips *trips = context;
+	struct dw_args *args;
+	int result = dw_args_create(&args);
+
+	(void)config;
+	(void)unused;
+	for (uint64_t i = 0; i < trips->count && result == 0; i++) {
+		uint64_t start = now_ns();
+
+		result = make_trip(orch, trips, args);
+		trips->us[i] = (double)(now_ns() - start) / 1000;
+		dw_args_reset(args);
+	}
+	dw_args_destroy(args);
+	return result;
+}
+
+static void tree_trips(struct trips *trips, const char *host)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *root, *worker;
+	void *in = NULL, *out = NULL;
+
+	options.host = host;
+	if (dw_worker_create(4, NULL, &root) || dw_worker_create(3, &options, &worker) ||
+	    dw_worker_add_child(root, worker, NULL))
+		fail("dw_worker_create");
+	trips->nothing = register_nothing(root);
+	if (trips->bytes && (dw_buffer_create(root, trips->bytes, &in) ||
+			     dw_buffer_create(root, trips->bytes, &out)))
+		fail("dw_buffer_create");
+	trips->in = in;
+	trips->out = out;
+	if (dw_worker_init(root))
+		fail("dw_worker_init");
+	if (dw_worker_run(root, make_trips, NULL, NULL, trips))
+		fail("dw_worker_run");
+	dw_worker_destroy(root);
+}
+
+/* ------------------------------------------------------------------------- a node */
+
+static void say_address(const char *address, void *context)
+{
+	if (write(*(int *)context, address, strlen(address) + 1) < 0)
+		exit(1);
+}
+
+/* Its key lies in a folder of its own. */
+static pid_t start_node(char *address, size_t space)
+{
+	struct dw_node_options options = DW_OPTIONS(dw_node_options);
+	const struct passwd *user = getpwuid(geteuid());
+	struct dw_worker *root;
+	int said[2];
+	pid_t pid;
+
+	if (pipe2(said, O_CLOEXEC))
+		exit(1);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (dw_worker_create(4, NULL, &root))
+			fail("dw_worker_create");
+		register_nothing(root);
+		options.user = user ? user->pw_name : "root";
+		options.listen = "127.0.0.1:0";
+		options.listening = say_address;
+		options.context = &said[1];
+		if (dw_node_serve(root, &options) < 0)
+			fail("dw_node_serve");
+		_exit(0);
+	}
+	close(said[1]);
+	if (read(said[0], address, space) <= 0)
+		exit(1);
+	close(said[0]);
+	return pid;
+}
+
+static void remote_trips(struct trips *trips)
+{
+	char folder[] = "/tmp/dw-bench-XXXXXX", path[64], address[300];
+	pid_t pid;
+	int fd;
+
+	if (!mkdtemp(folder)) {
+		perror(folder);
+		exit(1);
+	}
+	snprintf(path, sizeof(path), "%s/key", folder);
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, "the key of the benchmark, which is long enough\n", 47) < 0) {
+		perror(path);
+		exit(1);
+	}
+	close(fd);
+	setenv("DW_HOST_KEY", path, 1);
+	pid = start_node(address, sizeof(address));
+	tree_trips(trips, address);
+	kill(pid, SIGTERM);
+	waitpid(pid, NULL, 0);
+	unlink(path);
+	rmdir(folder);
+}
+
+int main(int argc, char **argv)
+{
+	struct trips trips = {
+		.count = argument(argc, argv, "count", 20000),
+		.bytes = argument(argc, argv, "bytes", 0),
+	};
+
+	trips.us = calloc(trips.count, sizeof(*trips.us));
+	if (argc < 2 || !trips.us)
+		return 2;
+	if (!strcmp(argv[1], "tcp"))
+		tcp_trips(&trips);
+	else if (!strcmp(argv[1], "local"))
+		tree_trips(&trips, NULL);
+	else if (!strcmp(argv[1], "remote"))
+		remote_trips(&trips);
+	else
+		return 2;
+	report(&trips);
+	return 0;
+}
