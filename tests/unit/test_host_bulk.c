@@ -41,12 +41,12 @@ static uint64_t room;
 
 static const struct way {
 	const char *name;
-	enum bulk_way way;
+	bool ucx;
 	const char *transports; /* UCX_TLS */
 } ways[] = {
-	{ "stream", BULK_TCP, "" },
-	{ "UCX over TCP", BULK_UCX, "tcp" },
-	{ "UCX over shared memory", BULK_UCX, "posix,sysv,self" },
+	{ "stream", false, "" },
+	{ "UCX over TCP", true, "tcp" },
+	{ "UCX over shared memory", true, "posix,sysv,self" },
 };
 
 static void *place(void *context, const struct stream_message *message)
@@ -135,14 +135,15 @@ static void begin(struct end *end, int fd, bool first, const struct way *way)
 
 	*end = (struct end){ .stream = NULL };
 	note_actions();
-	if (way->way == BULK_UCX)
+	if (way->ucx)
 		setenv("UCX_TLS", way->transports, 1);
 	end->stream = new_stream(fd, first);
-	MUST(bulk_create(end->stream, way->way, &end->bulk) == 0);
+	MUST(bulk_create(end->stream, &end->bulk) == 0);
+	MUST(!way->ucx || bulk_open(end->bulk) == 0);
 	address = bulk_address(end->bulk, &bytes);
 	MUST(stream_send(end->stream, HELLO, 0, 0, address, bytes) == 0);
 	MUST(next(end, &message) == HELLO);
-	MUST(bulk_connect(end->bulk, message.payload, message.bytes) == 0);
+	MUST(!way->ucx || bulk_connect(end->bulk, message.payload, message.bytes) == 0);
 	/* Data that goes another way than the stream does not overtake this. */
 	if (first) {
 		MUST(stream_send(end->stream, READY, 0, 0, NULL, 0) == 0);
@@ -248,7 +249,7 @@ static bool has_ucx(void)
 	{ \
 		bool ucx = has_ucx(); \
 		for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) \
-			if (ucx || ways[i].way == BULK_TCP) \
+			if (ucx || !ways[i].ucx) \
 				run(first, second, &ways[i], false); \
 		if (!ucx && !unit_failures) \
 			SKIP("libucp is not installed: over the stream alone"); \
@@ -685,60 +686,6 @@ static void look_at_signals(struct end *end)
 EACH_WAY(signals_keep_their_actions, look_at_signals, look_at_signals)
 
 /* -------------------------------------------------------------------------- opening */
-
-TEST(words_of_DW_NET)
-{
-	enum bulk_way way = BULK_UCX;
-
-	CHECK_EQ(bulk_parse("auto", &way), 0);
-	CHECK_EQ(way, BULK_TCP);
-	CHECK_EQ(bulk_parse("ucx", &way), 0);
-	CHECK_EQ(way, BULK_UCX);
-	CHECK_EQ(bulk_parse("tcp", &way), 0);
-	CHECK_EQ(way, BULK_TCP);
-	CHECK_EQ(bulk_parse("udp", &way), -EINVAL);
-	CHECK_STR(error_text(), "DW_NET=udp is none of auto, tcp, ucx");
-}
-
-static int in_a_process(int (*run_there)(void))
-{
-	pid_t pid = fork();
-	int status = -1;
-
-	if (pid == 0) {
-		unit_bound(UNIT_SECONDS);
-		_exit(run_there());
-	}
-	waitpid(pid, &status, 0);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static int connect_to_another_way(void)
-{
-	struct bulk *tcp = NULL, *ucx = NULL;
-	size_t bytes;
-	const void *address;
-
-	if (bulk_create(NULL, BULK_TCP, &tcp) || bulk_create(NULL, BULK_UCX, &ucx))
-		return 1;
-	address = bulk_address(ucx, &bytes);
-	if (!bytes || bulk_connect(tcp, address, bytes) != -EPROTO ||
-	    !strstr(error_text(), "the other end sends data over ucx, and this one over tcp"))
-		return 2;
-	if (bulk_connect(ucx, NULL, 0) != -EPROTO ||
-	    !strstr(error_text(), "the other end sends data over tcp, and this one over ucx"))
-		return 3;
-	bulk_destroy(tcp);
-	bulk_destroy(ucx);
-	return 0;
-}
-
-TEST(two_ways_do_not_meet)
-{
-	if (!has_ucx())
-		SKIP("libucp is not installed");
-	CHECK_EQ(in_a_process(connect_to_another_way), 0);
-}
 
 TEST(a_libucp_that_is_none_is_an_error_with_the_packages_name)
 {

@@ -60,13 +60,27 @@ static void spoil(void *context, uint64_t address, uint64_t bytes)
 	memset((void *)(uintptr_t)address, 0x5a, bytes);
 }
 
+static void wait_for_session(const struct session *session)
+{
+	struct pollfd polls[2];
+
+	poll(polls, session_poll(session, polls), -1);
+}
+
+static void wait_for_gateway(const struct gateway *gateway)
+{
+	struct pollfd polls[2];
+
+	poll(polls, gateway_poll(gateway, polls), -1);
+}
+
 /* A task that takes a moment, in which more arrives. */
 static void take_a_moment(struct session *session)
 {
-	struct pollfd polled = { .fd = session_fd(session), .events = POLLIN };
 	struct session_message message;
+	struct pollfd polls[2];
 
-	for (int i = 0; i < 4 && poll(&polled, 1, 1) > 0; i++)
+	for (int i = 0; i < 4 && poll(polls, session_poll(session, polls), 1) > 0; i++)
 		if (session_step(session, &message) < 0)
 			return;
 }
@@ -85,7 +99,7 @@ static void take_until(struct session *session, uint64_t bytes)
 			return;
 		session_counters(session, &counters);
 		if (counters.bytes_in < bytes)
-			wait_for(session_fd(session), session_pending(session));
+			wait_for_session(session);
 	}
 }
 
@@ -114,7 +128,7 @@ static void serve(int fd, uint64_t most_bytes, bool expect_stop)
 			_exit(expect_stop ? 1 : unit_failures ? 2 : 0);
 		}
 		if (result == 0) {
-			wait_for(fd, session_pending(session));
+			wait_for_session(session);
 			continue;
 		}
 		if (message.event == SESSION_STOP)
@@ -175,7 +189,7 @@ static struct gateway_done next_done(struct gateway *gateway)
 	int result;
 
 	while ((result = gateway_step(gateway, &done)) == 0)
-		wait_for(gateway_fd(gateway), gateway_pending(gateway));
+		wait_for_gateway(gateway);
 	if (!CHECK_EQ(result, 1))
 		printf("# %s\n", error_text());
 	return done;
@@ -188,7 +202,7 @@ static void stop_peers(struct peers *peers)
 
 	CHECK_EQ(gateway_stop(peers->gateway), 0);
 	while (gateway_step(peers->gateway, &done) == 0)
-		wait_for(gateway_fd(peers->gateway), gateway_pending(peers->gateway));
+		wait_for_gateway(peers->gateway);
 	CHECK_STR(error_text(), "closed by the other side");
 	gateway_destroy(peers->gateway);
 	CHECK_EQ(waitpid(peers->pid, &status, 0), peers->pid);
@@ -615,8 +629,7 @@ HOST_TEST(a_session_reads_and_writes_nothing_that_its_task_does_not)
 		CHECK_EQ(gateway_create(new_stream(ends[0], true), &program.peers.gateway), 0);
 		post(&program, uses, 2, 1);
 		while ((result = gateway_step(program.peers.gateway, &done)) == 0)
-			wait_for(gateway_fd(program.peers.gateway),
-				 gateway_pending(program.peers.gateway));
+			wait_for_gateway(program.peers.gateway);
 		CHECK_EQ(result, -EBADMSG);
 		CHECK_STR(error_text(), lies[i].says);
 		CHECK(memcmp(area, before, SLOTS * SLOT_BYTES) == 0);
@@ -643,6 +656,7 @@ HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_the
 	static unsigned char chunk[STREAM_CHUNK_BYTES];
 	struct stream_counters counters;
 	struct stream_message message;
+	struct pollfd polls[2];
 
 	map_area();
 	program.model = calloc(1, SLOTS * SLOT_BYTES);
@@ -659,7 +673,8 @@ HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_the
 	done = next_done(program.peers.gateway);
 	CHECK(done.number == 1 && done.error == 0);
 	for (bool pending = true; pending;) {
-		pending = gateway_pending(program.peers.gateway);
+		gateway_poll(program.peers.gateway, polls);
+		pending = polls[0].events & POLLOUT;
 		CHECK_EQ(gateway_step(program.peers.gateway, &done), 0);
 		while (stream_receive(liar, nowhere, chunk, &message) > 0)
 			;

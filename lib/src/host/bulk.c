@@ -42,33 +42,27 @@ struct bulk {
 	char why[ERROR_TEXT_BYTES];
 };
 
-int bulk_parse(const char *text, enum bulk_way *way)
-{
-	if (!strcmp(text, "ucx"))
-		*way = BULK_UCX;
-	else if (!strcmp(text, "tcp") || !strcmp(text, "auto"))
-		*way = BULK_TCP;
-	else
-		return error_set(-EINVAL, "DW_NET=%s is none of auto, tcp, ucx", text_short(text));
-	return 0;
-}
-
-int bulk_create(struct stream *stream, enum bulk_way way, struct bulk **result)
+int bulk_create(struct stream *stream, struct bulk **result)
 {
 	struct bulk *bulk = calloc(1, sizeof(*bulk));
-	int error = 0;
 
 	if (!bulk)
 		return error_set(-ENOMEM, "no memory for data between hosts");
 	bulk->stream = stream;
 	bulk->end = &bulk->first;
-	if (way == BULK_UCX)
-		error = ucx_open(&bulk->ucx);
-	if (error == 0)
-		*result = bulk;
-	else
-		free(bulk);
-	return error;
+	*result = bulk;
+	return 0;
+}
+
+int bulk_open(struct bulk *bulk)
+{
+	return ucx_open(&bulk->ucx);
+}
+
+void bulk_shut(struct bulk *bulk)
+{
+	ucx_close(bulk->ucx);
+	bulk->ucx = NULL;
 }
 
 void bulk_destroy(struct bulk *bulk)
@@ -93,11 +87,7 @@ const void *bulk_address(const struct bulk *bulk, size_t *bytes)
 
 int bulk_connect(struct bulk *bulk, const void *address, size_t bytes)
 {
-	if (!bulk->ucx != !bytes)
-		return error_set(-EPROTO, "the other end sends data over %s, and this one over %s: "
-					  "DW_NET should be the same on both",
-				 bytes ? "ucx" : "tcp", bytes ? "tcp" : "ucx");
-	return bulk->ucx ? ucx_connect(bulk->ucx, address, bytes) : 0;
+	return ucx_connect(bulk->ucx, address, bytes);
 }
 
 /*

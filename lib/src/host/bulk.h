@@ -26,23 +26,22 @@
 #define BULK_PIECE (1u << 20)
 #define BULK_MARK 255 /* a type of the stream's messages, which is this module's */
 
-enum bulk_way {
-	BULK_TCP = 0,
-	BULK_UCX,
-};
-
 struct bulk;
 
-/* "auto", "tcp" or "ucx", as DW_NET has it; auto is tcp. -EINVAL with a text. */
-int bulk_parse(const char *text, enum bulk_way *way);
-/* Errors of ucx_open(). */
-int bulk_create(struct stream *stream, enum bulk_way way, struct bulk **bulk);
+/* All goes over the stream. -ENOMEM with a text. */
+int bulk_create(struct stream *stream, struct bulk **bulk);
 /* NULL is accepted. */
 void bulk_destroy(struct bulk *bulk);
-/* What the other end needs for bulk_connect(), which comes before any data: 0 bytes over TCP. */
-const void *bulk_address(const struct bulk *bulk, size_t *bytes);
-/* -EPROTO with a text: the other end's way is another one; errors of ucx_connect(). */
+/*
+ * Opens UCX; bulk_connect() follows, with the other end's address, before any data. Errors of
+ * ucx_open() and ucx_connect().
+ */
+int bulk_open(struct bulk *bulk);
 int bulk_connect(struct bulk *bulk, const void *address, size_t bytes);
+/* Closes UCX again, before any data. */
+void bulk_shut(struct bulk *bulk);
+/* This end's address of UCX; 0 bytes: it is not open. */
+const void *bulk_address(const struct bulk *bulk, size_t *bytes);
 
 /* As those of the stream, whose names end so. */
 int bulk_send_data(struct bulk *bulk, uint64_t number, uint64_t address, const void *from,

@@ -6,6 +6,7 @@
 #include "base/range.h"
 #include "base/text.h"
 #include "host/gateway.h"
+#include "host/net.h"
 #include "host/pack.h"
 #include "task/error.h"
 #include "task/task.h"
@@ -26,6 +27,8 @@ struct in_flight {
 
 struct gateway {
 	struct stream *stream;
+	struct bulk *bulk;
+	enum net net;
 	struct in_flight *first, **last;
 	uint32_t in_flight;
 	uint64_t posted; /* the number that was given last */
@@ -38,7 +41,8 @@ int gateway_create(struct stream *stream, struct gateway **result)
 {
 	struct gateway *gateway = calloc(1, sizeof(*gateway));
 
-	if (!gateway) {
+	if (!gateway || bulk_create(stream, &gateway->bulk) < 0) {
+		free(gateway);
 		stream_destroy(stream);
 		return error_set(-ENOMEM, "no memory for a gateway");
 	}
@@ -58,18 +62,14 @@ void gateway_destroy(struct gateway *gateway)
 		next = at->next;
 		free(at);
 	}
+	bulk_destroy(gateway->bulk);
 	stream_destroy(gateway->stream);
 	free(gateway);
 }
 
-int gateway_fd(const struct gateway *gateway)
+uint32_t gateway_poll(const struct gateway *gateway, struct pollfd polls[2])
 {
-	return stream_fd(gateway->stream);
-}
-
-bool gateway_pending(const struct gateway *gateway)
-{
-	return stream_pending(gateway->stream);
+	return bulk_poll(gateway->bulk, polls);
 }
 
 uint32_t gateway_in_flight(const struct gateway *gateway)
@@ -86,7 +86,7 @@ void gateway_counters(const struct gateway *gateway, struct gateway_counters *co
 {
 	struct stream_counters stream;
 
-	stream_counters(gateway->stream, &stream);
+	bulk_counters(gateway->bulk, &stream);
 	*counters = gateway->counters;
 	counters->bytes_in = stream.bytes_in;
 }
@@ -224,7 +224,18 @@ int gateway_control(struct gateway *gateway, uint64_t code, const void *blob, si
 
 int gateway_greet(struct gateway *gateway, const void *payload, size_t bytes)
 {
-	return stream_send(gateway->stream, HOST_HELLO, 0, 0, payload, bytes);
+	struct pack pack = { .data = NULL };
+	int result = net_read(&gateway->net);
+
+	if (result == 0)
+		result = net_offer(gateway->bulk, gateway->net, &pack);
+	pack_bytes(&pack, payload, bytes);
+	if (result == 0)
+		result = pack.failed ? error_set(-ENOMEM, "no memory to describe the tree") :
+				       stream_send(gateway->stream, HOST_HELLO, 0, 0, pack.data,
+						   pack.used);
+	pack_release(&pack);
+	return result;
 }
 
 int gateway_cancel(struct gateway *gateway, uint64_t number)
@@ -291,8 +302,8 @@ static int fetch(struct gateway *gateway, const struct stream_message *message)
 				 (unsigned long long)bytes, (unsigned long long)message->address,
 				 (unsigned long long)message->number);
 	task->sent += bytes;
-	return stream_send_data(gateway->stream, message->number, message->address,
-				(const void *)(uintptr_t)message->address, bytes);
+	return bulk_send_data(gateway->bulk, message->number, message->address,
+			      (const void *)(uintptr_t)message->address, bytes);
 }
 
 static void take_times(struct gateway *gateway, const struct in_flight *task,
@@ -325,7 +336,7 @@ static int take_done(struct gateway *gateway, const struct stream_message *messa
 				 (unsigned long long)message->number, head.error, message->bytes,
 				 task ? "no such message" : "it has none of it");
 	/* What it had asked for and needs no more. */
-	stream_drop_data(gateway->stream, message->number);
+	bulk_drop_data(gateway->bulk, message->number);
 	gateway->counters.bytes_out += task->sent;
 	gateway->counters.saved += task->reads > task->sent ? task->reads - task->sent : 0;
 	take_times(gateway, task, &head);
@@ -373,23 +384,26 @@ int gateway_greeted(struct gateway *gateway)
 	if (result < 0)
 		return result;
 	result = stream_receive(gateway->stream, place, gateway, &message);
-	if (result <= 0 || message.type == HOST_READY)
+	if (result <= 0)
 		return result;
-	return refused(&message);
+	if (message.type != HOST_READY)
+		return refused(&message);
+	result = net_settle(gateway->bulk, gateway->net, message.payload, message.bytes);
+	return result < 0 ? result : 1;
 }
 
 int gateway_flush(struct gateway *gateway)
 {
-	return stream_flush(gateway->stream);
+	return bulk_flush(gateway->bulk);
 }
 
 int gateway_step(struct gateway *gateway, struct gateway_done *done)
 {
 	struct stream_message message;
-	int result = stream_flush(gateway->stream);
+	int result = bulk_flush(gateway->bulk);
 
 	while (result == 0) {
-		result = stream_receive(gateway->stream, place, gateway, &message);
+		result = bulk_receive(gateway->bulk, place, gateway, &message);
 		if (result <= 0)
 			break;
 		if (message.type == HOST_DONE)
@@ -399,7 +413,7 @@ int gateway_step(struct gateway *gateway, struct gateway_done *done)
 		else
 			result = message.type == HOST_DATA ? 0 : refused(&message);
 		if (result == 0)
-			result = stream_flush(gateway->stream);
+			result = bulk_flush(gateway->bulk);
 	}
 	return result;
 }

@@ -5,7 +5,7 @@
  *
  * Owns: struct gateway, with its stream, and the tasks that were handed on and are not done. The
  * arguments of such a task, and what its inputs have, stay valid and unchanged until it is done.
- * One thread, which waits for gateway_fd() and calls gateway_step(). No call blocks.
+ * One thread, which waits as gateway_poll() says, and calls gateway_step(). No call blocks.
  *
  * Invariants: nothing is read from this host's memory but what a task in flight reads, and nothing
  * is written but what one writes: a session that asks for more has broken the protocol, and the
@@ -14,6 +14,7 @@
 #ifndef DW_HOST_GATEWAY_H
 #define DW_HOST_GATEWAY_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "host/message.h"
@@ -45,17 +46,16 @@ struct gateway_counters {
 /* Takes the stream, also when it fails. -ENOMEM with a text. */
 int gateway_create(struct stream *stream, struct gateway **gateway);
 void gateway_destroy(struct gateway *gateway);
-int gateway_fd(const struct gateway *gateway);
-/* Whether to wait for POLLOUT, too. */
-bool gateway_pending(const struct gateway *gateway);
+/* What to wait for: 1 or 2 entries. */
+uint32_t gateway_poll(const struct gateway *gateway, struct pollfd polls[2]);
 /* Tasks and control messages that are not done. */
 uint32_t gateway_in_flight(const struct gateway *gateway);
 
-/* HELLO, with the worker layer's payload. */
+/* HELLO, with the worker layer's payload. Also errors of net_read() and net_offer(). */
 int gateway_greet(struct gateway *gateway, const void *payload, size_t bytes);
 /*
  * The session's answer: 1 when it is ready, 0 when it has not answered yet, -errno with its text
- * when it refuses, or with one of stream_receive().
+ * when it refuses, or with one of stream_receive() or net_settle().
  */
 int gateway_greeted(struct gateway *gateway);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "host/holdings.h"
+#include "host/net.h"
 #include "host/pack.h"
 #include "host/session.h"
 #include "task/error.h"
@@ -29,6 +30,8 @@ struct arrived {
 
 struct session {
 	struct stream *stream;
+	struct bulk *bulk;
+	struct net_offer offer; /* a copy */
 	struct session_options options;
 	struct holdings holdings;
 	struct arrived *first, **last;
@@ -44,7 +47,8 @@ int session_create(struct stream *stream, const struct session_options *options,
 {
 	struct session *session = calloc(1, sizeof(*session));
 
-	if (!session) {
+	if (!session || bulk_create(stream, &session->bulk) < 0) {
+		free(session);
 		stream_destroy(stream);
 		return error_set(-ENOMEM, "no memory for a session");
 	}
@@ -72,18 +76,15 @@ void session_destroy(struct session *session)
 	free_all(session->first);
 	free_all(session->answered);
 	holdings_release(&session->holdings);
+	free((void *)(uintptr_t)session->offer.address);
+	bulk_destroy(session->bulk);
 	stream_destroy(session->stream);
 	free(session);
 }
 
-int session_fd(const struct session *session)
+uint32_t session_poll(const struct session *session, struct pollfd polls[2])
 {
-	return stream_fd(session->stream);
-}
-
-bool session_pending(const struct session *session)
-{
-	return stream_pending(session->stream);
+	return bulk_poll(session->bulk, polls);
 }
 
 int session_set_timeout(struct session *session, uint64_t timeout_ns)
@@ -93,12 +94,12 @@ int session_set_timeout(struct session *session, uint64_t timeout_ns)
 
 int session_flush(struct session *session)
 {
-	return stream_flush(session->stream);
+	return bulk_flush(session->bulk);
 }
 
 void session_counters(const struct session *session, struct stream_counters *counters)
 {
-	stream_counters(session->stream, counters);
+	bulk_counters(session->bulk, counters);
 }
 
 uint64_t session_saved(const struct session *session)
@@ -405,7 +406,7 @@ static void clear_answered(struct session *session)
 	struct arrived **at = &session->answered, *arrived;
 
 	while ((arrived = *at)) {
-		if (stream_has_data(session->stream, arrived->number)) {
+		if (bulk_has_data(session->bulk, arrived->number)) {
 			at = &arrived->next;
 			continue;
 		}
@@ -480,6 +481,29 @@ static bool cancel(struct session *session, uint64_t number)
 	return session->handed_out && session->first->number == number;
 }
 
+/* The offer is kept for session_ready(); the rest is the caller's. */
+static int take_hello(struct session *session, const struct stream_message *from,
+		      struct session_message *message)
+{
+	struct unpack unpack = { .at = from->payload, .left = from->bytes };
+	struct net_offer offer;
+	void *copy;
+
+	if (session->offer.address || !net_unpack(&unpack, &offer))
+		return error_set(-EBADMSG, "the gateway's description of its tree is none");
+	copy = malloc(offer.bytes + 1);
+	if (!copy)
+		return error_set(-ENOMEM, "no memory for an offer of UCX");
+	memcpy(copy, offer.address, offer.bytes);
+	session->offer = offer;
+	session->offer.address = copy;
+	net_prepare(session->options.net, &session->offer);
+	message->event = SESSION_HELLO;
+	message->payload = unpack.at;
+	message->bytes = unpack.left;
+	return 1;
+}
+
 /* 1: the caller has to see it. */
 static int take(struct session *session, const struct stream_message *from,
 		struct session_message *message)
@@ -493,10 +517,7 @@ static int take(struct session *session, const struct stream_message *from,
 	case HOST_CONTROL:
 		return take_control(session, from);
 	case HOST_HELLO:
-		message->event = SESSION_HELLO;
-		message->payload = from->payload;
-		message->bytes = from->bytes;
-		return 1;
+		return take_hello(session, from, message);
 	case HOST_EXAMINE:
 		message->event = SESSION_EXAMINE;
 		message->code = from->address;
@@ -520,13 +541,13 @@ int session_step(struct session *session, struct session_message *message)
 	for (;;) {
 		result = fetch_all(session);
 		if (result == 0)
-			result = stream_flush(session->stream);
+			result = bulk_flush(session->bulk);
 		if (result < 0)
 			return result;
 		clear_answered(session);
 		if (hand_out(session, message))
 			return 1;
-		result = stream_receive(session->stream, place, session, &from);
+		result = bulk_receive(session->bulk, place, session, &from);
 		if (result > 0)
 			result = take(session, &from, message);
 		else if (result == 0)
@@ -556,9 +577,9 @@ static int send_outputs(struct session *session, const struct arrived *arrived)
 		struct range range = range_of(&arrived->args.tensors[i]);
 
 		if (host_writes(arrived->uses[i].tag))
-			result = stream_send_data(session->stream, arrived->number, range.begin,
-						  (const void *)(uintptr_t)range.begin,
-						  range.end - range.begin);
+			result = bulk_send_data(session->bulk, arrived->number, range.begin,
+						(const void *)(uintptr_t)range.begin,
+						range.end - range.begin);
 	}
 	return result;
 }
@@ -583,8 +604,8 @@ int session_done(struct session *session, int error, const char *text, uint64_t 
 	pack_text(&pack, error ? text : NULL);
 	if (result == 0)
 		result = pack.failed ? error_set(-ENOMEM, "no memory for an answer") :
-				       stream_send_after(session->stream, HOST_DONE,
-							 arrived->number, 0, pack.data, pack.used);
+				       bulk_send_after(session->bulk, HOST_DONE, arrived->number, 0,
+						       pack.data, pack.used);
 	pack_release(&pack);
 	if (arrived->task && !error)
 		name_outputs(session, arrived);
@@ -630,7 +651,14 @@ int session_examined(struct session *session, const struct session_message *mess
 
 int session_ready(struct session *session)
 {
-	return stream_send(session->stream, HOST_READY, 0, 0, NULL, 0);
+	int result = net_accept(session->bulk, session->options.net, &session->offer);
+	const void *address;
+	size_t bytes;
+
+	if (result < 0)
+		return result;
+	address = bulk_address(session->bulk, &bytes);
+	return stream_send(session->stream, HOST_READY, 0, 0, address, bytes);
 }
 
 int session_refuse(struct session *session, int error, const char *text)

@@ -5,8 +5,8 @@
  *
  * Owns: struct session, with its stream, the messages that have arrived and are not answered, and
  * what this host holds (holdings.h). Tensors lie in this process at the addresses that they have
- * in the parent: `memory` tells which addresses those are. One thread, which waits for
- * session_fd() and calls session_step(). No call blocks.
+ * in the parent: `memory` tells which addresses those are. One thread at a time, which waits as
+ * session_poll() says, and calls session_step(). No call blocks.
  *
  * Invariants: only a range that `memory` has is written or read. The next task is handed out when
  * all of its inputs are here, and the one before it has been answered; meanwhile its inputs are on
@@ -16,9 +16,11 @@
 #ifndef DW_HOST_SESSION_H
 #define DW_HOST_SESSION_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "host/message.h"
+#include "host/net.h"
 
 struct dw_args;
 struct session;
@@ -30,6 +32,7 @@ struct session_options {
 	void (*give_back)(void *context, uint64_t address, uint64_t bytes);
 	void *context;
 	uint64_t most_bytes;
+	enum net net;
 };
 
 enum session_event {
@@ -62,9 +65,8 @@ struct session_message {
 int session_create(struct stream *stream, const struct session_options *options,
 		   struct session **session);
 void session_destroy(struct session *session);
-int session_fd(const struct session *session);
-/* Whether to wait for POLLOUT, too. */
-bool session_pending(const struct session *session);
+/* What to wait for: 1 or 2 entries. */
+uint32_t session_poll(const struct session *session, struct pollfd polls[2]);
 
 int session_set_timeout(struct session *session, uint64_t timeout_ns);
 /* Sends what it can, and does nothing else: for the last words. As session_step(). */
@@ -84,7 +86,10 @@ int session_done(struct session *session, int error, const char *text, uint64_t 
 /* The answer to EXAMINE; `about` is the caller's. */
 int session_examined(struct session *session, const struct session_message *message,
 		     const void *about, uint32_t about_bytes);
-/* The answer to HELLO. The second one also later: the tree has died, and no answer follows. */
+/*
+ * The answer to HELLO. The second one also later: the tree has died, and no answer follows. Errors of
+ * net_accept(): it is to be refused.
+ */
 int session_ready(struct session *session);
 int session_refuse(struct session *session, int error, const char *text);
 void session_counters(const struct session *session, struct stream_counters *counters);

@@ -27,6 +27,7 @@
 /* Fields of masks. */
 #define UCX_PARAM_FEATURES (1u << 0) /* UCP_PARAM_FIELD_… */
 #define UCX_WORKER_THREAD_MODE (1u << 0) /* UCP_WORKER_PARAM_FIELD_… */
+#define UCX_SERIALIZED 1 /* UCS_THREAD_MODE_…: one thread at a time */
 #define UCX_EP_ADDRESS (1u << 0) /* UCP_EP_PARAM_FIELD_REMOTE_… */
 #define UCX_EP_ERROR_MODE (1u << 1) /* …_ERR_HANDLING_MODE */
 #define UCX_EP_ERROR_HANDLER (1u << 2) /* …_ERR_HANDLER */
@@ -55,7 +56,7 @@ struct ucx_params { /* ucp_params_t, its beginning */
 
 struct ucx_worker_params { /* ucp_worker_params_t, its beginning */
 	uint64_t mask;
-	int thread_mode; /* 0: one thread */
+	int thread_mode;
 	int zero;
 	uint64_t rest[32];
 };

@@ -56,21 +56,30 @@ struct ucx {
 /* ------------------------------------------------------------------------ opening */
 
 /*
- * No handlers of signals, no warnings on the application's output, no wake-ups while nothing
- * happens: the stream's kernel watches the other end.
+ * What UCX reads when it is loaded, where the user has not set it: no handlers of signals, no
+ * warnings on the application's output. The environment stays as it was.
  */
-static void set_environment(void)
+static void *load_library(void)
 {
 	static const char *const settings[][2] = {
 		{ "UCX_ERROR_SIGNALS", "" },
 		{ "UCX_HANDLE_ERRORS", "none" },
 		{ "UCX_LOG_LEVEL", "fatal" },
 		{ "UCX_WARN_UNUSED_ENV_VARS", "n" },
-		{ "UCX_KEEPALIVE_INTERVAL", "inf" },
 	};
+	const size_t count = sizeof(settings) / sizeof(settings[0]);
+	bool ours[sizeof(settings) / sizeof(settings[0])];
+	void *handle;
 
-	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+	for (size_t i = 0; i < count; i++) {
+		ours[i] = !getenv(settings[i][0]);
 		setenv(settings[i][0], settings[i][1], 0);
+	}
+	handle = library_open(UCX_SONAME, RTLD_NOW | RTLD_LOCAL, ucp_why);
+	for (size_t i = 0; i < count; i++)
+		if (ours[i])
+			unsetenv(settings[i][0]);
+	return handle;
 }
 
 static void open_ucp(void)
@@ -100,10 +109,8 @@ static void open_ucp(void)
 		{ "ucp_request_free", &ucp.request_free },
 		{ "ucs_status_string", &ucp.status_string },
 	};
-	void *handle, *address;
+	void *handle = load_library(), *address;
 
-	set_environment();
-	handle = library_open(UCX_SONAME, RTLD_NOW | RTLD_LOCAL, ucp_why);
 	for (size_t i = 0; handle && i < sizeof(symbols) / sizeof(symbols[0]); i++) {
 		address = dlsym(handle, symbols[i].name);
 		if (!address) {
@@ -125,6 +132,17 @@ static int8_t status_in(const void *result)
 	intptr_t value = (intptr_t)result;
 
 	return (int8_t)(value >= UCX_LAST_ERROR && value <= 0 ? value : UCX_IN_PROGRESS);
+}
+
+int ucx_load(void)
+{
+	pthread_once(&opened, open_ucp);
+	if (!ucp_why[0])
+		return 0;
+	return error_set(-ENOSYS,
+			 "DW_NET=ucx needs " UCX_SONAME " (Debian: libucx0): %s; "
+			 "DW_NET=tcp does without",
+			 ucp_why);
 }
 
 static int8_t arrived(void *argument, const void *header, size_t header_bytes, void *data,
@@ -165,6 +183,9 @@ static int make_context(struct ucx *ucx)
 
 	if (status != UCX_OK)
 		return refused("its configuration", status);
+	/* No wake-ups while nothing happens: the stream's kernel watches the other end. */
+	if (!getenv("UCX_KEEPALIVE_INTERVAL"))
+		ucp.config_modify(config, "KEEPALIVE_INTERVAL", "inf");
 	status = ucp.init(UCX_MAJOR, UCX_MINOR, &params, config, &ucx->context);
 	ucp.config_release(config);
 	return status == UCX_OK ? 0 : refused("ucp_init", status);
@@ -172,7 +193,10 @@ static int make_context(struct ucx *ucx)
 
 static int make_worker(struct ucx *ucx)
 {
-	const struct ucx_worker_params params = { .mask = UCX_WORKER_THREAD_MODE };
+	const struct ucx_worker_params params = {
+		.mask = UCX_WORKER_THREAD_MODE,
+		.thread_mode = UCX_SERIALIZED,
+	};
 	const struct ucx_handler handler = {
 		.mask = UCX_HANDLER_ID | UCX_HANDLER_FLAGS | UCX_HANDLER_CALL |
 			UCX_HANDLER_ARGUMENT,
@@ -196,14 +220,10 @@ static int make_worker(struct ucx *ucx)
 int ucx_open(struct ucx **result)
 {
 	struct ucx *ucx;
-	int error;
+	int error = ucx_load();
 
-	pthread_once(&opened, open_ucp);
-	if (ucp_why[0])
-		return error_set(-ENOSYS,
-				 "DW_NET=ucx needs " UCX_SONAME " (Debian: libucx0): %s; "
-				 "DW_NET=tcp does without",
-				 ucp_why);
+	if (error < 0)
+		return error;
 	ucx = calloc(1, sizeof(*ucx));
 	if (!ucx)
 		return error_set(-ENOMEM, "no memory for a connection of UCX");

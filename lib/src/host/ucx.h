@@ -11,8 +11,7 @@
  * A process that has an open struct ucx has a thread of UCX's. UCX sees the other end's death
  * sooner or later, or not at all: the stream beside it says when the connection is over. What comes
  * over UCX is not authenticated, and crafted bytes abort the process: only for networks whose
- * hosts are trusted. One thread; it opens UCX before it makes others, since UCX's settings are
- * environment variables, which ucx_open() sets where the user has not.
+ * hosts are trusted. One thread at a time.
  */
 #ifndef DW_HOST_UCX_H
 #define DW_HOST_UCX_H
@@ -37,6 +36,11 @@ enum ucx_event {
 	UCX_RECEIVED, /* header: it is there */
 };
 
+/*
+ * Loads libucp, which ucx_open() does where nobody has: it touches the environment meanwhile, so no
+ * other thread may use that. -ENOSYS with a text: there is none.
+ */
+int ucx_load(void);
 /* -ENOSYS: no libucp; -EIO: UCX refuses; -ENOMEM; with a text. */
 int ucx_open(struct ucx **ucx);
 /* What is not sent or received is dropped. NULL is accepted. */

@@ -42,6 +42,7 @@ struct node {
 	const struct dw_worker *program;
 	struct dw_node_options options;
 	struct secret *secret;
+	enum net net;
 	struct listener *listener;
 	struct running *sessions;
 	uint32_t count, ended;
@@ -130,12 +131,12 @@ static uint64_t half_the_memory(void)
 
 static int set_up(struct node *node)
 {
-	int result = 0;
+	int result = net_read(&node->net);
 
 	if (!node->options.cache_bytes)
 		node->options.cache_bytes = half_the_memory();
 	/* Kept, because its trees may have Workers on further hosts. */
-	if (node->options.key)
+	if (result == 0 && node->options.key)
 		result = key_keep_file(node->options.key);
 	if (result == 0)
 		result = key_find(NULL, &node->secret);
@@ -168,6 +169,7 @@ static int fork_session(struct node *node, struct stream *stream, const char *pe
 		.program = node->program,
 		.peer = peer,
 		.cache_bytes = node->options.cache_bytes,
+		.net = node->net,
 	};
 	pid_t parent = getpid();
 	struct fork_hooks hooks;

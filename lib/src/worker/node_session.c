@@ -196,14 +196,25 @@ static bool is_dead(const struct node_session *node, bool wait, char *text, size
 
 /* ----------------------------------------------------------------- the connection */
 
+/* The same bits as those of poll(). */
+static int listen_to(const struct node_session *node, int operation, const struct pollfd *polled,
+		     bool busy)
+{
+	struct epoll_event event = {
+		.events = EPOLLONESHOT | (busy ? (uint32_t)polled->events : 0),
+	};
+
+	return epoll_ctl(node->listener_fd, operation, polled->fd, &event);
+}
+
 /* The listener hears of it once: when something has arrived, or `busy` is false and it broke. */
 static void let_listen(const struct node_session *node, bool busy)
 {
-	struct epoll_event event = { .events = EPOLLONESHOT };
+	struct pollfd polls[2];
+	uint32_t count = session_poll(node->session, polls);
 
-	if (busy)
-		event.events |= EPOLLIN | (session_pending(node->session) ? EPOLLOUT : 0);
-	epoll_ctl(node->listener_fd, EPOLL_CTL_MOD, session_fd(node->session), &event);
+	for (uint32_t i = 0; i < count; i++)
+		listen_to(node, EPOLL_CTL_MOD, &polls[i], busy);
 }
 
 static void cancel(struct node_session *node)
@@ -257,13 +268,14 @@ static void *listen_meanwhile(void *context)
 
 static int start_listener(struct node_session *node)
 {
-	struct epoll_event event = { .events = EPOLLONESHOT };
+	struct pollfd polls[2];
+	uint32_t count = session_poll(node->session, polls);
 	int error;
 
 	node->listener_fd = fd_move_up(epoll_create1(EPOLL_CLOEXEC));
-	if (node->listener_fd < 0 || epoll_ctl(node->listener_fd, EPOLL_CTL_ADD,
-					       session_fd(node->session), &event) < 0)
-		return error_set(-errno, "epoll: %s", strerror(errno));
+	for (uint32_t i = 0; i < count; i++)
+		if (node->listener_fd < 0 || listen_to(node, EPOLL_CTL_ADD, &polls[i], false) < 0)
+			return error_set(-errno, "epoll: %s", strerror(errno));
 	error = pthread_create(&node->listener, NULL, listen_meanwhile, node);
 	return error ? error_set(-error, "no thread to listen: %s", strerror(error)) : 0;
 }
@@ -275,23 +287,23 @@ static bool wait_for(const struct node_session *node, uint64_t deadline_ns)
 {
 	uint64_t now = now_ns();
 	struct timespec rest = clock_timespec(deadline_ns > now ? deadline_ns - now : 0);
-	struct pollfd polls[2] = {
-		{ .fd = session_fd(node->session), .events = POLLIN },
-		{ .fd = node->death_fd, .events = POLLIN },
-	};
+	struct pollfd polls[3] = { { .fd = node->death_fd, .events = POLLIN } };
+	uint32_t count = 1 + session_poll(node->session, polls + 1);
 
-	if (session_pending(node->session))
-		polls[0].events |= POLLOUT;
-	return ppoll(polls, 2, deadline_ns == NEVER ? NULL : &rest, NULL) > 0 && polls[1].revents;
+	return ppoll(polls, count, deadline_ns == NEVER ? NULL : &rest, NULL) > 0 &&
+	       polls[0].revents;
 }
 
 /* Until all is sent, or the connection has ended. */
 static void send_rest(const struct node_session *node)
 {
-	struct pollfd polled = { .fd = session_fd(node->session), .events = POLLOUT };
+	struct pollfd polls[2];
 
-	while (session_flush(node->session) == 0 && session_pending(node->session))
-		poll(&polled, 1, -1);
+	while (session_flush(node->session) == 0 && session_poll(node->session, polls) &&
+	       polls[0].events & POLLOUT) {
+		polls[0].events = POLLOUT;
+		poll(polls, 1, -1);
+	}
 }
 
 static int refuse(const struct node_session *node, int error)
@@ -315,11 +327,15 @@ static int report_death(const struct node_session *node, const char *cause)
 static int serve_message(struct node_session *node, const struct session_message *message)
 {
 	char text[ERROR_TEXT_BYTES], cause[ERROR_TEXT_BYTES];
+	struct pollfd polls[2];
 	uint64_t began = now_ns();
 	int error;
 
 	atomic_store(&node->cancel, 0);
 	node->busy = true;
+	/* UCX tells of what comes only after it was asked. */
+	if (session_poll(node->session, polls) > 1)
+		attend(node);
 	let_listen(node, true);
 	pthread_mutex_unlock(&node->lock);
 	error = message->event == SESSION_TASK ? run_task(node, message) :
@@ -402,11 +418,12 @@ static void give_back(void *context, uint64_t address, uint64_t bytes)
 static int describe(struct node_session *node, const struct session_message *message)
 {
 	struct pack about = { .data = NULL };
+	struct pollfd polls[2];
 	int result;
 
 	node->examined = true;
-	about_encode(node->options->program, node->options->cache_bytes, session_fd(node->session),
-		     &about);
+	session_poll(node->session, polls);
+	about_encode(node->options->program, node->options->cache_bytes, polls[0].fd, &about);
 	result = about.failed ?
 			 error_set(-ENOMEM, "no memory to describe this host") :
 			 session_examined(node->session, message, about.data, (uint32_t)about.used);
@@ -440,6 +457,7 @@ static int begin(struct node_session *node)
 {
 	struct session_message message = { .event = SESSION_NOTHING };
 	int result = wait_hello(node, &message);
+	struct pollfd polls[2];
 
 	if (result == 1 && message.event != SESSION_HELLO)
 		return error_set(-EBADMSG, "the gateway does not begin with its tree");
@@ -451,13 +469,14 @@ static int begin(struct node_session *node)
 		result = session_set_timeout(node->session, node->tree.timeout_ns);
 	if (result < 0)
 		return result;
-	node->tree.outer->spawner.own_fd = session_fd(node->session);
+	session_poll(node->session, polls);
+	node->tree.outer->spawner.own_fd = polls[0].fd;
 	result = dw_worker_init(node->tree.outer);
 	if (result == 0)
 		result = watch_worker(node);
 	if (result == 0)
-		result = start_listener(node);
-	return result == 0 ? session_ready(node->session) : result;
+		result = session_ready(node->session);
+	return result == 0 ? start_listener(node) : result;
 }
 
 int node_session_run(struct stream *stream, const struct node_session_options *options)
@@ -471,6 +490,7 @@ int node_session_run(struct stream *stream, const struct node_session_options *o
 		.give_back = give_back,
 		.context = &node,
 		.most_bytes = options->cache_bytes,
+		.net = options->net,
 	};
 	int result = session_create(stream, &session, &node.session);
 

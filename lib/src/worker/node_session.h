@@ -16,6 +16,7 @@
 #define DW_WORKER_NODE_SESSION_H
 
 #include <stdint.h>
+#include "host/net.h"
 
 struct dw_worker;
 struct stream;
@@ -24,6 +25,7 @@ struct node_session_options {
 	const struct dw_worker *program; /* the functions that tasks may call; NULL: none */
 	const char *peer; /* the gateway's address, for messages */
 	uint64_t cache_bytes; /* of tensors that are kept from one task to the next */
+	enum net net;
 };
 
 /* An exit code: the connection was one of `distworker doctor`, which asked, and has gone. */

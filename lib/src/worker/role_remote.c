@@ -55,16 +55,13 @@ struct remote {
 
 static int wait_gateway(const struct remote *remote, uint64_t deadline_ns)
 {
-	struct pollfd polled = {
-		.fd = gateway_fd(remote->gateway),
-		.events = (short)(POLLIN | (gateway_pending(remote->gateway) ? POLLOUT : 0)),
-	};
+	struct pollfd polls[2];
 	uint64_t now = now_ns();
 	struct timespec rest = clock_timespec(deadline_ns > now ? deadline_ns - now : 0);
 
 	if (now >= deadline_ns)
 		return error_set(-ETIMEDOUT, "no answer in time");
-	ppoll(&polled, 1, &rest, NULL);
+	ppoll(polls, gateway_poll(remote->gateway, polls), &rest, NULL);
 	return 0;
 }
 
@@ -426,10 +423,12 @@ static int end_oldest(struct remote *remote, const struct gateway_done *done)
 /* Sends, and takes what has arrived. 1: tasks have ended, 0, -errno: the connection has. */
 static int exchange(struct remote *remote)
 {
+	struct pollfd polls[2];
 	struct gateway_done done;
 	int result, any = 0;
 
-	if (!remote->arrived)
+	/* UCX tells of what comes only after it was asked. */
+	if (!remote->arrived && gateway_poll(remote->gateway, polls) == 1)
 		return gateway_flush(remote->gateway);
 	remote->arrived = false;
 	while ((result = gateway_step(remote->gateway, &done)) == 1) {
@@ -468,25 +467,24 @@ static void drain_link(const struct remote *remote)
 
 static void wait_for_all(struct remote *remote)
 {
-	struct pollfd polls[3] = {
-		{ .fd = gateway_fd(remote->gateway), .events = POLLIN },
+	struct pollfd polls[4] = {
 		{ .fd = remote->child->link.child, .events = POLLIN },
-		{ .fd = endpoint_bell_fd(remote->endpoint), .events = POLLIN },
 	};
+	uint32_t count = 1 + gateway_poll(remote->gateway, polls + 1);
 	/* Once it was told to stop, the bell may ring all the time. */
 	bool room = !remote->parked.frame && !remote->waiting && remote->count < IN_FLIGHT &&
 		    !endpoint_stopping(remote->endpoint);
 
-	if (gateway_pending(remote->gateway))
-		polls[0].events |= POLLOUT;
+	polls[count] = (struct pollfd){ .fd = endpoint_bell_fd(remote->endpoint),
+					.events = POLLIN };
 	if (room && endpoint_bell_arm(remote->endpoint))
 		return;
-	if (poll(polls, room ? 3 : 2, -1) <= 0)
+	if (poll(polls, count + room, -1) <= 0)
 		return;
-	remote->arrived = polls[0].revents & ~POLLOUT;
+	remote->arrived = polls[1].revents & ~POLLOUT;
 	if (room)
-		endpoint_bell_clear(remote->endpoint, (uint32_t)polls[2].revents);
-	if (polls[1].revents)
+		endpoint_bell_clear(remote->endpoint, (uint32_t)polls[count].revents);
+	if (polls[0].revents)
 		drain_link(remote);
 	serve_count_sleeps(remote->child, remote->endpoint);
 }

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * DW_NET of both hosts, each its own: over which way the tensors of tasks go, and what is refused.
+ * The other tests of hosts run over UCX, too, with DW_NET=ucx in the environment (tests/check).
+ */
+#define UNIT_SECONDS 120
+#include <errno.h>
+#include "hosts.h"
+
+#define BYTES (4u << 20) /* of a tensor: several pieces */
+#define TASKS 8
+
+static struct host_node node;
+static struct dw_worker *root, *worker;
+static dw_callable fill, hold;
+static int release[2]; /* a pipe: a byte ends `hold` */
+
+/* Tensor 1 becomes tensor 0 and the number, byte by byte. */
+static int orch_fill(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	const unsigned char *from = dw_args_data(args, 0);
+	unsigned char *to = dw_args_data(args, 1);
+
+	(void)orch;
+	(void)config;
+	(void)context;
+	for (uint32_t i = 0; i < BYTES; i++)
+		to[i] = (unsigned char)(from[i] + dw_args_int(args, 0));
+	return 0;
+}
+
+static int orch_hold(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	char byte;
+
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	return read(release[0], &byte, 1) == 1 ? 0 : -errno;
+}
+
+static void program(struct dw_worker *of)
+{
+	CHECK_EQ(dw_callable_register_orch(of, "hold", orch_hold, NULL, &hold), 0);
+	CHECK_EQ(dw_callable_register_orch(of, "fill", orch_fill, NULL, &fill), 0);
+}
+
+static void set_net(const char *word)
+{
+	if (word)
+		setenv("DW_NET", word, 1);
+	else
+		unsetenv("DW_NET");
+}
+
+/* The result of the init. */
+static int make_tree(const char *home, const char *there)
+{
+	set_net(there);
+	host_start(&node, program, NULL);
+	set_net(home);
+	root = make_worker(DW_LEVEL_POD, 0, DW_PROCESS);
+	program(root);
+	worker = host_worker(root, DW_LEVEL_NODE, 0, &node);
+	return dw_worker_init(root);
+}
+
+static void drop_tree(void)
+{
+	dw_worker_destroy(root);
+	host_stop(&node);
+}
+
+/* Whether the process has loaded UCX: it stays loaded. */
+static bool has_loaded_ucx(pid_t pid)
+{
+	char path[64], line[4096];
+	bool found = false;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	maps = fopen(path, "re");
+	if (!CHECK(maps != NULL))
+		return false;
+	while (fgets(line, sizeof(line), maps))
+		found |= strstr(line, "/libucp.so") != NULL;
+	fclose(maps);
+	return found;
+}
+
+static bool has_ucx(void)
+{
+	static int known = -1;
+
+	if (known < 0) {
+		known = make_tree("ucx", NULL) == 0;
+		if (!known)
+			CHECK_STR(dw_strerror_last(), "libucp.so.0");
+		drop_tree();
+	}
+	return known;
+}
+
+static dw_task submit_fill(struct dw_orch *orch, unsigned char *from, unsigned char *to,
+			   int64_t add)
+{
+	uint32_t bytes = BYTES;
+	struct dw_tensor in, out;
+	struct dw_args *args;
+	dw_task task = 0;
+
+	dw_tensor_init(&in, from, DW_UINT8, &bytes, 1);
+	dw_tensor_init(&out, to, DW_UINT8, &bytes, 1);
+	CHECK_EQ(dw_args_create(&args), 0);
+	dw_args_add_tensor(args, &in, DW_INPUT);
+	dw_args_add_tensor(args, &out, DW_OUTPUT);
+	dw_args_add_int(args, add);
+	CHECK_EQ(dw_submit(orch, fill, args, NULL, &task), 0);
+	dw_args_destroy(args);
+	return task;
+}
+
+/*
+ * The tasks do not depend on each other: the outputs of one are on their way home while the next
+ * one runs and the inputs of the one after that come.
+ */
+static int orch_many(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	unsigned char **buffers = context;
+
+	(void)args;
+	(void)config;
+	for (int i = 0; i < TASKS; i++)
+		submit_fill(orch, buffers[i], buffers[TASKS + i], 3 * i);
+	return 0;
+}
+
+/* A task whose outputs are home is done, also while the next one, which began before, runs. */
+static int orch_overlap(struct dw_orch *orch, const struct dw_args *args,
+			const struct dw_config *config, void *context)
+{
+	unsigned char **buffers = context;
+	struct dw_args *none;
+	dw_task first;
+
+	(void)args;
+	(void)config;
+	CHECK_EQ(dw_args_create(&none), 0);
+	for (int i = 0; i < TASKS; i++) {
+		first = submit_fill(orch, buffers[i], buffers[TASKS + i], 3 * i);
+		CHECK_EQ(dw_submit(orch, hold, none, NULL, NULL), 0);
+		CHECK_EQ(dw_orch_wait_task(orch, first), 0);
+		CHECK_EQ(write(release[1], "", 1), 1);
+	}
+	dw_args_destroy(none);
+	return 0;
+}
+
+static void check_buffers(void **buffers)
+{
+	for (int i = 0; i < TASKS; i++) {
+		const unsigned char *from = buffers[i], *to = buffers[TASKS + i];
+		uint32_t wrong = 0;
+
+		for (uint32_t j = 0; j < BYTES; j++)
+			wrong += to[j] != (unsigned char)(from[j] + 3 * i);
+		CHECK_EQ(wrong, 0);
+	}
+}
+
+static void check_data(const char *home, const char *there, bool ucx)
+{
+	void *buffers[2 * TASKS];
+
+	CHECK_EQ(pipe2(release, O_CLOEXEC), 0);
+	set_net(there);
+	host_start(&node, program, NULL);
+	set_net(home);
+	root = make_worker(DW_LEVEL_POD, 0, DW_PROCESS);
+	program(root);
+	worker = host_worker(root, DW_LEVEL_NODE, 0, &node);
+	for (int i = 0; i < 2 * TASKS; i++)
+		CHECK_EQ(dw_buffer_create(root, BYTES, &buffers[i]), 0);
+	if (!CHECK_EQ(dw_worker_init(root), 0))
+		printf("# %s\n", dw_strerror_last());
+	CHECK_EQ(has_loaded_ucx(host_session(&node)), ucx);
+	for (int i = 0; i < TASKS; i++)
+		for (uint32_t j = 0; j < BYTES; j++)
+			((unsigned char *)buffers[i])[j] = (unsigned char)(j * 2654435761u >> (9 + i));
+	CHECK_EQ(dw_worker_run(root, orch_many, NULL, NULL, buffers), 0);
+	check_buffers(buffers);
+	for (int i = 0; i < TASKS; i++)
+		memset(buffers[TASKS + i], 0, BYTES);
+	CHECK_EQ(dw_worker_run(root, orch_overlap, NULL, NULL, buffers), 0);
+	check_buffers(buffers);
+	close(release[0]);
+	close(release[1]);
+	drop_tree();
+}
+
+HOST_TEST(without_a_word_data_goes_over_the_stream)
+{
+	if (access("/sys/class/infiniband", F_OK) == 0)
+		SKIP("an RDMA device may be here");
+	check_data(NULL, NULL, false);
+}
+
+HOST_TEST(data_goes_over_ucx_where_the_parents_host_asks_for_it)
+{
+	if (!has_ucx())
+		SKIP("libucp is not installed");
+	check_data("ucx", NULL, true);
+	check_data("ucx", "ucx", true);
+}
+
+static void check_refused(const char *home, const char *there, int error, const char *text)
+{
+	CHECK_EQ(make_tree(home, there), error);
+	CHECK_STR(dw_strerror_last(), text);
+	drop_tree();
+}
+
+HOST_TEST(words_that_exclude_each_other_are_an_error_of_the_init)
+{
+	check_refused("tcp", "ucx", -EPROTO, "the other end sends data over tcp, and this one over ucx");
+	check_refused("udp", NULL, -EINVAL, "DW_NET=udp is none of auto, tcp, ucx");
+	if (!has_ucx())
+		SKIP("libucp is not installed: no more");
+	check_refused("ucx", "tcp", -EPROTO, "the other end sends data over ucx, and this one over tcp");
+}
