@@ -2,8 +2,8 @@
 /*
  * A Worker on another host, over loopback, beside one on this host and beside bare TCP.
  *
- * hosts tcp|local|remote [--count N] [--bytes N]: round trips; with --bytes, of that many bytes there
- * and as many back: as an INPUT and an OUTPUT of the task, changed each time. The function does nothing.
+ * hosts tcp|local|remote [--count N] [--bytes N]: round trips; with --bytes, of that many bytes
+ * there and as many back, each time: an INPUT and an OUTPUT of a task, whose function does nothing.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -36,8 +36,8 @@ static inline unsigned count_dir(const char *path)
 }
 
 /*
- * The mappings of this process; under TSan only those of files, since it maps a shadow, which has no
- * name, for each place at which memory has ever been.
+ * The mappings of this process; under TSan only those of files, since it maps a shadow, which has
+ * no name, for each place at which memory has ever been.
  */
 static inline unsigned count_mappings(void)
 {

@@ -190,7 +190,8 @@ static void check_data(const char *home, const char *there, bool ucx)
 	CHECK_EQ(has_loaded_ucx(host_session(&node)), ucx);
 	for (int i = 0; i < TASKS; i++)
 		for (uint32_t j = 0; j < BYTES; j++)
-			((unsigned char *)buffers[i])[j] = (unsigned char)(j * 2654435761u >> (9 + i));
+			((unsigned char *)buffers[i])[j] =
+				(unsigned char)(j * 2654435761u >> (9 + i));
 	CHECK_EQ(dw_worker_run(root, orch_many, NULL, NULL, buffers), 0);
 	check_buffers(buffers);
 	for (int i = 0; i < TASKS; i++)
@@ -226,9 +227,9 @@ static void check_refused(const char *home, const char *there, int error, const 
 
 HOST_TEST(words_that_exclude_each_other_are_an_error_of_the_init)
 {
-	check_refused("tcp", "ucx", -EPROTO, "the other end sends data over tcp, and this one over ucx");
+	check_refused("tcp", "ucx", -EPROTO, "data over tcp, and this one over ucx");
 	check_refused("udp", NULL, -EINVAL, "DW_NET=udp is none of auto, tcp, ucx");
 	if (!has_ucx())
 		SKIP("libucp is not installed: no more");
-	check_refused("ucx", "tcp", -EPROTO, "the other end sends data over ucx, and this one over tcp");
+	check_refused("ucx", "tcp", -EPROTO, "data over ucx, and this one over tcp");
 }

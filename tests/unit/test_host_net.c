@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Which way data takes between two hosts (host/net.h): each DW_NET of one beside each of the other. */
+/* The way that data takes between two hosts (host/net.h): each DW_NET with each of the other. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/wait.h>

@@ -82,7 +82,7 @@
  * pthread_cancel() of that thread; longjmp() must not leave any function that the library has
  * called. Callbacks for progress, for the log, and around forks must not throw.
  *
- * Environment. DW_LOG, DW_PROVIDER, DW_TRACE, DW_GRAPH, DW_CHIP_PATH and DW_HOST_KEY are not read
+ * Environment. DW_LOG, DW_PROVIDER, DW_TRACE, DW_GRAPH, DW_CHIP_PATH, DW_HOST_KEY and DW_NET are not read
  * in a program that has more rights than its user (set-uid, set-gid, file capabilities:
  * secure_getenv(3)).
  *

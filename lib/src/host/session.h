@@ -87,8 +87,8 @@ int session_done(struct session *session, int error, const char *text, uint64_t 
 int session_examined(struct session *session, const struct session_message *message,
 		     const void *about, uint32_t about_bytes);
 /*
- * The answer to HELLO. The second one also later: the tree has died, and no answer follows. Errors of
- * net_accept(): it is to be refused.
+ * The answer to HELLO. The second one also later: the tree has died, and no answer follows. With
+ * an error of net_accept() the caller refuses.
  */
 int session_ready(struct session *session);
 int session_refuse(struct session *session, int error, const char *text);
