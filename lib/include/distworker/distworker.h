@@ -82,8 +82,8 @@
  * pthread_cancel() of that thread; longjmp() must not leave any function that the library has
  * called. Callbacks for progress, for the log, and around forks must not throw.
  *
- * Environment. DW_LOG, DW_PROVIDER, DW_TRACE, DW_GRAPH, DW_CHIP_PATH, DW_HOST_KEY and DW_NET are not read
- * in a program that has more rights than its user (set-uid, set-gid, file capabilities:
+ * Environment. DW_LOG, DW_PROVIDER, DW_TRACE, DW_GRAPH, DW_CHIP_PATH, DW_HOST_KEY and DW_NET are
+ * not read in a program that has more rights than its user (set-uid, set-gid, file capabilities:
  * secure_getenv(3)).
  *
  * Children. dw_worker_init() forks the children. It forks later replacements from a copy of the
