@@ -41,11 +41,20 @@ static int scribbles(const struct dw_args *args, void *context)
 	struct board *board = (struct board *)dw_args_scalar(args, 0);
 
 	(void)context;
+	atomic_store(&board->scribbler, getpid());
 	__atomic_store_n(&rig_endpoint->mailbox->done, rig_endpoint->mailbox->done + 1000,
 			 __ATOMIC_RELEASE);
 	atomic_store(&board->scribbled, true);
 	rig_sleep(5000000000);
 	return 0;
+}
+
+/* Whether it was found and killed before it could say so. */
+static bool scribbler_is_dead(const struct board *board)
+{
+	pid_t pid = atomic_load(&board->scribbler);
+
+	return pid && kill(pid, 0) < 0;
 }
 
 /* Ends after the nonsense was written: its completion makes the parent look at the rings. */
@@ -54,7 +63,7 @@ static int outlives_scribbling(const struct dw_args *args, void *context)
 	const struct board *board = (const struct board *)dw_args_scalar(args, 0);
 
 	(void)context;
-	while (!atomic_load(&board->scribbled))
+	while (!atomic_load(&board->scribbled) && !scribbler_is_dead(board))
 		rig_sleep(100000);
 	return 0;
 }

@@ -15,6 +15,7 @@ struct board {
 	_Atomic int64_t members;
 	_Atomic int64_t told;
 	_Atomic bool scribbled;
+	_Atomic pid_t scribbler;	/* 0: it has not begun */
 };
 
 /* Scalars: board, index, ns to sleep. */
