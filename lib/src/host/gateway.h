@@ -46,7 +46,7 @@ struct gateway_counters {
 /* Takes the stream, also when it fails. -ENOMEM with a text. */
 int gateway_create(struct stream *stream, struct gateway **gateway);
 void gateway_destroy(struct gateway *gateway);
-/* What to wait for: 1 or 2 entries. */
+/* What to wait for: 1 or 2 entries; the first one is the connection. */
 uint32_t gateway_poll(const struct gateway *gateway, struct pollfd polls[2]);
 /* Tasks and control messages that are not done. */
 uint32_t gateway_in_flight(const struct gateway *gateway);

@@ -65,7 +65,7 @@ struct session_message {
 int session_create(struct stream *stream, const struct session_options *options,
 		   struct session **session);
 void session_destroy(struct session *session);
-/* What to wait for: 1 or 2 entries. */
+/* What to wait for: 1 or 2 entries; the first one is the connection. */
 uint32_t session_poll(const struct session *session, struct pollfd polls[2]);
 
 int session_set_timeout(struct session *session, uint64_t timeout_ns);

@@ -217,8 +217,10 @@ static void show_counters(struct remote *remote)
 static void show_connection(struct remote *remote, const struct dw_worker *worker)
 {
 	char address[ADDRESS_BYTES];
+	struct pollfd polls[2];
 
-	address_of_peer(gateway_fd(remote->gateway), address);
+	gateway_poll(remote->gateway, polls);
+	address_of_peer(polls[0].fd, address);
 	text_copy(remote->shown.address, sizeof(remote->shown.address), address);
 	remote->shown.window_bytes = worker->options.host_window_bytes;
 	show_counters(remote);
