@@ -204,7 +204,7 @@ $(B)/tests/runtime/%: tests/runtime/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker $(TEST_LIBS) -lm -Wl,-rpath,'$$ORIGIN/../..' -o $@
-$(B)/tests/runtime/test_trace $(B)/tests/runtime/test_trace_copies: TEST_LIBS := -ljson-c
+$(B)/tests/runtime/test_trace $(B)/tests/runtime/test_trace_copies $(B)/tests/runtime/test_hosts_trace: TEST_LIBS := -ljson-c
 $(B)/tests/runtime/fixtures/%.so: tests/runtime/fixtures/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)

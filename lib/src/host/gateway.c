@@ -34,6 +34,8 @@ struct gateway {
 	uint64_t posted; /* the number that was given last */
 	struct gateway_counters counters;
 	struct offset offset;
+	gateway_trace *trace;
+	void *trace_context;
 	char text[ERROR_TEXT_BYTES];
 };
 
@@ -75,6 +77,12 @@ uint32_t gateway_poll(const struct gateway *gateway, struct pollfd polls[2])
 uint32_t gateway_in_flight(const struct gateway *gateway)
 {
 	return gateway->in_flight;
+}
+
+void gateway_on_trace(struct gateway *gateway, gateway_trace *trace, void *context)
+{
+	gateway->trace = trace;
+	gateway->trace_context = context;
 }
 
 struct offset *gateway_offset(struct gateway *gateway)
@@ -306,13 +314,13 @@ static int fetch(struct gateway *gateway, const struct stream_message *message)
 			      (const void *)(uintptr_t)message->address, bytes);
 }
 
-static void take_times(struct gateway *gateway, const struct in_flight *task,
-		       const struct host_done_head *head)
+static void take_times(struct gateway *gateway, const struct in_flight *task, uint64_t got_ns,
+		       uint64_t answered_ns)
 {
 	const struct offset_sample sample = {
 		.sent_ns = task->sent_ns,
-		.got_ns = head->got_ns,
-		.answered_ns = head->answered_ns,
+		.got_ns = got_ns,
+		.answered_ns = answered_ns,
 		.received_ns = now_ns(),
 	};
 
@@ -339,7 +347,7 @@ static int take_done(struct gateway *gateway, const struct stream_message *messa
 	bulk_drop_data(gateway->bulk, message->number);
 	gateway->counters.bytes_out += task->sent;
 	gateway->counters.saved += task->reads > task->sent ? task->reads - task->sent : 0;
-	take_times(gateway, task, &head);
+	take_times(gateway, task, head.got_ns, head.answered_ns);
 	*at = task->next;
 	if (gateway->last == &task->next)
 		gateway->last = at;
@@ -362,6 +370,21 @@ static int unexpected(const struct stream_message *message)
 			 "the other host sent a message of type %u (%llu, %u bytes), "
 			 "which is not its turn",
 			 message->type, (unsigned long long)message->number, message->bytes);
+}
+
+/* A task that is served is a sample: what its lines tell comes after it was sent. */
+static int take_trace(struct gateway *gateway, const struct stream_message *message)
+{
+	struct unpack unpack = { .at = message->payload, .left = message->bytes };
+	const struct in_flight *task = *find(gateway, message->number);
+	struct host_trace_head head;
+
+	if (!unpack_into(&unpack, &head, sizeof(head)) || !gateway->trace)
+		return unexpected(message);
+	if (task)
+		take_times(gateway, task, head.got_ns, head.answered_ns);
+	gateway->trace(gateway->trace_context, head.worker, (const char *)unpack.at, unpack.left);
+	return 0;
 }
 
 /* The session cannot begin, or go on: its error. */
@@ -410,6 +433,8 @@ int gateway_step(struct gateway *gateway, struct gateway_done *done)
 			return take_done(gateway, &message, done);
 		if (message.type == HOST_FETCH)
 			result = fetch(gateway, &message);
+		else if (message.type == HOST_TRACE)
+			result = take_trace(gateway, &message);
 		else
 			result = message.type == HOST_DATA ? 0 : refused(&message);
 		if (result == 0)

@@ -73,6 +73,10 @@ int gateway_flush(struct gateway *gateway);
  * its cause.
  */
 int gateway_step(struct gateway *gateway, struct gateway_done *done);
+/* Lines of a trace of the session's tree; `worker` is the process of its Worker there. */
+typedef void gateway_trace(void *context, int32_t worker, const char *lines, size_t bytes);
+/* From now on lines go there. Without it a session that sends any has broken the protocol. */
+void gateway_on_trace(struct gateway *gateway, gateway_trace *trace, void *context);
 /*
  * The clock of the session's host: tasks that are done are its samples; the caller has that of the
  * handshake.

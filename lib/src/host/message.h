@@ -14,6 +14,7 @@
  *   CANCEL n   ───────────────────────────►
  *              ◄─── data n                    outputs
  *              ◄─── DONE n                    after them
+ *              ◄─── TRACE n                   lines of DW_TRACE; n: the task that is served, or 0
  *   CONTROL n  ───────────────────────────►   registers a callable, or drops one
  *              ◄─── DONE n
  *   STOP       ───────────────────────────►   closes the tree, and the connection
@@ -42,6 +43,7 @@ enum host_message {
 	HOST_DONE, /* struct host_done_head, text */
 	HOST_CONTROL, /* u64 code, blob */
 	HOST_STOP,
+	HOST_TRACE, /* struct host_trace_head, whole lines of a trace */
 	HOST_EXAMINE, /* any bytes; the header's address: how many bytes to answer with */
 	HOST_EXAMINED, /* struct host_examined_head, the worker layer's own payload, any bytes */
 };
@@ -74,6 +76,13 @@ struct host_done_head {
 	uint64_t got_ns, answered_ns; /* by the clock there: the message, and this answer */
 	uint64_t began_ns; /* by the same clock: when it began to run */
 	uint64_t ran_ns; /* how long it ran there */
+};
+
+/* The number of the message: the task that is served now; 0: none. */
+struct host_trace_head {
+	uint64_t got_ns, answered_ns; /* by the clock there: the task came, the lines were sent */
+	int32_t worker; /* the process of the session's Worker */
+	uint32_t zero;
 };
 
 static inline bool host_reads(uint32_t tag)

@@ -19,6 +19,20 @@ static void note_round_trip(struct offset *offset, uint64_t trip)
 		offset->present = trip;
 }
 
+static void choose(struct offset *offset)
+{
+	int64_t width = offset->high - offset->low;
+
+	if (!offset->known || width <= offset->width / 2) {
+		offset->used = offset->low + width / 2;
+		offset->width = width;
+	} else if (offset->used < offset->low) {
+		offset->used = offset->low;
+	} else if (offset->used > offset->high) {
+		offset->used = offset->high;
+	}
+}
+
 void offset_take(struct offset *offset, const struct offset_sample *s)
 {
 	uint64_t there = s->answered_ns - s->got_ns, here = s->received_ns - s->sent_ns;
@@ -45,12 +59,13 @@ void offset_take(struct offset *offset, const struct offset_sample *s)
 	offset->low = low;
 	offset->high = high;
 	offset->at_ns = s->received_ns;
+	choose(offset);
 	offset->known = true;
 }
 
 int64_t offset_ahead(const struct offset *offset)
 {
-	return offset->low + (offset->high - offset->low) / 2;
+	return offset->used;
 }
 
 uint64_t offset_here(const struct offset *offset, uint64_t there_ns)
@@ -61,10 +76,11 @@ uint64_t offset_here(const struct offset *offset, uint64_t there_ns)
 uint64_t offset_error(const struct offset *offset, uint64_t now_ns)
 {
 	uint64_t age = now_ns > offset->at_ns ? now_ns - offset->at_ns : 0;
+	int64_t above = offset->high - offset->used, below = offset->used - offset->low;
 
 	if (!offset->known)
 		return UINT64_MAX;
-	return (uint64_t)(offset->high - offset->low + 1) / 2 + (uint64_t)drift(age);
+	return (uint64_t)(above > below ? above : below) + (uint64_t)drift(age);
 }
 
 uint64_t offset_round_trip(const struct offset *offset)

@@ -7,6 +7,10 @@
  * bounds of all samples are intersected, so the quickest messages of each direction count. Bounds
  * grow by OFFSET_PPM of their age, which is more than two clocks drift apart.
  *
+ * The difference in use is the middle of the bounds when these have become half as wide, and else
+ * stays as it is as long as it is within them: moments of the other host that are told one after
+ * the other keep their order.
+ *
  * Invariant: with the difference in use, no message that a sample has seen arrives before it was
  * sent. What one host did because of a message of the other comes after the cause.
  *
@@ -31,6 +35,7 @@ struct offset_sample {
 struct offset {
 	bool known;
 	int64_t low, high; /* the clock there is ahead by so much, at `at_ns` */
+	int64_t used, width; /* the one in use, and high - low when it was chosen */
 	uint64_t at_ns; /* of the last sample, here */
 	uint64_t present, before; /* shortest round trips; UINT64_MAX: no sample */
 	uint32_t samples; /* of `present` */

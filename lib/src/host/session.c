@@ -649,6 +649,27 @@ int session_examined(struct session *session, const struct session_message *mess
 	return result;
 }
 
+int session_trace(struct session *session, int32_t worker, const void *lines, size_t bytes)
+{
+	const struct arrived *served = session->handed_out ? session->first : NULL;
+	const struct host_trace_head head = {
+		.got_ns = served ? served->got_ns : 0,
+		.answered_ns = now_ns(),
+		.worker = worker,
+	};
+	struct pack pack = { .data = NULL };
+	int result;
+
+	pack_bytes(&pack, &head, sizeof(head));
+	pack_bytes(&pack, lines, bytes);
+	result = pack.failed ?
+			 error_set(-ENOMEM, "no memory for lines of a trace") :
+			 stream_send(session->stream, HOST_TRACE, served ? served->number : 0, 0,
+				     pack.data, pack.used);
+	pack_release(&pack);
+	return result;
+}
+
 int session_ready(struct session *session)
 {
 	int result = net_accept(session->bulk, session->options.net, &session->offer);

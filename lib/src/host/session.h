@@ -86,6 +86,8 @@ int session_done(struct session *session, int error, const char *text, uint64_t 
 /* The answer to EXAMINE; `about` is the caller's. */
 int session_examined(struct session *session, const struct session_message *message,
 		     const void *about, uint32_t about_bytes);
+/* Whole lines of a trace, for home; `worker` is the process of the tree's Worker. */
+int session_trace(struct session *session, int32_t worker, const void *lines, size_t bytes);
 /*
  * The answer to HELLO. The second one also later: the tree has died, and no answer follows. With
  * an error of net_accept() the caller refuses.

@@ -26,12 +26,14 @@
 
 #define NAME_BYTES_MAX 255	/* longer ones, of symbols, are shortened in the middle */
 #define END_BYTES_MAX 128
+#define PROCESSES_MOST (1 << 22)	/* the kernel's own limit for a pid */
 
 /* A reader of a pipe that takes nothing for so long ends the trace. */
 #define PIPE_PATIENCE_MS 5000
 
 struct shared {
 	_Atomic uint32_t joined, left;	/* writers; different at the close: one was killed */
+	_Atomic int32_t lanes;		/* numbers above those of processes */
 	_Atomic uint32_t failed;	/* a write failed: no process tries again */
 	pthread_mutex_t stream;		/* of a pipe or device: one flush after the other */
 };
@@ -208,6 +210,25 @@ static const char *what_is_right(int error)
 	       "it should be a path in a folder that exists and may be written to";
 }
 
+static struct trace_file *new_file(const char *variable, const char *last_line, char end)
+{
+	struct trace_file *file = calloc(1, sizeof(*file));
+
+	if (!file)
+		return NULL;
+	file->variable = variable;
+	file->last_line = last_line;
+	file->end = end;
+	file->shared = mmap(NULL, sizeof(*file->shared), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (file->shared == MAP_FAILED) {
+		free(file);
+		return NULL;
+	}
+	stream_lock_init(&file->shared->stream);
+	return file;
+}
+
 int trace_file_open(const char *variable, const char *first_line, const char *last_line, char end,
 		    struct trace_file **opened)
 {
@@ -218,19 +239,9 @@ int trace_file_open(const char *variable, const char *first_line, const char *la
 	*opened = NULL;
 	if (!wanted || !*wanted)
 		return 0;
-	file = calloc(1, sizeof(*file));
+	file = new_file(variable, last_line, end);
 	if (!file)
 		return error_set(-ENOMEM, "no memory for %s=%s", variable, text_short(wanted));
-	file->variable = variable;
-	file->last_line = last_line;
-	file->end = end;
-	file->shared = mmap(NULL, sizeof(*file->shared), PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (file->shared == MAP_FAILED) {
-		free(file);
-		return error_set(-ENOMEM, "no memory for %s=%s", variable, text_short(wanted));
-	}
-	stream_lock_init(&file->shared->stream);
 	result = open_some_path(file, wanted);
 	if (result < 0) {
 		munmap(file->shared, sizeof(*file->shared));
@@ -250,6 +261,24 @@ int trace_file_open(const char *variable, const char *first_line, const char *la
 	lines_write(file, first_line, strlen(first_line));
 	*opened = file;
 	return 0;
+}
+
+int trace_file_pipe(const char *variable, int fd, struct trace_file **opened)
+{
+	struct trace_file *file = new_file(variable, "", ',');
+
+	if (!file)
+		return error_set(-ENOMEM, "no memory for the trace of a tree on another host");
+	file->fd = fd;
+	strcpy(file->path, "the tree's root");
+	*opened = file;
+	return 0;
+}
+
+int32_t trace_file_lane(struct trace_file *file)
+{
+	return PROCESSES_MOST +
+	       1 + atomic_fetch_add_explicit(&file->shared->lanes, 1, memory_order_relaxed);
 }
 
 void trace_file_join(struct trace_file *file)
@@ -353,8 +382,7 @@ void lines_end(struct trace_lines *lines, const char *end)
 
 /* ------------------------------------------------------------------ close */
 
-/* Whether brackets and quotes outside strings match, and `end` ends it. */
-static bool line_is_whole(const char *line, size_t length, char end)
+bool trace_line_is_whole(const char *line, size_t length, char end)
 {
 	long depth = 0;
 	bool text = false;
@@ -382,7 +410,7 @@ static void blank_torn_lines(char *text, size_t bytes, char end)
 		char *newline = memchr(line, '\n', (size_t)(stop - line));
 		size_t length = (size_t)((newline ? newline : stop) - line);
 
-		if (length && (!newline || !line_is_whole(line, length, end)))
+		if (length && (!newline || !trace_line_is_whole(line, length, end)))
 			memset(line, ' ', length);
 		line += length + 1;
 	}

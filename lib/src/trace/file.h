@@ -11,6 +11,7 @@
 #ifndef DW_TRACE_FILE_H
 #define DW_TRACE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,15 @@ struct trace_file;
  */
 int trace_file_open(const char *variable, const char *first_line, const char *last_line, char end,
 		    struct trace_file **file);
+/*
+ * A pipe whose reader hands the lines on to a tree on another host. It is the caller's, and
+ * non-blocking; the lines are those of `variable`. -ENOMEM.
+ */
+int trace_file_pipe(const char *variable, int fd, struct trace_file **file);
+/* A number that no process of this host has, and that is given once; by any process. */
+int32_t trace_file_lane(struct trace_file *file);
+/* Whether brackets and quotes outside strings match, and `end` ends it. */
+bool trace_line_is_whole(const char *line, size_t length, char end);
 /* By the process that opened it. NULL is fine. */
 void trace_file_close(struct trace_file *file);
 

@@ -18,6 +18,22 @@
 
 /* ------------------------------------------------------------------- files */
 
+static int open_graph(struct trace_files *files)
+{
+	return trace_file_open("DW_GRAPH", "digraph distworker {\n", "}\n", ';', &files->dot);
+}
+
+int trace_files_send(struct trace_files *files, int pipe)
+{
+	int result = open_graph(files);
+
+	if (result == 0)
+		result = trace_file_pipe("DW_TRACE", pipe, &files->json);
+	if (result < 0)
+		trace_files_close(files);
+	return result;
+}
+
 int trace_files_open(struct trace_files *files)
 {
 	int result;
@@ -27,7 +43,7 @@ int trace_files_open(struct trace_files *files)
 				 ',', &files->json);
 	if (result < 0)
 		return result;
-	result = trace_file_open("DW_GRAPH", "digraph distworker {\n", "}\n", ';', &files->dot);
+	result = open_graph(files);
 	if (result < 0)
 		trace_files_close(files);
 	return result;

@@ -6,6 +6,7 @@
  *   trace.c   time stamps of tasks, written as Chrome trace events when a task is final
  *   dot.c     all dependencies of each task, found again on a map in which no task ends
  *   copies.c  copies to chips and back, written by the chips
+ *   relay.c   lines of a tree on another host, on this one's clock
  *   file.c    the files that they go to, shared by all processes of a tree
  */
 #ifndef DW_TRACE_TRACE_H
@@ -22,6 +23,8 @@ struct trace_files {
 
 /* By the root's process, before its first fork. An error names the variable and its value. */
 int trace_files_open(struct trace_files *files);
+/* Instead: DW_TRACE goes into the pipe, which the files take; a tree on another host has it. */
+int trace_files_send(struct trace_files *files, int pipe);
 /* By the same process, when no other writer is left. */
 void trace_files_close(struct trace_files *files);
 

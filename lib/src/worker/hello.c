@@ -128,6 +128,7 @@ void hello_encode(const struct child *child, struct pack *pack)
 	pack_u64(pack, worker_init_budget(remote));
 	pack_u64(pack, worker_close_budget(remote));
 	pack_u64(pack, remote->options.host_timeout_ns);
+	pack_u32(pack, worker_root(child->owner)->life.trace_files.json != NULL);
 	pack_worker(pack, remote, true);
 	arena_each(outer->arena, count_range, &ranges);
 	pack_u32(pack, ranges);

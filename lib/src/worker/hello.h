@@ -7,6 +7,7 @@
  *   text above, text name, u32 level,         the Worker's parent: the path above it, its name …
  *   u32 mailbox_depth, frame_bytes,           … and the options that count on both hosts
  *   u64 init_timeout, close_timeout, host_timeout
+ *   u32 traced                                whether DW_TRACE is wanted at home
  *   Worker                                    recursive: its options, u32 count, Workers below
  *   u32 count, { u64 begin, end; u32 registered } …
  *   { u32 kind; u64 handle; u32 owner; text name; 32 bytes identity } …, u32 0

@@ -65,7 +65,7 @@ static int make_trace(struct dw_worker *worker)
 		.self = parent ? &parent->segment.status[parent->options.subs + worker->id] : NULL,
 	};
 
-	return trace_create(&options, &worker->life.trace);
+	return worker->life.trace_pipe >= 0 ? 0 : trace_create(&options, &worker->life.trace);
 }
 
 /* Without the engine's background thread, which has ended. */
@@ -117,6 +117,13 @@ static int make_engine(struct dw_worker *worker, const struct arena *outer)
 	return result < 0 ? result : buffers_tell_engine(worker);
 }
 
+static int open_trace(struct dw_worker *root)
+{
+	return root->life.trace_pipe >= 0 ?
+		       trace_files_send(&root->life.trace_files, root->life.trace_pipe) :
+		       trace_files_open(&root->life.trace_files);
+}
+
 static int prepare(struct dw_worker *worker, struct arena *outer)
 {
 	int result = hierarchy_make_arena(worker, outer);
@@ -128,7 +135,7 @@ static int prepare(struct dw_worker *worker, struct arena *outer)
 	if (result == 0 && !worker->parent)
 		result = segment_create(worker);
 	if (result == 0 && !worker->parent)
-		result = trace_files_open(&worker->life.trace_files);
+		result = open_trace(worker);
 	if (result == 0)
 		result = make_links(worker);
 	if (result < 0)
@@ -592,13 +599,18 @@ bool lifecycle_release(struct dw_worker *worker)
 
 void lifecycle_init(struct dw_worker *worker)
 {
-	worker->life.events_fd = worker->life.up_link = -1;
+	worker->life.events_fd = worker->life.up_link = worker->life.trace_pipe = -1;
 }
 
 void lifecycle_set_up_link(struct dw_worker *nested, int link, uint32_t generation)
 {
 	nested->life.up_link = link;
 	nested->life.up_generation = generation;
+}
+
+void lifecycle_set_trace(struct dw_worker *root, int pipe)
+{
+	root->life.trace_pipe = pipe;
 }
 
 int lifecycle_bring_up(struct dw_worker *root)

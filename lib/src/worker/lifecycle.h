@@ -36,6 +36,7 @@ struct worker_life {
 	struct engine *engine;
 	struct trace_files trace_files;	/* of the root: DW_TRACE, DW_GRAPH */
 	struct trace *trace;		/* of this Worker's engine; NULL: nothing is traced */
+	int trace_pipe;			/* of the root of a session: where DW_TRACE goes; -1 */
 	int events_fd;			/* epoll over spawner socket, links, up_link */
 	int up_link; /* nested in a process or thread: the link to the parent; -1 */
 	uint32_t up_generation;
@@ -49,6 +50,11 @@ int lifecycle_start(struct dw_worker *worker);
 int lifecycle_stop(struct dw_worker *worker, uint64_t deadline_ns);
 /* Before the passes of a nested Worker: the link to its parent. */
 void lifecycle_set_up_link(struct dw_worker *nested, int link, uint32_t generation);
+/*
+ * Before the passes of a root, which takes the descriptor: lines of DW_TRACE go there. The root's
+ * own tasks are told by the tree that it stands for.
+ */
+void lifecycle_set_trace(struct dw_worker *root, int pipe);
 /*
  * Gives back what init has made: the Worker is new again, with its callables and its buffers.
  * False: threads or runs that did not end in time still use it, so that all of it stays.

@@ -18,6 +18,7 @@
 #include "worker/control.h"
 #include "worker/hierarchy.h"
 #include "worker/node_session.h"
+#include "worker/node_trace.h"
 #include "worker/node_tree.h"
 
 /* The gateway describes its tree right after the handshake. */
@@ -35,6 +36,7 @@ struct node_session {
 	pthread_t listener;
 	int listener_fd; /* an epoll: has the connection while a message is being served */
 	int death_fd; /* a pidfd of the Worker */
+	struct node_trace trace; /* with the lock */
 	bool examined; /* the other end has asked about this host */
 };
 
@@ -328,7 +330,7 @@ static int serve_message(struct node_session *node, const struct session_message
 {
 	char text[ERROR_TEXT_BYTES], cause[ERROR_TEXT_BYTES];
 	struct pollfd polls[2];
-	uint64_t began = now_ns();
+	uint64_t began = now_ns(), ran;
 	int error;
 
 	atomic_store(&node->cancel, 0);
@@ -340,6 +342,7 @@ static int serve_message(struct node_session *node, const struct session_message
 	pthread_mutex_unlock(&node->lock);
 	error = message->event == SESSION_TASK ? run_task(node, message) :
 						 run_control(node, message);
+	ran = now_ns() - began;
 	text_copy(text, sizeof(text), error < 0 ? error_text() : "");
 	pthread_mutex_lock(&node->lock);
 	node->busy = false;
@@ -349,7 +352,8 @@ static int serve_message(struct node_session *node, const struct session_message
 	/* A task that runs when its Worker dies ends with it, and says so. */
 	if (error < 0 && is_dead(node, false, cause, sizeof(cause)))
 		return report_death(node, cause);
-	return session_done(node->session, error, text, began, now_ns() - began);
+	node_trace_send(&node->trace);
+	return session_done(node->session, error, text, began, ran);
 }
 
 /* Nothing is being served. As serve_message(). */
@@ -467,6 +471,8 @@ static int begin(struct node_session *node)
 		node_tree_read(message.payload, message.bytes, node->options->program, &node->tree);
 	if (result == 0)
 		result = session_set_timeout(node->session, node->tree.timeout_ns);
+	if (result == 0 && node->tree.traced)
+		result = node_trace_open(&node->trace, node->tree.outer);
 	if (result < 0)
 		return result;
 	session_poll(node->session, polls);
@@ -476,6 +482,9 @@ static int begin(struct node_session *node)
 		result = watch_worker(node);
 	if (result == 0)
 		result = session_ready(node->session);
+	if (result == 0 && node->tree.traced)
+		result = node_trace_begin(&node->trace, node->session, &node->lock,
+					  node->tree.outer->segment.stats[0].pid);
 	return result == 0 ? start_listener(node) : result;
 }
 
@@ -508,5 +517,6 @@ int node_session_run(struct stream *stream, const struct node_session_options *o
 	log_at(LOG_INFO, "%s serves %s", node.tree.workers[0]->path, options->peer);
 	result = serve(&node);
 	dw_worker_close(node.tree.outer);
+	node_trace_end(&node.trace);
 	return result < 0;
 }

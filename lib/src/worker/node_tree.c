@@ -144,6 +144,7 @@ static int unpack_outer(struct unpack *unpack, struct node_tree *tree)
 	/* What a task of another host did not declare is not there. */
 	options.check_declared = 1;
 	tree->timeout_ns = unpack_u64(unpack);
+	tree->traced = unpack_u32(unpack);
 	if (unpack->failed || (above && strlen(above) >= sizeof(tree->outer->above)))
 		return not_understood("its outer Worker");
 	result = dw_worker_create(level, &options, &tree->outer);

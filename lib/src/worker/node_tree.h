@@ -13,6 +13,7 @@
 #ifndef DW_WORKER_NODE_TREE_H
 #define DW_WORKER_NODE_TREE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ struct node_tree {
 	uint32_t worker_count;
 	struct arena *memory;
 	uint64_t timeout_ns; /* host_timeout_ns */
+	bool traced; /* home wants the lines of DW_TRACE */
 };
 
 /*

@@ -17,6 +17,7 @@
 #include "host/gateway.h"
 #include "host/key.h"
 #include "host/pack.h"
+#include "trace/relay.h"
 #include "worker/control.h"
 #include "worker/hello.h"
 #include "worker/role.h"
@@ -42,6 +43,7 @@ struct remote {
 	struct gateway *gateway;
 	const char *host;
 	struct remote_status shown;
+	struct relay *relay; /* of its trace; NULL: nothing is traced */
 	struct flight flights[IN_FLIGHT]; /* the oldest first */
 	uint32_t count;
 	uint64_t bytes;
@@ -226,8 +228,42 @@ static void show_connection(struct remote *remote, const struct dw_worker *worke
 	show_counters(remote);
 }
 
+static struct relay_clock clock_of(const struct remote *remote)
+{
+	const struct offset *offset = gateway_offset(remote->gateway);
+
+	return (struct relay_clock){
+		.ahead_ns = offset_ahead(offset),
+		.error_ns = offset_error(offset, now_ns()),
+		.round_trip_ns = offset_round_trip(offset),
+	};
+}
+
+static void take_trace(void *context, int32_t worker, const char *lines, size_t bytes)
+{
+	const struct remote *remote = context;
+	const struct relay_clock clock = clock_of(remote);
+
+	relay_lines(remote->relay, worker, &clock, lines, bytes);
+}
+
+static int begin_trace(struct remote *remote)
+{
+	int result = relay_create(&worker_root(remote->child->owner)->life.trace_files,
+				  remote->host, &remote->relay);
+
+	if (result == 0 && remote->relay)
+		gateway_on_trace(remote->gateway, take_trace, remote);
+	return result;
+}
+
 static void leave(struct remote *remote)
 {
+	if (remote->relay) {
+		const struct relay_clock clock = clock_of(remote);
+
+		relay_destroy(remote->relay, &clock);
+	}
 	gateway_destroy(remote->gateway);
 	free(remote);
 }
@@ -244,6 +280,8 @@ static int start(struct child *child, uint32_t generation, bool process, void **
 	remote->child = child;
 	remote->host = child->nested->options.host;
 	result = connect_to(remote, generation > 1, deadline);
+	if (result == 0)
+		result = begin_trace(remote);
 	if (result == 0)
 		result = greet(remote, deadline);
 	if (result == 0)
