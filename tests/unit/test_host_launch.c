@@ -396,7 +396,15 @@ TEST(without_a_launcher_pmix_is_not_opened)
 	CHECK_STR(output, "libpmix is not open");
 	CHECK_EQ(launch_ranks("env -u PMIX_RANK SLURM_STEP_ID=0 SLURM_PROCID=1 "
 			      "SLURM_STEP_NUM_TASKS=4 sh -c '\"$1\"'", 0, "begins", output), 0);
-	CHECK_STR(output, "begin: -2: srun has started 4 processes without PMIx");
+	CHECK_STR(output, "begin: -93: srun has started 4 processes without PMIx");
+	CHECK_EQ(launch_ranks("env -u PMIX_RANK -u SLURM_STEP_ID PMI_RANK=1 PMI_SIZE=4 "
+			      "sh -c '\"$1\"'", 0, "begins", output), 0);
+	CHECK_STR(output, "begin: -93: a launcher with PMI and without PMIx has started 4 ");
+	/* One process is alone, whatever has started it. */
+	CHECK_EQ(launch_ranks("env -u PMIX_RANK SLURM_STEP_ID=0 SLURM_PROCID=0 PMI_RANK=0 "
+			      "PMI_SIZE=1 SLURM_STEP_NUM_TASKS=1 sh -c '\"$1\"'", 0, "begins",
+			      output), 0);
+	CHECK_STR(output, "begin: -2: no launcher with PMIx has started this process");
 	show(output);
 }
 

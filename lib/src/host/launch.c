@@ -79,14 +79,24 @@ bool launch_present(void)
 
 static int not_launched(void)
 {
-	const char *count = environment("SLURM_STEP_NUM_TASKS");
+	const char *tasks = environment("SLURM_STEP_NUM_TASKS"), *size = environment("PMI_SIZE");
 
-	if (count && environment("SLURM_STEP_ID") && environment("SLURM_PROCID"))
-		return error_set(-ENOENT,
-				 "srun has started %s processes without PMIx, so they cannot find "
-				 "each other: srun --mpi=pmix (srun --mpi=list shows whether "
-				 "Slurm has it)",
-				 count);
+	/* A batch script has no step: it may be of a job of many tasks, and runs once. */
+	if (tasks && environment("SLURM_STEP_ID") && environment("SLURM_PROCID") &&
+	    strcmp(tasks, "1") != 0)
+		return error_set(-EPROTONOSUPPORT,
+				 "srun has started %s processes without PMIx, and each of them "
+				 "would run everything by itself: srun --mpi=pmix makes one run "
+				 "of them (srun --mpi=list shows whether Slurm has it); for %s "
+				 "runs, env -u SLURM_STEP_NUM_TASKS before the program",
+				 tasks, tasks);
+	if (size && environment("PMI_RANK") && strcmp(size, "1") != 0)
+		return error_set(-EPROTONOSUPPORT,
+				 "a launcher with PMI and without PMIx has started %s processes, "
+				 "and each of them would run everything by itself: mpirun of Open "
+				 "MPI or prterun makes one run of them; for %s runs, env -u "
+				 "PMI_SIZE before the program",
+				 size, size);
 	return error_set(-ENOENT, "no launcher with PMIx has started this process: there is no "
 				  "PMIX_RANK in its environment (mpirun, srun --mpi=pmix and "
 				  "prterun set it)");

@@ -27,9 +27,10 @@ struct launch;
 /* Whether a launcher with PMIx has started this process: its environment says so. */
 bool launch_present(void);
 /*
- * Rank and size. -ENOENT: no launcher has started this process, and which option srun lacks, if it
- * was srun; -ENOSYS: no libpmix; -EALREADY: this process has done it before; -ECONNREFUSED: PMIx
- * cannot be initialised; -EPROTO; -ENOMEM; with a text.
+ * Rank and size. -ENOENT: no launcher has started this process; -EPROTONOSUPPORT: one without
+ * PMIx has started several, and which option it lacks; -ENOSYS: no libpmix; -EALREADY: this
+ * process has done it before; -ECONNREFUSED: PMIx cannot be initialised; -EPROTO; -ENOMEM; with a
+ * text.
  */
 int launch_begin(struct launch **launch);
 uint32_t launch_rank(const struct launch *launch);
