@@ -230,6 +230,49 @@ static inline UNUSED uint64_t status_sum(pid_t root, const char *name)
 	return sum;
 }
 
+/* Context switches of every thread of these processes. */
+static inline UNUSED uint64_t switches(const pid_t *pids, unsigned count)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		struct dirent *entry;
+		char path[512];
+		DIR *tasks;
+
+		snprintf(path, sizeof(path), "/proc/%d/task", (int)pids[i]);
+		tasks = opendir(path);
+		while (tasks && (entry = readdir(tasks))) {
+			if (entry->d_name[0] == '.')
+				continue;
+			snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)pids[i],
+				 entry->d_name);
+			sum += status_field(path, "voluntary_ctxt_switches") +
+			       status_field(path, "nonvoluntary_ctxt_switches");
+		}
+		if (tasks)
+			closedir(tasks);
+	}
+	return sum;
+}
+
+/* What `root` and its descendants do, after a second, while nobody asks for anything. */
+static inline UNUSED void measure_idle(pid_t root, uint64_t seconds)
+{
+	pid_t pids[MAX_PROCESSES];
+	uint64_t before, cpu_before;
+	unsigned count;
+
+	sleep_ns(NS_PER_S);
+	count = process_tree(root, pids, MAX_PROCESSES);
+	before = switches(pids, count);
+	cpu_before = cpu_ns(pids, count);
+	sleep_ns(seconds * NS_PER_S);
+	print("switches", (double)(switches(pids, count) - before));
+	print("cpu_percent", (double)(cpu_ns(pids, count) - cpu_before) / 1e7 / (double)seconds);
+	print("processes", count);
+}
+
 /* ------------------------------------------------------------------ library */
 
 #ifdef DISTWORKER_H

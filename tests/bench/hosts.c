@@ -4,6 +4,8 @@
  *
  * hosts tcp|local|remote [--count N] [--bytes N]: round trips; with --bytes, of that many bytes
  * there and as many back, each time: an INPUT and an OUTPUT of a task, whose function does nothing.
+ * hosts idle [--seconds N]: what a tree with two nodes and their Workers does when it has done that.
+ * --busy N: so many processes use the CPUs meanwhile.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +18,8 @@
 #include "bench.h"
 
 #define TCP_BYTES 512
+#define ADDRESS 300
+#define NODES_MOST 2
 
 struct trips {
 	uint64_t count;
@@ -160,16 +164,22 @@ static int make_trips(struct dw_orch *orch, const struct dw_args *unused,
 	return result;
 }
 
-static void tree_trips(struct trips *trips, const char *host)
+/* One Worker on each host; NULL: on this one. */
+static struct dw_worker *tree_trips(struct trips *trips, char hosts[][ADDRESS], uint32_t count)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 	struct dw_worker *root, *worker;
 	void *in = NULL, *out = NULL;
 
-	options.host = host;
-	if (dw_worker_create(4, NULL, &root) || dw_worker_create(3, &options, &worker) ||
-	    dw_worker_add_child(root, worker, NULL))
+	if (dw_worker_create(4, NULL, &root))
 		fail("dw_worker_create");
+	for (uint32_t i = 0; i < count; i++) {
+		options.host = hosts ? hosts[i] : NULL;
+		options.subs = hosts ? 2 : 0;
+		if (dw_worker_create(3, &options, &worker) ||
+		    dw_worker_add_child(root, worker, NULL))
+			fail("dw_worker_create");
+	}
 	trips->nothing = register_nothing(root);
 	if (trips->bytes && (dw_buffer_create(root, trips->bytes, &in) ||
 			     dw_buffer_create(root, trips->bytes, &out)))
@@ -180,7 +190,7 @@ static void tree_trips(struct trips *trips, const char *host)
 		fail("dw_worker_init");
 	if (dw_worker_run(root, make_trips, NULL, NULL, trips))
 		fail("dw_worker_run");
-	dw_worker_destroy(root);
+	return root;
 }
 
 /* ------------------------------------------------------------------------- a node */
@@ -223,30 +233,65 @@ static pid_t start_node(char *address, size_t space)
 	return pid;
 }
 
-static void remote_trips(struct trips *trips)
+static void make_key(const char *path)
 {
-	char folder[] = "/tmp/dw-bench-XXXXXX", path[64], address[300];
-	pid_t pid;
-	int fd;
+	static const char key[] = "the key of the benchmark, which is long enough\n";
+	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+	if (fd < 0 || write(fd, key, strlen(key)) < 0) {
+		perror(path);
+		exit(1);
+	}
+	close(fd);
+	setenv("DW_HOST_KEY", path, 1);
+}
+
+/* `ready`: the tree stays, and a byte says that it is there; -1: it goes. */
+static void remote_trips(struct trips *trips, uint32_t count, int ready)
+{
+	char folder[] = "/tmp/dw-bench-XXXXXX", path[64], addresses[NODES_MOST][ADDRESS];
+	struct dw_worker *root;
+	pid_t pids[NODES_MOST];
 
 	if (!mkdtemp(folder)) {
 		perror(folder);
 		exit(1);
 	}
 	snprintf(path, sizeof(path), "%s/key", folder);
-	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, "the key of the benchmark, which is long enough\n", 47) < 0) {
-		perror(path);
-		exit(1);
-	}
-	close(fd);
-	setenv("DW_HOST_KEY", path, 1);
-	pid = start_node(address, sizeof(address));
-	tree_trips(trips, address);
-	kill(pid, SIGTERM);
-	waitpid(pid, NULL, 0);
+	make_key(path);
+	for (uint32_t i = 0; i < count; i++)
+		pids[i] = start_node(addresses[i], sizeof(addresses[i]));
+	root = tree_trips(trips, addresses, count);
 	unlink(path);
 	rmdir(folder);
+	if (ready >= 0 && write(ready, "", 1) == 1)
+		for (;;)
+			pause();
+	dw_worker_destroy(root);
+	for (uint32_t i = 0; i < count; i++) {
+		kill(pids[i], SIGTERM);
+		waitpid(pids[i], NULL, 0);
+	}
+}
+
+static void idle(struct trips *trips, uint64_t seconds)
+{
+	int ready[2];
+	pid_t owner;
+	char byte;
+
+	if (pipe(ready))
+		exit(1);
+	owner = fork();
+	if (owner == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		remote_trips(trips, 2, ready[1]);
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		exit(1);
+	measure_idle(owner, seconds);
+	end_process(owner);
 }
 
 int main(int argc, char **argv)
@@ -255,18 +300,26 @@ int main(int argc, char **argv)
 		.count = argument(argc, argv, "count", 20000),
 		.bytes = argument(argc, argv, "bytes", 0),
 	};
+	uint64_t busy = argument(argc, argv, "busy", 0);
 
 	trips.us = calloc(trips.count, sizeof(*trips.us));
 	if (argc < 2 || !trips.us)
 		return 2;
-	if (!strcmp(argv[1], "tcp"))
+	for (uint64_t i = 0; i < busy; i++)
+		start_burner(-1);
+	if (!strcmp(argv[1], "tcp")) {
 		tcp_trips(&trips);
-	else if (!strcmp(argv[1], "local"))
-		tree_trips(&trips, NULL);
-	else if (!strcmp(argv[1], "remote"))
-		remote_trips(&trips);
-	else
+	} else if (!strcmp(argv[1], "local")) {
+		dw_worker_destroy(tree_trips(&trips, NULL, 1));
+	} else if (!strcmp(argv[1], "remote")) {
+		remote_trips(&trips, 1, -1);
+	} else if (!strcmp(argv[1], "idle")) {
+		trips.count = 1000;
+		idle(&trips, argument(argc, argv, "seconds", 10));
+		return 0;
+	} else {
 		return 2;
+	}
 	report(&trips);
 	return 0;
 }

@@ -66,6 +66,22 @@ def digits(chips):
                     "--driver", "sim", "--json", "-q"], parse=parse_job)
 
 
+# Two processes of one host, which talk as two hosts would.
+MPIRUN = ["mpirun", "--oversubscribe", "--mca", "btl", "tcp,self", "-n"]
+MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def mpi(text, **more):
+    words = text.split()
+    return Measure([*MPIRUN, "2", f"@B@/bench/{words[0]}", *words[1:]], environment={**MPI, **more})
+
+
+def digits_on(nodes, launcher=()):
+    return Measure([*launcher, "@B@/distworker", "run", "digits", *([] if launcher else ["--nodes", str(nodes)]),
+                    "--chips", "2", "--subs", "2", "--driver", "sim", "--user", "root", "--json", "-q"],
+                   environment=MPI if launcher else {}, parse=parse_job)
+
+
 def death(ways, **more):
     return {f"death_{way}_{label}": program(f"death {way} {options}", **more)
             for way in ("task", "pidfd") for label, options in ways.items()}
@@ -135,6 +151,23 @@ MEASURES = {
     "digits_tree": Measure(["@B@/distworker", "run", "digits", "--driver", "sim", "--json", "-q"], parse=parse_tree),
     "digits_loop1": loops(1),
     "digits_loop2": loops(2),
+    # Other hosts.
+    "hosts_tcp": program("hosts tcp"),
+    "hosts_local": program("hosts local"),
+    "hosts_remote": program("hosts remote"),
+    "hosts_mpi": mpi("mpi"),
+    "hosts_starpu": mpi("starpu_mpi --count 200", STARPU_NCPU="1", STARPU_SILENT="1"),
+    "hosts_tcp_busy": program("hosts tcp --busy 2 --count 2000"),
+    "hosts_remote_busy": program("hosts remote --busy 2 --count 2000"),
+    "hosts_tcp_mib": program("hosts tcp --bytes 1048576 --count 500"),
+    "hosts_remote_mib": program("hosts remote --bytes 1048576 --count 500"),
+    "hosts_ucx_mib": program("hosts remote --bytes 1048576 --count 500",
+                             environment={"DW_NET": "ucx", "UCX_TLS": "tcp,self"}),
+    "hosts_mpi_mib": mpi("mpi --bytes 1048576 --count 500"),
+    "hosts_starpu_mib": mpi("starpu_mpi --bytes 1048576 --count 200", STARPU_NCPU="1", STARPU_SILENT="1"),
+    "hosts_idle": program("hosts idle --seconds 10"),
+    **{f"hosts_digits{n}": digits_on(n, [*MPIRUN, str(n + 1)]) for n in (1, 2, 4)},
+    **{f"local_digits{n}": digits_on(n) for n in (1, 2, 4)},
     # Death. All deaths of all runs make one pool; the last group is slow.
     **death({"plain": "--deaths 40"}),
     **death({"8": "--deaths 40 --siblings 8", "16": "--deaths 40 --siblings 16"}),

@@ -304,38 +304,10 @@ static void idle_tree(int ready)
 		pause();
 }
 
-/* Context switches of every thread of these processes. */
-static uint64_t switches(const pid_t *pids, unsigned count)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < count; i++) {
-		struct dirent *entry;
-		char path[512];
-		DIR *tasks;
-
-		snprintf(path, sizeof(path), "/proc/%d/task", (int)pids[i]);
-		tasks = opendir(path);
-		while (tasks && (entry = readdir(tasks))) {
-			if (entry->d_name[0] == '.')
-				continue;
-			snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)pids[i],
-				 entry->d_name);
-			sum += status_field(path, "voluntary_ctxt_switches") +
-			       status_field(path, "nonvoluntary_ctxt_switches");
-		}
-		if (tasks)
-			closedir(tasks);
-	}
-	return sum;
-}
-
 static void idle(uint64_t seconds)
 {
-	uint64_t before, cpu_before;
-	pid_t owner, pids[MAX_PROCESSES];
-	unsigned count;
 	int ready[2];
+	pid_t owner;
 	char byte;
 
 	if (pipe(ready))
@@ -346,14 +318,7 @@ static void idle(uint64_t seconds)
 	close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1)
 		exit(1);
-	sleep_ns(NS_PER_S);
-	count = process_tree(owner, pids, MAX_PROCESSES);
-	before = switches(pids, count);
-	cpu_before = cpu_ns(pids, count);
-	sleep_ns(seconds * NS_PER_S);
-	print("switches", (double)(switches(pids, count) - before));
-	print("cpu_percent", (double)(cpu_ns(pids, count) - cpu_before) / 1e7 / (double)seconds);
-	print("processes", count);
+	measure_idle(owner, seconds);
 	end_process(owner);
 }
 

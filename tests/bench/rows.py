@@ -103,6 +103,27 @@ def digits_rows():
     return [row("time", "ms", 1.25), row("CPU", "cpu_ms", 1.15)]
 
 
+def hosts_rows():
+    def trip(busy):
+        remote, tcp, local = f"hosts_remote{busy}.median_us", f"hosts_tcp{busy}.median_us", "hosts_local.median_us"
+        peers = {"TCP": tcp, "local": local, "Open MPI": "hosts_mpi.median_us", "StarPU-MPI": "hosts_starpu.median_us"}
+        return Row(f"another host: no-op{', beside busy processes' if busy else ''}", remote, "µs",
+                   "≤ 1.3 x (TCP + 2 local)", {key: peers[key] for key in list(peers)[:2 if busy else 4]},
+                   lambda results: results.median(remote) / (results.median(tcp) + 2 * results.median(local)),
+                   lambda _, r: r <= 1.3, [tcp, local])
+
+    return [trip(""), trip("_busy"),
+            versus("another host: 1 MiB there and back", "hosts_remote_mib.gib_per_s", "GiB/s", "hosts_tcp_mib.gib_per_s", 0.7,
+                   {"TCP": "hosts_tcp_mib.gib_per_s"}, True, "≥ 0.7 x TCP"),
+            plain("another host: 1 MiB there and back, time", "hosts_remote_mib.median_us", "µs",
+                  {"TCP": "hosts_tcp_mib.median_us", "over UCX's TCP": "hosts_ucx_mib.median_us",
+                   "Open MPI": "hosts_mpi_mib.median_us", "StarPU-MPI": "hosts_starpu_mib.median_us"}),
+            Row("another host: idle tree over two, context switches in 10 s", "hosts_idle.switches", "switches", "0", {}, None,
+                lambda results, _: max(results.samples["hosts_idle.switches"]) == 0),
+            *[versus(f"another host: digits over {n}", f"hosts_digits{n}.seconds", "s", f"local_digits{n}.seconds", 1.3,
+                     {"as many nodes here": f"local_digits{n}.seconds"}, text="≤ 1.3 x one host") for n in (1, 2, 4)]]
+
+
 def both(name, value, unit, ratio=None):
     """Of the kernel provider, the futex provider beside it."""
     return plain(name, value, unit, {"futex provider": value.replace("_kernel", "_futex")}, ratio)
@@ -189,6 +210,7 @@ ROWS = [
             over(f"cholesky{n}.ms", f"cholesky_starpu{n}.ms")) for n in (64, 128)],
     *[plain(f"digits, {n} chips", f"digits{n}.seconds", "s") for n in (1, 2, 4)],
     *digits_rows(),
+    *hosts_rows(),
     # The module, in the guest, by instructions.
     *guest_trip_rows(),
     versus("guest: wake 32 sleepers", "guest.guest_wake32_module", "instructions", "guest.guest_wake32_futex", 0.5,

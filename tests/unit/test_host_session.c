@@ -681,7 +681,7 @@ HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_the
 	}
 	/* The chunk that had begun. */
 	stream_counters(liar, &counters);
-	CHECK_EQ(counters.bytes_in, STREAM_CHUNK_BYTES);
+	CHECK_EQ(counters.bytes_in, SLOT_BYTES);
 	stream_destroy(liar);
 	gateway_destroy(program.peers.gateway);
 	free(program.model);
@@ -709,6 +709,7 @@ static void send_spoilt_task(struct stream *stream, enum spoil_how how)
 	pack_bytes(&pack, &head, sizeof(head));
 	wire_encode(&args, pack_space(&pack, wire_bytes(&args)));
 	pack_bytes(&pack, uses, sizeof(uses));
+	pack_bytes(&pack, "\0\0", 2);
 	pack_bytes(&pack, "sixteen bytes...", how == SHORT ? 15 : 16);
 	if (how == LONG)
 		pack_bytes(&pack, "", 1);
@@ -776,6 +777,7 @@ HOST_TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_
 		pack_bytes(&pack, &head, sizeof(head));
 		wire_encode(&args, pack_space(&pack, wire_bytes(&args)));
 		pack_bytes(&pack, uses, sizeof(uses));
+		pack_bytes(&pack, "\0\0", 2);
 		/* The end of a tensor, and the begin of what is behind it. */
 		if (data == 2)
 			CHECK_EQ(stream_send(stream, HOST_TASK, 1, 0, pack.data, pack.used), 0);

@@ -130,6 +130,11 @@ static void take_out(struct bulk *bulk, struct item **at)
 	free(item);
 }
 
+bool bulk_is_in_order(const struct bulk *bulk, uint64_t bytes)
+{
+	return !bulk->ucx || bytes < BULK_LEAST;
+}
+
 int bulk_send_data(struct bulk *bulk, uint64_t number, uint64_t address, const void *from,
 		   uint64_t bytes)
 {
@@ -137,7 +142,7 @@ int bulk_send_data(struct bulk *bulk, uint64_t number, uint64_t address, const v
 		.number = number, .address = address, .from = from, .bytes = bytes,
 	};
 
-	if (!bulk->ucx || bytes < BULK_LEAST)
+	if (bulk_is_in_order(bulk, bytes))
 		return stream_send_data(bulk->stream, number, address, from, bytes);
 	return append(bulk, &item, NULL, 0);
 }

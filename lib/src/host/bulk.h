@@ -48,6 +48,8 @@ int bulk_send_data(struct bulk *bulk, uint64_t number, uint64_t address, const v
 		   uint64_t bytes);
 int bulk_send_after(struct bulk *bulk, uint8_t type, uint64_t number, uint64_t address,
 		    const void *payload, size_t bytes);
+/* Whether data of so many bytes comes after the control messages that were sent before it. */
+bool bulk_is_in_order(const struct bulk *bulk, uint64_t bytes);
 void bulk_drop_data(struct bulk *bulk, uint64_t number);
 bool bulk_has_data(const struct bulk *bulk, uint64_t number);
 int bulk_flush(struct bulk *bulk);

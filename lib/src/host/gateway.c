@@ -6,6 +6,7 @@
 #include "base/range.h"
 #include "base/text.h"
 #include "host/gateway.h"
+#include "host/holdings.h"
 #include "host/net.h"
 #include "host/pack.h"
 #include "task/error.h"
@@ -15,6 +16,8 @@
 struct allowed {
 	struct range range;
 	bool reads, writes;
+	bool pushed; /* the session need not ask */
+	uint64_t makes; /* the name of what is written */
 };
 
 struct in_flight {
@@ -36,6 +39,7 @@ struct gateway {
 	struct offset offset;
 	gateway_trace *trace;
 	void *trace_context;
+	struct holdings there; /* what the session has, if it has not dropped it */
 	char text[ERROR_TEXT_BYTES];
 };
 
@@ -64,6 +68,7 @@ void gateway_destroy(struct gateway *gateway)
 		next = at->next;
 		free(at);
 	}
+	holdings_release(&gateway->there);
 	bulk_destroy(gateway->bulk);
 	stream_destroy(gateway->stream);
 	free(gateway);
@@ -127,7 +132,17 @@ static bool is_eager(const struct allowed *allowed)
 	return allowed->reads && bytes && bytes <= HOST_EAGER_BYTES;
 }
 
-static int note_tensors(const struct gateway_task *task, struct in_flight *made, uint32_t *eager)
+/* UCX is another way than that of the task's message, and could be faster. */
+static bool is_pushed(struct gateway *gateway, const struct allowed *allowed, uint64_t name)
+{
+	uint64_t bytes = allowed->range.end - allowed->range.begin;
+
+	return allowed->reads && bytes > HOST_EAGER_BYTES && bulk_is_in_order(gateway->bulk, bytes) &&
+	       !holdings_has(&gateway->there, &allowed->range, name);
+}
+
+static int note_tensors(struct gateway *gateway, const struct gateway_task *task,
+			struct in_flight *made, uint32_t *eager)
 {
 	uint64_t bytes;
 	int result;
@@ -149,7 +164,10 @@ static int note_tensors(const struct gateway_task *task, struct in_flight *made,
 			{ tensor->data, tensor->data + bytes },
 			host_reads(tag),
 			host_writes(tag),
+			.makes = task->uses[i].makes,
 		};
+		made->allowed[i].pushed =
+			is_pushed(gateway, &made->allowed[i], task->uses[i].sees);
 		made->reads += made->allowed[i].reads ? bytes : 0;
 		if (is_eager(&made->allowed[i])) {
 			made->sent += bytes;
@@ -177,6 +195,8 @@ static void pack_task(struct pack *pack, const struct gateway_task *task,
 	if (args)
 		wire_encode(task->args, args);
 	pack_bytes(pack, task->uses, made->count * sizeof(*task->uses));
+	for (uint32_t i = 0; i < made->count; i++)
+		pack_bytes(pack, &(uint8_t){ made->allowed[i].pushed }, 1);
 	for (uint32_t i = 0; i < made->count; i++) {
 		const struct range *range = &made->allowed[i].range;
 
@@ -202,19 +222,43 @@ static int post(struct gateway *gateway, enum host_message type, struct pack *pa
 	return result;
 }
 
+/* Behind its message. What the task writes is there under no name until it is done. */
+static int push_inputs(struct gateway *gateway, const struct gateway_task *task,
+		       struct in_flight *made)
+{
+	int result = 0;
+
+	for (uint32_t i = 0; i < made->count && result == 0; i++) {
+		const struct allowed *allowed = &made->allowed[i];
+		uint64_t bytes = allowed->range.end - allowed->range.begin;
+
+		if (allowed->writes)
+			holdings_forget(&gateway->there, &allowed->range);
+		else if (allowed->reads && bytes > HOST_EAGER_BYTES)
+			holdings_set(&gateway->there, &allowed->range, task->uses[i].sees);
+		if (!allowed->pushed)
+			continue;
+		made->sent += bytes;
+		result = bulk_send_data(gateway->bulk, made->number, allowed->range.begin,
+					(const void *)(uintptr_t)allowed->range.begin, bytes);
+	}
+	return result;
+}
+
 int gateway_post(struct gateway *gateway, const struct gateway_task *task, uint64_t *number)
 {
 	struct in_flight *made = new_in_flight(task->args->tensor_count);
 	struct pack pack = { .data = NULL };
 	uint32_t eager = 0;
-	int result = made ? note_tensors(task, made, &eager) : -ENOMEM;
+	int result = made ? note_tensors(gateway, task, made, &eager) : -ENOMEM;
 
 	if (result < 0) {
 		free(made);
 		return result;
 	}
 	pack_task(&pack, task, made, eager);
-	return post(gateway, HOST_TASK, &pack, made, number);
+	result = post(gateway, HOST_TASK, &pack, made, number);
+	return result < 0 ? result : push_inputs(gateway, task, made);
 }
 
 int gateway_control(struct gateway *gateway, uint64_t code, const void *blob, size_t bytes,
@@ -348,6 +392,10 @@ static int take_done(struct gateway *gateway, const struct stream_message *messa
 	gateway->counters.bytes_out += task->sent;
 	gateway->counters.saved += task->reads > task->sent ? task->reads - task->sent : 0;
 	take_times(gateway, task, head.got_ns, head.answered_ns);
+	for (uint32_t i = 0; i < task->count && !head.error; i++)
+		if (task->allowed[i].writes)
+			holdings_set(&gateway->there, &task->allowed[i].range,
+				     task->allowed[i].makes);
 	*at = task->next;
 	if (gateway->last == &task->next)
 		gateway->last = at;

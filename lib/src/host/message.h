@@ -9,7 +9,8 @@
  *   HELLO      tree, memory, callables ───►   makes the tree
  *              ◄─── READY, or REFUSED text    REFUSED also later: the tree has died
  *   TASK n     arguments, small inputs ───►
- *              ◄─── FETCH n address bytes     what it has not got
+ *   data n     what it cannot have ───────►
+ *              ◄─── FETCH n address bytes     what it has not got, or not any more
  *   data n     ───────────────────────────►
  *   CANCEL n   ───────────────────────────►
  *              ◄─── data n                    outputs
@@ -37,7 +38,7 @@ enum host_message {
 	HOST_HELLO = 1, /* the worker layer's own payload */
 	HOST_READY,
 	HOST_REFUSED, /* i32 error, text */
-	HOST_TASK, /* struct host_task_head, arguments, struct frame_names, inputs */
+	HOST_TASK, /* struct host_task_head, arguments, struct frame_names, u8 pushed, inputs */
 	HOST_FETCH, /* u64 bytes */
 	HOST_CANCEL,
 	HOST_DONE, /* struct host_done_head, text */
@@ -57,7 +58,10 @@ struct host_examined_head {
 	uint32_t about_bytes, zero; /* of the worker layer's payload; the rest is filling */
 };
 
-/* Inputs up to this size travel with their task. */
+/*
+ * Inputs up to this size travel in their task's message. Larger ones that the session cannot have,
+ * since nothing of that name was ever there, are pushed: their data follows without a FETCH.
+ */
 #define HOST_EAGER_BYTES 8192
 
 struct host_task_head {

@@ -25,6 +25,7 @@ struct arrived {
 	struct host_task_head head;
 	struct dw_args args; /* a view of the payload */
 	const struct frame_names *uses;
+	const uint8_t *pushed; /* inputs that come by themselves */
 	uint64_t payload[];
 };
 
@@ -248,7 +249,8 @@ static int read_task(struct session *session, struct arrived *arrived, size_t by
 	if (result < 0)
 		return result;
 	arrived->uses = unpack_bytes(&unpack, arrived->args.tensor_count * sizeof(*arrived->uses));
-	if (!arrived->uses)
+	arrived->pushed = unpack_bytes(&unpack, arrived->args.tensor_count);
+	if (!arrived->uses || !arrived->pushed)
 		return -EBADMSG;
 	result = check_tensors(session, arrived);
 	return result < 0 ? result : find_eager(arrived, &unpack);
@@ -271,8 +273,8 @@ static int take_task(struct session *session, const struct stream_message *messa
 /* ------------------------------------------------------------------------- inputs */
 
 /*
- * Asks for what is not held. It may arrive while the task before this one runs: that one does not
- * write these bytes, or this one would not have been posted yet.
+ * Asks for what is not held, and does not come by itself. It may arrive while the task before this
+ * one runs: that one does not write these bytes, or this one would not have been posted yet.
  */
 static int fetch_inputs(struct session *session, struct arrived *arrived)
 {
@@ -286,13 +288,14 @@ static int fetch_inputs(struct session *session, struct arrived *arrived)
 
 		if (!host_reads(use->tag) || bytes <= HOST_EAGER_BYTES)
 			continue;
-		if (holdings_has(&session->holdings, &range, use->sees)) {
+		if (!arrived->pushed[i] && holdings_has(&session->holdings, &range, use->sees)) {
 			session->saved += bytes;
 			continue;
 		}
 		arrived->missing += bytes;
-		result = stream_send(session->stream, HOST_FETCH, arrived->number, range.begin,
-				     &bytes, sizeof(bytes));
+		if (!arrived->pushed[i])
+			result = stream_send(session->stream, HOST_FETCH, arrived->number,
+					     range.begin, &bytes, sizeof(bytes));
 		/* From now on: a task behind this one starts after it, and with it this is here. */
 		if (result == 0)
 			holdings_set(&session->holdings, &range, use->sees);

@@ -23,7 +23,7 @@
 #include <stdint.h>
 #include "host/secret.h"
 
-#define STREAM_CHUNK_BYTES 65536
+#define STREAM_CHUNK_BYTES 262144
 #define STREAM_CONTROL_MOST (64u << 20) /* of the payload of one control message */
 #define STREAM_DATA 0 /* the type of data; those of control messages are above */
 
