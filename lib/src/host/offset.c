@@ -55,6 +55,7 @@ void offset_take(struct offset *offset, const struct offset_sample *s)
 		/* A clock has stood still or was set: only this sample counts. */
 		high = (int64_t)(s->got_ns - s->sent_ns);
 		low = (int64_t)(s->answered_ns - s->received_ns);
+		offset->known = false;
 	}
 	offset->low = low;
 	offset->high = high;
