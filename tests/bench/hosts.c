@@ -4,7 +4,7 @@
  *
  * hosts tcp|local|remote [--count N] [--bytes N]: round trips; with --bytes, of that many bytes
  * there and as many back, each time: an INPUT and an OUTPUT of a task, whose function does nothing.
- * hosts idle [--seconds N]: what a tree with two nodes and their Workers does when it has done that.
+ * hosts idle [--seconds N]: what a tree with two nodes does after such trips.
  * --busy N: so many processes use the CPUs meanwhile.
  */
 #include <errno.h>

@@ -137,7 +137,8 @@ static bool is_pushed(struct gateway *gateway, const struct allowed *allowed, ui
 {
 	uint64_t bytes = allowed->range.end - allowed->range.begin;
 
-	return allowed->reads && bytes > HOST_EAGER_BYTES && bulk_is_in_order(gateway->bulk, bytes) &&
+	return allowed->reads && bytes > HOST_EAGER_BYTES &&
+	       bulk_is_in_order(gateway->bulk, bytes) &&
 	       !holdings_has(&gateway->there, &allowed->range, name);
 }
 
