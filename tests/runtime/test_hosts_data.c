@@ -325,6 +325,7 @@ HOST_TEST(tasks_that_a_lost_host_has_not_begun_go_to_another)
 {
 	struct holds holds = { .count = 12 };
 	struct dw_run *run = NULL;
+	int done = 0;
 
 	create(NODES);
 	host_worker(root, DW_LEVEL_NODE, 0, &nodes[0]);
@@ -338,9 +339,10 @@ HOST_TEST(tasks_that_a_lost_host_has_not_begun_go_to_another)
 	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
 	check_text("task 1 ");
 	check_text(nodes[0].address);
-	/* The second one's data may have been on its way to the lost host: it is lost with it. */
-	for (int i = 3; i < holds.count; i++)
-		CHECK_EQ(holds.cells[i], 1);
+	/* The data of one more may have been on its way to the lost host: it is lost with it. */
+	for (int i = 1; i < holds.count; i++)
+		done += holds.cells[i] == 1;
+	CHECK(done >= holds.count - 2);
 	destroy(NODES);
 }
 
