@@ -22,9 +22,6 @@ WITHOUT = {
     "dw_args_data": "args.tensor(i) has the address, the shape and the type",
     "dw_buffer_create": "dw_buffer_create_with() has its options",
     "dw_callable_unregister": "dw_callable_unregister_for() with UINT64_MAX is the same",
-    **{f"dw_launch_{name}": "not bound: a program starts its nodes, or distworker run does (docs/python.md)"
-       for name in ("create", "rank", "size", "host", "output", "serve", "destroy")},
-    "dw_host_examine": "`distworker doctor --host` asks it",
     "dw_fork_hooks_remove": "the interpreter's hooks stay for the whole process",
     "dw_run_detach": "the package frees what the run uses when it has ended, so it keeps the run",
 }
@@ -89,7 +86,7 @@ def test_every_option_of_a_worker_is_there():
 BLOCKING = {
     "dw_alloc", "dw_buffer_read", "dw_buffer_write", "dw_callable_register_image", "dw_callable_register_symbol",
     "dw_callable_unregister_for", "dw_chip_alloc", "dw_chip_driver_list", "dw_chip_driver_query", "dw_chip_enumerate",
-    "dw_chip_memory_create", "dw_chip_memory_destroy", "dw_log_set", "dw_node_serve", "dw_orch_wait", "dw_orch_wait_task",
+    "dw_chip_memory_create", "dw_chip_memory_destroy", "dw_host_examine", "dw_launch_create", "dw_launch_destroy", "dw_launch_serve", "dw_log_set", "dw_node_serve", "dw_orch_wait", "dw_orch_wait_task",
     "dw_provider_query", "dw_pto_image_build", "dw_run_wait", "dw_run_wait_for", "dw_submit", "dw_submit_copy",
     "dw_submit_group", "dw_worker_cancel", "dw_worker_close", "dw_worker_destroy", "dw_worker_engine_stats",
     "dw_worker_init", "dw_worker_run", "dw_worker_start", "dw_worker_stats",
@@ -168,7 +165,7 @@ def test_docstrings_of_calls_that_can_fail_say_how():
                  "Orchestrator.alloc", "Orchestrator.scope_begin", "Orchestrator.scope_end", "Orchestrator.wait",
                  "Orchestrator.wait_task", "Orchestrator.find", "Orchestrator.chip_free", "Run.wait", "Run.fileno",
                  "Args.tensor", "Args.scalar", "Args.add", "Tensor.view", "Tree.worker", "Tree.child", "function",
-                 "chip_driver", "pto_image", "provider"):
+                 "chip_driver", "pto_image", "provider", "Launch", "Launch.serve", "Worker.serve", "examine_host"):
         value = distworker
         for part in name.split("."):
             value = getattr(value, part)

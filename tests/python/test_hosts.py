@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import ctypes.util
+import errno
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +15,7 @@ import sys
 import textwrap
 
 import pytest
-from distworker import Error, Worker, inout
+from distworker import Error, Launch, Worker, examine_host, inout
 
 
 def add(args):
@@ -116,3 +118,114 @@ def test_a_host_without_a_node(key):
 def test_a_host_that_makes_no_sense():
     with pytest.raises(Error, match="the host of a Worker"):
         Worker(3, host="b:99999")
+
+
+LAUNCHED = os.path.join(os.path.dirname(__file__), "launched.py")
+
+
+def environment(**more):
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONFAULTHANDLER": "1", **more}
+
+
+def test_processes_of_mpirun_are_one_run(key):
+    if not shutil.which("mpirun") or not ctypes.util.find_library("pmix"):
+        pytest.skip("mpirun or libpmix is not installed")
+    command = ["mpirun", "--oversubscribe", "-n", "3", sys.executable, LAUNCHED]
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    done = subprocess.run(command, env=environment(**allowed), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["served 1", "served 2", "sum 10 [True, True]"]
+
+
+def test_nodes_that_ssh_starts(key, tmp_path):
+    stand_in = tmp_path / "ssh"  # its last argument is the command for the other host
+    stand_in.write_text("#!/bin/sh\nfor word; do :; done\nSSH_CONNECTION='127.0.0.1 1 127.0.0.1 22' exec sh -c \"$word\"\n")
+    stand_in.chmod(0o755)
+    env = environment(DW_SSH=str(stand_in))
+    done = subprocess.run([sys.executable, LAUNCHED, "b,c"], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "sum 10 [True, True]\n"
+
+
+def test_the_example(key, tmp_path):
+    stand_in = tmp_path / "ssh"
+    stand_in.write_text("#!/bin/sh\nfor word; do :; done\nSSH_CONNECTION='127.0.0.1 1 127.0.0.1 22' exec sh -c \"$word\"\n")
+    stand_in.chmod(0o755)
+    example = os.path.join(os.path.dirname(__file__), "../../docs/examples/hosts.py")
+    env = environment(DW_SSH=str(stand_in))
+    done = subprocess.run([sys.executable, example, "b,c"], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"sum {sum(i * i for i in range(8000))}"
+    assert [line.split()[:3] for line in lines[1:]] == [[f"squares/node{i}", "on", line.split()[2]] for i, line in enumerate(lines[1:])]
+    assert sum(int(line.split()[-2]) for line in lines[1:]) == 8
+
+
+def test_the_output_of_nodes_is_readable(key, tmp_path, monkeypatch):
+    stand_in = tmp_path / "ssh"
+    stand_in.write_text("#!/bin/sh\nread key\necho 127.0.0.1:4711\necho more\necho wrong >&2\nexec cat\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("DW_SSH", str(stand_in))
+    script = textwrap.dedent("""
+        import os, select
+        from distworker import Error, Launch
+
+        with Launch(["b"], timeout=30) as launch:
+            assert (launch.rank, launch.size, launch.host(1), launch.host(2)) == (0, 2, "127.0.0.1:4711", None)
+            output, errors = launch.output(1)
+            select.select([output], [], [])
+            select.select([errors], [], [])
+            print(os.read(output, 99), os.read(errors, 99))
+            try:
+                launch.output(2)
+            except Error as error:
+                print(error)
+        try:
+            launch.rank
+        except ValueError as error:
+            print(error)
+    """)
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "b'more\\n' b'wrong\\n'", "dw_launch_output: rank 2 is no node that ssh has started", "this Launch is closed"]
+
+
+def test_a_launch_without_a_launcher(key):
+    with pytest.raises(Error, match="no launcher with PMIx has started this process") as error:
+        Launch()
+    assert error.value.errno == errno.ENOENT
+    with pytest.raises(Error, match="options.hosts"):
+        Launch("")
+    with pytest.raises(TypeError):
+        Launch(arguments=[7])
+    with pytest.raises(ValueError, match="above 0"):
+        Launch(timeout=-1)
+
+
+def test_srun_without_pmix_is_refused(key, monkeypatch):
+    for name, value in (("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "3")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Error, match="srun has started 3 processes without PMIx") as error:
+        Launch()
+    assert error.value.errno == errno.EPROTONOSUPPORT
+
+
+def test_the_way_to_a_host(key, request):
+    port = free_port()
+    node = subprocess.Popen([sys.executable, "-c", NODE, str(request.path.parent), f"127.0.0.1:{port}", pwd.getpwuid(os.geteuid()).pw_name])
+    try:
+        connect(("127.0.0.1", port))
+        found = examine_host(f"127.0.0.1:{port}")
+        assert [one.subject for one in found if one.verdict == "OK"][:4] == ["name", "port", "handshake", "program"]
+        assert "functions; 3 of its 3 files are the same here" in next(one.text for one in found if one.subject == "program")
+        assert not [one for one in found if one.verdict == "FAIL"]
+        found = examine_host(f"127.0.0.1:{port}", user="nobody-at-all")
+        assert [one.subject for one in found if one.verdict == "FAIL"] == ["user"]
+    finally:
+        node.kill()
+        node.communicate()
+    found = examine_host(f"127.0.0.1:{port}", timeout=5)
+    assert found[-1].verdict == "FAIL" and found[-1].remedy.startswith("start the node there")
+    with pytest.raises(Error, match="no name before the port"):
+        examine_host(":7733")

@@ -39,6 +39,7 @@ Ownership   arguments are copied by the call that is given them, and objects tha
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib
 import logging
 import os
@@ -63,14 +64,16 @@ from ._core import (INOUT, INPUT, NO_DEP, OUTPUT, OUTPUT_EXISTING, Args, Callabl
                     inout, inp, new, no_dep, out, task_cancelled, version)
 from ._chips import ChipDevice, ChipDriver, PtoCore, chip_devices, chip_driver, chip_drivers, pto_image
 from ._errors import Error
+from ._hosts import Finding, Launch, examine_host
+from ._hosts import nanoseconds as _ns
 from ._seeing import (CHILD_KINDS, PROVIDERS, ChildStats, EngineStats, Provider, Tree, TreeChild, TreeInfo, TreeWorker,
                       child_stats, engine_stats, provider)
 
 __all__ = [
     "INOUT", "INPUT", "NO_DEP", "OUTPUT", "OUTPUT_EXISTING", "Args", "Callable", "ChildStart", "ChildStats",
-    "Chip", "ChipDevice", "ChipDriver", "Config", "EngineStats", "Error", "Orchestrator", "Provider", "PtoCore", "Run",
+    "Chip", "ChipDevice", "ChipDriver", "Config", "EngineStats", "Error", "Finding", "Launch", "Orchestrator", "Provider", "PtoCore", "Run",
     "Tagged", "Task", "Tensor", "Tree", "TreeChild", "TreeInfo", "TreeWorker", "Worker", "at_child_start",
-    "chip_devices", "chip_driver", "chip_drivers", "existing", "function", "inout", "inp", "log_off", "log_to", "new",
+    "chip_devices", "chip_driver", "chip_drivers", "examine_host", "existing", "function", "inout", "inp", "log_off", "log_to", "new",
     "no_dep", "out", "provider", "pto_image", "task_cancelled", "version",
 ]
 
@@ -362,14 +365,6 @@ class Run(_core.Run):
 _live: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
-def _ns(seconds: float | None) -> int:
-    if seconds is None:
-        return 0
-    if not 0 < seconds < 1e10:
-        raise ValueError(f"a time of {seconds} seconds: it should be above 0")
-    return int(seconds * 1e9)
-
-
 def _index(values: Sequence[str], value: str, what: str) -> int:
     try:
         return values.index(value)
@@ -415,20 +410,39 @@ class Worker(_core.Worker):
         _live.add(self)
 
     def serve(self, *, listen: str | None = None, key: str | None = None, user: str | None = None, sessions: int = 0,
-              idle_timeout: float | None = None, cache_bytes: int = 0) -> None:
+              idle_timeout: float | None = None, cache_bytes: int = 0,
+              listening: Function[[str], object] | None = None) -> None:
         """Serve as a node instead of init(): trees of other processes run Workers here (docs/hosts.md).
 
         A tree finds functions by their names: register here what its program registers, in the same order. `listen` is
         "address:port" (all addresses, port 7733); `key` the file of the key (DW_HOST_KEY names it); `user` the one to
         serve as, which root has to name. Returns when `sessions` connections have ended (0: never), when none was
         there for `idle_timeout` seconds (None: never), and with KeyboardInterrupt: then its trees have ended. At most
-        `cache_bytes` of tensors are kept for each tree (0: half of the memory). In the main thread, without others.
+        `cache_bytes` of tensors are kept for each tree (0: half of the memory). `listening` is called with the address
+        once it listens. With "-" the key is the first line of standard input, whose end ends the node: ssh of a Launch
+        has it so, and reads the address from standard output. In the main thread, without others. Errors as
+        dw_node_serve() has them: EPERM for root without `user`, ENOKEY without a key.
         """
+        tell = listening
+        if listening is print:
+            tell = functools.partial(print, flush=True)
+        self._serve_until_signal(listen, key, user, sessions, _ns(idle_timeout), cache_bytes, tell, None)
+
+    def _serve_until_signal(self, listen: str | None, key: str | None, user: str | None, sessions: int, idle_ns: int,
+                            cache_bytes: int, listening: Function[[str], object] | None, launch: Launch | None) -> None:
         ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         before = signal.set_wakeup_fd(ends[1])
+        stop = select.epoll()
+        stop.register(ends[0], select.EPOLLIN)
+        if key == "-":
+            try:
+                stop.register(0, select.EPOLLIN)
+            except PermissionError:  # a file has no end to wait for
+                pass
         try:
-            self._serve(listen, key, user, sessions, _ns(idle_timeout), cache_bytes, ends[0])
+            self._serve(listen, key, user, sessions, idle_ns, cache_bytes, stop.fileno(), listening, launch)
         finally:
+            stop.close()
             signal.set_wakeup_fd(before)
             for end in ends:
                 os.close(end)

@@ -494,24 +494,41 @@ static PyObject *worker_create(PyObject *object, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+/* Called without the GIL. An exception is shown, and the node serves. */
+static void tell_address(const char *address, void *listening)
+{
+	PyGILState_STATE state = PyGILState_Ensure();
+	PyObject *result = PyObject_CallFunction(listening, "s", address);
+
+	if (!result)
+		PyErr_WriteUnraisable(listening);
+	Py_XDECREF(result);
+	PyGILState_Release(state);
+}
+
 /* `stop` gets a byte when a signal is there: the interpreter's handler then runs afterwards. */
 static PyObject *worker_serve(PyObject *object, PyObject *args)
 {
 	struct worker_object *self = (struct worker_object *)object;
 	struct dw_node_options options = DW_OPTIONS(dw_node_options);
 	unsigned long long idle, cache;
+	PyObject *listening, *launch;
+	struct dw_launch *launched;
 	unsigned int sessions;
 	int result;
 
-	if (!PyArg_ParseTuple(args, "zzzIKKi", &options.listen, &options.key, &options.user,
-			      &sessions, &idle, &cache, &options.stop_fd) ||
-	    !worker_usable(self) || !register_imports(self))
+	if (!PyArg_ParseTuple(args, "zzzIKKiOO", &options.listen, &options.key, &options.user,
+			      &sessions, &idle, &cache, &options.stop_fd, &listening, &launch) ||
+	    !launch_handle(launch, &launched) || !worker_usable(self) || !register_imports(self))
 		return NULL;
 	options.sessions = sessions;
 	options.idle_timeout_ns = idle;
 	options.cache_bytes = cache;
+	options.listening = listening == Py_None ? NULL : tell_address;
+	options.context = listening;
 	Py_BEGIN_ALLOW_THREADS
-	result = dw_node_serve(self->handle, &options);
+	result = launched ? dw_launch_serve(launched, self->handle, &options) :
+			    dw_node_serve(self->handle, &options);
 	Py_END_ALLOW_THREADS
 	if (result < 0)
 		return raise_error(result);

@@ -95,10 +95,10 @@ static int meet(struct dw_launch *launch, const struct dw_launch_options *option
 		result = offer(launch, text);
 	if (result == 0)
 		result = launch_exchange(met, text, strlen(text) + 1, deadline);
-	if (result == 0)
-		result = key_keep(launch_key(met), LAUNCH_KEY_BYTES);
 	for (uint32_t i = 1; result == 0 && !launch->rank && i < launch->size; i++)
 		result = read_offer(launch, met, i);
+	if (result == 0)
+		result = key_keep(launch_key(met), LAUNCH_KEY_BYTES);
 	launch_end(met);
 	return result;
 }
@@ -113,34 +113,33 @@ static int make_key(char key[2 * KEY_BYTES + 1])
 	for (size_t i = 0; result == 0 && i < KEY_BYTES; i++)
 		text_format(key + 2 * i, 3, "%02x", bytes[i]);
 	explicit_bzero(bytes, sizeof(bytes));
-	return result < 0 ? result : key_keep(key, (size_t)2 * KEY_BYTES);
+	return result;
 }
 
 static int start_nodes(struct dw_launch *launch, const struct dw_launch_options *options,
-		       char *names)
+		       const char *key, char *names)
 {
-	char key[2 * KEY_BYTES + 1], *rest;
+	char *rest;
 	const struct ssh_options over_ssh = {
 		.program = options->program,
 		.verb = options->verb,
 		.arguments = options->arguments,
 		.key = key,
 	};
-	int result = make_key(key);
 	uint32_t rank = 0;
+	int result = 0;
 
 	for (char *name = strtok_r(names, ",", &rest); name && result == 0;
 	     name = strtok_r(NULL, ",", &rest))
 		result = ssh_start(name, &over_ssh, &launch->members[++rank].node);
 	launch->size = rank + 1;
-	explicit_bzero(key, sizeof(key));
 	return result;
 }
 
 static int start_all(struct dw_launch *launch, const struct dw_launch_options *options)
 {
 	uint64_t deadline = deadline_in(options->timeout_ns);
-	char *names = strdup(options->hosts);
+	char *names = strdup(options->hosts), key[2 * KEY_BYTES + 1];
 	struct address address;
 	uint32_t most = 2;
 	int result;
@@ -149,7 +148,9 @@ static int start_all(struct dw_launch *launch, const struct dw_launch_options *o
 		most += *at == ',';
 	result = names ? make_members(launch, most) : error_set(-ENOMEM, "no memory for hosts");
 	if (result == 0)
-		result = start_nodes(launch, options, names);
+		result = make_key(key);
+	if (result == 0)
+		result = start_nodes(launch, options, key, names);
 	free(names);
 	if (result == 0 && launch->size == 1)
 		result = error_set(-EINVAL, "dw_launch_create: options.hosts is \"%s\": names of "
@@ -160,6 +161,10 @@ static int start_all(struct dw_launch *launch, const struct dw_launch_options *o
 		if (result == 0)
 			write_host(&launch->members[i], &address);
 	}
+	/* After a failure this process has the key of before. */
+	if (result == 0)
+		result = key_keep(key, (size_t)2 * KEY_BYTES);
+	explicit_bzero(key, sizeof(key));
 	return result;
 }
 
