@@ -5,8 +5,12 @@
  * hosts tcp|local|remote [--count N] [--bytes N]: round trips; with --bytes, of that many bytes
  * there and as many back, each time: an INPUT and an OUTPUT of a task, whose function does nothing.
  * hosts idle [--seconds N]: what a tree with two nodes does after such trips.
+ * hosts growth [--nodes N]: the time of dw_worker_init() with N nodes, and then, by kind of process
+ * (the root, its spawner, a gateway, all of a node but its daemon), descriptors, threads and KiB:
+ * the mean of its processes, with memory that is shared divided by those that share it.
  * --busy N: so many processes use the CPUs meanwhile.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -19,7 +23,7 @@
 
 #define TCP_BYTES 512
 #define ADDRESS 300
-#define NODES_MOST 2
+#define NODES_MOST 64
 
 struct trips {
 	uint64_t count;
@@ -165,7 +169,7 @@ static int make_trips(struct dw_orch *orch, const struct dw_args *unused,
 }
 
 /* One Worker on each host; NULL: on this one. */
-static struct dw_worker *tree_trips(struct trips *trips, char hosts[][ADDRESS], uint32_t count)
+static struct dw_worker *make_tree(struct trips *trips, char hosts[][ADDRESS], uint32_t count)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 	struct dw_worker *root, *worker;
@@ -186,6 +190,13 @@ static struct dw_worker *tree_trips(struct trips *trips, char hosts[][ADDRESS], 
 		fail("dw_buffer_create");
 	trips->in = in;
 	trips->out = out;
+	return root;
+}
+
+static struct dw_worker *tree_trips(struct trips *trips, char hosts[][ADDRESS], uint32_t count)
+{
+	struct dw_worker *root = make_tree(trips, hosts, count);
+
 	if (dw_worker_init(root))
 		fail("dw_worker_init");
 	if (dw_worker_run(root, make_trips, NULL, NULL, trips))
@@ -294,6 +305,152 @@ static void idle(struct trips *trips, uint64_t seconds)
 	end_process(owner);
 }
 
+/* ------------------------------------------------------------------------- growth */
+
+struct sizes {
+	uint64_t processes, fds, threads, kib;
+};
+
+static uint64_t entries(pid_t pid, const char *folder)
+{
+	uint64_t count = 0;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, folder);
+	dir = opendir(path);
+	while (dir && readdir(dir))
+		count++;
+	if (dir)
+		closedir(dir);
+	return count > 2 ? count - 2 : 0;
+}
+
+static uint64_t kib_of(pid_t pid)
+{
+	unsigned long long kib = 0;
+	char path[64], line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file) && sscanf(line, "Pss: %llu", &kib) != 1)
+		;
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+static void add_process(struct sizes *sizes, pid_t pid)
+{
+	sizes->processes++;
+	sizes->fds += entries(pid, "fd");
+	sizes->threads += entries(pid, "task");
+	sizes->kib += kib_of(pid);
+}
+
+/* Of all threads of the process; at most `most`. */
+static unsigned children_of(pid_t pid, pid_t *children, unsigned most)
+{
+	unsigned count = 0;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	file = fopen(path, "re");
+	while (file && count < most && fscanf(file, "%d", &children[count]) == 1)
+		count++;
+	if (file)
+		fclose(file);
+	return count;
+}
+
+static void add_all(struct sizes *sizes, pid_t pid)
+{
+	pid_t children[NODES_MOST];
+	unsigned count = children_of(pid, children, NODES_MOST);
+
+	add_process(sizes, pid);
+	for (unsigned i = 0; i < count; i++)
+		add_all(sizes, children[i]);
+}
+
+/* Per process of that kind, or per `each` where one is made of several. */
+static void print_sizes(const char *name, const struct sizes *sizes, uint64_t each)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "%s_processes", name);
+	print(key, (double)sizes->processes / (double)each);
+	snprintf(key, sizeof(key), "%s_fds", name);
+	print(key, (double)sizes->fds / (double)each);
+	snprintf(key, sizeof(key), "%s_threads", name);
+	print(key, (double)sizes->threads / (double)each);
+	snprintf(key, sizeof(key), "%s_kib", name);
+	print(key, (double)sizes->kib / (double)each);
+}
+
+/* The root's children: its spawner, which has the gateways, and the nodes. */
+static void print_growth(const pid_t *nodes, uint32_t count)
+{
+	struct sizes root = { 0 }, spawner = { 0 }, gateways = { 0 }, sessions = { 0 };
+	pid_t own[2 * NODES_MOST], below[NODES_MOST];
+	unsigned all = children_of(getpid(), own, 2 * NODES_MOST), found;
+
+	add_process(&root, getpid());
+	for (unsigned i = 0; i < all; i++) {
+		bool is_node = false;
+
+		for (uint32_t k = 0; k < count; k++)
+			is_node = is_node || own[i] == nodes[k];
+		found = children_of(own[i], below, NODES_MOST);
+		if (!is_node)
+			add_process(&spawner, own[i]);
+		for (unsigned k = 0; k < found; k++)
+			if (is_node)
+				add_all(&sessions, below[k]);
+			else
+				add_process(&gateways, below[k]);
+	}
+	print_sizes("root", &root, 1);
+	print_sizes("spawner", &spawner, 1);
+	print_sizes("gateway", &gateways, count);
+	print_sizes("node", &sessions, count);
+}
+
+static void growth(struct trips *trips, uint32_t count)
+{
+	static char addresses[NODES_MOST][ADDRESS];
+	char folder[] = "/tmp/dw-bench-XXXXXX", path[64];
+	pid_t nodes[NODES_MOST];
+	struct dw_worker *root;
+	uint64_t start;
+
+	if (count < 1 || count > NODES_MOST || !mkdtemp(folder))
+		exit(2);
+	snprintf(path, sizeof(path), "%s/key", folder);
+	make_key(path);
+	for (uint32_t i = 0; i < count; i++)
+		nodes[i] = start_node(addresses[i], sizeof(addresses[i]));
+	root = make_tree(trips, addresses, count);
+	start = now_ns();
+	if (dw_worker_init(root))
+		fail("dw_worker_init");
+	print("init_ms", (double)(now_ns() - start) / 1e6);
+	unlink(path);
+	rmdir(folder);
+	if (dw_worker_run(root, make_trips, NULL, NULL, trips))
+		fail("dw_worker_run");
+	print_growth(nodes, count);
+	start = now_ns();
+	dw_worker_destroy(root);
+	print("close_ms", (double)(now_ns() - start) / 1e6);
+	for (uint32_t i = 0; i < count; i++) {
+		kill(nodes[i], SIGTERM);
+		waitpid(nodes[i], NULL, 0);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct trips trips = {
@@ -316,6 +473,10 @@ int main(int argc, char **argv)
 	} else if (!strcmp(argv[1], "idle")) {
 		trips.count = 1000;
 		idle(&trips, argument(argc, argv, "seconds", 10));
+		return 0;
+	} else if (!strcmp(argv[1], "growth")) {
+		trips.count = 100;
+		growth(&trips, (uint32_t)argument(argc, argv, "nodes", 1));
 		return 0;
 	} else {
 		return 2;

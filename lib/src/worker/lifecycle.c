@@ -16,6 +16,7 @@
 #include "base/deadline.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "host/key.h"
 #include "worker/events.h"
 #include "worker/hierarchy.h"
 #include "worker/system_calls.h"
@@ -124,6 +125,20 @@ static int open_trace(struct dw_worker *root)
 		       trace_files_open(&root->life.trace_files);
 }
 
+/*
+ * Before gateways are forked: what libcrypto has in memory is then one copy for all of them. An
+ * error is left to the gateway, whose text has the path and the host.
+ */
+static void share_crypto(const struct dw_worker *worker)
+{
+	struct secret *secret = NULL;
+
+	for (uint32_t i = 0; i < worker->nested_count && !secret; i++)
+		if (worker_is_elsewhere(worker->nested[i]))
+			key_find(worker->nested[i]->options.host_key, &secret);
+	secret_destroy(secret);
+}
+
 static int prepare(struct dw_worker *worker, struct arena *outer)
 {
 	int result = hierarchy_make_arena(worker, outer);
@@ -141,6 +156,7 @@ static int prepare(struct dw_worker *worker, struct arena *outer)
 	if (result < 0)
 		return result;
 	describe_children(worker);
+	share_crypto(worker);
 	result = make_engine(worker, outer);
 	if (result < 0)
 		return result;
