@@ -165,6 +165,41 @@ TEST(a_launch_takes_options_of_other_sizes)
 	TAKES(dw_launch_options, &options, timeout_ns, call_launch);
 }
 
+static unsigned findings;
+static void *findings_context;
+
+static void found(const struct dw_host_finding *finding, void *context)
+{
+	CHECK_EQ(finding->size, sizeof(struct dw_host_finding));
+	CHECK(*finding->subject && *finding->text);
+	findings++;
+	findings_context = context;
+}
+
+/* The name, and the port, at which nothing listens. */
+static int call_examine(const void *options)
+{
+	return dw_host_examine("127.0.0.1:1", options);
+}
+
+TEST(an_examination_takes_options_of_other_sizes)
+{
+	struct dw_host_examine_options options = DW_OPTIONS(dw_host_examine_options);
+
+	options.found = found;
+	options.context = &options;
+	TAKES(dw_host_examine_options, &options, context, call_examine);
+	findings = 0;
+	CHECK_EQ(call_examine(&options), 0);
+	CHECK_EQ(findings, 2);
+	CHECK(findings_context == &options);
+	options.found = NULL;
+	CHECK_EQ(call_examine(&options), -EINVAL);
+	CHECK_EQ(dw_host_examine(NULL, &options), -EINVAL);
+	CHECK_EQ(dw_host_examine("b:x", &options), -EINVAL);
+	CHECK_EQ(dw_host_examine("127.0.0.1", NULL), -EINVAL);
+}
+
 static void hook(void *context)
 {
 	(void)context;

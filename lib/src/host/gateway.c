@@ -196,8 +196,11 @@ static void pack_task(struct pack *pack, const struct gateway_task *task,
 	if (args)
 		wire_encode(task->args, args);
 	pack_bytes(pack, task->uses, made->count * sizeof(*task->uses));
-	for (uint32_t i = 0; i < made->count; i++)
-		pack_bytes(pack, &(uint8_t){ made->allowed[i].pushed }, 1);
+	for (uint32_t i = 0; i < made->count; i++) {
+		const uint8_t pushed = made->allowed[i].pushed;
+
+		pack_bytes(pack, &pushed, 1);
+	}
 	for (uint32_t i = 0; i < made->count; i++) {
 		const struct range *range = &made->allowed[i].range;
 

@@ -132,12 +132,13 @@ static void put(struct line *line, const char *text, size_t bytes)
 __attribute__((format(printf, 2, 3))) static void put_format(struct line *line,
 							     const char *format, ...)
 {
-	char text[64];
+	char text[64] = "";
 	va_list list;
 
 	va_start(list, format);
-	put(line, text, (size_t)text_vformat(text, sizeof(text), format, list));
+	text_vformat(text, sizeof(text), format, list);
 	va_end(list);
+	put(line, text, strlen(text));
 }
 
 /* A number of decimal digits, at which `line` stands; 0 without one. */

@@ -28,10 +28,14 @@ static void add_object(struct objects *objects, const char *name, const void *ad
 		       uint32_t functions)
 {
 	static const uint8_t none[ABOUT_IDENTITY_BYTES];
-	uint8_t *identity = objects->identities[objects->count];
-	char *path = objects->paths[objects->count];
+	uint8_t *identity;
+	char *path;
 
-	if (objects->count == ABOUT_OBJECTS_MOST || !realpath(name, path))
+	if (objects->count >= ABOUT_OBJECTS_MOST)
+		return;
+	identity = objects->identities[objects->count];
+	path = objects->paths[objects->count];
+	if (!realpath(name, path))
 		return;
 	for (uint32_t i = 0; i < objects->count; i++)
 		if (strcmp(objects->paths[i], path) == 0) {
