@@ -18,19 +18,19 @@
  */
 #define HANDLES_BEGIN (1ull << 62)
 #define HANDLE_ALIGN 4096
-/* Where the driver does not tell how much memory there is. */
+/* For drivers that do not tell how much memory the device has. */
 #define BUDGET_UNKNOWN (1ull << 30)
 
-/* DW_CHIP_DEBUG=fill: what stands where no contents are promised. */
+/* DW_CHIP_DEBUG=fill: the pattern for memory whose contents are undefined. */
 #define FILL_BYTE 0xdb
 #define FILL_BYTES 65536
 
 struct block {
 	uint64_t begin, end;		/* in host memory */
-	uint64_t name;			/* 0: its contents are worth nothing */
+	uint64_t name;			/* 0: its contents are not needed */
 	uint64_t handle;
 	uint32_t pins;			/* tensors of calls in flight */
-	bool kept;			/* host memory has not got its contents … */
+	bool kept;			/* host memory does not have its contents … */
 	uint32_t frame;			/* … since this frame writes them again */
 	uint64_t task;			/* that made them, … */
 	uint32_t tensor;		/* … as this one of its tensors */
@@ -40,7 +40,7 @@ struct block {
 /* A tensor of a call in flight. */
 struct use {
 	struct block *block;		/* NULL: it has no place */
-	uint64_t name;			/* of the block, once the call has succeeded; 0: as it is */
+	uint64_t name;			/* the block's, once the call has succeeded; 0: as it is */
 	uint64_t saved;			/* bytes that need not be copied */
 	bool keeps;			/* it is not copied home */
 	bool was_kept;			/* before the call; then, under this name, for this frame */
@@ -143,7 +143,7 @@ static void list_add(struct chip_cache *cache, struct block *block)
 	cache->newest = block;
 }
 
-/* The index of the first block that ends above `address`. */
+/* Returns the index of the first block that ends above `address`. */
 static size_t block_above(const struct chip_cache *cache, uint64_t address)
 {
 	size_t low = 0, high = cache->count;
@@ -159,7 +159,7 @@ static size_t block_above(const struct chip_cache *cache, uint64_t address)
 	return low;
 }
 
-/* The only block with a byte of the range, if it has all of them. */
+/* Returns the block that contains the whole range; NULL when there is none. */
 static struct block *block_around(const struct chip_cache *cache, uint64_t begin, uint64_t end)
 {
 	size_t i = block_above(cache, begin);
@@ -168,7 +168,7 @@ static struct block *block_around(const struct chip_cache *cache, uint64_t begin
 	return block && block->begin <= begin && block->end >= end ? block : NULL;
 }
 
-/* Of a block whose contents are worth nothing. Drivers copy between calls alone. */
+/* For a block whose contents are not needed. Drivers copy only between calls. */
 static void block_fill(const struct chip_cache *cache, const struct block *block)
 {
 	uint64_t bytes = block->end - block->begin;
@@ -201,7 +201,7 @@ static void unkeep(struct chip_cache *cache, struct block *block)
 	cache->kept--;
 }
 
-/* What this task has made as that tensor. */
+/* Copies home what the task has written as that tensor. */
 static int copy_home(const struct chip_cache *cache, const struct block *block, uint64_t task,
 		     uint32_t tensor)
 {
@@ -220,7 +220,7 @@ static int copy_home(const struct chip_cache *cache, const struct block *block, 
 	return 0;
 }
 
-/* A kept block goes home. False: it could not. */
+/* Copies a kept block home. False: the copy failed. */
 static bool settle(struct chip_cache *cache, struct block *block)
 {
 	int result;
@@ -269,7 +269,7 @@ int cache_error(const struct chip_cache *cache)
 	return cache->error;
 }
 
-/* The block that was used least recently, of those that no call uses. */
+/* Returns the least recently used block that no call uses. */
 static bool evict_one(struct chip_cache *cache)
 {
 	struct block *block = cache->oldest;
@@ -334,7 +334,7 @@ static bool blocks_grow(struct chip_cache *cache)
 	return true;
 }
 
-/* A block for a range of which no block has a byte. NULL: there is no room, on either side. */
+/* Makes a block for a range that overlaps no other. NULL: the device or the host has no room. */
 static struct block *block_new(struct chip_cache *cache, uint64_t begin, uint64_t end)
 {
 	uint64_t bytes = end - begin;
@@ -351,7 +351,7 @@ static struct block *block_new(struct chip_cache *cache, uint64_t begin, uint64_
 	if (!block)
 		return NULL;
 	while ((status = chip_reserve(cache->chip, cache->next_handle, bytes)) < 0) {
-		/* Others would have to go for nothing while the driver is busy. */
+		/* While the driver is busy, dropping other blocks would not help. */
 		if (status == -EBUSY || chip_lost(cache->chip) || !evict_one(cache)) {
 			free(block);
 			return NULL;
@@ -386,7 +386,7 @@ static void set_use(struct chip_cache *cache, struct cached_call *call, uint32_t
 	call->places[i].flags = flags;
 }
 
-/* Another tensor of the call fetches this block already, under that name. */
+/* Does another tensor of the call fetch this block already, under that name? */
 static bool fetched_by(const struct cached_call *call, const struct block *block, uint64_t name)
 {
 	for (uint32_t i = 0; i < call->count; i++)
@@ -415,7 +415,7 @@ static void place_input(struct chip_cache *cache, struct cached_call *call, uint
 		set_use(cache, call, i, block, begin, name, DW_CHIP_COPY_IN, 0);
 }
 
-/* Whether that call writes exactly this range, on top of what this one makes. */
+/* Does that call write exactly this range, over what this one has made? */
 static bool supersedes(const struct superseder *by, uint64_t begin, uint64_t end, uint64_t makes)
 {
 	uint32_t count = by ? by->args->tensor_count : 0;
@@ -431,7 +431,7 @@ static bool supersedes(const struct superseder *by, uint64_t begin, uint64_t end
 	return false;
 }
 
-/* `sees`: the name of what the call reads there; it reads unless `fetch` is false. */
+/* names->sees: the contents that the call reads there; it reads nothing if `fetch` is false. */
 static void place_output(struct chip_cache *cache, struct cached_call *call, uint32_t i,
 			 uint64_t begin, uint64_t end, const struct frame_names *names, bool fetch,
 			 const struct superseder *by)
@@ -443,7 +443,7 @@ static void place_output(struct chip_cache *cache, struct cached_call *call, uin
 	struct use *use = &call->uses[i];
 	uint64_t saved = 0;
 
-	/* It was not kept for this call. */
+	/* It was kept for another call. */
 	if (exact && block->kept && block->name != names->sees && !settle(cache, block))
 		return;
 	if (fetch && exact && names->sees && block->name == names->sees) {
@@ -483,7 +483,7 @@ struct span {
 	bool written;
 };
 
-/* Whether a tensor shares bytes with another one, and one of the two is written. */
+/* Does a tensor share bytes with another one, and is one of the two written? */
 static bool conflicts(const struct span *spans, uint32_t count, uint32_t i)
 {
 	for (uint32_t j = 0; j < count; j++)
@@ -504,7 +504,7 @@ static void place(struct chip_cache *cache, struct cached_call *call, uint32_t i
 			     direction == DW_DIR_INOUT, by);
 }
 
-/* The places of a call that gets some; false: it has none. */
+/* Finds the places of a call; false: none of its tensors has one. */
 static bool place_all(struct chip_cache *cache, struct cached_call *call,
 		      const struct dw_args *args, const int32_t *signature,
 		      const struct frame_names *names, const struct superseder *by)
@@ -540,7 +540,7 @@ static bool place_all(struct chip_cache *cache, struct cached_call *call,
 	return any;
 }
 
-/* Kept blocks of which a tensor without a place has bytes go home. */
+/* Copies home the kept blocks that overlap a tensor without a place. */
 static void settle_range(struct chip_cache *cache, uint64_t begin, uint64_t end)
 {
 	for (size_t i = block_above(cache, begin);
@@ -548,7 +548,7 @@ static void settle_range(struct chip_cache *cache, uint64_t begin, uint64_t end)
 		settle(cache, cache->blocks[i]);
 }
 
-/* Kept blocks that the call is about to write go home first. */
+/* Copies home the kept blocks that the call is about to write. */
 static void settle_written(struct chip_cache *cache, struct cached_call *call)
 {
 	for (uint32_t i = 0; i < call->count; i++) {
@@ -610,7 +610,7 @@ const struct dw_chip_place *cache_begin(struct chip_cache *cache, const struct d
 	return any ? call->places : NULL;
 }
 
-/* Ends the use of blocks; those that the call has not named are dropped. */
+/* Ends the use of the call's blocks; blocks that still have no name are dropped. */
 static void leave(struct chip_cache *cache, const struct cached_call *call, bool succeeded,
 		  bool keep)
 {
@@ -678,7 +678,7 @@ int cache_end(struct chip_cache *cache, bool succeeded, bool keep)
 	for (uint32_t i = 0; i < call->count; i++) {
 		cache->counters.hits += call->uses[i].saved != 0;
 		cache->counters.saved_bytes += call->uses[i].saved;
-		/* What it has written over was not copied home for good. */
+		/* The kept contents that it has overwritten need never be copied home. */
 		if (succeeded && call->uses[i].was_kept)
 			cache->counters.saved_bytes += call->uses[i].block->end -
 						       call->uses[i].block->begin;

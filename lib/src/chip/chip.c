@@ -63,7 +63,7 @@ struct chip {
 	size_t resident_count, resident_space;
 };
 
-/* Words a driver's error: its sentence, or the errno's name where it gave none. */
+/* Sets the text of a driver's error: its sentence, or the errno's name if it gave none. */
 static int driver_error(struct chip *chip, int status, struct dw_chip_error *error,
 			const char *what)
 {
@@ -82,7 +82,7 @@ static int driver_error(struct chip *chip, int status, struct dw_chip_error *err
 	return status;
 }
 
-/* A text beside a success is a remark. */
+/* A driver that succeeds and gives a text has made a remark. */
 static void driver_remark(const struct chip *chip, const struct dw_chip_error *remark)
 {
 	if (remark->text[0])
@@ -307,7 +307,7 @@ int chip_image_unload(struct chip *chip, uint64_t key)
 			chip->id);
 	chip->driver.table.unload(chip->device, slot->image);
 	chip->image_count--;
-	/* Close the gap: an entry that could have been placed in the hole moves there. */
+	/* Close the gap: move entries that belong into the hole. */
 	hole = (size_t)(slot - chip->images);
 	for (i = (hole + 1) & mask; chip->images[i].image; i = (i + 1) & mask) {
 		size_t home = image_home(chip->images[i].key, chip->image_space);
@@ -374,7 +374,7 @@ static int call_check_tensors(const struct chip *chip, const struct dw_args *arg
 	return 0;
 }
 
-/* Room for a copy in and one back of each tensor. NULL: nothing is noted. */
+/* Room to note a copy in and a copy back of each tensor. NULL: copies are not noted. */
 static struct dw_chip_copies *copies_room(const struct chip *chip, struct call_slot *slot,
 					  uint32_t tensors)
 {
@@ -483,7 +483,7 @@ int chip_submit_at(struct chip *chip, uint64_t key, const struct dw_args *args,
 	slot->started = now_ns();
 	if (!chip->async) {
 		call_run(chip, &call);
-		/* As an asynchronous driver would have said before it started anything. */
+		/* An asynchronous driver would have refused the call before it started anything. */
 		if (chip->completion.status == -ENOMEM)
 			return driver_error(chip, -ENOMEM, &chip->completion.error, "run");
 	} else {
@@ -498,8 +498,9 @@ int chip_submit_at(struct chip *chip, uint64_t key, const struct dw_args *args,
 }
 
 /*
- * Deadlines and estimates are made of these. A time that a driver does not know, or has from
- * another clock, is not within the time that the call was here.
+ * Deadlines and estimates are computed from these times. A time that the driver does not know, or
+ * took from another clock, lies outside the interval during which the call was here, and is
+ * replaced.
  */
 static void set_times(const struct chip *chip, const struct call_slot *slot,
 		      const struct dw_chip_completion *done, struct chip_completion *completion)
@@ -564,7 +565,7 @@ static int memory_check(const struct chip *chip)
 	return chip->lost ? lost_error(chip) : 0;
 }
 
-/* The index of the first range that ends behind the address; resident_count: none does. */
+/* Returns the index of the first range that ends behind the address, or resident_count. */
 static size_t resident_search(const struct chip *chip, uint64_t address)
 {
 	size_t low = 0, high = chip->resident_count;

@@ -44,16 +44,16 @@ int chip_open(const char *driver, uint32_t device, const char *options, struct c
 void chip_close(struct chip *chip);
 
 const struct dw_chip_properties *chip_properties(const struct chip *chip);
-/* Puts in the defaults of a driver that names none and does not choose them itself. */
+/* Fills in the library's defaults where the driver names none and does not choose by itself. */
 void chip_fill_defaults(struct dw_chip_properties *properties);
 /* How many calls may be between chip_submit() and chip_collect(): 1, or more with CAP_ASYNC. */
 uint32_t chip_depth(const struct chip *chip);
 uint32_t chip_in_flight(const struct chip *chip);
-/* Its calls run beside this thread; a call that submit refused has changed nothing then. */
+/* Do calls run beside this thread? If so, a call that chip_submit() refused has changed nothing. */
 bool chip_is_async(const struct chip *chip);
 /* POLLIN while a completion can be collected; -1 for a driver that is not asynchronous. */
 int chip_completion_fd(const struct chip *chip);
-/* The device said -ENODEV: nothing works on it any more. */
+/* The device has answered -ENODEV: it cannot be used any more. */
 bool chip_lost(const struct chip *chip);
 
 /*
@@ -63,7 +63,7 @@ bool chip_lost(const struct chip *chip);
 int chip_image_load(struct chip *chip, uint64_t key, const struct dw_chip_image_spec *spec);
 int chip_image_unload(struct chip *chip, uint64_t key);
 bool chip_image_loaded(const struct chip *chip, uint64_t key);
-/* The directions of a loaded image; NULL: its driver does not tell. */
+/* The directions of a loaded image; NULL: its driver does not tell them. */
 const int32_t *chip_image_signature(struct chip *chip, uint64_t key, size_t *count);
 
 /*
@@ -86,8 +86,8 @@ static inline int chip_submit(struct chip *chip, uint64_t key, const struct dw_a
 }
 
 /*
- * From now on completions have the copies that were made for their calls. False: the driver does
- * not tell. Before the first chip_submit().
+ * Makes completions list the copies that were made for their calls. False: the driver does not
+ * report copies. Call it before the first chip_submit().
  */
 bool chip_note_copies(struct chip *chip);
 
@@ -97,13 +97,13 @@ struct chip_completion {
 	const char *text; /* of the error; valid until the next call on this chip. Never NULL */
 	uint64_t started;	/* CLOCK_MONOTONIC, ns */
 	uint64_t ended;
-	/* Of a chip that notes them; valid until the next submit. */
+	/* With chip_note_copies() only; valid until the next submit. */
 	const struct dw_chip_copy *copies;
 	uint32_t copy_count;
 };
 /*
- * 1 and the next completion, 0: none now. Never blocks. -errno: the driver broke; nothing will
- * come.
+ * Returns 1 and the next completion, or 0 if there is none yet. Never blocks. -errno: the driver is
+ * broken, and no completion will come.
  */
 int chip_collect(struct chip *chip, struct chip_completion *completion);
 
@@ -114,7 +114,7 @@ int chip_collect(struct chip *chip, struct chip_completion *completion);
  */
 int chip_alloc(struct chip *chip, uint64_t handle, uint64_t bytes);
 int chip_free(struct chip *chip, uint64_t handle);
-/* Whether the address lies in memory that chip_alloc() made here. */
+/* Does the address lie in memory that chip_alloc() made here? */
 bool chip_owns(const struct chip *chip, uint64_t address);
 /*
  * The same with undefined contents, for the cache alone (cache.h): chip_owns() does not know it,
@@ -124,14 +124,14 @@ int chip_reserve(struct chip *chip, uint64_t handle, uint64_t bytes);
 void chip_release(struct chip *chip, uint64_t handle);
 int chip_copy_in(struct chip *chip, uint64_t handle, const void *host, uint64_t bytes);
 int chip_copy_out(struct chip *chip, void *host, uint64_t handle, uint64_t bytes);
-/* Between two parts of such memory; through host memory where the driver has no such copy. */
+/* Copies between two parts of such memory, through host memory if the driver has no such copy. */
 int chip_copy_within(struct chip *chip, uint64_t to, uint64_t from, uint64_t bytes);
 
 int chip_counters(struct chip *chip, struct dw_chip_counters *counters);
 
 /* ------------------------------------------------------------------ loader */
 
-/* A driver's table, as far as the driver has it; the rest is zero. */
+/* A driver's table; the members that an older driver does not have are zero. */
 struct chip_driver {
 	struct dw_chip_driver table;
 	char path[4096];

@@ -19,7 +19,7 @@
 
 #define KIT_VALUE_BYTES 4096
 
-/* Words the error, unless an earlier one is there already, and returns `code`. */
+/* Sets the error's text, unless an earlier one is there already, and returns `code`. */
 __attribute__((format(printf, 3, 4)))
 static inline int kit_fail(struct dw_chip_error *error, int code, const char *format, ...)
 {
@@ -135,7 +135,7 @@ static inline bool kit_cancelled(const volatile uint32_t *word)
 	return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 
-/* Copies as much as fits into a caller's struct with a `size` in front, and zeros behind it. */
+/* Copies as much as fits into a caller's struct that begins with `size`, and zeroes the rest. */
 #define KIT_GIVE(target, source) \
 	do { \
 		size_t kit_size = (target)->size; \
@@ -147,14 +147,14 @@ static inline bool kit_cancelled(const volatile uint32_t *word)
 			       kit_size - sizeof(*(source))); \
 	} while (0)
 
-/* Element i of the array that enumerate fills: its size is the distance. */
+/* Element i of the array that enumerate fills; elements lie `size` bytes apart. */
 static inline struct dw_chip_properties *kit_properties_at(struct dw_chip_properties *properties,
 							   size_t i)
 {
 	return (struct dw_chip_properties *)(void *)((char *)properties + i * properties->size);
 }
 
-/* Notes a copy that was made for a call, where the library wants to know of it. */
+/* Notes a copy that was made for a call, if the library asked for copies. */
 static inline void kit_copied(struct dw_chip_copies *copies, struct dw_chip_copy copy)
 {
 	struct dw_chip_copy *entry;

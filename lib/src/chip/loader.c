@@ -43,7 +43,7 @@ static int folder_add(struct strings *folders, const char *path, size_t length, 
 	return strings_add(folders, folder, strlen(folder));
 }
 
-/* The folders in the order in which they are searched. */
+/* Lists the folders in the order in which they are searched. */
 static int folders_find(struct strings *folders)
 {
 	const char *list = secure_getenv("DW_CHIP_PATH");
@@ -127,7 +127,7 @@ static int driver_find(const char *name, char path[PATH_MAX])
 	return result;
 }
 
-/* Which required member is missing, or NULL. */
+/* Returns the name of a required member that is missing, or NULL. */
 static const char *table_gap(const struct dw_chip_driver *table)
 {
 	if (!table->name)
@@ -173,7 +173,7 @@ static int table_check(const struct dw_chip_driver *theirs, struct chip_driver *
 			"wanted: set .size = sizeof(struct dw_chip_driver)",
 			text_short(driver->path), theirs->size,
 			offsetof(struct dw_chip_driver, alloc));
-	/* A table offers: members behind the known ones are never called. */
+	/* Members behind those that the library knows are never called. */
 	bytes = theirs->size < sizeof(driver->table) ? theirs->size : sizeof(driver->table);
 	memcpy(&driver->table, theirs, bytes);
 	gap = table_gap(&driver->table);
@@ -225,7 +225,7 @@ static int list_folder(const char *path, struct strings *names)
 	while (folder && result == 0 && (entry = readdir(folder))) {
 		size_t length = strlen(entry->d_name);
 
-		/* Other files have names that no caller can ask for. */
+		/* No caller can ask for files with other names. */
 		if (length > prefix + suffix && length - prefix - suffix <= NAME_DRIVER_MOST &&
 		    strncmp(entry->d_name, DW_CHIP_DRIVER_PREFIX, prefix) == 0 &&
 		    strcmp(entry->d_name + length - suffix, SUFFIX) == 0)
@@ -295,7 +295,7 @@ int dw_chip_driver_query(const char *name, struct dw_chip_driver_info *info)
 	return status;
 }
 
-/* As many devices as there is room for, in structs of this library's size. */
+/* Enumerates as many devices as there is room for, in structs of this library's size. */
 static int enumerate(const struct chip_driver *driver, const char *options,
 		     struct dw_chip_properties *properties, size_t room, size_t *found)
 {

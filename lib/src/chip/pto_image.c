@@ -149,7 +149,7 @@ static int options_check(const struct dw_pto_image_options *options)
 	return status;
 }
 
-/* The elements lie as far apart as the first says; all have one size. */
+/* All elements have the size that the first one says. */
 static int cores_read(const struct dw_pto_image_options *options, struct dw_pto_core *cores)
 {
 	const char *element = (const char *)options->cores;
@@ -182,7 +182,7 @@ static int cores_read(const struct dw_pto_image_options *options, struct dw_pto_
 	return status;
 }
 
-/* Takes `bytes` of the image behind *end; their offset. */
+/* Reserves `bytes` of the image at *end, and returns their offset. */
 static uint64_t place(uint64_t *end, uint64_t bytes, uint64_t align)
 {
 	uint64_t offset = (*end + align - 1) & ~(align - 1);
@@ -191,7 +191,7 @@ static uint64_t place(uint64_t *end, uint64_t bytes, uint64_t align)
 	return offset;
 }
 
-/* Places everything. Returns the size of the image; sizes of objects are below 2^32. */
+/* Lays the image out and returns its size; sizes of objects are below 2^32. */
 static uint64_t lay_out(const struct dw_pto_image_options *options,
 			const struct dw_pto_core *cores, struct pto_image_header *header,
 			struct pto_image_core *entries)

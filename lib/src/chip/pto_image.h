@@ -21,7 +21,7 @@
 /* A core function for a simulator is called by this name. */
 #define PTO_CORE_ENTRY "kernel_entry"
 
-/* No image of the old format begins with these bytes: they would be directions. */
+/* No image of the old format begins with these bytes, which would be directions there. */
 #define PTO_IMAGE_MAGIC "dw-pto\n\x1a"
 #define PTO_IMAGE_VERSION 1
 #define PTO_IMAGE_ALIGN 64			/* of objects */

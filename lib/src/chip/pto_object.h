@@ -64,7 +64,7 @@ static inline bool pto_object_symbols(const void *data, size_t bytes, struct pto
 	return false;
 }
 
-/* The name of symbol i, if it is one that others can use; else NULL. */
+/* Returns the name of symbol i if other objects can use it, else NULL. */
 static inline const char *pto_symbol_name(const struct pto_symbols *symbols, uint64_t i)
 {
 	Elf64_Sym symbol;
@@ -98,7 +98,7 @@ static inline bool pto_object_exports(const void *data, size_t bytes, const char
 	return pto_object_symbols(data, bytes, &symbols) && pto_symbols_have(&symbols, name);
 }
 
-/* The exported names, "a, b, c", as many as there is room for; "nothing". Returns `to`. */
+/* Writes as many of the exported names as fit, "a, b, c", or "nothing". Returns `to`. */
 static inline const char *pto_symbols_list(const struct pto_symbols *symbols, char *to,
 					   size_t space)
 {

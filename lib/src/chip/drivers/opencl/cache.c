@@ -12,7 +12,7 @@
 
 #define POCL_NAME "Portable Computing Language"
 
-/* As PoCL's documentation has it. False: it chooses one by itself. */
+/* The folder that PoCL's documentation names. False: PoCL chooses one by itself. */
 static bool cache_folder(char *path, size_t space)
 {
 	const char *own = getenv("POCL_CACHE_DIR"), *cache = getenv("XDG_CACHE_HOME");
@@ -29,7 +29,7 @@ static bool cache_folder(char *path, size_t space)
 	return true;
 }
 
-/* Makes the folder with those above it, as PoCL does. 0 or -errno. */
+/* Makes the folder and its parents, as PoCL does. 0 or -errno. */
 static int folder_make(char *path)
 {
 	for (char *slash = path; slash;) {

@@ -124,7 +124,7 @@ static int shape_check(const struct dw_chip_call *call, struct dw_chip_error *er
 	return 0;
 }
 
-/* The whole range, or a part of it where the device allows one to begin. */
+/* The whole range, or a part of it that begins at an offset which the device allows. */
 static int place_resident(struct dw_chip_device *device, const struct dw_chip_call *call, size_t i,
 			  const struct resident *resident, uint64_t offset, struct place *place,
 			  struct dw_chip_error *error)
@@ -225,7 +225,7 @@ static int place_find(struct dw_chip_device *device, const struct dw_chip_call *
 	return buffer_take(device, bytes, place, error);
 }
 
-/* Room for the call's tensors and events; never for none. */
+/* Makes room for the call's tensors and events, for one at least. */
 static bool slot_grow(struct slot *slot, size_t tensors)
 {
 	struct place *places = realloc(slot->places, (tensors + 1) * sizeof(*places));
@@ -276,7 +276,7 @@ static cl_int scalar_set(const struct dw_chip_call *call, cl_uint index, size_t 
 	}
 	if (parameter->bytes)
 		return clSetKernelArg(call->image->kernel, index, parameter->bytes, &bits);
-	/* Not told: 8 bytes or, low ones first, 4. */
+	/* The size is unknown: try 8 bytes, then the lower 4. */
 	code = clSetKernelArg(call->image->kernel, index, 8, &bits);
 	if (code == CL_INVALID_ARG_SIZE)
 		code = clSetKernelArg(call->image->kernel, index, 4, &bits);
@@ -306,7 +306,7 @@ static int parameters_set(const struct dw_chip_call *call, const struct slot *sl
 
 /* ------------------------------------------------------------------ submit */
 
-/* Whether tensor i has to be moved, and none before it in the same buffer has been. */
+/* Must tensor i be copied, and has no tensor before it in the same buffer been copied? */
 static bool moves(const struct slot *slot, size_t i, enum copy_way way)
 {
 	const struct place *places = slot->places;
@@ -369,8 +369,8 @@ static int kernel_enqueue(struct dw_chip_device *device, const struct dw_chip_ca
 }
 
 /*
- * Some commands went out and the rest did not: the former must end before the
- * arguments may go. Blocks, in an error that leaves nothing else.
+ * Only some of the commands were enqueued: they must end before the arguments can be released. This
+ * blocks: after such an error there is no other way.
  */
 static void commands_abandon(struct dw_chip_device *device, const struct slot *slot)
 {
@@ -435,7 +435,7 @@ abandon:
 	return status;
 }
 
-/* The first failure; the commands behind it only say that one before them failed. */
+/* The first failure is the cause; later commands only report that an earlier one failed. */
 static cl_int first_error(const struct slot *slot)
 {
 	for (size_t i = 0; i < slot->event_count; i++) {
@@ -456,7 +456,7 @@ static uint64_t event_time(cl_event event, cl_profiling_info which)
 	return clGetEventProfilingInfo(event, which, sizeof(time), &time, NULL) ? 0 : time;
 }
 
-/* The device has a clock of its own: the last command has ended at the end of the call. */
+/* The device has its own clock: take the end of the last command for the end of the call. */
 static void copies_note(const struct slot *slot)
 {
 	uint64_t last = slot->copies ? event_time(last_event(slot), CL_PROFILING_COMMAND_END) : 0;

@@ -53,7 +53,7 @@ int opencl_errno(cl_int code)
 {
 	switch (code) {
 	case CL_DEVICE_NOT_FOUND: case CL_DEVICE_NOT_AVAILABLE: case -1001:
-	/* Objects of ours that were valid: their device is gone. */
+	/* These objects of ours were valid, so their device is gone. */
 	case CL_INVALID_DEVICE: case CL_INVALID_CONTEXT: case CL_INVALID_COMMAND_QUEUE:
 		return -ENODEV;
 	case CL_MEM_OBJECT_ALLOCATION_FAILURE:
@@ -135,7 +135,7 @@ static bool platform_fits(cl_platform_id platform, const struct opencl_options *
 	return strstr(name, options->platform) != NULL;
 }
 
-/* Appends the devices of one platform that fit. */
+/* Appends the matching devices of one platform. */
 static int platform_devices(cl_platform_id platform, const struct opencl_options *options,
 			    struct opencl_found *found, struct dw_chip_error *error)
 {
@@ -143,7 +143,7 @@ static int platform_devices(cl_platform_id platform, const struct opencl_options
 	cl_uint count = 0;
 	void *grown;
 
-	/* A platform without a fitting device says so with an error. */
+	/* A platform that has no matching device reports an error. */
 	if (!platform_fits(platform, options))
 		return 0;
 	if (clGetDeviceIDs(platform, options->type, 0, NULL, &count) || count == 0) {
@@ -187,7 +187,7 @@ static int devices_find(const struct opencl_options *options, struct opencl_foun
 	for (cl_uint i = 0; i < count && status == 0; i++)
 		status = platform_devices(all[i], options, found, error);
 	free(all);
-	/* The cause counts where no other platform has a device. */
+	/* The cause matters only if no other platform has a device. */
 	if (status == 0 && found->count)
 		error->text[0] = '\0';
 	return status == 0 && !found->count ? found->error : status;

@@ -48,7 +48,7 @@ struct opencl_found {
 	int error;			/* why a platform has no device; 0: no cause is known */
 };
 
-/* A scalar parameter of a kernel: how 64 bits on the wire become it. */
+/* A kernel's scalar parameter: how it is made from the 64 bits on the wire. */
 enum scalar_kind { SCALAR_BITS, SCALAR_FLOAT };
 struct parameter {
 	enum scalar_kind kind;
@@ -149,7 +149,7 @@ void opencl_device_properties(cl_device_id device, const struct opencl_options *
 			      struct dw_chip_properties *properties);
 
 /* cache.c */
-/* Of PoCL: 0, or why it cannot work. Of other platforms: 0. */
+/* For PoCL: 0, or the reason why it cannot work. For other platforms: 0. */
 int pocl_cache_check(cl_platform_id platform, struct dw_chip_error *error);
 
 /* program.c */
@@ -171,7 +171,9 @@ struct copy {
 	void *host;
 	cl_event after;			/* NULL: none */
 };
-/* Enqueues and counts it; with `event` NULL it is done on return. An OpenCL code. */
+/*
+ * Enqueues a copy and counts it; with `event` NULL it has ended on return. Returns an OpenCL code.
+ */
 cl_int buffer_copy(struct dw_chip_device *device, const struct copy *copy, cl_event *event);
 static inline const char *copy_call(enum copy_way way)
 {

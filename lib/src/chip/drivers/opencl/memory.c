@@ -35,7 +35,7 @@ static cl_mem buffer_create(struct dw_chip_device *device, uint64_t bytes, cl_in
 	cl_mem buffer = clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, code);
 
 	if (*code) {
-		/* The buffers that are kept for later may hold the missing memory. */
+		/* The missing memory may be in buffers that are kept for later calls. */
 		spares_drop(device);
 		buffer = clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, code);
 	}
@@ -77,7 +77,7 @@ void buffer_give(struct dw_chip_device *device, struct place *place)
 
 	if (!place->buffer || place->shared)
 		return;
-	/* Of a resident range only the reference is given back. */
+	/* For a resident range, only the reference is given back. */
 	spare = place->resident || device->spare_bytes + bytes > device->spare_limit ?
 		NULL : malloc(sizeof(*spare));
 	if (!spare) {
@@ -135,7 +135,7 @@ static cl_int resident_zero(struct dw_chip_device *device, const struct resident
 	return wait_for(code, event);
 }
 
-/* The calls in flight have ended, or have a reference of their own to the buffer. */
+/* The calls in flight have ended, or hold their own reference to the buffer. */
 static void resident_release(struct dw_chip_device *device, const struct resident *resident)
 {
 	if (resident->svm)
@@ -296,7 +296,7 @@ static void copy_counted(struct dw_chip_device *device, enum copy_way way, uint6
 
 cl_int buffer_copy(struct dw_chip_device *device, const struct copy *copy, cl_event *event)
 {
-	/* A copy that blocks has no event that a later command could see or wait for. */
+	/* A blocking copy has no event that a later command could wait for. */
 	cl_bool blocking = !event;
 	const cl_event *after = copy->after ? &copy->after : NULL;
 	cl_int code;

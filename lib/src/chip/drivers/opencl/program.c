@@ -20,7 +20,7 @@ static bool is_spirv(const struct dw_chip_image_spec *spec)
 	return magic == SPIRV_MAGIC;
 }
 
-/* Devices of OpenCL 2.0 and older do not know the question. */
+/* Devices of OpenCL 2.0 and older cannot answer this query. */
 static bool takes_spirv(const struct dw_chip_device *device)
 {
 	char versions[256] = "";
@@ -46,7 +46,7 @@ static const char *image_name(const struct dw_chip_image_spec *spec)
 	return spec->name && spec->name[0] ? spec->name : "opencl image";
 }
 
-/* The line of a build log that says what is wrong: the first error, or the first line. */
+/* Finds the line of a build log that names the fault: the first error, or the first line. */
 static void log_excerpt(const char *log, char *text, size_t bytes)
 {
 	const char *line = strstr(log, "error:");
@@ -178,7 +178,7 @@ static int signature_take(const struct dw_chip_image_spec *spec, struct dw_chip_
 	return 0;
 }
 
-/* The type of parameter `index` as OpenCL tells it; SPIR-V without arg info has none. */
+/* Asks OpenCL for the type of parameter `index`; SPIR-V without arg info has none. */
 static void parameter_find(const struct dw_chip_image *image, cl_uint index,
 			   struct parameter *parameter)
 {
@@ -229,7 +229,7 @@ static int parameters_check(struct dw_chip_image *image, struct dw_chip_error *e
 	return 0;
 }
 
-/* The size that the kernel demands, the driver option, or a size that suits the device. */
+/* The size that the kernel demands, else the driver option, else a size that suits the device. */
 static size_t local_size(struct dw_chip_device *device, const struct dw_chip_image *image)
 {
 	size_t demanded[3] = { 0, 0, 0 }, largest = 1, suits = 1;

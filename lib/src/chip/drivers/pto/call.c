@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/*
- * What a call must fulfil with either interface. No state.
- */
+/* The checks of a call that both interfaces need. No state. */
 #include "internal.h"
 
 struct range {
@@ -36,8 +34,8 @@ static int overlap_fail(const struct dw_chip_image *image, uint32_t a, uint32_t 
 }
 
 /*
- * Sorts the ranges by address as they come, most often in order, and looks at each behind the
- * farthest ones before it.
+ * Sorts the ranges by address (most arrive in order), and compares each with the one before it that
+ * reaches farthest.
  */
 static int overlap_check(const struct dw_chip_device *device, const struct dw_chip_call *call,
 			 struct dw_chip_error *error)

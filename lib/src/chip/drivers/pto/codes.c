@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The codes that the runtime returns, as texts, and the rule that says when a device that
- * only fails is lost: no code of the runtime tells that. Both interfaces have the same codes:
- * negative ones are the runtime's, positive ones the vendor's driver's.
+ * Texts for the codes that the runtime returns, and the rule that says when a device that keeps
+ * failing is lost: no code of the runtime tells that. Both interfaces have the same codes: negative
+ * ones are the runtime's, positive ones the vendor's driver's.
  */
 #include "internal.h"
 

@@ -19,7 +19,7 @@ static const struct pto_interface *const interfaces[] = { &pto_present, &pto_old
 
 #define INTERFACE_COUNT (sizeof(interfaces) / sizeof(interfaces[0]))
 
-/* The hardware's device nodes; 1 where there are none: a simulator takes any id. */
+/* Counts the hardware's device nodes; 1 if there are none, since a simulator takes any id. */
 static uint64_t devices_count(void)
 {
 	DIR *folder = fd_open_folder("/dev");
@@ -221,8 +221,9 @@ static void properties_fill(uint64_t id, const struct dw_chip_device *device,
 }
 
 /*
- * The interface of a library by its symbols, without a load: enumerate() is called where the
- * vendor's code should not run. The present one where that cannot be told.
+ * Tells the interface of a library by its symbols, without loading it: enumerate() is called in
+ * processes that should not run the vendor's code. The present interface is assumed if the symbols
+ * do not tell.
  */
 static const struct pto_interface *interface_of_file(const char *path)
 {

@@ -2,7 +2,8 @@
 /*
  * Reads image files: the neutral format of chip/pto_image.h, and the one before it, which was a
  * chip callable of the old interface. Checks everything that the runtime would follow blindly,
- * a missing entry among it: the runtime would wait for it for ever. No state, any thread.
+ * including that the entry is there: the runtime would wait for a missing one for ever. No state,
+ * any thread.
  */
 #include "chip/pto_object.h"
 #include "internal.h"
@@ -274,7 +275,7 @@ static int ids_check(const struct pto_view *view, struct dw_chip_error *error)
 	return 0;
 }
 
-/* The config entry is not looked up: the runtime does without it. */
+/* The config entry is not looked up, since the runtime works without it. */
 static int symbols_check(const struct pto_view *view, bool simulator, struct dw_chip_error *error)
 {
 	struct pto_symbols symbols;

@@ -47,7 +47,7 @@ struct pto_options {
 };
 
 int pto_options_read(const char *text, struct pto_options *options, struct dw_chip_error *error);
-/* Are those there without which no device opens? */
+/* Are all options there that opening a device needs? */
 int pto_options_complete(const struct pto_options *options, struct dw_chip_error *error);
 
 /* ------------------------------------------------------------------ images */
@@ -71,7 +71,7 @@ struct pto_view {
 	struct pto_core_view *cores;	/* pto_view_free() frees them */
 };
 
-/* What an interface takes. */
+/* The limits of an interface. */
 struct pto_limits {
 	uint32_t tensors, scalars;	/* per call */
 	uint32_t signature, core_signature;
@@ -109,9 +109,9 @@ struct pto_interface {
 	/* Looks the functions up, makes a context and binds the device. */
 	int (*open)(struct dw_chip_device *device, const struct pto_options *options,
 		    struct dw_chip_error *error);
-	/* Also after an open that failed, as far as it came. */
+	/* Called also after an open that failed part-way. */
 	void (*close)(struct dw_chip_device *device);
-	/* Capabilities and what goes with them; device NULL: before one is open. */
+	/* Fills in capabilities and limits; device is NULL before one is open. */
 	void (*properties)(const struct dw_chip_device *device,
 			   struct dw_chip_properties *properties);
 	/* Lays image->callable out. */
@@ -174,7 +174,7 @@ int pto_functions(struct dw_chip_device *device, const char *const *names, void 
 
 /* ------------------------------------------------------------------- calls */
 
-/* Without a signature all travels both ways. */
+/* Without a signature, every tensor is copied both ways. */
 static inline int32_t pto_direction(const struct dw_chip_image *image, size_t tensor)
 {
 	return image->signature_count == PTO_NO_SIGNATURE ? DW_DIR_INOUT :
@@ -182,8 +182,8 @@ static inline int32_t pto_direction(const struct dw_chip_image *image, size_t te
 }
 
 /*
- * Counts, addresses, directions and overlap. The runtime gives each tensor of host memory a copy on
- * the device, so that of two which overlap none may be written.
+ * Checks counts, addresses, directions and overlap. The runtime gives each tensor of host memory
+ * its own copy on the device, so two that overlap must not be written.
  */
 int pto_call_check(const struct dw_chip_device *device, const struct dw_chip_call *call,
 		   struct dw_chip_error *error);
@@ -192,12 +192,12 @@ int pto_call_check(const struct dw_chip_device *device, const struct dw_chip_cal
 
 #define PTO_CODE_BYTES 128
 
-/* The meaning of a code that a function of the runtime returned. Returns `to`. */
+/* Describes a code that a function of the runtime returned. Returns `to`. */
 const char *pto_code_text(int code, char to[PTO_CODE_BYTES]);
 
 /*
- * Words the failure of a run: function `name` returned `code`; `hint` may be "". -EIO; -ENODEV when
- * it was the last one of lost_after in a row.
+ * Sets the error of a run: function `name` returned `code`; `hint` may be "". Returns -EIO, or
+ * -ENODEV after lost_after failures in a row.
  */
 int pto_run_failed(struct dw_chip_device *device, const struct dw_chip_call *call,
 		   const char *name, int code, const char *hint, struct dw_chip_error *error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The old interface: six functions; a run is one call that has everything.
+ * The old interface: six functions; one call does a whole run.
  *
  * set_device() binds the calling thread: it, every run and finalize are made by the thread that
  * opened the device. The runtime copies *all* tensors to the device and back, in order; that is why
@@ -184,7 +184,7 @@ static void old_unload(struct dw_chip_device *device, struct dw_chip_image *imag
 
 /* -------------------------------------------------------------------- runs */
 
-/* Device-side orchestration has one of the threads for itself; the other form none. */
+/* Device-side orchestration takes one of the threads; host-side orchestration takes none. */
 static bool suits_device(int32_t block_dim, int32_t threads)
 {
 	return threads >= 2 && block_dim % (threads - 1) == 0;
@@ -199,11 +199,13 @@ static int32_t threads_choose(int32_t block_dim)
 {
 	if (suits_device(block_dim, THREADS_DEFAULT) && suits_host(block_dim, THREADS_DEFAULT))
 		return THREADS_DEFAULT;
-	/* Right for device-side orchestration always, for the other form where it is even. */
+	/* Always right for device-side orchestration; for the other form, if block_dim is even. */
 	return 2;
 }
 
-/* The default, or the largest that suits both forms, or only the device-side one. */
+/*
+ * Chooses the default, else the largest that suits both forms, else one for the device-side form.
+ */
 static int32_t block_dim_choose(int32_t threads, int32_t most)
 {
 	int32_t other = 0;
@@ -221,7 +223,7 @@ static int32_t block_dim_choose(int32_t threads, int32_t most)
 	return other;
 }
 
-/* A 0 of the config is the driver's to choose, so that the two go together. */
+/* The driver chooses where the config has 0, so that the two values fit each other. */
 static int config_choose(const struct dw_chip_device *device, const struct dw_config *config,
 			 int32_t *block_dim, int32_t *threads, struct dw_chip_error *error)
 {
@@ -252,7 +254,7 @@ static int config_choose(const struct dw_chip_device *device, const struct dw_co
 static int args_fill(struct old_args *args, const struct dw_chip_call *call,
 		     struct dw_chip_error *error)
 {
-	/* Nothing of the call before is left in the arguments that go out. */
+	/* No argument of the previous call may be left. */
 	memset(args, 0, sizeof(*args));
 	for (size_t i = 0; i < call->tensor_count; i++) {
 		const struct dw_tensor *tensor = &call->tensors[i];
@@ -295,7 +297,7 @@ static int run_failed(struct dw_chip_device *device, const struct dw_chip_call *
 	char meaning[PTO_CODE_BYTES], hint[256] = "";
 	int again;
 
-	/* Where set_device() looks at the device, a device that cannot be set is lost. */
+	/* set_device() may check the device: one that cannot be set again is lost. */
 	again = old->host.set_device(old->context, (int)device->id);
 	if (again)
 		return kit_fail(
@@ -327,7 +329,7 @@ static int old_run(struct dw_chip_device *device, const struct dw_chip_call *cal
 	if (status < 0)
 		return status;
 	device->calls++;
-	/* The runtime copies all, both ways. */
+	/* The runtime copies every tensor both ways. */
 	for (size_t i = 0; i < call->tensor_count; i++) {
 		pto_count_in(device, call->tensor_bytes[i]);
 		pto_count_out(device, call->tensor_bytes[i]);

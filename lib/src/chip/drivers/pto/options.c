@@ -27,7 +27,7 @@ static int generation_read(const struct kit_option *option, struct pto_options *
 			text_short(option->value));
 }
 
-/* The log of the present interface; its levels are its own. */
+/* The log levels of the present interface. */
 static const struct level {
 	const char *name;
 	int32_t threshold;
@@ -95,7 +95,9 @@ int pto_options_read(const char *text, struct pto_options *options, struct dw_ch
 	options->generation = &generations[0];
 	options->lost_after = 3;
 	options->log = PRESENT_LOG_NONE;
-	/* Its levels have the same names; none is logged where it is not set, or makes no sense. */
+	/*
+	 * DW_LOG has the same level names; without it, or with an unknown level, nothing is logged.
+	 */
 	log_read(secure_getenv("DW_LOG"), options);
 	while ((status = kit_option_next(&text, &option, error)) == 1) {
 		status = option_read(&option, options, error);

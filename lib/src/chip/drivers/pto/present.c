@@ -14,8 +14,8 @@
 /* ------------------------------------------------------------- the library */
 
 /*
- * Both libraries keep the pointer; the driver stays loaded, so it outlives them. One for the
- * process, and the device that was opened last has set the threshold.
+ * Both libraries keep the pointer; the driver stays loaded, so it outlives them. There is one for
+ * the process; its threshold is that of the device that was opened last.
  */
 static struct present_log_state log_state = { .version = 1, .size = sizeof(log_state) };
 
@@ -26,7 +26,7 @@ static int log_bind(const struct dw_chip_device *device, void *library, const ch
 	void *symbol = library ? dlsym(library, "simpler_host_log_bind_state") : NULL;
 	int code;
 
-	/* Without it the library works, and is silent. */
+	/* Without this function the library works, but logs nothing. */
 	if (!symbol)
 		return 0;
 	memcpy(&bind, &symbol, sizeof(bind));
@@ -271,7 +271,7 @@ static int lay_out(const struct pto_view *view, void **callable, struct dw_chip_
 	return 0;
 }
 
-/* A likely cause of a refusal, which the interface does not give. */
+/* Guesses the cause of a refusal; the interface does not give one. */
 static const char *refusal_hint(const struct dw_chip_device *device, const struct pto_view *view)
 {
 	if (device->simulator && !pto_object_exports(view->object, view->object_bytes,

@@ -71,7 +71,7 @@ struct present {
 	bool initialized;		/* simpler_init() has succeeded */
 	bool pipelined;			/* the library prepares a run beside another */
 	bool suspect;			/* a run failed: the context may take none any more */
-	bool told;			/* that block_dim has no effect */
+	bool told;			/* noted once: block_dim has no effect */
 	uint64_t ids;			/* bits: ids of callables in use */
 	struct dw_chip_image *images;
 	size_t storage_bytes;
@@ -95,8 +95,8 @@ static inline struct present *present_of(const struct dw_chip_device *device)
 
 /* present.c */
 /*
- * A new context in place of one that takes no run any more, with all images. -ENODEV when that
- * fails, and where blocks of device memory would be lost.
+ * Replaces a context that refuses all further runs by a new one with all images. -ENODEV if that
+ * fails, or if blocks of device memory would be lost.
  */
 int present_reopen(struct dw_chip_device *device, struct dw_chip_error *error);
 
@@ -107,14 +107,14 @@ int present_reopen(struct dw_chip_device *device, struct dw_chip_error *error);
  */
 int present_fill(struct dw_chip_device *device, const struct dw_chip_call *call,
 		 unsigned int storage, struct dw_chip_error *error);
-/* After a call was started: a block_dim in its config is remarked once. */
+/* Call it after a call was started: remarks once that block_dim in its config has no effect. */
 void present_remark(struct dw_chip_device *device, const struct dw_chip_call *call,
 		    struct dw_chip_error *error);
 
 /* present_memory.c */
 int present_alloc(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		  struct dw_chip_error *error);
-/* For places: does not wait for another thread, but is -EBUSY where that would be needed. */
+/* For places: never waits for another thread; -EBUSY if it would have to. */
 int present_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		    struct dw_chip_error *error);
 int present_free(struct dw_chip_device *device, uint64_t handle, struct dw_chip_error *error);
@@ -130,11 +130,11 @@ static inline struct present_block *present_block_at(const struct present *prese
 {
 	return present->block_count ? present_block_search(present, address) : NULL;
 }
-/* Memory for a block that has none. */
+/* Gets memory for a block that has none. */
 int present_block_renew(struct dw_chip_device *device, struct present_block *block,
 			struct dw_chip_error *error);
 bool present_resident(const struct dw_chip_device *device, uint64_t address);
-/* Blocks that are not for places: their contents cannot be had again. */
+/* Counts blocks that are not for places: their contents cannot be restored. */
 size_t present_blocks_owned(const struct present *present);
 /* Before a context ends: blocks for places stay, without memory. */
 void present_memory_leave(struct present *present);
@@ -153,16 +153,16 @@ static inline const struct dw_chip_place *present_place(const struct dw_chip_cal
 	return place->handle ? place : NULL;
 }
 /*
- * What a run needs, but for the run: present_fill(), and the copies to its places. Negative: it is
- * refused. *code: what a copy has returned.
+ * Everything before a run: present_fill(), and the copies to its places. Negative: the run is
+ * refused. *code: the code that a copy returned.
  */
 int present_stage(struct dw_chip_device *device, const struct dw_chip_call *call,
 		  unsigned int storage, int *code, struct dw_chip_error *error);
-/* After a run that succeeded: the copies back. Returns the code of the first that failed, or 0. */
+/* Copies back after a run that succeeded. Returns the code of the first copy that failed, or 0. */
 int present_unstage(struct dw_chip_device *device, const struct dw_chip_call *call);
 /*
- * Whether `later` has to wait until `earlier` has ended: to prepare it, the runtime may copy its
- * inputs from the host, and the driver those of its places.
+ * Must `later` wait until `earlier` has ended? To prepare it, the runtime may copy its inputs from
+ * the host, and the driver copies those of its places.
  */
 bool present_depends(const struct dw_chip_device *device, const struct dw_chip_call *later,
 		     const struct dw_chip_call *earlier);
@@ -171,20 +171,26 @@ bool present_depends(const struct dw_chip_device *device, const struct dw_chip_c
 int present_run(struct dw_chip_device *device, const struct dw_chip_call *call,
 		struct dw_chip_error *error);
 /*
- * Stages the call and prepares it in `storage`; a context that takes no run since one has failed is
- * made anew where `may_reopen`.
+ * Stages the call and prepares it in `storage`. With `may_reopen`, a context that refuses runs
+ * after a failure is replaced.
  */
 int present_prepare(struct dw_chip_device *device, const struct dw_chip_call *call,
 		    unsigned int storage, bool may_reopen, struct dw_chip_error *error);
 
 /* present_pipeline.c */
 int present_pipeline_create(struct dw_chip_device *device, struct dw_chip_error *error);
-/* Waits for the run under way, finalizes all, and forgets them: the device will be closed. */
+/*
+ * Waits for the run under way, and finalizes and forgets all runs: the device is about to be
+ * closed.
+ */
 void present_pipeline_drop(struct dw_chip_device *device);
 void present_pipeline_destroy(struct dw_chip_device *device);
-/* Until no other thread is in the runtime: before every call of it that is not a run's own. */
+/*
+ * Waits until no other thread is in the runtime. Needed before every call of the runtime that does
+ * not belong to a run.
+ */
 void present_quiesce(struct present *present);
-/* Whether another thread is in the runtime. */
+/* Is another thread in the runtime? */
 bool present_waits(const struct present *present);
 int present_completion_fd(struct dw_chip_device *device);
 int present_submit(struct dw_chip_device *device, const struct dw_chip_call *call,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The structs of a run with the present interface. They are the device's and are used again for
- * every run: what the run before had more of is cleared.
+ * The structs of a run with the present interface. They belong to the device and are reused for
+ * every run: fields that only the previous run used are cleared.
  */
 #include "present.h"
 
-/* Types that this interface has and the library does not; 12 to 14 are those of generation a5. */
+/* Types that this interface has and the library has not; 12 to 14 exist on generation a5 only. */
 #define DTYPE_PRESENT_FIRST 9
 #define DTYPE_A5_FIRST 12
 #define DTYPE_PRESENT_LAST 14
@@ -60,7 +60,7 @@ static int shape_fill(struct present_tensor *to, const struct dw_tensor *from, s
 					i, j, (unsigned long long)stride, UINT32_MAX);
 		to->strides[j] = (uint32_t)stride;
 		to->extent *= to->shape[j];
-		/* Without elements, it does not matter: but 0 is refused there. */
+		/* The stride of a tensor without elements does not matter, but 0 is refused. */
 		stride *= to->shape[j] ? to->shape[j] : 1;
 	}
 	return 0;
@@ -153,7 +153,7 @@ int present_fill(struct dw_chip_device *device, const struct dw_chip_call *call,
 
 	if (status < 0)
 		return status;
-	/* All is cleared the next time that a fill fails in the middle. */
+	/* If this fails in the middle, the next run clears everything. */
 	args->tensor_count = PRESENT_TENSORS_MAX;
 	for (size_t i = 0; i < call->tensor_count; i++) {
 		status = tensor_fill(device, &args->tensors[i], call, i, error);

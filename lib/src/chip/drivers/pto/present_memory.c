@@ -4,7 +4,7 @@
  */
 #include "present.h"
 
-/* New memory is zero: it is copied from here. */
+/* New memory is zeroed by copies from here. */
 #define ZERO_BYTES ((size_t)1 << 20)
 
 static const char zeros[ZERO_BYTES];
@@ -63,7 +63,7 @@ static int copy_failed(const struct dw_chip_device *device, const char *name, in
 			pto_code_text(code, meaning));
 }
 
-/* Blocks that were freed while another thread was in the runtime, which none is now. */
+/* Releases blocks that were freed while another thread was in the runtime; none is now. */
 static void freed_drop(struct present *present)
 {
 	size_t kept = 0;
@@ -82,7 +82,7 @@ static void freed_drop(struct present *present)
 	present->freed_count = 0;
 }
 
-/* The memory of a block of that size which was freed and is still there, or NULL. */
+/* Returns the memory of a freed block of that size that was not released yet, or NULL. */
 static char *freed_take(struct present *present, uint64_t bytes)
 {
 	char *memory = NULL;
@@ -113,7 +113,7 @@ static int memory_take(struct dw_chip_device *device, uint64_t bytes, char **mem
 			device->id, (unsigned long long)bytes);
 }
 
-/* Whether there may be such a block, and room to note it. */
+/* Checks the handle and size of a new block, and makes room to note it. */
 static int block_check(const struct dw_chip_device *device, uint64_t handle, uint64_t bytes,
 		       struct dw_chip_error *error)
 {
@@ -197,7 +197,7 @@ int present_reserve(struct dw_chip_device *device, uint64_t handle, uint64_t byt
 int present_block_renew(struct dw_chip_device *device, struct present_block *block,
 			struct dw_chip_error *error)
 {
-	/* Blocks that were freed have gone with the context: this one does not move. */
+	/* Freed blocks are gone with the context, so this block keeps its place in the list. */
 	return memory_take(device, block->bytes, &block->device, error);
 }
 

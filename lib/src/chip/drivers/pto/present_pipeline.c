@@ -81,7 +81,7 @@ static void *wait_thread(void *argument)
 		pipeline->wait.code = code;
 		pipeline->wait.state = ENDED;
 		pthread_cond_broadcast(&pipeline->changed);
-		/* An eventfd whose count is 0 or 1 has room. */
+		/* This cannot block: the eventfd's count is 0 or 1. */
 		while (write(pipeline->fd, &one, sizeof(one)) < 0 && errno == EINTR)
 			;
 	}
@@ -125,7 +125,7 @@ static enum wait_state wait_state(struct present_pipeline *pipeline)
 	return state;
 }
 
-/* Of a wait that has ENDED: its code. */
+/* Takes the code of a wait that has ENDED. */
 static int wait_take(struct present_pipeline *pipeline)
 {
 	uint64_t count;
@@ -185,8 +185,8 @@ static void flight_launch(struct dw_chip_device *device, struct flight *flight)
 }
 
 /*
- * As far as it can go: prepared, if it is the first or depends on none before it, and launched, if
- * it is the first. What is left of `error` is the text of a failure, or a remark.
+ * Takes a flight as far as it can go: prepared, if it is the first or depends on none before it,
+ * and launched, if it is the first. `error` then has the text of a failure, or a remark.
  */
 static int flight_advance(struct dw_chip_device *device, unsigned int index,
 			  struct dw_chip_error *error)
@@ -197,7 +197,7 @@ static int flight_advance(struct dw_chip_device *device, unsigned int index,
 	int status;
 
 	if (flight->state == QUEUED) {
-		/* The run before tells whether a context that had a failure is still good. */
+		/* The previous run will show whether a context that had a failure still works. */
 		if (index && (present->suspect ||
 			      present_depends(device, &flight->call,
 					      &flight_at(pipeline, 0)->call)))
@@ -213,7 +213,7 @@ static int flight_advance(struct dw_chip_device *device, unsigned int index,
 	return 0;
 }
 
-/* The run is over, with the code of simpler_wait_run(). */
+/* Ends a run; `code` is that of simpler_wait_run(). */
 static void flight_end(struct dw_chip_device *device, struct flight *flight, int code)
 {
 	struct present *present = device->state;
@@ -240,7 +240,9 @@ static void flight_end(struct dw_chip_device *device, struct flight *flight, int
 	device->failures = 0;
 }
 
-/* One look at the run under way, which costs nothing where it is short; else the thread waits. */
+/*
+ * Polls the run under way once, which is enough for a short one; otherwise the thread waits for it.
+ */
 static void flight_look(struct dw_chip_device *device, struct flight *flight)
 {
 	struct present *present = device->state;
@@ -260,7 +262,10 @@ static void flight_look(struct dw_chip_device *device, struct flight *flight)
 		wait_begin(pipeline, present, storage);
 		return;
 	}
-	/* Done, or no thread can wait. Behind a failure, too, it must not write any more. */
+	/*
+	 * The run is done, or no thread can wait for it. Even after a failure the runtime must have
+	 * stopped writing.
+	 */
 	last = present->host.wait(present->context, storage);
 	flight_end(device, flight, code < 0 ? code : last);
 }
@@ -321,7 +326,7 @@ int present_collect(struct dw_chip_device *device, struct dw_chip_completion *co
 	KIT_GIVE(completion, &full);
 	pipeline->first = (pipeline->first + 1) % PRESENT_DEPTH_MAX;
 	pipeline->count--;
-	/* The next one begins before its predecessor's completion is told. */
+	/* The next run begins before this completion is reported. */
 	if (pipeline->count && full.status != -ENODEV) {
 		flight = flight_at(pipeline, 0);
 		flight->error.text[0] = '\0';

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Runs of tensors that have a place in device memory. To the runtime these are tensors of the
- * device, which it does not copy: the driver copies before a run and behind it. When a context was
- * made anew, the contents of its blocks are gone; what a run finds in such a place it gets from the
- * host, which has the same (DW_CHIP_ON_HOST).
+ * device, which it does not copy: the driver copies before a run and behind it. After a context was
+ * replaced, the contents of its blocks are gone; a run then gets them from the host, which has the
+ * same bytes (DW_CHIP_ON_HOST).
  */
 #include "base/clock.h"
 #include "present.h"
@@ -13,7 +13,7 @@ static void *host_address(const struct dw_chip_call *call, size_t i)
 	return (void *)(uintptr_t)call->tensors[i].data;
 }
 
-/* Those that the runtime makes by itself are a part of its run. */
+/* Copies that the runtime makes by itself are part of its run. */
 static void copied(const struct dw_chip_call *call, size_t i, uint32_t way, uint64_t started)
 {
 	if (call->copies)
@@ -23,7 +23,7 @@ static void copied(const struct dw_chip_call *call, size_t i, uint32_t way, uint
 		});
 }
 
-/* Whether the driver has to copy to the place of tensor `i`: 1, 0, or an error. */
+/* Must the driver copy to the place of tensor `i`? 1, 0, or an error. */
 static int fetches(const struct dw_chip_device *device, const struct dw_chip_call *call, size_t i,
 		   const struct dw_chip_place *place, const struct present_block *block,
 		   struct dw_chip_error *error)
@@ -60,13 +60,16 @@ static int place_stage(struct dw_chip_device *device, const struct dw_chip_call 
 		pto_count_in(device, bytes);
 		copied(call, i, DW_CHIP_COPY_IN, started);
 	}
-	/* It has contents again, or will have: the library drops it if a run that writes fails. */
+	/*
+	 * The block has contents again, or will have them: the library drops it if a run that
+	 * writes it fails.
+	 */
 	if (place->handle == block->handle && bytes == block->bytes)
 		block->stale = false;
 	return 0;
 }
 
-/* What the runtime copies by itself, for a run that is staged. */
+/* Counts the copies that the runtime makes by itself for a staged run. */
 static void count_runtime(struct dw_chip_device *device, const struct dw_chip_call *call)
 {
 	const struct present *present = device->state;
@@ -159,7 +162,7 @@ static struct range place_range(const struct dw_chip_call *call, size_t i)
 		       (struct range){ 0, 0 };
 }
 
-/* Whether tensor `i` is copied from the host (DW_DIR_IN), or back (DW_DIR_OUT). */
+/* Is tensor `i` copied from the host (DW_DIR_IN), or back to it (DW_DIR_OUT)? */
 static bool travels(const struct dw_chip_device *device, const struct dw_chip_call *call, size_t i,
 		    enum dw_direction direction)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Synchronous runs with the present interface. After a launch of unknown outcome a context refuses
- * every run. No code says so; but a run that could not be prepared has not begun, so that the first
- * run after a failed one goes in steps, and a context that does not prepare it is made anew.
+ * every run. No code says so. But a run that could not be prepared has not begun, so the first run
+ * after a failed one is done in steps, and a context that cannot prepare it is replaced.
  */
 #include "present.h"
 
-/* Stages and prepares. Negative: the call is refused. *code: what function `*name` has returned. */
+/* Stages and prepares a call. Negative: it is refused. *code: what function `*name` returned. */
 static int prepare_once(struct dw_chip_device *device, const struct dw_chip_call *call,
 			unsigned int storage, const char **name, int *code,
 			struct dw_chip_error *error)
@@ -46,7 +46,7 @@ int present_prepare(struct dw_chip_device *device, const struct dw_chip_call *ca
 		return status;
 	if (code)
 		return pto_run_failed(device, call, name, code, "", error);
-	/* It does take runs. */
+	/* The context still takes runs. */
 	present->suspect = false;
 	return 0;
 }

@@ -299,7 +299,7 @@ int copy_count(struct dw_chip_device *device, struct dw_chip_error *error)
 	return 0;
 }
 
-/* Whether an earlier argument has copied exactly these bytes already, in or back. */
+/* Has an earlier argument already copied exactly these bytes, in or back? */
 static bool piece_repeats(const struct call *call, size_t i, bool in)
 {
 	const struct piece *piece = &call->pieces[i];
@@ -407,7 +407,7 @@ int block_fail(const struct dw_sim_block *block, int error, const char *format, 
 	return error > 0 ? -error : error;
 }
 
-/* Runs the next block. False when there is none. */
+/* Runs the next block. False: there is none. */
 static bool block_run(struct blocks *blocks)
 {
 	const struct call *call = blocks->call;

@@ -188,7 +188,7 @@ static uint32_t segment_place(const struct region *region, uint64_t address)
 	return low;
 }
 
-/* Edges from the users of a segment that are not done; the others are forgotten. */
+/* Adds edges from the users of a segment that are not done, and forgets the others. */
 static int segment_wait(struct graph *graph, struct segment *segment, bool writers_only,
 			struct task *task)
 {
@@ -208,7 +208,7 @@ static int segment_wait(struct graph *graph, struct segment *segment, bool write
 	return status;
 }
 
-/* Segments [first, end) become one. */
+/* Merges segments [first, end) into one. */
 static void segments_join(struct region *region, uint32_t first, uint32_t end)
 {
 	if (end - first < 2)

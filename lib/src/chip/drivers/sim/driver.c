@@ -94,7 +94,7 @@ static int options_read(const char *text, struct sim_options *options, struct dw
 	return status;
 }
 
-/* CPUs that this process may use: more host threads than that only cost. */
+/* CPUs that this process may use: more host threads than that would not help. */
 static uint32_t cpu_count(void)
 {
 	cpu_set_t set;
@@ -246,7 +246,7 @@ static const int32_t *sim_signature(struct dw_chip_device *device, struct dw_chi
 
 /* --------------------------------------------------------- resident memory */
 
-/* Calls in flight come first: the operation that follows is ordered behind them. */
+/* Waits for the calls in flight: the operation that follows is ordered behind them. */
 static int memory_begin(struct dw_chip_device *device, struct dw_chip_error *error)
 {
 	if (device->queue)

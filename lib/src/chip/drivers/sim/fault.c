@@ -68,7 +68,7 @@ int fault_kernel(const struct faults *faults, uint64_t number, const char *kerne
 	if (fault_hits(&faults->crash, number, kernel)) {
 		volatile uint32_t *volatile wild = NULL;
 
-		*wild = 1;	/* as a kernel with a wild pointer does */
+		*wild = 1;	/* like a kernel with a wild pointer */
 	}
 	if (fault_hits(&faults->hang, number, kernel))
 		block_until(NULL);

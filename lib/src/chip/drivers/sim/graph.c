@@ -84,7 +84,7 @@ static void task_finish(struct graph *graph, struct task *task)
 	free(task);
 }
 
-/* Found when it is asked for: the symbol table is searched for it. */
+/* Looked up on demand, since that searches the symbol table. */
 static const char *task_name(const struct task *task)
 {
 	const void *address;
@@ -134,7 +134,7 @@ static int block_run(struct graph *graph, const struct task *task, uint32_t inde
 	return task->kernel(&block, task->tensors, task->scalars);
 }
 
-/* Whether the ready blocks, less those that the caller takes, are worth another thread. */
+/* Are the ready blocks, less those that the caller takes, worth another thread? */
 static bool graph_worth(const struct graph *graph, uint32_t less)
 {
 	if (graph->ready_blocks <= less)
@@ -144,7 +144,7 @@ static bool graph_worth(const struct graph *graph, uint32_t less)
 
 static void graph_work(void *context);
 
-/* Gets another thread to help if that pays. `less`: blocks that the caller runs itself. */
+/* Wakes another thread to help if that pays. `less`: blocks that the caller runs itself. */
 static void graph_wake(struct graph *graph, uint32_t less)
 {
 	uint32_t helpers = (uint32_t)graph->orch.config.aicpu_thread_num - 1;
@@ -173,7 +173,7 @@ static bool graph_step(struct graph *graph)
 	if (!task)
 		return false;
 	if (graph->status) {
-		/* Nothing new starts: blocks that were not handed out are over. */
+		/* The graph has failed: blocks that were not handed out will not run. */
 		graph->ready_blocks -= task->block_dim - task->next_block;
 		task->next_block = task->block_dim;
 		ready_pop(graph);
@@ -211,7 +211,7 @@ static void graph_sleep(struct graph *graph)
 	graph->sleepers--;
 }
 
-/* A helper: until nothing more will come. */
+/* A helper: works until nothing more will be submitted. */
 static void graph_work(void *context)
 {
 	struct graph *graph = context;
@@ -281,7 +281,7 @@ static int region_alloc(struct graph *graph, uint64_t bytes, struct region **reg
 	uint64_t address;
 
 	if (!extent && graph->live) {
-		/* Memory that tasks still hold may become free. */
+		/* Tasks that have yet to end may free memory. */
 		graph_drive(graph, 0);
 		extent = memory_alloc(&graph->device->memory, bytes);
 	}

@@ -31,7 +31,7 @@ struct segment {
 /* Device memory that tasks may name: the call's arguments, and memory from alloc. */
 struct region {
 	uint64_t begin, end;
-	struct extent *extent;		/* NULL: an argument's */
+	struct extent *extent;		/* NULL: of an argument */
 	/* depth at which it was allocated; 0: its scope has ended */
 	uint32_t scope;
 	uint32_t holders;		/* tasks that use it and are not done */
@@ -100,7 +100,7 @@ int depend_region_add(struct graph *graph, uint64_t begin, uint64_t end, struct 
 		      struct region **region);
 /* Takes it from the table; frees its device memory too. */
 void depend_region_drop(struct graph *graph, struct region *region);
-/* The region that holds all of these bytes, or NULL. */
+/* Returns the region that contains all of these bytes, or NULL. */
 struct region *depend_region_find(const struct graph *graph, uint64_t address, uint64_t bytes);
 /* Makes the edges of one access and records it. -ENOMEM. */
 int depend_access(struct graph *graph, struct region *region, uint64_t begin, uint64_t end,

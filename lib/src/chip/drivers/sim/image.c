@@ -42,8 +42,8 @@
 #define DATA (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ELFDATA2LSB : ELFDATA2MSB)
 
 /*
- * An image's own functions come before those of the same name that the process has (the C
- * library exports a "step"). Sanitizers' run times cannot bear it.
+ * An image's own functions take precedence over functions of the same name in the process (the C
+ * library exports a "step"). The sanitizers' run-time libraries do not support this.
  */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(RTLD_DEEPBIND)
 #define OWN_FIRST 0
@@ -129,7 +129,7 @@ static int elf_check(Elf *elf, const struct dw_chip_image_spec *spec, struct dw_
 	return 0;
 }
 
-/* Whole names, as many as there is room for, and a sign that there are more. */
+/* Writes as many whole names as fit, and a mark if there are more. */
 static void list_add(char *list, size_t bytes, const char *name)
 {
 	static const char more[] = ", …";
@@ -190,7 +190,7 @@ static int elf_examine(int fd, const struct dw_chip_image_spec *spec, struct dw_
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_READ, NULL);
 	if (!elf) {
-		/* libelf does not say why it could not read. */
+		/* libelf does not tell why a read failed. */
 		status = pread(fd, list, 1, 0) < 0 ? -errno : -ELIBBAD;
 		return kit_fail(error, status, "%s cannot be read as ELF: %s",
 				text_short(image_name(spec)),
@@ -276,8 +276,8 @@ static int signature_choose(const struct dw_chip_image_spec *spec, const struct 
 }
 
 /*
- * By the rule of chip.h; its size is a uint32_t, and without its first three fields it says
- * nothing.
+ * Reads it by the rule of chip.h. Its size is a uint32_t, and an entry without the first three
+ * fields is useless.
  */
 static int entry_take(struct dw_sim_entry *to, const struct dw_sim_entry *from,
 		      const struct dw_chip_image *image, struct dw_chip_error *error)
@@ -386,9 +386,7 @@ int image_load(const struct dw_chip_image_spec *spec, struct dw_chip_image **res
 					  strerror(errno));
 			goto fail;
 		}
-		/*
-		 * The linker's text begins with the descriptor's path, which is of no use.
-		 */
+		/* Skips the descriptor's path, with which the linker's text begins. */
 		if (strncmp(text, path, strlen(path)) == 0)
 			text += strlen(path);
 		status = kit_fail(error, -ELIBBAD, "%s cannot be loaded%s%s",

@@ -79,7 +79,7 @@ struct pool {
 	pthread_cond_t all_left;	/* pool_finish() does */
 	uint32_t limit;			/* threads that may exist */
 	uint32_t started;
-	uint32_t wanted;		/* helpers that shall still come in */
+	uint32_t wanted;		/* helpers that are still wanted */
 	uint32_t active;		/* helpers that are in `work` */
 	bool stop;
 	pool_work *work;
@@ -87,14 +87,14 @@ struct pool {
 	pthread_t *threads;
 };
 
-/* Work below this is not worth waking another CPU for: that alone costs some 40 µs. */
+/* Less work than this is not worth waking another CPU, which alone costs some 40 µs. */
 #define POOL_WORTH_NS 60000
 
 int pool_create(struct pool *pool, uint32_t limit, struct dw_chip_error *error);
 void pool_destroy(struct pool *pool);
 /* Asks `helpers` threads to call work(context). Does not wait. */
 void pool_start(struct pool *pool, pool_work *work, void *context, uint32_t helpers);
-/* No helper comes in any more; waits for those that are in. */
+/* Lets no more helpers in, and waits for those that are in. */
 void pool_finish(struct pool *pool);
 
 /* ------------------------------------------------------------------- image */
@@ -165,7 +165,7 @@ int call_copy_in(struct dw_chip_device *device, struct call *call, struct dw_chi
 int call_execute(struct dw_chip_device *device, struct call *call, struct dw_chip_error *error);
 int call_copy_out(struct dw_chip_device *device, struct call *call, struct dw_chip_error *error);
 void call_release(struct dw_chip_device *device, struct call *call);
-/* Whether a byte that `reader` copies in is copied back by `writer`. */
+/* Is a byte that `reader` copies in copied back by `writer`? */
 bool call_reads_from(const struct call *reader, const struct call *writer);
 /* copy in (unless it was), execute, copy out, release. */
 int call_run(struct dw_chip_device *device, struct call *call, bool staged,
@@ -210,7 +210,7 @@ struct dw_chip_device {
 	_Atomic uint64_t calls, copies, copies_in, copies_out, bytes_in, bytes_out;
 };
 
-/* The resident range that holds the address, or NULL. */
+/* Returns the resident range that contains the address, or NULL. */
 struct resident *resident_find(const struct dw_chip_device *device, uint64_t address);
 int sim_lost(struct dw_chip_device *device, struct dw_chip_error *error);
 

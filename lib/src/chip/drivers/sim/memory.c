@@ -86,7 +86,7 @@ static struct extent *spare_take(struct memory *memory)
 	return extent;
 }
 
-/* Cuts the part behind `bytes` off as a free extent. False: no memory on the host. */
+/* Splits off the part behind `bytes` as a free extent. False: the host has no memory for it. */
 static bool extent_split(struct memory *memory, struct extent *extent, uint64_t bytes)
 {
 	struct extent *rest = spare_take(memory);
@@ -133,7 +133,7 @@ struct extent *memory_alloc(struct memory *memory, uint64_t bytes)
 	return extent;
 }
 
-/* Takes `next` into `extent`, its neighbour before it. */
+/* Merges `next` into `extent`, the neighbour before it. */
 static void extent_merge(struct memory *memory, struct extent *extent, struct extent *next)
 {
 	extent->bytes += next->bytes;

@@ -55,7 +55,7 @@ void pool_destroy(struct pool *pool)
 	free(pool->threads);
 }
 
-/* A thread that cannot be had is not missed: the caller does the work. */
+/* A thread that cannot be created is no error: the caller does the work. */
 static void helper_start(struct pool *pool)
 {
 	sigset_t all, before;

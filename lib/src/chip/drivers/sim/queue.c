@@ -161,7 +161,7 @@ void queue_leave(struct queue *queue, uint64_t address, uint64_t bytes)
 	pthread_mutex_unlock(&queue->lock);
 }
 
-/* Whether a call that has not run writes bytes that `call` reads. A "no" never changes. */
+/* Does a call that has not run yet write bytes that `call` reads? A "no" stays a "no". */
 static bool queue_writes(struct queue *queue, const struct call *call)
 {
 	bool writes = false;
@@ -184,7 +184,9 @@ int queue_submit(struct queue *queue, const struct dw_chip_call *from, struct dw
 				device->id, queue->depth);
 	status = call_prepare(device, from, &slot->call, error);
 	if (status == -ENOMEM) {
-		/* The calls in flight hold the missing memory; alone it may fit. */
+		/*
+		 * Calls in flight may hold the missing memory: the call may fit when it is alone.
+		 */
 		queue_drain(queue);
 		error->text[0] = '\0';
 		status = call_prepare(device, from, &slot->call, error);
