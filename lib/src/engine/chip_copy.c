@@ -86,14 +86,14 @@ static int copy_enter_locked(struct chip_copy *copy, dw_task *id)
 	task = graph_task_new(&engine->graph, &orch->run->graph, orch->scope, &copy_callable,
 			      copy->options);
 	result = task ? payload_make(&engine->graph.tasks, &task->payload, &copy->args, false,
-				     copy->options->name, task->storage, sizeof(task->storage),
-				     &task->name) :
+				     copy->options->name, task->storage) :
 			error_set(-ENOMEM, "no memory for a task");
 	if (result < 0) {
 		if (task)
 			task_free(&engine->graph.tasks, task);
 		return result;
 	}
+	task_keep_name(task, &task->payload, &copy->args, copy->options->name);
 	atomic_fetch_add_explicit(&copy_callable.uses, 1, memory_order_relaxed);
 	task_set_target(task, engine->rings.all[copy->worker].pool, copy->worker);
 	graph_enter(&engine->graph, task);
@@ -118,7 +118,7 @@ static int copy_submit(struct chip_copy *copy, struct dw_tensor *to, dw_task *id
 	if (result < 0)
 		return result;
 	lock_take(&engine->lock);
-	progress_submits(engine);
+	progress_submits(&engine->progress);
 	result = copy_enter_locked(copy, id);
 	engine_work_some(engine);
 	engine_unlock_and_wake(engine);

@@ -226,7 +226,7 @@ static void release_consumer(struct graph *graph, struct task *task, struct edge
 	}
 }
 
-void graph_free_task(struct graph *graph, struct task *task)
+static inline void free_task(struct graph *graph, struct task *task)
 {
 	callable_put(task->callable);
 	if (UNLIKELY(task->flags & FLAG_GROUP))
@@ -235,6 +235,11 @@ void graph_free_task(struct graph *graph, struct task *task)
 		payload_free(&graph->tasks, &task->payload);
 	scope_put(graph->heap, task->scope);
 	task_free(&graph->tasks, task);
+}
+
+void graph_free_task(struct graph *graph, struct task *task)
+{
+	free_task(graph, task);
 }
 
 /* False: no thread has it any more. */
@@ -253,7 +258,7 @@ static void consume(struct graph *graph, struct task *task)
 	struct run_graph *run = task->run;
 
 	if (LIKELY(!(task->flags & FLAG_ABANDONED)) || !keep(graph, task))
-		graph_free_task(graph, task);
+		free_task(graph, task);
 	__atomic_store_n(&run->finished, run->finished + 1, __ATOMIC_RELAXED);
 }
 

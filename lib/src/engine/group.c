@@ -30,10 +30,10 @@ struct group *group_new(size_t members, const uint32_t *workers, uint32_t first)
 }
 
 int group_add_payload(struct task_table *table, struct group *group, const struct dw_args *args,
-		      const char *name, const char **kept_name)
+		      const char *name)
 {
 	int result = payload_make(table, &group->members[group->count].payload, args, false, name,
-				  NULL, 0, kept_name);
+				  NULL);
 
 	if (result == 0)
 		group->count++;

@@ -40,9 +40,9 @@ struct group {
  * count from worker `first` on. The group has no payloads yet. NULL: no memory.
  */
 struct group *group_new(size_t members, const uint32_t *workers, uint32_t first);
-/* The payload of the next member; `name`: see payload_make(). */
+/* The payload of the next member; `name`: that of the task, or NULL. */
 int group_add_payload(struct task_table *table, struct group *group, const struct dw_args *args,
-		      const char *name, const char **kept_name);
+		      const char *name);
 void group_free(struct task_table *table, struct group *group);
 
 /* All members are about to enter rings. */

@@ -3,25 +3,19 @@
  * See process.h.
  */
 #include <pthread.h>
-#include <stdatomic.h>
 #include "engine/process.h"
 
-static _Atomic uint32_t serial = 1;
+_Atomic uint32_t process_forks = 1;
 static pthread_once_t serial_once = PTHREAD_ONCE_INIT;
 
 static void count_fork(void)
 {
-	atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&process_forks, 1, memory_order_relaxed);
 }
 
 static void watch_forks(void)
 {
 	pthread_atfork(NULL, NULL, count_fork);
-}
-
-uint32_t process_serial(void)
-{
-	return atomic_load_explicit(&serial, memory_order_relaxed);
 }
 
 void process_watch_forks(void)

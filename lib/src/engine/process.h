@@ -5,10 +5,16 @@
 #ifndef DW_ENGINE_PROCESS_H
 #define DW_ENGINE_PROCESS_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
+extern _Atomic uint32_t process_forks;
+
 /* Differs between this process and those forked from it. Any thread. */
-uint32_t process_serial(void);
+static inline uint32_t process_serial(void)
+{
+	return atomic_load_explicit(&process_forks, memory_order_relaxed);
+}
 /* From now on forks are counted. */
 void process_watch_forks(void);
 

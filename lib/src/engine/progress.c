@@ -88,11 +88,6 @@ void engine_work(struct engine *engine)
 	harvest_and_dispatch(engine);
 }
 
-void progress_submits(struct engine *engine)
-{
-	engine->progress.submits++;
-}
-
 void engine_work_some(struct engine *engine)
 {
 	struct progress *progress = &engine->progress;

@@ -67,7 +67,8 @@ void engine_work_some(struct engine *engine);
 void progress_harvest(struct engine *engine, struct worker_ring *ring);
 /* Releases the lock, and wakes the workers that have got work. */
 void engine_unlock_and_wake(struct engine *engine);
-void progress_submits(struct engine *engine);
+/* A submit has begun, under the lock. */
+static inline void progress_submits(struct progress *progress) { progress->submits++; }
 
 /*
  * Drops the lock while it waits. 0 when ready() was true, or -ETIMEDOUT. No deadline: NULL.

@@ -258,7 +258,7 @@ void rings_publish(struct ring_set *rings)
 }
 
 /* Counts the new frame, and publishes when that is due. */
-static void ring_added(struct ring_set *rings, struct worker_ring *ring)
+static inline void ring_added(struct ring_set *rings, struct worker_ring *ring)
 {
 	uint32_t published = ring_outstanding(ring) - ring->unpublished;
 

@@ -289,18 +289,25 @@ static int wait_blocked(struct engine *engine, struct waiter *waiter, enum block
 	return result;
 }
 
+static int window_wait(struct dw_run *run)
+{
+	struct waiter waiter = { .ready = window_open, .engine = run->engine, .run = run };
+
+	return wait_blocked(run->engine, &waiter, BLOCKED_WINDOW, NULL);
+}
+
+static inline int wait_for_window(struct dw_run *run)
+{
+	int result = 0;
+
+	if (UNLIKELY(run->graph.submitted - run->graph.finished >= WINDOW_TASKS))
+		result = window_wait(run);
+	return UNLIKELY(result == 0 && run->graph.cancelled) ? orch_cancelled(run) : result;
+}
+
 int orch_wait_for_window_locked(struct dw_orch *orch)
 {
-	struct dw_run *run = orch->run;
-
-	if (UNLIKELY(run->graph.submitted - run->graph.finished >= WINDOW_TASKS)) {
-		struct waiter waiter = { .ready = window_open, .engine = run->engine, .run = run };
-		int result = wait_blocked(run->engine, &waiter, BLOCKED_WINDOW, NULL);
-
-		if (result < 0)
-			return result;
-	}
-	return UNLIKELY(run->graph.cancelled) ? orch_cancelled(run) : 0;
+	return wait_for_window(orch->run);
 }
 
 static bool heap_moved(const struct waiter *waiter)
@@ -425,6 +432,7 @@ void submit_enter(struct engine *engine, const struct edge_builder *builder)
 	enter(engine, builder);
 }
 
+/* Only inlined functions get its address, so that the compiler keeps it in registers. */
 struct submission {
 	struct dw_orch *orch;
 	struct callable *callable;
@@ -437,24 +445,23 @@ struct submission {
 	uint64_t output_bytes;
 };
 
-static void named_edges(struct edge_builder *builder, const struct submission *submission)
+static void named_edges(struct edge_builder *builder, const struct dw_args *args,
+			const struct range *ranges, const struct frame_names *given)
 {
 	struct payload *payload = &builder->consumer->payload;
-	struct frame_names *names = payload_names(payload, submission->args);
+	struct frame_names *names = payload_names(payload, args);
 
 	if (names)
-		edges_see_names(builder, submission->args, submission->ranges, names);
-	edges_writes(builder, submission->args, submission->ranges,
-		     edges_reads(builder, submission->args, submission->ranges));
-	edges_make_names(builder, submission->args, submission->ranges, names);
-	if (names && submission->names)
-		memcpy(names, submission->names,
-		       submission->args->tensor_count * sizeof(*names));
+		edges_see_names(builder, args, ranges, names);
+	edges_writes(builder, args, ranges, edges_reads(builder, args, ranges));
+	edges_make_names(builder, args, ranges, names);
+	if (names && given)
+		memcpy(names, given, args->tensor_count * sizeof(*names));
 	if (names)
-		payload_names_done(payload, submission->args);
+		payload_names_done(payload, args);
 }
 
-static int submit_locked(const struct submission *submission, dw_task *id)
+static inline int submit_locked(const struct submission *submission, dw_task *id)
 {
 	struct dw_orch *orch = submission->orch;
 	struct engine *engine = orch->run->engine;
@@ -464,7 +471,7 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 	struct task *task;
 	int result;
 
-	result = orch_wait_for_window_locked(orch);
+	result = wait_for_window(orch->run);
 	if (result == 0)
 		result = check_alive(engine, submission->pool, submission->worker);
 	if (result == 0 && options->after_count)
@@ -487,8 +494,7 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 	task = graph_task_new(&engine->graph, &orch->run->graph, orch->scope, submission->callable,
 			      options);
 	result = task ? payload_make(&engine->graph.tasks, &task->payload, submission->args,
-				     submission->pool->has_memory, options->name, task->storage,
-				     sizeof(task->storage), &task->name) :
+				     submission->pool->has_memory, options->name, task->storage) :
 			error_set(-ENOMEM, "no memory for a task");
 	if (UNLIKELY(result < 0)) {
 		orch_unplace_outputs(submission->args, address, submission->output_bytes);
@@ -496,6 +502,7 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 			task_free(&engine->graph.tasks, task);
 		return result;
 	}
+	task_keep_name(task, &task->payload, submission->args, options->name);
 	task_set_target(task, (uint16_t)(submission->pool - engine->schedule.pools),
 			submission->worker);
 	graph_enter(&engine->graph, task);
@@ -503,7 +510,7 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 		*id = task_id(task);
 	edges_begin(&builder, &engine->graph, task);
 	if (UNLIKELY(engine->graph.names.on))
-		named_edges(&builder, submission);
+		named_edges(&builder, submission->args, submission->ranges, submission->names);
 	else
 		edges_writes(&builder, submission->args, submission->ranges,
 			     edges_reads(&builder, submission->args, submission->ranges));
@@ -514,12 +521,9 @@ static int submit_locked(const struct submission *submission, dw_task *id)
 }
 
 /* Tags of bytes that other tasks may write meanwhile, which another host would not see. */
-static int check_elsewhere(const struct submission *submission)
+static int check_elsewhere(const struct engine *engine, uint32_t worker, const struct dw_args *args)
 {
-	const struct engine *engine = submission->orch->run->engine;
-	const struct dw_args *args = submission->args;
-
-	if (submission->worker != DW_ANY && !engine->rings.all[submission->worker].elsewhere)
+	if (worker != DW_ANY && !engine->rings.all[worker].elsewhere)
 		return 0;
 	for (uint32_t i = 0; i < args->tensor_count; i++)
 		if (args->tags[i] == DW_NO_DEP || args->tags[i] == DW_OUTPUT_EXISTING)
@@ -532,52 +536,69 @@ static int check_elsewhere(const struct submission *submission)
 	return 0;
 }
 
-static int submit_prepare(struct submission *submission)
+static inline int submit_prepare(struct submission *submission)
 {
 	struct engine *engine = submission->orch->run->engine;
+	struct dw_args *args = submission->args;
+	uint64_t output_bytes = 0;
+	struct range *ranges;
+	struct pool *pool;
+	uint32_t worker;
 	int result;
 
-	result = orch_find_pool(engine, submission->callable, &submission->pool);
+	result = orch_find_pool(engine, submission->callable, &pool);
+	if (result < 0)
+		return result;
+	result = find_worker(engine, pool, submission->options->place, submission->callable,
+			     &worker);
+	if (UNLIKELY(result == 0 && pool->elsewhere))
+		result = check_elsewhere(engine, worker, args);
 	if (result == 0)
-		result = find_worker(engine, submission->pool, submission->options->place,
-				     submission->callable, &submission->worker);
-	if (UNLIKELY(result == 0 && submission->pool->elsewhere))
-		result = check_elsewhere(submission);
-	if (result == 0)
-		result = orch_ranges(submission->orch, submission->args->tensor_count,
-				     &submission->ranges);
-	if (result == 0)
-		result = orch_check_args(submission->orch, submission->args, submission->worker,
-					 submission->ranges, &submission->output_bytes);
+		result = orch_ranges(submission->orch, args->tensor_count, &ranges);
+	if (result < 0)
+		return result;
+	if (args->tensor_count)
+		result = orch_check_args(submission->orch, args, worker, ranges, &output_bytes);
+	submission->pool = pool;
+	submission->worker = worker;
+	submission->ranges = ranges;
+	submission->output_bytes = output_bytes;
 	return result;
 }
 
 static const struct dw_submit_options defaults = { .size = sizeof(defaults) };
 
-/* The callable is held, and let go if this fails. */
-static inline int submit(struct submission *submission, dw_task *task)
+/* The one path of all submits, so that the compiler makes one function of it. */
+static int submit(struct dw_orch *orch, dw_callable handle, struct dw_args *args,
+		  const struct dw_submit_options *options, const struct frame_names *names,
+		  dw_task *task)
 {
-	struct engine *engine = submission->orch->run->engine;
-	int result = submit_prepare(submission);
+	struct submission submission = {
+		.orch = orch, .args = args, .options = options, .names = names,
+	};
+	struct engine *engine = orch->run->engine;
+	struct callable *callable;
+	int result = callable_hold(handle, &callable);
 
+	if (result < 0)
+		return result;
+	submission.callable = callable;
+	result = submit_prepare(&submission);
 	if (result == 0) {
 		lock_take(&engine->lock);
-		progress_submits(engine);
-		result = submit_locked(submission, task);
+		progress_submits(&engine->progress);
+		result = submit_locked(&submission, task);
 		engine_work_some(engine);
 		engine_unlock_and_wake(engine);
 	}
 	if (UNLIKELY(result < 0))
-		callable_put(submission->callable);
+		callable_put(callable);
 	return result;
 }
 
 DW_API int dw_submit(struct dw_orch *orch, dw_callable handle, struct dw_args *args,
 		     const struct dw_submit_options *options, dw_task *task)
 {
-	struct submission submission = {
-		.orch = orch, .args = args, .options = options ? options : &defaults,
-	};
 	struct dw_submit_options full;
 	int result;
 
@@ -585,20 +606,16 @@ DW_API int dw_submit(struct dw_orch *orch, dw_callable handle, struct dw_args *a
 	if (result == 0 && !args)
 		result = error_set(-EINVAL, "args is NULL");
 	if (result == 0 && options)
-		result = orch_take_options(&submission.options, &full);
-	if (result == 0)
-		result = callable_hold(handle, &submission.callable);
-	return result < 0 ? result : submit(&submission, task);
+		result = orch_take_options(&options, &full);
+	if (result < 0)
+		return result;
+	return submit(orch, handle, args, options ? options : &defaults, NULL, task);
 }
 
 int engine_submit_named(struct dw_orch *orch, dw_callable handle, struct dw_args *args,
 			const struct dw_config *config, const struct frame_names *names)
 {
 	const struct dw_submit_options options = { .size = sizeof(options), .config = *config };
-	struct submission submission = {
-		.orch = orch, .args = args, .options = &options, .names = names,
-	};
-	int result = callable_hold(handle, &submission.callable);
 
-	return result < 0 ? result : submit(&submission, NULL);
+	return submit(orch, handle, args, &options, names, NULL);
 }

@@ -75,12 +75,15 @@ struct group_submission {
 static int make_payloads(const struct group_submission *submission, struct task *task)
 {
 	struct task_table *table = &submission->orch->run->engine->graph.tasks;
+	const char *name = submission->options->name;
 	int result = 0;
 
 	for (size_t i = 0; i < submission->members && result == 0; i++)
 		result = group_add_payload(table, submission->group, submission->args[i],
-					   i == 0 ? submission->options->name : NULL,
-					   i == 0 ? &task->name : NULL);
+					   i == 0 ? name : NULL);
+	if (result == 0)
+		task_keep_name(task, &submission->group->members[0].payload, submission->args[0],
+			       name);
 	return result;
 }
 

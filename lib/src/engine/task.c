@@ -136,8 +136,7 @@ void task_break_chain(struct task *task)
 /* ---------------------------------------------------------------- payloads */
 
 int payload_make(struct task_table *table, struct payload *payload, const struct dw_args *args,
-		 bool named, const char *name, unsigned char *storage, size_t space,
-		 const char **kept_name)
+		 bool named, const char *name, unsigned char *storage)
 {
 	uint64_t names = UNLIKELY(named) ? args->tensor_count * sizeof(struct frame_names) : 0;
 	uint64_t bytes = wire_bytes(args) + names;
@@ -154,7 +153,7 @@ int payload_make(struct task_table *table, struct payload *payload, const struct
 		return name_check("the name of a task,", name, NAME_TASK_MOST);
 	payload->bytes = (uint32_t)bytes;
 	payload->blob = NULL;
-	payload->owned = total > space;
+	payload->owned = !storage || total > TASK_INLINE_BYTES;
 	payload->frame_flags = names ? FRAME_NAMED : 0;
 	if (payload->owned) {
 		copy = malloc(total);
@@ -165,12 +164,8 @@ int payload_make(struct task_table *table, struct payload *payload, const struct
 	wire_encode(args, copy);
 	if (args->tensor_count)
 		memcpy(copy + bytes, args->tags, args->tensor_count);
-	if (kept_name)
-		*kept_name = NULL;
-	if (name_bytes) {
+	if (name_bytes)
 		memcpy(copy + bytes + args->tensor_count, name, name_bytes);
-		*kept_name = (char *)copy + bytes + args->tensor_count;
-	}
 	if (UNLIKELY(bytes > table->frame_bytes)) {
 		result = arena_alloc(table->arena, bytes, &payload->blob);
 		if (result < 0) {

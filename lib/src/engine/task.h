@@ -131,10 +131,15 @@ struct task *task_find(const struct task_table *table, dw_task id);
 /* "task 17 "verify" (libjob:verify)" */
 void task_describe(const struct task *task, char *text, size_t space);
 
-/* `named`: with room for names. `storage`: of the task; a copy of `name` goes to *kept_name. */
+/* `named`: with room for names. `storage`: the task's, or NULL. */
 int payload_make(struct task_table *table, struct payload *payload, const struct dw_args *args,
-		 bool named, const char *name, unsigned char *storage, size_t space,
-		 const char **kept_name);
+		 bool named, const char *name, unsigned char *storage);
+/* The copy of the task's name, NULL: none. `payload` was made with the name, of these arguments. */
+static inline void task_keep_name(struct task *task, const struct payload *payload,
+				  const struct dw_args *args, const char *name)
+{
+	task->name = name ? (char *)payload->copy + payload->bytes + args->tensor_count : NULL;
+}
 /* NULL: no room for names; and when they are complete: the child's copy gets them, too. */
 struct frame_names *payload_names(const struct payload *payload, const struct dw_args *args);
 void payload_names_done(struct payload *payload, const struct dw_args *args);

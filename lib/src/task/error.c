@@ -19,7 +19,7 @@
 static _Thread_local char last_text[ERROR_TEXT_BYTES];
 static _Thread_local char unknown_name[32];
 
-int error_set(int error, const char *format, ...)
+void error_record(const char *format, ...)
 {
 	char text[ERROR_TEXT_BYTES];
 	int saved = errno;
@@ -31,7 +31,6 @@ int error_set(int error, const char *format, ...)
 	va_end(list);
 	memcpy(last_text, text, strlen(text) + 1);
 	errno = saved;
-	return error;
 }
 
 int error_prefix(int error, const char *format, ...)

@@ -10,10 +10,20 @@
 
 #define ERROR_TEXT_BYTES 512
 
-/* Sets the text and returns `error` (a negative errno). */
-int error_set(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Sets the text. */
+void error_record(const char *format, ...) __attribute__((cold, format(printf, 1, 2)));
+/*
+ * The same; its value is `error` (a negative errno). Not a function, so that the compiler sees which
+ * way a caller goes that looks at the value.
+ */
+#define error_set(error, ...) \
+	({ \
+		int error_value_ = (error); \
+		error_record(__VA_ARGS__); \
+		error_value_; \
+	})
 /* Puts text in front of the present text: "pod0/node1: " + text. Returns `error`. */
-int error_prefix(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int error_prefix(int error, const char *format, ...) __attribute__((cold, format(printf, 2, 3)));
 const char *error_text(void);
 /*
  * "EIO", "SIGSEGV"; "errno 4711" for an unknown one. Valid for ever (thread-local for unknown

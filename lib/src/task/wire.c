@@ -19,13 +19,16 @@ void wire_encode(const struct dw_args *args, void *blob)
 
 	memcpy(to, counts, WIRE_HEADER_BYTES);
 	to += WIRE_HEADER_BYTES;
-	memcpy(to, args->tensors, tensor_bytes);
+	if (tensor_bytes)
+		memcpy(to, args->tensors, tensor_bytes);
 	to += tensor_bytes;
-	memcpy(to, args->scalars, (uint64_t)args->scalar_count * sizeof(uint64_t));
+	if (args->scalar_count)
+		memcpy(to, args->scalars, (uint64_t)args->scalar_count * sizeof(uint64_t));
 }
 
 /* Reads the header; -EBADMSG unless the blob has the bytes that it asks for. */
-static int check_size(const unsigned char *blob, uint64_t bytes, uint32_t *counts)
+static inline __attribute__((always_inline)) int check_size(const unsigned char *blob,
+							    uint64_t bytes, uint32_t *counts)
 {
 	int32_t read[2];
 	uint64_t wanted;
@@ -53,7 +56,7 @@ static int check_size(const unsigned char *blob, uint64_t bytes, uint32_t *count
 int wire_decode(void *blob, uint64_t bytes, struct dw_args *view)
 {
 	unsigned char *from = blob;
-	uint32_t counts[2];
+	uint32_t counts[2] = { 0, 0 };
 	int result;
 
 	if ((uintptr_t)blob % sizeof(uint64_t))
@@ -109,7 +112,7 @@ int dw_args_from_blob(const void *blob, size_t bytes, struct dw_args *args)
 {
 	const unsigned char *from = blob;
 	struct dw_tensor tensor;
-	uint32_t counts[2];
+	uint32_t counts[2] = { 0, 0 };
 	uint64_t scalar;
 	int result;
 

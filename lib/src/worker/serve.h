@@ -29,12 +29,14 @@ static inline void *serve_blob(struct frame *frame)
  */
 static inline int serve_args(struct frame *frame, struct dw_args *args)
 {
-	uint32_t bytes = frame->args_bytes, names = 0;
-	const int32_t *tensors = serve_blob(frame);
+	uint32_t bytes = frame->args_bytes, names;
+	int32_t *tensors = serve_blob(frame);
 
-	if (frame->flags & FRAME_NAMED && bytes >= WIRE_HEADER_BYTES && *tensors > 0)
+	if (frame->flags & FRAME_NAMED && bytes >= WIRE_HEADER_BYTES && *tensors > 0) {
 		names = (uint32_t)*tensors * (uint32_t)sizeof(struct frame_names);
-	return wire_decode(serve_blob(frame), names < bytes ? bytes - names : bytes, args);
+		bytes -= names < bytes ? names : 0;
+	}
+	return wire_decode(tensors, bytes, args);
 }
 
 /* NULL: it has none. */
