@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind address.h. */
+/* See address.h. */
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -116,7 +116,7 @@ void address_of_peer(int fd, char text[ADDRESS_BYTES])
 
 /* ----------------------------------------------------------------------- sockets */
 
-/* TCP_USER_TIMEOUT, where it is set, decides when probes have failed; their number does not. */
+/* TCP_USER_TIMEOUT, if set, decides when probes have failed, and not their number. */
 int address_set_timeout(int fd, uint64_t timeout_ns)
 {
 	const struct {

@@ -25,17 +25,17 @@ struct address {
 /* "name", "name:port", "[IPv6]:port", "IPv6". -EINVAL with a text that names `what`. */
 int address_parse(const char *what, const char *text, struct address *address);
 /*
- * A connected, non-blocking socket, by one of the addresses that the name has: the descriptor, or
- * -errno of the last that was tried, with a text. -ETIMEDOUT: the deadline (CLOCK_MONOTONIC).
+ * Connects to one of the name's addresses. Returns a non-blocking socket, or -errno of the last
+ * address that was tried, with a text. -ETIMEDOUT: the deadline (CLOCK_MONOTONIC).
  */
 int address_dial(const struct address *address, uint64_t timeout_ns, uint64_t deadline_ns);
-/* A listening, non-blocking socket; port 0 has the kernel choose one. */
+/* Returns a listening, non-blocking socket; with port 0 the kernel chooses the port. */
 int address_listen(const struct address *address);
-/* The next connection of a listening socket, non-blocking; -EAGAIN without a text. */
+/* Accepts the next connection, as a non-blocking socket; -EAGAIN without a text. */
 int address_accept(int listening, uint64_t timeout_ns);
-/* Of a connected socket, after the fact. -errno with a text. */
+/* Changes the timeout of a connected socket. -errno with a text. */
 int address_set_timeout(int fd, uint64_t timeout_ns);
-/* "10.0.0.7:4711" of a socket's own end, or of the other; "?" where the kernel has none. */
+/* "10.0.0.7:4711" for a socket's own end, or for the other; "?" if the kernel knows none. */
 void address_of_own(int fd, char text[ADDRESS_BYTES]);
 void address_of_peer(int fd, char text[ADDRESS_BYTES]);
 

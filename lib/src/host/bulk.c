@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind bulk.h. */
+/* See bulk.h. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +11,14 @@
 #define PIECES_AHEAD 8 /* on their way to the other end; UCX_AHEAD are not refused */
 _Static_assert(PIECES_AHEAD <= UCX_AHEAD, "the other end has places for them");
 
-/* Data for UCX, or a message that comes after all of it that is in front. */
+/* Data for UCX, or a message that comes after all data in front of it. */
 struct item {
 	struct item *next;
 	uint64_t number, address;
 	const unsigned char *from; /* NULL: a message */
 	uint64_t bytes;
-	uint64_t begun; /* bytes of data that UCX has got */
-	uint32_t ahead; /* pieces of it that UCX has not let go of */
+	uint64_t begun; /* bytes of data that UCX was given */
+	uint32_t ahead; /* pieces of it that UCX still uses */
 	uint64_t pieces; /* of a message: all that are in front, since the beginning */
 	uint8_t type;
 	unsigned char payload[];
@@ -28,8 +28,8 @@ struct bulk {
 	struct stream *stream;
 	struct ucx *ucx; /* NULL: all goes over the stream */
 	struct item *first, **end;
-	uint64_t sent; /* pieces that UCX has got */
-	uint32_t ahead; /* of those, not let go of */
+	uint64_t sent; /* pieces that UCX was given */
+	uint32_t ahead; /* of those, still in use */
 	/*
 	 * Pieces from the other end: all below `received` are here, and those received + 1 + i
 	 * with a bit i in `early`.
@@ -38,7 +38,7 @@ struct bulk {
 	void *places[2 * UCX_AHEAD]; /* of pieces that are being received, by their sequence */
 	uint64_t wanted; /* by the last mark: the stream waits until they are here */
 	uint64_t bytes_in, bytes_out;
-	int failed; /* of UCX: told when the stream has no more to say */
+	int failed; /* of UCX: reported when the stream has nothing to report */
 	char why[ERROR_TEXT_BYTES];
 };
 
@@ -91,8 +91,8 @@ int bulk_connect(struct bulk *bulk, const void *address, size_t bytes)
 }
 
 /*
- * That UCX has failed is no error yet: it does when the other end leaves, and the stream says why.
- * bulk_receive() tells it when the stream has nothing to say.
+ * A failure of UCX is no error yet: UCX also fails when the other end leaves, and the stream knows
+ * the reason. bulk_receive() reports it if the stream has nothing to report.
  */
 static int outlive(struct bulk *bulk, int result)
 {
@@ -119,7 +119,7 @@ static int append(struct bulk *bulk, const struct item *values, const void *payl
 	return 0;
 }
 
-/* Takes an item out of the list: its place is *at. */
+/* Removes an item from the list; *at points to it. */
 static void take_out(struct bulk *bulk, struct item **at)
 {
 	struct item *item = *at;
@@ -185,7 +185,7 @@ bool bulk_has_data(const struct bulk *bulk, uint64_t number)
 	return stream_has_data(bulk->stream, number);
 }
 
-/* The next piece of an item: 0, or -errno with a text. */
+/* Gives UCX the next piece of an item: 0, or -errno with a text. */
 static int begin_piece(struct bulk *bulk, struct item *item)
 {
 	uint64_t rest = item->bytes - item->begun;
@@ -207,7 +207,10 @@ static int begin_piece(struct bulk *bulk, struct item *item)
 	return 0;
 }
 
-/* As many pieces as may be on their way; messages behind data know then what is in front. */
+/*
+ * Sends as many pieces as may be on their way; messages behind data then know how many are in
+ * front.
+ */
 static int begin_pieces(struct bulk *bulk)
 {
 	int result = 0;
@@ -224,7 +227,7 @@ static int begin_pieces(struct bulk *bulk)
 	return result;
 }
 
-/* Messages whose data UCX has let go of. */
+/* Sends messages whose data UCX no longer uses. */
 static int release_messages(struct bulk *bulk)
 {
 	struct item *item;
@@ -251,7 +254,7 @@ int bulk_flush(struct bulk *bulk)
 	return result < 0 ? result : stream_flush(bulk->stream);
 }
 
-/* UCX has let go of a piece: its item is the first of that number and address. */
+/* UCX no longer uses a piece: its item is the first with that number and address. */
 static void piece_sent(struct bulk *bulk, const struct ucx_header *header)
 {
 	for (struct item **at = &bulk->first; *at; at = &(*at)->next) {
@@ -290,7 +293,7 @@ static int place_piece(struct bulk *bulk, const struct ucx_header *header, strea
 	return to ? ucx_take(bulk->ucx, to) : -EBADMSG;
 }
 
-/* Pieces may be done in another order than they have come in. */
+/* Pieces may end in another order than they began. */
 static void piece_received(struct bulk *bulk, const struct ucx_header *header)
 {
 	if (header->sequence != bulk->received) {
@@ -305,7 +308,7 @@ static void piece_received(struct bulk *bulk, const struct ucx_header *header)
 	bulk->early >>= 1;
 }
 
-/* What UCX has: 1 with a message, 0, -EBUSY as ucx_step(), -errno with a text. */
+/* Takes what UCX has: 1 with a message, 0, -EBUSY as ucx_step(), -errno with a text. */
 static int step_pieces(struct bulk *bulk, stream_place *place, void *context,
 			  struct stream_message *message)
 {
@@ -337,13 +340,13 @@ static int step_pieces(struct bulk *bulk, stream_place *place, void *context,
 	return result;
 }
 
-/* Whether the stream waits for pieces. */
+/* Does the stream wait for pieces? */
 static bool is_held(const struct bulk *bulk)
 {
 	return bulk->received < bulk->wanted;
 }
 
-/* A stream that waits is not read, so its end is looked for: 0, or -ECONNRESET with a text. */
+/* A stream that waits is not read, so this looks for its end: 0, or -ECONNRESET with a text. */
 static int check_end(const struct bulk *bulk)
 {
 	struct pollfd end = { .fd = stream_fd(bulk->stream), .events = POLLRDHUP };
@@ -362,7 +365,7 @@ static int receive_pieces(struct bulk *bulk, stream_place *place, void *context,
 		       0;
 }
 
-/* What the stream has: 1 with a message, 0, -errno with a text. */
+/* Takes what the stream has: 1 with a message, 0, -errno with a text. */
 static int receive_message(struct bulk *bulk, stream_place *place, void *context,
 			   struct stream_message *message)
 {

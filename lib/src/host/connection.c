@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind connection.h. */
+/* See connection.h. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "host/handshake.h"
 #include "task/error.h"
 
-/* The stream of a connection whose handshake is over. Takes the socket, also when it fails. */
+/* Makes the stream after a handshake. Takes the socket, even if it fails. */
 static int become_stream(const struct handshake *handshake, int fd, uint64_t timeout_ns,
 			 struct stream **stream)
 {
@@ -26,7 +26,7 @@ static int become_stream(const struct handshake *handshake, int fd, uint64_t tim
 
 /* ------------------------------------------------------------------------ dialling */
 
-/* Until the socket is readable: 0, or -ETIMEDOUT with a text. */
+/* Waits until the socket is readable: 0, or -ETIMEDOUT with a text. */
 static int wait_readable(int fd, struct deadline *deadline)
 {
 	struct pollfd polled = { .fd = fd, .events = POLLIN };
@@ -129,7 +129,7 @@ uint64_t listener_refused(const struct listener *listener)
 	return listener->refused;
 }
 
-/* Where no place is free the kernel keeps new connections until there is one. */
+/* While no place is free, the kernel keeps new connections. */
 uint32_t listener_poll(const struct listener *listener, struct pollfd *polls)
 {
 	uint32_t count = 0;
@@ -159,7 +159,7 @@ static void leave_pending(struct listener *listener, struct pending *pending)
 	listener->count--;
 }
 
-/* The text of the calling thread's last error says why. */
+/* The reason is the calling thread's last error. */
 static void refuse(struct listener *listener, struct pending *pending)
 {
 	char peer[ADDRESS_BYTES];
@@ -179,7 +179,7 @@ static struct pending *free_place(struct listener *listener)
 	return NULL;
 }
 
-/* All connections that wait, as far as there are places. 0, or -errno with a text. */
+/* Accepts waiting connections while there are places. 0, or -errno with a text. */
 static int accept_all(struct listener *listener)
 {
 	struct pending *pending;

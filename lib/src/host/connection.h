@@ -4,9 +4,9 @@
  * or taken by the listener of a node.
  *
  * Owns: struct listener, with its socket and the connections that have not proved anything yet.
- * There are at most LISTENER_PENDING of those, each for at most `timeout_ns`: whoever holds them up
- * holds up nobody else. The key is the caller's. One thread, which polls listener_poll() until
- * listener_deadline(), and calls listener_step(); only connection_dial() blocks.
+ * There are at most LISTENER_PENDING of those, each for at most `timeout_ns`, so a peer that does
+ * not answer delays no other. The key is the caller's. One thread, which polls listener_poll()
+ * until listener_deadline(), and calls listener_step(); only connection_dial() blocks.
  */
 #ifndef DW_HOST_CONNECTION_H
 #define DW_HOST_CONNECTION_H
@@ -29,13 +29,13 @@ int connection_dial(const struct address *address, struct secret *secret, uint64
 
 struct listener;
 
-/* Takes the listening socket, also when it fails. -ENOMEM with a text. */
+/* Takes the listening socket, even if it fails. -ENOMEM with a text. */
 int listener_create(int fd, struct secret *secret, uint64_t timeout_ns,
 		    struct listener **listener);
 void listener_destroy(struct listener *listener);
 /* Fills at most LISTENER_PENDING + 1 entries, and returns how many. */
 uint32_t listener_poll(const struct listener *listener, struct pollfd *polls);
-/* When listener_step() has to be called at the latest; UINT64_MAX: no pending connection. */
+/* The latest time for the next call of listener_step(); UINT64_MAX: no pending connection. */
 uint64_t listener_deadline(const struct listener *listener);
 /*
  * The next connection that has proved that it has the key: 1 with the stream and the address of its

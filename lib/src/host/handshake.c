@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind handshake.h. */
+/* See handshake.h. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,7 +13,7 @@
 
 static const char magic[8] = { 'd', 'w', '-', 'h', 'o', 's', 't', '\n' };
 
-/* A few bytes, into a socket whose buffer is empty. */
+/* Sends a few bytes into a socket whose buffer is empty. */
 static int send_all(int fd, const void *bytes, size_t count)
 {
 	ssize_t sent;
@@ -75,7 +75,7 @@ int handshake_begin(struct handshake *handshake, struct secret *secret, bool dia
 	return result;
 }
 
-/* Whether the first bytes are those of a greeting: what says something else is not waited for. */
+/* Can the first bytes be a greeting? The rest of anything else is not awaited. */
 static int check_magic(const struct handshake *handshake)
 {
 	size_t got = handshake->got < sizeof(magic) ? handshake->got : sizeof(magic);
@@ -120,13 +120,15 @@ static int check_peer(const struct greeting *peer, const struct greeting *own)
 	return 0;
 }
 
-/* How many bytes the state waits for. */
+/* How many bytes the current state waits for. */
 static size_t wanted(const struct handshake *handshake)
 {
 	return handshake->greeted ? SECRET_CODE_BYTES : sizeof(struct greeting);
 }
 
-/* The listening side answers a greeting of another version as well: the dialler has to know. */
+/*
+ * The listening side also answers a greeting of another version, so that the dialler learns of it.
+ */
 static int take_greeting(struct handshake *handshake, int fd)
 {
 	int result = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * handshake: the first bytes of a connection. Each side proves that it has the same key before the
- * other one does anything for it; the proofs and the keys of the connection depend on random bytes
- * of both sides, so no recorded proof is of use.
+ * other one does anything for it. The proofs and the keys of the connection depend on random bytes
+ * of both sides, so a recorded proof is useless.
  *
  *   dialling side                        listening side
  *   greeting                  ───────►   looks at the version, byte order and page size
@@ -39,14 +39,14 @@ _Static_assert(sizeof(struct greeting) == 64, "both hosts read it");
 struct handshake {
 	struct secret *secret;
 	bool dialled; /* this side has */
-	bool greeted; /* the other's greeting is here, and is good */
+	bool greeted; /* the other's greeting has arrived, and is valid */
 	uint32_t got; /* bytes of `in` */
 	uint64_t greeted_ns; /* when it was */
 	struct greeting own, peer;
 	unsigned char in[sizeof(struct greeting)];
 };
 
-/* Sends the greeting of a side that has dialled. 0 or -errno with a text. */
+/* Sends the greeting of the dialling side. 0 or -errno with a text. */
 int handshake_begin(struct handshake *handshake, struct secret *secret, bool dialled, int fd);
 /*
  * Goes on with what has arrived on the non-blocking socket: 1 when the other side has proved that
@@ -54,7 +54,7 @@ int handshake_begin(struct handshake *handshake, struct secret *secret, bool dia
  * another one), -EKEYREJECTED, -ECONNRESET.
  */
 int handshake_step(struct handshake *handshake, int fd);
-/* Both greetings as a sample of the clocks, on the side that has dialled. */
+/* Makes a sample of the clocks from both greetings, on the dialling side. */
 struct offset_sample handshake_sample(const struct handshake *handshake);
 /* The keys of the connection, after a step has returned 1. */
 int handshake_keys(const struct handshake *handshake, struct secret **send,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind holdings.h. */
+/* See holdings.h. */
 #include <stdlib.h>
 #include <string.h>
 #include "host/holdings.h"
@@ -10,7 +10,7 @@ void holdings_release(struct holdings *holdings)
 	*holdings = (struct holdings){ .pieces = NULL };
 }
 
-/* The first piece that ends behind `address`. */
+/* Returns the first piece that ends behind `address`. */
 static size_t find(const struct holdings *holdings, uint64_t address)
 {
 	size_t low = 0, high = holdings->count, middle;
@@ -42,7 +42,7 @@ bool holdings_has(struct holdings *holdings, const struct range *range, uint64_t
 	return true;
 }
 
-/* Room for one piece more, at place i. */
+/* Makes room for one more piece at index i. */
 static bool insert(struct holdings *holdings, size_t i, const struct holding *piece)
 {
 	size_t room = holdings->room ? 2 * holdings->room : 16;
@@ -71,7 +71,7 @@ static void take_out(struct holdings *holdings, size_t i)
 		(holdings->count - i) * sizeof(holdings->pieces[0]));
 }
 
-/* The range lies inside of piece i: what is behind it becomes a piece of its own, or is lost. */
+/* The range lies inside piece i: the part behind it becomes a piece of its own, or is lost. */
 static void split(struct holdings *holdings, size_t i, const struct range *range)
 {
 	struct holding behind = holdings->pieces[i];

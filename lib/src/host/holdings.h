@@ -29,15 +29,15 @@ struct holdings {
 };
 
 void holdings_release(struct holdings *holdings);
-/* Whether all bytes of the range are held, in one piece, under the name. */
+/* Are all bytes of the range held, in one piece, under the name? */
 bool holdings_has(struct holdings *holdings, const struct range *range, uint64_t name);
-/* What has a part in the range loses that part. */
+/* Forgets the range: pieces that overlap it lose that part. */
 void holdings_forget(struct holdings *holdings, const struct range *range);
-/* The range is held under the name from now on. Without memory for it, it is not. */
+/* From now on the range is held under the name, unless memory to note that is lacking. */
 void holdings_set(struct holdings *holdings, const struct range *range, uint64_t name);
-/* The first part of the range that is not held: whether there is one. */
+/* Finds the first part of the range that is not held; false: there is none. */
 bool holdings_gap(const struct holdings *holdings, const struct range *range, struct range *gap);
-/* The piece that has not been asked for the longest, of those with used > `after`; NULL: none. */
+/* Of the pieces with used > `after`, the one that was unused the longest; NULL: none. */
 const struct holding *holdings_oldest(const struct holdings *holdings, uint64_t after);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind key.h. */
+/* See key.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ static int check_length(const char *path, size_t bytes)
 			 bytes > KEY_MOST ? (size_t)KEY_MOST : bytes, KEY_LEAST, KEY_MOST);
 }
 
-/* Until the end, or of `line` until its newline: nothing behind it is taken from a pipe. */
+/* Reads to the end, or with `line` to the newline: nothing behind that is taken from a pipe. */
 static int read_bytes(int fd, const char *path, bool line, unsigned char key[KEY_MOST + 1],
 		      size_t *bytes)
 {

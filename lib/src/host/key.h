@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include "host/secret.h"
 
-/* As many as a code has are enough; fewer than 16 can be guessed. */
+/* As many bytes as a code has are enough; fewer than 16 can be guessed. */
 #define KEY_LEAST 16
 #define KEY_MOST 4096
 
@@ -22,7 +22,7 @@
  * errors of open(); with a text.
  */
 int key_read(const char *path, struct secret **secret);
-/* The same, or -EINVAL, and it is the key of this process from now on. */
+/* Makes these bytes the key of this process, or returns -EINVAL if they are too few or too many. */
 int key_keep_file(const char *path);
 int key_keep(const void *key, size_t bytes);
 /*

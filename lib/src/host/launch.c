@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind launch.h. */
+/* See launch.h. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,7 +16,7 @@
 #include "task/error.h"
 
 #define BLOB_KEY "distworker.blob"
-/* Of one look-up after the fence, which has brought the data along. */
+/* For one look-up after the fence, which has delivered the data. */
 #define GET_SECONDS 30
 
 static struct pmix_calls pmix;
@@ -24,8 +24,8 @@ static char pmix_why[LIBRARY_WHY_BYTES]; /* empty: it is there */
 static pthread_once_t opened = PTHREAD_ONCE_INIT;
 static atomic_flag begun = ATOMIC_FLAG_INIT;
 /*
- * Of the one fence of this process: 1 once it is over. Not in struct launch: a fence that has not
- * ended by its deadline may end later, on a thread of PMIx.
+ * Belongs to the one fence of this process: 1 when the fence is over. It is not in struct launch,
+ * because a fence that missed its deadline may end later, on a thread of PMIx.
  */
 static _Atomic uint32_t fence_over;
 static _Atomic int fence_status;
@@ -102,7 +102,7 @@ static int not_launched(void)
 				  "prterun set it)");
 }
 
-/* A status of PMIx, or 0. */
+/* Returns a status of PMIx, or 0. */
 static int failed(int error, const char *call, int status)
 {
 	if (status == PMIX_DONE)
@@ -110,7 +110,7 @@ static int failed(int error, const char *call, int status)
 	return error_set(error, "%s: %s (%d)", call, text_short(pmix.error_string(status)), status);
 }
 
-/* A value of one process, or of the job; the caller frees it. */
+/* Gets a value of one process, or of the job; the caller frees it. */
 static int get(const struct launch *launch, uint32_t rank, const char *key, uint16_t type,
 	       struct pmix_datum **value)
 {
@@ -139,7 +139,7 @@ static int ask_size(struct launch *launch)
 
 	if (result == 0)
 		launch->size = value->data.number;
-	/* A value of another type may have memory of its own; the process goes on without it. */
+	/* A value of another type may own memory, which is leaked. */
 	free(value);
 	if (result == 0 && launch->self.rank >= launch->size)
 		result = error_set(-EPROTO, "the launcher says that this is rank %u of %u",
@@ -217,7 +217,7 @@ static void close_pmix(struct launch *launch)
 
 /* ------------------------------------------------------------------------ exchange */
 
-/* Rank 0 has the key in front of its blob. */
+/* Rank 0 puts the key in front of its blob. */
 static int put(struct launch *launch, const void *blob, size_t bytes)
 {
 	unsigned char data[LAUNCH_KEY_BYTES + LAUNCH_BLOB_MOST];
@@ -237,7 +237,7 @@ static int put(struct launch *launch, const void *blob, size_t bytes)
 	return result < 0 ? result : failed(-EIO, "PMIx_Commit", pmix.commit());
 }
 
-/* On a thread of PMIx. */
+/* Runs on a thread of PMIx. */
 static void fence_ends(int status, void *context)
 {
 	(void)context;
@@ -247,7 +247,7 @@ static void fence_ends(int status, void *context)
 	futex_wake(&fence_over, 1, FUTEX_PRIVATE);
 }
 
-/* Until all ranks have put their blobs. */
+/* Waits until all ranks have put their blobs. */
 static int meet(struct launch *launch, uint64_t deadline_ns)
 {
 	struct pmix_attribute collect = {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * launch: the processes that a launcher (mpirun, srun --mpi=pmix, prterun) has started together.
- * They tell each other their addresses through PMIx, and get one key, which rank 0 has made for
- * this run: nobody has to write a key file.
+ * They exchange their addresses through PMIx, and get one key, which rank 0 made for this run, so
+ * that no key file is needed.
  *
  * PMIx is opened by launch_begin(), with dlopen, and closed by launch_exchange(): after
- * PMIx_Finalize the end of one process is not the end of all. It is no detector of failures, and
- * no thread of it is left.
+ * PMIx_Finalize the end of one process is not the end of all. PMIx is not used to detect failures,
+ * and leaves no thread behind.
  *
  * Owns: struct launch, with the key and the blobs. The key travels over the launcher's own
  * connections: it is as secret as those are. One thread. The calls block, until a deadline. The

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind offset.h. */
+/* See offset.h. */
 #include "host/offset.h"
 
 static int64_t drift(uint64_t age_ns)
@@ -52,7 +52,7 @@ void offset_take(struct offset *offset, const struct offset_sample *s)
 	if (offset->known && offset->high + wider < high)
 		high = offset->high + wider;
 	if (low > high) {
-		/* A clock has stood still or was set: only this sample counts. */
+		/* A clock stood still or was set: only this sample counts. */
 		high = (int64_t)(s->got_ns - s->sent_ns);
 		low = (int64_t)(s->answered_ns - s->received_ns);
 		offset->known = false;

@@ -43,11 +43,14 @@ struct offset {
 
 /* A sample whose times contradict each other is left out. */
 void offset_take(struct offset *offset, const struct offset_sample *sample);
-/* The same moment by the clock here; `there_ns` itself before the first sample. */
+/*
+ * Converts a time of the other host to the clock here; returns `there_ns` itself before the first
+ * sample.
+ */
 uint64_t offset_here(const struct offset *offset, uint64_t there_ns);
-/* The clock there is ahead by so much. */
+/* How far the clock there is ahead. */
 int64_t offset_ahead(const struct offset *offset);
-/* By how much that may be wrong now; UINT64_MAX: there was no sample. */
+/* By how much that may be wrong now; UINT64_MAX: there is no sample. */
 uint64_t offset_error(const struct offset *offset, uint64_t now_ns);
 /* The shortest of the last samples; 0: there was none. */
 uint64_t offset_round_trip(const struct offset *offset);

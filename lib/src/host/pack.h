@@ -5,8 +5,8 @@
  * without padding.
  *
  * Owns: the memory of a payload that is written, until pack_release(). A payload that is read
- * belongs to its caller, and so do the texts and bytes in it. Both remember that something did not
- * fit, so that the caller checks once, at the end. One thread.
+ * belongs to its caller, and so do the texts and bytes in it. Both remember if something did not
+ * fit, so the caller checks once, at the end. One thread.
  */
 #ifndef DW_HOST_PACK_H
 #define DW_HOST_PACK_H
@@ -75,7 +75,7 @@ static inline void pack_u64(struct pack *pack, uint64_t value)
 	pack_bytes(pack, &value, sizeof(value));
 }
 
-/* A text, or NULL, which is read as NULL. */
+/* Writes a text, or NULL, which is read as NULL. */
 static inline void pack_text(struct pack *pack, const char *text)
 {
 	uint32_t bytes = text ? (uint32_t)strlen(text) + 1 : 0;
@@ -125,7 +125,7 @@ static inline uint64_t unpack_u64(struct unpack *unpack)
 	return value;
 }
 
-/* A text in the payload; NULL, or one without an end (`failed`). */
+/* Reads a text in the payload; NULL: it is NULL, or has no end (`failed`). */
 static inline const char *unpack_text(struct unpack *unpack)
 {
 	uint32_t bytes = unpack_u32(unpack);
@@ -136,7 +136,7 @@ static inline const char *unpack_text(struct unpack *unpack)
 	return unpack->failed ? NULL : text;
 }
 
-/* Whether all of it was read, and nothing was missing. */
+/* Was all of it read, and was nothing missing? */
 static inline bool unpack_done(const struct unpack *unpack)
 {
 	return !unpack->failed && !unpack->left;

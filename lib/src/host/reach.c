@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind reach.h. */
+/* See reach.h. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +21,8 @@
 #define HERE_BYTES 80
 
 /*
- * Of this kernel and network namespace: two that are the same see one loopback. "-", which equals
- * nothing, where /proc does not tell.
+ * Identifies this kernel and network namespace: equal words share one loopback. "-", which equals
+ * nothing, if /proc does not tell.
  */
 static void name_here(char here[HERE_BYTES])
 {
@@ -39,7 +39,7 @@ static void name_here(char here[HERE_BYTES])
 		text_format(here, HERE_BYTES, "-");
 }
 
-/* The bytes of an address; NULL: of another family. */
+/* The bytes of an address; NULL: it is of another family. */
 static const unsigned char *bytes_of(const struct sockaddr *address, size_t *count)
 {
 	if (address && address->sa_family == AF_INET) {
@@ -54,7 +54,7 @@ static const unsigned char *bytes_of(const struct sockaddr *address, size_t *cou
 	return NULL;
 }
 
-/* Whether others may reach this interface, by this address. */
+/* Can other hosts reach this interface by this address? */
 static bool is_offered(const struct ifaddrs *interface)
 {
 	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)interface->ifa_addr;
@@ -65,7 +65,7 @@ static bool is_offered(const struct ifaddrs *interface)
 	       !(count == 16 && IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr));
 }
 
-/* What does not fit is left out. */
+/* Addresses that do not fit are left out. */
 static void add(char offer[REACH_BYTES], const char *word)
 {
 	size_t used = strlen(offer);
@@ -160,7 +160,7 @@ static bool same_network(const struct ifaddrs *interface, int family, const unsi
 	return true;
 }
 
-/* Whether the address is a number in a network of this host. */
+/* Is the address in a network of this host? */
 static bool is_near(const struct ifaddrs *interfaces, const char *address)
 {
 	int family = strchr(address, ':') ? AF_INET6 : AF_INET;
@@ -174,7 +174,7 @@ static bool is_near(const struct ifaddrs *interfaces, const char *address)
 	return false;
 }
 
-/* The first that is near, or the first; NULL: none is offered. Cuts `words`. */
+/* Returns the first nearby address, else the first one; NULL: none is offered. Cuts `words`. */
 static const char *nearest(char *words)
 {
 	struct ifaddrs *interfaces;

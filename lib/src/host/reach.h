@@ -5,8 +5,8 @@
  * other one, which knows its own, chooses.
  *
  * An offer is a text: "BOOT/NAMESPACE PORT ADDRESS ADDRESS …". The first word names the kernel and
- * its network namespace: within the same one loopback leads to the socket. It is "-" where loopback
- * does not, or shall not be used.
+ * its network namespace: within the same one loopback leads to the socket. It is "-" if loopback
+ * does not lead there, or should not be used.
  *
  * Owns nothing. Any thread.
  */

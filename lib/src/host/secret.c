@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind secret.h. */
+/* See secret.h. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -106,7 +106,7 @@ void secret_destroy(struct secret *secret)
 {
 	if (!secret)
 		return;
-	/* It overwrites the key. */
+	/* This overwrites the key. */
 	if (secret->context)
 		crypto.context_free(secret->context);
 	free(secret);

@@ -25,10 +25,10 @@ void secret_destroy(struct secret *secret);
 /* The code of the parts, one after the other. -EIO with a text. */
 int secret_code(struct secret *secret, const struct iovec *parts, size_t count,
 		unsigned char code[SECRET_CODE_BYTES]);
-/* In a time that does not depend on where they differ. */
+/* Compares in a time that does not depend on where they differ. */
 bool secret_equal(const unsigned char a[SECRET_CODE_BYTES],
 		  const unsigned char b[SECRET_CODE_BYTES]);
-/* Bytes that nobody can predict. -EIO with a text. */
+/* Makes unpredictable bytes. -EIO with a text. */
 int secret_random(void *bytes, size_t count);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind ssh.h. */
+/* See ssh.h. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,12 +29,12 @@
 
 struct ssh_node {
 	char name[ADDRESS_BYTES]; /* as the caller has it */
-	struct address address; /* by the name; the port is the one to listen on */
+	struct address address; /* the name's; the port is the one to listen on */
 	pid_t pid;
 	int pidfd; /* -1: it has ended, and `status` is known */
-	int status; /* of wait(2); -1: somebody else has reaped it */
+	int status; /* of wait(2); -1: another thread has reaped it */
 	int in, out, errors; /* -1: closed */
-	char line[LINE_BYTES]; /* of standard output, as far as it is here */
+	char line[LINE_BYTES]; /* of standard output, as far as it has arrived */
 	size_t line_bytes;
 	char junk[TEXT_SHORT_BYTES]; /* the first line that was no address */
 	char tail[ERRORS_BYTES]; /* the end of standard error */
@@ -69,8 +69,8 @@ static bool quote(char *to, size_t space, const char *word)
 }
 
 /*
- * The command for the shell over there. It may be any shell: it only sees `sh -c` and a word in
- * single quotes.
+ * Makes the command for the remote shell, which may be any shell: it only sees `sh -c` and a word
+ * in single quotes.
  */
 static int write_script(const struct ssh_node *node, const struct ssh_options *options,
 			char script[SCRIPT_BYTES])
@@ -101,7 +101,7 @@ static int write_script(const struct ssh_node *node, const struct ssh_options *o
 			 text_short(node->name), text_short(program), SCRIPT_BYTES / 2);
 }
 
-/* Cuts `text` into words. Their number, or -EINVAL with a text. */
+/* Cuts `text` into words. Returns their number, or -EINVAL with a text. */
 static int cut_words(char *text, const char **words)
 {
 	int count = 0;
@@ -122,7 +122,7 @@ static bool has_port(const char *name)
 	return colon && (*name == '[' ? colon[-1] == ']' : strchr(name, ':') == colon);
 }
 
-/* The name, and ssh's word for it: without brackets and port. */
+/* Parses the name, and makes ssh's form of it: without brackets and port. */
 static int set_name(struct ssh_node *node, const char *host, char target[2 * ADDRESS_BYTES])
 {
 	const char *at = strchr(host, '@'), *name = at ? at + 1 : host;
@@ -209,7 +209,7 @@ static int spawn(struct ssh_node *node, const struct pipes *pipes, const char *c
 		error = posix_spawn_file_actions_adddup2(&actions, pipes->out[1], 1);
 	if (!error)
 		error = posix_spawn_file_actions_adddup2(&actions, pipes->errors[1], 2);
-	/* Descriptors of the application's that are not closed on exec. */
+	/* Closes descriptors of the application that are not closed on exec. */
 	if (!error)
 		error = posix_spawn_file_actions_addclosefrom_np(&actions, FD_FIRST);
 	if (!error)
@@ -232,7 +232,10 @@ static int send_key(struct ssh_node *node, const char *key)
 					  "would be right",
 				 node->name, bytes, sizeof(line) - 2);
 	text_format(line, sizeof(line), "%s\n", key);
-	/* It fits into an empty pipe, so this does not wait. A process that has ended says why. */
+	/*
+	 * The key fits into an empty pipe, so this does not wait. If ssh has ended, its status and
+	 * text tell why.
+	 */
 	result = file_write(node->in, line, bytes + 1, NULL);
 	explicit_bzero(line, sizeof(line));
 	return result == 0 || result == -EPIPE ? 0 :
@@ -331,7 +334,7 @@ static void read_errors(struct ssh_node *node)
 	close_end(&node->errors);
 }
 
-/* What was said, in one line. */
+/* The text of standard error, in one line. */
 static const char *said(struct ssh_node *node, char text[2 * ERRORS_BYTES])
 {
 	char copy[ERRORS_BYTES], *rest;
@@ -351,7 +354,7 @@ static const char *said(struct ssh_node *node, char text[2 * ERRORS_BYTES])
 	return text;
 }
 
-/* Whether it is an IPv4 or IPv6 address; the latter may name an interface. */
+/* Is it an IPv4 or IPv6 address? The latter may name an interface. */
 static bool is_number(const char *host)
 {
 	unsigned char bytes[sizeof(struct in6_addr)];
@@ -375,14 +378,17 @@ static int take_line(struct ssh_node *node, const char *line, struct address *ad
 	}
 	if (strcmp(address->host, "0.0.0.0") && strcmp(address->host, "::"))
 		return 1;
-	/* It listens on all addresses, and does not know the one by which it is reached. */
+	/* The node listens on all addresses, and does not know by which one it is reached. */
 	strcpy(port, address->port);
 	*address = node->address;
 	strcpy(address->port, port);
 	return 1;
 }
 
-/* Byte by byte to the end of the address' line: what follows is for others. 1, 0. */
+/*
+ * Reads byte by byte to the end of the line with the address: what follows belongs to other
+ * readers. 1, 0.
+ */
 static int read_lines(struct ssh_node *node, struct address *address)
 {
 	ssize_t got;
@@ -420,7 +426,7 @@ static void reap(struct ssh_node *node)
 	node->pid = 0;
 }
 
-/* Why there is no node, although ssh has ended. */
+/* Sets the error when ssh has ended without a node. */
 static int ended(struct ssh_node *node)
 {
 	char text[2 * ERRORS_BYTES];
@@ -509,7 +515,7 @@ void ssh_end(struct ssh_node *node)
 	close_end(&node->in);
 }
 
-/* Whether it has ended within that time. */
+/* Did ssh end within that time? */
 static bool wait_end(const struct ssh_node *node, uint64_t ns)
 {
 	struct pollfd end = { .fd = node->pidfd, .events = POLLIN };
@@ -531,7 +537,7 @@ void ssh_destroy(struct ssh_node *node)
 	if (!node)
 		return;
 	ssh_end(node);
-	/* A node that prints is not kept by a pipe that is full. */
+	/* A full pipe must not keep a printing node from ending. */
 	close_end(&node->out);
 	close_end(&node->errors);
 	if (node->pidfd >= 0) {

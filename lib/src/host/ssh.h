@@ -9,9 +9,9 @@
  * before that of the address are a greeting of the host's, and are skipped.
  *
  * Owns: struct ssh_node: the process, which is a child of this one and has a process group of its
- * own, so that Ctrl-C in a terminal does not end it; and three pipes. Nothing but the key is
- * written to its standard input, whose end tells a node that nobody has dialled to leave. The end
- * comes with ssh_end(), or with that of this process and of all that it has forked meanwhile. One
+ * own, so that Ctrl-C in a terminal does not end it; and three pipes. Only the key is written to
+ * its standard input. The end of that input tells a node to leave if no gateway has dialled it; it
+ * comes with ssh_end(), or when this process and all that it has forked meanwhile have ended. One
  * thread.
  */
 #ifndef DW_HOST_SSH_H
@@ -23,7 +23,7 @@
 struct ssh_node;
 
 struct ssh_options {
-	/* Words in front of the host's name. NULL: DW_SSH of the environment, or SSH_COMMAND. */
+	/* Words in front of the host's name. NULL: the value of DW_SSH, or SSH_COMMAND. */
 	const char *command;
 	/*
 	 * The path of distworker over there; NULL: "distworker", found by its shell. Its verb,
@@ -42,21 +42,21 @@ struct ssh_options {
  */
 int ssh_start(const char *host, const struct ssh_options *options, struct ssh_node **node);
 /*
- * Waits until the node says its address. With a text that has the host's name, and the end of what
- * ssh and the node have written to standard error: -EHOSTUNREACH: ssh has not got there; -ENOENT:
+ * Waits until the node reports its address. Errors, with a text that has the host's name and the
+ * last words of ssh and the node on standard error: -EHOSTUNREACH: ssh did not get there; -ENOENT:
  * there is no such program; -ECHILD: the node has ended; -ETIMEDOUT: `deadline_ns`
- * (CLOCK_MONOTONIC) has passed; -EPROTO: it says no address.
+ * (CLOCK_MONOTONIC) has passed; -EPROTO: the node reported no address.
  */
 int ssh_address(struct ssh_node *node, uint64_t deadline_ns, struct address *address);
 /*
- * What the node and its callables print, from now on: non-blocking descriptors, at their end with
- * the node. A reader is needed: a node that fills a pipe waits.
+ * The output of the node and its callables from now on: non-blocking descriptors, which end with
+ * the node. They must be read: a node that fills a pipe blocks.
  */
 int ssh_output(const struct ssh_node *node);
 int ssh_errors(const struct ssh_node *node);
-/* The end of what was read of ssh_errors() before: warnings of ssh. */
+/* The end of the standard error that was read before ssh_errors(): warnings of ssh. */
 const char *ssh_said(const struct ssh_node *node);
-/* The end of the node's standard input. */
+/* Closes the node's standard input. */
 void ssh_end(struct ssh_node *node);
 /* ssh_end(); then ssh has 2 s to end, and is killed otherwise. NULL is accepted. */
 void ssh_destroy(struct ssh_node *node);

@@ -13,8 +13,8 @@
 /* Sets the text. */
 void error_record(const char *format, ...) __attribute__((cold, format(printf, 1, 2)));
 /*
- * The same; its value is `error` (a negative errno). Not a function, so that the compiler sees which
- * way a caller goes that looks at the value.
+ * The same; its value is `error`, a negative errno. It is no function, so that the compiler knows
+ * which way a caller goes that looks at the value.
  */
 #define error_set(error, ...) \
 	({ \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind about.h. */
+/* See about.h. */
 #include <dlfcn.h>
 #include <limits.h>
 #include <netinet/in.h>
@@ -23,7 +23,7 @@ struct objects {
 	uint32_t in[ABOUT_OBJECTS_MOST]; /* functions of each */
 };
 
-/* One without a build-id is known by its contents. */
+/* A program without a build-id is identified by its contents. */
 static void add_object(struct objects *objects, const char *name, const void *address,
 		       uint32_t functions)
 {

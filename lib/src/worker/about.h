@@ -29,7 +29,7 @@ struct about_connection {
 	uint32_t round_trip_us, mtu, retransmits;
 };
 
-/* Texts lie in the payload. */
+/* The texts are in the payload. */
 struct about {
 	const char *version, *user;
 	uint32_t functions;
@@ -42,7 +42,7 @@ struct about {
 
 /* `program` has the node's functions; NULL: none. `pack` says whether there was memory. */
 void about_encode(const struct dw_worker *program, uint64_t cache_bytes, int fd, struct pack *pack);
-/* Whether it makes sense. */
+/* Is the description consistent? */
 bool about_decode(struct unpack *unpack, struct about *about);
 void about_connection(int fd, struct about_connection *connection);
 

@@ -2,7 +2,7 @@
 /*
  * buffer: buffers of the root's arena, and the public calls on them.
  *
- * Owns: struct kept_buffers of the root: those that host code touches through calls alone
+ * Owns: struct kept_buffers of the root: the buffers that host code accesses only through calls
  * (DW_BUFFER_KEPT). The engine, which comes and goes with init and close, learns of them here.
  * Guarded by `registering`.
  */
@@ -19,7 +19,10 @@ struct kept_buffers {
 	uint32_t count;
 };
 
-/* A new engine of the root: 0, or -ENOMEM with a text. Other Workers have no buffers. */
+/*
+ * Tells a new engine of the root about them: 0, or -ENOMEM with a text. Other Workers have no
+ * buffers.
+ */
 int buffers_tell_engine(struct dw_worker *worker);
 void buffers_release(struct dw_worker *worker);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind child.h. */
+/* See child.h. */
 #include <errno.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -54,7 +54,7 @@ static int call_start_hooks(const struct child *child, uint32_t generation)
 	return result < 0 ? error_prefix(result, "%s: ", child->path) : 0;
 }
 
-/* The text of an error has the child's path. */
+/* An error's text begins with the child's path. */
 static int get_ready(struct child *child, uint32_t generation, bool process, void **state)
 {
 	const struct role *role = role_of(child);
@@ -70,7 +70,7 @@ static int get_ready(struct child *child, uint32_t generation, bool process, voi
 static void begin(struct child *child, bool process)
 {
 	if (process) {
-		/* Not by prctl(), whose interceptor in AddressSanitizer takes a lock. */
+		/* Not prctl(): AddressSanitizer's interceptor of it takes a lock. */
 		syscall(SYS_prctl, PR_SET_NAME, worker_child_name(child->kind));
 		nesting_forget();
 	} else {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind children.h. */
+/* See children.h. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,7 +61,10 @@ static void gone_call(void *context)
 	struct hub_call *call = context;
 
 	if (call->child->life.pidfd >= 0) {
-		/* Not by close() alone: a process that the application has forked may share it. */
+		/*
+		 * close() alone is not enough: a process that the application has forked may share
+		 * the socket.
+		 */
 		epoll_ctl(call->child->owner->life.events_fd, EPOLL_CTL_DEL,
 			  call->child->life.pidfd, NULL);
 		close(call->child->life.pidfd);
@@ -91,8 +94,8 @@ const char *children_loss(const struct dw_worker *worker)
 }
 
 /*
- * The spawner is needed now. No event tells that it was stopped, and a session's own processes may
- * always be continued.
+ * The spawner must run now. No event tells that it was stopped, and a process may always continue
+ * the processes of its own session.
  */
 void children_resume_spawner(const struct dw_worker *worker)
 {
@@ -105,8 +108,8 @@ void children_resume_spawner(const struct dw_worker *worker)
 }
 
 /*
- * The socket is full for a moment when a crowd is asked for at once: children_events() goes on. It
- * also reads why the spawner has ended, if that is found here first.
+ * The socket can be full for a moment when many children are requested at once: children_events()
+ * continues. It also reads why the spawner has ended, if this call notices that first.
  */
 static int ask_for(struct child *child)
 {
@@ -124,7 +127,7 @@ static int ask_for(struct child *child)
 			 child->path, error_name(-result));
 }
 
-/* Starts and binds a thread at once; child_spawned() binds a process, once it is there. */
+/* Starts and binds a thread at once; child_spawned() binds a process once it exists. */
 static int start_thread(struct child *child)
 {
 	struct hub_call call = { .child = child, .pidfd = -1 };
@@ -152,7 +155,7 @@ int children_spawn_locked(struct dw_worker *worker, struct child *child)
 	if (worker->options.mode == DW_THREAD)
 		return start_thread(child);
 	result = ask_for(child);
-	/* The spawner does not start it, so its end need not be waited for. */
+	/* The spawner will not start it, so there is no end to wait for. */
 	if (result < 0)
 		child->life.state = CHILD_NONE;
 	return result;
@@ -169,7 +172,7 @@ void children_cancel_spawns_locked(struct dw_worker *worker)
 	}
 }
 
-/* The spawner's death kills its children, so that no error needs an answer but a full socket. */
+/* The spawner's death kills its children, so a full socket is the only error that matters. */
 static void ask_for_kill(struct child *child)
 {
 	child->life.kill_wanted = spawner_ask(&child->owner->spawner, SPAWNER_KILL, child->index,
@@ -192,7 +195,7 @@ void children_send_wanted(struct dw_worker *worker)
 	}
 }
 
-/* Whether SIGKILL is refused. A process that has ended needs none. */
+/* Is SIGKILL refused? A process that has ended needs none. */
 static bool is_kill_refused(int pidfd)
 {
 	return pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 &&
@@ -208,7 +211,10 @@ void children_kill(struct child *child)
 		ask_for_kill(child);
 }
 
-/* Watches its pidfd, which is at its end when the process is dead; whether that succeeded. */
+/*
+ * Watches the child's pidfd, which becomes readable when the process is dead. Returns whether that
+ * succeeded.
+ */
 static bool watch_death(struct child *child)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = CHILD_DIED_TAG | child->index };
@@ -226,17 +232,17 @@ void child_spawned(struct child *child, pid_t pid, int pidfd)
 	child->life.state = CHILD_BOUND;
 	engine_locked(child->owner->life.engine, bind_call, &call);
 	watch_death(child);
-	/* It has died already: the next report has the cause. */
+	/* The child has died already: the next report has the cause. */
 	if (call.result == -ESRCH)
 		return;
 	if (pidfd < 0)
 		call.result = error_set(-EMFILE, "%s: no descriptor for its pidfd: EMFILE%s",
 					child->path, error_hint(EMFILE));
-	/* A Worker that is being closed does not wait for it any more. */
+	/* A Worker that is being closed no longer waits for this child. */
 	if (call.result == 0 && child->owner->life.state != WORKER_CLOSING) {
 		call.result =
 			link_send(child->link.parent, LINK_GO, child->life.generation, 0, NULL);
-		/* EPIPE: it has died, and so has its spawner. */
+		/* EPIPE: the child has died, and so has its spawner. */
 		if (call.result == 0 || call.result == -EPIPE)
 			return;
 		error_set(call.result, "%s: cannot be told to go: %s", child->path,
@@ -244,12 +250,12 @@ void child_spawned(struct child *child, pid_t pid, int pidfd)
 	}
 	if (call.result < 0)
 		child_failed(child, call.result, error_text());
-	/* It waits for GO. */
+	/* The child waits for GO. */
 	link_send(child->link.parent, LINK_CANCEL, child->life.generation, 0, NULL);
 	children_kill(child);
 }
 
-/* Whether the child that died shall have a successor; recognises a crash loop. */
+/* Should the dead child be replaced? Detects crash loops. */
 static bool wants_restart(struct child *child, const char *cause)
 {
 	struct dw_worker *worker = child->owner;
@@ -287,13 +293,16 @@ void child_dead(struct child *child, const char *cause)
 	child->life.stopped = 0;
 	segment_death(worker, child->index, text);
 	log_at(LOG_INFO, "%s: %s%s", child->path, text, was_ready ? "" : " before it was ready");
-	/* A child that served has no error but its device's, and reports it before it goes. */
+	/*
+	 * The only error of a child that has served is its device's, which it reports before it
+	 * leaves.
+	 */
 	error = was_ready && child->life.error ? child->life.error : -EOWNERDEAD;
 	engine_worker_dead(worker->life.engine, child->index, returns,
 			   child->life.left[0] ? -EPERM : error, text);
 }
 
-/* Its process was stopped, or (0) goes on: the change is shown; its deadlines end it. */
+/* Shows that the child's process was stopped, or (0) continues; deadlines end a stopped task. */
 void child_stopped(struct child *child, int signal)
 {
 	if (child->life.state != CHILD_BOUND && child->life.state != CHILD_READY)
@@ -308,7 +317,7 @@ void child_stopped(struct child *child, int signal)
 	engine_worker_stopped(child->owner->life.engine, child->index, signal);
 }
 
-/* It is not replaced after all: its waiters have to be told. */
+/* The child is not replaced after all: threads that wait for it must be told. */
 static void not_replaced(struct child *child)
 {
 	struct dw_worker *worker = child->owner;
@@ -332,7 +341,7 @@ void child_gone(struct child *child)
 		return;
 	child->life.state = CHILD_GONE;
 	child->life.pid = 0;
-	/* Its waiters first: repairing wakes the foreground in any case. */
+	/* Waiters first: a repair wakes the foreground in any case. */
 	engine_worker_gone(worker->life.engine, child->index);
 	engine_locked(worker->life.engine, gone_call, &call);
 	if (!child->life.replacement_announced)
@@ -363,7 +372,10 @@ static void on_ready(struct child *child)
 	engine_worker_up(worker->life.engine, child->index);
 }
 
-/* A thread that left its loop says so before it tidies up; a process is reported by its spawner. */
+/*
+ * A thread reports that it has left its loop before it cleans up; a process is reported by its
+ * spawner.
+ */
 static void on_error(struct child *child, int error, const char *text)
 {
 	child_failed(child, error, text);
@@ -410,11 +422,11 @@ static void on_invalid_message(struct child *child)
 	child_kill_because(child, INVALID_TEXT);
 }
 
-/* A message of the generation that lives; the child has written its content. */
+/* A message from the living generation. The child wrote its contents: do not trust them. */
 void child_message(struct child *child, const struct link_message *message)
 {
 	bool serves = child->life.state == CHILD_BOUND || child->life.state == CHILD_READY;
-	/* The spawner's word of its birth comes over another socket, and may be read later. */
+	/* The spawner reports the birth over another socket, which may be read later. */
 	bool lives = serves || child->life.state == CHILD_SPAWNING;
 	bool thread = child->owner->options.mode == DW_THREAD;
 
@@ -429,7 +441,7 @@ void child_message(struct child *child, const struct link_message *message)
 		on_invalid_message(child);
 }
 
-/* Without its messages the state of the child is unknown. */
+/* Without messages, the child's state is unknown. */
 void child_unreadable(struct child *child, int error)
 {
 	char text[ERROR_TEXT_BYTES], why[sizeof(child->death.why)];
@@ -446,8 +458,9 @@ void child_unreadable(struct child *child, int error)
 }
 
 /*
- * Neither this process nor the spawner may kill it, or a process that it has left behind. It may go
- * on and write; the Worker does not wait for it, as for a thread that goes on.
+ * Neither this process nor the spawner is permitted to kill the child, or a process that it has
+ * left behind. That process may go on and write; the Worker does not wait for it, just as for a
+ * thread that does not return.
  */
 void child_not_killed(struct child *child, pid_t pid, int error)
 {
@@ -472,7 +485,7 @@ void child_not_killed(struct child *child, pid_t pid, int error)
 	child_gone(child);
 }
 
-/* Of its children. */
+/* The effects of the spawner's death on its children. */
 void child_killed_with_spawner(struct child *child)
 {
 	char text[sizeof(child->owner->loss.cause) + 32];
@@ -483,9 +496,9 @@ void child_killed_with_spawner(struct child *child)
 }
 
 /*
- * Helpers that callables have started lose their subreaper with the spawner, and no other process
- * ends them: the memory that they hold of the tree would never be free. Once all children are dead
- * nothing else holds its pipe.
+ * When the spawner dies, helpers that callables have started lose their subreaper, and no other
+ * process ends them: the tree's memory that they hold would never be freed. Once all children are
+ * dead, only helpers hold its pipe.
  */
 void children_kill_left(struct dw_worker *worker)
 {
@@ -499,8 +512,8 @@ void children_kill_left(struct dw_worker *worker)
 }
 
 /*
- * The socket's end comes before PDEATHSIG reaches the children: they still run, and
- * write, until their pidfds say that they do not.
+ * The socket ends before PDEATHSIG reaches the children: they may run and write until their pidfds
+ * report their deaths.
  */
 void children_lose_spawner(struct dw_worker *worker)
 {
@@ -512,7 +525,7 @@ void children_lose_spawner(struct dw_worker *worker)
 		struct child *child = &worker->children[i];
 
 		children_kill(child);
-		/* Without a pidfd it was not born, or never got its GO. */
+		/* A child without a pidfd was not born yet, or never got GO. */
 		if (child->life.state != CHILD_NONE && !watch_death(child))
 			child_killed_with_spawner(child);
 	}

@@ -46,19 +46,19 @@ struct child_life {
 	_Atomic uint32_t generation;	/* of the process: counts spawns */
 	pid_t pid;
 	int pidfd; /* from SPAWNED to GONE; -1; written with the engine's lock, too */
-	bool replacement_announced;	/* DEAD, and the engine was told of a successor */
+	bool replacement_announced;	/* DEAD, and the engine knows that a successor will come */
 	bool spawn_wanted;		/* SPAWNING, but its spawner was not told yet */
 	_Atomic bool kill_wanted; /* the same of a kill by the spawner; or the engine's lock */
-	char left[64]; /* "pid 4711: EPERM": cannot be killed, so it is not replaced */
+	char left[64]; /* "pid 4711: EPERM": cannot be killed, so not replaced */
 	int error;			/* of getting ready: -errno, with its text */
 	char error_text[ERROR_TEXT_BYTES];
 	bool given_up;
 	int stopped;			/* the signal that has stopped its process; 0: it runs */
 };
 
-/* Why nothing more is heard of the children. */
+/* Why no more events of the children can arrive. */
 struct spawner_loss {
-	bool gone;			/* the spawner is, or cannot be heard */
+	bool gone;			/* the spawner is gone, or cannot be heard */
 	char cause[96];			/* "": it died */
 };
 
@@ -66,50 +66,48 @@ struct spawner_loss {
 #define CHILD_DIED_TAG	(4ULL << 32)
 
 void children_init(struct dw_worker *worker);
-/* Closes all descriptors; nothing is heard any more. */
+/* Closes all descriptors; no more events arrive. */
 void children_release(struct dw_worker *worker);
 /* Starts a thread, or asks for a process (now, or when its spawner has room for the message). */
 int children_spawn_locked(struct dw_worker *worker, struct child *child);
-/* Drops the orders that the spawner was not sent yet: those processes will not start. */
+/* Drops orders that were not sent to the spawner yet: those processes will not start. */
 void children_cancel_spawns_locked(struct dw_worker *worker);
 /* SIGKILL, if it has been born; worker->lock or the engine's. */
 void children_kill(struct child *child);
 /* THREAD mode: the thread was joined by its closer. */
 void children_joined_locked(struct child *child);
-/* Nothing more will be heard of the children: they count as gone. */
+/* No more events of the children will arrive: they count as gone. */
 void children_give_up_locked(struct dw_worker *worker, const char *cause);
 /* Why the spawner is gone. */
 const char *children_loss(const struct dw_worker *worker);
 
 
-/* Transitions of one child: its process was made; its process or thread has ended … */
+/* Transitions of one child: its process was created; its process or thread has ended … */
 void child_spawned(struct child *child, pid_t pid, int pidfd);
 void child_dead(struct child *child, const char *cause);
-/* … and so has its subtree; its process was stopped by this signal, or (0) goes on. */
+/* … and so has its subtree; its process was stopped by this signal, or (0) continues. */
 void child_gone(struct child *child);
 void child_stopped(struct child *child, int signal);
-/*
- * A message of the generation that lives, which the child has written; none can be read any more.
- */
+/* A message from the living generation has arrived; no more messages can be read. */
 void child_message(struct child *child, const struct link_message *message);
 void child_unreadable(struct child *child, int error);
-/* It failed to get ready; the first error counts. */
+/* The child failed to get ready; the first error counts. */
 void child_failed(struct child *child, int error, const char *text);
-/* It, or a process that it has left behind, cannot be killed. */
+/* The child, or a process that it has left behind, cannot be killed. */
 void child_not_killed(struct child *child, pid_t pid, int error);
 void child_kill_because(struct child *child, const char *why);
-/* Its spawner is gone, and its pidfd at its end. */
+/* The child's spawner is gone, and its pidfd reports its death. */
 void child_killed_with_spawner(struct child *child);
 
-/* Sends the orders that the spawner's socket did not take. */
+/* Sends the orders for which the spawner's socket had no room. */
 void children_send_wanted(struct dw_worker *worker);
-/* The spawner is needed now: if it was stopped, it goes on. */
+/* Continues the spawner if it was stopped: it must run now. */
 void children_resume_spawner(const struct dw_worker *worker);
-/* The spawner is gone; no event can be waited for; the reason for either. */
+/* The spawner is gone; events cannot be waited for; notes the reason for either. */
 void children_lose_spawner(struct dw_worker *worker);
 void children_lose_events(struct dw_worker *worker);
 void children_say_loss(struct dw_worker *worker, const char *cause);
-/* Once all children are dead: kills the helpers that a dead spawner has left. */
+/* Call it once all children are dead: kills the helpers that a dead spawner has left behind. */
 void children_kill_left(struct dw_worker *worker);
 
 static inline bool child_life_over(const struct child_life *life)

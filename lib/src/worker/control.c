@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind control.h. A nested Worker passes a frame on to its children before it completes it. */
+/* See control.h. A nested Worker passes a frame on to its children before it completes it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,7 +154,7 @@ dw_callable control_unregister(const void *blob)
 	dw_callable handle;
 
 	memcpy(&handle, blob, sizeof(handle));
-	/* In a thread of the process that asked, it is retired already. */
+	/* In a thread of the requesting process, the callable is retired already. */
 	callable_retire(handle);
 	return handle;
 }
@@ -186,9 +186,9 @@ static bool some_must_forget(const struct dw_worker *worker, enum callable_kind 
 }
 
 /*
- * Whether the child still has a callable that no task of this process uses: a chip its image, a
- * nested Worker's process its name, for its own tasks. A sub worker runs the callable that it is
- * given; a long task of it shall not delay the unregistration.
+ * Must the child be told, although no task of this process uses the callable any more? A chip has
+ * its image, and a nested Worker's process has its name for tasks of its own. A sub worker only
+ * runs the callables that it is given, and a long task there must not delay the unregistration.
  */
 static bool keeps_callable(const struct child *child, enum callable_kind kind)
 {
@@ -210,8 +210,8 @@ static bool concerns(const struct child *child, uint64_t code, const void *blob)
 }
 
 /*
- * A driver loads an image as during init, and has as long. A nested Worker bounds the times of its
- * own children, one after the other.
+ * A driver loads an image as during init, and gets as much time. A nested Worker bounds the time of
+ * each of its own children, one after the other.
  */
 static struct engine_control_limits limits_of(const struct child *child, uint64_t code)
 {
@@ -235,7 +235,7 @@ int control_broadcast_until(struct dw_worker *worker, uint64_t code, const void 
 		limits = limits_of(&worker->children[i], code);
 		result = engine_control_until(worker->life.engine, i, code, blob, bytes, &limits,
 					      deadline_ns);
-		/* A child that dies meanwhile learns it as a replacement. */
+		/* If the child dies meanwhile, its replacement is told. */
 		if (result < 0 && result != -EOWNERDEAD && !first) {
 			first = result;
 			strcpy(text, error_text());

@@ -18,24 +18,24 @@ struct dw_worker;
 
 enum control_code { CONTROL_REGISTER = 1, CONTROL_UNREGISTER = 2 };
 
-/* To every child that is READY and that it concerns; the first error, with the child's path. */
+/* Sends to every READY child that is concerned. Returns the first error, with the child's path. */
 int control_broadcast(struct dw_worker *worker, uint64_t code, const void *blob, uint32_t bytes);
-/* The same until a deadline: -ETIMEDOUT, and a child that has not answered is told nevertheless. */
+/* The same with a deadline: -ETIMEDOUT; children that have not answered will still be told. */
 int control_broadcast_until(struct dw_worker *worker, uint64_t code, const void *blob,
 			    uint32_t bytes, uint64_t deadline_ns);
-/* Tells a replacement the callables that were registered after init; does not wait for it. */
+/* Announces callables that were registered after init to a replacement; does not wait for it. */
 int control_replay(struct child *child);
 /* A callable as the blob of CONTROL_REGISTER; free() it. */
 int control_encode(const struct callable *callable, void **blob, uint32_t *bytes);
 
 /*
- * Between hosts: whose the callable of a CONTROL_REGISTER is, and the contents of its image, which
- * lie at the address that it names; `bytes` is 0 where it is none.
+ * Between hosts: the owner of the callable of a CONTROL_REGISTER, and the contents of its image,
+ * which lie at the address in it; `bytes` is 0 if it is no image.
  */
 uint64_t control_owner(const void *blob);
 void control_set_owner(void *blob, uint64_t owner);
 void *control_image(const void *blob, uint64_t *bytes);
-/* -EBADMSG with a text: the blob is none of a CONTROL_REGISTER. */
+/* -EBADMSG with a text: the blob does not belong to a CONTROL_REGISTER. */
 int control_check(const void *blob, size_t bytes);
 
 /* In the child: adds the callable of a CONTROL_REGISTER, which stays in the blob, to the table. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind death.h. */
+/* See death.h. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -106,7 +106,7 @@ void death_history(const struct child *child, char *text, size_t space)
 	used += (size_t)text_format(text + used, space - used,
 				    "; given up after %u deaths within 60 s",
 				    child->owner->options.restart_limit);
-	/* The text begins with the newest. */
+	/* The newest comes first. */
 	for (uint32_t back = 2; back <= known && used < space; back++) {
 		const struct death *death =
 			&child->death.history[(child->death.count - back) % DEATH_HISTORY];

@@ -21,21 +21,21 @@ struct death_record {
 	struct death {
 		uint64_t at;		/* CLOCK_MONOTONIC, ns */
 		char cause[48];
-	} history[DEATH_HISTORY];	/* the last ones: count % DEATH_HISTORY comes next */
+	} history[DEATH_HISTORY];	/* a ring: the next is count % DEATH_HISTORY */
 	uint32_t window[60];		/* deaths in each of the last 60 s, for the crash loop */
-	uint64_t window_second;		/* the last one that `window` has */
-	char why[192]; /* this process is killing it; "": it is not. Engine's lock */
+	uint64_t window_second;		/* the last second in `window` */
+	char why[192]; /* why this process is killing it; "": it is not. Engine's lock */
 };
 
-/* Says why the child is being killed; the first reason counts. Takes the engine's lock. */
+/* Notes why the child is being killed; the first reason counts. Takes the engine's lock. */
 void death_because(struct child *child, const char *why);
 /* The same with the engine's lock held; the last reason counts. */
 void death_because_engine_locked(struct child *child, const char *why);
 /* Takes that reason away; "" if there was none. */
 void death_take_why(struct child *child, char *text, size_t space);
-/* The text for callers: of a wait(2) status, and the facts that are known beside it. */
+/* Makes the text for callers from a wait(2) status and other known facts. */
 void death_describe(struct child *child, int status, char *text, size_t space);
-/* Counts a death; whether it was one too many within 60 s. */
+/* Counts a death. Returns whether it was one too many within 60 s. */
 bool death_is_loop(struct child *child, const char *cause);
 /* Appends "; given up after …" with the deaths before. */
 void death_history(const struct child *child, char *text, size_t space);

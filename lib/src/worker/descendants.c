@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind descendants.h. If a child has left no process behind, its tasks are final before the
- * kernel has freed its memory. Otherwise, and where /proc does not tell (CONFIG_PROC_CHILDREN), the
- * end of its lifeline tells.
+ * See descendants.h. If a child has left no process behind, its tasks become final before the
+ * kernel has freed its memory. Otherwise, and without CONFIG_PROC_CHILDREN, they wait for the end
+ * of its lifeline.
  *
  * The child's threads fork no more, and all of them are past the point where one would inherit
  * another's children. So a process below it is its child, or a child of such a process, or, once
  * all between them have ended, its spawner's (PR_SET_CHILD_SUBREAPER); a process made with
- * CLONE_PARENT is the spawner's from the start. The kernel moves them in that direction alone: a
- * look at the child first and at the spawner then misses none.
+ * CLONE_PARENT is the spawner's from the start. The kernel moves them only in that direction, so
+ * looking at the child first and at the spawner second misses none.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ struct pids {
 	uint32_t count;
 };
 
-/* Of one thread. False: unknown. */
+/* Reads the children of one thread. False: they are unknown. */
 static bool read_children(pid_t pid, const char *tid, struct pids *children)
 {
 	char path[64];
@@ -66,8 +66,8 @@ static bool has_no_children(pid_t pid)
 }
 
 /*
- * The list omits the process behind an entry that is reaped after it was given out; a second list
- * differs then. A dead child that is in it was not reaped, so its number was its own all the time.
+ * When an entry is reaped after it was read, the list omits the process behind it; a second list
+ * then differs. A dead child in the list was not reaped, so its number was its own all the time.
  */
 static bool read_spawned(const struct dw_worker *worker, struct pids *spawned)
 {

@@ -10,8 +10,8 @@
 struct child;
 
 /*
- * True: no process of a child whose address space has ended can write into the tree's memory any
- * more. False: one can, or it is unknown.
+ * True: no process of a child whose address space has ended can still write to the tree's memory.
+ * False: one can, or it is unknown.
  */
 bool descendants_none(const struct child *child);
 

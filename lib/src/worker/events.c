@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind events.h. */
+/* See events.h. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #include "worker/lifeline.h"
 
 #define EXEC_TEXT "it has called exec, and can answer no more"
-#define LINK_BURST 16		/* messages per wake-up: no child delays the others */
+#define LINK_BURST 16		/* messages per wake-up, so that no child delays the others */
 #define LAST_WORDS 1024		/* of a dead child: more than its socket can hold */
 
 static void read_link(struct child *child, uint32_t most)
@@ -36,7 +36,7 @@ static void dies(struct child *child, int status)
 {
 	char text[ERROR_TEXT_BYTES - PATH_BYTES - 2];
 
-	/* Its messages from before its death. */
+	/* Messages that it sent before its death. */
 	read_link(child, LAST_WORDS);
 	death_describe(child, status, text, sizeof(text));
 	child_dead(child, text);
@@ -102,7 +102,7 @@ static void on_died(struct child *child)
 	children_kill_left(child->owner);
 }
 
-/* Its last report, of no child. */
+/* The last report, which is about no child. */
 static void on_spawner_ends(struct dw_worker *worker, const struct spawner_report *report)
 {
 	char cause[sizeof(worker->loss.cause)];
@@ -137,11 +137,11 @@ static void read_spawner(struct dw_worker *worker)
 	children_lose_spawner(worker);
 }
 
-/* The end of the pipe that the spawner and all descendants have inherited. */
+/* The pipe that the spawner and all descendants have inherited has ended. */
 static void on_tree_gone(struct dw_worker *worker)
 {
 	epoll_ctl(worker->life.events_fd, EPOLL_CTL_DEL, worker->spawner.tree_fd, NULL);
-	/* Its last words may lie there still. */
+	/* Its last messages may still be there. */
 	read_spawner(worker);
 	children_lose_spawner(worker);
 	for (uint32_t i = 0; i < worker->child_count; i++)
@@ -158,7 +158,7 @@ static void read_up_link(struct dw_worker *worker)
 	while ((result = link_receive(worker->life.up_link, &message, false)) > 0)
 		if (message.kind == LINK_CANCEL && message.generation == worker->life.up_generation)
 			engine_cancel_flagged(worker->life.engine, -ECANCELED, message.text);
-	/* Nothing else is heard there; the mailbox says when the parent is gone. */
+	/* The link has no other messages; the mailbox tells when the parent is gone. */
 	if (result < 0)
 		epoll_ctl(worker->life.events_fd, EPOLL_CTL_DEL, worker->life.up_link, NULL);
 }
@@ -194,8 +194,8 @@ static void read_events(void *context)
 }
 
 /*
- * The background thread can wait for no event, and ends: no event of a child arrives any more. So
- * they are ended here, and their tasks with them.
+ * The background thread cannot wait for events any more, and ends: no event of a child will arrive.
+ * So the children are ended here, and their tasks with them.
  */
 static void op_deaf(void *context, int error)
 {
@@ -235,8 +235,8 @@ static void op_changed(void *context, uint32_t index, const struct hub_change *c
 		return;
 	pthread_mutex_lock(&worker->lock);
 	/*
-	 * The spawner's earlier reports first: the death may be among them; and if the spawner is
-	 * dead, that is the cause.
+	 * The spawner's earlier reports come first: they may include this death, and if the spawner
+	 * is dead, that is the cause.
 	 */
 	read_spawner(worker);
 	if (!worker->loss.gone && change->pid == child->life.pid &&

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * events: reads the messages that change the states of children (links, the spawner's socket, the
- * pidfds, the tree's pipe, the link to the parent, the module's word of a death), and answers the
+ * pidfds, the tree's pipe, the link to the parent, the module's reports of deaths), and answers the
  * engine's calls of engine_ops.
  *
  * Owns nothing: children.h has the states and their transitions. Runs in the engine's background

@@ -30,7 +30,7 @@
 #define ELSEWHERE_NS NS_PER_S /* for the answer of another port */
 #define QUESTIONS 16
 #define LARGE_BYTES (256u << 10)
-/* Of a tree with children that have sockets and mailboxes of their own. */
+/* For a tree whose children have sockets and mailboxes of their own. */
 #define FILES_WANTED 1024
 #define PROCESSES_WANTED 512
 #define TIME_OF_DAY_NS NS_PER_S /* more is told */
@@ -102,7 +102,10 @@ static bool find_name(const struct visit *visit, struct addrinfo **found)
 	return true;
 }
 
-/* A port at which the host answers, also by a refusal: it is up. NULL: it answers at none. */
+/*
+ * Finds a port at which the host answers, if only by a refusal, so that it is known to be up. NULL:
+ * it answers at none.
+ */
 static const char *answers_elsewhere(const struct address *to)
 {
 	static const char *const ports[] = { "22", "1" };
@@ -155,7 +158,7 @@ static void say_unreachable(const struct visit *visit, const struct address *to,
 		    "%s, port %s: %s", to->host, to->port, strerror(-error));
 }
 
-/* By the first address that takes a connection. */
+/* Connects to the first address that accepts. */
 static bool reach(struct visit *visit, const struct addrinfo *found)
 {
 	char own[ADDRESS_BYTES];
@@ -297,7 +300,7 @@ static int read_answer(struct visit *visit, const struct stream_message *message
 				 about.left);
 }
 
-/* A question of so many bytes, and an answer of so many. */
+/* Asks a question of `bytes` bytes, and gets an answer of `answer_bytes`. */
 static int ask(struct visit *visit, uint32_t bytes, uint32_t answer_bytes)
 {
 	uint64_t sent_ns = now_ns();
@@ -430,7 +433,7 @@ static void say_limits(const struct visit *visit)
 	    users_processes, (unsigned long long)(about->cache_bytes >> 20));
 }
 
-/* Large packets may be lost where small ones pass. */
+/* Large packets may be lost on a path that small ones pass. */
 static void try_large(struct visit *visit)
 {
 	uint64_t began = now_ns(), there = 0, back = 0;

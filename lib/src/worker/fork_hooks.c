@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind fork_hooks.h. The lock guards the list, and is held over a fork as others are. */
+/* See fork_hooks.h. The lock guards the list, and is held over a fork as others are. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>

@@ -12,7 +12,7 @@
 #include <sys/types.h>
 #include <distworker/distworker.h>
 
-/* The hooks of one fork. */
+/* The hooks for one fork. */
 struct fork_hooks {
 	struct dw_fork_hooks *hooks;
 	size_t count;
@@ -20,16 +20,16 @@ struct fork_hooks {
 
 /* Before the fork and before any lock. 0, or -ENOMEM with a text: then no hook was called. */
 int fork_hooks_prepare(struct fork_hooks *fork);
-/* After it, also if it has failed; in the parent or in the child. */
+/* Call it after the fork, even if that failed; in the parent and in the child. */
 void fork_hooks_parent(struct fork_hooks *fork);
 void fork_hooks_child(struct fork_hooks *fork);
 /*
- * fork(), with errno as it leaves it. A change that another thread has half made would stay so in
- * the child, and its lock taken for ever: so no thread is within the list of hooks, the table of
- * callables, or the list of loaded objects.
+ * Calls fork() and preserves its errno. In the child, a change that another thread had half made
+ * would stay half made, and its lock taken for ever. So no other thread is inside the list of
+ * hooks, the table of callables, or the list of loaded objects during the fork.
  */
 pid_t fork_hooks_fork(void);
-/* In the thread that is the child. The first error, with a text. */
+/* Call it in the thread that is the child. Returns the first error, with a text. */
 int fork_hooks_start(const struct dw_child_start *start);
 
 #endif

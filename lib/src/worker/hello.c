@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind hello.h. */
+/* See hello.h. */
 #include <string.h>
 #include "base/text.h"
 #include "callable/symbol.h"
@@ -38,8 +38,8 @@ static void pack_chips(struct pack *pack, const struct dw_worker *worker)
 }
 
 /*
- * The provider is the node's own choice: it may have the module or not. Its times are what is left
- * of those at home, which its parent there does not bound.
+ * The node chooses the provider, since it may or may not have the module. Its time limits are what
+ * remains of those at home, since its parent there sets none.
  */
 static void pack_worker(struct pack *pack, const struct dw_worker *worker, bool remote)
 {
@@ -133,7 +133,7 @@ void hello_encode(const struct child *child, struct pack *pack)
 	arena_each(outer->arena, count_range, &ranges);
 	pack_u32(pack, ranges);
 	arena_each(outer->arena, pack_range, pack);
-	/* Until one of kind 0. */
+	/* The list ends with an entry of kind 0. */
 	callable_each(pack_function, &functions);
 	pack_u32(pack, 0);
 }

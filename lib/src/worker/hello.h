@@ -25,14 +25,17 @@
 #include "callable/callable.h"
 #include "host/pack.h"
 
-#define HELLO_IDENTITY_BYTES 32 /* of the object that has a function */
+#define HELLO_IDENTITY_BYTES 32 /* of the object that contains a function */
 
 struct child;
 struct dw_worker;
 
-/* Of a remote child, by its gateway. `pack` says whether there was memory. */
+/* Describes a remote child; called by its gateway. `pack` tells whether there was memory. */
 void hello_encode(const struct child *child, struct pack *pack);
-/* The number of a callable's owner, as seen from a remote Worker; -1: it is none of its. */
+/*
+ * The number of a callable's owner, as seen from a remote Worker; -1: it is not in that Worker's
+ * tree.
+ */
 int64_t hello_owner(const struct dw_worker *remote, const void *owner);
 
 /* Functions of the program; other callables are announced once the session is ready. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind hierarchy.h. */
+/* See hierarchy.h. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,7 +63,7 @@ static bool is_task_of_tree(const struct engine *engine, bool task, const void *
 	return task && is_of_tree(engine, task, root);
 }
 
-/* A task of this Worker, or of one below it. */
+/* Matches a task of this Worker, or of one below it. */
 static bool is_task_below(const struct engine *engine, bool task, const void *worker)
 {
 	for (const struct dw_worker *at = engine_context(engine); task && at; at = at->parent)
@@ -316,14 +316,14 @@ static const char *default_name(uint32_t level, uint32_t number, char name[NAME_
 	return name;
 }
 
-/* The name that a child has, or gets; its place among the siblings is final. */
+/* The name that a child has, or will get; its place among its siblings is final. */
 static const char *nested_name(const struct dw_worker *child, uint32_t number,
 			       char name[NAME_BYTES])
 {
 	return child->name[0] ? child->name : default_name(child->level, number, name);
 }
 
-/* Whether `name` is "sub0" … "sub<count - 1>", or the same of chips. */
+/* Is `name` one of "sub0" … "sub<count - 1>", or of the same for chips? */
 static bool is_numbered(const char *name, const char *kind, uint32_t count)
 {
 	size_t length = strlen(kind);
@@ -447,7 +447,7 @@ int hierarchy_name(struct dw_worker *worker)
 
 /* ---------------------------------------------------------- children and arena */
 
-/* Chips, or another host's memory. */
+/* Does it have chips, or another host's memory? */
 static bool has_spaces(const struct dw_worker *worker)
 {
 	bool any = worker->options.chip_count > 0 || worker_is_elsewhere(worker);
@@ -495,12 +495,12 @@ int hierarchy_make_children(struct dw_worker *worker)
 {
 	uint32_t count = worker_width(worker), i = 0;
 
-	/* One more: a Worker may have none. */
+	/* One more than needed: a Worker may have no children. */
 	worker->children = calloc(count + 1, sizeof(*worker->children));
 	worker->engine_workers = calloc(count + 1, sizeof(*worker->engine_workers));
 	if (!worker->children || !worker->engine_workers)
 		return error_set(-ENOMEM, "%s: no memory for %u children", worker->path, count);
-	/* Not before: the way down believes the fields of the children. */
+	/* Only now: closing relies on the fields of the children. */
 	worker->child_count = count;
 	for (uint32_t n = 0; n < worker->options.subs; n++)
 		set_child(worker, i++, DW_CHILD_SUB, n);

@@ -38,8 +38,8 @@
 #define NAME_BYTES (NAME_WORKER_MOST + 1)
 
 /*
- * Everything that a child does, from GO to its end, in its own process or thread: its exit code.
- * The launchers call it; child.c is behind it.
+ * Everything that a child does, from GO to its end, in its own process or thread. Returns its exit
+ * code. The launchers call it; child.c implements it.
  */
 typedef int child_entry(struct child *child, uint32_t generation, bool process);
 
@@ -95,7 +95,7 @@ struct dw_worker {
 /* A new root, with its options checked and copied. */
 int hierarchy_create(uint32_t level, const struct dw_worker_options *options, child_entry *entry,
 		     struct dw_worker **worker);
-/* Frees one Worker; the caller has freed those below. */
+/* Frees one Worker; the caller has freed the Workers below it. */
 void hierarchy_free(struct dw_worker *worker);
 /* -ELOOP, -EEXIST, -EINVAL, -EBUSY with a text. */
 int hierarchy_add(struct dw_worker *parent, struct dw_worker *child);
@@ -110,7 +110,7 @@ void hierarchy_drop_arena(struct dw_worker *worker);
 /* A nested Worker belongs to the process of its child from now on. */
 void hierarchy_enter_process(struct dw_worker *nested);
 
-/* Whether it is on another host, so that this process only has its gateway. */
+/* Is it on another host, so that this process has only its gateway? */
 static inline bool worker_is_elsewhere(const struct dw_worker *worker)
 {
 	return worker && worker->options.host;
@@ -118,19 +118,20 @@ static inline bool worker_is_elsewhere(const struct dw_worker *worker)
 
 int worker_check(const struct dw_worker *worker, const char *call);
 /*
- * -EDEADLK when the calling thread is inside of a run or a task of this Worker's tree; of a task.
+ * -EDEADLK if the calling thread is inside a run or a task of this Worker's tree; the second: only
+ * inside a task.
  */
 int worker_check_outside(struct dw_worker *worker, const char *call);
 int worker_check_no_task(struct dw_worker *worker, const char *call);
-/* Whether the calling thread executes a task of this Worker, or of one below it. */
+/* Does the calling thread execute a task of this Worker, or of one below it? */
 bool worker_inside_task(const struct dw_worker *worker);
 const char *worker_child_name(enum dw_child_kind kind);
 struct dw_worker *worker_root(struct dw_worker *worker);
 /* How many children a Worker has, before and after they are made. */
 uint32_t worker_width(const struct dw_worker *worker);
 /*
- * How long init and close may take here: less than above, so that the cause comes from the place
- * where it happened.
+ * How long init and close may take at this level: less than at the level above, so that a timeout
+ * is reported from the place where it happened.
  */
 uint64_t worker_init_budget(const struct dw_worker *worker);
 uint64_t worker_close_budget(const struct dw_worker *worker);

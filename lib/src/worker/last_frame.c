@@ -6,7 +6,7 @@
 
 int last_frame_call(int (*fn)(void *argument), void *argument)
 {
-	/* Not a tail call: the frame has to be there during the call. */
+	/* Not a tail call: this frame must exist during the call. */
 	volatile int result = fn(argument);
 
 	return result;

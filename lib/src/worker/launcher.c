@@ -50,7 +50,7 @@ static int make_members(struct dw_launch *launch, uint32_t size)
 
 /* ------------------------------------------------------------------------ a launcher */
 
-/* The root has nothing to offer. */
+/* The root offers no address. */
 static int offer(struct dw_launch *launch, char text[REACH_BYTES])
 {
 	static const struct address any = { .host = "", .port = "0" };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind lifecycle.h. Up is transactional: lifecycle_start() returns when the whole subtree is
- * READY, or has taken everything down again and returns the first cause.
+ * See lifecycle.h. Starting is transactional: lifecycle_start() returns when the whole subtree is
+ * READY, or takes everything down again and returns the first cause.
  */
 #include <errno.h>
 #include <signal.h>
@@ -23,8 +23,8 @@
 
 #define KILL_NS 2000000000ULL
 /*
- * Children have at least this long to end by themselves, and this part of the time for a close, if
- * the runs took all of it.
+ * Children get at least this long, and this fraction of the close timeout, to end by themselves,
+ * even if the runs took all the time.
  */
 #define STOP_FLOOR_NS 200000000ULL
 #define STOP_SHARE 4
@@ -69,7 +69,7 @@ static int make_trace(struct dw_worker *worker)
 	return worker->life.trace_pipe >= 0 ? 0 : trace_create(&options, &worker->life.trace);
 }
 
-/* Without the engine's background thread, which has ended. */
+/* The engine's background thread has ended; this thread does its work. */
 static void stop_trace(void *worker)
 {
 	trace_stop(((struct dw_worker *)worker)->life.trace);
@@ -167,7 +167,7 @@ static int prepare(struct dw_worker *worker, struct arena *outer)
 	return result;
 }
 
-/* A Worker that failed on its way up is as it was before; the error keeps its text. */
+/* Resets a Worker that failed to start; the error keeps its text. */
 static int take_down(struct dw_worker *worker, int error)
 {
 	char text[ERROR_TEXT_BYTES];
@@ -266,7 +266,7 @@ static int wait_ready(struct dw_worker *worker)
 				result = error_set(child->life.error, "%s", child->life.error_text);
 				goto out;
 			}
-			/* Of several, a stopped child is to blame. */
+			/* If several children are late, name one that was stopped. */
 			if (child->life.state != CHILD_READY &&
 			    (!waiting || (child->life.stopped && !waiting->life.stopped)))
 				waiting = child;
@@ -330,8 +330,9 @@ static void kill_all(struct dw_worker *worker)
 }
 
 /*
- * A READY child leaves its loop. Any other child has nothing to lose and is killed, at its birth if
- * it is still to be born. All under worker->lock, so that no child becomes READY in between.
+ * Tells READY children to leave their loops. Any other child has nothing to lose and is killed, or
+ * will be killed at its birth. All of this is under worker->lock, so no child becomes READY in
+ * between.
  */
 static void stop_children(struct dw_worker *worker)
 {
@@ -347,7 +348,7 @@ static void stop_children(struct dw_worker *worker)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-/* Names the children that are not over, with the signals that stopped them. worker->lock. */
+/* Names the children that have not ended, with the signals that stopped them. worker->lock. */
 static void name_left(struct dw_worker *worker, char *names, size_t bytes)
 {
 	size_t used = 0;
@@ -365,7 +366,7 @@ static void name_left(struct dw_worker *worker, char *names, size_t bytes)
 	}
 }
 
-/* Names the children that could not be killed; whether there are any. */
+/* Names the children that could not be killed. Returns whether there are any. */
 static bool name_unkilled(struct dw_worker *worker, char *names, size_t bytes)
 {
 	size_t used = 0;
@@ -413,8 +414,8 @@ static int stop_processes(struct dw_worker *worker, struct deadline *deadline)
 			   worker->path, names);
 	kill_all(worker);
 	/*
-	 * SIGKILL needs no deadline but that of a kernel in trouble, or of a spawner that was
-	 * stopped.
+	 * SIGKILL takes effect at once, unless the kernel is in trouble or the spawner was stopped:
+	 * this deadline is for those cases.
 	 */
 	if (wait_killed(worker)) {
 		if (name_unkilled(worker, names, sizeof(names)))
@@ -497,7 +498,7 @@ static bool has_threads(const struct dw_worker *worker)
 	return false;
 }
 
-/* A thread that was not waited for in time, and has ended since. */
+/* A thread that did not end in time, but has ended since. */
 static void join_late(struct dw_worker *worker)
 {
 	for (uint32_t i = 0; worker->children && i < worker->child_count; i++) {
@@ -513,7 +514,7 @@ static void join_late(struct dw_worker *worker)
 	}
 }
 
-/* Whether threads or runs of this process still use the Worker's resources. */
+/* Do threads or runs of this process still use the Worker's resources? */
 static bool in_use(struct dw_worker *worker)
 {
 	join_late(worker);
@@ -559,7 +560,7 @@ int lifecycle_stop(struct dw_worker *worker, uint64_t deadline_ns)
 			text_copy(drain_text, sizeof(drain_text), error_text());
 		stop_children(worker);
 	}
-	/* Runs that took all the time there was are not the children's fault. */
+	/* It is not the children's fault if runs took all the time. */
 	floor = worker_close_budget(worker) / STOP_SHARE;
 	floor = now_ns() + (floor > STOP_FLOOR_NS ? floor : STOP_FLOOR_NS);
 	if (deadline.at_ns < floor)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind lifeline.h. The kernel gives a dead child's descendants to the spawner
+ * See lifeline.h. The kernel gives a dead child's descendants to the spawner
  * (PR_SET_CHILD_SUBREAPER): nested spawners, and helpers that callables have started. The lifeline
- * that they hold shows whose they were. When the spawner was killed they have gone to another
+ * that they hold shows whose they were. If the spawner was killed, they have gone to another
  * process, and the spawner's parent looks for them.
  */
 #include <dirent.h>
@@ -56,7 +56,7 @@ static bool is_writer(int directory, const char *name)
 	       status.st_mode & S_IWUSR;
 }
 
-/* Which of the pipes the process holds; 0: none. */
+/* Returns which of the pipes the process holds; 0: none. */
 static uint64_t held_pipe(pid_t pid, const uint64_t *pipes, uint32_t count, bool to_write)
 {
 	char path[64], target[64];
@@ -92,7 +92,7 @@ int lifeline_kill_process(pid_t pid)
 	if (kill(pid, SIGKILL) == 0)
 		return 0;
 	error = errno;
-	/* A filter may know one call and not the other. */
+	/* A filter may refuse one call and permit the other. */
 	pidfd = fd_open_pidfd(pid);
 	if (pidfd < 0)
 		return error;
@@ -110,7 +110,7 @@ void lifeline_kill_holders(const uint64_t *pipes, uint32_t count,
 
 	if (!children)
 		return;
-	/* Our own children: none of these numbers can become a stranger's before we reap it. */
+	/* These are our own children: their numbers cannot be reused before we reap them. */
 	while (fscanf(children, "%d", &pid) == 1) {
 		uint64_t pipe =
 			calls->is_own(context, pid) ? 0 : held_pipe(pid, pipes, count, false);
@@ -122,7 +122,7 @@ void lifeline_kill_holders(const uint64_t *pipes, uint32_t count,
 	fclose(children);
 }
 
-/* By its pidfd, after a second look: the number may have become a stranger's in between. */
+/* Kills by pidfd, after a second look: the number may have been reused in between. */
 static bool kill_writer(pid_t pid, uint64_t pipe)
 {
 	int pidfd = fd_open_pidfd(pid);
@@ -140,9 +140,7 @@ void lifeline_kill_writers(uint64_t pipe)
 	bool any = true;
 	DIR *processes;
 
-	/*
-	 * Again, as long as there are writers, since they may have forked; but not for ever.
-	 */
+	/* Repeat while there are writers, since they may have forked; but not for ever. */
 	for (int pass = 0; any && pass < 4; pass++) {
 		any = false;
 		processes = proc_is_own() ? fd_open_folder("/proc") : NULL;

@@ -15,8 +15,8 @@
 #include <sys/types.h>
 
 /*
- * In the spawner: SIGKILL to children of this process that are not its own and hold one of `count`
- * pipes; not_killed() is called for each process for which it was refused.
+ * For the spawner: sends SIGKILL to children of this process that it did not fork itself and that
+ * hold one of `count` pipes; calls not_killed() for each process for which that was refused.
  */
 struct lifeline_calls {
 	bool (*is_own)(void *context, pid_t pid);
@@ -25,13 +25,13 @@ struct lifeline_calls {
 void lifeline_kill_holders(const uint64_t *pipes, uint32_t count,
 			   const struct lifeline_calls *calls, void *context);
 /*
- * When the spawner is gone: SIGKILL to every process but this one that could write into the pipe,
+ * When the spawner is gone: sends SIGKILL to every other process that could write into the pipe,
  * which all of the spawner's descendants have inherited.
  */
 void lifeline_kill_writers(uint64_t pipe);
 /* The inode of a pipe. */
 uint64_t lifeline_inode(int fd);
-/* SIGKILL by every call that there is: 0 or errno. `pid` is a child that was not reaped. */
+/* Sends SIGKILL, trying every call that can: 0 or errno. `pid` is a child that was not reaped. */
 int lifeline_kill_process(pid_t pid);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind link.h. A message carries the generation of the child's process, so that a message of a
- * dead one is not taken for its replacement's.
+ * See link.h. A message carries the generation of the child's process, so that a message of a dead
+ * one is not taken for its replacement's.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -55,8 +55,8 @@ int link_receive(int fd, struct link_message *message, bool wait)
 	ssize_t n;
 
 	/*
-	 * ECONNRESET, once: the other side has closed without reading all; its messages are still
-	 * there.
+	 * ECONNRESET comes once, when the other side has closed without reading everything; its own
+	 * messages can still be read.
 	 */
 	do {
 		n = recv(fd, message, sizeof(*message), wait ? 0 : MSG_DONTWAIT);

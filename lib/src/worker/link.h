@@ -17,7 +17,7 @@ enum link_kind {
 	LINK_CANCEL = 2,
 	LINK_READY = 3,
 	LINK_ERROR = 4,			/* the last message before it ends */
-	LINK_OVER = 5,			/* of a thread: it touches nothing any more */
+	LINK_OVER = 5,			/* from a thread: it touches nothing any more */
 };
 struct link_message {
 	uint32_t kind;
@@ -40,7 +40,7 @@ void link_close_child(struct link *link);
 int link_send(int fd, enum link_kind kind, uint32_t generation, int error, const char *text);
 /* 1, 0 (would block, or the end), -errno. */
 int link_receive(int fd, struct link_message *message, bool wait);
-/* Drops the messages that a dead child has not read. Before the next one starts. */
+/* Drops the messages that a dead child has not read. Call it before the next child starts. */
 void link_drain(int fd);
 
 #endif

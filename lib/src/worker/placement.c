@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A child inherits the binding of the process that forked it, so splitting
- * "what this process may use" nests by itself: pods split machines, nodes split pods.
+ * A child inherits the binding of the process that forked it. Each level splits the CPUs that it
+ * may use, so shares nest: pods split machines, nodes split pods.
  */
 #include <errno.h>
 #include <hwloc.h>

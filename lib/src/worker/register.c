@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind register.h. The children know functions because they are forked after their registration;
+ * See register.h. The children know functions because they are forked after their registration;
  * symbols and images are announced to them by control frames.
  */
 #include <errno.h>
@@ -54,8 +54,8 @@ DW_API int dw_orch_find(struct dw_orch *orch, const char *name, dw_callable *han
 }
 
 /*
- * The root's process alone gives handles, and makes them known: if a nested Worker's process gave
- * one, the root would give the same handle to another callable.
+ * Only the root's process assigns and announces handles: if a nested Worker's process assigned one,
+ * the root would assign the same handle to another callable.
  */
 static int check_register(const struct dw_worker *worker, const char *call)
 {
@@ -80,8 +80,8 @@ static int check_register(const struct dw_worker *worker, const char *call)
 }
 
 /*
- * The Worker whose children are told: the nearest one, going up, that is UP in this process. A
- * child that is a process tells its own.
+ * Finds the Worker whose children must be told: the nearest one, going up, that is UP in this
+ * process. A child process tells its own children.
  */
 static struct dw_worker *announcer(struct dw_worker *worker)
 {
@@ -158,7 +158,7 @@ static void request_notify_tasks(struct dw_worker *worker, const struct callable
 		request_notify_tasks(worker->nested[i], callable);
 }
 
-/* Afterwards no caller gets it, and no task of this process uses it. */
+/* Afterwards no caller can find it, and no task of this process uses it. */
 static int retire(struct dw_worker *worker, dw_callable handle, struct callable *callable)
 {
 	struct deadline none = deadline_at(NEVER);
@@ -171,8 +171,8 @@ static int retire(struct dw_worker *worker, dw_callable handle, struct callable 
 }
 
 /*
- * To the children, and then its bytes, `data`, are free. With `registering`: an init may have
- * forked it before.
+ * Tells the children, and then frees its bytes, `data`. Takes `registering`, since an init may have
+ * forked a copy of it.
  */
 static int forget_locked(struct dw_worker *worker, dw_callable handle, void *data,
 			 uint64_t deadline_ns)
@@ -276,7 +276,7 @@ static int is_same_image(struct callable *callable, void *context)
 	    strcmp(callable->driver, wanted->driver) != 0 ||
 	    strcmp(callable->entry, wanted->entry) != 0 || !same_signature(callable, wanted))
 		return 0;
-	/* The identity is a length and a checksum. */
+	/* A length and a checksum identify the contents. */
 	if (memcmp(callable->data, wanted->data, wanted->bytes) != 0)
 		return 0;
 	same->found = callable->handle;
@@ -294,7 +294,7 @@ static int known_image(const struct callable *callable, dw_callable *handle)
 	return result;
 }
 
-/* The same content under the same name is the same callable. As known_image(). */
+/* The same contents under the same name are the same callable. See known_image(). */
 static int known(const struct callable *callable, dw_callable *handle)
 {
 	struct same same = { .wanted = callable };
@@ -363,7 +363,7 @@ DW_API int dw_callable_register_symbol(struct dw_worker *worker, const char *sym
 	return result < 0 ? result : 0;
 }
 
-/* The image's bytes into the tree's arena, where every chip worker reads them in place. */
+/* Copies the image's bytes into the tree's arena, where every chip worker reads them in place. */
 static int place_image(struct dw_worker *root, const struct dw_image_options *options,
 		       struct callable *callable)
 {
@@ -452,7 +452,7 @@ static void name_image(const struct callable *callable, char *name, size_t space
 		text_format(name, space, "%s:%s#%u", callable->driver, callable->entry, number);
 }
 
-/* The bytes are in the arena; an error gives them back. */
+/* The bytes are in the arena; an error frees them. */
 static int register_placed(struct callable *callable, const struct dw_image_options *options,
 			   dw_callable *handle)
 {
@@ -468,7 +468,7 @@ static int register_placed(struct callable *callable, const struct dw_image_opti
 	callable->signature = (int32_t *)options->signature;
 	callable->signature_count = (uint32_t)options->signature_count;
 	lock_take(&worker_root(worker)->registering);
-	/* Spawners' copies of a callable from before init refer to the bytes for good. */
+	/* Spawners have copies of callables from before init, which refer to the bytes for ever. */
 	callable->context = worker_root(worker)->life.state == WORKER_NEW ? IMAGE_KEPT : NULL;
 	result = known_image(callable, handle);
 	if (result) {
@@ -506,7 +506,7 @@ DW_API int dw_callable_register_image(struct dw_worker *worker,
 
 /* -------------------------------------------------------------- unregister */
 
-/* Other threads may wait for the same callable: one of them makes the last step. */
+/* Several threads may wait for the same callable: one of them takes the last step. */
 static int forget(struct dw_worker *worker, dw_callable handle, void *data,
 		  struct deadline *deadline)
 {

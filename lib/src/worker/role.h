@@ -15,8 +15,8 @@ struct child;
 struct endpoint;
 
 struct role {
-	bool text_has_path;	/* its errors begin with a path of their own */
-	bool elsewhere;		/* it stands for a child on another host: no hooks here */
+	bool text_has_path;	/* its errors already begin with a path */
+	bool elsewhere;		/* its child is on another host: no hooks here */
 	/* Brings it up: 0 and *state, or an error with a text. NULL: nothing to do. */
 	int (*start)(struct child *child, uint32_t generation, bool process, void **state);
 	/*

@@ -45,11 +45,11 @@ struct chip_loop {
 	uint32_t submitted, collected;
 	struct frame *parked;		/* claimed, waits until the chip is idle */
 	uint32_t parked_number;
-	int broken;			/* -errno: the device can do nothing more; 0: it can */
+	int broken;			/* -errno: the device has failed for good; 0: it works */
 	char why[TEXT_BYTES];		/* broken: the cause */
 };
 
-/* The state that others see: before the end of the task or call that has changed it. */
+/* Publishes the state that others see, before the task or call that changed it ends. */
 static void show_counters(struct child *child, struct chip *chip, const struct chip_cache *cache)
 {
 	struct chip_status now = { .memory_bytes = chip_properties(chip)->memory_bytes };
@@ -68,7 +68,7 @@ static void show_counters(struct child *child, struct chip *chip, const struct c
 	status_chip(&child->status, &now);
 }
 
-/* Whether an image is for this chip: of its driver, registered on its Worker or one above. */
+/* Is the image for this chip: of its driver, and registered on its Worker or one above? */
 static bool concerns(const struct child *child, const struct callable *callable)
 {
 	if (callable->kind != CALLABLE_IMAGE || strcmp(callable->driver, child->chip->driver) != 0)
@@ -173,7 +173,7 @@ static void stop(struct child *child, bool process, int error, void *state)
 	struct open_chip *open = state;
 
 	(void)child;
-	/* The end of a process closes its device too, and does not hang in a lost one's driver. */
+	/* Exiting closes the device too, and cannot hang in the driver of a lost one. */
 	if (error && process)
 		copies_destroy(open->copies);
 	else
@@ -182,7 +182,7 @@ static void stop(struct child *child, bool process, int error, void *state)
 
 /* ---------------------------------------------------------------- control frames */
 
-/* dw_chip_alloc(), dw_chip_free(): the engine's own frames. */
+/* The engine's own frames for dw_chip_alloc() and dw_chip_free(). */
 static int chip_memory(const struct chip_loop *loop, uint64_t code, const void *blob,
 		       uint32_t bytes)
 {
@@ -204,7 +204,7 @@ static int chip_memory(const struct chip_loop *loop, uint64_t code, const void *
 		       cache_shrink(loop->cache, message.bytes));
 		return result;
 	}
-	/* A successor of the process that had it: it is gone already. */
+	/* This process succeeds the one that had the memory, which is already gone. */
 	if (!chip_owns(chip, message.handle))
 		return 0;
 	return chip_free(chip, message.handle);
@@ -215,7 +215,7 @@ static bool is_shared(const struct child *child, const struct dw_tensor *tensor,
 	return arena_contains(child->owner->arena, tensor->data, bytes);
 }
 
-/* Bit 63 is that of the addresses that stand for device memory. */
+/* Bit 63 marks addresses that stand for device memory. */
 static int lost_error(const struct child *child, uint32_t i, const struct dw_tensor *tensor,
 		      uint64_t bytes)
 {
@@ -238,8 +238,8 @@ static int lost_error(const struct child *child, uint32_t i, const struct dw_ten
 }
 
 /*
- * A tensor is shared memory, or lies on this device. Device memory of the process that had
- * the device before is neither, and the driver would take it for host memory.
+ * A tensor must be shared memory, or lie on this device. Device memory of this process's
+ * predecessor is neither, and the driver would take it for host memory.
  */
 static int check_places(const struct child *child, const struct chip *chip,
 			const struct dw_args *args)
@@ -256,7 +256,7 @@ static int check_places(const struct child *child, const struct chip *chip,
 	return 0;
 }
 
-/* The signature of some images is known here alone: see also submit's own check (names_check()). */
+/* Some signatures are known only here; for others, submit checks them (names_check()). */
 static int check_signature(const struct child *child, struct chip *chip, uint64_t callable,
 			   const struct dw_args *args, const struct frame_names *names)
 {
@@ -367,7 +367,7 @@ static void check_cache(struct chip_loop *loop)
 		note_broken(loop, cache_error(loop->cache));
 }
 
-/* All that is kept goes home. False: it cannot, and the device is given up. */
+/* Copies home all that is kept. False: that failed, and the device is given up. */
 static bool settled(struct chip_loop *loop)
 {
 	if (!loop->cache)
@@ -379,8 +379,8 @@ static bool settled(struct chip_loop *loop)
 }
 
 /*
- * Completes a frame. After a failure the frames behind it may run anywhere: what is kept for one
- * of them goes home first. If that fails, the frame stays as it is, for the parent to fail.
+ * Completes a frame. After a failure, later frames may run anywhere, so results that are kept for
+ * them are copied home first. If that fails, the frame is left for the parent to fail.
  */
 static void complete(struct chip_loop *loop, uint32_t number, int result, const char *text,
 		     uint64_t started, uint64_t ended)
@@ -389,7 +389,7 @@ static void complete(struct chip_loop *loop, uint32_t number, int result, const 
 		endpoint_complete(loop->endpoint, number, result, text, started, ended);
 }
 
-/* What supersedes the frame; NULL: nothing, as far as is known now. `args`: room for a view. */
+/* Finds the call that supersedes the frame; NULL: none is known yet. `args`: room for a view. */
 static const struct superseder *superseder(const struct chip_loop *loop, uint32_t number,
 					   uint64_t task, struct superseder *by,
 					   struct dw_args *args)
@@ -405,7 +405,9 @@ static const struct superseder *superseder(const struct chip_loop *loop, uint32_
 	return by->names && by->signature ? by : NULL;
 }
 
-/* Hands the call to the chip, with the places of its tensors. *lost: it must not be tried again. */
+/*
+ * Gives the call to the chip, with the places of its tensors. *lost: the call must not be retried.
+ */
 static int submit_call(struct chip_loop *loop, struct frame *frame, uint32_t number,
 		       const struct dw_args *args, bool *lost)
 {
@@ -429,7 +431,7 @@ static int submit_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	}
 	result = chip_submit_at(loop->chip, frame->callable, args, places, &frame->config, number,
 				(const volatile uint32_t *)&frame->cancel);
-	/* A synchronous call may have run until it found no room. */
+	/* A synchronous call may have run until memory ran out. */
 	if (result < 0 && loop->cache)
 		*lost = cache_undo(loop->cache, result != -ENOMEM || chip_is_async(loop->chip));
 	if (result == 0)
@@ -437,7 +439,7 @@ static int submit_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	return result;
 }
 
-/* A call that cannot be submitted fails in its turn: when those before it have completed. */
+/* A call that cannot be submitted fails in its turn: after the calls before it. */
 static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t number)
 {
 	uint64_t now = now_ns();
@@ -446,7 +448,10 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 	bool lost = false;
 	int result;
 
-	/* Its run was cancelled, but it may be bound here: so it was not revoked. */
+	/*
+	 * The run was cancelled, but this frame was not revoked, since it may be bound to this
+	 * chip.
+	 */
 	if (frame->flags & FRAME_CHAINED &&
 	    atomic_load_explicit(&frame->cancel, memory_order_acquire) && settled(loop)) {
 		endpoint_return(loop->endpoint, number);
@@ -465,11 +470,11 @@ static void start_call(struct chip_loop *loop, struct frame *frame, uint32_t num
 		status_works(&loop->child->status, callable, frame->task, now);
 	if (result == 0)
 		result = submit_call(loop, frame, number, &args, &lost);
-	/* Other tensors may hold the memory that it lacks. */
+	/* Kept tensors may hold the memory that this call needs. */
 	while (result == -ENOMEM && !lost && loop->cache && cache_shrink_for(loop->cache, &args))
 		result = submit_call(loop, frame, number, &args, &lost);
 	check_cache(loop);
-	/* Its frame, like those in flight, stays as it is. */
+	/* The frame stays as it is, like those in flight. */
 	if (loop->broken)
 		return;
 	if (result < 0 && chip_lost(loop->chip))
@@ -498,7 +503,7 @@ static void serve_alone(struct chip_loop *loop, struct frame *frame, uint32_t nu
 	}
 	if (task)
 		status_works(&loop->child->status, &copy, frame->task, now);
-	/* A copy may read what is kept; an allocation may have dropped some of it. */
+	/* A copy may read kept results; an allocation may have dropped some of them. */
 	if (task && !settled(loop))
 		return;
 	result = run_control(loop, frame);
@@ -550,7 +555,7 @@ static void trace_copies(struct chip_loop *loop, const struct chip_completion *c
 		note_copy(loop->copies, task, &completion->copies[i]);
 }
 
-/* The oldest call has ended. */
+/* Handles the end of the oldest call. */
 static void end_call(struct chip_loop *loop, struct chip_completion *completion)
 {
 	uint32_t number = (uint32_t)completion->cookie, by, there;
@@ -588,8 +593,9 @@ static void end_call(struct chip_loop *loop, struct chip_completion *completion)
 }
 
 /*
- * Whether a call was completed. One at a time: its place in the queue is filled before the driver
- * is asked for the next, since one that has none may wait for it then, and stage nothing meanwhile.
+ * Completes one call, and returns whether there was one. One at a time: the queue is refilled
+ * before the driver is asked for the next completion, since a driver that has none may block, and
+ * would stage nothing meanwhile.
  */
 static bool collect(struct chip_loop *loop)
 {
@@ -614,7 +620,7 @@ static void wait_for_both(struct chip_loop *loop)
 		{ .fd = chip_completion_fd(loop->chip), .events = POLLIN },
 		{ .fd = endpoint_bell_fd(loop->endpoint), .events = POLLIN },
 	};
-	/* Once it was told to stop, the bell may ring all the time. */
+	/* After a stop request, the bell may stay readable. */
 	bool room = !loop->parked && chip_in_flight(loop->chip) < loop->depth &&
 		    !endpoint_stopping(loop->endpoint);
 
@@ -624,7 +630,7 @@ static void wait_for_both(struct chip_loop *loop)
 		endpoint_bell_clear(loop->endpoint, (uint32_t)polls[1].revents);
 }
 
-/* The last word on this endpoint: its reader gives the frames left in the ring to others. */
+/* The last use of this endpoint: the parent gives the frames left in the ring to others. */
 static void leave_broken(const struct chip_loop *loop, uint32_t generation)
 {
 	error_set(loop->broken, "the device is out of order: %s", loop->why);

@@ -11,8 +11,8 @@
 #include "worker/serve.h"
 
 /*
- * The engine pushes the running task itself: an orchestration has the run's cancel word too. The
- * text of an error has path and task already: the parent passes it on as it is.
+ * The engine pushes the running task itself, because an orchestration also has the run's cancel
+ * word. An error's text already names path and task, so the parent passes it on unchanged.
  */
 static int run_task(struct child *child, struct frame *frame, struct callable *callable,
 		    const struct dw_args *args)
@@ -90,7 +90,7 @@ static void stop(struct child *child, bool process, int error, void *state)
 	(void)process;
 	(void)error;
 	(void)state;
-	/* The parent waits for this one with a longer deadline of its own. */
+	/* The parent waits for this Worker with a longer deadline. */
 	lifecycle_stop(child->nested, deadline_in(worker_close_budget(child->nested)));
 }
 

@@ -39,7 +39,7 @@ static inline int serve_args(struct frame *frame, struct dw_args *args)
 	return wire_decode(tensors, bytes, args);
 }
 
-/* NULL: it has none. */
+/* The names of the frame's tensors; NULL: it has none. */
 static inline const struct frame_names *serve_names(struct frame *frame, const struct dw_args *args)
 {
 	return frame->flags & FRAME_NAMED ?
@@ -75,7 +75,7 @@ static inline int serve_one_task(struct child *child, struct frame *frame, serve
 	return result;
 }
 
-/* Until the parent says stop, or is gone. */
+/* Serves until the parent says stop, or is gone. */
 static inline __attribute__((always_inline)) void serve_frames(struct child *child,
 							       struct endpoint *endpoint,
 							       serve_task *run,

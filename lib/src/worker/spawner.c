@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind spawner.h: the parent's side. */
+/* The parent's side: see spawner.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,13 +24,15 @@
 #include "worker/spawner_main.h"
 
 /*
- * A spawner that has no children any more ends at once, unless it was stopped and may not be
- * killed. Until the first of these it may end by itself.
+ * A spawner without children ends at once, unless it is stopped and cannot be killed. It may end by
+ * itself until the first of these limits.
  */
 #define LEAVE_NS 2000000000ULL
 #define END_NS 10000000000ULL
 
-/* Between the making of descriptors and the fork that passes them on no other tree may fork. */
+/*
+ * No other tree may fork between the creation of the descriptors and the fork that inherits them.
+ */
 static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int make_descriptors(struct dw_worker *worker, int sockets[2], int tree[2])
@@ -83,7 +85,7 @@ void spawner_init(struct spawner_process *process)
 	};
 }
 
-/* Whether the signal was sent, or need not be. */
+/* Returns true if the signal was sent, or need not be sent. */
 static bool send_signal(const struct spawner_process *process, int signal_number)
 {
 	return process->pidfd < 0 ||
@@ -120,8 +122,8 @@ int spawner_fork(struct dw_worker *worker)
 	int result, own;
 
 	/*
-	 * Before the fork: in valgrind, a process that ends with an error searches its whole heap
-	 * for leaks, and the error waits for that.
+	 * Before the fork: in valgrind, a process that exits with an error first searches its whole
+	 * heap for leaks, which would delay the error.
 	 */
 	own = fd_open_pidfd(getpid());
 	if (own < 0)
@@ -160,7 +162,7 @@ out:
 	return result;
 }
 
-/* Also with the engine's lock, in which others ask for a kill. */
+/* Takes the engine's lock as well, since kills are requested with it. */
 static void close_socket(void *context)
 {
 	struct dw_worker *worker = context;
@@ -191,9 +193,9 @@ int spawner_wait_end(int fd)
 }
 
 /*
- * The spawner, and what it has left: if this process is process 1 of a container, or a subreaper,
- * the processes of a spawner that was killed are its children now. No child of the application
- * is in that group.
+ * Reaps the spawner, and the processes that it left: if this process is process 1 of a container,
+ * or a subreaper, the processes of a killed spawner are its children now. No child of the
+ * application is in their group.
  */
 static void reap_group(pid_t spawner)
 {
@@ -209,8 +211,8 @@ int spawner_end(struct dw_worker *worker)
 	int result = 0, refused = 0, ended, reaped;
 
 	/*
-	 * It sees the end of the socket, kills the remaining processes, reaps, and leaves. A
-	 * SIGKILL at once would leave its zombies to process 1.
+	 * The spawner sees the end of the socket, kills and reaps the remaining processes, and
+	 * exits. An immediate SIGKILL would leave its zombies to process 1.
 	 */
 	if (worker->life.engine)
 		engine_locked(worker->life.engine, close_socket, worker);
@@ -236,8 +238,8 @@ int spawner_end(struct dw_worker *worker)
 		       errno == EINTR)
 			;
 		/*
-		 * ECHILD: the application reaps, or ignores SIGCHLD; else a filter refuses
-		 * waitid().
+		 * ECHILD: the application reaps all children, or ignores SIGCHLD. Otherwise a
+		 * filter refuses waitid().
 		 */
 		if (reaped < 0 && errno != ECHILD)
 			waitpid(worker->spawner.pid, NULL, WNOHANG);
@@ -280,7 +282,10 @@ int spawner_receive(const struct spawner_process *process, struct spawner_report
 	ssize_t n;
 
 	*pidfd = -1;
-	/* ECONNRESET, once: it has closed without reading all; its reports are still there. */
+	/*
+	 * ECONNRESET comes once, when the spawner has closed without reading everything; its
+	 * reports can still be read.
+	 */
 	do {
 		n = recvmsg(process->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));

@@ -28,8 +28,8 @@ struct spawner_process {
 };
 
 enum spawner_order {
-	SPAWNER_FORK = 1, /* this generation of this child */
-	SPAWNER_KILL = 2, /* its parent may not: the spawner still has the credentials of init */
+	SPAWNER_FORK = 1, /* starts this generation of the child */
+	SPAWNER_KILL = 2, /* for a parent that may not: the spawner has the credentials of init */
 };
 
 struct spawner_command {
@@ -42,15 +42,17 @@ struct spawner_command {
 enum spawner_event {
 	SPAWNER_SPAWNED = 1, /* pid; a pidfd comes with it (SCM_RIGHTS) */
 	SPAWNER_FAILED = 2, /* value: errno; what: of which call */
-	SPAWNER_STOPPED = 3, /* value: the signal that has stopped it; 0: it goes on */
+	SPAWNER_STOPPED = 3, /* value: the signal that has stopped it; 0: it continues */
 	SPAWNER_DEAD = 4, /* value: status of wait(2) */
 	SPAWNER_GONE = 5, /* the whole subtree */
 	/*
-	 * At any time: SIGKILL to it, or to a process that it has left (pid), was refused: errno
-	 * `value`.
+	 * At any time: SIGKILL to the child, or to a process that it left behind (pid), was refused
+	 * with errno `value`.
 	 */
 	SPAWNER_NOT_KILLED = 6,
-	/* Of no child: the spawner cannot go on, and ends. value: errno; what: of which call. */
+	/*
+	 * About no child: the spawner cannot continue, and ends. value: errno; what: of which call.
+	 */
 	SPAWNER_ENDS = 7,
 };
 
@@ -66,24 +68,24 @@ struct spawner_report {
 void spawner_init(struct spawner_process *process);
 int spawner_fork(struct dw_worker *worker);
 /*
- * Ends the spawner and reaps it; its children have ended, or go with it. -ETIMEDOUT: it may not be
- * killed, and is left.
+ * Ends the spawner and reaps it; its children have ended, or end with it. -ETIMEDOUT: it cannot be
+ * killed, and is left alone.
  */
 int spawner_end(struct dw_worker *worker);
 /*
- * SIGKILL, and SIGCONT in case that it was stopped. False: refused. A process that has
- * ended needs none.
+ * Sends SIGKILL, and SIGCONT in case the spawner was stopped. False: refused. A process that has
+ * ended needs neither.
  */
 bool spawner_kill(const struct spawner_process *process);
 bool spawner_continue(const struct spawner_process *process);
 /* The signal that has stopped it; 0: it runs, or its state is unknown. */
 int spawner_stopped(const struct spawner_process *process);
 /*
- * Until a pidfd or the tree's pipe is at its end, at most 10 s: 1, 0; -errno: it cannot be waited
- * for.
+ * Waits at most 10 s until a pidfd or the tree's pipe is at its end: 1, or 0 if it is not; -errno:
+ * waiting is impossible.
  */
 int spawner_wait_end(int fd);
-/* -EAGAIN: the socket is full, which ends with the spawner's next report. Never blocks. */
+/* Never blocks. -EAGAIN: the socket is full; it has room again after the spawner's next report. */
 int spawner_ask(const struct spawner_process *process, enum spawner_order order, uint32_t index,
 		uint32_t generation);
 /* 1 with a report and, or -1, its pidfd; 0: none now; -errno, -EPIPE: the end. */

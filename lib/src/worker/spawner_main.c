@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind spawner_main.h. */
+/* See spawner_main.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -26,8 +26,7 @@
 #include "worker/spawner_main.h"
 
 /*
- * This is a retry after an error of the kernel, not polling: nothing would tell that memory is
- * there again.
+ * This retries after an error of the kernel, since no event tells that memory is available again.
  */
 #define REFUSED_MS 100
 
@@ -51,8 +50,8 @@ static ssize_t send_with_fd(int socket, const struct spawner_report *report, int
 }
 
 /*
- * The last report: without it the parent would only see the socket end. A socket that is full has
- * no room for it. Not by sendmsg(), which may be the call that is refused.
+ * Sends the last report: without it the parent would only see the socket's end. It is lost if the
+ * socket is full. Does not use sendmsg(), which may be the call that is refused.
  */
 static void cannot_go_on(const struct spawner *spawner, const char *what, int error)
 {
@@ -64,7 +63,7 @@ static void cannot_go_on(const struct spawner *spawner, const char *what, int er
 		;
 }
 
-/* A filter's refusal stays. */
+/* A filter's refusal is permanent. */
 static bool is_final(int error)
 {
 	return error == EPERM || error == EACCES || error == ENOSYS;
@@ -95,8 +94,8 @@ static bool send_report(struct spawner *spawner, struct spawned *child, enum spa
 		}
 		spawner->full = errno == EAGAIN;
 		/*
-		 * When the parent is gone poll() says so; all else (ENOBUFS, ETOOMANYREFS) may
-		 * pass.
+		 * If the parent is gone, poll() tells; other errors (ENOBUFS, ETOOMANYREFS) may be
+		 * temporary.
 		 */
 		spawner->refused = errno != EAGAIN && errno != EPIPE && errno != ECONNRESET;
 		return false;
@@ -132,7 +131,7 @@ static void report(struct spawner *spawner, struct spawned *child, enum spawner_
 
 /* ------------------------------------------------------------------- spawn */
 
-/* In the new child: nothing of the spawner's, and none of its siblings', stays open. */
+/* In the new child: closes everything of the spawner's and of the siblings'. */
 static void become_child(struct spawner *spawner, uint32_t index, pid_t spawner_pid)
 {
 	struct dw_worker *worker = spawner->worker;
@@ -180,7 +179,7 @@ static void live_as_child(struct spawner *spawner, uint32_t index, pid_t spawner
 	become_child(spawner, index, spawner_pid);
 	/* The application's frames, with its exception handlers, are on this stack. */
 	code = last_frame_call(live, &life);
-	/* The callables' output; the output that the parent had not flushed was purged. */
+	/* Flushes the callables' output; output that the parent had not flushed was discarded. */
 	fflush(stdout);
 	fflush(stderr);
 	_exit(code);
@@ -195,7 +194,7 @@ static void spawn_failed(struct spawner *spawner, struct spawned *child, int err
 }
 
 /*
- * A child that its parent could not kill: it has waited for GO, which will not come. If we cannot
+ * The parent could not kill this child, which waits for a GO that will not come. If we cannot
  * either, it ends when its parent closes the link.
  */
 static void unspawn(struct spawned *child)
@@ -221,7 +220,7 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 	if (child->pidfd >= 0)
 		close(child->pidfd);
 	child->pidfd = -1;
-	/* Of a child that could not be killed: it is waited for no longer. */
+	/* For a child that could not be killed: stop waiting for it. */
 	if (child->lifeline >= 0)
 		close(child->lifeline);
 	child->lifeline = -1;
@@ -239,9 +238,7 @@ static void spawn(struct spawner *spawner, uint32_t index, uint32_t generation)
 	child->pid = fork();
 	error = errno;
 	if (child->pid == 0) {
-		/*
-		 * The write end stays open, over exec too: it stands for the life of the subtree.
-		 */
+		/* The write end stays open, even over exec: it lasts as long as the subtree. */
 		close(lifeline[0]);
 		fcntl(lifeline[1], F_SETFD, 0);
 		live_as_child(spawner, index, self, &hooks);
@@ -341,7 +338,7 @@ static void kill_left(struct spawner *spawner)
 		lifeline_kill_holders(spawner->pipes, count, &calls, spawner);
 }
 
-/* Its root's death was reported. */
+/* The death of the subtree's root was reported. */
 static void subtree_gone(struct spawner *spawner, struct spawned *child)
 {
 	close(child->lifeline);
@@ -359,7 +356,7 @@ static void report_stop(struct spawner *spawner, struct spawned *child, int sign
 	report(spawner, child, SPAWNER_STOPPED);
 }
 
-/* The deaths, stops and continuations that there are. */
+/* Collects all deaths, stops and continuations. */
 static void reap(struct spawner *spawner)
 {
 	struct signalfd_siginfo info;
@@ -393,8 +390,8 @@ static void reap(struct spawner *spawner)
 }
 
 /*
- * A process closes its descriptors before it can be reaped, or a callable closes them all and it
- * lives on: the subtree is gone with the death of its root, which is reported first.
+ * A process closes its descriptors before it can be reaped, and a callable may close them all and
+ * live on. So the subtree is gone only after the death of its root, which is reported first.
  */
 static void lifeline_ended(struct spawner *spawner, struct spawned *child)
 {
@@ -415,7 +412,7 @@ static void kill_all(struct spawner *spawner)
 
 /* -------------------------------------------------------------------- loop */
 
-/* Obeys all commands that are there; false: no more can come. */
+/* Executes all commands that have arrived; false: no more can come. */
 static bool obey_all(struct spawner *spawner)
 {
 	struct spawner_command message;
@@ -437,7 +434,7 @@ static bool obey_all(struct spawner *spawner)
 	return false;
 }
 
-/* Whether one is to be waited for: our end kills a child that we cannot kill (PDEATHSIG). */
+/* Is there a child to wait for? Our end kills children that we cannot kill (PDEATHSIG). */
 static bool any_subtree(const struct spawner *spawner)
 {
 	for (uint32_t i = 0; i < spawner->worker->child_count; i++)
@@ -491,12 +488,18 @@ static void loop(struct spawner *spawner)
 	/* A child that cannot be killed now gets SIGKILL when this process ends (PDEATHSIG). */
 	if (spawner->lost)
 		kill_all(spawner);
-	/* What callables have left: as a child of process 1 it would stay a zombie. */
+	/*
+	 * Reaps processes that callables have left: as children of process 1 they might stay
+	 * zombies.
+	 */
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 }
 
-/* As exec does: handlers go, ignored signals stay ignored; but a reaper needs SIGCHLD. */
+/*
+ * Like exec: resets handlers and keeps ignored signals ignored, except SIGCHLD, which a reaper
+ * needs.
+ */
 static void reset_signals(void)
 {
 	struct sigaction action;
@@ -532,18 +535,14 @@ void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hooks *hook
 {
 	sigset_t all, child_only;
 
-	/* A spawner that is stopped has to see that its parent is gone. */
+	/* A stopped spawner must notice that its parent is gone. */
 	prctl(PR_SET_PDEATHSIG, SIGCONT);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	reset_signals();
-	/*
-	 * AddressSanitizer's prctl() takes a lock, which another thread may have held at the fork.
-	 */
+	/* AddressSanitizer's prctl() takes a lock that another thread may have held at the fork. */
 	syscall(SYS_prctl, PR_SET_NAME, "dw-spawner");
-	/*
-	 * Descendants that lose their parent come to us, so that a subtree ends below its Worker.
-	 */
+	/* Orphaned descendants become our children, so that a subtree ends below its Worker. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	/*
 	 * A terminal's Ctrl-C is for the application, which cancels and closes. One group for all
@@ -552,11 +551,11 @@ void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hooks *hook
 	if (!has_group)
 		setpgid(0, 0);
 	has_group = true;
-	/* The application writes its unflushed output itself. */
+	/* Discards unflushed output, which the application writes itself. */
 	__fpurge(stdout);
 	__fpurge(stderr);
 	close_parents(spawner);
-	/* Below us it stays open over exec too, as a lifeline does. */
+	/* In our descendants it stays open even over exec, like a lifeline. */
 	fcntl(spawner->tree, F_SETFD, 0);
 	fork_hooks_child(hooks);
 

@@ -5,8 +5,8 @@
  * lack of memory in the kernel is waited out with a timeout).
  *
  * Owns: struct spawner, in that process. One thread; no lock. Invariant: spawned.pid is a process
- * that was not reaped, so that a kill never reaches a stranger; nor does a kill by the pidfd that
- * the parent gets.
+ * that was not reaped, so that a kill never reaches an unrelated process; nor does a kill by the
+ * pidfd that the parent gets.
  */
 #ifndef DW_WORKER_SPAWNER_MAIN_H
 #define DW_WORKER_SPAWNER_MAIN_H
@@ -19,12 +19,12 @@
 
 struct spawned {
 	pid_t pid;		/* 0: none */
-	int pidfd;		/* until the parent has it; -1 */
+	int pidfd;		/* until it was sent to the parent; -1 */
 	uint32_t generation;
 	int lifeline;		/* read end; its end comes when the whole subtree is gone; -1 */
 	uint64_t lifeline_pipe;	/* its inode */
 	int stopped;		/* the signal that has stopped it; 0: it runs */
-	bool ended;		/* the lifeline has; it is closed once the child is dead */
+	bool ended;		/* … or the lifeline is, which is closed once the child is dead */
 	uint32_t due;		/* events to be reported: bit 1 << enum spawner_event */
 	struct spawner_report report;	/* their details … */
 	pid_t not_killed; /* … and those of SPAWNER_NOT_KILLED, which is said once; 0: it was not */
@@ -38,8 +38,8 @@ struct spawner {
 	int parent_pidfd;
 	int signal_fd;
 	bool full;		/* the socket; due reports wait for POLLOUT */
-	bool refused; /* a report was, for want of memory or the like: it is tried again */
-	bool lost;		/* it cannot wait, or send any report: it leaves */
+	bool refused; /* a report was refused, for want of memory or the like: it is retried */
+	bool lost;		/* the spawner cannot wait, or send any report: it exits */
 	bool alone;		/* the parent is gone: only the end of the subtrees is waited for */
 	sigset_t application_mask;
 	struct spawned *children;
@@ -53,7 +53,7 @@ union passed_fd {
 	char space[CMSG_SPACE(sizeof(int))];
 };
 
-/* In the process that was forked; `parent` has forked it. */
+/* Runs the spawner, in the forked process; `parent` is the process that forked it. */
 void spawner_main(struct spawner *spawner, pid_t parent, struct fork_hooks *hooks)
 	__attribute__((noreturn));
 

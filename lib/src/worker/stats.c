@@ -44,7 +44,7 @@ static uint64_t cpu_of(pid_t pid, pid_t tid)
 	if (tid && tid != pid) {
 		if (pid != getpid())
 			return cpu_of_stranger(pid, tid);
-		/* As pthread_getcpuclockid() makes it of a thread that lives. */
+		/* The clock id that pthread_getcpuclockid() gives for a living thread. */
 		clock = (clockid_t)(~(unsigned int)tid << 3 | 6);
 	} else if (clock_getcpuclockid(pid, &clock)) {
 		return 0;
@@ -90,7 +90,7 @@ void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
 		to->cpu_ns = cpu_of(to->pid, __atomic_load_n(&now->tid, __ATOMIC_RELAXED));
 }
 
-/* Room for `space` entries of `size` bytes. */
+/* Allocates `space` entries of `size` bytes. */
 static size_t copy_stats(const struct dw_worker *worker, char *stats, size_t size, size_t space,
 			 size_t at)
 {

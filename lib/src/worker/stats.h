@@ -7,7 +7,7 @@
 
 #include "worker/status_segment.h"
 
-/* A copy of counters that others go on writing, with the processor time of a child that lives. */
+/* Copies counters that others go on writing, and adds the CPU time of a living child. */
 void stats_copy(struct dw_child_stats *to, const struct dw_child_stats *from,
 		const struct child_status *status, const struct segment_child *rest);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Behind status_segment.h: the writers' side. Without memfd_create() (a sandbox) the
- * memory is anonymous: everything works, but the tree cannot be seen from outside.
+ * The writers' side: see status_segment.h. Without memfd_create() (in a sandbox) the memory is
+ * anonymous: everything works, but the tree cannot be seen from outside.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -130,7 +130,7 @@ int segment_create(struct dw_worker *root)
 	memcpy(memory, &layout, sizeof(layout));
 	root->segment.memory = memory;
 	assign(root->segment.layout, memory, root, UINT32_MAX, &next_worker, &next_child);
-	/* A reader that finds it by its name sees it from here on. */
+	/* From here on, readers that look for its name find the tree. */
 	__atomic_store_n(&root->segment.memory->magic, SEGMENT_MAGIC, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -189,7 +189,7 @@ void segment_stopped(struct dw_worker *worker, uint32_t child, int signal)
 
 #define STATUS_TEXT_BYTES 96	/* the most that is shown */
 
-/* A reader may see half of it; its end is always there. */
+/* A reader may see half of a change, but the text is always terminated. */
 static void copy_text(char *to, size_t space, const char *text)
 {
 	char shown[STATUS_TEXT_BYTES] = "";

@@ -9,8 +9,8 @@
  * dw_child_stats, engine_status and `in_ring`, which it gets as pointers.
  *
  * Invariant: the size is sealed and `bytes` is that size; offsets and counts never change after the
- * root's init. All else may change while it is read. Any process of the tree can write any of it, a
- * corrupt one too: no process of the tree depends on the values there. No lock.
+ * root's init. Everything else may change while it is read. Any process of the tree, even a corrupt
+ * one, can write anywhere in it, so no process of the tree depends on the values. No lock.
  */
 #ifndef DW_WORKER_STATUS_SEGMENT_H
 #define DW_WORKER_STATUS_SEGMENT_H
@@ -24,7 +24,7 @@ struct dw_worker;
 #define SEGMENT_NAME	"distworker-tree"
 #define SEGMENT_MAGIC	0x314452414f425744ULL	/* "DWBOARD1" */
 
-/* A Worker of the tree; depth first, after its siblings. */
+/* A Worker of the tree. Siblings come before their subtrees. */
 struct segment_worker {
 	char path[96];
 	uint32_t level, first_child, child_count;
@@ -52,7 +52,7 @@ struct segment_child {
 
 struct status_segment {
 	uint64_t magic, bytes;
-	uint64_t layout;		/* changes with any of these structs */
+	uint64_t layout;		/* changes when any of these structs changes */
 	int32_t pid;			/* the root's process */
 	uint32_t worker_count, child_count, reserved;
 	uint64_t started;		/* CLOCK_MONOTONIC, ns */
@@ -85,27 +85,27 @@ struct status_writer {
 };
 
 void segment_init(struct dw_worker *worker);
-/* By the root, before its first fork: hands every Worker below its places. */
+/* Called by the root before its first fork: gives every Worker below it its places. */
 int segment_create(struct dw_worker *root);
 void segment_destroy(struct dw_worker *root);
 /*
- * Names a child, and its host (NULL: this one); by the process that the Worker's engine is in,
- * before the child starts.
+ * Names a child and its host (NULL: this one). Called in the process of the Worker's engine, before
+ * the child starts.
  */
 void segment_describe(struct dw_worker *worker, uint32_t child, enum dw_child_kind kind,
 		      uint32_t level, const char *path, const char *host);
-/* The Worker comes up, or goes. */
+/* The Worker comes up, or goes down. */
 void segment_up(struct dw_worker *worker, bool up);
-/* A child serves; it has died, of this cause; it was stopped by this signal, or (0) goes on. */
+/* A child serves; it has died, of this cause; it was stopped by this signal, or (0) continues. */
 void segment_ready(struct dw_worker *worker, uint32_t child, pid_t pid);
 void segment_death(struct dw_worker *worker, uint32_t child, const char *cause);
 void segment_stopped(struct dw_worker *worker, uint32_t child, int signal);
 
-/* By the child itself: begins to write there; shows its present task. */
+/* Called by the child itself: begins to write there; shows its current task. */
 void status_begin(struct status_writer *writer, const struct status_places *places, uint32_t child);
 void status_works(struct status_writer *writer, const struct callable *callable, uint64_t task,
 		  uint64_t since);
-/* The time since which it runs its present task. */
+/* Sets when the child began its current task. */
 void status_since(struct status_writer *writer, uint64_t since);
 
 static inline void status_waits(struct status_writer *writer, uint64_t since)
@@ -114,7 +114,7 @@ static inline void status_waits(struct status_writer *writer, uint64_t since)
 	__atomic_store_n(&writer->status->busy, 0, __ATOMIC_RELAXED);
 }
 
-/* It has run a task. Its parent may take the completion much later. */
+/* The child has run a task. Its parent may collect the completion much later. */
 static inline void status_ended(struct status_writer *writer)
 {
 	struct child_status *status = writer->status;
@@ -122,10 +122,10 @@ static inline void status_ended(struct status_writer *writer)
 	__atomic_store_n(&status->ended, status->ended + 1, __ATOMIC_RELAXED);
 }
 
-/* A chip's, since the device was opened. Unchanged values are not written. */
+/* The counters of a chip since its device was opened. Unchanged values are not written. */
 void status_chip(struct status_writer *writer, const struct chip_status *now);
 
-/* A gateway's. Unchanged values are not written. */
+/* The counters of a gateway. Unchanged values are not written. */
 void status_remote(struct status_writer *writer, const struct remote_status *now);
 
 static inline void status_sleeps(struct status_writer *writer, uint64_t sleeps)

@@ -25,7 +25,7 @@ int system_calls_check(const char *worker)
 	sigset_t set;
 	int fd, error = 0;
 
-	/* This process is no child of its own: ECHILD. */
+	/* A process is not its own child: ECHILD. */
 	if (waitpid(getpid(), NULL, WNOHANG) < 0 && errno != ECHILD)
 		return refused(worker, "wait4", errno);
 	error = pthread_sigmask(SIG_BLOCK, NULL, &set);

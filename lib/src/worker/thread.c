@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind thread.h. */
+/* See thread.h. */
 #include <signal.h>
 #include "worker/hierarchy.h"
 
@@ -17,7 +17,9 @@ static void *thread_main(void *argument)
 	return NULL;
 }
 
-/* A thread of the library takes no signal of the application, but its own faults' signals. */
+/*
+ * A thread of the library blocks the application's signals, but not the signals of its own faults.
+ */
 static void block_signals(sigset_t *before)
 {
 	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT };

@@ -16,12 +16,12 @@ struct child;
 struct child_thread {
 	pthread_t thread;
 	bool started;			/* and not joined */
-	bool over;			/* it touches nothing any more */
+	bool over;			/* it no longer touches anything */
 };
 
 /* Starts a thread that calls the child's entry, which waits for GO. worker->lock. */
 int thread_start(struct child *child);
-/* It is over, or is about to be. */
+/* The thread has ended, or is about to end. */
 void thread_join(struct child *child);
 
 #endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Trees seen from outside: the readers' side of status_segment.h. The segment was written by
- * another process and is believed no further than its sizes, which its seals keep; texts are ended
- * here.
+ * Trees seen from outside: the readers' side of status_segment.h. Another process wrote the
+ * segment, so nothing in it is trusted but its size, which is sealed; texts are terminated here.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -58,7 +57,10 @@ static int check_layout(const struct status_segment *segment, uint64_t bytes)
 	return 0;
 }
 
-/* 1: a tree of process `pid`; 0: not (yet, any more, or a tree of the process that forked it). */
+/*
+ * 1: it is a tree of process `pid`; 0: it is not (not yet, no longer, or it belongs to the process
+ * that forked `pid`).
+ */
 static int map_tree(int fd, int32_t pid, struct dw_tree *tree)
 {
 	struct stat status;
@@ -185,7 +187,7 @@ DW_API int dw_tree_info(const struct dw_tree *tree, struct dw_tree_info *info)
 
 	if (result < 0)
 		return result;
-	/* The program reads the bytes between the fields, too. */
+	/* The caller may also read the bytes between the fields. */
 	memset(&known, 0, sizeof(known));
 	known.pid = tree->layout.pid;
 	known.worker_count = tree->layout.worker_count;
@@ -492,7 +494,7 @@ static void say_stuck(struct report *report, const struct dw_tree *tree,
 		if (child.since_ns > idle_since)
 			idle_since = child.since_ns;
 		works = works || (stats.alive && child.busy);
-		/* A stopped child does not begin its queued tasks. */
+		/* A stopped child does not start its queued tasks. */
 		if (!stats.alive || !(child.busy || (child.stopped && child.queued)) ||
 		    !is_long(report, child.since_ns))
 			continue;

@@ -139,7 +139,7 @@ static int check_up(struct dw_worker *worker, const char *call)
 	return 0;
 }
 
-/* Before a wait for a run of this Worker. */
+/* Checks that precede a wait for a run of this Worker. */
 static int check_outside(struct dw_worker *worker, const char *call)
 {
 	return worker_inside_task(worker) ?
