@@ -64,7 +64,7 @@ __attribute__((unused)) static void rig_sleep(uint64_t ns)
 	nanosleep(&time, NULL);
 }
 
-/* Burns CPU for so long. */
+/* Burns CPU for `ns` nanoseconds. */
 __attribute__((unused)) static void rig_spin(uint64_t ns)
 {
 	uint64_t end = rig_now() + ns;
@@ -73,7 +73,7 @@ __attribute__((unused)) static void rig_spin(uint64_t ns)
 		;
 }
 
-/* The child's own, for callables that misbehave. */
+/* This child's endpoint, for callables that misbehave. */
 static struct endpoint *rig_endpoint;
 
 static void rig_frame(struct endpoint *endpoint, struct frame *frame, uint32_t number,
@@ -256,7 +256,7 @@ static void rig_op_cancelled(void *context, uint32_t worker)
 
 static const struct engine_ops rig_ops = { .kill = rig_op_kill, .cancelled = rig_op_cancelled };
 
-/* Callables must be registered before. NULL with a message on an error. */
+/* Register callables before. NULL, with a message, on an error. */
 __attribute__((unused)) static struct rig *rig_open(struct rig_options options)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));

@@ -30,7 +30,7 @@ static inline uint32_t below(uint32_t limit)
 	return random_next() % limit;
 }
 
-/* A number that stands behind `name` on the command line. */
+/* The number behind `name` on the command line. */
 static inline uint64_t option(const char *name, uint64_t otherwise)
 {
 	static char line[4096];
@@ -48,7 +48,7 @@ static inline uint64_t option(const char *name, uint64_t otherwise)
 	return otherwise;
 }
 
-/* Time that this thread has run: other load on the machine does not count. */
+/* The CPU time of this thread, which other load on the machine does not affect. */
 static inline uint64_t cpu_ns(void)
 {
 	struct timespec ts;
@@ -57,7 +57,9 @@ static inline uint64_t cpu_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* How often a benchmark repeats: so often with --bench, else just to see that it works. */
+/*
+ * How often a benchmark repeats: `full` times with --bench, else just enough to see that it works.
+ */
 static inline uint64_t rounds(uint64_t wanted)
 {
 	return option("--bench", 0) ? wanted : wanted / 100;

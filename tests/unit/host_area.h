@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * For tests of a gateway and a session: memory in slots, which a forked process has at the same
- * addresses with other contents, and streams between the two.
+ * For tests of a gateway and a session: slots of memory, which a forked process has at the same
+ * addresses with other contents, and streams between the two processes.
  */
 #ifndef UNIT_HOST_AREA_H
 #define UNIT_HOST_AREA_H
@@ -17,7 +17,7 @@
 
 static unsigned char *area;		/* SLOTS × SLOT_BYTES, private */
 
-/* The lengths differ: some travel with their task, others are asked for in several chunks. */
+/* Lengths differ: some tensors travel with their task, others are fetched in several chunks. */
 static inline uint32_t slot_bytes(unsigned slot)
 {
 	static const uint32_t bytes[] = { 16, 8192, 8193, 65536, 40000 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Whether tests can use OpenCL. */
+/* Can tests use OpenCL? */
 #ifndef TESTS_OPENCL_MISSING_H
 #define TESTS_OPENCL_MISSING_H
 
@@ -14,8 +14,8 @@
 #include <distworker/distworker.h>
 
 /*
- * NULL, or why there is no OpenCL here. Asked in a process of its own: OpenCL's libraries do
- * not survive the forks of the tests, and PoCL aborts where there is no /sys (a chroot).
+ * NULL, or why there is no OpenCL here. A separate process finds out: OpenCL's libraries do not
+ * survive the tests' forks, and PoCL aborts without /sys (in a chroot).
  */
 static inline const char *opencl_missing(void)
 {

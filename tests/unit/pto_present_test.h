@@ -46,7 +46,7 @@ static inline struct chip *pto(const char *mode, const char *more)
 	return chip;
 }
 
-/* Nothing that the stand-in calls wrong, and every context and block is given back. */
+/* Checks that the stand-in found nothing wrong, and that every context and block was released. */
 static inline void chip_done(struct chip *chip)
 {
 	chip_close(chip);
@@ -57,7 +57,7 @@ static inline void chip_done(struct chip *chip)
 	CHECK_EQ(pto_log_count("finalize 0"), 0);
 }
 
-/* Three vectors at these addresses; the scalars say what the stand-in is to expect. */
+/* A call with three vectors at these addresses; the scalars tell the stand-in what to expect. */
 static inline int start(struct chip *chip, uint64_t key, const float *x, const float *y,
 			const float *z, struct dw_config config, size_t bytes, size_t children,
 			uint64_t cookie)

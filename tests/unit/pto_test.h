@@ -21,7 +21,7 @@ static inline void pto_file_write(const char *path, const void *data, size_t byt
 	fclose(file);
 }
 
-/* Writes the blobs, and gives the options that name everything; `runtime` is a fixture. */
+/* Writes the blobs, and returns options that name them all; `runtime` is a fixture. */
 static inline const char *pto_options(const char *runtime, const char *mode)
 {
 	static char folder[PATH_MAX];
@@ -66,7 +66,7 @@ static inline const char *pto_log_text(void)
 	return text;
 }
 
-/* How often a line with these first bytes is in the log. */
+/* Counts the lines of the log that begin with this text. */
 static inline unsigned int pto_log_count(const char *line)
 {
 	unsigned int count = 0;
@@ -132,7 +132,7 @@ static inline void pto_put32(unsigned char *at, uint64_t value)
 	memcpy(at, &word, sizeof(word));
 }
 
-/* What the builder before today's made of it; it checked no symbols. malloc'ed. */
+/* The image that the previous builder made; it checked no symbols. malloc'ed. */
 static inline unsigned char *builder_old_format(const struct builder *builder, size_t *bytes)
 {
 	const struct dw_pto_image_options *o = &builder->options;
@@ -198,8 +198,8 @@ static inline int pto_image_load(struct chip *chip, uint64_t key, size_t orchest
 /* ------------------------------------------------------------- the driver alone */
 
 /*
- * A driver without the library's chip, which fills defaults in and checks types: what a call has is
- * what the driver gets.
+ * Calls the driver directly, without the library's chip layer, which fills in defaults and checks
+ * types: the driver gets calls unchanged.
  */
 struct bare {
 	struct chip_driver driver;
@@ -250,7 +250,7 @@ static inline int bare_run(struct bare *bare, const struct dw_tensor *tensors, s
 
 		for (uint32_t j = 0; j < tensors[i].ndims; j++)
 			elements *= tensors[i].shape[j];
-		/* The types that the library does not know have one byte. */
+		/* Types that the library does not know have one byte. */
 		bytes[i] = elements * (dw_dtype_bytes(tensors[i].dtype) ?
 				       dw_dtype_bytes(tensors[i].dtype) : 1);
 	}

@@ -37,7 +37,7 @@ static inline uint64_t slow_clock(clockid_t clock)
 	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 }
 
-/* Threads that want to run, for each CPU, in the last minute; 0 without /proc. */
+/* Runnable threads per CPU in the last minute; 0 without /proc. */
 static inline uint64_t slow_load(void)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -53,7 +53,7 @@ static inline uint64_t slow_load(void)
 	return strtoul(text, NULL, 10) / (cpus > 0 ? (unsigned long)cpus : 1);
 }
 
-/* How many times longer than on a quiet machine the same takes now; at least 1. */
+/* How many times longer than on a quiet machine things take now; at least 1. */
 static inline uint64_t unit_busy(void)
 {
 	uint64_t factor = slow_load(), start = slow_clock(CLOCK_MONOTONIC), wall, began;
@@ -75,8 +75,8 @@ static inline uint64_t unit_busy(void)
 }
 
 /*
- * Whether less than `ns` has passed since `start` of CLOCK_MONOTONIC, as a quiet machine counts it.
- * Keeps errno.
+ * Has less than `ns` passed since `start` (CLOCK_MONOTONIC), in the time of a quiet machine? Keeps
+ * errno.
  */
 static inline bool unit_within(uint64_t start, uint64_t ns)
 {
@@ -84,13 +84,13 @@ static inline bool unit_within(uint64_t start, uint64_t ns)
 	int saved = errno;
 	bool within;
 
-	/* The control takes a moment: only where it decides. */
+	/* Measure the control only when it decides, since it takes a moment. */
 	within = took < ns * unit_slow() || took < ns * unit_slow() * unit_busy();
 	errno = saved;
 	return within;
 }
 
-/* Whether one of these events comes for `fd` within 20 s of a quiet machine. */
+/* Does one of these events arrive at `fd` within 20 s of a quiet machine? */
 static inline bool unit_polled(int fd, short events)
 {
 	uint64_t start = slow_clock(CLOCK_MONOTONIC);

@@ -29,7 +29,7 @@ static struct arena *make(uint64_t ring_bytes, uint64_t buffer_bytes, struct are
 	return arena;
 }
 
-/* Runs `child` in a forked process; its status. */
+/* Runs `child` in a forked process, and returns its status. */
 static int forked(int (*child)(void *context), void *context)
 {
 	int status = -1;
@@ -42,7 +42,7 @@ static int forked(int (*child)(void *context), void *context)
 	return WEXITSTATUS(status);
 }
 
-/* Pages of the range that are in memory. */
+/* Counts the pages of the range that are in memory. */
 static uint64_t resident(void *address, uint64_t bytes)
 {
 	unsigned char *map = malloc(bytes / PAGE);
@@ -148,8 +148,8 @@ TEST(what_cannot_be_reserved_is_an_error_with_sizes)
 	CHECK_EQ(arena_create(UINT64_MAX, MIB, NULL, &arena), -EINVAL);
 	CHECK_EQ(arena_create(MIB, UINT64_MAX, NULL, &arena), -EINVAL);
 	/*
-	 * The address space has 47 bits on x86-64, 48 on arm64: the first may fit, and never so
-	 * many.
+	 * The address space has 47 bits on x86-64 and 48 on arm64: the first size may fit, but
+	 * never this many.
 	 */
 	while (count < 8 && arena_create(1ull << 44, 1ull << 46, NULL, &reserved[count]) == 0)
 		count++;
@@ -279,7 +279,7 @@ TEST(an_arena_can_be_filled_page_by_page)
 	struct arena *arena = make(MIB, 256 * PAGE, NULL);
 	void *address, *small;
 
-	/* A small block in front makes no page unusable but its own. */
+	/* A small block in front makes only its own page unusable. */
 	CHECK_EQ(arena_alloc(arena, 100, &small), 0);
 	for (int i = 0; i < 255; i++)
 		CHECK_EQ(arena_alloc(arena, PAGE, &address), 0);
@@ -332,7 +332,7 @@ static bool all_are(const unsigned char *bytes, uint64_t count, unsigned char va
 	return !count || (bytes[0] == value && !memcmp(bytes, bytes + 1, count - 1));
 }
 
-/* What a block takes, in units of 64 bytes. */
+/* The size of a block in units of 64 bytes. */
 static uint64_t grains(uint64_t bytes)
 {
 	return bytes < PAGE ? (bytes + 63) / 64 : (bytes + PAGE - 1) / PAGE * (PAGE / 64);
@@ -375,7 +375,7 @@ static int run_seed(uint64_t seed)
 			uint64_t rounded = grains(bytes);
 
 			if (arena_alloc(arena, bytes, &address)) {
-				/* Then there must be no such hole, aligned. */
+				/* Then no aligned hole of that size may exist. */
 				uint64_t align = bytes < PAGE ? 1 : PAGE / 64, run;
 
 				for (uint64_t i = 0; i + rounded <= SPACE / 64; i += align) {
@@ -487,7 +487,7 @@ TEST(what_a_block_of_the_arena_costs)
 	arena_destroy(arena);
 }
 
-/* Another process can map it there, which most likely has nothing of its own at that place. */
+/* Another process can map it there, since it most likely has nothing at that address. */
 TEST(an_arena_lies_where_no_program_or_library_does)
 {
 	uint64_t bytes, begin;
@@ -498,7 +498,7 @@ TEST(an_arena_lies_where_no_program_or_library_does)
 		begin = (uint64_t)(uintptr_t)arena_ring(arena, 0, &bytes);
 		CHECK((begin >= 1ull << 45 && begin < 1ull << 46) ||
 		      (begin >= 1ull << 36 && begin < 1ull << 37));
-		/* Not twice in one process. */
+		/* It cannot be mapped twice in one process. */
 		CHECK_EQ(arena_map(begin, begin + 4096, NULL, &there), -EEXIST);
 		arena_destroy(arena);
 		CHECK_EQ(arena_map(begin, begin + (1 << 20), NULL, &there), 0);

@@ -195,7 +195,7 @@ TEST(each_goes_in_order_of_registration_and_ends_with_an_error)
 	CHECK_EQ(callable_retire(c), 0);
 }
 
-/* A child adds the entries that its parent tells it. */
+/* A child adds the entries that its parent announces. */
 TEST(an_entry_under_a_given_handle_is_the_parents)
 {
 	dw_callable first = 2ull << 60 | 1ull << 32 | 5001, second = first + (1ull << 32), out = 0;
@@ -219,7 +219,7 @@ TEST(an_entry_under_a_given_handle_is_the_parents)
 	CHECK_EQ(callable_get(first - 1, &got), -ENOENT);
 	callable.handle = second;
 	callable.name = "told later";
-	CHECK_EQ(callable_add(&callable, &out), 0);	/* the parent has used the place again */
+	CHECK_EQ(callable_add(&callable, &out), 0);	/* the parent has reused the place */
 	CHECK_EQ(callable_get(first, &got), -ESTALE);
 	CHECK_EQ(callable_get(second, &got), 0);
 	CHECK_STR(got->name, "told later");
@@ -287,7 +287,7 @@ static void *use(void *context)
 			shared->wrong += result != -ESTALE;
 			continue;
 		}
-		/* Its owner waits for us before it takes `context` away. */
+		/* The owner waits for this use before it frees `context`. */
 		shared->wrong += *(_Atomic int *)got->context != 1;
 		shared->lookups++;
 		shared->wrong += *(_Atomic int *)got->context != 1;

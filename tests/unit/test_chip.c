@@ -190,7 +190,7 @@ TEST(arguments_that_make_no_sense_start_nothing)
 	chip_close(chip);
 }
 
-/* Deadlines are made of these times; a driver's mistake shall not end other tasks. */
+/* Deadlines are computed from these times; a driver's mistake must not end other tasks. */
 TEST(times_of_another_clock_are_not_believed)
 {
 	struct dw_chip_image_spec spec = { .size = sizeof(spec), .data = "x", .bytes = 1 };

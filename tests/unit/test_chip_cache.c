@@ -10,7 +10,7 @@
 #include "unit.h"
 
 #define WORDS 1536
-#define STEP 128			/* ranges begin and end at multiples of so many words */
+#define STEP 128			/* words: ranges begin and end at multiples of this */
 #define ROUNDS 3000
 #define KEY_RIPPLE 1
 #define KEY_TRIPLE 2
@@ -25,7 +25,7 @@ struct model {
 	struct chip *chip;
 	struct chip_cache *cache;
 	uint64_t words[WORDS], names[WORDS], last_name, random;
-	/* In flight: what the calls touch, and the words that they write. */
+	/* Calls in flight: the words that they touch, and those that they write. */
 	bool reads[WORDS], writes[WORDS];
 	struct pending {
 		struct dw_tensor tensors[2];
@@ -90,7 +90,7 @@ static void end_all(struct model *model)
 	memset(model->writes, 0, sizeof(model->writes));
 }
 
-/* A call depends on those in flight: an engine would post it when they have ended. */
+/* Does the call depend on calls in flight? An engine would post it after they have ended. */
 static void wait_for(struct model *model, const struct span *span, bool writes)
 {
 	for (uint32_t i = span->first; i < span->first + span->count; i++)
@@ -159,7 +159,7 @@ static struct frame_names read_names(struct model *model, const struct span *spa
 	return names;
 }
 
-/* Where the two ranges overlap, the call reads what it has written. */
+/* Where its two ranges overlap, the call reads bytes that it has just written. */
 static void ripple_from(struct model *model, struct span from, struct span to, bool named)
 {
 	struct frame_names names[2];
@@ -189,7 +189,7 @@ static void ripple(struct model *model)
 	ripple_from(model, from, span_of(model, 4 * STEP), true);
 }
 
-/* Every other time the first attempt spoils what it was given, and fails. */
+/* Every other time the first attempt overwrites its arguments, and fails. */
 static void triple(struct model *model)
 {
 	struct span span = span_of(model, 4 * STEP);
@@ -214,7 +214,7 @@ static void triple(struct model *model)
 		model->words[i] = model->words[i] * 3 + pending->scalars[0];
 }
 
-/* It leaves home as it was, or filled; its name stands for that from now on. */
+/* Host memory is unchanged, or filled; from now on the name stands for that. */
 static void fail(struct model *model)
 {
 	struct span span = span_of(model, 4 * STEP);
@@ -232,7 +232,7 @@ static void fail(struct model *model)
 		model->words[i] = FILLED;
 }
 
-/* By a task elsewhere, which has a name, or by host code, which has none. */
+/* A write by a task elsewhere, which has a name, or by host code, which has none. */
 static void write_home(struct model *model)
 {
 	struct span span = span_of(model, WORDS);
@@ -243,7 +243,7 @@ static void write_home(struct model *model)
 	set_name(model, &span, below(model, 2) ? ++model->last_name : 0);
 }
 
-/* Host code writes what a failed call has left undefined. */
+/* Host code rewrites the bytes that a failed call left undefined. */
 static void write_over(struct model *model, const struct span *span)
 {
 	for (uint32_t i = span->first; i < span->first + span->count; i++)
@@ -256,26 +256,29 @@ static bool apart(const struct span *a, const struct span *b)
 	return a->first + a->count <= b->first || b->first + b->count <= a->first;
 }
 
-/* Reads of what is kept, in whole, in part, and with more, then without a name; no writes to it. */
+/*
+ * Reads a kept result whole, in part, with more around it, and then without a name; never writes
+ * it.
+ */
 static void read_between(struct model *model, const struct span *span)
 {
 	for (uint32_t n = below(model, 3); n > 0; n--) {
 		struct span to = span_of(model, 4 * STEP), from = span_of(model, 4 * STEP);
 		bool inside;
 
-		/* As many words as it reads. */
+		/* Writes as many words as it reads. */
 		to.count = from.count < WORDS - to.first ? from.count : WORDS - to.first;
 		from.count = to.count;
 		inside = from.first >= span->first &&
 			 from.first + from.count <= span->first + span->count;
 
-		/* A name for more than the range would be a new one, which nothing supersedes. */
+		/* A larger range would get a new name, which nothing supersedes. */
 		if (apart(&to, span))
 			ripple_from(model, from, to, inside || apart(&from, span));
 	}
 }
 
-/* The call that supersedes does not get there. */
+/* The superseding call is never reached. */
 static void break_chain(struct model *model, const struct span *span,
 			const struct superseder *by)
 {
@@ -410,7 +413,7 @@ static void runs(const char *options, bool evicts)
 	CHECK(!evicts || sum.evictions > 0);
 }
 
-/* And with a pattern wherever nothing is promised. */
+/* The same, with a pattern wherever contents are undefined. */
 static void runs_filled(const char *options, bool evicts)
 {
 	runs(options, evicts);
@@ -555,7 +558,7 @@ TEST(what_is_kept_goes_home_before_another_range_takes_its_place)
 
 	memset(x, 0, sizeof(x));
 	keep(&model, "memory=131072", x, 512);
-	/* Half of it, and as much behind it. */
+	/* Half of it, and the same amount behind it. */
 	ripple_over(&model, tensor1(y, DW_UINT64, 512), tensor1(x + 256, DW_UINT64, 512), 10, 0,
 		    11);
 	CHECK_EQ(x[0], 5);
@@ -566,8 +569,8 @@ TEST(what_is_kept_goes_home_before_another_range_takes_its_place)
 }
 
 /*
- * A tensor without a place finds no room in the first attempt: a synchronous driver may have begun
- * by then, so that what is kept must be at home before.
+ * In the first attempt there is no room for a tensor without a place. A synchronous driver may have
+ * begun by then, so kept results must have been copied home before.
  */
 TEST(a_call_that_may_be_refused_after_it_began_takes_nothing_from_what_is_kept)
 {
@@ -646,7 +649,7 @@ TEST(what_a_kernel_leaves_unwritten_shows_a_pattern_on_demand)
 	chip_release(model.chip, 1ull << 61);
 	cache_destroy(model.cache);
 	unsetenv("DW_CHIP_DEBUG");
-	/* Else what a block had before. */
+	/* Otherwise the previous contents of the block. */
 	CHECK_EQ(cache_create(model.chip, &model.cache), 0);
 	pending = pending_new(&model);
 	pending->tensors[0] = tensor1(halves, DW_UINT64, 16);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Structs that drivers get and fill, in sizes that are smaller or larger than their own. */
+/* Structs that drivers read and fill, smaller and larger than the drivers' own. */
 #include <poll.h>
 #include <stddef.h>
 #include <distworker/sim.h>
@@ -175,7 +175,7 @@ TEST(places_of_other_sizes_are_taken)
 	CHECK_EQ(driver.table.reserve(device, 1ull << 62, bytes, &error), 0);
 	CHECK_EQ(driver.table.run(device, &call, &error), 0);
 	CHECK_EQ(cell, 42);
-	/* It stays there: what the host writes is not fetched. */
+	/* The tensor stays on the device: a write by the host is not fetched. */
 	cell = 7;
 	places[0].place.flags = DW_CHIP_COPY_OUT;
 	CHECK_EQ(driver.table.run(device, &call, &error), 0);
@@ -185,7 +185,7 @@ TEST(places_of_other_sizes_are_taken)
 	free(data);
 }
 
-/* Copies are noted as far apart as the first entry says, and no more than there is room for. */
+/* Notes of copies lie as far apart as the first entry says; there are no more than fit. */
 TEST(copies_are_noted_in_entries_of_other_sizes)
 {
 	static const size_t sizes[] = {

@@ -29,7 +29,7 @@ static int fail_io(const struct dw_args *args, void *context)
 	return dw_task_fail(EIO, "short read");
 }
 
-/* A wait that does not hang takes less, on a quiet machine. */
+/* A wait that does not hang takes less than this on a quiet machine. */
 #define HANG_NS 20000000000ULL
 
 static int sleep_scalar(const struct dw_args *args, void *context)
@@ -39,7 +39,7 @@ static int sleep_scalar(const struct dw_args *args, void *context)
 	return 0;
 }
 
-/* Scalar: a word that counts those that have begun. */
+/* Scalar: a word that counts the tasks that have begun. */
 static int wait_for_cancel(const struct dw_args *args, void *context)
 {
 	uint64_t begin = rig_now();
@@ -358,7 +358,7 @@ TEST(cancel_skips_what_has_not_started_and_tells_the_rest)
 	job.x = rig_buffer(rig, 64);
 	begin = rig_now();
 	CHECK_EQ(engine_run_start(rig->engine, submit_waiting, NULL, NULL, &job, NULL, &run), 0);
-	/* Both work, and all are there. */
+	/* Both kinds work, and all results are there. */
 	while (__atomic_load_n(job.x, __ATOMIC_RELAXED) < 2 || submitted(rig) < 100)
 		rig_sleep(1000000);
 	engine_run_cancel(run, -ECANCELED, "test");
@@ -418,7 +418,7 @@ static int submit_late(struct dw_orch *orch, const struct dw_args *args,
 TEST(task_past_its_deadline_is_killed_and_the_rest_goes_on)
 {
 	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
-	/* A worker that has it in its ring and does not begin is killed for that. */
+	/* A worker that has the task in its ring and does not begin it is killed for that. */
 	uint64_t begin, timeout_ns = 100000000 * unit_slow() * unit_busy();
 	struct rig *rig;
 	char text[160];
@@ -505,7 +505,7 @@ TEST(dead_child_fails_its_task_with_signal_name)
 	engine_stats(rig->engine, &stats);
 	CHECK_EQ(stats.done, 250);
 	CHECK_EQ(stats.failed, 1);
-	/* One worker is left: the same again kills it, and then none is left. */
+	/* One worker is left: the same again kills it, and none remains. */
 	CHECK_EQ(rig_run(rig, submit_dying, &job), -EOWNERDEAD);
 	CHECK_EQ(rig_run(rig, submit_noops, &(struct job){ .count = 1 }), -ENODEV);
 	rig_close(rig);

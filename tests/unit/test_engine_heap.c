@@ -10,7 +10,7 @@ static int noop(const struct dw_args *args, void *context)
 	return 0;
 }
 
-/* Scalar: a word that ends it. */
+/* Scalar: a word that ends the task. */
 static int wait_word(const struct dw_args *args, void *context)
 {
 	_Atomic int64_t *word = (_Atomic int64_t *)(uintptr_t)dw_args_scalar(args, 0);

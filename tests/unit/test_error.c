@@ -35,7 +35,7 @@ TEST(prefixes_are_put_in_front_and_long_texts_cut)
 	CHECK_EQ(error_prefix(-EIO, "%s: ", "sub0"), -EIO);
 	CHECK_EQ(error_prefix(-EIO, "node%d/", 1), -EIO);
 	CHECK(!strcmp(error_text(), "node1/sub0: short read"));
-	/* The old text among the arguments. */
+	/* The old text is among the arguments. */
 	error_set(-EIO, "again: %s", error_text());
 	CHECK(!strcmp(error_text(), "again: node1/sub0: short read"));
 
@@ -77,7 +77,7 @@ TEST(names_of_errors_and_signals)
 	CHECK(!strcmp(error_signal_name(-1), "signal -1"));
 	CHECK(!strcmp(error_signal_name(64), "signal 64"));
 	for (int i = 1; i < 134; i++) {
-		/* The two holes in the numbers, and strerror() knows no others. */
+		/* These two numbers have no name; strerror() knows no other gaps. */
 		if (i != 41 && i != 58)
 			CHECK(error_name(i)[0] == 'E');
 	}
@@ -112,7 +112,7 @@ static void log_of(const char *level, char *text, size_t bytes)
 	waitpid(pid, &status, 0);
 }
 
-/* In the process that log_of() starts: before main(), after the library's own constructor. */
+/* Runs in the process that log_of() starts: before main(), after the library's own constructor. */
 __attribute__((constructor)) static void write_the_log(void)
 {
 	static const char wanted[] = "test_error\0--log";

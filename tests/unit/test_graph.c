@@ -44,10 +44,10 @@ struct op {
 	uint32_t after[AFTER_MAX], after_count;
 	bool fails;
 	uint32_t fail_attempts, retries;
-	bool node;			/* goes to a nested Worker, else to a sub */
+	bool node;			/* goes to a nested Worker; false: to a sub */
 	uint32_t worker;
 	uint32_t spin_ns;
-	uint32_t heap_first;		/* heap tensors that it makes: one per new view */
+	uint32_t heap_first;		/* heap tensors that the task makes: one per new view */
 	/* results */
 	bool bad;
 };
@@ -181,7 +181,7 @@ struct open_scope {
 	uint32_t heap[64], heaps;
 };
 
-/* Cells that may be touched: in idempotent plans a task never reads its output. */
+/* Cells that a task may touch: in idempotent plans a task never reads its output. */
 static struct view random_view(struct plan *plan, const struct call *call,
 			       const struct open_scope *scopes, uint32_t depth)
 {
@@ -252,7 +252,7 @@ static bool overlaps(const struct view *a, const struct view *b)
 	       b->first < a->first + a->count;
 }
 
-/* Members run at the same time: cells that one writes no other may touch. */
+/* Members run at the same time: no member may touch cells that another one writes. */
 static bool conflicts(const struct op *op, uint32_t member, const struct view *view)
 {
 	for (uint32_t m = 0; m < member; m++)
@@ -713,7 +713,7 @@ int main(int argc, char **argv)
 			pthread_join(thread, NULL);
 			printf("# %u kills, %llu retries\n", killer.kills,
 			       (unsigned long long)rig->engine->counters.stats.retried);
-			/* The child that was killed last comes back before the end. */
+			/* The child that was killed last is replaced before the end. */
 			rig_sleep(200000000);
 		}
 		rig_close(rig);

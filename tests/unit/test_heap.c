@@ -180,7 +180,7 @@ TEST(a_finished_scope_waits_behind_an_older_one)
 
 struct model_scope {
 	struct scope *scope;
-	int puts;		/* that are to come, but for those of inner scopes */
+	int puts;		/* still to come, without those of inner scopes */
 	int outer;
 };
 
@@ -305,7 +305,7 @@ static void model_begin(struct model *model)
 		index++;
 	if (index == SCOPES)
 		return;
-	/* Only an open scope gets inner ones: here, one that has not lost its first count. */
+	/* Only an open scope can get inner ones: one that still has its first count. */
 	if (!model->scopes[outer].scope || !model->scopes[outer].scope->open)
 		outer = -1;
 	if (scope_create(outer < 0 ? NULL : model->scopes[outer].scope,
@@ -316,7 +316,7 @@ static void model_begin(struct model *model)
 	model->scopes[index] = (struct model_scope){ .scope = scope, .puts = 1, .outer = outer };
 }
 
-/* Drops one count of a scope; those that die with it are free in the model too. */
+/* Drops one count of a scope; scopes that end with it are freed in the model, too. */
 static void model_put(struct model *model, int index)
 {
 	uint64_t before = heap_used(model->fixture.heap);

@@ -65,7 +65,7 @@ static int receive(struct stream *stream, struct stream_message *message)
 	return result;
 }
 
-/* A process that dials, and sends its own address. */
+/* Forks a process that dials, and sends its own address. */
 static pid_t dial_and_greet(const char *key)
 {
 	pid_t pid = fork();
@@ -151,7 +151,7 @@ HOST_TEST(a_listener_goes_on_beside_junk_silence_other_keys_and_ends)
 	CHECK_EQ(serve(listener, 3, &stream, peer), 0);
 	CHECK_EQ(listener_refused(listener), 3);
 	CHECK_EQ(status_of(other), EKEYREJECTED);
-	/* The silent one is pending still. */
+	/* The silent connection is still pending. */
 	CHECK(listener_deadline(listener) != NEVER);
 	expect_good_one(listener);
 	CHECK_EQ(listener_refused(listener), 3);
@@ -185,7 +185,7 @@ HOST_TEST(connections_that_say_nothing_are_bounded_in_number_and_time)
 	secret_destroy(secret);
 }
 
-/* Servers that are no node: each takes one connection, and says this. */
+/* Servers that are not nodes: each accepts one connection, and sends this. */
 HOST_TEST(a_dialler_says_what_is_wrong_with_the_other_end)
 {
 	static const struct {

@@ -112,7 +112,7 @@ static int rank_meets(void)
 	return result;
 }
 
-/* After the exchange rank 1 kills itself; the others say that they live, once it is dead. */
+/* After the exchange rank 1 kills itself; once it is dead, the others report that they live. */
 static int rank_loses_one(void)
 {
 	struct launch *launch = NULL;
@@ -124,7 +124,7 @@ static int rank_loses_one(void)
 
 	if (result < 0)
 		return rank_fails("begin", result);
-	/* A pipe by name: its end is rank 1's. */
+	/* A named pipe, whose end tells of rank 1's death. */
 	snprintf(path, sizeof(path), "%s", getenv("LAUNCH_PIPE"));
 	if (launch_rank(launch) == 1 && open(path, O_RDWR | O_CLOEXEC) < 0)
 		return 1;
@@ -142,7 +142,7 @@ static int rank_loses_one(void)
 	return result;
 }
 
-/* Rank 1 does not come before the others have given up. */
+/* Rank 1 does not arrive before the others have given up. */
 static int rank_waits_in_vain(void)
 {
 	struct launch *launch = NULL;
@@ -230,11 +230,11 @@ static const struct launcher *launcher(void)
 	char command[64];
 
 	snprintf(command, sizeof(command), "command -v %s >/dev/null", chosen->name);
-	/* system() is the shell's own way of saying whether a program is there. */
+	/* The shell can tell whether a program exists. */
 	return system(command) == 0 ? chosen : NULL;
 }
 
-/* The output of a command: its exit status. */
+/* Reads the output of a command, and returns its exit status. */
 static int run(const char *command, char output[OUTPUT_BYTES])
 {
 	FILE *pipe = popen(command, "re");
@@ -318,7 +318,7 @@ LAUNCHED_TEST(all_ranks_get_one_key_and_rank_0_all_blobs)
 		snprintf(keys[round], sizeof(keys[round]), "%.16s", key + 4);
 		snprintf(line, sizeof(line), "key %s", keys[round]);
 		CHECK_EQ(count_of(output, line), RANKS);
-		/* Nothing of PMIx is left, and it is not begun again. */
+		/* Nothing of PMIx is left, and it cannot be begun again. */
 		CHECK_EQ(count_of(output, "threads ended: 1, again -114\n"), RANKS);
 		show(output);
 	}
@@ -524,7 +524,7 @@ TEST(within_one_network_namespace_loopback_is_chosen)
 	close(fd);
 }
 
-/* In a network namespace with 10.9.8.7/24 and 2001:db8::7/64: is this address taken of these? */
+/* In a network namespace with 10.9.8.7/24 and 2001:db8::7/64: is this address chosen from these? */
 static int choose_among(const char *addresses, const char *wanted)
 {
 	char offer[REACH_BYTES];

@@ -73,7 +73,7 @@ TEST(the_quickest_way_there_and_the_quickest_way_back_count)
 
 	take(&offset, &clocks, SECOND, 5000, 90000);
 	take(&offset, &clocks, SECOND + 200000, 90000, 5000);
-	/* What the bounds have grown by in the meantime is less than 100 ns. */
+	/* Meanwhile the bounds have grown by less than 100 ns. */
 	CHECK(offset_ahead(&offset) > -7 - 100 && offset_ahead(&offset) < -7 + 100);
 	CHECK(offset_error(&offset, SECOND + 300000) < 5100);
 	CHECK_EQ(offset_round_trip(&offset), 95000);
@@ -102,7 +102,7 @@ TEST(causes_come_before_effects_whatever_the_delays)
 			CHECK(offset_here(&offset, sample.answered_ns) <= sample.received_ns);
 			now = sample.received_ns + rand_r(&seed) % SECOND;
 		}
-		/* The truth is within what it says about itself. */
+		/* The true difference is within the reported bounds. */
 		int64_t wrong = offset_ahead(&offset) - (int64_t)(there(&clocks, now) - now);
 
 		CHECK((uint64_t)(wrong < 0 ? -wrong : wrong) <= offset_error(&offset, now) + 1);

@@ -2,7 +2,7 @@
 /*
  * Nodes that ssh starts (host/ssh.h): with a stand-in for ssh, which runs the command here in a
  * shell, as sshd does there; and with a real ssh, where tests/hosts/ssh has started this program.
- * The node is a stand-in, too: a script, which writes down what it has got.
+ * The node is a stand-in, too: a script that records its input.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 /* ------------------------------------------------------------------------ stand-ins */
 
-#define NODE "it's a node" /* a name that a shell would cut */
+#define NODE "it's a node" /* a name that a shell would split */
 
 static char folder[] = "/tmp/dw-ssh-XXXXXX";
 static bool made;
@@ -77,7 +77,7 @@ static const char fake_ssh[] =
 	"HOST=$host; export HOST\n"
 	"exec sh -c \"$*\"\n";
 
-/* "distworker": HOST is of the stand-in for ssh. */
+/* The stand-in for distworker; the stand-in for ssh sets HOST. */
 static const char fake_node[] =
 	"#!/bin/sh\n"
 	"cd \"$(dirname \"$0\")\" && read -r key && echo \"node $* with $key\" >>seen\n"
@@ -152,7 +152,7 @@ static bool any_child(void)
 	return waitpid(-1, NULL, WNOHANG) >= 0 || errno != ECHILD;
 }
 
-/* What is read from a pipe until its end. */
+/* Reads a pipe to its end. */
 static const char *read_all(int fd)
 {
 	static char text[4096];
@@ -388,7 +388,7 @@ TEST(what_stands_behind_is_not_cut_by_shells)
 
 /* ---------------------------------------------------------------------------- ends */
 
-/* A process that starts a node, and is killed then. */
+/* A process that starts a node, and is then killed. */
 static void expect_node_to_leave(int (*start_node)(const char *, struct ssh_node **),
 				 const char *host)
 {
@@ -417,7 +417,7 @@ static void expect_node_to_leave(int (*start_node)(const char *, struct ssh_node
 	CHECK(!strstr(read_seen(), "left"));
 	kill(pid, SIGKILL);
 	CHECK_EQ(waitpid(pid, NULL, 0), pid);
-	/* The node opens the pipe when it leaves. */
+	/* The node opens the pipe when it exits. */
 	close(open(in_folder("pipe"), O_RDONLY | O_CLOEXEC));
 	CHECK_STR(read_seen(), "left");
 	close(ends[0]);
@@ -447,7 +447,7 @@ TEST(a_real_ssh_starts_a_node_on_its_own_address)
 	if (!real())
 		SKIP(NOT_REAL);
 	REQUIRE(prepare());
-	/* It says an address of its own choice. */
+	/* The node reports an address of its own choice. */
 	write_file(in_folder(NODE), "#!/bin/sh\ncd \"$(dirname \"$0\")\" && read -r key\n"
 				    "echo \"node $* with $key on $(hostname)\" >>seen\n"
 				    "echo \"${3%:0}:4711\"; cat >/dev/null; echo left >>seen\n");

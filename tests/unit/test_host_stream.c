@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What two hosts say to each other before any tree is there: keys and codes (host/secret.h), the
- * first bytes (host/handshake.h), messages and data (host/stream.h), addresses (host/address.h).
+ * What two hosts exchange before any tree exists: keys and codes (host/secret.h), the first bytes
+ * (host/handshake.h), messages and data (host/stream.h), addresses (host/address.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -192,7 +192,7 @@ HOST_TEST(another_key_is_refused_on_both_sides)
 	finish(&shake);
 }
 
-/* A dialler that goes on although it cannot prove anything. */
+/* A dialler that continues although it has no proof. */
 HOST_TEST(a_listener_wants_the_dialler_s_proof)
 {
 	static const char wrong[SECRET_CODE_BYTES];
@@ -263,7 +263,7 @@ HOST_TEST(what_is_no_greeting_is_refused_as_soon_as_it_differs)
 	finish(&shake);
 }
 
-/* A byte at a time, and cut off at each place. */
+/* A byte at a time, and cut off after each byte. */
 HOST_TEST(a_greeting_may_arrive_in_pieces_and_may_end_at_any_byte)
 {
 	for (size_t cut = 0; cut <= sizeof(struct greeting); cut++) {
@@ -422,7 +422,7 @@ HOST_TEST(data_that_is_dropped_takes_what_follows_it_along)
 			(message.type == STREAM_DATA ? chunks : messages)[message.number]++;
 	}
 	CHECK(chunks[0] == 0 && messages[0] == 0 && chunks[1] == 3 && messages[1] == 1);
-	/* The list is whole: what is sent now arrives. */
+	/* The list is intact: a later message arrives. */
 	CHECK_EQ(stream_send_data(pair.a, 1, 0, from, 10), 0);
 	CHECK_EQ(stream_flush(pair.a), 0);
 	CHECK_EQ(stream_receive(pair.b, place, &to, &message), 1);
@@ -431,7 +431,7 @@ HOST_TEST(data_that_is_dropped_takes_what_follows_it_along)
 	free(to.bytes);
 }
 
-/* What one end has written, to be changed and given to the other. */
+/* The bytes that one end has written, to be changed and fed to the other. */
 static size_t record(struct stream *from, int into, unsigned char *bytes, size_t room)
 {
 	CHECK_EQ(stream_flush(from), 0);

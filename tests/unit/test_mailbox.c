@@ -55,7 +55,7 @@ static uint32_t post(uint64_t task, uint8_t flags)
 	return number;
 }
 
-/* Runs one frame of the peer; false when there was none. */
+/* Runs one frame as the peer; false: there was none. */
 static bool run_one(uint64_t task, int error, const char *text)
 {
 	uint32_t number;
@@ -213,7 +213,7 @@ TEST(frames_that_were_not_started_can_be_taken_back)
 	CHECK(harvested(2, COMPLETION_DONE));
 	CHECK(harvested(3, COMPLETION_REVOKED));
 	CHECK(nothing_to_harvest());
-	/* The slots are as good as new. */
+	/* The slots can be used again. */
 	for (uint32_t i = 4; i < 12; i++)
 		CHECK_EQ(post(i, 0), i);
 	for (uint32_t i = 4; i < 12; i++)
@@ -237,7 +237,7 @@ TEST(frames_posted_ahead_come_back_when_one_before_them_failed)
 	CHECK(harvested(1, COMPLETION_RETURNED));
 	CHECK(harvested(2, COMPLETION_RETURNED));
 	CHECK(harvested(3, COMPLETION_DONE));
-	/* The parent knows of that failure now. */
+	/* Now the parent knows of that failure. */
 	post(4, FRAME_CHAINED);
 	CHECK(run_one(4, 0, NULL));
 	CHECK(harvested(4, COMPLETION_DONE));
@@ -319,7 +319,7 @@ static void count_wake(struct endpoint *unused)
 	rung++;
 }
 
-/* A pair whose parent looks asleep; counts the attempts to wake it. Futex provider. */
+/* A pair whose parent looks asleep, which counts attempts to wake it. Futex provider. */
 static struct provider_ops counting;
 static bool open_counting(uint32_t depth)
 {
@@ -571,7 +571,7 @@ TEST(nonsense_from_a_peer_is_refused_by_name_and_harms_no_other)
 		CHECK_EQ(completion.number, 0xcccccccc);
 		CHECK_STR(dw_strerror_last(), nonsenses[i].text);
 		CHECK_STR(dw_strerror_last(), "mailbox 0");
-		/* For good. The mailbox holds no thread awake, and takes no frames. */
+		/* The mailbox stays unusable: it keeps no thread awake, and takes no frames. */
 		CHECK_EQ(hub_harvest(hub, 0, &completion, text), -EPROTO);
 		CHECK(hub_acquire(hub, 0, 0, &number) == NULL);
 		CHECK(!hub_completions_pending(hub));
@@ -638,7 +638,7 @@ static void *scribble(void *argument)
 		random ^= random << 13;
 		random ^= random >> 7;
 		random ^= random << 17;
-		/* Mostly small changes of the words that count. */
+		/* Mostly small changes of the words that matter. */
 		if (random & 1)
 			__atomic_fetch_add(&mailbox->done, (random >> 8) % 3, __ATOMIC_RELAXED);
 		else
@@ -659,7 +659,7 @@ TEST(a_peer_that_scribbles_is_found_and_nothing_else_happens)
 	REQUIRE(open_pair(8));
 	atomic_store(&scribbling, true);
 	REQUIRE(pthread_create(&thread, NULL, scribble, endpoint->mailbox) == 0);
-	/* Until it was found often; the other thread needs its turns. */
+	/* Until it was found often: the other thread needs time to run. */
 	for (uint32_t i = 0; i < 50000 || found < 100; i++) {
 		uint32_t number;
 		struct frame *frame = hub_acquire(hub, 0, i & 1, &number);

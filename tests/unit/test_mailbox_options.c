@@ -39,7 +39,7 @@ TEST(options_that_make_no_sense_are_refused_by_name)
 	}
 }
 
-/* A depth and a frame that fill pages to the last byte left one place for all `done` words. */
+/* A depth and frame size that fill pages exactly once left a single place for all `done` words. */
 TEST(done_words_of_many_mailboxes_do_not_share_a_set_of_the_cache)
 {
 	enum { COUNT = 512, SETS = 64, SET_BYTES = 64 };

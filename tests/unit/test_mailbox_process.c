@@ -51,7 +51,7 @@ static int serve_child(struct endpoint *endpoint, uint32_t i)
 	return 0;
 }
 
-/* Forks the child of mailbox i; its exit status is the result of `run`. */
+/* Forks the child of mailbox i, which exits with the result of `run`. */
 static pid_t start(uint32_t i, child_fn *run)
 {
 	struct endpoint *endpoint;
@@ -141,10 +141,10 @@ static uint32_t harvest_all(void)
 	return done;
 }
 
-/* A wait that does not hang takes less, on a quiet machine. */
+/* A wait that does not hang takes less than this on a quiet machine. */
 #define HANG_NS 20000000000ull
 
-/* A wait with a deadline that passes only if the event does not come. */
+/* A wait whose deadline passes only if the event does not come. */
 static int wait_long(void)
 {
 	uint64_t start_ns = now_ns();
@@ -328,7 +328,7 @@ TEST(later_forks_do_not_inherit_the_memory)
 	if (pid == 0) {
 		if (msync(hub->memory, 4096, MS_ASYNC) == 0 || errno != ENOMEM)
 			_exit(1);
-		/* Something else may lie there by now. */
+		/* Other memory may be mapped there by now. */
 		if (mmap(hub->memory, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 			 0) != hub->memory)
 			_exit(2);
@@ -368,7 +368,7 @@ static void on_signal(int signal)
 	(void)signal;
 }
 
-/* Again and again: a machine that is busy lets the other begin its wait late. */
+/* Repeat it: on a busy machine the other side may begin its wait late. */
 static void *signal_main(void *thread)
 {
 	while (!atomic_load(&interrupted)) {
@@ -452,7 +452,7 @@ static bool polled(int fd)
 	return unit_polled(fd, BELL_EVENTS);
 }
 
-/* For so long that it would have come. */
+/* Long enough for it to arrive. */
 static bool polled_now(int fd)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = BELL_EVENTS };
@@ -482,7 +482,7 @@ TEST(the_bell_rings_for_a_thread_that_polls)
 	hub_wake(hub);
 	CHECK(polled(hub_bell_fd(hub)));
 	hub_bell_clear(hub, BELL_EVENTS);
-	/* Not harvested yet: completions are pending without polling. */
+	/* Completions are not harvested yet, so they are pending without polling. */
 	CHECK(hub_bell_arm(hub));
 	CHECK_EQ(harvest_all(), 1);
 	CHECK(!hub_bell_arm(hub));
@@ -491,7 +491,7 @@ TEST(the_bell_rings_for_a_thread_that_polls)
 	close_hub();
 }
 
-/* One byte to `word` each time that poll returns for the bell. */
+/* Writes one byte to `word` whenever poll reports the bell. */
 static int poll_child(struct endpoint *endpoint, uint32_t i)
 {
 	struct frame *frame;
@@ -553,7 +553,7 @@ TEST(stop_ends_a_sleeping_child_and_what_is_posted_is_done_first)
 
 TEST(stop_races_with_going_to_sleep_and_is_never_slept_through)
 {
-	/* Polling the bell it was slept through once: the last look was at `post` alone. */
+	/* A poll of the bell once missed it, because the last look was only at `post`. */
 	for (int k = 0; k < 400; k++) {
 		REQUIRE(open_hub(1, 8, k % 4 < 2 ? serve_child : poll_child));
 		if (k % 2)
@@ -627,7 +627,7 @@ TEST(a_dead_child_is_replaced_and_nothing_of_it_is_left)
 	kill(old, SIGKILL);
 	waitpid(old, NULL, 0);
 	expect_death(0, old);
-	/* The frame that was not started moves. */
+	/* The frame that was not started is moved. */
 	CHECK(!hub_started(hub, 0, 2));
 	CHECK(hub_revoke(hub, 0, 2));
 	CHECK_EQ(hub_rearm(hub, 0), 0);
@@ -699,7 +699,7 @@ TEST(children_of_a_dead_parent_see_it_with_the_module)
 
 #define PIPELINE_FRAMES 200000
 
-/* The wake-ups of a parent that never waits, whose child finds its ring full. */
+/* Counts the wake-ups of a parent that never waits, and whose child always finds frames. */
 static uint64_t wakes_of_a_pipeline(void)
 {
 	struct hub_counters before, after;

@@ -50,7 +50,7 @@ static int load(struct chip *chip, uint64_t key, const char *source, const char 
 	return image_load_bytes(chip, key, source, strlen(source), entry, signature, count);
 }
 
-/* NULL, with the test skipped, where there is no OpenCL. */
+/* Returns NULL, and skips the test, if there is no OpenCL. */
 static struct chip *opencl(const char *options)
 {
 	struct chip *chip = NULL;
@@ -61,8 +61,8 @@ static struct chip *opencl(const char *options)
 		return NULL;
 	}
 	/*
-	 * Before the driver, so that it finds these in front of OpenCL's; they do nothing until
-	 * they are asked to.
+	 * Loaded before the driver, so that it finds these functions first; they do nothing until
+	 * asked.
 	 */
 	if (!CHECK(dlopen(fixture("opencl_faults"), RTLD_NOW | RTLD_GLOBAL)))
 		printf("# %s\n", dlerror());
@@ -162,8 +162,8 @@ TEST(program_that_does_not_compile_gives_its_build_log)
 	CHECK_EQ(image_load_bytes(chip, 1, "\0\1\2\3\4", 5, "f", out_only, 1), -ELIBBAD);
 	CHECK_STR(error_text(), "test image is neither OpenCL C source nor SPIR-V");
 	/*
-	 * SPIR-V's first word, and nothing behind it; most devices take no SPIR-V at all, and are
-	 * named then.
+	 * Only SPIR-V's first word; most devices take no SPIR-V at all, and the error then names
+	 * them.
 	 */
 	CHECK_EQ(image_load_bytes(chip, 1, "\x03\x02\x23\x07\0\0\1\0", 8, "f", out_only, 1),
 		 -ELIBBAD);
@@ -256,7 +256,7 @@ TEST(opencl_kernel_that_fails_while_it_runs_fails_its_call_alone_by_name)
 	second_fails(
 		"event once 1 -5 0",
 		"kernel \"vector_add\" on opencl device 0 ended with CL_OUT_OF_RESOURCES (-5)");
-	/* A code that no header names. */
+	/* A code that no header defines. */
 	second_fails("event once 1 -9999 0", "ended with OpenCL error -9999");
 }
 
@@ -293,7 +293,7 @@ TEST(opencl_device_that_is_gone_is_lost)
 {
 	lost("call from 1 -2 0", "CL_DEVICE_NOT_AVAILABLE");
 	lost("event from 1 -2 0", "CL_DEVICE_NOT_AVAILABLE");
-	/* Objects that were valid and are no more. */
+	/* Objects that were valid, and are not any more. */
 	lost("call from 1 -36 0", "CL_INVALID_COMMAND_QUEUE");
 	lost("event from 1 -34 0", "CL_INVALID_CONTEXT");
 }
@@ -326,7 +326,7 @@ static void resident_in(const char *options, int misaligned)
 	CHECK(after.copies_in == before.copies_in && after.copies_out == before.copies_out);
 	CHECK_EQ(chip_copy_out(chip, out, handle, 16), 0);
 	CHECK(out[0] == 3 * (3 * 7 + 5) + 5 && out[1] == (misaligned ? 8 : 3 * 8 + 5));
-	/* On the device itself, from any byte to any other. */
+	/* Copies on the device, from any byte to any other. */
 	CHECK_EQ(chip_copy_within(chip, handle + 4099, handle, 16), 0);
 	CHECK_EQ(chip_copy_within(chip, handle + 8, handle + (1 << 20) - 8, 16), -ERANGE);
 	memset(out, 0, sizeof(out));
@@ -376,8 +376,8 @@ TEST(opencl_arguments_that_make_no_sense_are_named)
 }
 
 /*
- * By this right root writes to what is another user's. All others stay: the drivers may lie below
- * /root.
+ * Drops the capability by which root writes to other users' files. The others stay, since the
+ * drivers may lie below /root.
  */
 static bool give_up_writing(void)
 {

@@ -194,7 +194,7 @@ TEST(codes_become_errors_with_their_meaning)
 	setenv("PTO_MODE", "", 1);
 	CHECK_EQ(add_call(chip, 1, 4, 3, 0, 600, 1), -EIO);
 	CHECK_STR(error_text(), "with block_dim 4 and aicpu_thread_num 3: device-side");
-	/* The stand-in does see it when something is off. */
+	/* The stand-in does notice when something is wrong. */
 	CHECK_EQ(add_call(chip, 1, 3, 3, 0, 601, 1), -EIO);
 	CHECK_EQ(add_call(chip, 1, 3, 3, 0, 600, 2), -EIO);
 	CHECK_EQ(add_call(chip, 1, 3, 3, 0, 600, 1), 0);
@@ -212,7 +212,7 @@ TEST(device_that_cannot_be_set_after_a_failed_run_is_lost)
 	REQUIRE(chip_open("pto", 2, pto_options(RUNTIME, "lost=2,0,0"), &chip) == 0);
 	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
 	CHECK_EQ(add_call(chip, 1, 3, 3, 0, 600, 1), 0);
-	/* A run that fails on a device that is there. */
+	/* A run that fails on a device that works. */
 	CHECK_EQ(add_call(chip, 1, 4, 3, 0, 600, 1), -EIO);
 	CHECK(!chip_lost(chip));
 	CHECK_EQ(add_call(chip, 1, 3, 3, 0, 600, 1), -ENODEV);
@@ -285,7 +285,9 @@ TEST(tensors_that_overlap_are_refused_where_one_is_written)
 	CHECK_EQ(pto_log_count("run"), 0);
 	for (int i = 0; i < 300; i++)
 		CHECK_EQ(cells[i], i);
-	/* What is only read may be the same, or overlap; a range may end where another begins. */
+	/*
+	 * Ranges that are only read may be equal, or overlap; a range may end where another begins.
+	 */
 	CHECK_EQ(call_with(chip, 1, cells, cells, cells + 100, 100), 0);
 	CHECK(cells[100] == 0 && cells[199] == 198);
 	CHECK_EQ(call_with(chip, 1, cells + 1, cells, cells + 200, 100), 0);
@@ -357,7 +359,7 @@ TEST(limits_are_those_of_the_generation)
 	CHECK_EQ(properties.cores, 36);
 }
 
-/* The config that the driver makes of one, as the stand-in gets it, in both forms. */
+/* The config that the driver derives from one, as the stand-in gets it, in both forms. */
 static void config_gives(struct bare *bare, int block_dim, int threads, int block_dim_out,
 			 int threads_out, const char *form)
 {
@@ -393,7 +395,7 @@ TEST(zeros_of_the_config_become_values_that_work)
 		config_gives(&bare, 8, 0, 8, 2, forms[i]);
 		config_gives(&bare, 6, 3, 6, 3, forms[i]);
 	}
-	/* Nothing suits both. */
+	/* No value suits both forms. */
 	config_gives(&bare, 1, 0, 1, 2, "device");
 	config_gives(&bare, 7, 0, 7, 2, "device");
 	config_gives(&bare, 0, 1, 24, 1, "host");
@@ -473,7 +475,7 @@ TEST(missing_symbols_are_named_when_an_image_is_built_and_when_it_is_loaded)
 		if (!CHECK_EQ(add_call(chip, 2 + (uint64_t)old_format, 3, 3, 0, 600, 1), 0))
 			printf("# %s\n", error_text());
 	}
-	/* A core for a simulator. */
+	/* A core object for a simulator. */
 	free((void *)(uintptr_t)builder->cores[0].data);
 	builder->cores[0].data = pto_object_make("kernel other", 600, 0);
 	for (int old_format = 0; old_format < 2; old_format++) {
@@ -671,8 +673,9 @@ TEST(images_that_are_too_large_for_the_runtime_are_refused_when_they_are_loaded)
 }
 
 /*
- * Every cut, and every word set to nonsense: it is refused with a sentence, or is none that the
- * runtime would follow. `followed`: offsets of words that it would.
+ * Cuts the image at every place, and sets every word to nonsense: the image must be refused with a
+ * sentence, unless the runtime would not follow that word. `followed`: offsets of words that it
+ * would follow.
  */
 static void damage(struct chip *chip, const unsigned char *image, size_t bytes, size_t head,
 		   const size_t *followed, size_t followed_count)

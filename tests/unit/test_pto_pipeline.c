@@ -39,7 +39,7 @@ static void *release_soon(void *argument)
 	return argument;
 }
 
-/* Waits for a completion; its cookie, or -1. */
+/* Waits for a completion, and returns its cookie, or -1. */
 static int finished(struct chip *chip, int status)
 {
 	struct chip_completion done;
@@ -51,7 +51,7 @@ static int finished(struct chip *chip, int status)
 	return (int)done.cookie;
 }
 
-/* Where a line begins in the log, from `from` on. */
+/* Finds where a line begins in the log, from `from` on. */
 static size_t log_find(const char *line, size_t from)
 {
 	const char *text = pto_log_text(), *at = strstr(text + from, line);
@@ -87,11 +87,11 @@ TEST(next_run_is_prepared_while_one_is_under_way)
 	/* The second is prepared before the first ends, and its storage is the other one. */
 	at = log_find("launch 0\nprepare 0\n", 0);
 	CHECK(at < log_find("finalize_run 0\nlaunch 1\n", 0));
-	/* Another thread waits, and nobody asks again and again. */
+	/* Another thread waits, and none polls. */
 	CHECK(pto_log_count("wait 0") >= 1);
 	CHECK(pto_log_count("poll") <= 3);
 	chip_done(chip);
-	/* Without the library's word that it can, and with depth 1, a run is one call. */
+	/* If the library does not support it, or with depth 1, a run is one call. */
 	for (int i = 0; i < 2; i++) {
 		chip = pto(i ? "depth=1 concurrent" : "depth=2", "");
 		REQUIRE(chip);
@@ -103,7 +103,7 @@ TEST(next_run_is_prepared_while_one_is_under_way)
 	}
 }
 
-/* A run that is over when it is looked at needs no other thread. */
+/* A run that has ended when it is polled needs no other thread. */
 TEST(short_runs_end_without_a_thread)
 {
 	struct chip *chip = pto("depth=2 concurrent", "");
@@ -141,7 +141,7 @@ TEST(run_that_reads_what_another_writes_sees_it)
 	chip_done(chip);
 }
 
-/* The runtime takes one call at a time: what comes while a thread is in it waits. */
+/* The runtime takes one call at a time: calls that come while a thread is in it wait. */
 TEST(calls_that_come_during_a_run_wait_for_its_end)
 {
 	static float other[ELEMENTS];
@@ -181,7 +181,7 @@ TEST(calls_that_come_during_a_run_wait_for_its_end)
 	}
 	CHECK_EQ(other[99], 396);
 	chip_done(chip);
-	/* Closed with one under way and one prepared, or queued. */
+	/* Closes with one run under way and one prepared, or queued. */
 	for (int collected = 0; collected < 2; collected++) {
 		chip = pto(ASYNC, "");
 		CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
@@ -196,7 +196,7 @@ TEST(calls_that_come_during_a_run_wait_for_its_end)
 	}
 }
 
-/* One run fails in each of its steps; the one behind it does as if nothing had been. */
+/* One run fails in each of its steps; the next one works as if nothing had happened. */
 TEST(failure_of_a_run_in_flight_is_its_own)
 {
 	static const char *const modes[] = {
@@ -222,7 +222,7 @@ TEST(failure_of_a_run_in_flight_is_its_own)
 			CHECK_EQ(start(chip, 1, b, b, other, none, 600, 1, 1), 0);
 			if (queued && !strstr(mode, "poll") && !strstr(mode, "launch"))
 				CHECK_EQ(chip_collect(chip, &done), 0);
-			/* Not before it is collected that the first has failed. */
+			/* Only when the first run's failure has been collected. */
 			CHECK_EQ(start(chip, 1, a, b, out, none, 600, 1, 2), 0);
 			release();
 			CHECK_EQ(finished(chip, -EIO), 1);

@@ -137,7 +137,7 @@ static void kept_inputs(const char *mode)
 	CHECK_EQ(run(&scene, a, 1, b, 200, out, 201), 0);
 	CHECK(out[99] == 198);
 	CHECK_EQ(pto_log_count("to 400"), 3);
-	/* What has no name goes the way it goes without places. */
+	/* Tensors without names are handled as without places. */
 	CHECK_EQ(run(&scene, a, 0, b, 200, out, 0), 0);
 	CHECK_EQ(pto_log_count("to 400"), 3);
 	CHECK_EQ(runtime_in(&scene), 1);
@@ -176,7 +176,7 @@ TEST(a_chain_copies_in_what_it_begins_with)
 	}
 }
 
-/* Without a signature it is not known what travels, and with the old interface nothing stays. */
+/* Without a signature the directions are unknown; with the old interface nothing stays. */
 TEST(no_places_where_they_would_not_be_right)
 {
 	struct builder *builder;
@@ -233,7 +233,7 @@ TEST(a_new_context_has_no_contents_which_come_from_the_host_again)
 	}
 }
 
-/* A part of a block that went with its context does not stand for all of it. */
+/* A part of a block that was lost with its context does not stand for the whole. */
 TEST(each_part_of_a_block_that_has_lost_its_contents_is_fetched)
 {
 	static const volatile uint32_t never;
@@ -274,7 +274,7 @@ TEST(each_part_of_a_block_that_has_lost_its_contents_is_fetched)
 		CHECK(vectors_added());
 		CHECK_EQ(pto_log_count("to 400"), 4 + 2 * i);
 	}
-	/* Contents that the host has not are gone, which is said. */
+	/* Contents that the host does not have are lost, and an error says so. */
 	places[1].flags = 0;
 	bare.error.text[0] = '\0';
 	CHECK_EQ(bare.driver.table.run(bare.device, &call, &bare.error), -EIO);
@@ -311,7 +311,7 @@ TEST(memory_that_stays_and_places_are_beside_each_other)
 	/* That of alloc(), zeroed and filled, and one of `a`. */
 	CHECK_EQ(pto_log_count("to 400"), 3);
 	CHECK_EQ(runtime_in(&scene), 0);
-	/* A context that has such memory is not made anew. */
+	/* A context with such memory is not replaced. */
 	CHECK_EQ(run(&scene, a, 1, device, 0, out, 30), -EIO);
 	CHECK_EQ(run(&scene, a, 1, device, 0, out, 31), -ENODEV);
 	CHECK_STR(error_text(), "would not have its 1 blocks of device memory");
@@ -337,7 +337,7 @@ TEST(copies_that_fail_fail_their_run_and_leave_no_name)
 		CHECK_EQ(run(&scene, a, 1, b, 2, out, 3), -EIO);
 		CHECK_STR(error_text(), "copy_from_device_ctx() returned -1 for \"orchestrate\"");
 		setenv("PTO_MODE", modes[i], 1);
-		/* Inputs of a run that failed are not known to be there. */
+		/* Inputs of a failed run may not be there. */
 		CHECK_EQ(run(&scene, a, 1, b, 2, out, 3), 0);
 		CHECK(vectors_added());
 		CHECK_EQ(run(&scene, out, 3, b, 2, a, 4), 0);
@@ -412,16 +412,16 @@ TEST(the_next_run_gets_its_places_while_one_is_under_way)
 	CHECK_EQ(end(&scene), 0);
 	CHECK_EQ(end(&scene), 0);
 	CHECK(vectors_added() && other[99] == 297);
-	/* `other` had a block of its old contents, which was in nobody's way; `fourth` had none. */
+	/* `other` had a block with its old contents, which blocked no other; `fourth` had none. */
 	CHECK_EQ(runtime_in(&scene), 3);
 
-	/* Blocks that are dropped then go when it has left. */
+	/* Blocks that are dropped meanwhile are freed when that thread has left. */
 	hold();
 	CHECK_EQ(begin(&scene, a, 1, b, 2, out, 11), 0);
 	CHECK_EQ(chip_collect(scene.chip, &done), 0);
 	CHECK(cache_shrink(scene.cache, 10 * BYTES));
 	CHECK_EQ(pto_log_count("free"), frees);
-	/* Their memory is another one's. */
+	/* Their memory now belongs to another block. */
 	CHECK_EQ(begin(&scene, fourth, 9, fourth, 9, other, 12), 0);
 	unlink(hold_path());
 	CHECK_EQ(end(&scene), 0);
@@ -429,7 +429,7 @@ TEST(the_next_run_gets_its_places_while_one_is_under_way)
 	CHECK(vectors_added() && other[99] == 396);
 	CHECK_EQ(runtime_in(&scene), 3);
 
-	/* Or it is given back before other memory is asked for. */
+	/* Or it is freed before other memory is requested. */
 	hold();
 	CHECK_EQ(begin(&scene, a, 1, b, 2, out, 13), 0);
 	CHECK_EQ(chip_collect(scene.chip, &done), 0);
@@ -473,7 +473,7 @@ static void random_runs(unsigned int seed, const char *mode, const char *more, b
 
 		if (z == x || z == y || z < CELLS / 8)
 			continue;
-		/* One that depends on what is in flight comes when that has ended. */
+		/* A call that depends on calls in flight comes after they have ended. */
 		while (chip_in_flight(scene.chip) &&
 		       (kind < 3 || chip_in_flight(scene.chip) == chip_depth(scene.chip) ||
 			writes == x || writes == y || writes == z || reads[0] == z ||
@@ -527,7 +527,7 @@ TEST(contents_are_right_whatever_is_kept_dropped_or_lost)
 	random_runs(3, "depth=2 concurrent", ",memory=8192", true);
 	random_runs(4, "depth=2 concurrent run_us=0", "", false);
 	random_runs(5, "depth=2 concurrent run_us=50", ",memory=16384", true);
-	/* With a pattern wherever no contents are promised. */
+	/* With a pattern wherever contents are undefined. */
 	setenv("DW_CHIP_DEBUG", "fill", 1);
 	random_runs(6, "", ",memory=8192", true);
 	random_runs(7, "depth=2 concurrent run_us=0", "", true);

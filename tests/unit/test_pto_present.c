@@ -103,7 +103,7 @@ TEST(tensors_of_every_type_and_shape_go_out_as_the_layout_says)
 		for (uint32_t j = 0; j < t[i].ndims; j++)
 			t[i].shape[j] = i % 11 == 7 && j == 1 ? 0 : 1 + (i + j) % 2;
 	}
-	/* More and less in turn: nothing of the run before is left. */
+	/* More and fewer arguments in turn: nothing of the previous run is left. */
 	for (size_t count = 256; count > 3; count -= 23) {
 		if (!CHECK_EQ(bare_run(&bare, t, count, scalars, count / 2, none), 0))
 			printf("# %zu: %s\n", count, bare.error.text);
@@ -116,7 +116,7 @@ TEST(tensors_of_every_type_and_shape_go_out_as_the_layout_says)
 	t[3].dtype = DW_FLOAT64;
 	CHECK_EQ(bare_run(&bare, t, 4, scalars, 6, none), -ENOTSUP);
 	CHECK_STR(bare.error.text, "tensor 3 has element type 64");
-	/* What a refused call had begun to fill in is gone, too. */
+	/* Fields that a refused call had begun to fill are cleared, too. */
 	CHECK_EQ(bare_run(&bare, t, 3, scalars, 6, none), 0);
 	t[3] = tensor1(cells, DW_INT8, 0);
 	t[3].ndims = 3;
@@ -195,7 +195,7 @@ TEST(remark_is_logged_at_level_info)
 		CHECK_EQ(chip_finish(chip, &done), 1);
 		CHECK_EQ(done.status, 0);
 	}
-	/* The callback has had every line when it is taken away. */
+	/* The callback has received every line before it is removed. */
 	log_forks_done();
 	CHECK_EQ(dw_log_set(NULL, NULL, DW_LOG_INFO), 0);
 	CHECK_EQ(logged, 1);
@@ -497,7 +497,7 @@ TEST(images_that_the_runtime_refuses_are_errors_and_take_no_id)
 	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
 	CHECK_EQ(add(chip, 1, 600, 1), 0);
 	CHECK_EQ(pto_log_count("register 0"), 4);
-	/* An id that the runtime does not give back is not used again. */
+	/* An id that the runtime does not release is not reused. */
 	setenv("PTO_MODE", "unregister=-1", 1);
 	CHECK_EQ(chip_image_unload(chip, 1), 0);
 	setenv("PTO_MODE", "", 1);
@@ -533,7 +533,7 @@ TEST(codes_become_errors_with_their_meaning_and_some_in_a_row_lose_the_device)
 	setenv("PTO_MODE", "run=-101 prepare=-11", 1);
 	CHECK_EQ(add(chip, 1, 600, 1), -EIO);
 	CHECK_STR(error_text(), "the scheduler's error 101");
-	/* Nothing begins: the context is made anew, and cannot either. */
+	/* No run can begin: the context is replaced, and the new one fails, too. */
 	CHECK_EQ(add(chip, 1, 600, 1), -EIO);
 	CHECK_STR(error_text(), "simpler_prepare_run() returned -11");
 	CHECK_EQ(add(chip, 1, 600, 1), -ENODEV);
@@ -573,7 +573,7 @@ TEST(context_that_takes_no_run_any_more_is_made_anew_with_all_images)
 	CHECK_EQ(chip_image_unload(chip, 1), 0);
 	CHECK_EQ(add(chip, 2, 700, 2), 0);
 	chip_done(chip);
-	/* What was in the device's memory would be gone: the device is lost. */
+	/* The contents of the device's memory would be gone, so the device is lost. */
 	chip = pto("run=507018 fails=1 poison", "");
 	CHECK_EQ(pto_image_load(chip, 1, 600, 1), 0);
 	CHECK_EQ(chip_alloc(chip, 0x5000000000u, 64), 0);

@@ -84,7 +84,7 @@ static struct rig *open_rig(struct rig_options options, struct job *job)
 /* ------------------------------------------------------------------ wake-ups */
 
 #define TRIPS 400
-/* Of measurements that a busy machine may disturb. */
+/* For measurements that a busy machine may disturb. */
 #define TRIES 8
 
 /* Voluntary context switches of all threads but the calling one. */
@@ -113,7 +113,7 @@ static int trips(struct dw_orch *orch, const struct dw_args *args, const struct 
 	return 0;
 }
 
-/* How many of them wake a thread of this process that does not submit. */
+/* Counts how many of them wake a thread of this process that does not submit. */
 static int64_t trips_that_wake_another(void)
 {
 	struct job job = { 0 };
@@ -240,7 +240,9 @@ TEST(chain_of_short_tasks_goes_on_without_its_parent)
 
 /* ------------------------------------------- tasks that need not wait, and order */
 
-/* Scalars: board, number of the pair. Waits for the other one; alone it fails. */
+/*
+ * Scalars: board, number of the pair. Waits for the other task of the pair, and fails without it.
+ */
 static int meets(const struct dw_args *args, void *context)
 {
 	struct board *board = (struct board *)dw_args_scalar(args, 0);
@@ -310,7 +312,7 @@ TEST(tasks_that_need_not_wait_for_each_other_run_at_the_same_time)
 	done_with(rig, &job);
 }
 
-/* Scalars: board, index: which one it is of all. */
+/* Scalars: board, index among all tasks. */
 static int counted(const struct dw_args *args, void *context)
 {
 	struct board *board = (struct board *)dw_args_scalar(args, 0);
@@ -493,7 +495,7 @@ TEST(directed_tasks_run_where_they_are_sent)
 	done_with(rig, &job);
 }
 
-/* Goes on until the ten of the other kind have run. */
+/* Runs until the ten of the other kind have run. */
 static int outlasts_ten(struct dw_orch *orch, const struct dw_args *args,
 			const struct dw_config *config, void *context)
 {

@@ -39,7 +39,7 @@ static int submit_one(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-/* A tree that works. */
+/* Makes a working tree. */
 static int work(void)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
@@ -61,7 +61,7 @@ static int work(void)
 	return result != 0;
 }
 
-/* Of the copy: before the tests. */
+/* Runs in the copy, before the tests. */
 __attribute__((constructor(65535))) static void become_copy(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "as-its-user"))

@@ -216,7 +216,7 @@ TEST(config_of_zeros_is_the_devices_default)
 	for (uint32_t i = 0; i < 6; i++)
 		CHECK_EQ(out[i], i << 16 | 6);
 	chip_close(chip);
-	/* A driver that names none has those of the library. */
+	/* A driver that names no defaults gets the library's. */
 	chip = sim(NULL);
 	CHECK_EQ(chip_properties(chip)->default_block_dim, 1);
 	CHECK_EQ(chip_properties(chip)->default_aicpu_thread_num, 3);
@@ -363,7 +363,7 @@ TEST(device_memory_survives_a_long_random_use)
 			CHECK(chip_free(chip, (k + 1) * 0x100000000u) == 0);
 	chip_counters(chip, &counters);
 	CHECK(counters.memory_used == 0);
-	/* No fragment is left: the whole of it is there again. */
+	/* Memory is not fragmented: all of it can be allocated again. */
 	CHECK(chip_alloc(chip, 0x100000000u, 4 << 20) == 0);
 	chip_close(chip);
 }
@@ -439,7 +439,7 @@ TEST(delay_is_kept_without_using_the_cpu)
 	chip_close(chip);
 }
 
-/* How a child that calls `entry` once ends; a child that hangs is killed after a moment. */
+/* Returns how a child that calls `entry` once ends; a child that hangs is killed after a moment. */
 static int child_end(const char *options, const char *entry, bool hangs)
 {
 	int status = 0;
@@ -457,7 +457,7 @@ static int child_end(const char *options, const char *entry, bool hangs)
 		struct timespec moment = { 0, 300000000 };
 		siginfo_t info;
 
-		/* Still there after the moment: it has not come back. */
+		/* After that moment the child is still there: the call has not returned. */
 		nanosleep(&moment, NULL);
 		info.si_pid = 0;
 		waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT);
@@ -540,7 +540,7 @@ TEST(completion_fd_is_readable_exactly_while_there_is_a_completion)
 	chip_close(chip);
 }
 
-/* Whether the inputs of the second call are on the device before the first one's time is over. */
+/* Are the inputs of the second call on the device before the first call ends? */
 static bool staged_early(struct dw_tensor *first, struct dw_tensor *second)
 {
 	struct chip *chip = sim_with("async=1,delay_us=300000", "triple_add");

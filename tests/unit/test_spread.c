@@ -7,7 +7,7 @@
 
 static dw_callable mixed_handle;
 
-/* The scalar's time of a task that goes on until the 40 short ones have ended. */
+/* The scalar's time for a task that runs until the 40 short ones have ended. */
 #define OUTLASTS UINT64_MAX
 #define SHORT 40
 #define KNOWN 200
@@ -43,7 +43,7 @@ static int long_then_short(struct dw_orch *orch, const struct dw_args *args,
 
 	(void)args;
 	(void)config;
-	/* The estimate of these is: nothing. */
+	/* The estimate for these is 0. */
 	for (uint64_t i = 0; i < KNOWN; i++)
 		submit(orch, job, mixed_handle, i, 0, NULL, 0, DW_ANY);
 	dw_orch_wait(orch);
@@ -83,7 +83,7 @@ TEST(nothing_sticks_behind_a_long_task_while_the_function_computes)
 
 static dw_callable meet_handle;
 
-/* Scalar: the board. Comes back when eight are in here, at the same time. */
+/* Scalar: the board. Returns when eight tasks are in here at the same time. */
 static int meet(const struct dw_args *args, void *context)
 {
 	struct board *board = (struct board *)dw_args_scalar(args, 0);
@@ -168,7 +168,7 @@ static int short_tasks(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-/* How many of 8 workers with rings of 8 frames get tasks that are known to take 100 ns. */
+/* Counts how many of 8 workers with rings of 8 frames get tasks that are known to take 100 ns. */
 static int workers_used(uint32_t cpus)
 {
 	struct job job = { 0 };

@@ -223,7 +223,7 @@ TEST(segments_that_say_nothing_are_dropped)
 		if (tensor_map_segments(map) > most)
 			most = tensor_map_segments(map);
 	}
-	/* So many may wait for a sweep. */
+	/* This many may wait for a sweep. */
 	CHECK(most <= 16384 + 1);
 	tensor_map_destroy(map);
 }

@@ -166,8 +166,8 @@ static void model_access(struct model *model, int index, const struct access *ac
 }
 
 /*
- * Whether an OUTPUT_EXISTING passed by the writer `other` of a byte, or by one
- * that waits for it: a reader of the byte need not wait for it then.
+ * Did an OUTPUT_EXISTING pass the writer `other` of a byte, or one that waits for it? Then a reader
+ * of the byte need not wait for it.
  */
 static bool overwritten(const struct model *model, uint32_t unit, int other)
 {
@@ -218,7 +218,7 @@ static void forget_index(struct model *model, int index)
 	}
 }
 
-/* An access; sometimes without memory first, which must not leave a trace. */
+/* Makes an access; sometimes first one without memory, which must change nothing. */
 static void submit_access(struct model *model, const struct access *access, struct task_ref task,
 			  uint64_t *poison)
 {
@@ -405,7 +405,7 @@ static int run_seed(uint64_t seed)
 			model_finish(model);
 		if (below(16) == 0)
 			model_forget(model);
-		/* All of them, now and then: the next ones see poison and dead references. */
+		/* Ends all of them now and then: the next ones see poison and dead references. */
 		if (below(100) == 0)
 			for (int k = 0; k < 4 * TASKS && model->live; k++)
 				model_finish(model);

@@ -9,7 +9,7 @@
 
 static const char *const characters[] = { "a", "ä", "€", "😀" };
 
-/* Whole characters of one kind, `end` of them by "…", and as many as there is room for. */
+/* Keeps whole characters of one kind, as many as fit, and marks a cut with "…". */
 static bool is_cut(const char *text, const char *character, size_t space, size_t longer)
 {
 	size_t bytes = strlen(character), used = 0;
@@ -119,7 +119,7 @@ TEST(lists_of_strings_have_each_once_and_no_limit)
 			CHECK_EQ(strings_add(&list, text, strlen(text)), 0);
 		}
 	CHECK_EQ(list.count, 1000);
-	/* A beginning of another is another. */
+	/* A prefix of another string is a different string. */
 	CHECK_EQ(strings_add(&list, "s1000", 3), 0);
 	CHECK_EQ(list.count, 1001);
 	strings_sort(&list);

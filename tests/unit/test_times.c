@@ -26,7 +26,7 @@ static int sleep_scalar(const struct dw_args *args, void *context)
 	return 0;
 }
 
-/* Scalar: a word that ends it. */
+/* Scalar: a word that ends the task. */
 static int wait_word(const struct dw_args *args, void *context)
 {
 	_Atomic uint64_t *word = (_Atomic uint64_t *)(uintptr_t)dw_args_scalar(args, 0);
@@ -204,11 +204,11 @@ TEST(deadline_moves_by_what_a_sleep_was_late)
 {
 	struct deadline deadline = deadline_at(1000 * MS);
 
-	/* In halves: a sleep that ends on time leaves the other half. */
+	/* It sleeps in halves: one that ends on time leaves the other half. */
 	CHECK_EQ(deadline_sleep(&deadline, 0), 500 * MS);
 	CHECK(!deadline_passed(&deadline, 500 * MS));
 	CHECK_EQ(deadline.at_ns, 1000 * MS);
-	/* Woken early, and looked at again, which is no sleep. */
+	/* Woken early and checked again, which does not count as a sleep. */
 	CHECK_EQ(deadline_sleep(&deadline, 500 * MS), 750 * MS);
 	CHECK(!deadline_passed(&deadline, 600 * MS));
 	CHECK(!deadline_passed(&deadline, 990 * MS));
@@ -229,7 +229,7 @@ TEST(deadline_that_has_passed_or_never_does)
 {
 	struct deadline deadline = deadline_at(1000 * MS);
 
-	/* It had passed when the sleep began: nothing was late. */
+	/* The deadline had passed when the sleep began: nothing was late. */
 	CHECK_EQ(deadline_sleep(&deadline, 3000 * MS), 3000 * MS);
 	CHECK(deadline_passed(&deadline, 3001 * MS));
 	deadline = deadline_at(NEVER);

@@ -99,7 +99,7 @@ TEST(torn_lines_of_killed_writers_become_blanks)
 		CHECK_STR(text, "{\"n\":2,\"s\":\"}\\\"]\"},\n");
 		CHECK(strlen(text) > strlen(LAST) &&
 		      !strcmp(text + strlen(text) - strlen(LAST), LAST));
-		/* Between the lines that are whole there is nothing but blanks. */
+		/* Between whole lines there are only blanks. */
 		for (const char *at = text + 1; *at; at++)
 			whole += *at == '{';
 		CHECK_EQ(whole, 4);
@@ -166,7 +166,7 @@ TEST(a_disk_that_is_full_ends_the_trace_and_leaves_it_valid)
 	CHECK_STR(text, "{\"n\":10,");
 	CHECK(!strstr(text, "{\"n\":100,"));
 	CHECK(!strcmp(text + strlen(text) - strlen(LAST), LAST));
-	/* The line that was cut is gone: each that begins ends. */
+	/* The torn line is gone: every line that begins also ends. */
 	for (const char *line = strchr(text, '{'); line && line[2] == 'n';
 	     line = strchr(line, '{')) {
 		const char *stop = strchr(line, '\n');

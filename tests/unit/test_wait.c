@@ -46,7 +46,7 @@ static uint32_t random_below(uint32_t limit)
 	return (uint32_t)((random_state >> 33) % limit);
 }
 
-/* Up to a microsecond or so, to meet every moment of the other side. */
+/* Waits for up to about a microsecond, to meet every moment of the other side. */
 static void dawdle(void)
 {
 	for (uint32_t i = random_below(4) ? 0 : random_below(64); i > 0; i--)
@@ -171,7 +171,7 @@ static void *background_main(void *unused)
 	return NULL;
 }
 
-/* Drives meanwhile or not, as the engine does. */
+/* Drives meanwhile, or does not, as the engine does. */
 static void wake_locked(void)
 {
 	bool drive = random_below(2);
@@ -294,7 +294,7 @@ static void hunt_lost_wakeups(struct hunt hunt)
 	memset(harvested, 0, sizeof(harvested));
 	random_state = 42;
 	for (uint32_t i = 0; i < hunt.children; i++) {
-		/* Somewhere before the wrap. */
+		/* Starts shortly before the counter wraps. */
 		harvested[i] = UINT32_MAX - 1000 * i;
 		hub_start_at(hub, i, harvested[i]);
 		pids[i] = fork();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Tasks that note on a board when and where they ran, on an engine of engine_rig.h. */
+/* Tasks that record on a board when and where they ran, for an engine of engine_rig.h. */
 #ifndef TIMED_TASKS_H
 #define TIMED_TASKS_H
 

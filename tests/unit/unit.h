@@ -60,7 +60,7 @@ static unsigned unit_limit_s = UNIT_SECONDS;
 #define CHECK_STR(got, part) \
 	unit_check_contains((got), (part), #got, __FILE__, __LINE__)
 
-/* Ends the test when the rest makes no sense without it. */
+/* Ends the test, because the rest makes no sense without this. */
 #define REQUIRE(condition) \
 	do { \
 		if (!CHECK(condition)) \
@@ -83,7 +83,7 @@ __attribute__((unused)) static bool unit_check_equal(long long got, long long wa
 	return false;
 }
 
-/* Whether `got` contains `part`. */
+/* Does `got` contain `part`? */
 __attribute__((unused)) static bool
 unit_check_contains(const char *got, const char *part, const char *what, const char *file, int line)
 {
@@ -122,7 +122,7 @@ static void unit_watch(void)
 	sigaction(SIGALRM, &action, NULL);
 }
 
-/* For a child that a test has forked: it ends as a test that hangs, after so long. */
+/* For a child that a test has forked: after this time it ends like a test that hangs. */
 __attribute__((unused)) static void unit_bound(unsigned seconds)
 {
 	unit_limit_s = seconds;

@@ -43,7 +43,7 @@ static int uptime_write(const char *path, const char *text)
 	return result;
 }
 
-/* The children of this process from now on. 0 or -errno. */
+/* Applies to children that this process forks from now on. 0 or -errno. */
 static int uptime_set(int64_t seconds)
 {
 	char offsets[128], map[64];
@@ -65,8 +65,8 @@ static int uptime_set(int64_t seconds)
 }
 
 /*
- * Returns when UNIT_UPTIME is not set: the caller goes on. Otherwise the program runs once more in
- * the other world, and this process ends with its status.
+ * Returns if UNIT_UPTIME is not set. Otherwise the program runs once more in the other world, and
+ * this process exits with its status.
  */
 static void uptime_enter(char **argv)
 {
@@ -88,7 +88,7 @@ static void uptime_enter(char **argv)
 	}
 	pid = fork();
 	if (pid == 0) {
-		/* Else the tests would say nothing about the world that they are for. */
+		/* Otherwise the tests would not test the world that they are for. */
 		if (uptime_of(CLOCK_MONOTONIC) < seconds ||
 		    uptime_of(CLOCK_MONOTONIC) > seconds + 3600) {
 			printf("not ok - this process is up for %lld s, and not for %lld\n"
