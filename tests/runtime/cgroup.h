@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* A control group of a test's own, in version 1 or 2 of the interface, where it may make one. */
+/* A control group for one test, in version 1 or 2 of the interface, if the test may make one. */
 #ifndef TESTS_CGROUP_H
 #define TESTS_CGROUP_H
 
@@ -32,7 +32,7 @@ static inline bool is_there(const char *name)
 	return access(path, W_OK) == 0;
 }
 
-/* A group below the mount of `controller`, where version 1 has it, or of version 2. */
+/* Makes a group below the mount of `controller` in version 1, or below that of version 2. */
 static inline bool make_group(const char *controller, const char *limit_v1, const char *limit_v2)
 {
 	char line[1024], type[64], path[512], options[512], enable[64];
@@ -63,7 +63,7 @@ static inline bool make_group(const char *controller, const char *limit_v1, cons
 	return group[0];
 }
 
-/* A process that has ended may count for a moment longer. */
+/* A process that has ended may be counted for a moment longer. */
 static inline void remove_group(void)
 {
 	uint64_t begun = now_ns();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Shared by the tests of memory of chips: runs that copy and call. */
+/* Shared by the tests of chip memory: runs of copies and calls. */
 #ifndef TESTS_CHIP_MEMORY_H
 #define TESTS_CHIP_MEMORY_H
 

@@ -83,7 +83,7 @@ static inline void rig_destroy(struct rig *rig)
 	CHECK_EQ(descendants(NULL, 0), 0);
 }
 
-/* How many of the results are not a + b. */
+/* Counts the results that are not a + b. */
 static inline unsigned wrong(const struct rig *rig, unsigned first, unsigned parts)
 {
 	unsigned n = 0;
@@ -166,7 +166,7 @@ struct batch {
 	unsigned count;
 	unsigned times;			/* each; 0: once */
 	unsigned submitted;
-	int submit_error;		/* the first that submit itself gave */
+	int submit_error;		/* the first error of submit itself */
 	char text[512];			/* its text */
 };
 
@@ -241,7 +241,7 @@ static inline int run_calls(struct rig *rig, struct call *calls, unsigned count)
 	return dw_worker_run(rig->node, orch_batch, NULL, NULL, &batch);
 }
 
-/* The text of the last error, which has to contain `part`. */
+/* Checks that the text of the last error contains `part`. */
 static inline void check_text(const char *part)
 {
 	const char *text = dw_strerror_last();
@@ -254,7 +254,7 @@ static inline void check_text(const char *part)
 
 /* ----------------------------------------------------------- from the chips */
 
-/* Made before the first fork: a kernel writes its process, the test reads. */
+/* A pipe made before the first fork: a kernel writes its pid, the test reads it. */
 static int said[2] = { -1, -1 };
 
 static inline void say_prepare(void)
@@ -263,7 +263,7 @@ static inline void say_prepare(void)
 		abort();
 }
 
-/* The process of the next kernel that says it; 0: none does. */
+/* Reads the pid that the next kernel writes; 0: none does. */
 static inline pid_t heard(void)
 {
 	pid_t pid = 0;

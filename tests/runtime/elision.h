@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Shared by the tests of elision: a tree with chips, three tensors, and tasks over them that a
- * test holds up: in front, between two tasks, or within one.
+ * Shared by the tests of elision: a tree with chips, three tensors, and tasks over them that a test
+ * can hold up: before them, between two of them, or inside one.
  */
 #ifndef TESTS_ELISION_H
 #define TESTS_ELISION_H
@@ -154,7 +154,7 @@ static inline dw_task add_x(struct dw_orch *orch, uint64_t s)
 	return send_call(orch, &call);
 }
 
-/* On the first chip: what follows may go anywhere. */
+/* Directed to the first chip; later tasks may go anywhere. */
 static inline dw_task first_x(struct dw_orch *orch)
 {
 	struct call call = add_to(world.x, 0);
@@ -163,7 +163,7 @@ static inline dw_task first_x(struct dw_orch *orch)
 	return send_call(orch, &call);
 }
 
-/* The same, on the first chip, once go() was called; it tells its process before. */
+/* The same, on the first chip, but it writes its pid first, and waits for go(). */
 static inline struct call hold_on(uint64_t *tensor, uint32_t words, uint64_t s)
 {
 	struct call call = call_on(world.held, tensor, words, DW_INOUT);
@@ -182,7 +182,7 @@ static inline dw_task hold(struct dw_orch *orch, uint64_t *tensor, uint32_t word
 	return send_call(orch, &call);
 }
 
-/* A task in front of all others. Of z's last word: it copies next to nothing. */
+/* A task before all others. It uses only z's last word, so it copies next to nothing. */
 static inline dw_task gate(struct dw_orch *orch)
 {
 	dw_task task = hold(orch, world.z + LONG - 1, 1, 0);
@@ -192,9 +192,9 @@ static inline dw_task gate(struct dw_orch *orch)
 }
 
 /*
- * All tasks of chips that have been submitted are in their rings, and published: the end of a task
- * that was submitted later is seen only by a pass of the engine that publishes all rings. A chip
- * that begins a task copies its result home when the task behind comes later.
+ * Waits until all submitted tasks for chips are published in their rings: the end of a task that
+ * was submitted later is seen only by a pass of the engine that publishes all rings. A chip would
+ * copy a result home if the next task were published only after it has begun.
  */
 static inline void posted(struct dw_orch *orch)
 {
@@ -208,7 +208,7 @@ static inline void go(void)
 	CHECK_EQ(write(world.go[1], "", 1), 1);
 }
 
-/* y[i] = 5 x[i] + 7, from the first `words` of x, or from another tensor. */
+/* y[i] = 5 x[i] + 7, from the first `words` words of x, or from another tensor. */
 static inline dw_task combine(struct dw_orch *orch, uint64_t *from, uint32_t words, uint64_t *to,
 			      uint32_t to_words)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Shared by the tests of failures: callables that break, a chain of Workers up to four levels deep,
- * and a pipe on which a callable says that it has begun.
+ * and a pipe by which a callable reports that it has begun.
  */
 #ifndef TESTS_FAILURE_H
 #define TESTS_FAILURE_H
@@ -17,7 +17,7 @@
 #define MS 1000000ULL
 #define SECOND_NS 1000000000ULL
 
-/* Made before the first fork: every callable can write, the test reads. */
+/* A pipe made before the first fork: every callable can write to it, the test reads. */
 static int said[2] = { -1, -1 };
 
 static inline void say_prepare(void)
@@ -36,7 +36,7 @@ static inline void say(void)
 		abort();
 }
 
-/* The pid of the next callable that says it; 0: none does. */
+/* Reads the pid that the next callable reports; 0: none does. */
 static inline pid_t heard(void)
 {
 	pid_t pid = 0;
@@ -63,7 +63,7 @@ static inline void pause_ms(unsigned ms)
 	nanosleep(&time, NULL);
 }
 
-/* Whether the process is there and not a zombie. */
+/* Does the process exist, and is it no zombie? */
 static inline bool lives(pid_t pid)
 {
 	char path[64], line[512], *end, state = 'Z';
@@ -80,8 +80,8 @@ static inline bool lives(pid_t pid)
 }
 
 /*
- * A process whose end was reported: it has no memory and no descriptors any more, and the
- * kernel may be at the rest of its exit. It would not end by itself.
+ * Waits for a process whose end was reported. It has no memory and no descriptors any more, but the
+ * kernel may not have finished its exit. The process would not end by itself.
  */
 static inline bool is_over(pid_t pid)
 {
@@ -102,15 +102,15 @@ enum break_how {
 	BREAK_NOT,	/* tensor[0] += 1 */
 	BREAK_SIGNAL,	/* the second scalar's */
 	BREAK_EXIT,	/* with status 3 */
-	BREAK_HANG,	/* says its pid, and never returns */
-	BREAK_SLOW,	/* says its pid, takes 100 ms and the second scalar's, adds 1 */
+	BREAK_HANG,	/* reports its pid, and never returns */
+	BREAK_SLOW,	/* reports its pid, takes 100 ms and the second scalar's, adds 1 */
 	/*
 	 * says its pid, takes the second scalar's ms in slices, which a stop of this process does
 	 * not shorten
 	 */
 	BREAK_SLICES,
 	BREAK_ONCE,	/* dies by the signal, unless the second cell says that a child did */
-	BREAK_ASK,	/* says its pid, and returns -ECANCELED when it is cancelled */
+	BREAK_ASK,	/* reports its pid, and returns -ECANCELED when it is cancelled */
 	BREAK_ERROR,	/* returns the second scalar's, with a text */
 };
 
@@ -172,7 +172,7 @@ struct chain {
 static struct chain chain;
 /* The host of each level: NULL is this one. The root's is NULL. */
 static const char *chain_hosts[CHAIN_MOST];
-/* Processes of the test that are none of a tree's. */
+/* Processes of the test that do not belong to a tree. */
 static int chain_bystanders;
 
 struct order {
@@ -205,7 +205,7 @@ static inline int submit_order(struct dw_orch *orch, dw_callable callable,
 	return result;
 }
 
-/* At the root the context has the order, below the arguments have it. */
+/* At the root the order comes in the context, below it in the arguments. */
 static inline int orch_down_chain(struct dw_orch *orch, const struct dw_args *args,
 				  const struct dw_config *config, void *context)
 {
@@ -238,9 +238,7 @@ static inline void set_small(struct dw_worker_options *options)
 {
 	options->heap_ring_bytes = 16 << 20;
 	options->arena_bytes = 32 << 20;
-	/*
-	 * An init that hangs is a test that hangs: a busy machine may take longer than the default.
-	 */
+	/* Longer than the default, for busy machines: an init that hangs makes the test hang. */
 	if (!options->init_timeout_ns)
 		options->init_timeout_ns = 1000 * SECOND_NS;
 }
@@ -288,7 +286,7 @@ static inline void chain_init(unsigned levels, uint32_t subs, unsigned threads,
 		printf("# %s\n", dw_strerror_last());
 }
 
-/* How the processes are called: "cluster0/supernode0/pod0/node0" for the deepest of four. */
+/* The names of the processes: "cluster0/supernode0/pod0/node0" for the deepest of four. */
 static inline const char *chain_path(unsigned depth)
 {
 	static const char *const names[] = { "node0", "pod0", "supernode0", "cluster0" };
@@ -330,7 +328,10 @@ static inline pid_t pid_of(const char *path)
 	return 0;
 }
 
-/* Nothing of a tree may be left. Sessions of nodes end after the tree's close, by themselves. */
+/*
+ * Checks that nothing of a tree is left. Sessions of nodes end by themselves after the tree's
+ * close.
+ */
 static inline void check_none_left(void)
 {
 	uint64_t begun = now_ns();

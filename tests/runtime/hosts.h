@@ -27,7 +27,7 @@ typedef void host_program(struct dw_worker *root);
 
 static char host_folder[64];
 
-/* Its own: root has to name one. */
+/* The test's own user, which root has to name. */
 static inline const char *host_user(void)
 {
 	const struct passwd *user = getpwuid(geteuid());
@@ -35,7 +35,7 @@ static inline const char *host_user(void)
 	return user ? user->pw_name : "root";
 }
 
-/* The file that DW_HOST_KEY names; and whether a node can be made here. */
+/* Makes the file that DW_HOST_KEY names. Returns whether a node can be made here. */
 static inline bool host_try(void)
 {
 	struct dw_node_options options = DW_OPTIONS(dw_node_options);
@@ -148,12 +148,12 @@ static inline pid_t host_session(const struct host_node *node)
 	return atoi(line);
 }
 
-/* It ends with 0, and with it all of its sessions. */
+/* The node ends with status 0, and all of its sessions with it. */
 static inline void host_stop(struct host_node *node)
 {
 	int status = 0;
 
-	/* Not by its end: later nodes have inherited it. */
+	/* A byte, and not the pipe's end: later nodes have inherited the pipe. */
 	CHECK_EQ(write(node->stop, "", 1), 1);
 	close(node->stop);
 	CHECK_EQ(waitpid(node->pid, &status, 0), node->pid);

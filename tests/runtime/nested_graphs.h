@@ -13,7 +13,7 @@
 #include "../unit/engine_test.h"
 #include "failure.h"
 
-#define CELLS		48	/* of a run, which all tasks of its first level share */
+#define CELLS		48	/* of a run: shared by all tasks of its first level */
 #define TEMP_CELLS	16
 #define OPS_MOST	40
 #define VIEWS_MOST	4
@@ -75,7 +75,7 @@ static bool writes(enum dw_tag tag)
 
 /* ------------------------------------------------------------------ programs */
 
-/* Members run at the same time: cells that one writes the other may not touch. */
+/* Members run at the same time: a member must not touch cells that another one writes. */
 static bool conflicts(const struct op *op, const struct view *view)
 {
 	for (uint32_t i = 0; i < op->views[0]; i++) {
@@ -108,10 +108,7 @@ static void plan_views(struct plan *plan, struct op *op, uint32_t member)
 		 */
 		if (!plan->writable[view->region] || (op->kind == OP_GROUP && plan->depth))
 			view->tag = view->tag == DW_NO_DEP ? DW_NO_DEP : DW_INPUT;
-		/*
-		 * A nested run reads all that it is given, and may find nothing there that is not
-		 * defined.
-		 */
+		/* A nested run reads everything that it is given, so all of it must be defined. */
 		if (op->kind == OP_NESTED && (view->tag == DW_OUTPUT || view->tag == DW_NO_DEP))
 			view->tag = view->tag == DW_OUTPUT ? DW_INOUT : DW_INPUT;
 		if (!member || !conflicts(op, view))
@@ -194,13 +191,15 @@ struct oracle {
 	bool bad[CELLS];		/* of the first level: those of a task that was not done */
 };
 
-/* Bytes of a task that was not done are what it left there; of one on another host, undefined. */
+/*
+ * The outputs of a task that was not done are as it left them; on another host they are undefined.
+ */
 static bool bad_cells_are_undefined;
 
 static bool oracle_run(struct oracle *oracle, uint64_t seed, uint32_t depth, uint32_t regions,
 		       const uint32_t *at, const uint32_t *cells, const bool *writable);
 
-/* Whether the task was done; a task that was not leaves its bytes bad. */
+/* Was the task done? If not, its outputs are bad. */
 static bool oracle_op(struct oracle *oracle, const struct plan *plan, const struct op *op,
 		      const uint32_t *at, bool *bad, bool skip)
 {
@@ -245,7 +244,7 @@ static bool oracle_op(struct oracle *oracle, const struct plan *plan, const stru
 	return done;
 }
 
-/* Whether all was done. `at`: where the given regions begin. */
+/* Were all tasks done? `at`: where the given regions begin. */
 static bool oracle_run(struct oracle *oracle, uint64_t seed, uint32_t depth, uint32_t regions,
 		       const uint32_t *at, const uint32_t *cells, const bool *writable)
 {
@@ -291,8 +290,8 @@ struct shared {
 static dw_callable sub_handle, nested_handle;
 
 /*
- * Scalars: seed, tags of the views, whether it fails, where the run's shared memory is, and, of a
- * group, the place where its two members meet, else 0.
+ * Scalars: seed, tags of the views, whether it fails, the address of the run's shared memory, and
+ * the meeting place of a group's two members, else 0.
  */
 static int sub_body(const struct dw_args *args, void *context)
 {
@@ -523,7 +522,7 @@ static void nested_graphs_register(struct dw_worker *root)
 	CHECK_EQ(dw_callable_register_orch(root, "nested", orch_nested, NULL, &nested_handle), 0);
 }
 
-/* On a chain that was created, with `options` for all levels, and is destroyed then. */
+/* Runs on a chain that it creates, with `options` for all levels, and then destroys. */
 static void nested_graphs_run(uint64_t seeds)
 {
 	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Looks at the clock and at /proc, for tests and for other programs. */
+/* Reads the clock and /proc, for tests and for other programs. */
 #ifndef TESTS_PROCESS_H
 #define TESTS_PROCESS_H
 

@@ -6,7 +6,7 @@
 #include <semaphore.h>
 #include "failure.h"
 
-/* Waits up to 20 s, on a slow machine longer: a post that has not come by then counts as a hang. */
+/* Waits up to 20 s, longer on a slow machine: if no post has arrived by then, the test hangs. */
 static inline bool sem_comes(sem_t *sem)
 {
 	uint64_t begun = now_ns();

@@ -37,7 +37,7 @@ static inline unsigned threads_of(enum dw_mode mode)
 	return mode == DW_THREAD ? ~0u : 0;
 }
 
-/* A deadline that a task reaches only if it hangs: longer where its start takes longer. */
+/* A deadline that a task reaches only if it hangs: longer if starting takes longer. */
 static inline uint64_t ample(uint64_t ns)
 {
 	return ns * unit_slow() * unit_busy();
@@ -49,7 +49,7 @@ static inline int sub_add(const struct dw_args *args, void *context)
 	int64_t *value = dw_args_data(args, 0);
 
 	(void)context;
-	/* Some tests look at it before the task is done. */
+	/* Some tests read it before the task is done. */
 	__atomic_store_n(value, *value + dw_args_int(args, 0), __ATOMIC_RELAXED);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Tasks go to the chip that has what they read, unless that makes them wait: two chips, and a kept
+ * Tasks go to the chip that has their inputs, unless they would wait there: two chips, and a kept
  * buffer, so that names outlive runs.
  */
 #include "chips.h"
@@ -147,7 +147,7 @@ static int orch_meet(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-/* Tasks that find what they wait for: the library learns that they are short. */
+/* Tasks whose wait is over at once, so that the library learns that they are short. */
 static int orch_short(struct dw_orch *orch, const struct dw_args *args,
 		      const struct dw_config *config, void *context)
 {
@@ -180,7 +180,7 @@ TEST_IN_BOTH_MODES(a_busy_chip_does_not_hold_up_what_it_has)
 	all_meet(mode, false, 1);
 }
 
-/* The others wait behind the first, which is short as far as is known: but not for ever. */
+/* The others wait behind the first, which is expected to be short: but not for ever. */
 TEST_IN_BOTH_MODES(a_chip_that_is_busy_for_longer_than_was_known_does_not_either)
 {
 	all_meet(mode, true, 1);

@@ -68,8 +68,8 @@ TEST_IN_BOTH_MODES(cancelled_run_starts_nothing_more)
 }
 
 /*
- * A callable that does not ask is not interrupted, and the run waits for it; its death ends the
- * wait.
+ * A callable that does not ask whether it is cancelled is not interrupted, and the run waits for
+ * it; its death ends the wait.
  */
 TEST(cancelled_run_waits_for_what_runs)
 {

@@ -2,8 +2,7 @@
 /*
  * Limits of a control group: processes (pids.max) and memory. A fork that the kernel refuses and a
  * process that it kills are errors with their cause; nothing is left, and the Worker can be closed.
- * Each test makes a group of its own, in version 1 or 2 of the interface, and is skipped where it
- * may not.
+ * Each test makes its own group, in version 1 or 2 of the interface, and is skipped if it may not.
  */
 #include "cgroup.h"
 
@@ -89,7 +88,7 @@ TEST(memory_limit_kills_the_child_that_eats_and_nothing_else)
 		SKIP("no control group for memory can be made here");
 	CHECK(write_file(is_there("memory.max") ? "memory.max" : "memory.limit_in_bytes",
 			 LIMIT_TEXT));
-	/* Where there is swap, it does not help. */
+	/* Swap, if there is any, is limited, too. */
 	if (is_there("memory.swap.max"))
 		write_file("memory.swap.max", "0");
 	else

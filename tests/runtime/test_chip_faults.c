@@ -37,7 +37,7 @@ static void fault_in(enum dw_mode mode, const char *options, int error, const ch
 	CHECK(rig.c[COUNT] == 0);
 	CHECK_EQ(wrong(&rig, 2, 1), 0);
 	CHECK_EQ(chip_stats(&rig, "node0/chip0").tasks_failed, 1);
-	/* The device is as good as before. */
+	/* The device works as before. */
 	CHECK_EQ(run_calls(&rig, calls, 1), 0);
 	CHECK_EQ(wrong(&rig, 0, 1), 0);
 	rig_destroy(&rig);
@@ -101,7 +101,7 @@ static void taken_over(const char *options, int error, const char *text, uint64_
 	/* An asynchronous device may have had two. */
 	CHECK(bad >= 1 && bad <= (strstr(options, "async") ? 2 : 1));
 	CHECK_EQ(chip_stats(&rig, "node0/chip0").alive, 0);
-	/* It is gone for good, and named when a task asks for it. */
+	/* The chip is gone for good, and the error of a task that asks for it names it. */
 	CHECK_EQ(run_calls(&rig, calls, 1), -ENODEV);
 	check_text("node0/chip0 is gone: ");
 	CHECK_EQ(run_calls(&rig, calls + 1, 29), 0);
@@ -144,7 +144,7 @@ TEST_IN_BOTH_MODES(a_cancelled_run_reaches_a_kernel)
 
 /* -------------------------------------------------------------------- killed */
 
-/* The chip's process is killed while it works; `wait` returns its pid when it does. */
+/* The chip's process is killed while it works; `wait` returns its pid once it does. */
 static void killed(struct rig *rig, struct call *call, pid_t (*wait)(struct rig *rig))
 {
 	struct batch batch = { .calls = call, .count = 1 };
@@ -210,7 +210,7 @@ static unsigned long ticks_of(pid_t pid)
 	return ticks;
 }
 
-/* A kernel that spins is seen by the time it takes; before that, the chip sleeps. */
+/* A spinning kernel is recognised by its CPU time; before that, the chip sleeps. */
 static pid_t wait_busy(struct rig *rig)
 {
 	pid_t pid = chip_stats(rig, "node0/chip0").pid;
@@ -236,7 +236,7 @@ TEST(a_killed_opencl_chip_is_reported_with_path_signal_and_pid)
 	call.options.name = "victim";
 	call_tensor(&call, rig.c, DW_INT32, 2, DW_INOUT);
 	REQUIRE(rig_init(&rig) == 0);
-	/* Its compiler worked before; a first call that ends makes that sure. */
+	/* A first call that ends makes sure that its compiler has finished. */
 	((int *)rig.c)[0] = 12345;
 	CHECK_EQ(run_calls(&rig, &call, 1), 0);
 	((int *)rig.c)[0] = 0;
@@ -386,8 +386,8 @@ TEST(a_pto_device_that_does_not_open_fails_init_by_name)
 /* ------------------------------------------------------------------- restart */
 
 /*
- * A chip that dies comes back with its images, those from after init too, and without those that
- * went.
+ * A chip that dies is replaced, with all images, also those from after init, and without those that
+ * were unregistered.
  */
 TEST(a_restarted_chip_has_the_images_that_there_are)
 {
@@ -431,7 +431,10 @@ TEST(a_restarted_chip_has_the_images_that_there_are)
 	rig_destroy(&rig);
 }
 
-/* Memory that stayed on a device dies with the chip's process: a later task is told so. */
+/*
+ * Memory that stayed on a device is lost with the chip's process: a later task gets an error that
+ * says so.
+ */
 struct stale {
 	struct rig *rig;
 	dw_callable add, wild;

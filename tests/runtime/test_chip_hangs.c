@@ -8,7 +8,7 @@
 #include <dlfcn.h>
 #include "chips.h"
 
-/* No deadline below is as long; a case that takes this long hangs. */
+/* All deadlines below are shorter; a case that takes this long hangs. */
 #define CASE_SECONDS 100
 
 enum ending { BY_TASK, BY_RUN, BY_CANCEL };
@@ -116,7 +116,10 @@ static int orch_add(struct dw_orch *orch, const struct dw_args *args,
 	return submit_cell(orch, rig->add, &rig->cells[8], "again");
 }
 
-/* The chip works, or works again: at the latest when its thread has come back from the hang. */
+/*
+ * Checks that the chip works, or works again: at the latest when its thread has returned from the
+ * hang.
+ */
 static void check_usable(struct hung_rig *rig)
 {
 	uint64_t begun = now_ns();
@@ -152,7 +155,7 @@ static struct dw_run *start(struct hung_rig *rig, dw_orch_fn *fn)
 	return run;
 }
 
-/* Every case leaves behind a tree that works as far as it can, and can be closed. */
+/* Every case must leave a tree that works as far as it can, and can be closed. */
 static void rig_end(struct hung_rig *rig)
 {
 	const struct hang *hang = rig->hang_of;
@@ -296,7 +299,7 @@ static void left_case(const struct hang *hang)
 			CHECK_EQ(dw_run_cancel(run), 0);
 		CHECK_EQ(dw_run_wait(run), hang->by == BY_CANCEL ? -ECANCELED : -ETIMEDOUT);
 	}
-	/* The chip is at it still. */
+	/* The chip still works on it. */
 	if (hang->mode == DW_THREAD)
 		rig_end(&rig);
 }
@@ -314,7 +317,7 @@ static int orch_hang(struct dw_orch *orch, const struct dw_args *args,
 
 	(void)args;
 	(void)config;
-	/* Writes the same, and so comes after it; another does not. */
+	/* This task writes the same memory, and so comes after it; another one does not. */
 	if (result == 0)
 		result = submit_cell(orch, rig->sub, &rig->cells[0], "behind");
 	if (result == 0)
@@ -407,7 +410,10 @@ static void copy_case(const struct hang *hang)
 		CHECK_EQ(rig.cells[1], 1);
 	/* No task of the run writes behind a thread that goes on. */
 	CHECK_EQ(rig.cells[0], hang->by == BY_TASK && !out && hang->mode == DW_PROCESS ? 1 : 0);
-	/* What it may still write is given to no other task, what it only reads is. */
+	/*
+	 * Memory that the thread may still write is given to no other task; memory that it only
+	 * reads is.
+	 */
 	rig.cells[1] = 0;
 	CHECK_EQ(dw_worker_run(rig.node, orch_touch, NULL, NULL, &rig), 0);
 	CHECK_EQ(rig.result, hang->mode == DW_THREAD && out ? -EBUSY : 0);
@@ -421,7 +427,7 @@ TEST_IN_BOTH_MODES(a_copy_that_hangs_is_ended)
 	by_each(mode, "copy_out", copy_case);
 }
 
-/* No run: memory that outlives them is asked for, and given back, by any thread. */
+/* Without a run: any thread may request and free memory that outlives runs. */
 static void keep_case(const struct hang *hang)
 {
 	bool free = strcmp(hang->function, "free") == 0;
@@ -625,7 +631,9 @@ static int orch_row(struct dw_orch *orch, const struct dw_args *args,
 	return result == 0 ? dw_chip_free(orch, &one) : result;
 }
 
-/* Until the run is in the call that hangs: the task beside it has ended, and the chip works. */
+/*
+ * Waits until the run is in the call that hangs: the task beside it has ended, and the chip works.
+ */
 static void wait_for_hang(struct hung_rig *rig)
 {
 	uint64_t begun = now_ns();
@@ -671,7 +679,7 @@ static void row_case(const struct hang *hang)
 	options.chip_size = sizeof(chips[0]);
 	options.timeout_ns = task_timeout(hang);
 	options.init_timeout_ns = starts || row->by[BY_RUN] == false ? ample(400 * MS) : 0;
-	/* Only a close that hangs is to come to its end. */
+	/* Only a close that hangs should reach its limit. */
 	options.close_timeout_ns = closes ? 300 * MS : ample(300 * MS);
 	REQUIRE(dw_worker_create(3, &options, &rig.node) == 0);
 	REQUIRE(dw_buffer_create(rig.node, 4096, &cells) == 0);

@@ -11,8 +11,8 @@
 
 #ifdef __SANITIZE_ADDRESS__
 /*
- * PoCL's compiler puts a signal stack of its own in the place of the sanitizer's, which then frees
- * that.
+ * PoCL's compiler replaces the sanitizer's signal stack with its own, which the sanitizer then
+ * frees.
  */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
@@ -101,7 +101,7 @@ static const char *pto_lost(unsigned runs, unsigned ms)
 	return pto_options;
 }
 
-/* Its runtime does not come back from finalize_device() for two seconds. */
+/* Its runtime does not return from finalize_device() for two seconds. */
 static const char *pto_lost_hanging(unsigned runs, unsigned ms)
 {
 	char mode[32];
@@ -212,7 +212,10 @@ static void taken_over(struct scene *scene, enum dw_mode mode)
 	check_text(scene->driver->text);
 	for (unsigned i = 0; i < 40; i++)
 		*(i < 12 && i % 2 == 0 ? &directed : &anywhere) += wrong(rig, i, 1) != 0;
-	/* Chip 0 did three at most; of the others those fail that it had when it was lost. */
+	/*
+	 * Chip 0 did three at most; of the others, those fail that it had in flight when it was
+	 * lost.
+	 */
 	CHECK(directed >= 3 && directed <= 6);
 	CHECK(anywhere <= scene->driver->flying);
 	if (unit_failures)
@@ -222,7 +225,7 @@ static void taken_over(struct scene *scene, enum dw_mode mode)
 	CHECK_EQ(dw_worker_engine_stats(rig->node, &engine), 0);
 	CHECK_EQ(engine.deaths, 1);
 
-	/* It is gone for good, and named when a task asks for it. */
+	/* The chip is gone for good, and the error of a task that asks for it names it. */
 	CHECK_EQ(run_calls(rig, scene->calls, 1), -ENODEV);
 	check_text("node0/chip0 is gone: the device is out of order: ");
 	check_text(scene->driver->text);
@@ -231,7 +234,7 @@ static void taken_over(struct scene *scene, enum dw_mode mode)
 		scene->calls[i].options.place = 0;
 	CHECK_EQ(run_calls(rig, scene->calls, 40), 0);
 	CHECK_EQ(wrong(rig, 0, 40), 0);
-	/* An image that comes later is for those that are left. */
+	/* An image that is registered later goes to the remaining chips. */
 	CHECK_EQ(dw_callable_unregister(rig->node, scene->add), 0);
 	scene->calls[0].callable = scene->driver->image(rig);
 	CHECK_EQ(run_calls(rig, scene->calls, 1), 0);
@@ -284,7 +287,10 @@ static void queued_behind(struct scene *scene, enum dw_mode mode)
 	CHECK_EQ(dw_run_wait(runs[1]), -ENODEV);
 	check_text("node0/chip0: task ");
 	check_text(scene->driver->text);
-	/* One of them may have been in flight with it; the others say why they never were. */
+	/*
+	 * One of them may have been in flight with it; the errors of the others tell why they never
+	 * were.
+	 */
 	if (scene->driver->flying == 1)
 		check_text("ENODEV: it must run there: the device is out of order: ");
 	CHECK_EQ(behind.submitted, 10);
@@ -339,7 +345,7 @@ static void opened_anew(struct scene *scene, enum dw_mode mode)
 	scene_end(scene);
 }
 
-/* One that is lost again and again is given up, with the reason. */
+/* A device that is lost again and again is given up, and the error gives the reason. */
 static void given_up(struct scene *scene, enum dw_mode mode)
 {
 	struct dw_engine_stats engine = DW_OPTIONS(dw_engine_stats);
@@ -396,7 +402,7 @@ TEST(calls_in_flight_on_a_lost_device_end_when_its_driver_writes_no_more)
 
 /* ------------------------------------------------------------ all drivers, both modes */
 
-/* With all drivers that there are; says which are not. */
+/* Runs with all drivers that are there, and names those that are not. */
 static void with_all(void (*play)(struct scene *scene, enum dw_mode mode), enum dw_mode mode)
 {
 	for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++) {

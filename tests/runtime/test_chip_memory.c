@@ -59,7 +59,7 @@ static void weight_in(enum dw_mode mode, const char *driver, const char *options
 	stats = chip_stats(&rig, "node0/chip0");
 	CHECK_EQ(stats.copied_in, WEIGHT_BYTES);
 	CHECK_EQ(stats.copied_out, WEIGHT_RUNS * 4);
-	/* The same through copies: what the 1,000 runs have saved. */
+	/* The same with copies: shows what the 1,000 runs have saved. */
 	pick.tensor[0] = weight;
 	CHECK_EQ(RUN(rig.node, { .call = &pick }), 0);
 	stats = chip_stats(&rig, "node0/chip0");
@@ -137,7 +137,7 @@ static void copies_in(enum dw_mode mode, const char *options)
 		CHECK_EQ(value[0], (((round * 3 + 1) * 3 + 2) * 3 + 3) * 3 + 4);
 		CHECK_EQ(value[1], 77 + round);
 	}
-	/* To it by way of the heap, and back: 16 bytes each time. */
+	/* Copied to the device by way of the heap, and back: 16 bytes each time. */
 	stats = chip_stats(&rig, "node0/chip1");
 	CHECK(stats.copied_in >= 50 * 16 && stats.copied_out >= 50 * 16);
 	/* A tensor without an address is allocated, as an OUTPUT is. */
@@ -175,7 +175,7 @@ TEST(copies_of_an_opencl_device_are_ordered_with_other_tasks)
 		host = host_tensor(rig.a, DW_FLOAT32, COUNT);
 		first = memory_on(rig.node, 0, DW_FLOAT32, 2 * 1024);
 		other = memory_on(rig.node, 1, DW_FLOAT32, COUNT);
-		/* A part that a buffer can begin at, of both kinds of memory. */
+		/* A part at an offset that the device can address, in both kinds of memory. */
 		CHECK_EQ(dw_tensor_slice(&first, 1024, COUNT, &part), 0);
 		add.tensor[0] = part;
 		add.tensor[1] = part;
@@ -198,7 +198,7 @@ TEST(copies_of_an_opencl_device_are_ordered_with_other_tasks)
 	}
 }
 
-/* A copy that fails is an error with its name, and what reads its bytes is skipped. */
+/* A failing copy is an error with its name, and tasks that read its bytes are skipped. */
 TEST_IN_BOTH_MODES(copy_that_fails_is_an_error_of_its_own)
 {
 	struct dw_chip_options chips[1] = { { .driver = "sim", .options = "copy_fail=2" } };
@@ -419,7 +419,7 @@ TEST_IN_BOTH_MODES(memory_of_chips_below_a_nested_worker_stays_too)
 	CHECK_EQ(dw_worker_stats(nested.pod, stats, sizeof(stats[0]), &count), 0);
 	REQUIRE(count == 2);
 	CHECK_EQ(stats[1].copied_in, COUNT * 4);
-	/* From the root's process: only where the nested Worker is in it. */
+	/* Works from the root's process only if the nested Worker is in it. */
 	if (mode == DW_THREAD) {
 		tensor = memory_on(nested.node, 0, DW_UINT32, 1);
 		give_back(nested.node, &tensor);
@@ -435,7 +435,7 @@ TEST_IN_BOTH_MODES(memory_of_chips_below_a_nested_worker_stays_too)
 
 /* ----------------------------------------------------------------------- seeing */
 
-/* What `distworker top` says of this process. */
+/* Reads what `distworker top` shows of this process. */
 static const char *top(const char *options)
 {
 	static char text[16384];
@@ -505,7 +505,7 @@ static uint32_t next_random(uint32_t *seed)
 	return *seed >> 8;
 }
 
-/* Each block holds one number, which is there as long as the block. */
+/* Each block holds one number, which must last as long as the block. */
 static void *hold_and_check(void *argument)
 {
 	struct holder *holder = argument;

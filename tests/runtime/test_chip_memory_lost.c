@@ -5,7 +5,7 @@
  */
 #include "chip_memory.h"
 
-/* Until the process of the chip is another one. */
+/* Waits until the chip has another process. */
 static void wait_for_successor(struct rig *rig, pid_t before)
 {
 	uint64_t begun = now_ns();
@@ -55,7 +55,7 @@ static void lost_in(enum dw_restart restart)
 		CHECK_EQ(result, -EOWNERDEAD);
 		CHECK_STR(dw_strerror_last(), "killed by SIGKILL");
 	}
-	/* Which memory, of which chip, and why. */
+	/* The error names the memory, the chip, and the reason. */
 	snprintf(address, sizeof(address), "%#llx + %u bytes", (unsigned long long)memory.data,
 		 COUNT * 4);
 	CHECK_EQ(run_steps(rig.node, &steps), -EFAULT);

@@ -69,8 +69,8 @@ static void measure(struct rig *rig, const char *driver, int block_dim, int at_o
 }
 
 /*
- * The same add with its inputs on the chip, and with its output there too, in one run and turn by
- * turn with the one that copies all.
+ * The same add with its inputs on the chip, and with its output there too, in one run, alternating
+ * with the add that copies everything.
  */
 enum resident { COPIED, INPUTS, ALL, KINDS };
 
@@ -202,12 +202,12 @@ static void activity(pid_t pid, unsigned long long *switches, unsigned long long
 		closedir(tasks);
 }
 
-/* The chips' processes, and this one beside the thread that looks. */
+/* The chips' processes, and this one without the measuring thread. */
 static void idle(struct rig *rig, uint32_t chips)
 {
 	unsigned long long before[2] = { 0 }, after[2] = { 0 };
 
-	pause_ms(200);		/* threads that spin for a moment have stopped */
+	pause_ms(200);		/* by now, threads that spin briefly have stopped */
 	for (int look = 0; look < 2; look++) {
 		if (look)
 			pause_ms(2000);

@@ -10,7 +10,7 @@ static const struct dw_chip_options one_sim[] = { { .driver = "sim" } };
 
 /* ---------------------------------------------------------- driver and process */
 
-/* Mappings of a process, or those with this text. */
+/* Counts the mappings of a process, or those that contain this text. */
 static unsigned mappings_of(pid_t pid, const char *text)
 {
 	char line[PATH_MAX + 100];
@@ -27,8 +27,8 @@ static unsigned mappings_of(pid_t pid, const char *text)
 }
 
 /*
- * The first test: those in threads load drivers here. Vendors' libraries keep state of their
- * process, and do not survive a fork.
+ * This test must be the first: tests with threads load drivers into this process. Vendors'
+ * libraries keep state of their process, and do not survive a fork.
  */
 static void loaded_alone(const char *driver, const char *library)
 {
@@ -280,7 +280,7 @@ static void images_in(enum dw_mode mode)
 	CHECK(found == add);
 	CHECK_EQ(dw_callable_find(rig.node, "sim:vector_add#2", &found), 0);
 	CHECK(found == other);
-	/* The same bytes with other directions are another callable. */
+	/* The same bytes with other directions make a different callable. */
 	copy = image_of(&rig, "sim", fixture("chip_kernels"), NULL, "copy_bytes", in_out, 2);
 	swapped = image_of(&rig, "sim", fixture("chip_kernels"), NULL, "copy_bytes", out_in, 2);
 	CHECK(copy != swapped);
@@ -334,7 +334,7 @@ TEST(an_image_that_went_leaves_nothing_in_the_chips_process)
 			before = mappings_of(chip_stats(&rig, "node0/chip0").pid,
 					     "distworker-sim-image");
 	}
-	/* Of images: the heap's own come and go. */
+	/* Counts only mappings of images: those of the heap come and go. */
 	CHECK_EQ(mappings_of(chip_stats(&rig, "node0/chip0").pid, "distworker-sim-image"), before);
 	rig_destroy(&rig);
 }
@@ -465,7 +465,7 @@ TEST_IN_BOTH_MODES(arguments_that_a_chip_cannot_take_are_refused_by_name)
 	refused(&rig, &call, -E2BIG,
 		"10 tensors are more than the 9 that chip calc:0 takes per call");
 
-	/* The numbers that the image's signature says; the cores that there are. */
+	/* The numbers from the image's signature; the number of cores. */
 	call = add_call(&rig, add, 0);
 	call.tensors = 2;
 	refused(&rig, &call, -EINVAL,
@@ -563,7 +563,7 @@ static int orch_alloc_floats(struct dw_orch *orch, const struct dw_args *args,
 	result = dw_chip_alloc(orch, 0, DW_FLOAT32, &floats->count, 1, &tensor);
 	if (result < 0)
 		return result;
-	/* Zero when it is new: a + 0 goes into it, and comes out of it plus b. */
+	/* New memory is zero: a + 0 goes into it, and that plus b comes out. */
 	tensor.shape[0] = COUNT;
 	first.tensor[1] = tensor;
 	first.tensor[2] = tensor;

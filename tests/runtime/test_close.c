@@ -23,7 +23,7 @@ static void stay(void)
 #ifdef __SANITIZE_THREAD__
 const char *__tsan_default_options(void);
 
-/* Its processes sleep for a second before they exit, else: children would not leave in time. */
+/* Set: processes sleep for a second before they exit, so children do not leave in time. */
 __attribute__((visibility("default"))) const char *__tsan_default_options(void)
 {
 	return "atexit_sleep_ms=0";
@@ -38,7 +38,7 @@ static _Atomic bool watched_freed;
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 void __libc_free(void *memory);
 
-/* In place of the C library's. */
+/* Replaces the C library's function. */
 __attribute__((visibility("default"))) void free(void *memory)
 {
 	if (memory && memory == watched)
@@ -47,7 +47,7 @@ __attribute__((visibility("default"))) void free(void *memory)
 }
 #endif
 
-/* Holds the Workers that stay, so that no leak checker reports them. */
+/* Keeps pointers to Workers that stay, so that no leak checker reports them. */
 static struct dw_worker *kept[8];
 static unsigned kept_count;
 
@@ -140,7 +140,7 @@ static void check_destroyed_while(enum dw_mode mode, dw_orch_fn *fn)
 	while (!over)
 		pause_ms(1);
 	mallopt(M_PERTURB, 0);
-	/* A thread's last steps. */
+	/* Waits for a thread's last steps. */
 	pause_ms(100);
 }
 
@@ -203,12 +203,12 @@ static bool blames_the_run_alone(enum dw_mode mode, uint64_t close_ns)
 	return alone;
 }
 
-/* So often one after the other, which is no chance. */
+/* So many times in a row cannot be chance. */
 #define IN_A_ROW 4
 
 /*
- * Nothing is wrong with its children, and they say so by leaving in time. A busy machine keeps them
- * from it for a moment: with twice the time it does so less.
+ * Its children are healthy, and show that by leaving in time. A busy machine may delay them: it is
+ * tried with twice the time then.
  */
 TEST_IN_BOTH_MODES(close_that_runs_hold_up_does_not_blame_idle_children)
 {
@@ -256,7 +256,7 @@ static int orch_late_alloc(struct dw_orch *orch, const struct dw_args *args,
 	return dw_chip_alloc(orch, 0, DW_INT32, &shape, 1, &tensor);
 }
 
-/* The chip has left with its thread: a message to it is refused, not waited for. */
+/* The chip has left with its thread: a message to it is refused at once. */
 TEST_IN_BOTH_MODES(message_to_a_chip_that_was_stopped_is_refused)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
@@ -388,7 +388,7 @@ TEST_IN_BOTH_MODES(close_is_clean_after_each_kind_of_failure)
 	int last = mode == DW_PROCESS ? FAILURES : FAIL_KILL;
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
 
-	/* A close that waits for it is one that hangs. */
+	/* A close that waited for it would hang. */
 	options.close_timeout_ns = 1000 * SECOND_NS;
 	for (int failure = 0; failure < last; failure++) {
 		unsigned descriptors;

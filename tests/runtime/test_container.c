@@ -14,7 +14,7 @@
 #define ROOTLESS_ID 61236
 #define CANNOT 125
 
-/* What the container lacks. */
+/* The reason why there is no container. */
 enum { ROOTLESS = 1, OWN_PROC = 2 };
 
 static bool write_text(const char *path, const char *text)
@@ -61,7 +61,7 @@ static bool furnish(unsigned lacks)
 	return access("/dev/shm", F_OK) || mount("shm", "/dev/shm", "tmpfs", 0, "size=64k") == 0;
 }
 
-/* As apart(), in a container; false: there is none here. */
+/* Like apart(), but in a container; false: containers cannot be made here. */
 static bool contained(unsigned lacks, void (*body)(void))
 {
 	int status = -1;
@@ -98,7 +98,7 @@ static bool contained(unsigned lacks, void (*body)(void))
 			SKIP("no namespaces of PIDs and mounts can be made here"); \
 	} while (0)
 
-/* In the container, zombies too. */
+/* Counts the processes of the container, with zombies. */
 static unsigned processes(void)
 {
 	DIR *proc = opendir("/proc");
@@ -163,7 +163,7 @@ TEST(tree_of_a_rootless_container_works_too)
 	IN_CONTAINER(ROOTLESS, live_as_process_1);
 }
 
-/* A process that a callable leaves behind: it goes to the spawner, and not to process 1. */
+/* Leaves a process behind, which becomes a child of the spawner, and not of process 1. */
 static int sub_leave(const struct dw_args *args, void *context)
 {
 	(void)context;
@@ -273,7 +273,7 @@ static int orch_helper(struct dw_orch *orch, const struct dw_args *args,
 	return submit_one(orch, *(dw_callable *)context, chain.cells, DW_INOUT, 0, NULL, NULL);
 }
 
-/* A child of this process with that number; 0: it cannot be had. */
+/* Forks a child with that pid; 0: the pid cannot be had. */
 static pid_t bystander(pid_t number)
 {
 	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&number,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A child that writes nonsense over everything that it shares but the arena: its
- * parent finds it and kills it, and goes on; its siblings notice nothing.
+ * A child overwrites everything that it shares, except the arena, with nonsense: its parent detects
+ * that, kills it and continues; its siblings notice nothing.
  */
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -75,7 +75,7 @@ static int sub_corrupt(const struct dw_args *args, void *context)
 	return 0;
 }
 
-/* Leaves its nonsense where it is: no message tells the parent, which looks at the deadline. */
+/* Writes nonsense and sends no message: the parent finds it at the deadline. */
 static int sub_corrupt_and_stuck(const struct dw_args *args, void *context)
 {
 	(void)args;
@@ -98,7 +98,7 @@ static int orch_corrupt(struct dw_orch *orch, const struct dw_args *args,
 	(void)args;
 	(void)config;
 	(void)context;
-	/* A corrupt child may also never come back. */
+	/* A corrupt child may also never return. */
 	options.timeout_ns = 300 * MS;
 	result = submit_one(orch, corrupt, &chain.cells[0], DW_INOUT, seed, &options, NULL);
 	for (int i = 0; i < 60 && result == 0; i++)
@@ -165,22 +165,19 @@ TEST(mad_child_is_killed_and_replaced_and_nobody_else_notices)
 		CHECK_EQ(dw_callable_register_sub(chain.worker[0], "add", sub_add, NULL, &add), 0);
 		CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 		result = dw_worker_run(chain.worker[0], orch_corrupt, NULL, NULL, NULL);
-		/* An error that it has made up and that makes sense is its own. */
+		/* If it makes up an error that is plausible, its task gets that error. */
 		CHECK(result <= 0);
 		if (result)
 			CHECK_STR(dw_strerror_last(), "node0/sub");
 		bad += result != 0;
-		/*
-		 * A child may have missed a frame for good: only the tasks of the corrupt one are
-		 * lost.
-		 */
+		/* Some frames may never be started: only tasks of the corrupt child are lost. */
 		if (!CHECK_EQ(dw_worker_run(chain.worker[0], orch_sane, NULL, NULL, NULL), 0))
 			printf("# seed %d: %s\n", round, dw_strerror_last());
 		for (int i = 0; i < 20; i++)
 			sum += chain.cells[30 + i];
 		CHECK_EQ(sum, 60);
 		check_counters();
-		/* One that was not found out may have lost the way out, too. */
+		/* A corrupt child that was not detected may also be unable to leave. */
 		result = dw_worker_close(chain.worker[0]);
 		CHECK(result == 0 || result == -ETIMEDOUT);
 		chain_destroy();

@@ -26,7 +26,7 @@ static void check_deadline(const char *before, uint64_t ns)
 	check_text(text);
 }
 
-/* A busy machine is late; a call that does not end at all is found all the same. */
+/* On a busy machine calls end late; a call that never ends is found nevertheless. */
 static void check_time(uint64_t start, uint64_t least)
 {
 	uint64_t ns = now_ns() - start;
@@ -89,7 +89,7 @@ TEST(deadline_of_a_nested_task_kills_its_whole_subtree)
 	chain_destroy();
 }
 
-/* The nested Worker is a thread and cannot be killed; the process that it waits for can. */
+/* The nested Worker is a thread and cannot be killed, but the process that it waits for can. */
 TEST(deadline_of_a_nested_thread_kills_the_processes_below)
 {
 	uint64_t ns = ample(100 * MS);
@@ -146,7 +146,7 @@ TEST(stopped_child_is_found_by_the_deadline)
 	hang_below_stopped(false);
 }
 
-/* The spawner, which would report the death, is continued for it. */
+/* The spawner, which has to report the death, is continued. */
 TEST(stopped_spawner_does_not_hold_up_a_deadline)
 {
 	hang_below_stopped(true);
@@ -327,7 +327,7 @@ TEST(close_of_a_thread_that_hangs_says_that_it_cannot_be_killed)
 	heard();
 	CHECK_EQ(dw_worker_close(chain.worker[0]), -ETIMEDOUT);
 	check_text("node0/sub0");
-	/* It was only slow. The object stays, since the thread uses it. */
+	/* The thread was only slow. The object stays, since the thread uses it. */
 	dw_run_wait(run);
 }
 

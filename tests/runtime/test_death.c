@@ -49,7 +49,7 @@ TEST(a_callable_that_exits_is_reported_with_its_status)
 	chain_destroy();
 }
 
-/* Once, with the place where it happened and why, however long the way up is. */
+/* Names the place and the reason once, however many levels the error has passed. */
 TEST_IN_BOTH_MODES(a_death_far_below_is_reported_as_it_was_there)
 {
 	static const char name[] = "seventeen-letters";
@@ -57,7 +57,7 @@ TEST_IN_BOTH_MODES(a_death_far_below_is_reported_as_it_was_there)
 	const char *found;
 
 	options.name = name;
-	/* The lowest one's children are processes in any case. */
+	/* The children of the lowest Worker are always processes. */
 	chain_init(4, 1, threads_of(mode) & 7, &options);
 	CHECK_EQ(chain_run((struct order){ .depth = 3, .how = BREAK_SIGNAL, .detail = SIGBUS }),
 		 -EOWNERDEAD);
@@ -96,7 +96,7 @@ TEST(dead_nested_worker_fails_its_task_and_its_whole_subtree_ends)
 	}
 }
 
-/* Also when everything below is stopped, and cannot notice by itself. */
+/* The same if everything below is stopped, and cannot notice by itself. */
 TEST(stopped_subtree_of_a_dead_worker_ends)
 {
 	struct order order = { .depth = 3, .how = BREAK_HANG };
@@ -330,7 +330,7 @@ TEST(death_at_any_moment_of_a_stream_loses_one_task_and_repeats_none)
 		CHECK(result == 0 || result == -EOWNERDEAD);
 		for (int i = 0; i < STREAM; i++)
 			wrong += chain.cells[i] != 1;
-		/* The lost one may have counted already, but nothing counts twice. */
+		/* The lost task may have counted already, but none counts twice. */
 		CHECK(wrong <= (result != 0));
 		for (int i = 0; i < STREAM; i++)
 			CHECK(chain.cells[i] <= 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * check_declared: a nested orchestration may touch only what the task that runs it declared in its
- * parent. With the switch a task that goes further fails with EACCES; without it the library does
+ * parent. With that option, a task that goes further fails with EACCES; without it the library does
  * not check.
  */
 #include "runtime.h"

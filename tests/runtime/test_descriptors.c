@@ -49,7 +49,7 @@ static ssize_t read_link(const char *path, char *target, size_t bytes, bool clos
 	return length;
 }
 
-/* Without opening anything. */
+/* This check opens nothing itself. */
 static void look_at(pid_t pid, unsigned closed, const char *when)
 {
 	char path[64], target[64];
@@ -234,7 +234,7 @@ static void use(struct place *place)
 	look_at(getpid(), place->closed, "in the end");
 }
 
-/* In a process of its own, which ends if it hangs. */
+/* Runs in its own process, which is ended if it hangs. */
 static void without(unsigned closed, enum dw_mode mode)
 {
 	static const char *const names[] = { "processes", "threads" };

@@ -7,9 +7,9 @@
 #include <distworker/tree.h>
 #include "elision.h"
 
-#define GATE sizeof(uint64_t)	/* what the gate copies, either way */
+#define GATE sizeof(uint64_t)	/* bytes that the gate copies each way */
 
-/* Bytes in and out, of `in` and `out` tensors and of one gate. */
+/* The bytes in and out for `in` and `out` tensors and one gate. */
 static void check_copied(unsigned in, unsigned out)
 {
 	uint64_t bytes_out, bytes_in = copied(&bytes_out);
@@ -18,7 +18,7 @@ static void check_copied(unsigned in, unsigned out)
 	CHECK_EQ(bytes_out, out * BYTES + GATE);
 }
 
-/* One run behind a gate, on the chips that `wanted` says. */
+/* One run behind a gate, on the chips that `wanted` selects. */
 static void world_runs(enum dw_mode mode, struct world_options wanted, dw_orch_fn *fn)
 {
 	world_init(mode, wanted);
@@ -58,8 +58,8 @@ static uint32_t queued(void)
 }
 
 /*
- * It was left waiting until the chip was idle, as long as no task that may go anywhere had been
- * given to one: the chain then began before its end was submitted.
+ * It once waited until the chip was idle, if no unbound task had been given to a chip yet: the
+ * chain then began before its end was submitted.
  */
 ORCH(orch_behind)
 {
@@ -108,7 +108,7 @@ TEST_IN_BOTH_MODES(a_chain_of_a_hundred_tasks_is_copied_in_once_and_out_once)
 	chain_copies_once(mode, "async=1,depth=4");
 }
 
-/* Longer than the ring: the last of it, whenever no task is behind it, copies out. */
+/* A chain longer than the ring: whenever no task is behind the last one, that one copies out. */
 TEST_IN_BOTH_MODES(a_chain_that_is_longer_than_the_ring_is_right)
 {
 	uint64_t in, out;
@@ -358,7 +358,7 @@ TEST_IN_BOTH_MODES(readers_between_the_two_find_the_first_result)
 	}
 }
 
-/* What is written without having been read: y is used again and again. */
+/* Results that are written without being read: y is reused again and again. */
 ORCH(orch_scratch)
 {
 	UNUSED_OF_ORCH;
@@ -381,7 +381,7 @@ TEST_IN_BOTH_MODES(a_result_that_is_overwritten_unread_is_copied_once)
 	world_close();
 }
 
-/* Another task needs the room: what was kept goes home, and is fetched again. */
+/* Another task needs the room: the kept result is copied home, and fetched again. */
 ORCH(orch_no_room)
 {
 	struct call other = add_to(world.y, 0);
@@ -404,7 +404,7 @@ TEST_IN_BOTH_MODES(a_result_that_has_no_room_goes_home)
 	world_close();
 }
 
-/* Members of a group may write what is known to no name. */
+/* Members of a group may write tensors without names. */
 ORCH(orch_group)
 {
 	struct dw_args *args_of[2];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Random chains over several tensors on two chips of which one dies at some call, in runs that are
- * cancelled at some task, or both. A tensor is then what one task of its chain has left: the last
- * one, or the one before the first that failed. If it is older, the error says what was lost.
+ * cancelled at some task, or both. A tensor then has the result of one task of its chain: of the
+ * last one, or of the one before the first that failed. If it is older, the error tells what was
+ * lost.
  *
  * CHAINS_SEED=N repeats one program.
  */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A result that a chip has kept for the task behind, when that task does not get there: the chip
- * dies, the run is cancelled, another task fails, the copy home fails, the thread hangs. Then the
- * result is at home, or the error says that it is lost.
+ * A chip has kept a result for a later task, but that task never runs: the chip dies, the run is
+ * cancelled, another task fails, the copy home fails, the thread hangs. Then the result must be at
+ * home, or the error must say that it is lost.
  */
 #include "elision.h"
 
-/* What happens when the task that is held has told its process. */
+/* What happens when the held task has reported its pid. */
 static void (*act)(pid_t pid);
 
 static void kill_it(pid_t pid)
@@ -45,7 +45,7 @@ static void keep_over(struct dw_orch *orch, const struct call *other)
 	go();
 }
 
-/* The other is held. */
+/* The other task is held. */
 static void keep_over_held(struct dw_orch *orch)
 {
 	struct call held = hold_on(world.y, LONG, 0);
@@ -230,7 +230,7 @@ TEST_IN_BOTH_MODES(a_cancel_before_the_first_begins_leaves_all_as_it_was)
 	world_close();
 }
 
-/* Within the first: it goes on to its end, and nothing is left to write the result again. */
+/* Inside the first task: it runs to its end, and no task is left to write the result again. */
 TEST_IN_BOTH_MODES(a_cancel_within_one_of_the_two_leaves_what_was_done)
 {
 	for (int i = 0; i < 2; i++) {
@@ -306,7 +306,7 @@ TEST_IN_BOTH_MODES(a_result_that_cannot_be_copied_home_is_lost_with_the_device)
 	world_close();
 }
 
-/* A device that is lost has lost it, too. */
+/* A lost device has lost the result, too. */
 TEST_IN_BOTH_MODES(a_device_that_is_lost_fails_the_task_that_needs_its_result)
 {
 	world_init(mode, (struct world_options){ .chips = 2, .chip = "lost_after=2", .other = "" });

@@ -15,7 +15,7 @@ static int (*catching_run)(struct dw_worker *worker, dw_orch_fn *fn, void *conte
 static dw_sub_fn *throws_sub;
 static dw_orch_fn *throws_orch;
 
-/* The fixture is built where a C++ compiler is. */
+/* The fixture is built only if there is a C++ compiler. */
 #define NEEDS_CXX() \
 	do { \
 		if (access(fixture("throws"), F_OK)) \
@@ -90,7 +90,7 @@ TEST_IN_BOTH_MODES(exception_of_an_orchestration_passes_to_the_caller_and_leaves
 	for (unsigned round = 1; round <= 3; round++) {
 		CHECK_EQ(catching_run(node, throws_orch, &order), 1);
 		CHECK_EQ(dw_task_cancelled(), 0);
-		/* All its tasks are final, and no other comes. */
+		/* All its tasks are final, and no more come. */
 		CHECK_EQ(dw_worker_engine_stats(node, &stats), 0);
 		CHECK_EQ(stats.submitted, round * 201 - 1);
 		CHECK_EQ(stats.done + stats.failed + stats.skipped, stats.submitted);

@@ -33,7 +33,7 @@ static void init_fails_with(int error, const char *part)
 
 /* ----------------------------------------------------------------- processes */
 
-/* root is not limited: becomes an odd user, without other processes. */
+/* Limits do not apply to root: becomes an unusual user without other processes. */
 static bool become_user(uid_t uid)
 {
 	return geteuid() != 0 || (setgroups(0, NULL) == 0 && setgid(uid) == 0 && setuid(uid) == 0);

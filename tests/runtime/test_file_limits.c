@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Files that may not grow, and traces into files that are not regular. Each world is a process of
- * its own, which ends with status 0 if all was right in it.
+ * Files that may not grow, and traces into files that are not regular. Each world is a separate
+ * process, which exits with status 0 if everything was right.
  */
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -110,7 +110,7 @@ static void limited_world(const void *what)
 	CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &mask), 0);
 	CHECK(!sigismember(&mask, SIGXFSZ) && !sigismember(&mask, SIGPIPE));
 	CHECK(sigpending(&pending) == 0 && !sigismember(&pending, SIGXFSZ));
-	/* The trace is as long as it may be, and valid. */
+	/* The trace is as long as the limit permits, and valid. */
 	CHECK_EQ(stat(trace_path, &status), 0);
 	CHECK((rlim_t)status.st_size <= limited->bytes);
 	if (!limited->bytes)

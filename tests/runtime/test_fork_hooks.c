@@ -236,7 +236,7 @@ TEST(hooks_that_make_no_sense_are_refused)
 
 /* ------------------------------------------------------ a lock over the forks */
 
-/* Like an interpreter's: its holder has half changed something, and calls the library with it. */
+/* Like an interpreter's lock: its holder is in the middle of a change when it calls the library. */
 static pthread_mutex_t big_lock = PTHREAD_MUTEX_INITIALIZER;
 static volatile unsigned one, other;
 static _Atomic bool stop;

@@ -9,7 +9,7 @@
 
 static bool clock_lies;
 
-/* In a child that lies, ten hours ahead; the library's own clock, too. */
+/* In a child that lies, ten hours ahead; this affects the library's own clock. */
 int clock_gettime(clockid_t id, struct timespec *time)
 {
 	int result = (int)syscall(SYS_clock_gettime, id, time);
@@ -22,7 +22,7 @@ int clock_gettime(clockid_t id, struct timespec *time)
 /* ACT_STAY: sits behind a task until the test releases it, or for long if the library hangs. */
 enum act { ACT_SLEEP, ACT_FAIL_ONCE, ACT_FAIL, ACT_HANG, ACT_LIE, ACT_ASK, ACT_MEET, ACT_STAY };
 
-/* Among the cells: whether it is released, how many were not in time. */
+/* Cells: whether tasks are released, and how many were not in time. */
 #define RELEASED 20
 #define HELD_UP 21
 
@@ -39,7 +39,7 @@ static void stay(void)
 	}
 }
 
-/* The awaited end has come while the other task stayed. */
+/* The awaited task ended while the other one stayed. */
 static void release(void)
 {
 	__atomic_store_n(&chain.cells[RELEASED], 1, __ATOMIC_RELEASE);
@@ -446,7 +446,7 @@ TEST(heap_that_comes_back_is_heard_of)
 	CHECK_EQ(dw_worker_init(chain.worker[0]), 0);
 	behind = start(orch_long_one, NULL);
 	run = start(orch_fills_heap, NULL);
-	/* It has room; its last task sits behind the one that stays. */
+	/* The heap has room; its last task is behind the one that stays. */
 	wait_for_step(3);
 	release();
 	if (!CHECK_EQ(dw_run_wait(run), 0))
@@ -599,7 +599,7 @@ static dw_callable brief, long_one, nested_waits;
 /* Milliseconds of the brief one, and of one that stays until it is released. */
 #define BRIEF 100
 #define STAYS 2000
-/* The cell that says that the brief one is over. */
+/* The cell that tells that the brief task is over. */
 #define BRIEF_OVER 22
 
 /* Scalar: milliseconds. */

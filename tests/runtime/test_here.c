@@ -98,7 +98,10 @@ static void *interrupt_sleeper(void *context)
 
 	for (unsigned i = 0; i < interrupter->times; i++) {
 		CHECK(sem_comes(i ? &interrupter->again : &interrupter->begun));
-		/* Early or late, the interrupt must not be lost; here it mostly comes late. */
+		/*
+		 * An interrupt must not be lost, whether it comes early or late; here it mostly
+		 * comes late.
+		 */
 		while (i % 2 && !is_asleep(interrupter->tid))
 			pause_ms(1);
 		CHECK_EQ(dw_worker_interrupt(chain.worker[0]), 0);

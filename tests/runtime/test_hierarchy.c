@@ -334,7 +334,7 @@ static int orch_thousands(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-/* Never twice at once, never backwards, and the last call has it all. */
+/* Calls never overlap and never go backwards, and the last one reports everything. */
 TEST_IN_BOTH_MODES(progress_of_a_run_is_told_up_to_its_end)
 {
 	struct dw_run_options options = DW_OPTIONS(dw_run_options);
@@ -402,7 +402,7 @@ static void run_often(unsigned count)
 				       .detail = EIO };
 		int wanted = i % 8 ? 0 : -EIO;
 
-		/* Every now and then one that is refused, and one that is cancelled at once. */
+		/* Now and then a run is refused, or cancelled at once. */
 		if (i % 16 == 3) {
 			struct dw_run *run = chain_start(&order, 0);
 
@@ -423,7 +423,7 @@ TEST_IN_BOTH_MODES(thousands_of_runs_leave_nothing_behind_in_any_process)
 	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
 	struct growth before, after;
 
-	/* The kernel's making a huge page of small ones is no growth. */
+	/* If the kernel merges small pages into a huge one, that is no growth. */
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	chain_init(3, 1, threads_of(mode), NULL);
 	run_often(500);

@@ -144,7 +144,7 @@ HOST_TEST(tasks_of_a_worker_on_another_host_leave_what_they_leave_here)
 	host_stop(&node);
 }
 
-/* A tree with one node, up; and taken down. */
+/* Brings up a tree with one node, and takes it down. */
 struct pair {
 	struct host_node node;
 	struct dw_worker *root;
@@ -209,7 +209,7 @@ static int run_again(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
-/* As on one host: the death of the Worker there is no answer of its task. */
+/* As on one host, the death of the remote Worker is not an answer to its task. */
 HOST_TEST(a_task_whose_worker_has_crashed_there_is_tried_again)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);

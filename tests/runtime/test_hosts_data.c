@@ -46,7 +46,7 @@ static int orch_scale(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-/* Says its pid, and goes on when the test lets it: tensor 0 becomes 1. */
+/* Reports its pid, and continues when the test lets it: tensor 0 becomes 1. */
 static int orch_hold(struct dw_orch *orch, const struct dw_args *args,
 		     const struct dw_config *config, void *context)
 {
@@ -208,7 +208,7 @@ HOST_TEST(an_input_that_does_not_change_travels_once_in_a_run)
 	CHECK_EQ(stats.copied_in, LARGE);
 	CHECK_EQ(stats.copied_out, sums.count * 8);
 	CHECK_EQ(stats.saved, (uint64_t)(sums.count - 1) * LARGE);
-	/* Between runs this process may write to it, so it is another one then. */
+	/* Between runs this process may write to it, so its contents count as new. */
 	fill(sums.from, 5);
 	CHECK_EQ(run(orch_sums, &sums), 0);
 	for (int i = 0; i < sums.count; i++)
@@ -333,7 +333,7 @@ HOST_TEST(tasks_that_a_lost_host_has_not_begun_go_to_another)
 	holds.cells = buffer(4096, 0);
 	init();
 	CHECK_EQ(dw_worker_start(root, orch_holds, NULL, NULL, &holds, NULL, &run), 0);
-	/* The one that hangs, and at least one of the others. */
+	/* Counts the one that hangs, and at least one of the others. */
 	CHECK(heard() > 0 && heard() > 0);
 	CHECK_EQ(kill(host_session(&nodes[0]), SIGKILL), 0);
 	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
@@ -606,7 +606,7 @@ HOST_TEST(a_chip_there_keeps_inputs_under_the_names_of_this_host)
 	add_kernel();
 	init();
 	CHECK_EQ(run(orch_weights, &weights), 0);
-	/* Both inputs, in four of five tasks. */
+	/* Both inputs travel in four of five tasks. */
 	CHECK_EQ(*weights.saved, 4 * 2 * COUNT * (int64_t)sizeof(float));
 	destroy(1);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Workers on other hosts that break: each process on both sides killed or stopped, tasks that hang,
- * cancels, replacements, and nodes that cannot serve the tree. What ran there ends in every case.
+ * Failures of Workers on other hosts: each process on both sides is killed or stopped, tasks hang,
+ * runs are cancelled, Workers are replaced, and nodes cannot serve the tree. In every case the
+ * tasks there end.
  */
 #define UNIT_SECONDS 250
 #include "hosts.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Workers on other hosts whose network breaks: the node has a network namespace of its own, with a
- * link to the tree's. Both sides have to notice, and what ran there has to end, without a packet
- * that says so. Skipped where no namespace can be made, or iproute2 is missing.
+ * link to the tree's. Both sides must notice without a packet that tells them, and everything that
+ * ran there must end. Skipped where no namespace can be made, or iproute2 is missing.
  */
 #define UNIT_SECONDS 250
 #include <sched.h>
@@ -154,7 +154,7 @@ static void body_answers(void)
 
 static void body_questions(void)
 {
-	/* The node gives up as early, and its last word may arrive first. */
+	/* The node gives up equally early, and its last message may arrive first. */
 	breaks(questions_are_lost, "host " THERE);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * State that the application finds unchanged: its signals, its output, its descriptors, its other
- * threads and trees.
+ * State of the application that must stay unchanged: its signals, output, descriptors, other
+ * threads and other trees.
  */
 #include <fcntl.h>
 #include "failure.h"
@@ -420,7 +420,7 @@ static void *live_with_a_tree(void *argument)
 	return (void *)wrong;
 }
 
-/* With two busy threads beside them that allocate and print. */
+/* Meanwhile two busy threads allocate and print. */
 static void *be_busy(void *argument)
 {
 	_Atomic int *stop = argument;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Workers that may be destroyed, names of children, a Worker without children, an init that fails
- * and is tried again, and registrations while another thread is in init.
+ * Destroying Workers, names of children, a Worker without children, an init that fails and is
+ * retried, and registrations while another thread is in init.
  */
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -353,7 +353,7 @@ TEST_IN_BOTH_MODES(init_after_the_cause_has_gone)
 		CHECK_EQ(dw_worker_run(pod, orch_add_both, NULL, NULL, &kept), -ENOTCONN);
 		CHECK_STR(dw_strerror_last(), "not initialised");
 	}
-	/* It may be used as one that was never initialised. */
+	/* It can be used like one that was never initialised. */
 	CHECK_EQ(register_all(pod, &calls), 0);
 	CHECK_EQ(dw_callable_register_sub(node, "late", sub_nothing, NULL, &late), 0);
 	memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -387,7 +387,7 @@ static void after_fork_in_parent(void)
 		sem_post(&between.forked);
 }
 
-/* The spawner begins late, so that init is not over when the other thread registers. */
+/* The spawner starts late, so that init is not finished when the other thread registers. */
 static void after_fork_in_child(void)
 {
 	if (atomic_exchange(&between.wanted, false))
@@ -459,7 +459,7 @@ TEST(symbol_that_is_registered_during_init_reaches_every_child)
 
 /* ------------------------------------------------------ forks of the application */
 
-/* Whether there is memory: reading it would be a SIGSEGV otherwise. */
+/* Is memory mapped there? Otherwise reading it would be a SIGSEGV. */
 static bool is_mapped(const void *address)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
@@ -514,7 +514,7 @@ TEST(process_that_the_application_forks_has_registered_memory_and_after_init_no_
 	fork_and_look(&kept, false);
 	works(&kept);
 	CHECK_EQ(dw_worker_close(pod), 0);
-	/* No other child than the library's, which ends with its tree. */
+	/* There is no child except the library's, which ends with its tree. */
 	CHECK_EQ(wait(NULL), -1);
 	CHECK_EQ(errno, ECHILD);
 	CHECK(are_kept(&kept));

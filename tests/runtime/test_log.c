@@ -74,7 +74,7 @@ static int line_with(const char *part)
 	return -1;
 }
 
-/* A child that dies: its Worker says so in the log, at the levels info and error. */
+/* A child dies: its Worker logs that, at the levels info and error. */
 static void let_one_die(unsigned depth)
 {
 	struct order order = { .depth = depth, .how = BREAK_EXIT };
@@ -106,7 +106,7 @@ static void body_told(void)
 		CHECK_STR(told.text[line], "node0/sub0");
 		CHECK(told.level[line] >= DW_LOG_ERROR && told.level[line] <= DW_LOG_INFO);
 	}
-	/* Nothing is missing, and nothing comes, afterwards. */
+	/* No line is missing, and none arrives afterwards. */
 	CHECK_EQ(dw_log_set(NULL, NULL, DW_LOG_ERROR), 0);
 	line = (int)told.count;
 	let_one_die(0);
@@ -159,7 +159,7 @@ static void body_held(void)
 	for (int i = 0; i < LINES_MOST; i++)
 		sem_post(&told.go);
 	told.holds = false;
-	/* Said with the next line that gets through. */
+	/* Reported with the next line that gets through. */
 	while (told.count < 200)
 		pause_ms(1);
 	let_one_die(0);
@@ -259,7 +259,7 @@ static pid_t with_stderr(int fd, const char *level, const int meets[2])
 	_exit(127);
 }
 
-/* Whether it ends by itself, and well. */
+/* Does it end by itself, and successfully? */
 static bool ends_well(pid_t pid)
 {
 	uint64_t begun = now_ns();
@@ -340,7 +340,7 @@ static size_t read_text(int fd, char *text, size_t used, size_t space)
 	return used;
 }
 
-/* One that is full at first, and is read later: the count is said. */
+/* A pipe that is full at first, and is read later: the count of lost lines is reported. */
 TEST(lines_that_stderr_did_not_take_are_counted)
 {
 	static char text[1 << 20];

@@ -54,7 +54,7 @@ static void stop_spawner(struct stopped *stopped, pid_t child)
 	sem_wait(&stopped->is_stopped);
 }
 
-/* Whether it was stopped all the time. */
+/* Was it stopped all the time? */
 static bool continue_spawner(struct stopped *stopped)
 {
 	if (write(stopped->wake[1], "", 1) != 1)
@@ -196,7 +196,7 @@ static void *start_helper(void *unused)
 	return NULL;
 }
 
-/* So much that the kernel takes longer to free it than the parent to look. */
+/* So much memory that the kernel takes longer to free it than the parent to notice. */
 #define LARGE (64 << 20)
 
 /* Leaves a helper behind that counts in its first cell, and waits for its own end. */

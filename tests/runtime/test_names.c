@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Names of every kind: one that is as long as its limit, one byte shorter, one byte longer; names
- * with the same beginning stay two; and no text ends in the middle of a character.
+ * Names of every kind: as long as the limit, one byte shorter, one byte longer. Names with the same
+ * beginning stay distinct, and no text ends in the middle of a character.
  *
  * Failed before: names of functions, tasks, symbols, drivers and their options had no limit, and
  * were cut, in the middle of characters, wherever a text had no room for them, with the text that
@@ -260,7 +260,7 @@ TEST_IN_BOTH_MODES(names_of_tasks)
 		CHECK_EQ(naming.group, -ENAMETOOLONG);
 		CHECK_STR(naming.text, "four\" has 256 bytes; at most 255");
 		CHECK(whole_characters(naming.text));
-		/* Only the refused ones are no tasks. */
+		/* All but the refused ones are tasks. */
 		CHECK_EQ(dw_run_error_count(NULL, &count, NULL), 0);
 		CHECK_EQ(count, 3);
 		for (uint32_t i = 0; i < 3; i++) {

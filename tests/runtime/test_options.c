@@ -127,7 +127,7 @@ static int call_node(const void *options)
 	return dw_node_serve(NULL, options);
 }
 
-/* It leaves at once, since nobody dials. */
+/* It leaves at once, since no gateway dials. */
 TEST(a_node_takes_options_of_other_sizes)
 {
 	struct dw_node_options options = DW_OPTIONS(dw_node_options);
@@ -148,7 +148,7 @@ TEST(a_node_takes_options_of_other_sizes)
 		SKIP("libcrypto 3 is not installed");
 }
 
-/* Without hosts and without a launcher there is none to be made. */
+/* Without hosts and without a launcher, none can be made. */
 static int call_launch(const void *options)
 {
 	struct dw_launch *launch = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * A parent that dies takes its tree with it. Every descendant inherits a pipe; its end says
- * that the last one is gone.
+ * A parent that dies takes its tree with it. Every descendant inherits a pipe, whose end shows that
+ * the last one is gone.
  */
 #include <sched.h>
 #include "failure.h"

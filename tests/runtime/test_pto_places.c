@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Tensors that stay on a pto chip, and two runs in flight there, through a Worker: what the
- * stand-in runtime's log says was copied, and in which order it was called.
+ * Tensors that stay on a pto chip, and two runs in flight there, through a Worker: the stand-in
+ * runtime's log shows the copies, and the order of the calls.
  */
 #include "chips_pto.h"
 
@@ -182,7 +182,7 @@ static int orch_chain(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-/* Each writes the same result again, and the one before copies nothing home. */
+/* Each task writes the same result again, so the one before copies nothing home. */
 TEST(a_result_that_the_next_task_writes_again_is_copied_once)
 {
 	static const char *const behaviours[] = { "", "depth=2 concurrent" };

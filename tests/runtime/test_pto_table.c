@@ -132,7 +132,7 @@ static bool row_right(const struct row *row)
 	for (unsigned int run = 0; run < runs && status == 0; run++) {
 		memset(rig.c, 0, sizeof(float) * COUNT);
 		status = run_calls(&rig, &call, 1);
-		/* What comes before the last one may fail, and nothing else. */
+		/* Only calls before the last one may fail. */
 		if (run + 1 < runs && status != -ENODEV)
 			status = 0;
 	}
@@ -141,7 +141,7 @@ static bool row_right(const struct row *row)
 		check_text(row->text);
 	else if (runs)
 		CHECK_EQ(wrong(&rig, 0, 1), 0);
-	/* Also where a function of the runtime hangs in it. */
+	/* Even if a function of the runtime hangs. */
 	rig_destroy(&rig);
 	pto_clean();
 	return failures == unit_failures;

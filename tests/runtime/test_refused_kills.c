@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include "failure.h"
 
-/* This error for these calls, in all threads of this process and in their children. */
+/* Makes these calls fail with this error, in all threads of this process and in their children. */
 static bool refuse_with(unsigned error, const int *calls, unsigned count)
 {
 	struct sock_filter filter[16] = {
@@ -119,7 +119,7 @@ static void deadline_without_signals(void)
 	chain_destroy();
 }
 
-/* A child that is busy at close_timeout_ns. */
+/* A child is still busy at close_timeout_ns. */
 static void close_without_signals(void)
 {
 	struct dw_worker_options options = options_of(DW_RESTART_NEVER);
@@ -238,7 +238,7 @@ TEST(failed_init_without_signals_leaves_nobody)
 
 /* --------------------------------------------------- helpers of a dead child */
 
-/* It lives on as another user, with the child's memory, and holds its lifeline. */
+/* The process lives on as another user, with the child's memory, and holds its lifeline. */
 static int sub_leaves_a_stranger(const struct dw_args *args, void *context)
 {
 	int64_t *cell = dw_args_data(args, 0);

@@ -470,7 +470,7 @@ TEST(close_in_the_middle_of_a_restart)
 	}
 }
 
-/* A task that waits for a replacement hears that there will be none. */
+/* A task that waits for a replacement is told that there will be none. */
 TEST(spawner_that_dies_in_the_middle_of_a_restart)
 {
 	struct dw_worker_options options = restarting(1000);

@@ -55,7 +55,7 @@ static int orch_one(struct dw_orch *orch, const struct dw_args *args,
 	one->failed_again = dw_orch_wait_task(orch, failed);
 	one->zero = dw_orch_wait_task(orch, 0);
 	one->unknown = dw_orch_wait_task(orch, 1ULL << 31);
-	/* Within the table of tasks, but given to none so far. */
+	/* Inside the table of tasks, but not given out yet. */
 	one->unused = dw_orch_wait_task(orch, 99);
 	one->later = dw_orch_wait_task(orch, failed + (7ULL << 32));
 	{
@@ -166,7 +166,7 @@ static int orch_many_errors(struct dw_orch *orch, const struct dw_args *args,
 	for (unsigned i = 0; i < count && !result; i++) {
 		result = submit_breaking(orch, 2 * (i % 100), i ? NULL : "first", NULL,
 					 i % 2 ? EIO : ENOENT, &failed);
-		/* A skipped task is no error of its own. */
+		/* A skipped task does not count as an error. */
 		if (!result && i % 10 == 0)
 			result = submit_breaking(orch, 300, "skipped", &failed, 0, NULL);
 		if (!result)
@@ -229,7 +229,7 @@ TEST_IN_BOTH_MODES(all_errors_of_a_run_can_be_read)
 	chain_destroy();
 }
 
-/* A repeated attempt is none; a struct of another size works. */
+/* A retried attempt does not count; a struct of another size works. */
 TEST_IN_BOTH_MODES(errors_are_of_tasks_and_not_of_attempts)
 {
 	struct order order = { .depth = 1, .how = BREAK_ERROR, .detail = EIO };

@@ -78,7 +78,7 @@ TEST_IN_BOTH_MODES(runs_that_wait_for_each_other_are_refused)
 		CHECK_STR(waits[i].text, "through others");
 	}
 	CHECK_EQ(refused, 1);
-	/* Every other run has been waited for, and freed, by the one before it. */
+	/* Every other run was waited for, and freed, by the one before it. */
 	CHECK_EQ(dw_run_wait(left), 0);
 	chain_destroy();
 }
@@ -107,7 +107,7 @@ TEST_IN_BOTH_MODES(a_run_within_a_run_of_the_same_tree_goes_on)
 	chain_destroy();
 }
 
-/* A run that waits for one which waits for nothing is no circle. */
+/* It is no circle if the run that is waited for does not wait itself. */
 TEST_IN_BOTH_MODES(a_run_may_wait_for_another_run)
 {
 	struct waits waits = { 0 };

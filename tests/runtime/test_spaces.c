@@ -5,7 +5,7 @@
  * part; host code writes after waits; there are groups, tensors without dependencies, temporary
  * memory, nested runs. Memory is that of the program in order, whatever a chip kept.
  *
- * Where no contents are promised there is a pattern. SPACES_SEED=N repeats one program.
+ * Memory with undefined contents has a pattern. SPACES_SEED=N repeats one program.
  */
 #include "chips.h"
 
@@ -186,7 +186,10 @@ static void host_write(struct program *program, struct span c)
 		memcpy((program->orch ? shared : model) + c.first, words, c.count * 8);
 }
 
-/* A task writes without saying so; explicit edges order it, and all others come behind the last. */
+/*
+ * A task writes without declaring it; explicit edges order it, and all other tasks come after the
+ * last.
+ */
 static void no_dep(struct program *program, struct span a, struct span c, uint64_t s)
 {
 	bool chip = below(program, 2), same = below(program, 2);
@@ -422,7 +425,7 @@ static bool program_right(uint64_t seed)
 	struct program program = whole(seed);
 	int result;
 
-	/* What the last program has left there, on the chips too, is where this one begins. */
+	/* This program begins with the state that the last one left, on the chips too. */
 	if (!kept)
 		for (uint32_t i = 0; i < WORDS; i++)
 			shared[i] = model[i] = i * 0x100000001b3u;

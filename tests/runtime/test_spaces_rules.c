@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * What a task may not do where chips have memory of their own: write what its tag calls INPUT, or
- * write, beside another member of its group, what that one uses, too.
+ * What a task must not do when chips have their own memory: write a tensor tagged INPUT, or write a
+ * tensor that another member of its group uses, too.
  */
 #include "chips.h"
 

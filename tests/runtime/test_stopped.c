@@ -94,7 +94,7 @@ TEST(stop_of_a_child_is_seen_and_its_going_on)
 	chain_destroy();
 }
 
-/* Its task has begun, or waits in its ring: the report says on whom the tree waits. */
+/* The task has begun, or waits in the ring: the report tells which process the tree waits for. */
 TEST(stopped_child_is_what_the_tree_waits_for)
 {
 	struct order order = { .how = BREAK_SLICES, .detail = 10 };
@@ -274,7 +274,7 @@ TEST(spawner_that_is_stopped_reports_a_death)
 		kill(spawner, SIGCONT);
 		CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
 	}
-	/* And it makes replacements. */
+	/* And it forks replacements. */
 	CHECK_EQ(chain_run((struct order){ .how = BREAK_NOT }), 0);
 	chain_destroy();
 }
@@ -699,7 +699,7 @@ static void stop_for_a_while(void)
 		{ .name = "close", .body = close_in_time },
 		{ .name = "init", .body = init_in_time },
 		{ .name = "the heap", .body = heap_in_time },
-		/* And a task that hangs is ended all the same. */
+		/* A task that hangs is ended nevertheless. */
 		{ .name = "a task that hangs", .body = task_that_hangs, .wanted = -ETIMEDOUT },
 	};
 	const size_t count = sizeof(programs) / sizeof(programs[0]);

@@ -8,7 +8,7 @@
 
 static char library[64], symbol[96];
 
-/* Puts a fixture where the symbol says that it is: a new file, as installers and linkers do it. */
+/* Installs a fixture at the symbol's path as a new file, like installers and linkers do. */
 static void install(const char *fixture, bool with_build_id)
 {
 	static const unsigned char note[16] = { 4, 0, 0, 0, 20,	 0,   0,   0,
@@ -90,7 +90,7 @@ static void change(void)
 	end();
 }
 
-/* In a process that has loaded neither: before all other tests. */
+/* This process must have loaded neither, so this test comes first. */
 TEST_IN_BOTH_MODES(file_that_changed_before_it_was_loaded_is_refused)
 {
 	children = mode;
@@ -222,7 +222,7 @@ static int orch_until_refused(struct dw_orch *orch, const struct dw_args *args,
 	return load->refused == -ESTALE ? 0 : load->refused;
 }
 
-/* When it returns every task that was accepted has run, and none comes after it. */
+/* When it returns, every accepted task has run, and none runs later. */
 TEST_IN_BOTH_MODES(unregistering_waits_for_what_was_accepted_and_stops_the_rest)
 {
 	begin(1, threads_of(mode));

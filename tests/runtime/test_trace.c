@@ -63,7 +63,7 @@ static int give(struct dw_orch *orch, dw_callable callable, int task, struct dw_
 	return result;
 }
 
-/* No task ends before all are submitted: every dependency is one that a task waits for. */
+/* No task ends before all are submitted, so a task waits for each of its dependencies. */
 static int orch_known(struct dw_orch *orch, const struct dw_args *args,
 		      const struct dw_config *config, void *context)
 {
@@ -485,7 +485,7 @@ TEST(each_attempt_and_each_member_of_a_group_has_a_slice)
 	attempts_in(DW_THREAD);
 }
 
-/* A task that never ran because its producer failed is there too. */
+/* A task that never ran because its producer failed is in the trace, too. */
 TEST(skipped_tasks_are_in_the_trace)
 {
 	unsigned skipped = 0, slices;

@@ -6,7 +6,7 @@ static struct callables calls;
 static dw_callable call_stay, call_nested, call_die;
 static int began[2], gate[2];
 
-/* Says that it has begun, and stays until it is let go. */
+/* Reports that it has begun, and stays until it is released. */
 static int sub_stay(const struct dw_args *args, void *context)
 {
 	char byte;
@@ -305,7 +305,7 @@ TEST_IN_BOTH_MODES(what_a_chip_does_is_shown)
 	}
 }
 
-/* Work for a child that does not come: it was stopped while it waited. */
+/* Work for a child that does not wake up: it was stopped while it waited. */
 TEST(tasks_for_which_nobody_works_are_stuck)
 {
 	struct dw_child_stats stats[1];

@@ -73,7 +73,7 @@ static void finish(void)
 	close(bytes[1]);
 }
 
-/* A task uses it. */
+/* A task uses the callable. */
 TEST_IN_BOTH_MODES(a_wait_for_tasks_that_use_it_has_a_limit)
 {
 	dw_callable found;
@@ -91,13 +91,13 @@ TEST_IN_BOTH_MODES(a_wait_for_tasks_that_use_it_has_a_limit)
 	let_pass();
 	CHECK_EQ(dw_callable_unregister(chain.worker[0], paced), 0);
 	CHECK_EQ(dw_run_wait(run), 0);
-	/* It is over now. */
+	/* The task has ended. */
 	CHECK_EQ(dw_callable_unregister(chain.worker[0], paced), -ESTALE);
 	CHECK_EQ(dw_callable_unregister_for(chain.worker[0], paced, UINT64_MAX), -ESTALE);
 	finish();
 }
 
-/* No task uses it, but a child that has to forget it is busy with something else. */
+/* No task uses it, but a child that must forget it is busy. */
 TEST(a_wait_for_children_that_have_to_forget_it_has_a_limit)
 {
 	struct dw_run *run;

@@ -122,7 +122,7 @@ static inline struct event *trace_bound(const struct trace_read *trace, const st
 	return NULL;
 }
 
-/* Stamps in their order, and the slice between `started` and `ended`. */
+/* Checks that the stamps are in order, with the slice between `started` and `ended`. */
 static inline void check_stamps(const struct trace_read *trace)
 {
 	for (unsigned i = 0; i < trace->count; i++) {
