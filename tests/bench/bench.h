@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Shared by the benchmark's programs: clocks, placement, neighbours, looks at
- * /proc, a tree in one call. A program is one repeat: it measures once and prints
- * "name value" per line; tests/bench/run repeats, interleaves and compares.
+ * Shared by the benchmark's programs: clocks, placement, neighbours, readers of /proc, a tree in
+ * one call. A program is one repeat: it measures once and prints "name value" per line;
+ * tests/bench/run repeats, interleaves and compares.
  */
 #ifndef TESTS_BENCH_H
 #define TESTS_BENCH_H
@@ -65,7 +65,7 @@ static inline void pin(int cpu)
 	}
 }
 
-/* A process that does nothing but use its CPU. Dies with its parent. */
+/* Forks a process that only uses CPU time. It dies with its parent. */
 static inline UNUSED pid_t start_burner(int cpu)
 {
 	pid_t pid = fork();
@@ -89,8 +89,8 @@ static inline UNUSED void end_process(pid_t pid)
 /* --------------------------------------------------------------------- work */
 
 /*
- * Work, not time: a task that was preempted must not count the time that it did
- * not run. `units` are calibrated once, with the least of many measurements.
+ * Measures work, not time: a preempted task must not count the time that it did not run. `units`
+ * are calibrated once, by the least of many measurements.
  */
 static inline void work_units(uint64_t units)
 {
@@ -198,7 +198,7 @@ static inline UNUSED uint64_t cpu_ns(const pid_t *pids, unsigned count)
 	return sum;
 }
 
-/* A field of /proc/PID/status, in its unit; 0 if it is not there. */
+/* A field of /proc/PID/status, in its unit; 0 if there is none. */
 static inline UNUSED uint64_t status_field(const char *path, const char *name)
 {
 	FILE *file = fopen(path, "r");

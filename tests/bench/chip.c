@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * Vector addition of 16,384 floats on a simulated chip: chip [--block-dim N] [--tasks N]
- * [--image FILE]. Each task from its submit to the end of the wait for it, copies included; then
- * all at once.
+ * Vector addition of 16,384 floats on a simulated chip: chip [--block-dim N] [--tasks N] [--image
+ * FILE]. Times each task from its submit to the end of the wait for it, copies included; then all
+ * at once.
  */
 #include <distworker/distworker.h>
 #include "bench.h"

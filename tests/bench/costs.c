@@ -87,7 +87,7 @@ int main(void)
 	print("submit", submit);
 	print("child", (double)(after.busy_ns - before.busy_ns) / (TASKS * BATCHES));
 	print("run", percentile(times, RUNS, 0.5));
-	/* It goes to sleep some time after its last task. */
+	/* The child goes to sleep some time after its last task. */
 	sleep_ns(NS_PER_S / 2);
 	before = child_of(node);
 	sleep_ns(2 * NS_PER_S);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * From SIGKILL of a child in the middle of a task to the error at the caller, and
- * the same kill seen by a bare poll of a pidfd. death task|pidfd [--deaths N]
- * [--siblings N] [--mib N] [--shared 1]: so many other children that are busy; so much memory
- * that the victim has touched, its own or shared with the caller.
+ * From SIGKILL of a child in the middle of a task to the error at the caller, and the same kill
+ * seen by a bare poll of a pidfd. death task|pidfd [--deaths N] [--siblings N] [--mib N] [--shared
+ * 1]: N busy siblings; N MiB of memory that the victim has touched, its own or shared with the
+ * caller.
  */
 #include <poll.h>
 #include <stdatomic.h>
@@ -12,7 +12,7 @@
 #include "bench.h"
 
 #define MIB (1024 * 1024)
-/* Of one tree: below what makes the library give a crashing child up. */
+/* For one tree: fewer than make the library give up a crashing child. */
 #define DEATHS_PER_TREE 4
 
 struct shared {
@@ -43,7 +43,7 @@ static char *map(uint64_t mib, int flags)
 	return memory;
 }
 
-/* With siblings the victim is busy like them, without it sleeps. */
+/* With siblings the victim is busy like them, otherwise it sleeps. */
 static void be_victim(struct shared *shared, bool busy)
 {
 	char *memory = shared->memory;
@@ -72,7 +72,7 @@ static void reset(struct shared *shared)
 	atomic_store(&shared->stop, 0);
 }
 
-/* Kills it once all are at it; returns when. */
+/* Kills it once all children work; returns the time. */
 static uint64_t kill_victim(struct bench *bench)
 {
 	struct shared *shared = bench->shared;

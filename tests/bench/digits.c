@@ -114,7 +114,7 @@ static void compute_sum(struct loop *loop, uint64_t batch, uint32_t shard, uint3
 	}
 	compute_sum(loop, batch, shard, count / 2, depth + 1, gradient);
 	compute_sum(loop, batch, shard + count / 2, count / 2, depth + 1, other);
-	/* Over the nodes of the tree the root adds, within a node its chips. */
+	/* The root adds over the nodes of the tree, a node over its chips. */
 	if (depth == 0)
 		CALL(loop, sub_add, 0, 0, gradient, other);
 	else
@@ -215,7 +215,7 @@ static double cpu_ms(void)
 	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
-/* `start` is at its end when all are to begin. */
+/* The end of the pipe `start` tells all to begin. */
 static void run(struct loop *loop, int start, struct result *result)
 {
 	double cpu;

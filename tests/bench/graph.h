@@ -25,8 +25,8 @@ struct graph {
 typedef void run_graph(const struct graph *graph, void *context);
 
 /*
- * Work per ns of `cores` processes that do nothing else, all at once, by the CPU time that
- * they use: the machine's peak, whoever else is on it. The best of five.
+ * The machine's peak: work per ns of CPU time of `cores` processes that do nothing else, all at
+ * once, so that other load does not count. The best of five.
  */
 static inline double peak_rate(unsigned cores, double rate)
 {
@@ -55,7 +55,7 @@ static inline double peak_rate(unsigned cores, double rate)
 	return best;
 }
 
-/* Part of the peak that was useful. */
+/* The useful share of the peak. */
 static inline double efficiency(double ns, double rate, double peak, bool stencil,
 				run_graph *run, void *context)
 {

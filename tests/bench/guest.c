@@ -387,11 +387,13 @@ static double trip_instructions(const struct way *way, double *worst)
 	end_process(pid);
 	if (way->close)
 		way->close();
-	/* Where the scheduler went on with the same process, a yield was no switch. */
+	/* If the scheduler continued the same process, the yield was no switch. */
 	return yields ? *worst : result;
 }
 
-/* All sleepers at one word: one call wakes them, and hardly does more than the scheduler has to. */
+/*
+ * All sleepers wait at one word: one call wakes them, and does hardly more than the scheduler must.
+ */
 static void crowd_child(unsigned i, bool answers)
 {
 	(void)i, (void)answers;
@@ -401,7 +403,10 @@ static void crowd_child(unsigned i, bool answers)
 
 static const struct way crowd = { "crowd", NULL, crowd_child, NULL, NULL, NULL };
 
-/* The waker's side alone: nobody runs before it sleeps. Of the module, futexes or the crowd. */
+/*
+ * The waker's side alone: no other thread runs before it sleeps. With the module, futexes or the
+ * crowd.
+ */
 static double wake_instructions(const struct way *way)
 {
 	bool module = way->bind == bind_peer;

@@ -11,11 +11,11 @@ import subprocess
 
 
 class Absent(RuntimeError):
-    """A tool is not installed: not measured, which is no failure."""
+    """A tool is not installed: nothing is measured, which is no failure."""
 
 
 class Failed(str):
-    """Stands for samples: why one run gave none."""
+    """Takes the place of samples: the reason why a run gave none."""
 
 
 # once LABEL COMMAND: what it prints as "LABEL.name value", or that it failed.

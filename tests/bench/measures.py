@@ -189,7 +189,7 @@ def strace_calls(B, tasks, folder):
 
 
 def system_calls(B, repeats):
-    """Of all processes, per task: what a longer burst has more than a shorter one."""
+    """System calls of all processes, per task: the difference between a longer burst and a shorter one."""
     if not shutil.which("strace"):
         raise guests.Absent("strace is not installed")
     few, many = 200000, 1200000

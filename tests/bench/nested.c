@@ -66,7 +66,7 @@ static int burst(struct dw_orch *orch, const struct dw_args *in, const struct dw
 	return 0;
 }
 
-/* Scalar 0: levels that are still below this one. */
+/* Scalar 0: the number of levels below this one. */
 static int pass_on(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
 		   void *context)
 {
@@ -134,7 +134,7 @@ static void open_directed(struct bench *bench, bool chips)
 		fail("open");
 }
 
-/* Children of the tree that have had a task. */
+/* Counts the children of the tree that have had a task. */
 static uint32_t children_with_tasks(struct bench *bench)
 {
 	struct dw_child_stats children[64];
@@ -253,7 +253,7 @@ static int all_nodes(struct dw_orch *orch, const struct dw_args *in, const struc
 	return 0;
 }
 
-/* L4 → 2 × L3 → 4 chips and 4 sub workers each. Every one of them has worked, then it waits. */
+/* L4 → 2 × L3 → 4 chips and 4 sub workers each. Each of them has worked once, and then waits. */
 static void idle_tree(int ready)
 {
 	struct bench bench = { .tasks = 1000, .samples = calloc(1000, sizeof(double)) };

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * The library end to end with tasks that do nothing: bursts, chains, round trips,
- * the submit call, growth. pipeline MODE [--children N] [--tasks N] [--busy N] [--cpus N].
- * --busy: so many other processes that never stop, one per CPU in turn; --cpus 1: all on one CPU;
- * --calls 1: count every system call of all processes (needs tracefs and perf events: in the
- * guest).
+ * The library end to end with tasks that do nothing: bursts, chains, round trips, the submit call,
+ * growth. pipeline MODE [--children N] [--tasks N] [--busy N] [--cpus N]. --busy N: N other
+ * processes that never stop, one per CPU in turn; --cpus 1: all on one CPU; --calls 1: counts every
+ * system call of all processes (needs tracefs and perf events, as in the guest).
  */
 #include <linux/perf_event.h>
 #include <stdatomic.h>
@@ -97,7 +96,7 @@ static int chain(struct dw_orch *orch, const struct dw_args *in, const struct dw
 	return 0;
 }
 
-/* One submit and a wait for it, again and again. */
+/* One submit and a wait for it, repeatedly. */
 static int trips(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
 		 void *context)
 {
@@ -147,7 +146,7 @@ static int submits(struct dw_orch *orch, const struct dw_args *in, const struct 
 	return 0;
 }
 
-/* Ends when the word that it is given says so. */
+/* Ends when the given word is set. */
 static int sub_hold(const struct dw_args *args, void *context)
 {
 	const _Atomic uint32_t *release = (const _Atomic uint32_t *)dw_args_scalar(args, 0);
@@ -158,7 +157,7 @@ static int sub_hold(const struct dw_args *args, void *context)
 	return 0;
 }
 
-/* As far ahead as a submitter may get (8,192 tasks): what that takes is no growth. */
+/* Warm up as far ahead as a submitter may get (8,192 tasks): memory for that is no growth. */
 #define AHEAD 8000
 
 static int far_ahead(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
@@ -224,7 +223,7 @@ struct counters {
 
 static int calls_fd = -1;
 
-/* From here on, of this thread and of all threads and processes that it starts. */
+/* Counts from here on, for this thread and all threads and processes that it starts. */
 static void count_calls(void)
 {
 	struct perf_event_attr attr = {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
- * The mailbox alone, beside bare ways to hand something over and back, all in one
- * run: round trips, bursts of empty frames, and what the wait policy makes of one
- * CPU, of more children than CPUs, and of busy neighbours.
+ * The mailbox alone, compared with bare ways to hand something over and back, all in one run: round
+ * trips, bursts of empty frames, and the wait policy on one CPU, with more children than CPUs, and
+ * with busy neighbours.
  *
  * raw [-r repeats] [-n count] [-d depth] [-p futex|kernel] [name…]: medians with least and most.
- * -n: so many trips, frames or tasks instead of the row's own count.
+ * -n: the number of trips, frames or tasks, instead of the row's own.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -372,7 +372,7 @@ static double burst(uint64_t count, uint32_t width)
 			while (posted < count && post(i, shared->work_ns)) {
 				posted++;
 				some = true;
-				/* Let the peer begin while the rest is written. */
+				/* Lets the peer begin while the rest is written. */
 				if (posted % 16 == 0)
 					break;
 			}

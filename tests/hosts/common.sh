@@ -42,7 +42,7 @@ failed() {
 	exit 70
 }
 
-# until_true TRIES COMMAND...: for what tells nobody that it is ready.
+# until_true TRIES COMMAND...: for programs that do not report when they are ready.
 until_true() {
 	local tries=$1
 	shift

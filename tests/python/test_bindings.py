@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-only OR MIT
-"""The package beside the public headers: every function, every field of what is read, every parameter in a docstring."""
+"""The package against the public headers: every function, every field that is read, every parameter in a docstring."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_every_option_of_a_worker_is_there():
     assert wanted == parameters - {"level"}
 
 
-# Calls that may wait, or copy or load much.
+# Calls that may wait, or may copy or load a lot.
 BLOCKING = {
     "dw_alloc", "dw_buffer_read", "dw_buffer_write", "dw_callable_register_image", "dw_callable_register_symbol",
     "dw_callable_unregister_for", "dw_chip_alloc", "dw_chip_driver_list", "dw_chip_driver_query", "dw_chip_enumerate",
@@ -115,7 +115,7 @@ def public_callables():
         value = getattr(distworker, name)
         if inspect.isclass(value):
             for key, member in inspect.getmembers(value):
-                # Not what records and exceptions have from Python.
+                # Without the members that records and exceptions inherit from Python.
                 if not key.startswith("_") and not hasattr(tuple, key) and not hasattr(BaseException, key):
                     yield f"{name}.{key}", member
         elif callable(value):
@@ -123,7 +123,7 @@ def public_callables():
 
 
 def in_stub(name):
-    """The names of the parameters that the stub has for it."""
+    """The names of its parameters in the stub."""
     tree = ast.parse((TOP / "lib/python/distworker/_core.pyi").read_text())
     kind, _, method = name.rpartition(".")
     found = tree.body
@@ -156,7 +156,7 @@ def test_docstrings_name_every_parameter():
 
 
 def test_docstrings_of_calls_that_can_fail_say_how():
-    """Those that the library may refuse: an errno, or an exception of Python's."""
+    """Functions that the library may refuse: with an errno, or an exception of Python's."""
     silent = []
     for name in ("Worker.init", "Worker.close", "Worker.run", "Worker.sub", "Worker.symbol", "Worker.image", "Worker.unregister",
                  "Worker.find", "Worker.share", "Worker.empty", "Worker.write", "Worker.read", "Worker.register_buffer",

@@ -110,7 +110,7 @@ def test_what_a_chip_has_is_not_copied_again():
 
 
 def test_copies_are_ordered_as_tasks_are():
-    """Up, scaled there, to the other chip, scaled there, down: by the tags and the copies alone."""
+    """Copied to a chip, scaled there, copied to the other chip, scaled there, copied back: ordered only by the tags and the copies."""
     with Worker(3, chips=["sim", distworker.Chip("sim", 1)]) as node:
         given, result = node.empty(64), node.empty(64)
         node.init()
@@ -331,7 +331,7 @@ def test_a_kept_buffer_is_copied_to_a_chip_once(kept):
             step(i)
         assert chip_stats(node).copied_in - before == (4096 if kept else 5 * 4096)
         assert chip_stats(node).saved == (4 * 4096 if kept else 0)
-        # What the host has written is new on the chip, too.
+        # The host's write is seen on the chip, too.
         node_weights = weights + 1
         node.write(held, node_weights)
         step(3)
@@ -406,7 +406,7 @@ def test_writes_and_reads():
 
 
 def test_drivers_and_devices():
-    """In another process, which makes no Workers."""
+    """Runs in another process, which makes no Workers."""
     assert "sim" in distworker.chip_drivers() and distworker.chip_drivers() == sorted(distworker.chip_drivers())
     program = """
 import distworker, errno

@@ -14,7 +14,7 @@ from distworker import _start_functions
 
 
 class Peculiar(Exception):
-    """Of an own class, with much to say."""
+    """An exception of the test's own class, with a long text."""
 
 
 def deep(depth, text):

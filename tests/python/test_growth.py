@@ -40,13 +40,13 @@ def threads():
 def measure():
     for _ in range(3):
         gc.collect()
-    # Tensors, tasks and arguments are no objects of the collector's: blocks of the allocator count them too.
+    # The collector does not know tensors, tasks and arguments, so the allocator's blocks are counted, too.
     return sys.getallocatedblocks(), len(gc.get_objects()), descriptors(), children()
 
 
 def check(before, after, times, what):
     blocks, objects = after[0] - before[0], after[1] - before[1]
-    # A cache here or there: far below one for each time.
+    # Room for a few caches: far below one block per repetition.
     print(f"{times} {what}: {blocks} blocks and {objects} objects more, {after[2]} descriptors, {after[3]} children")
     assert objects < 50, f"{objects} more objects after {times} {what}"
     assert blocks < max(300, times // 10), f"{blocks} more blocks after {times} {what}"

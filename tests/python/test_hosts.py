@@ -26,7 +26,8 @@ def fail(args):
     raise ValueError("as it was told")
 
 
-# By name: this process has had other trees, so that its handles differ from the node's.
+# Functions are found by name: this process has had other trees, so its handles differ from the
+# node's.
 def nested(orch, args):
     orch.submit(orch.find("add"), inout(args.tensor(0)))
 
@@ -73,7 +74,7 @@ def free_port():
 
 
 def connect(address):
-    """Until the node listens; it may still be importing."""
+    """Waits until the node listens; it may still be importing."""
     while True:
         try:
             socket.create_connection(address).close()

@@ -170,7 +170,7 @@ def test_views_outlive_the_tree():
 
 
 def test_memory_comes_back(node):
-    """The arena has room for a few of these alone."""
+    """The arena has room for only a few of these."""
     with Worker(3, subs=1, arena_bytes=256 << 20, heap_ring_bytes=1 << 20) as small:
         for _ in range(100):
             small.empty(64 << 20, "uint8")

@@ -87,14 +87,14 @@ def test_pip_installs_it_without_a_network(tmp_path):
 def test_make_install_and_uninstall(tmp_path):
     build = os.environ.get("B", str(TOP / "build"))
     make = ["make", "-s", "-C", TOP, f"B={build}", f"DESTDIR={tmp_path}", "PREFIX=/opt/dw", f"PYTHON={sys.executable}"]
-    # The library itself is another target's; its place is enough here.
+    # Another target builds the library; its place is enough here.
     (tmp_path / "opt/dw/lib").mkdir(parents=True)
     for name in ("libdistworker.so.0", "libdistworker.so"):
         (tmp_path / "opt/dw/lib" / name).symlink_to(pathlib.Path(build) / "libdistworker.so")
     run(*make, "install-python")
     (core,) = tmp_path.glob("opt/dw/lib/python*/*/distworker/_core.abi3.so")
     folder = core.parent.parent
-    # Found by its own path, relative to where it lies.
+    # The library is found relative to the extension's own path.
     said = run(sys.executable, "-c", "import distworker; print(distworker.__file__)",
                env={"PYTHONPATH": str(folder), "LD_LIBRARY_PATH": ""}, cwd=tmp_path)
     assert said.startswith(str(folder))

@@ -24,7 +24,7 @@ from distworker import Error, Worker, inout, out
 
 
 def program(code, *options, env=None, **how):
-    """Another interpreter, as strict as this one, and with buffers."""
+    """Starts another interpreter, as strict as this one, and with buffered output."""
     env = {key: value for key, value in (env or os.environ).items() if key != "PYTHONUNBUFFERED"}
     return subprocess.Popen([sys.executable, "-X", "dev", "-W", "error", *options, "-c", textwrap.dedent(code)],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **how)
@@ -388,7 +388,7 @@ def test_a_run_of_the_main_thread_starts_no_thread():
 
 
 def test_runs_of_a_fork_within_a_run():
-    """The child of the user's fork has no watching thread of its parent's."""
+    """A child that the user forks does not have its parent's watching thread."""
     def orchestrate(orch):
         pid = os.fork()
         if pid:
@@ -540,7 +540,7 @@ def test_detached_and_dropped_runs_go_on():
         for event in submitted:
             event.wait()
         memoryview(flag)[()] = 1
-        # The one sub worker takes its tasks in order; close() would cancel them.
+        # The only sub worker takes its tasks in order; close() would cancel them.
         node.run(lambda orch: orch.submit(add, inout(cell)))
         assert memoryview(cell)[()] == 3
 

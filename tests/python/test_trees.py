@@ -16,7 +16,7 @@ from distworker import Args, Error, Tree, Worker, inout, out
 
 
 def tree_named(name):
-    """Of this process, which may have others."""
+    """The tree of this process, which may have several."""
     for index in range(1000):
         tree = Tree(os.getpid(), index)
         if tree.worker(0).path == name:
@@ -123,7 +123,7 @@ def test_blobs_of_arguments():
         node.init()
         node.run(lambda orch: orch.submit(read, again))
         assert memoryview(cells)[0, 1] == 9
-        # One that children import has scalars of the package behind its own.
+        # For a function that children import, the package adds scalars behind its own.
         node.run(lambda orch: orch.submit(distworker.function("test_trees:read_blob"), inout(cells), 5))
         assert memoryview(cells)[2, 3] == 5
     for wrong in (b"", blob[:-1], blob + b"x", b"\xff" * 8):

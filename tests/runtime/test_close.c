@@ -23,7 +23,10 @@ static void stay(void)
 #ifdef __SANITIZE_THREAD__
 const char *__tsan_default_options(void);
 
-/* Set: processes sleep for a second before they exit, so children do not leave in time. */
+/*
+ * By default TSan's processes sleep for a second before they exit: children would not leave in
+ * time.
+ */
 __attribute__((visibility("default"))) const char *__tsan_default_options(void)
 {
 	return "atexit_sleep_ms=0";

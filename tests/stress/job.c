@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * The job: on each level a chain of tasks, cell k = cell k-1 + 1, on sub workers,
- * and one task for each nested Worker, which does the same below with cells of
- * its own. Repeating a task changes nothing, so a run that returns 0 has exactly one right result;
- * one that does not has cells that are right or were never written.
+ * The job: on each level a chain of tasks, cell k = cell k-1 + 1, on sub workers, and one task for
+ * each nested Worker, which does the same below with cells of its own. Repeating a task changes
+ * nothing, so a run that returns 0 has exactly one right result; after any other run each cell is
+ * right or was never written.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -197,7 +197,7 @@ static void check_cells(bool complete, unsigned run)
 	}
 }
 
-/* The ends of chains belong to nobody: the next chain begins with 0. */
+/* No chain owns the cells between chains: the next chain begins with 0. */
 static enum outcome run_all(struct dw_worker *root)
 {
 	enum outcome outcome = OUTCOME_RIGHT;

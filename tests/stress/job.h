@@ -28,11 +28,11 @@ uint32_t random_below(uint64_t *state, uint32_t limit);
 void shape_choose(struct shape *shape, uint64_t seed);
 void shape_print(const struct shape *shape, char *text, unsigned space);
 
-/* The result of the round's process; its exit status. */
+/* The result of the round's process: its exit status. */
 enum outcome {
 	OUTCOME_RIGHT = 0,	/* all results right */
-	OUTCOME_ERRORS = 10,	/* some runs ended with an error, which was true */
-	OUTCOME_WRONG = 11,	/* wrong result, false error, something left: it said so */
+	OUTCOME_ERRORS = 10,	/* some runs ended with an error, which was justified */
+	OUTCOME_WRONG = 11,	/* wrong result, false error, or something left: it was reported */
 };
 
 /* Never returns. `ready` gets one byte when init is done. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * Rounds of random trees and random signals: stress SECONDS [SEED [ROUNDS]]. Each round is a
- * process of its own (job.c). This one kills, stops and continues the processes below it, in some
- * rounds the round's process itself, and knows by a pipe that all inherit when the last is gone.
+ * separate process (job.c). This program kills, stops and continues the processes below it, in some
+ * rounds the round's process itself. A pipe that all inherit tells when the last one is gone.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -47,7 +47,7 @@ static void continue_stopped(bool all)
 	}
 }
 
-/* One signal to one descendant of `parent`. The pidfd is of the process that is looked at. */
+/* Sends one signal to one descendant of `parent`, by a pidfd of the examined process. */
 static void disturb(pid_t parent, uint64_t *state)
 {
 	pid_t pids[256];
@@ -79,7 +79,7 @@ static void disturb(pid_t parent, uint64_t *state)
 	close(pidfd);
 }
 
-/* Touches a lot of memory and goes. */
+/* Touches a lot of memory, and exits. */
 static pid_t start_hog(void)
 {
 	pid_t pid = fork();
@@ -97,9 +97,9 @@ static pid_t start_hog(void)
 }
 
 /*
- * Prints the processes that are left; orphans have come to us (PR_SET_CHILD_SUBREAPER). Whether all
- * of them were stopped before their first instruction, by us: they could not even ask for a signal
- * at their parent's death.
+ * Prints the processes that are left; orphans have become our children (PR_SET_CHILD_SUBREAPER).
+ * Returns whether we stopped all of them before their first instruction: such processes could not
+ * even request a signal at their parent's death.
  */
 static bool only_unborn_left(void)
 {
@@ -127,7 +127,7 @@ static bool only_unborn_left(void)
 	return unborn;
 }
 
-/* Whether all ends of the pipe are closed within the time. */
+/* Are all ends of the pipe closed within the time? */
 static bool all_gone(int end)
 {
 	struct pollfd fd = { .fd = end };
@@ -187,7 +187,7 @@ static void one_round(uint64_t seed)
 	}
 	close(lifeline[1]);
 	close(ready[1]);
-	/* Half of the time init goes undisturbed. */
+	/* In half of the rounds init is not disturbed. */
 	if (random_below(&state, 2))
 		readable(ready[0], 10000);
 	killed = random_below(&state, 4) == 0;
@@ -213,7 +213,7 @@ static void one_round(uint64_t seed)
 	}
 	if (done)
 		judge(&shape, status, killed);
-	/* While some are still stopped: they have to go, too. */
+	/* Some are still stopped: they must end, too. */
 	if (!all_gone(lifeline[0])) {
 		bool unborn = only_unborn_left();
 

@@ -46,7 +46,7 @@ static void start(char **command)
 	_exit(127);
 }
 
-/* The descendants of `root`, and itself. */
+/* `root` and its descendants. */
 static void family(pid_t root)
 {
 	static pid_t all[PIDS_MOST], parent[PIDS_MOST];
@@ -172,7 +172,7 @@ static void full_pipe(int fd)
 	while (write(ends[1], page, sizeof(page)) > 0)
 		;
 	fcntl(ends[1], F_SETFL, 0);
-	/* The reading end stays open, in the program itself, out of its way. */
+	/* The reading end stays open in the program, at a high number. */
 	dup2(ends[0], 200);
 	close(ends[0]);
 	dup2(ends[1], fd);

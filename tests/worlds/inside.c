@@ -97,7 +97,7 @@ static void start_signals(void)
 
 static bool dropping;
 
-/* Stands before the library's. */
+/* Comes before the library's function. */
 int dw_worker_init(void *root);
 int dw_worker_init(void *root)
 {
@@ -119,7 +119,9 @@ __attribute__((constructor)) static void begin(void)
 
 	if (!text)
 		return;
-	/* On its way to the program; a filter would refuse the loader's calls as well. */
+	/*
+	 * Called just before the program; earlier, a filter would also refuse the loader's calls.
+	 */
 	if (!strcmp(program_invocation_short_name, "env")) {
 		free(text);
 		return;

@@ -6,10 +6,10 @@
  *   exit N | signal N | hangs, "units N", "left N", then "# " lines about processes that hang or
  *   are left
  *
- * The bound is no time. Beside the program this process does units of work of its own (a child
- * that computes for 2 ms, 20 ms apart), and a program that has not ended after UNITS of them
- * hangs: on a machine that is busy or stopped the units take longer, as the program does. It is
- * the subreaper, so all that the program leaves becomes its child.
+ * The bound is not a time. While the program runs, this process does units of work (a child that
+ * computes for 2 ms, 20 ms apart), and a program that has not ended after UNITS of them hangs: on a
+ * busy or stopped machine the units take longer, just as the program does. This process is the
+ * subreaper, so processes that the program leaves become its children.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -121,7 +121,7 @@ static unsigned kill_all(bool tell)
 	return killed;
 }
 
-/* Children that are there: the program's ended ones are taken. */
+/* Counts the children, and reaps those that have ended. */
 static bool has_children(void)
 {
 	int state;

@@ -41,7 +41,7 @@ static void end(int status, const char *format, ...)
 	exit(status);
 }
 
-/* A call that has to succeed, or else has a text. */
+/* A call that must succeed, or fail with a text. */
 static void must(int result, const char *call)
 {
 	char text[1024];
