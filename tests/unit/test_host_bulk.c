@@ -32,7 +32,7 @@ static unsigned char *area;
 struct end {
 	struct stream *stream;
 	struct bulk *bulk;
-	uint64_t data; /* bytes that have come */
+	uint64_t data; /* bytes that have arrived */
 	bool broken; /* as the test has it */
 };
 
@@ -59,7 +59,7 @@ static void *place(void *context, const struct stream_message *message)
 	return area + message->address;
 }
 
-/* Not within a test's process, so without CHECK(): the process's status is 1. */
+/* This runs outside the test's process, so instead of CHECK() it exits with status 1. */
 #define MUST(condition) \
 	do { \
 		if (!(condition)) { \
@@ -70,7 +70,7 @@ static void *place(void *context, const struct stream_message *message)
 		} \
 	} while (0)
 
-/* The next message: its type, or -errno. Data is counted. */
+/* Returns the type of the next message, or -errno. Counts data. */
 static int next(struct end *end, struct stream_message *message)
 {
 	struct pollfd polls[2];
@@ -114,7 +114,7 @@ static struct stream *new_stream(int fd, bool first)
 
 static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
 #define SIGNALS (sizeof(signals) / sizeof(signals[0]))
-/* Before UCX is opened: a sanitizer has some of its own. */
+/* Counted before UCX is opened, since a sanitizer has threads of its own. */
 static void (*actions[SIGNALS])(int);
 
 static void note_actions(void)
@@ -159,7 +159,7 @@ static void finish(struct end *end)
 {
 	struct stream_message message;
 
-	/* Neither leaves before the other has all that it waits for. */
+	/* Neither side leaves before the other has everything that it waits for. */
 	if (!end->broken) {
 		MUST(stream_send(end->stream, BYE, 0, 0, NULL, 0) == 0);
 		MUST(next_control(end, &message) == BYE);
@@ -226,7 +226,7 @@ static void run(side *first, side *second, const struct way *way, bool killed)
 	munmap(area, AREA_BYTES);
 }
 
-/* Under TSan UCX, whose own code changes the C library's, dies when it is opened. */
+/* Under TSan, UCX dies when it is opened, because it patches the C library. */
 static bool has_ucx(void)
 {
 #ifdef __SANITIZE_THREAD__
@@ -257,7 +257,7 @@ static bool has_ucx(void)
 
 /* ---------------------------------------------------------------------------- data */
 
-/* Ranges of many lengths, around those of pieces and of short data. */
+/* Ranges with lengths around that of a piece, and around that of short data. */
 static const uint64_t lengths[] = {
 	1, 4096, BULK_LEAST - 1, BULK_LEAST, BULK_LEAST + 1, BULK_PIECE, BULK_PIECE + 1,
 	3 * BULK_PIECE - 7, 9 * BULK_PIECE,
@@ -283,7 +283,7 @@ static void send_ranges(struct end *end)
 					    lengths[i]) == 0);
 			MUST(bulk_has_data(end->bulk, round));
 			address += lengths[i];
-			/* What has been sent by then is there when this is. */
+			/* Everything that was sent before has arrived when this has. */
 			MUST(bulk_send_after(end->bulk, LAST, address, round, NULL, 0) == 0);
 		}
 		MUST(next_control(end, &message) == WORD);
@@ -369,7 +369,7 @@ static void drop(struct end *end)
 	MUST(bulk_send_after(end->bulk, LAST, 1, 0, NULL, 0) == 0);
 	MUST(bulk_send_data(end->bulk, 2, 0, area, 2 * BULK_PIECE) == 0);
 	MUST(bulk_send_after(end->bulk, LAST, 2, 0, NULL, 0) == 0);
-	/* The stream would send all of it; UCX has as much as may be on its way. */
+	/* The stream would send all of it; UCX was given only as much as may be on its way. */
 	MUST(!bulk_address(end->bulk, &bytes) || bulk_flush(end->bulk) == 0);
 	bulk_drop_data(end->bulk, 1);
 	MUST(next_control(end, &message) == WORD);
@@ -413,10 +413,7 @@ EACH_WAY(data_without_a_place_ends_the_connection, send_too_far, refuse)
 
 /* ---------------------------------------------------------------------------- marks */
 
-/*
- * A sender that is made by hand: it says of two pieces that they are sent, and sends them later,
- * the second one first.
- */
+/* A hand-made sender: it announces two pieces as sent, and sends them later, in reverse order. */
 struct by_hand {
 	struct stream *stream;
 	struct ucx *ucx;
@@ -480,7 +477,7 @@ static void mark_and_end(struct by_hand *hand)
 	MUST(stream_send(hand->stream, LAST, 0, 0, NULL, 0) == 0);
 	wait_for_word(hand);
 	stream_destroy(hand->stream);
-	/* UCX stays for as long as this process: until the test has seen the end. */
+	/* UCX stays open as long as this process, until the test has seen the end. */
 	pause();
 }
 
@@ -490,14 +487,14 @@ static void say_word(struct end *end)
 	MUST(bulk_flush(end->bulk) == 0);
 }
 
-/* Nothing comes from behind the mark, although it is here. */
+/* Nothing behind the mark is returned, although it has arrived. */
 static void be_held(struct end *end)
 {
 	struct pollfd polled = { .fd = stream_fd(end->stream), .events = POLLIN };
 	struct stream_message message;
 
 	say_word(end);
-	/* Both in one, so the one is here with the other. */
+	/* Both are in one packet, so they arrive together. */
 	poll(&polled, 1, -1);
 	MUST(bulk_receive(end->bulk, place, end, &message) == 0);
 	MUST(bulk_receive(end->bulk, place, end, &message) == 0);
@@ -617,7 +614,7 @@ static void stay_idle(struct end *end)
 
 	MUST(stream_send(end->stream, WORD, 0, 0, NULL, 0) == 0);
 	MUST(next_control(end, &message) == WORD);
-	/* What the connecting had to do is done. */
+	/* The connection has been set up. */
 	while (poll(polls, bulk_poll(end->bulk, polls), 1000) > 0) {
 		MUST(bulk_flush(end->bulk) == 0);
 		MUST(bulk_receive(end->bulk, place, end, &message) == 0);

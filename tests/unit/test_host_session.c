@@ -19,12 +19,14 @@
 
 #define FAILING 3			/* callable that fails */
 
-static uint64_t first_runs_until;	/* so many bytes of data have arrived */
+static uint64_t first_runs_until;	/* bytes of data that have arrived */
 static const struct dw_config no_config;
 
 /* ---------------------------------------------------------------- the other process */
 
-/* What a task does, there and in the model: outputs depend on all inputs and on its number. */
+/*
+ * A task's work, in the session and in the model: outputs depend on all inputs and on its number.
+ */
 static void compute(unsigned char *memory, const struct dw_args *args,
 		    const struct frame_names *uses, uint64_t task)
 {
@@ -53,7 +55,7 @@ static bool in_area(void *context, uint64_t address, uint64_t bytes)
 	       bytes <= SLOTS * SLOT_BYTES - (address - (uint64_t)(uintptr_t)area);
 }
 
-/* What is used after it was given back is seen. */
+/* Fills released memory, so that later use shows. */
 static void spoil(void *context, uint64_t address, uint64_t bytes)
 {
 	++*(uint64_t *)context;
@@ -74,7 +76,7 @@ static void wait_for_gateway(const struct gateway *gateway)
 	poll(polls, gateway_poll(gateway, polls), -1);
 }
 
-/* A task that takes a moment, in which more arrives. */
+/* A task that takes a moment, during which more arrives. */
 static void take_a_moment(struct session *session)
 {
 	struct session_message message;
@@ -85,7 +87,7 @@ static void take_a_moment(struct session *session)
 			return;
 }
 
-/* The first task takes until the data of the second one is here. */
+/* The first task runs until the data of the second one has arrived. */
 static void take_until(struct session *session, uint64_t bytes)
 {
 	struct stream_counters counters;
@@ -116,7 +118,7 @@ static void serve(int fd, uint64_t most_bytes, bool expect_stop)
 	struct session *session;
 	int result;
 
-	/* Not a byte of the parent's memory is known here. */
+	/* No byte of the parent's memory is known here. */
 	memset(area, 0xee, SLOTS * SLOT_BYTES);
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	if (session_create(new_stream(fd, false), &options, &session) < 0)
@@ -155,7 +157,7 @@ static void serve(int fd, uint64_t most_bytes, bool expect_stop)
 		else
 			CHECK_EQ(session_done(session, 0, NULL, now_ns(), message.task), 0);
 	}
-	/* Of what it holds there is no more than it may. */
+	/* The session holds no more than it may. */
 	session_destroy(session);
 	_exit(expect_stop && !unit_failures ? 0 : 4);
 }
@@ -217,7 +219,7 @@ struct program {
 	unsigned char *model;
 	uint64_t names[SLOTS], last_name;
 	uint64_t tasks;
-	/* Bytes that have to travel: what has a name there already has not. */
+	/* Counts the bytes that must travel: named contents that are already there need not. */
 	uint64_t least_in, least_out;
 	uint64_t there[SLOTS];		/* the name that the session was given last */
 };
@@ -243,7 +245,7 @@ static void make_task(struct program *program, const struct use *uses, uint32_t 
 	}
 }
 
-/* What has to travel for it, and what its memory looks like afterwards. */
+/* Computes what must travel for the task, and the memory after it. */
 static void model_task(struct program *program, const struct use *uses, uint32_t count,
 		       const struct dw_args *args, const struct frame_names *host, uint64_t task,
 		       bool fails)
@@ -318,7 +320,7 @@ static void end_program(struct program *program, uint64_t *in, uint64_t *out)
 	free(program->model);
 }
 
-/* Whether a task of these uses may be posted while one of those is in flight. */
+/* May a task with these uses be posted while one with those is in flight? */
 static bool independent(const struct use *a, uint32_t a_count, const struct use *b,
 			uint32_t b_count)
 {
@@ -352,7 +354,7 @@ static uint32_t random_uses(unsigned *random, struct use uses[4])
 	return count;
 }
 
-/* Host code has written: the contents have no name. */
+/* Host code has written these bytes, so they have no name. */
 static void host_writes_slot(struct program *program, unsigned slot, unsigned char with)
 {
 	memset(slot_at(slot), with, slot_bytes(slot));
@@ -425,7 +427,7 @@ HOST_TEST(an_input_that_does_not_change_travels_once)
 	CHECK_EQ(out, 100 * 65536);
 }
 
-/* What failed leaves no name: the next one has the contents from home. */
+/* A failed task leaves no name, so the next one gets the contents from home. */
 HOST_TEST(an_attempt_that_failed_is_repeated_with_what_the_first_one_found)
 {
 	const struct use uses[] = { { 3, DW_INOUT } };
@@ -442,7 +444,7 @@ HOST_TEST(an_attempt_that_failed_is_repeated_with_what_the_first_one_found)
 	CHECK_EQ(out, 65536);
 }
 
-/* The second attempt was made elsewhere: its contents are not those that the first left here. */
+/* The second attempt ran elsewhere: its contents differ from those that the first left here. */
 HOST_TEST(contents_of_an_attempt_that_failed_have_no_name)
 {
 	const struct use writes[] = { { 3, DW_OUTPUT } }, reads[] = { { 3, DW_INPUT },
@@ -554,7 +556,7 @@ static void *nowhere(void *context, const struct stream_message *message)
 	return context;
 }
 
-/* A session that answers task 1 (slot 3 in, slot 8 out) in another way than the protocol has it. */
+/* A session that answers task 1 (slot 3 in, slot 8 out) against the protocol. */
 struct lie {
 	uint8_t type;
 	uint64_t number;
@@ -642,7 +644,7 @@ HOST_TEST(a_session_reads_and_writes_nothing_that_its_task_does_not)
 	}
 }
 
-/* What it has asked for is not sent any more: the memory is the caller's again. */
+/* The requested data is no longer sent: the memory belongs to the caller again. */
 HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_them)
 {
 	const struct use uses[] = { { 3, DW_INPUT }, { 8, DW_INPUT } };
@@ -679,7 +681,7 @@ HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_the
 		while (stream_receive(liar, nowhere, chunk, &message) > 0)
 			;
 	}
-	/* The chunk that had begun. */
+	/* Skips the chunk that had begun. */
 	stream_counters(liar, &counters);
 	CHECK_EQ(counters.bytes_in, SLOT_BYTES);
 	stream_destroy(liar);
@@ -688,7 +690,7 @@ HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_the
 	unmap_area();
 }
 
-/* Tasks as a gateway packs them, then with one thing changed. */
+/* Tasks as a gateway packs them, and then with one change. */
 enum spoil_how {
 	NOT, SHORT, LONG, ARGS_LONGER, MORE_EAGER, LESS_EAGER, TENSOR_OUTSIDE, NUMBER, HOWS
 };
@@ -778,7 +780,7 @@ HOST_TEST(a_gateway_that_sends_more_ahead_than_it_may_or_data_that_nobody_asked_
 		wire_encode(&args, pack_space(&pack, wire_bytes(&args)));
 		pack_bytes(&pack, uses, sizeof(uses));
 		pack_bytes(&pack, "\0\0", 2);
-		/* The end of a tensor, and the begin of what is behind it. */
+		/* The end of a tensor, and the beginning of the bytes behind it. */
 		if (data == 2)
 			CHECK_EQ(stream_send(stream, HOST_TASK, 1, 0, pack.data, pack.used), 0);
 		if (data)

@@ -4,16 +4,16 @@
  * Control messages stay on the stream, with their codes, and so does data that is shorter than
  * BULK_LEAST.
  *
- * Owns: struct bulk: data and messages that wait for it. The stream is the caller's and outlives
- * it; from bulk_create() on its data is sent and received here alone.
+ * Owns: struct bulk: data, and messages that wait for it. The stream is the caller's and outlives
+ * it; from bulk_create() on, its data is sent and received only here.
  *
  * Invariant: a message that comes after data is received after it. The sender gives it to the
- * stream when UCX has let go of the data before it, with a mark that says how many pieces those
- * are; the receiver takes nothing from the stream behind a mark before it has so many. Other
+ * stream when UCX no longer uses the data before it, with a mark that says how many pieces those
+ * were; the receiver takes nothing behind a mark from the stream until it has that many. Other
  * control messages overtake data.
  *
- * Over UCX data has no code, as on the stream; and what comes is not checked by UCX: for networks
- * whose hosts are trusted. One thread. No call blocks.
+ * Data over UCX carries no code, as on the stream, and UCX does not check what arrives: use it on
+ * networks whose hosts are trusted. One thread. No call blocks.
  */
 #ifndef DW_HOST_BULK_H
 #define DW_HOST_BULK_H
@@ -43,7 +43,7 @@ void bulk_shut(struct bulk *bulk);
 /* This end's address of UCX; 0 bytes: it is not open. */
 const void *bulk_address(const struct bulk *bulk, size_t *bytes);
 
-/* As those of the stream, whose names end so. */
+/* Like the functions of the stream with the same names. */
 int bulk_send_data(struct bulk *bulk, uint64_t number, uint64_t address, const void *from,
 		   uint64_t bytes);
 int bulk_send_after(struct bulk *bulk, uint8_t type, uint64_t number, uint64_t address,
@@ -55,7 +55,10 @@ bool bulk_has_data(const struct bulk *bulk, uint64_t number);
 int bulk_flush(struct bulk *bulk);
 int bulk_receive(struct bulk *bulk, stream_place *place, void *context,
 		 struct stream_message *message);
-/* What to wait for after bulk_flush(), and bulk_receive() that has returned 0: 1 or 2 entries. */
+/*
+ * The descriptors to wait for after bulk_flush(), and after a bulk_receive() that returned 0: 1 or
+ * 2 entries.
+ */
 uint32_t bulk_poll(const struct bulk *bulk, struct pollfd polls[2]);
 void bulk_counters(const struct bulk *bulk, struct stream_counters *counters);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind stream.h. */
+/* See stream.h. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "host/stream.h"
 #include "task/error.h"
 
-/* Read at once while a header is expected: what follows it may be data, which has its own place. */
+/* How much to read while a header is expected: data may follow, which has its own destination. */
 #define READ_BYTES 4096
 
 struct header {
@@ -21,7 +21,7 @@ struct header {
 };
 _Static_assert(sizeof(struct header) == 24, "both hosts read it");
 
-/* What precedes a payload. */
+/* The bytes that precede a payload. */
 struct envelope {
 	struct header header;
 	unsigned char code[SECRET_CODE_BYTES];
@@ -33,7 +33,7 @@ struct bytes {
 	size_t used, room;
 };
 
-/* Data in the caller's memory (`from`), or a control message of this struct's own behind it. */
+/* Data in the caller's memory (`from`), or a control message in the memory behind this struct. */
 struct transfer {
 	struct transfer *next;
 	struct header header;
@@ -61,7 +61,7 @@ struct stream {
 	struct bytes in;
 	size_t in_begin; /* bytes of `in` that were taken */
 	bool empty; /* the socket was, a moment ago: it is asked again by the next call but one */
-	size_t in_skip; /* bytes of the message that the caller has seen last */
+	size_t in_skip; /* bytes of the message that was returned last */
 	bool data; /* `message` is being received into its place */
 	struct stream_message message;
 	size_t data_left;
@@ -122,7 +122,7 @@ void stream_counters(const struct stream *stream, struct stream_counters *counte
 	*counters = stream->counters;
 }
 
-/* Room for `more` bytes behind those in use. */
+/* Makes room for `more` bytes behind those in use. */
 static int reserve(struct bytes *bytes, size_t more)
 {
 	size_t room = bytes->room ? bytes->room : READ_BYTES;
@@ -140,7 +140,7 @@ static int reserve(struct bytes *bytes, size_t more)
 	return 0;
 }
 
-/* The code of message `count` of a direction; data is not covered. */
+/* Computes the code of message `count` of a direction; data is not covered. */
 static int make_code(struct secret *key, uint64_t count, const struct header *header,
 		     const void *payload, unsigned char code[SECRET_CODE_BYTES])
 {
@@ -155,7 +155,7 @@ static int make_code(struct secret *key, uint64_t count, const struct header *he
 
 /* ------------------------------------------------------------------------ sending */
 
-/* Its place in the order is taken here: from now on it is sent before all that comes later. */
+/* This fixes the message's place in the order: from now on it is sent before all later ones. */
 static int append(struct stream *stream, struct bytes *to, const struct header *header,
 		  const void *payload)
 {
@@ -201,7 +201,7 @@ int stream_send(struct stream *stream, uint8_t type, uint64_t number, uint64_t a
 	return result < 0 ? result : append(stream, &stream->control, &header, payload);
 }
 
-/* A transfer with room for `own` bytes, at the end of the list; NULL with a text. */
+/* Adds a transfer with room for `own` bytes to the list; NULL with a text. */
 static struct transfer *enqueue(struct stream *stream, const struct header *header, size_t own)
 {
 	struct transfer *transfer = malloc(sizeof(*transfer) + own);
@@ -280,7 +280,7 @@ bool stream_has_data(const struct stream *stream, uint64_t number)
 	return false;
 }
 
-/* Takes what is sent next: all control messages that wait, or one chunk. */
+/* Chooses what to send next: all waiting control messages, or one chunk. */
 static int take_next(struct stream *stream)
 {
 	struct transfer *transfer = stream->first;
@@ -334,7 +334,7 @@ static int stream_error(const struct stream *stream, int error)
 	return error_set(error, "the connection is broken: %s", strerror(-error));
 }
 
-/* Bytes, 0 when the socket takes no more, or -errno. */
+/* Returns bytes sent, 0 if the socket takes no more, or -errno. */
 static ssize_t send_some(struct stream *stream)
 {
 	struct iovec parts[] = {
@@ -387,7 +387,7 @@ int stream_flush(struct stream *stream)
 
 /* ---------------------------------------------------------------------- receiving */
 
-/* Bytes, 0 when none are there, or -errno with a text. */
+/* Returns bytes received, 0 if there are none, or -errno with a text. */
 static ssize_t read_some(struct stream *stream, void *to, size_t bytes)
 {
 	bool empty = stream->empty;
@@ -412,7 +412,7 @@ static size_t held(const struct stream *stream)
 	return stream->in.used - stream->in_begin;
 }
 
-/* Drops what was taken, and reads until `bytes` are here: 1, 0, or -errno. */
+/* Drops consumed bytes, and reads until `bytes` have arrived: 1, 0, or -errno. */
 static int fill(struct stream *stream, size_t bytes)
 {
 	struct bytes *in = &stream->in;
@@ -497,7 +497,7 @@ static int receive_data(struct stream *stream)
 	return 1;
 }
 
-/* The next header, with the payload of a control message: 1, 0 or -errno. */
+/* Reads the next header, with the payload of a control message: 1, 0 or -errno. */
 static int receive_envelope(struct stream *stream)
 {
 	struct envelope envelope;

@@ -3,9 +3,9 @@
  * stream: messages and data between two hosts, over one TCP connection.
  *
  * On the wire each message is a header, a code (secret.h), and `bytes` of payload. The code covers
- * a count of the messages of its direction, the header, and the payload of a control message; so
- * nobody on the way can add, change, repeat or leave out one. Data carries no code: its header
- * says where it belongs, and has one.
+ * a count of the messages of its direction, the header, and the payload of a control message; so no
+ * third party can add, change, repeat or drop one unnoticed. Data carries no code: its header says
+ * where it belongs, and has one.
  *
  * Data is cut into chunks, and control messages go between chunks: a cancellation does not wait
  * behind a tensor. Within control messages, and within data, the order is that of the calls; a
@@ -44,32 +44,32 @@ struct stream_counters {
 };
 
 /*
- * Takes the connected, non-blocking socket and the keys, also when it fails. `timeout_ns` is for
- * the text of an error: the socket has it already.
+ * Takes the connected, non-blocking socket and the keys, even if it fails. `timeout_ns` appears in
+ * error texts only: it was set on the socket already.
  */
 int stream_create(int fd, struct secret *send, struct secret *receive, uint64_t timeout_ns,
 		  struct stream **stream);
 /* Closes the socket; what was not sent is dropped. NULL is accepted. */
 void stream_destroy(struct stream *stream);
 int stream_fd(const struct stream *stream);
-/* From now on, of the socket too. -errno with a text. */
+/* Changes the timeout, also of the socket. -errno with a text. */
 int stream_set_timeout(struct stream *stream, uint64_t timeout_ns);
 
-/* A control message, with a copy of the payload. -ENOMEM, -EMSGSIZE with a text. */
+/* Sends a control message, with a copy of the payload. -ENOMEM, -EMSGSIZE with a text. */
 int stream_send(struct stream *stream, uint8_t type, uint64_t number, uint64_t address,
 		const void *payload, size_t bytes);
 /* The same, after all data that was given before it. */
 int stream_send_after(struct stream *stream, uint8_t type, uint64_t number, uint64_t address,
 		      const void *payload, size_t bytes);
-/* Data at `from`, which belongs to `address` over there. -ENOMEM with a text. */
+/* Sends the data at `from`, which belongs at `address` on the other host. -ENOMEM with a text. */
 int stream_send_data(struct stream *stream, uint64_t number, uint64_t address, const void *from,
 		     uint64_t bytes);
 /*
- * Drops the data of that number, but for a chunk that has begun to be sent, and the messages of
- * that number that were to come after it.
+ * Drops the data of that number, except a chunk that is partly sent, and the messages of that
+ * number that were to follow it.
  */
 void stream_drop_data(struct stream *stream, uint64_t number);
-/* Whether data of that number is still to be sent. */
+/* Is data of that number still to be sent? */
 bool stream_has_data(const struct stream *stream, uint64_t number);
 /*
  * Sends what the socket takes: 0, or -errno with a text. Then stream_pending(): whether to wait for
@@ -79,8 +79,8 @@ int stream_flush(struct stream *stream);
 bool stream_pending(const struct stream *stream);
 
 /*
- * Where to put data; `message` has all but the payload. NULL, with a text, refuses it: the
- * connection cannot be used any more.
+ * Returns where to put data; `message` has all but the payload. NULL, with a text, refuses the
+ * data: the connection cannot be used any more.
  */
 typedef void *stream_place(void *context, const struct stream_message *message);
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* Behind ucx.h. */
+/* See ucx.h. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -28,7 +28,7 @@ struct leaving {
 	int8_t status;
 };
 
-/* One that comes. UCX has its data until it is taken. */
+/* A message that arrives. UCX keeps its data until it is taken. */
 struct coming {
 	struct ucx *ucx;
 	struct ucx_header header;
@@ -44,7 +44,7 @@ struct ucx {
 	int fd;
 	bool peer_errors; /* the endpoint's mode: it may be closed by force */
 	int8_t failed; /* the status with which the endpoint has failed; 0 */
-	const char *broken; /* what the other end has done that it must not; NULL */
+	const char *broken; /* how the other end has broken the rules; NULL: it has not */
 	struct leaving leaving[UCX_AHEAD];
 	/* Those that wait are arrivals[first …], in their order. */
 	struct coming coming[UCX_AHEAD];
@@ -126,7 +126,7 @@ static int refused(const char *call, int8_t status)
 	return error_set(-EIO, "UCX: %s: %s", call, text_short(ucp.status_string(status)));
 }
 
-/* The status in a result of a call that makes requests; UCX_IN_PROGRESS: it is a request. */
+/* The status that a request-making call returned; UCX_IN_PROGRESS: it returned a request. */
 static int8_t status_in(const void *result)
 {
 	intptr_t value = (intptr_t)result;
@@ -168,7 +168,7 @@ static int8_t arrived(void *argument, const void *header, size_t header_bytes, v
 	coming->ucx = ucx;
 	coming->data = data;
 	ucx->arrivals[(ucx->first + ucx->count++) % UCX_AHEAD] = coming;
-	/* The data is kept, until ucx_take(). */
+	/* UCX keeps the data until ucx_take(). */
 	return UCX_IN_PROGRESS;
 }
 
@@ -257,8 +257,8 @@ static void endpoint_failed(void *argument, void *endpoint, int8_t status)
 }
 
 /*
- * With errors of the peer reported; over shared memory, which cannot, without: the stream beside it
- * sees them.
+ * Connects with error reporting; without it over shared memory, which cannot report errors: the
+ * stream sees them.
  */
 int ucx_connect(struct ucx *ucx, const void *address, size_t bytes)
 {
@@ -271,7 +271,7 @@ int ucx_connect(struct ucx *ucx, const void *address, size_t bytes)
 	};
 	int8_t status;
 
-	/* An address of UCX has no length of its own; the least that it can read. */
+	/* An address of UCX does not contain its length; this is the least that UCX can read. */
 	if (bytes < 2)
 		return error_set(-EIO, "UCX: the other end's address has %zu bytes", bytes);
 	status = ucp.ep_create(ucx->worker, &params, &ucx->endpoint);
@@ -286,7 +286,7 @@ int ucx_connect(struct ucx *ucx, const void *address, size_t bytes)
 	return refused("no way to the other end (UCX_TLS, UCX_NET_DEVICES)", status);
 }
 
-/* By force it ends here and now; without errors of the peer it would wait for the peer. */
+/* Closing by force ends at once; an endpoint without error reporting would wait for the peer. */
 static void close_endpoint(struct ucx *ucx)
 {
 	const struct ucx_operation force = { .mask = UCX_OP_FLAGS, .flags = UCX_CLOSE_FORCE };
@@ -434,13 +434,13 @@ int ucx_step(struct ucx *ucx, enum ucx_event *event, struct ucx_header *header)
 			return result;
 		if (ucp.worker_progress(ucx->worker))
 			continue;
-		/* Armed, the descriptor becomes readable with the next thing to do. */
+		/* Once armed, the descriptor becomes readable when there is something to do. */
 		status = ucp.worker_arm(ucx->worker);
 		if (status == UCX_OK)
 			return next_event(ucx, event, header);
 		if (status != UCX_BUSY)
 			return refused("ucp_worker_arm", status);
-		/* Over shared memory it stays so when the other end has died. */
+		/* Over shared memory this state persists when the other end has died. */
 		if (!ucp.worker_progress(ucx->worker)) {
 			result = next_event(ucx, event, header);
 			return result ? result : -EBUSY;

@@ -8,10 +8,10 @@
  * rendezvous: nothing is taken from the sender before its receiver has said where it belongs, so no
  * more than UCX_AHEAD of them wait here.
  *
- * A process that has an open struct ucx has a thread of UCX's. UCX sees the other end's death
- * sooner or later, or not at all: the stream beside it says when the connection is over. What comes
- * over UCX is not authenticated, and crafted bytes abort the process: only for networks whose
- * hosts are trusted. One thread at a time.
+ * A process that has an open struct ucx has a thread of UCX's. UCX may see the other end's death
+ * late, or not at all: the stream beside it tells when the connection is over. UCX authenticates
+ * nothing, and crafted bytes abort the process: use it only on networks whose hosts are trusted.
+ * One thread at a time.
  */
 #ifndef DW_HOST_UCX_H
 #define DW_HOST_UCX_H
@@ -43,22 +43,22 @@ enum ucx_event {
 int ucx_load(void);
 /* -ENOSYS: no libucp; -EIO: UCX refuses; -ENOMEM; with a text. */
 int ucx_open(struct ucx **ucx);
-/* What is not sent or received is dropped. NULL is accepted. */
+/* Drops what is not sent or received yet. NULL is accepted. */
 void ucx_close(struct ucx *ucx);
 /* This end's address, for ucx_connect() of the other one. */
 const void *ucx_address(const struct ucx *ucx, size_t *bytes);
-/* -EIO: UCX finds no way there; with a text. */
+/* -EIO: UCX finds no path to it; with a text. */
 int ucx_connect(struct ucx *ucx, const void *address, size_t bytes);
-/* Readable when ucx_step() has something to do; after a step that has returned 0. */
+/* Readable when ucx_step() has something to do; valid after a step that returned 0. */
 int ucx_fd(const struct ucx *ucx);
 
 /* At most UCX_AHEAD that are not sent: -EAGAIN without a text. -EIO with a text. */
 int ucx_send(struct ucx *ucx, const struct ucx_header *header, const void *from);
-/* Where the message of the last UCX_ARRIVES belongs. -EIO with a text. */
+/* Says where the message of the last UCX_ARRIVES belongs. -EIO with a text. */
 int ucx_take(struct ucx *ucx, void *to);
 /*
- * 1 with the next event; 0: none now; -EBUSY without a text: none now, and the descriptor does not
- * tell of the next one, as long as UCX is in the middle of something: look at the stream, and step
+ * 1 with the next event; 0: none now; -EBUSY without a text: none now, but UCX is in the middle of
+ * something, and the descriptor will not announce the next event: look at the stream, and step
  * again. -EIO, -EPROTO with a text: of no more use.
  */
 int ucx_step(struct ucx *ucx, enum ucx_event *event, struct ucx_header *header);

@@ -56,8 +56,8 @@ void lifecycle_set_up_link(struct dw_worker *nested, int link, uint32_t generati
  */
 void lifecycle_set_trace(struct dw_worker *root, int pipe);
 /*
- * Gives back what init has made: the Worker is new again, with its callables and its buffers.
- * False: threads or runs that did not end in time still use it, so that all of it stays.
+ * Releases everything that init made: the Worker is as new, with its callables and buffers. False:
+ * threads or runs that did not end in time still use it, so nothing is released.
  */
 bool lifecycle_release(struct dw_worker *worker);
 
