@@ -120,6 +120,18 @@ void task_describe(const struct task *task, char *text, size_t space)
 		    text_short(callable_title(task->callable)));
 }
 
+void task_set_group(struct task *task, struct group *group)
+{
+	task->flags |= FLAG_GROUP;
+	task->group = group;
+}
+
+void task_no_more_retries(struct task *task)
+{
+	task->attempts += task->retries;
+	task->retries = 0;
+}
+
 void task_break_chain(struct task *task)
 {
 	task_clear_flags(task, FLAG_CHAIN | FLAG_CHAINED);

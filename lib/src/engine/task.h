@@ -210,17 +210,9 @@ static inline void task_set_target(struct task *task, uint16_t pool, uint32_t wo
 	task->pool = pool;
 	task->worker = worker;
 }
-static inline void task_set_group(struct task *task, struct group *group)
-{
-	task->flags |= FLAG_GROUP;
-	task->group = group;
-}
+void task_set_group(struct task *task, struct group *group);
 /* It has had all its attempts. */
-static inline void task_no_more_retries(struct task *task)
-{
-	task->attempts += task->retries;
-	task->retries = 0;
-}
+void task_no_more_retries(struct task *task);
 static inline void task_forget_run(struct task *task) { task->run = NULL; }
 static inline void task_set_kept(struct task *task) { task->queue = QUEUE_KEPT; }
 /* A list of tasks that are in no queue. */

@@ -24,7 +24,7 @@ struct death_record {
 	} history[DEATH_HISTORY];	/* a ring: the next is count % DEATH_HISTORY */
 	uint32_t window[60];		/* deaths in each of the last 60 s, for the crash loop */
 	uint64_t window_second;		/* the last second in `window` */
-	char why[192]; /* why why this process is killing it; "": it is not. Engine's lock */
+	char why[192]; /* why this process is killing it; "": it is not. Engine's lock */
 };
 
 /* Notes why the child is being killed; the first reason counts. Takes the engine's lock. */

@@ -39,7 +39,7 @@ static inline int serve_args(struct frame *frame, struct dw_args *args)
 	return wire_decode(tensors, bytes, args);
 }
 
-/* The names of the frame's tensors; The names of the frame's tensors; NULL: it has none. */
+/* The names of the frame's tensors; NULL: it has none. */
 static inline const struct frame_names *serve_names(struct frame *frame, const struct dw_args *args)
 {
 	return frame->flags & FRAME_NAMED ?
