@@ -33,10 +33,13 @@ static uint64_t length(const struct range *range)
 bool holdings_has(struct holdings *holdings, const struct range *range, uint64_t name)
 {
 	size_t i = find(holdings, range->begin);
-	struct holding *piece = &holdings->pieces[i];
+	struct holding *piece;
 
-	if (!name || i == holdings->count || piece->name != name ||
-	    piece->range.begin > range->begin || piece->range.end < range->end)
+	if (!name || i == holdings->count)
+		return false;
+	piece = &holdings->pieces[i];
+	if (piece->name != name || piece->range.begin > range->begin ||
+	    piece->range.end < range->end)
 		return false;
 	piece->used = ++holdings->uses;
 	return true;

@@ -380,6 +380,8 @@ int stream_flush(struct stream *stream)
 		head = stream->head.used - stream->head_sent;
 		head = (size_t)sent < head ? (size_t)sent : head;
 		stream->head_sent += head;
+		if ((size_t)sent == head)
+			continue;
 		stream->body += (size_t)sent - head;
 		stream->body_left -= (size_t)sent - head;
 	}
