@@ -13,6 +13,7 @@ import sys
 import distworker
 import numpy
 import pytest
+import signals
 from distworker import Args, Config, Error, PtoCore, Worker, inout, inp, new, no_dep, out
 
 BUILD = pathlib.Path(os.environ.get("B", "build")).resolve()
@@ -154,24 +155,17 @@ def test_a_copy_that_blocks_lets_handlers_run():
     """The window of the run is full until the handler has run, in the very call that waits for room."""
     pid = os.getpid()
     with Worker(3, subs=1, chips=["sim"]) as node:
-        flag, host = node.empty((), "int64"), node.empty(1)
-
-        @node.sub
-        def until_handled(args):
-            while not memoryview(args.tensor(0))[()]:
-                os.kill(pid, signal.SIGUSR1)
-                os.sched_yield()
-
+        words, host = node.empty((2,), "int64"), node.empty(1)
+        until_handled = node.sub(lambda args: signals.send_until_told(args, pid), name="until_handled")
         node.init()
         there = node.chip_memory(0, 1)
 
         def orchestrate(orch):
-            orch.submit(until_handled, no_dep(flag), out(host))
+            orch.submit(until_handled, no_dep(words), out(host))
             for _ in range(9000):
                 orch.submit_copy(there, host)
 
-        old = signal.signal(signal.SIGUSR1, lambda number, frame: memoryview(flag).__setitem__(
-            (), node.engine_stats().submitted >= 8192))
+        old = signal.signal(signal.SIGUSR1, signals.tell_when(words, lambda: node.engine_stats().submitted >= 8192))
         try:
             node.run(orchestrate)
         finally:

@@ -20,6 +20,7 @@ import threading
 
 import distworker
 import pytest
+import signals
 from distworker import Error, Worker, inout, out
 
 
@@ -329,24 +330,9 @@ def test_handlers_of_signals_run_while_the_main_thread_waits(wait):
 def test_a_submit_that_blocks_lets_handlers_run():
     pid = os.getpid()
     with Worker(3, subs=1) as node:
-        words = node.empty((2,), "int64")  # the end, and how often the handler has run
-
-        def until_handled(args):
-            seen = memoryview(args.tensor(0))
-            while not seen[0]:
-                # One signal at a time, so that a slow handler is not interrupted by the next one.
-                before = seen[1]
-                os.kill(pid, signal.SIGUSR1)
-                while seen[1] == before:
-                    os.sched_yield()
-
-        until = node.sub(until_handled)
-
-        def handler(number, frame):
-            mine = memoryview(words)
-            mine[0] = node.engine_stats().submitted >= 8192
-            mine[1] += 1
-
+        words = node.empty((2,), "int64")
+        until = node.sub(lambda args: signals.send_until_told(args, pid), name="until_handled")
+        handler = signals.tell_when(words, lambda: node.engine_stats().submitted >= 8192)
         old = signal.signal(signal.SIGUSR1, handler)
         try:
             node.run(lambda orch: [orch.submit(until, distworker.no_dep(words), i) for i in range(9000)] and None)

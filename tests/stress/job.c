@@ -9,9 +9,12 @@
 #include <stdarg.h>
 #include "../runtime/process.h"
 #include "job.h"
+#include "nodes.h"
 
 #define MS 1000000ULL
-#define CELLS 512			/* per Worker */
+#define CELLS 2048			/* per Worker: more than travels with a task */
+#define PARTS_MOST (1 + NODES_MOST)	/* Workers that have cells */
+_Static_assert(PARTS_MOST >= LEVELS_MOST, "one for each level");
 
 static int64_t *cells;
 static dw_callable step, below;
@@ -23,7 +26,7 @@ uint32_t random_below(uint64_t *state, uint32_t limit)
 	return (uint32_t)((*state >> 33) % limit);
 }
 
-void shape_choose(struct shape *s, uint64_t seed)
+void shape_choose(struct shape *s, uint64_t seed, bool hosts)
 {
 	uint64_t state = seed;
 
@@ -38,14 +41,21 @@ void shape_choose(struct shape *s, uint64_t seed)
 	s->restart = random_below(&state, 3) != 0;
 	s->retries = random_below(&state, 2) ? random_below(&state, 8) : 0;
 	s->runs = 1 + random_below(&state, 60);
-	s->tasks = 1 + random_below(&state, CELLS - 2);
+	s->tasks = 1 + random_below(&state, 510);
+	if (!hosts || s->crowd || random_below(&state, 4))
+		return;
+	s->hosts = 1 + random_below(&state, NODES_MOST);
+	s->levels = 2;
+	s->threads = 0;
+	s->tasks = 1 + s->tasks / 4;
 }
 
 void shape_print(const struct shape *s, char *text, unsigned space)
 {
 	snprintf(text, space, "seed %llu: %u levels, %u subs each, threads %#x, %s, retries %u, "
-		 "%u runs of %u tasks", (unsigned long long)s->seed, s->levels, s->subs, s->threads,
-		 s->restart ? "restart" : "no restart", s->retries, s->runs, s->tasks);
+		 "%u runs of %u tasks, %u hosts", (unsigned long long)s->seed, s->levels, s->subs,
+		 s->threads, s->restart ? "restart" : "no restart", s->retries, s->runs, s->tasks,
+		 s->hosts);
 }
 
 static void wrong(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -103,15 +113,16 @@ static int submit_step(struct dw_orch *orch, unsigned level, unsigned k)
 	return result;
 }
 
-static int submit_below(struct dw_orch *orch, unsigned level)
+/* The Workers below `level` have `count` parts of the cells. */
+static int submit_below(struct dw_orch *orch, unsigned level, unsigned parts)
 {
 	struct dw_submit_options options;
 	struct dw_tensor tensor;
-	uint32_t count = (shape.levels - level - 1) * CELLS;
+	uint32_t count = parts * CELLS;
 	struct dw_args *args;
 	int result;
 
-	set_options(&options, level + 1);
+	set_options(&options, shape.hosts ? 1 : level + 1);
 	dw_tensor_init(&tensor, &cells[(level + 1) * CELLS], DW_INT64, &count, 1);
 	dw_args_create(&args);
 	dw_args_add_tensor(args, &tensor, DW_INOUT);
@@ -129,8 +140,13 @@ static int orch_level(struct dw_orch *orch, const struct dw_args *args,
 
 	(void)config;
 	(void)context;
-	if (level + 1 < shape.levels)
-		result = submit_below(orch, level);
+	/* A node was forked before there were any. */
+	if (shape.hosts && level)
+		cells = (int64_t *)dw_args_data(args, 0) - level * CELLS;
+	for (unsigned i = 0; i < shape.hosts && !level && result == 0; i++)
+		result = submit_below(orch, i, 1);
+	if (!shape.hosts && level + 1 < shape.levels)
+		result = submit_below(orch, level, shape.levels - level - 1);
 	/* Chains of eight, side by side. */
 	for (unsigned k = 0; k < shape.tasks && result == 0; k++)
 		if (k % 8 != 7)
@@ -138,37 +154,60 @@ static int orch_level(struct dw_orch *orch, const struct dw_args *args,
 	return result;
 }
 
+static void register_functions(struct dw_worker *root)
+{
+	if (dw_callable_register_sub(root, "step", sub_step, NULL, &step) < 0 ||
+	    dw_callable_register_orch(root, "below", orch_level, NULL, &below) < 0)
+		wrong("register: %s", dw_strerror_last());
+}
+
+/* On level i of the chain, 0 being the root; on that host, or on this one (NULL). */
+static struct dw_worker *create(unsigned i, const char *host)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *worker;
+
+	options.subs = shape.subs;
+	options.mode = shape.threads >> i & 1 ? DW_THREAD : DW_PROCESS;
+	options.heap_ring_bytes = 1 << 20;
+	options.arena_bytes = 8 << 20;
+	options.restart = shape.restart ? DW_RESTART_ON_DEATH : DW_RESTART_NEVER;
+	/* A node that was killed does not come back. */
+	options.restart_limit = shape.hosts ? 3 : 1000;
+	options.init_timeout_ns = (shape.hosts ? 2000 : 10000) * MS;
+	options.close_timeout_ns = 2000 * MS;
+	options.host = host;
+	if (dw_worker_create(DW_LEVEL_NODE + shape.levels - 1 - i, &options, &worker) < 0)
+		wrong("create: %s", dw_strerror_last());
+	return worker;
+}
+
 static struct dw_worker *build(void)
 {
 	struct dw_worker *worker = NULL, *child;
 	void *memory;
 
-	for (unsigned i = shape.levels; i-- > 0; ) {
-		struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
-
-		options.subs = shape.subs;
-		options.mode = shape.threads >> i & 1 ? DW_THREAD : DW_PROCESS;
-		options.heap_ring_bytes = 1 << 20;
-		options.arena_bytes = 8 << 20;
-		options.restart = shape.restart ? DW_RESTART_ON_DEATH : DW_RESTART_NEVER;
-		options.restart_limit = 1000;
-		options.init_timeout_ns = 10000 * MS;
-		options.close_timeout_ns = 2000 * MS;
+	for (unsigned i = shape.hosts ? 1 : shape.levels; i-- > 0; ) {
 		child = worker;
-		if (dw_worker_create(DW_LEVEL_NODE + shape.levels - 1 - i, &options, &worker) < 0 ||
-		    (child && dw_worker_add_child(worker, child, NULL) < 0))
-			wrong("create: %s", dw_strerror_last());
+		worker = create(i, NULL);
+		if (child && dw_worker_add_child(worker, child, NULL) < 0)
+			wrong("add: %s", dw_strerror_last());
 	}
-	if (dw_callable_register_sub(worker, "step", sub_step, NULL, &step) < 0 ||
-	    dw_callable_register_orch(worker, "below", orch_level, NULL, &below) < 0 ||
-	    dw_buffer_create(worker, LEVELS_MOST * CELLS * sizeof(*cells), &memory) < 0)
-		wrong("register: %s", dw_strerror_last());
+	for (unsigned i = 0; i < shape.hosts; i++)
+		if (dw_worker_add_child(worker, create(1, nodes_address(i)), NULL) < 0)
+			wrong("add: %s", dw_strerror_last());
+	register_functions(worker);
+	if (dw_buffer_create(worker, PARTS_MOST * CELLS * sizeof(*cells), &memory) < 0)
+		wrong("buffer: %s", dw_strerror_last());
 	cells = memory;
 	return worker;
 }
 
 static bool is_true(int error, const char *text)
 {
+	/* Whatever it was that ended the connection. */
+	if (strstr(text, ": host 127.0.0.1:"))
+		return true;
 	switch (error) {
 	case -EOWNERDEAD:
 		return strstr(text, "killed by SIG") || strstr(text, "its spawner died") ||
@@ -184,7 +223,9 @@ static bool is_true(int error, const char *text)
 
 static void check_cells(bool complete, unsigned run)
 {
-	for (unsigned level = 0; level < shape.levels; level++) {
+	unsigned parts = shape.hosts ? 1 + shape.hosts : shape.levels;
+
+	for (unsigned level = 0; level < parts; level++) {
 		for (unsigned k = 0; k < shape.tasks; k++) {
 			int64_t cell = cells[level * CELLS + k + 1], expected = k % 8 + 1;
 
@@ -205,7 +246,7 @@ static enum outcome run_all(struct dw_worker *root)
 	for (unsigned run = 0; run < shape.runs; run++) {
 		int result;
 
-		memset(cells, 0, LEVELS_MOST * CELLS * sizeof(*cells));
+		memset(cells, 0, PARTS_MOST * CELLS * sizeof(*cells));
 		result = dw_worker_run(root, orch_level, NULL, NULL, NULL);
 		if (result && !is_true(result, dw_strerror_last()))
 			wrong("run %u: %s: %s", run, strerror(-result), dw_strerror_last());
@@ -225,6 +266,7 @@ void job_main(const struct shape *chosen, int ready)
 
 	shape = *chosen;
 	fds = count_dir("/proc/self/fd");
+	nodes_start(shape.hosts, register_functions);
 	root = build();
 	result = dw_worker_init(root);
 	if (result < 0 && !is_true(result, dw_strerror_last()))
@@ -237,6 +279,7 @@ void job_main(const struct shape *chosen, int ready)
 	if (result < 0 && result != -ETIMEDOUT)
 		wrong("close: %s", dw_strerror_last());
 	dw_worker_destroy(root);
+	nodes_stop();
 	left = descendants(NULL, 0);
 	if (left)
 		wrong("%u processes are left after close", left);

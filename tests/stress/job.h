@@ -21,11 +21,13 @@ struct shape {
 	unsigned runs;
 	unsigned tasks;			/* per Worker and run */
 	bool crowd;			/* 64 children */
+	unsigned hosts;			/* nested Workers beside each other, each on its own node */
 };
 
 /* Numbers from a seed, so that a round can be repeated. */
 uint32_t random_below(uint64_t *state, uint32_t limit);
-void shape_choose(struct shape *shape, uint64_t seed);
+/* `hosts`: there may be some. */
+void shape_choose(struct shape *shape, uint64_t seed, bool hosts);
 void shape_print(const struct shape *shape, char *text, unsigned space);
 
 /* The result of the round's process: its exit status. */

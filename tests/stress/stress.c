@@ -14,6 +14,7 @@
 #include "../runtime/process.h"
 #include "../unit/slow.h"
 #include "job.h"
+#include "nodes.h"
 
 #define MS 1000000ULL
 #define ROUND_NS 40000000000ULL		/* longer is a hang */
@@ -23,9 +24,11 @@
 static struct {
 	unsigned right, errors, wrong, hangs, parents_killed, left, unborn;
 	unsigned kills, stops;
+	unsigned with_hosts, right_with_hosts;
 	uint64_t slowest_end;
 } total;
 
+static bool hosts;			/* rounds may have nodes */
 static struct { int pidfd; uint64_t until; } stopped[STOPPED_MOST];
 static unsigned stopped_count;
 
@@ -154,9 +157,10 @@ static void judge(const struct shape *shape, int status, bool killed)
 
 	if (killed && WIFSIGNALED(status))
 		total.parents_killed++;
-	else if (WIFEXITED(status) && WEXITSTATUS(status) == OUTCOME_RIGHT)
+	else if (WIFEXITED(status) && WEXITSTATUS(status) == OUTCOME_RIGHT) {
 		total.right++;
-	else if (WIFEXITED(status) && WEXITSTATUS(status) == OUTCOME_ERRORS)
+		total.right_with_hosts += shape->hosts != 0;
+	} else if (WIFEXITED(status) && WEXITSTATUS(status) == OUTCOME_ERRORS)
 		total.errors++;
 	else {
 		shape_print(shape, text, sizeof(text));
@@ -174,8 +178,9 @@ static void one_round(uint64_t seed)
 	pid_t parent, hog = 0;
 	char text[256];
 
-	shape_choose(&shape, seed);
+	shape_choose(&shape, seed, hosts);
 	shape_print(&shape, text, sizeof(text));
+	total.with_hosts += shape.hosts != 0;
 	if (pipe(lifeline) < 0 || pipe2(ready, O_CLOEXEC) < 0)
 		exit(1);
 	fcntl(lifeline[0], F_SETFD, FD_CLOEXEC);
@@ -247,9 +252,13 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	printf("# seed %llu\n", (unsigned long long)seed);
+	hosts = nodes_make_key();
+	if (!hosts)
+		printf("# libcrypto 3 is not installed: no rounds with other hosts\n");
 	fds = count_dir("/proc/self/fd");
 	for (round = 0; round < rounds && now_ns() < end; round++)
 		one_round(seed + round);
+	nodes_forget_key();
 	if (count_dir("/proc/self/fd") != fds)
 		printf("# descriptors of the test itself: %u, before: %u\n",
 		       count_dir("/proc/self/fd"), fds);
@@ -263,6 +272,8 @@ int main(int argc, char **argv)
 		       total.unborn);
 	printf("# %u rounds had right results only, %u had errors that were true\n", total.right,
 	       total.errors);
+	printf("# %u rounds had Workers on other hosts, %u of them right results only\n",
+	       total.with_hosts, total.right_with_hosts);
 	failed = total.wrong + total.hangs + total.left;
 	printf("%u passed, %u failed\n", round - (failed > round ? round : failed), failed);
 	return failed != 0;

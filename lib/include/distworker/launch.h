@@ -21,6 +21,7 @@ extern "C" {
 #endif
 
 struct dw_launch;
+struct dw_node_options;
 
 struct dw_launch_options {
 	size_t size;

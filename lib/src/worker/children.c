@@ -378,8 +378,17 @@ static void on_ready(struct child *child)
  */
 static void on_error(struct child *child, int error, const char *text)
 {
+	char full[ERROR_TEXT_BYTES];
+	bool served = child->life.state == CHILD_READY;
+
+	/* The text of a child that has served has no path yet. */
+	if (served && child->owner->life.state == WORKER_STARTING) {
+		text_format(full, sizeof(full), "%s: %s during init", child->path,
+			    text_limited(text, ERROR_TEXT_BYTES - PATH_BYTES - 16));
+		text = full;
+	}
 	child_failed(child, error, text);
-	if (child->owner->options.mode == DW_THREAD && child->life.state == CHILD_READY)
+	if (child->owner->options.mode == DW_THREAD && served)
 		child_dead(child, child->life.error_text);
 }
 
