@@ -11,7 +11,7 @@
 /* Registers the job's functions. */
 typedef void nodes_program(struct dw_worker *root);
 
-/* Once, for all rounds: the key, in a folder that nodes_forget_key() removes. False: no libcrypto. */
+/* Once, for all rounds: the key, which nodes_forget_key() removes. False: no libcrypto. */
 bool nodes_make_key(void);
 void nodes_forget_key(void);
 
