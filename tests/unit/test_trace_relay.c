@@ -13,9 +13,18 @@
 
 static char path[64], got[65536];
 
-static const struct relay_clock second_ahead = { .ahead_ns = 1000000000,
-						 .error_ns = 5,
-						 .round_trip_ns = 9 };
+static uint64_t a_second_before(void *context, uint64_t there_ns)
+{
+	(void)context;
+	return there_ns - 1000000000;
+}
+
+static const struct relay_clock second_ahead = {
+	.here = a_second_before,
+	.ahead_ns = 1000000000,
+	.error_ns = 5,
+	.round_trip_ns = 9,
+};
 
 /* What the file has when these lines were relayed. */
 static const char *relayed(const struct relay_clock *clock, const char *lines, size_t bytes)
@@ -79,6 +88,22 @@ TEST(times_are_put_onto_the_clock_of_this_host_and_durations_stay)
 	CHECK_STR(got, wanted);
 	/* Before this host's clock began there is only its beginning. */
 	CHECK_STR(relayed_text("{\"ts\":0.001},\n"), "{\"ts\":0.000},\n");
+}
+
+static uint64_t half(void *context, uint64_t there_ns)
+{
+	(void)context;
+	return there_ns / 2;
+}
+
+/* Failed before: a step of the clock within a slice had it reach into the next one. */
+TEST(a_slice_ends_where_its_end_is)
+{
+	const struct relay_clock clock = { .here = half };
+	const char *line = "{\"ph\":\"X\",\"ts\":4.000,\"dur\":6.000},\n";
+
+	CHECK_STR(relayed(&clock, line, strlen(line)),
+		  "{\"ph\":\"X\",\"ts\":2.000,\"dur\":3.000},\n");
 }
 
 TEST(processes_have_numbers_of_their_own_and_the_worker_has_that_of_its_gateway)

@@ -410,6 +410,7 @@ static int take_done(struct gateway *gateway, const struct stream_message *messa
 		.number = message->number,
 		.error = head.error,
 		.began_ns = offset_here(&gateway->offset, head.began_ns),
+		.ended_ns = offset_here(&gateway->offset, head.began_ns + head.ran_ns),
 		.ran_ns = head.ran_ns,
 		.text = gateway->text,
 	};

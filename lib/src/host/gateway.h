@@ -34,7 +34,8 @@ struct gateway_task {
 struct gateway_done {
 	uint64_t number;
 	int error; /* -errno; 0: done */
-	uint64_t began_ns, ran_ns; /* by the clock here; as good as the offset is */
+	uint64_t began_ns, ended_ns; /* by the clock here; as good as the offset is */
+	uint64_t ran_ns; /* by the clock there */
 	const char *text; /* of the error; valid until the next call */
 };
 

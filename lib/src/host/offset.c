@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /* See offset.h. */
+#include <string.h>
 #include "host/offset.h"
 
 static int64_t drift(uint64_t age_ns)
@@ -17,6 +18,38 @@ static void note_round_trip(struct offset *offset, uint64_t trip)
 	offset->samples++;
 	if (trip < offset->present)
 		offset->present = trip;
+}
+
+static uint64_t convert(const struct offset_step *step, uint64_t there_ns)
+{
+	uint64_t here = there_ns - (uint64_t)step->ahead;
+
+	return (int64_t)(here - step->least_ns) < 0 ? step->least_ns : here;
+}
+
+/* From the latest moment that was converted on. A step in which none was is replaced. */
+static void add_step(struct offset *offset)
+{
+	struct offset_step *step;
+
+	if (!offset->known)
+		offset->told_ns = 0;
+	if (!offset->told_ns)
+		offset->step_count = 0;
+	else if (offset->steps[offset->step_count - 1].ahead == offset->used)
+		return;
+	else if (offset->steps[offset->step_count - 1].from_ns == offset->told_ns)
+		offset->step_count--;
+	if (offset->step_count == OFFSET_STEPS) {
+		/* Only moments long ago had it. */
+		memmove(offset->steps, offset->steps + 1,
+			(OFFSET_STEPS - 1) * sizeof(offset->steps[0]));
+		offset->step_count--;
+	}
+	step = &offset->steps[offset->step_count];
+	*step = (struct offset_step){ .from_ns = offset->told_ns, .ahead = offset->used };
+	step->least_ns = offset->step_count++ ? convert(step - 1, step->from_ns) :
+						step->from_ns - (uint64_t)offset->used;
 }
 
 static void choose(struct offset *offset)
@@ -61,6 +94,7 @@ void offset_take(struct offset *offset, const struct offset_sample *s)
 	offset->high = high;
 	offset->at_ns = s->received_ns;
 	choose(offset);
+	add_step(offset);
 	offset->known = true;
 }
 
@@ -69,9 +103,17 @@ int64_t offset_ahead(const struct offset *offset)
 	return offset->used;
 }
 
-uint64_t offset_here(const struct offset *offset, uint64_t there_ns)
+uint64_t offset_here(struct offset *offset, uint64_t there_ns)
 {
-	return offset->known ? there_ns - (uint64_t)offset_ahead(offset) : there_ns;
+	uint32_t i = offset->step_count;
+
+	if (!i)
+		return there_ns;
+	if (there_ns > offset->told_ns)
+		offset->told_ns = there_ns;
+	while (i > 1 && offset->steps[i - 1].from_ns > there_ns)
+		i--;
+	return convert(&offset->steps[i - 1], there_ns);
 }
 
 uint64_t offset_error(const struct offset *offset, uint64_t now_ns)

@@ -114,6 +114,7 @@ struct line {
 	const char *at, *end;
 	const struct relay_clock *clock;
 	int32_t pid; /* there; 0: not seen yet */
+	uint64_t there_ns, here_ns; /* of 'ts' */
 	char text[TRACE_LINE_BYTES];
 	size_t used;
 	bool failed;
@@ -151,21 +152,48 @@ static uint64_t take_number(struct line *line)
 	return value;
 }
 
-/* Microseconds with three decimals. */
-static void copy_time(struct line *line)
+/* Microseconds with three decimals, in ns. */
+static uint64_t take_time(struct line *line)
 {
 	uint64_t ns = take_number(line) * 1000;
 
 	if (line->end - line->at < 4 || *line->at != '.') {
 		line->failed = true;
-		return;
+		return 0;
 	}
 	line->at++;
-	ns += take_number(line);
-	ns = line->clock->ahead_ns > 0 && ns < (uint64_t)line->clock->ahead_ns ?
-		     0 :
-		     ns - (uint64_t)line->clock->ahead_ns;
+	return ns + take_number(line);
+}
+
+static void put_time(struct line *line, uint64_t ns)
+{
 	put_format(line, "%llu.%03u", (unsigned long long)(ns / 1000), (unsigned int)(ns % 1000));
+}
+
+static uint64_t moment_here(const struct line *line, uint64_t ns)
+{
+	ns = line->clock->here(line->clock->context, ns);
+	/* Before the clock here began. */
+	return (int64_t)ns < 0 ? 0 : ns;
+}
+
+static void copy_time(struct line *line, bool is_begin)
+{
+	uint64_t there = take_time(line), here = moment_here(line, there);
+
+	if (is_begin) {
+		line->there_ns = there;
+		line->here_ns = here;
+	}
+	put_time(line, here);
+}
+
+/* A slice ends here where its end is, behind its `ts`. */
+static void copy_duration(struct line *line)
+{
+	uint64_t there = take_time(line);
+
+	put_time(line, moment_here(line, line->there_ns + there) - line->here_ns);
 }
 
 /* The main thread's number is that of its process; the others' are unique within it. */
@@ -220,7 +248,7 @@ static void copy_value(struct relay *relay, struct line *line)
 		if (is_next(line, times[i])) {
 			put(line, times[i], strlen(times[i]));
 			line->at += strlen(times[i]);
-			copy_time(line);
+			copy_time(line, i == 0);
 			return;
 		}
 	if (is_next(line, "\"pid\":") || is_next(line, "\"tid\":")) {
@@ -229,6 +257,10 @@ static void copy_value(struct relay *relay, struct line *line)
 		put(line, line->at, 6);
 		line->at += 6;
 		copy_number(relay, line, thread);
+	} else if (is_next(line, "\"dur\":")) {
+		put(line, line->at, 6);
+		line->at += 6;
+		copy_duration(line);
 	} else if (is_next(line, "\"id\":")) {
 		put(line, line->at, 5);
 		line->at += 5;

@@ -17,6 +17,8 @@
 struct relay;
 
 struct relay_clock {
+	uint64_t (*here)(void *context, uint64_t there_ns); /* a moment there, on the clock here */
+	void *context;
 	int64_t ahead_ns; /* of the clock there; its error, and the round trip, for readers */
 	uint64_t error_ns, round_trip_ns;
 };

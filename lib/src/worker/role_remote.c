@@ -228,11 +228,18 @@ static void show_connection(struct remote *remote, const struct dw_worker *worke
 	show_counters(remote);
 }
 
+static uint64_t moment_here(void *offset, uint64_t there_ns)
+{
+	return offset_here(offset, there_ns);
+}
+
 static struct relay_clock clock_of(const struct remote *remote)
 {
-	const struct offset *offset = gateway_offset(remote->gateway);
+	struct offset *offset = gateway_offset(remote->gateway);
 
 	return (struct relay_clock){
+		.here = moment_here,
+		.context = offset,
 		.ahead_ns = offset_ahead(offset),
 		.error_ns = offset_error(offset, now_ns()),
 		.round_trip_ns = offset_round_trip(offset),
@@ -352,7 +359,7 @@ static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
 
 /* Another host's clock may say anything: the times are between the claim and now. */
 static void end(struct remote *remote, const struct flight *flight, int error, const char *text,
-		uint64_t began_ns, uint64_t ran_ns)
+		uint64_t began_ns, uint64_t ended_ns)
 {
 	uint64_t now = now_ns(), began = clamp(began_ns, flight->claimed_ns, now);
 	char full[TEXT_BYTES];
@@ -363,7 +370,7 @@ static void end(struct remote *remote, const struct flight *flight, int error, c
 	status_ended(&remote->child->status);
 	show_counters(remote);
 	endpoint_complete(remote->endpoint, flight->number, error, error ? full : NULL,
-			  began, began + clamp(ran_ns, 0, now - began));
+			  began, clamp(ended_ns, began, now));
 }
 
 /* Hands it on; one that cannot be ends here. */
@@ -377,7 +384,8 @@ static void post(struct remote *remote, struct flight *flight, const struct dw_a
 		remote->flights[remote->count++] = *flight;
 		show_counters(remote);
 	} else {
-		end(remote, flight, result < 0 ? result : 0, error_text(), flight->claimed_ns, 0);
+		end(remote, flight, result < 0 ? result : 0, error_text(), flight->claimed_ns,
+		    flight->claimed_ns);
 	}
 }
 
@@ -408,7 +416,8 @@ static void take(struct remote *remote, struct flight *flight)
 		result = serve_args(flight->frame, &args);
 	flight->bytes = result < 0 ? 0 : tensor_bytes(&args);
 	if (result < 0)
-		end(remote, flight, result, error_text(), flight->claimed_ns, 0);
+		end(remote, flight, result, error_text(), flight->claimed_ns,
+		    flight->claimed_ns);
 	else if (fits(remote, flight->bytes))
 		post(remote, flight, &args);
 	else
@@ -452,7 +461,7 @@ static int end_oldest(struct remote *remote, const struct gateway_done *done)
 	remote->bytes -= flight.bytes;
 	remote->count--;
 	memmove(remote->flights, remote->flights + 1, remote->count * sizeof(flight));
-	end(remote, &flight, done->error, done->text, done->began_ns, done->ran_ns);
+	end(remote, &flight, done->error, done->text, done->began_ns, done->ended_ns);
 	if (remote->count)
 		status_since(&remote->child->status, now_ns());
 	else
