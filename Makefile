@@ -253,6 +253,7 @@ check-quick: setup-check
 
 # Offered: checks of a second before each commit.
 hooks:
+	@mkdir -p "$$(git rev-parse --git-path hooks)"
 	@ln -sfr tests/hooks/pre-commit "$$(git rev-parse --git-path hooks)/pre-commit"
 	@echo "git runs tests/hooks/pre-commit before each commit; git commit --no-verify goes without, make hooks-off ends it"
 hooks-off:
