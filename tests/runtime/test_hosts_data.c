@@ -12,7 +12,8 @@
 
 static struct host_node nodes[NODES];
 static struct dw_worker *root;
-static dw_callable sum, scale, hold, member;
+static dw_callable sum, scale, hold, member, wait_for_word;
+static int word[2]; /* a pipe */
 
 /* ------------------------------------------------------------------ functions of both sides */
 
@@ -61,8 +62,24 @@ static int orch_hold(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
+/* Says its pid, and goes on with a byte. */
+static int orch_wait_for_word(struct dw_orch *orch, const struct dw_args *args,
+			      const struct dw_config *config, void *context)
+{
+	char byte;
+
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	say();
+	return read(word[0], &byte, 1) == 1 ? 0 : -errno;
+}
+
 static void program(struct dw_worker *of)
 {
+	CHECK_EQ(dw_callable_register_orch(of, "wait_for_word", orch_wait_for_word, NULL,
+					   &wait_for_word), 0);
 	CHECK_EQ(dw_callable_register_orch(of, "sum", orch_sum, NULL, &sum), 0);
 	CHECK_EQ(dw_callable_register_orch(of, "scale", orch_scale, NULL, &scale), 0);
 	CHECK_EQ(dw_callable_register_orch(of, "hold", orch_hold, NULL, &hold), 0);
@@ -120,9 +137,9 @@ static struct dw_child_stats stats_of(const char *path)
 	return (struct dw_child_stats){ 0 };
 }
 
-static int submit(struct dw_orch *orch, dw_callable callable, const struct dw_tensor *tensors,
-		  const enum dw_tag *tags, unsigned count, int64_t scalar,
-		  const struct dw_submit_options *options)
+static int submit_task(struct dw_orch *orch, dw_callable callable, const struct dw_tensor *tensors,
+		       const enum dw_tag *tags, unsigned count, int64_t scalar,
+		       const struct dw_submit_options *options, dw_task *task)
 {
 	struct dw_args *args;
 	int result;
@@ -131,9 +148,16 @@ static int submit(struct dw_orch *orch, dw_callable callable, const struct dw_te
 	for (unsigned i = 0; i < count; i++)
 		dw_args_add_tensor(args, &tensors[i], tags[i]);
 	dw_args_add_int(args, scalar);
-	result = dw_submit(orch, callable, args, options, NULL);
+	result = dw_submit(orch, callable, args, options, task);
 	dw_args_destroy(args);
 	return result;
+}
+
+static int submit(struct dw_orch *orch, dw_callable callable, const struct dw_tensor *tensors,
+		  const enum dw_tag *tags, unsigned count, int64_t scalar,
+		  const struct dw_submit_options *options)
+{
+	return submit_task(orch, callable, tensors, tags, count, scalar, options, NULL);
 }
 
 static struct dw_tensor tensor_of(void *data, uint32_t count)
@@ -292,6 +316,64 @@ HOST_TEST(tensors_above_the_window_and_several_nodes_leave_the_same_results)
 	CHECK_EQ(run(orch_scales, tensors), 0);
 	check_scaled(tensors, 8);
 	destroy(NODES);
+}
+
+struct crowd {
+	int64_t *cell, *tensors[16];
+};
+
+/* One task holds the node there; what does not fit behind it has to end meanwhile. */
+static int orch_crowd(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	struct dw_submit_options there = DW_OPTIONS(dw_submit_options);
+	static const enum dw_tag tags[] = { DW_INOUT };
+	const struct crowd *crowd = context;
+	const struct dw_tensor cell = tensor_of(crowd->cell, 1);
+	dw_task tasks[16];
+	int result;
+
+	(void)args;
+	(void)config;
+	there.place = DW_PLACE(0);
+	result = submit(orch, wait_for_word, &cell, tags, 1, 0, &there);
+	CHECK(heard() > 0);
+	for (int i = 0; i < 16 && result == 0; i++) {
+		const struct dw_tensor tensor = tensor_of(crowd->tensors[i], LARGE / 8);
+
+		result = submit_task(orch, scale, &tensor, tags, 1, 3, NULL, &tasks[i]);
+	}
+	for (int i = 0; i < 16 && result == 0; i++)
+		result = dw_orch_wait_task(orch, tasks[i]);
+	CHECK_EQ(write(word[1], "", 1), 1);
+	return result;
+}
+
+HOST_TEST(what_has_no_room_in_the_window_ends_elsewhere)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct crowd crowd;
+	struct dw_worker *narrow;
+
+	CHECK_EQ(pipe2(word, O_CLOEXEC), 0);
+	create(1);
+	options.host = nodes[0].address;
+	options.host_window_bytes = 65536;
+	CHECK_EQ(dw_worker_create(DW_LEVEL_NODE, &options, &narrow), 0);
+	CHECK_EQ(dw_worker_add_child(root, narrow, NULL), 0);
+	host_worker(root, DW_LEVEL_NODE, 0, NULL);
+	crowd.cell = buffer(64, 0);
+	for (int i = 0; i < 16; i++) {
+		crowd.tensors[i] = buffer(LARGE, 0);
+		fill(crowd.tensors[i], 1);
+	}
+	init();
+	CHECK_EQ(run(orch_crowd, &crowd), 0);
+	for (int i = 0; i < 16; i++)
+		CHECK_EQ(crowd.tensors[i][LARGE / 8 - 1], 3 * (LARGE / 8 - 1));
+	destroy(1);
+	close(word[0]);
+	close(word[1]);
 }
 
 /* ----------------------------------------------------------------- several hosts, one breaks */
