@@ -124,6 +124,83 @@ HOST_TEST(a_task_that_hangs_there_ends_at_its_deadline)
 	down();
 }
 
+/* The child of that process, of which there is one; 0: none. */
+static pid_t only_child(pid_t of)
+{
+	pid_t pids[64], found = 0;
+	unsigned count = descendants(pids, 64);
+
+	for (unsigned i = 0; i < count && i < 64; i++)
+		if (parent_of(pids[i]) == of)
+			found = pids[i];
+	return found;
+}
+
+static pid_t gateway_process(void)
+{
+	return pid_of("pod0/node0");
+}
+
+static pid_t session_process(void)
+{
+	return host_session(&node);
+}
+
+/* Below the spawner of the session's own. */
+static pid_t worker_process(void)
+{
+	return only_child(only_child(host_session(&node)));
+}
+
+/* Nothing can be done there; here the run ends at its deadline, and once they go on, they go. */
+static void stop_during_a_task(pid_t (*which)(void))
+{
+	struct order order = hang(2);
+	struct dw_run *run;
+	pid_t sub, session, stopped;
+
+	order.options.size = sizeof(order.options);
+	order.options.timeout_ns = 500 * MS;
+	order.options_on_the_way = true;
+	up(2, NULL);
+	runs_again(2);
+	run = chain_start(&order, 0);
+	sub = heard();
+	session = host_session(&node);
+	stopped = which();
+	CHECK(stopped > 0 && kill(stopped, SIGSTOP) == 0);
+	CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);
+	check_text("pod0/node0: task 1 \"deep\" (down): ETIMEDOUT");
+	kill(stopped, SIGCONT);
+	CHECK(is_over(sub) && is_over(session));
+	down();
+}
+
+HOST_TEST(a_gateway_that_is_stopped_ends_at_the_deadline)
+{
+	stop_during_a_task(gateway_process);
+}
+
+HOST_TEST(a_session_that_is_stopped_ends_at_the_deadline)
+{
+	stop_during_a_task(session_process);
+}
+
+HOST_TEST(a_worker_that_is_stopped_there_ends_at_the_deadline)
+{
+	stop_during_a_task(worker_process);
+}
+
+/* It serves no new connections meanwhile; those that it has do not need it. */
+HOST_TEST(a_node_that_is_stopped_holds_up_no_session)
+{
+	up(2, NULL);
+	CHECK_EQ(kill(node.pid, SIGSTOP), 0);
+	runs_again(2);
+	CHECK_EQ(kill(node.pid, SIGCONT), 0);
+	down();
+}
+
 HOST_TEST(a_cancel_reaches_the_callable_there_and_the_tree_goes_on)
 {
 	struct order order = { .depth = 1, .how = BREAK_ASK };
