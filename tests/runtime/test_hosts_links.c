@@ -12,12 +12,26 @@
 #define THERE "10.77.0.2"
 
 static struct host_node node;
+#define SLOW_BYTES (10u << 20)
+
+static dw_callable take;
 static int other_net = -1;		/* the node's network namespace */
 static pid_t keeper;			/* the process that it was made by */
+
+static int orch_take(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	return 0;
+}
 
 static void program(struct dw_worker *root)
 {
 	chain_register(root);
+	CHECK_EQ(dw_callable_register_orch(root, "take", orch_take, NULL, &take), 0);
 }
 
 /* In the node's process, before it listens. */
@@ -189,6 +203,74 @@ static void body_heals(void)
 	down();
 }
 
+/* Bytes that have left for the node, those of the headers included. */
+static uint64_t sent_there(void)
+{
+	FILE *file = fopen("/proc/self/net/dev", "re");
+	unsigned long long sent = 0;
+	char line[512], *fields;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		fields = strchr(line, ':');
+		if (fields && strstr(line, " here:"))
+			sscanf(fields + 1, "%*u %*u %*u %*u %*u %*u %*u %*u %llu", &sent);
+	}
+	if (file)
+		fclose(file);
+	return sent;
+}
+
+static int orch_slow(struct dw_orch *orch, const struct dw_args *args,
+		     const struct dw_config *config, void *context)
+{
+	uint32_t bytes = SLOW_BYTES;
+	struct dw_tensor tensor;
+	struct dw_args *own;
+
+	(void)args;
+	(void)config;
+	CHECK_EQ(dw_tensor_init(&tensor, context, DW_UINT8, &bytes, 1), 0);
+	CHECK_EQ(dw_args_create(&own), 0);
+	CHECK_EQ(dw_args_add_tensor(own, &tensor, DW_INPUT), 0);
+	CHECK_EQ(dw_submit(orch, take, own, NULL, NULL), 0);
+	dw_args_destroy(own);
+	return 0;
+}
+
+/* The task's input takes four seconds: its run is cancelled when the first bytes have left. */
+static void body_slow(void)
+{
+	struct dw_node_options options = DW_OPTIONS(dw_node_options);
+	struct dw_worker *root;
+	struct dw_run *run = NULL;
+	uint64_t before;
+	void *memory;
+
+	if (!make_net())
+		return;
+	options.listen = THERE ":0";
+	host_start(&node, program_there, &options);
+	root = make_worker(DW_LEVEL_POD, 0, DW_PROCESS);
+	program(root);
+	host_worker(root, DW_LEVEL_NODE, 0, &node);
+	CHECK_EQ(dw_buffer_create(root, SLOW_BYTES, &memory), 0);
+	CHECK_EQ(dw_worker_init(root), 0);
+	here("tc qdisc add dev here root tbf rate 20mbit burst 64kbit latency 5s");
+	before = sent_there();
+	CHECK_EQ(dw_worker_start(root, orch_slow, NULL, NULL, memory, NULL, &run), 0);
+	while (sent_there() - before < SLOW_BYTES / 100)
+		pause_ms(1);
+	CHECK_EQ(dw_run_cancel(run), 0);
+	CHECK_EQ(dw_run_wait(run), -ECANCELED);
+	CHECK(sent_there() - before < SLOW_BYTES / 2);
+	here("tc qdisc del dev here root");
+	if (!CHECK_EQ(dw_worker_run(root, orch_slow, NULL, NULL, memory), 0))
+		printf("# %s\n", dw_strerror_last());
+	dw_worker_destroy(root);
+	host_stop(&node);
+	drop_net();
+}
+
 static const char *why_not;
 
 static void try_namespace(void)
@@ -240,3 +322,19 @@ LINK_TEST(lost_answers_end_the_task_and_the_tree_there, body_answers)
 LINK_TEST(lost_questions_end_the_task_and_the_tree_there, body_questions)
 LINK_TEST(a_link_that_is_down_ends_a_task_on_its_way, body_busy)
 LINK_TEST(a_link_that_comes_back_in_time_loses_nothing, body_heals)
+
+static bool can_slow_links(void)
+{
+	return system("unshare -n sh -c 'ip link set lo up && tc qdisc add dev lo root tbf "
+		      "rate 1mbit burst 64kbit latency 1s' 2>/dev/null") == 0;
+}
+
+HOST_TEST(a_cancellation_does_not_wait_for_the_data_of_a_slow_link)
+{
+	if (!can_make_net())
+		SKIP(why_not);
+	if (!can_slow_links())
+		SKIP("this kernel limits no link (sch_tbf)");
+	net_body = body_slow;
+	apart(in_net);
+}

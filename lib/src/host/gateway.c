@@ -375,6 +375,15 @@ static void take_times(struct gateway *gateway, const struct in_flight *task, ui
 	offset_take(&gateway->offset, &sample);
 }
 
+/* What the session needs no more: it was cancelled before they were there. */
+static int drop_inputs(struct gateway *gateway, uint64_t number)
+{
+	if (!bulk_has_data(gateway->bulk, number))
+		return 0;
+	bulk_drop_data(gateway->bulk, number);
+	return stream_send(gateway->stream, HOST_DROPPED, number, 0, NULL, 0);
+}
+
 static int take_done(struct gateway *gateway, const struct stream_message *message,
 		     struct gateway_done *done)
 {
@@ -382,6 +391,7 @@ static int take_done(struct gateway *gateway, const struct stream_message *messa
 	struct in_flight **at = find(gateway, message->number), *task = *at;
 	struct host_done_head head;
 	const char *text;
+	int result;
 
 	unpack_into(&unpack, &head, sizeof(head));
 	text = unpack_text(&unpack);
@@ -391,8 +401,9 @@ static int take_done(struct gateway *gateway, const struct stream_message *messa
 				 "bytes: %s",
 				 (unsigned long long)message->number, head.error, message->bytes,
 				 task ? "no such message" : "it has none of it");
-	/* What it had asked for and needs no more. */
-	bulk_drop_data(gateway->bulk, message->number);
+	result = drop_inputs(gateway, message->number);
+	if (result < 0)
+		return result;
 	gateway->counters.bytes_out += task->sent;
 	gateway->counters.saved += task->reads > task->sent ? task->reads - task->sent : 0;
 	take_times(gateway, task, head.got_ns, head.answered_ns);

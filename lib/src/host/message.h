@@ -12,7 +12,8 @@
  *   data n     what it cannot have ───────►
  *              ◄─── FETCH n address bytes     what it has not got, or not any more
  *   data n     ───────────────────────────►
- *   CANCEL n   ───────────────────────────►
+ *   CANCEL n   ───────────────────────────►   answered at once, if its inputs are not all here:
+ *   DROPPED n  ───────────────────────────►   what was not sent of them does not come any more
  *              ◄─── data n                    outputs
  *              ◄─── DONE n                    after them
  *              ◄─── TRACE n                   lines of DW_TRACE; n: the task that is served, or 0
@@ -46,6 +47,7 @@ enum host_message {
 	HOST_STOP,
 	HOST_TRACE, /* struct host_trace_head, whole lines of a trace */
 	HOST_EXAMINE, /* any bytes; the header's address: how many bytes to answer with */
+	HOST_DROPPED,
 	HOST_EXAMINED, /* struct host_examined_head, the worker layer's own payload, any bytes */
 };
 

@@ -17,6 +17,7 @@ struct arrived {
 	uint64_t number, got_ns;
 	bool task;
 	bool fetched; /* its inputs were asked for */
+	bool again; /* they are looked at a second time */
 	bool cancelled;
 	const unsigned char *eager; /* small inputs, in the payload */
 	uint64_t missing; /* bytes of them that are on their way */
@@ -278,22 +279,25 @@ static int take_task(struct session *session, const struct stream_message *messa
  */
 static int fetch_inputs(struct session *session, struct arrived *arrived)
 {
+	bool first = !arrived->again;
 	int result = 0;
 
 	arrived->fetched = true;
+	arrived->again = true;
 	for (uint32_t i = 0; i < arrived->args.tensor_count && result == 0; i++) {
 		const struct frame_names *use = &arrived->uses[i];
 		struct range range = range_of(&arrived->args.tensors[i]);
 		uint64_t bytes = range.end - range.begin;
+		bool pushed = first && arrived->pushed[i];
 
 		if (!host_reads(use->tag) || bytes <= HOST_EAGER_BYTES)
 			continue;
-		if (!arrived->pushed[i] && holdings_has(&session->holdings, &range, use->sees)) {
-			session->saved += bytes;
+		if (!pushed && holdings_has(&session->holdings, &range, use->sees)) {
+			session->saved += first ? bytes : 0;
 			continue;
 		}
 		arrived->missing += bytes;
-		if (!arrived->pushed[i])
+		if (!pushed)
 			result = stream_send(session->stream, HOST_FETCH, arrived->number,
 					     range.begin, &bytes, sizeof(bytes));
 		/* From now on: a task behind this one starts after it, and with it this is here. */
@@ -303,11 +307,9 @@ static int fetch_inputs(struct session *session, struct arrived *arrived)
 	return result;
 }
 
-/* Data belongs to an input that was asked for. */
-static struct arrived *find_reader(const struct session *session,
-				   const struct stream_message *message)
+static struct arrived *find_among(struct arrived *first, const struct stream_message *message)
 {
-	for (struct arrived *at = session->first; at; at = at->next) {
+	for (struct arrived *at = first; at; at = at->next) {
 		if (at->number != message->number || !at->task || message->bytes > at->missing)
 			continue;
 		for (uint32_t i = 0; i < at->args.tensor_count; i++) {
@@ -320,6 +322,15 @@ static struct arrived *find_reader(const struct session *session,
 		}
 	}
 	return NULL;
+}
+
+/* Data belongs to an input that was asked for, also of a task that was cancelled meanwhile. */
+static struct arrived *find_reader(const struct session *session,
+				   const struct stream_message *message)
+{
+	struct arrived *reader = find_among(session->first, message);
+
+	return reader ? reader : find_among(session->answered, message);
 }
 
 static void *place(void *context, const struct stream_message *message)
@@ -409,7 +420,7 @@ static void clear_answered(struct session *session)
 	struct arrived **at = &session->answered, *arrived;
 
 	while ((arrived = *at)) {
-		if (bulk_has_data(session->bulk, arrived->number)) {
+		if (arrived->missing || bulk_has_data(session->bulk, arrived->number)) {
 			at = &arrived->next;
 			continue;
 		}
@@ -433,12 +444,24 @@ static void forget_outputs(struct session *session, const struct arrived *arrive
 	}
 }
 
+/*
+ * One that was cancelled does not: what comes of them meets nobody, until the gateway says that it
+ * has dropped the rest. Over UCX it could come after that word.
+ */
+static bool waits_for_inputs(const struct session *session)
+{
+	const struct arrived *first = session->first;
+
+	return first->missing &&
+	       !(first->cancelled && bulk_is_in_order(session->bulk, UINT64_MAX));
+}
+
 /* The first that waits, once it may be served. */
 static bool hand_out(struct session *session, struct session_message *message)
 {
 	const struct arrived *arrived = session->first;
 
-	if (!arrived || session->handed_out || !arrived->fetched || arrived->missing)
+	if (!arrived || session->handed_out || !arrived->fetched || waits_for_inputs(session))
 		return false;
 	session->handed_out = true;
 	*message = (struct session_message){
@@ -507,6 +530,14 @@ static int take_hello(struct session *session, const struct stream_message *from
 	return 1;
 }
 
+/* The rest of the inputs of a task that was cancelled; nothing, if the last piece had begun. */
+static void take_dropped(const struct session *session, uint64_t number)
+{
+	for (struct arrived *at = session->answered; at; at = at->next)
+		if (at->number == number)
+			at->missing = 0;
+}
+
 /* 1: the caller has to see it. */
 static int take(struct session *session, const struct stream_message *from,
 		struct session_message *message)
@@ -529,6 +560,9 @@ static int take(struct session *session, const struct stream_message *from,
 	case HOST_CANCEL:
 		message->event = SESSION_CANCEL;
 		return cancel(session, from->number);
+	case HOST_DROPPED:
+		take_dropped(session, from->number);
+		return 0;
 	case HOST_STOP:
 		message->event = SESSION_STOP;
 		return 1;
@@ -572,6 +606,19 @@ static void name_outputs(struct session *session, const struct arrived *arrived)
 	}
 }
 
+/* They are not all here, and do not come; tasks behind this one may have counted on them. */
+static void forget_inputs(struct session *session, const struct arrived *arrived)
+{
+	for (uint32_t i = 0; i < arrived->args.tensor_count; i++) {
+		struct range range = range_of(&arrived->args.tensors[i]);
+
+		if (host_reads(arrived->uses[i].tag))
+			holdings_forget(&session->holdings, &range);
+	}
+	for (struct arrived *at = arrived->next; at; at = at->next)
+		at->fetched = !at->task;
+}
+
 static int send_outputs(struct session *session, const struct arrived *arrived)
 {
 	int result = 0;
@@ -612,6 +659,8 @@ int session_done(struct session *session, int error, const char *text, uint64_t 
 	pack_release(&pack);
 	if (arrived->task && !error)
 		name_outputs(session, arrived);
+	if (arrived->missing)
+		forget_inputs(session, arrived);
 	session->first = arrived->next;
 	if (!session->first)
 		session->last = &session->first;

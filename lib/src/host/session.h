@@ -9,9 +9,10 @@
  * session_poll() says, and calls session_step(). No call blocks.
  *
  * Invariants: only a range that `memory` has is written or read. The next task is handed out when
- * all of its inputs are here, and the one before it has been answered; meanwhile its inputs are on
- * their way. Contents without a name are given back once their task is answered and its outputs are
- * sent; so are named ones above `most_bytes`, the longest unused first.
+ * all of its inputs are here, or it was cancelled, and the one before it has been answered;
+ * meanwhile its inputs are on their way. Contents without a name are given back once their task is
+ * answered and its outputs are sent; so are named ones above `most_bytes`, the longest unused
+ * first.
  */
 #ifndef DW_HOST_SESSION_H
 #define DW_HOST_SESSION_H
