@@ -255,6 +255,31 @@ HOST_TEST(a_death_of_the_worker_there_is_one_here)
 	down();
 }
 
+/* Each has a connection of its own; of the odd ones the session is killed. */
+HOST_TEST(a_hundred_trees_come_and_go_and_the_node_stays_as_it_was)
+{
+	char path[64];
+	unsigned before;
+
+	say_prepare();
+	host_start(&node, program, NULL);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)node.pid);
+	before = count_dir(path);
+	for (int i = 0; i < 100; i++) {
+		chain_hosts[1] = node.address;
+		chain_init(2, 1, 0, NULL);
+		if (i % 2)
+			CHECK_EQ(kill(host_session(&node), SIGKILL), 0);
+		chain_destroy();
+	}
+	/* It hears of the last one's end as soon as it runs. */
+	while (only_child(node.pid))
+		pause_ms(1);
+	CHECK_EQ(count_dir(path), before);
+	memset(chain_hosts, 0, sizeof(chain_hosts));
+	host_stop(&node);
+}
+
 HOST_TEST(three_levels_on_three_hosts_fail_as_on_one)
 {
 	struct host_node second;

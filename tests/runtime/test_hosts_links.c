@@ -323,6 +323,37 @@ LINK_TEST(lost_questions_end_the_task_and_the_tree_there, body_questions)
 LINK_TEST(a_link_that_is_down_ends_a_task_on_its_way, body_busy)
 LINK_TEST(a_link_that_comes_back_in_time_loses_nothing, body_heals)
 
+/* Its kernel answers, and takes no more: with data on its way that counts as silence. */
+HOST_TEST(a_session_that_is_stopped_while_data_comes_counts_as_dead)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_worker *root, *remote;
+	pid_t session;
+	void *memory;
+
+	host_start(&node, program, NULL);
+	root = make_worker(DW_LEVEL_POD, 0, DW_PROCESS);
+	program(root);
+	options.host = node.address;
+	options.host_timeout_ns = SECOND_NS;
+	options.host_window_bytes = 2 * SLOW_BYTES;
+	CHECK_EQ(dw_worker_create(DW_LEVEL_NODE, &options, &remote), 0);
+	CHECK_EQ(dw_worker_add_child(root, remote, NULL), 0);
+	CHECK_EQ(dw_buffer_create(root, SLOW_BYTES, &memory), 0);
+	CHECK_EQ(dw_worker_init(root), 0);
+	CHECK_EQ(dw_worker_run(root, orch_slow, NULL, NULL, memory), 0);
+	memset(memory, 1, SLOW_BYTES);
+	session = host_session(&node);
+	CHECK_EQ(kill(session, SIGSTOP), 0);
+	CHECK_EQ(dw_worker_run(root, orch_slow, NULL, NULL, memory), -EOWNERDEAD);
+	check_text("pod0/node0: task 1 (take): EOWNERDEAD: host 127.0.0.1");
+	check_text("no answer for 1.0 s");
+	CHECK_EQ(kill(session, SIGCONT), 0);
+	CHECK(is_over(session));
+	dw_worker_destroy(root);
+	host_stop(&node);
+}
+
 static bool can_slow_links(void)
 {
 	return system("unshare -n sh -c 'ip link set lo up && tc qdisc add dev lo root tbf "
