@@ -32,6 +32,7 @@ struct node_session {
 	bool busy; /* with the lock: a message is being served */
 	int ended; /* with the lock: 1: the gateway has said so, -errno: the connection is broken */
 	char why[ERROR_TEXT_BYTES]; /* with the lock: of -errno */
+	bool listener_ends; /* with the lock: it has seen the end, and closes the tree */
 	_Atomic uint32_t cancel; /* the running task's */
 	pthread_t listener;
 	int listener_fd; /* an epoll: has the connection while a message is being served */
@@ -258,7 +259,7 @@ static void *listen_meanwhile(void *context)
 		pthread_mutex_lock(&node->lock);
 		if (node->busy) {
 			attend(node);
-			ended = node->ended;
+			ended = node->listener_ends = node->ended;
 			if (!ended)
 				let_listen(node, true);
 		}
@@ -334,10 +335,12 @@ static int serve_message(struct node_session *node, const struct session_message
 	int error;
 
 	atomic_store(&node->cancel, 0);
-	node->busy = true;
 	/* UCX tells of what comes only after it was asked. */
 	if (session_poll(node->session, polls) > 1)
 		attend(node);
+	if (node->ended)
+		return 0;
+	node->busy = true;
 	let_listen(node, true);
 	pthread_mutex_unlock(&node->lock);
 	error = message->event == SESSION_TASK ? run_task(node, message) :
@@ -396,7 +399,7 @@ static int serve(struct node_session *node)
 	pthread_mutex_lock(&node->lock);
 	while ((result = step(node)) == 0)
 		;
-	listener_ends = node->ended;
+	listener_ends = node->listener_ends;
 	pthread_mutex_unlock(&node->lock);
 	if (listener_ends)
 		pthread_join(node->listener, NULL);
