@@ -302,9 +302,22 @@ static void close_endpoint(struct ucx *ucx)
 	ucp.request_free(request);
 }
 
+static bool has_messages(const struct ucx *ucx)
+{
+	bool any = ucx->count;
+
+	for (int i = 0; i < UCX_AHEAD; i++)
+		any |= ucx->leaving[i].state != FREE || ucx->coming[i].state != FREE;
+	return any;
+}
+
+/*
+ * Messages that nothing cancels keep the memory that they use, and UCX 1.18 aborts the process when
+ * it is closed then: it stays as it is until the process ends.
+ */
 void ucx_close(struct ucx *ucx)
 {
-	if (!ucx)
+	if (!ucx || (ucx->endpoint && !ucx->peer_errors && has_messages(ucx)))
 		return;
 	close_endpoint(ucx);
 	if (ucx->address)

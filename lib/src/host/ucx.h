@@ -43,7 +43,10 @@ enum ucx_event {
 int ucx_load(void);
 /* -ENOSYS: no libucp; -EIO: UCX refuses; -ENOMEM; with a text. */
 int ucx_open(struct ucx **ucx);
-/* Drops what is not sent or received yet. NULL is accepted. */
+/*
+ * Drops the messages that are not sent or received; over shared memory UCX then stays open until
+ * the process ends. Accepts NULL.
+ */
 void ucx_close(struct ucx *ucx);
 /* This end's address, for ucx_connect() of the other one. */
 const void *ucx_address(const struct ucx *ucx, size_t *bytes);
