@@ -91,10 +91,14 @@ static bool has_loaded_ucx(pid_t pid)
 	return found;
 }
 
+/* Under TSan UCX, whose own code changes the C library's, dies when it is opened. */
 static bool has_ucx(void)
 {
 	static int known = -1;
 
+#ifdef __SANITIZE_THREAD__
+	known = 0;
+#endif
 	if (known < 0) {
 		known = make_tree("ucx", NULL) == 0;
 		if (!known)
@@ -213,7 +217,7 @@ HOST_TEST(without_a_word_data_goes_over_the_stream)
 HOST_TEST(data_goes_over_ucx_where_the_parents_host_asks_for_it)
 {
 	if (!has_ucx())
-		SKIP("libucp is not installed");
+		SKIP("UCX cannot be opened here");
 	check_data("ucx", NULL, true);
 	check_data("ucx", "ucx", true);
 }
@@ -230,6 +234,6 @@ HOST_TEST(words_that_exclude_each_other_are_an_error_of_the_init)
 	check_refused("tcp", "ucx", -EPROTO, "data over tcp, and this one over ucx");
 	check_refused("udp", NULL, -EINVAL, "DW_NET=udp is none of auto, tcp, ucx");
 	if (!has_ucx())
-		SKIP("libucp is not installed: no more");
+		SKIP("UCX cannot be opened here: no more");
 	check_refused("ucx", "tcp", -EPROTO, "data over ucx, and this one over tcp");
 }
