@@ -408,6 +408,36 @@ TEST(without_a_launcher_pmix_is_not_opened)
 	show(output);
 }
 
+TEST(hosts_are_named_by_one_process)
+{
+	static const struct {
+		const char *names[3], *values[3];
+		bool alone;
+	} environments[] = {
+		{ { NULL }, { NULL }, true },
+		{ { "OMPI_COMM_WORLD_SIZE" }, { "4" }, false },
+		{ { "OMPI_COMM_WORLD_SIZE" }, { "1" }, true },
+		{ { "PMI_SIZE", "PMI_RANK" }, { "4", "0" }, false },
+		/* A batch script. */
+		{ { "SLURM_STEP_NUM_TASKS" }, { "4" }, true },
+		{ { "SLURM_STEP_NUM_TASKS", "SLURM_STEP_ID", "SLURM_PROCID" }, { "4", "0", "1" },
+		  false },
+	};
+
+	for (size_t i = 0; i < sizeof(environments) / sizeof(environments[0]); i++) {
+		pid_t pid = fork();
+		int status = -1;
+
+		if (pid == 0) {
+			for (int j = 0; j < 3 && environments[i].names[j]; j++)
+				setenv(environments[i].names[j], environments[i].values[j], 1);
+			_exit((launch_alone() == 0) != environments[i].alone);
+		}
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		CHECK_EQ(status, 0);
+	}
+}
+
 TEST(a_launcher_that_is_gone_is_an_error_with_rank_and_namespace)
 {
 	static char output[OUTPUT_BYTES];

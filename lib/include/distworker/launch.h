@@ -48,8 +48,9 @@ struct dw_launch_options {
  * -ENOENT neither hosts nor a launcher: this process is alone; -EPROTONOSUPPORT a launcher
  * without PMIx has started several processes, which cannot find each other; -ENOSYS no
  * libpmix.so.2; -ETIMEDOUT not all were there in time; -EHOSTUNREACH ssh does not get to a host;
- * -ECHILD a node has ended; -EINVAL a host or option that makes no sense; -ECONNREFUSED, -EPROTO,
- * -EIO the launcher; -EALREADY; -ENOMEM.
+ * -ECHILD a node has ended; -EINVAL a host or option that makes no sense, or hosts that one
+ * of several processes of a launcher names; -ECONNREFUSED, -EPROTO, -EIO the launcher; -EALREADY;
+ * -ENOMEM.
  */
 DW_API int dw_launch_create(const struct dw_launch_options *options, struct dw_launch **launch);
 /* 0: the root. */

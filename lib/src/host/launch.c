@@ -77,20 +77,54 @@ bool launch_present(void)
 	return environment("PMIX_NAMESPACE") && environment("PMIX_RANK");
 }
 
+/* A number that is not 1; NULL: there is none. */
+static const char *several(const char *name)
+{
+	const char *number = environment(name);
+
+	return number && strcmp(number, "1") != 0 ? number : NULL;
+}
+
+/* A batch script has no step: it may be of a job of many tasks, and runs once. */
+static const char *srun_tasks(void)
+{
+	return environment("SLURM_STEP_ID") && environment("SLURM_PROCID") ?
+		       several("SLURM_STEP_NUM_TASKS") : NULL;
+}
+
+static const char *pmi_size(void)
+{
+	return environment("PMI_RANK") ? several("PMI_SIZE") : NULL;
+}
+
+int launch_alone(void)
+{
+	const char *count = srun_tasks();
+
+	if (!count)
+		count = pmi_size();
+	if (!count)
+		count = several("OMPI_COMM_WORLD_SIZE");
+	if (!count)
+		return 0;
+	return error_set(-EINVAL,
+			 "a launcher has started %s processes, and each of them would start nodes "
+			 "on what options.hosts (--hosts) names: one of the two is enough",
+			 text_short(count));
+}
+
 static int not_launched(void)
 {
-	const char *tasks = environment("SLURM_STEP_NUM_TASKS"), *size = environment("PMI_SIZE");
+	const char *tasks = srun_tasks(), *size = pmi_size();
 
-	/* A batch script has no step: it may be of a job of many tasks, and runs once. */
-	if (tasks && environment("SLURM_STEP_ID") && environment("SLURM_PROCID") &&
-	    strcmp(tasks, "1") != 0)
+	if (tasks)
 		return error_set(-EPROTONOSUPPORT,
 				 "srun has started %s processes without PMIx, and each of them "
 				 "would run everything by itself: srun --mpi=pmix makes one run "
 				 "of them (srun --mpi=list shows whether Slurm has it); for %s "
 				 "runs, env -u SLURM_STEP_NUM_TASKS before the program",
 				 tasks, tasks);
-	if (size && environment("PMI_RANK") && strcmp(size, "1") != 0)
+	if (size)
 		return error_set(-EPROTONOSUPPORT,
 				 "a launcher with PMI and without PMIx has started %s processes, "
 				 "and each of them would run everything by itself: mpirun of Open "

@@ -26,6 +26,8 @@ struct launch;
 
 /* Whether a launcher with PMIx has started this process: its environment says so. */
 bool launch_present(void);
+/* -EINVAL with a text: this is one of several processes that a launcher has started. */
+int launch_alone(void);
 /*
  * Rank and size. -ENOENT: no launcher has started this process; -EPROTONOSUPPORT: one without
  * PMIx has started several, and which option it lacks; -ENOSYS: no libpmix; -EALREADY: this

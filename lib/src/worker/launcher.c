@@ -146,6 +146,11 @@ static int start_all(struct dw_launch *launch, const struct dw_launch_options *o
 
 	for (const char *at = options->hosts; *at; at++)
 		most += *at == ',';
+	result = launch_alone();
+	if (result < 0) {
+		free(names);
+		return result;
+	}
 	result = names ? make_members(launch, most) : error_set(-ENOMEM, "no memory for hosts");
 	if (result == 0)
 		result = make_key(key);
