@@ -158,6 +158,7 @@ MEASURES = {
     "hosts_mpi": mpi("mpi"),
     "hosts_starpu": mpi("starpu_mpi --count 200", STARPU_NCPU="1", STARPU_SILENT="1"),
     "hosts_tcp_busy": program("hosts tcp --busy 2 --count 2000"),
+    "hosts_local_busy": program("hosts local --busy 2 --count 2000"),
     "hosts_remote_busy": program("hosts remote --busy 2 --count 2000"),
     "hosts_tcp_mib": program("hosts tcp --bytes 1048576 --count 500"),
     "hosts_remote_mib": program("hosts remote --bytes 1048576 --count 500"),

@@ -105,7 +105,7 @@ def digits_rows():
 
 def hosts_rows():
     def trip(busy):
-        remote, tcp, local = f"hosts_remote{busy}.median_us", f"hosts_tcp{busy}.median_us", "hosts_local.median_us"
+        remote, tcp, local = f"hosts_remote{busy}.median_us", f"hosts_tcp{busy}.median_us", f"hosts_local{busy}.median_us"
         peers = {"TCP": tcp, "local": local, "Open MPI": "hosts_mpi.median_us", "StarPU-MPI": "hosts_starpu.median_us"}
         return Row(f"another host: no-op{', beside busy processes' if busy else ''}", remote, "µs",
                    "≤ 1.3 x (TCP + 2 local)", {key: peers[key] for key in list(peers)[:2 if busy else 4]},
