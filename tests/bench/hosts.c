@@ -257,32 +257,56 @@ static void make_key(const char *path)
 	setenv("DW_HOST_KEY", path, 1);
 }
 
+/* So many nodes, and the key that they and this process have, in a folder of its own. */
+struct hosts {
+	char folder[32], path[64], addresses[NODES_MOST][ADDRESS];
+	pid_t pids[NODES_MOST];
+	uint32_t count;
+};
+
+static void start_nodes(struct hosts *hosts, uint32_t count)
+{
+	strcpy(hosts->folder, "/tmp/dw-bench-XXXXXX");
+	if (!mkdtemp(hosts->folder)) {
+		perror(hosts->folder);
+		exit(1);
+	}
+	snprintf(hosts->path, sizeof(hosts->path), "%s/key", hosts->folder);
+	make_key(hosts->path);
+	for (hosts->count = 0; hosts->count < count; hosts->count++)
+		hosts->pids[hosts->count] =
+			start_node(hosts->addresses[hosts->count], ADDRESS);
+}
+
+/* Once the tree is there. */
+static void drop_key(const struct hosts *hosts)
+{
+	unlink(hosts->path);
+	rmdir(hosts->folder);
+}
+
+static void end_nodes(const struct hosts *hosts)
+{
+	for (uint32_t i = 0; i < hosts->count; i++) {
+		kill(hosts->pids[i], SIGTERM);
+		waitpid(hosts->pids[i], NULL, 0);
+	}
+}
+
 /* `ready`: the tree stays, and a byte says that it is there; -1: it goes. */
 static void remote_trips(struct trips *trips, uint32_t count, int ready)
 {
-	char folder[] = "/tmp/dw-bench-XXXXXX", path[64], addresses[NODES_MOST][ADDRESS];
+	static struct hosts hosts;
 	struct dw_worker *root;
-	pid_t pids[NODES_MOST];
 
-	if (!mkdtemp(folder)) {
-		perror(folder);
-		exit(1);
-	}
-	snprintf(path, sizeof(path), "%s/key", folder);
-	make_key(path);
-	for (uint32_t i = 0; i < count; i++)
-		pids[i] = start_node(addresses[i], sizeof(addresses[i]));
-	root = tree_trips(trips, addresses, count);
-	unlink(path);
-	rmdir(folder);
+	start_nodes(&hosts, count);
+	root = tree_trips(trips, hosts.addresses, count);
+	drop_key(&hosts);
 	if (ready >= 0 && write(ready, "", 1) == 1)
 		for (;;)
 			pause();
 	dw_worker_destroy(root);
-	for (uint32_t i = 0; i < count; i++) {
-		kill(pids[i], SIGTERM);
-		waitpid(pids[i], NULL, 0);
-	}
+	end_nodes(&hosts);
 }
 
 static void idle(struct trips *trips, uint64_t seconds)
@@ -420,35 +444,26 @@ static void print_growth(const pid_t *nodes, uint32_t count)
 
 static void growth(struct trips *trips, uint32_t count)
 {
-	static char addresses[NODES_MOST][ADDRESS];
-	char folder[] = "/tmp/dw-bench-XXXXXX", path[64];
-	pid_t nodes[NODES_MOST];
+	static struct hosts hosts;
 	struct dw_worker *root;
 	uint64_t start;
 
-	if (count < 1 || count > NODES_MOST || !mkdtemp(folder))
+	if (count < 1 || count > NODES_MOST)
 		exit(2);
-	snprintf(path, sizeof(path), "%s/key", folder);
-	make_key(path);
-	for (uint32_t i = 0; i < count; i++)
-		nodes[i] = start_node(addresses[i], sizeof(addresses[i]));
-	root = make_tree(trips, addresses, count);
+	start_nodes(&hosts, count);
+	root = make_tree(trips, hosts.addresses, count);
 	start = now_ns();
 	if (dw_worker_init(root))
 		fail("dw_worker_init");
 	print("init_ms", (double)(now_ns() - start) / 1e6);
-	unlink(path);
-	rmdir(folder);
+	drop_key(&hosts);
 	if (dw_worker_run(root, make_trips, NULL, NULL, trips))
 		fail("dw_worker_run");
-	print_growth(nodes, count);
+	print_growth(hosts.pids, count);
 	start = now_ns();
 	dw_worker_destroy(root);
 	print("close_ms", (double)(now_ns() - start) / 1e6);
-	for (uint32_t i = 0; i < count; i++) {
-		kill(nodes[i], SIGTERM);
-		waitpid(nodes[i], NULL, 0);
-	}
+	end_nodes(&hosts);
 }
 
 int main(int argc, char **argv)
