@@ -5,9 +5,6 @@
  * have to leave the bytes that a model has, and to send no more than they have to.
  */
 #include <errno.h>
-#include <poll.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include "host/gateway.h"
 #include "host/pack.h"
