@@ -201,7 +201,7 @@ static bool queue_wake_waiters(struct distw_queue *queue, bool sync)
 /**
  * distw_queue_wake_pollers() - pollers look
  * @queue: the queue
- * @events: what they may find
+ * @events: the events that they may find
  *
  * For a word if no waiter was there, or if the wake-up did not concern the one that got it.
  *

@@ -17,6 +17,16 @@
 #define MS 1000000ULL
 #define SECOND_NS 1000000000ULL
 
+static inline int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
+			       const struct dw_config *config, void *context)
+{
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	return 0;
+}
+
 /* A pipe made before the first fork: every callable can write to it, the test reads. */
 static int said[2] = { -1, -1 };
 

@@ -35,6 +35,33 @@ static inline const char *host_user(void)
 	return user ? user->pw_name : "root";
 }
 
+static int host_word[2]; /* a pipe, made before the node */
+
+/* Says its pid, and goes on with a byte from the test. */
+static inline int host_await_word(struct dw_orch *orch, const struct dw_args *args,
+				  const struct dw_config *config, void *context)
+{
+	char byte;
+
+	(void)orch;
+	(void)args;
+	(void)config;
+	(void)context;
+	say();
+	return read(host_word[0], &byte, 1) == 1 ? 0 : -errno;
+}
+
+static inline void host_say_word(void)
+{
+	CHECK_EQ(write(host_word[1], "", 1), 1);
+}
+
+static inline void host_drop_word(void)
+{
+	close(host_word[0]);
+	close(host_word[1]);
+}
+
 /* Makes the file that DW_HOST_KEY names. Returns whether a node can be made here. */
 static inline bool host_try(void)
 {

@@ -21,16 +21,6 @@ static inline bool sem_comes(sem_t *sem)
 	return false;
 }
 
-static inline int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
-			const struct dw_config *config, void *context)
-{
-	(void)orch;
-	(void)args;
-	(void)config;
-	(void)context;
-	return 0;
-}
-
 static inline struct dw_run *start(dw_orch_fn *fn, void *context,
 				   const struct dw_run_options *options)
 {

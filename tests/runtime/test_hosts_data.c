@@ -13,7 +13,6 @@
 static struct host_node nodes[NODES];
 static struct dw_worker *root;
 static dw_callable sum, scale, hold, member, wait_for_word;
-static int word[2]; /* a pipe */
 
 /* ------------------------------------------------------------------ functions of both sides */
 
@@ -62,23 +61,9 @@ static int orch_hold(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-/* Says its pid, and goes on with a byte. */
-static int orch_wait_for_word(struct dw_orch *orch, const struct dw_args *args,
-			      const struct dw_config *config, void *context)
-{
-	char byte;
-
-	(void)orch;
-	(void)args;
-	(void)config;
-	(void)context;
-	say();
-	return read(word[0], &byte, 1) == 1 ? 0 : -errno;
-}
-
 static void program(struct dw_worker *of)
 {
-	CHECK_EQ(dw_callable_register_orch(of, "wait_for_word", orch_wait_for_word, NULL,
+	CHECK_EQ(dw_callable_register_orch(of, "wait_for_word", host_await_word, NULL,
 					   &wait_for_word), 0);
 	CHECK_EQ(dw_callable_register_orch(of, "sum", orch_sum, NULL, &sum), 0);
 	CHECK_EQ(dw_callable_register_orch(of, "scale", orch_scale, NULL, &scale), 0);
@@ -345,7 +330,7 @@ static int orch_crowd(struct dw_orch *orch, const struct dw_args *args,
 	}
 	for (int i = 0; i < 16 && result == 0; i++)
 		result = dw_orch_wait_task(orch, tasks[i]);
-	CHECK_EQ(write(word[1], "", 1), 1);
+	host_say_word();
 	return result;
 }
 
@@ -355,7 +340,7 @@ HOST_TEST(what_has_no_room_in_the_window_ends_elsewhere)
 	struct crowd crowd;
 	struct dw_worker *narrow;
 
-	CHECK_EQ(pipe2(word, O_CLOEXEC), 0);
+	CHECK_EQ(pipe2(host_word, O_CLOEXEC), 0);
 	create(1);
 	options.host = nodes[0].address;
 	options.host_window_bytes = 65536;
@@ -372,8 +357,7 @@ HOST_TEST(what_has_no_room_in_the_window_ends_elsewhere)
 	for (int i = 0; i < 16; i++)
 		CHECK_EQ(crowd.tensors[i][LARGE / 8 - 1], 3 * (LARGE / 8 - 1));
 	destroy(1);
-	close(word[0]);
-	close(word[1]);
+	host_drop_word();
 }
 
 /* ----------------------------------------------------------------- several hosts, one breaks */

@@ -18,20 +18,10 @@ static dw_callable take;
 static int other_net = -1;		/* the node's network namespace */
 static pid_t keeper;			/* the process that it was made by */
 
-static int orch_take(struct dw_orch *orch, const struct dw_args *args,
-		     const struct dw_config *config, void *context)
-{
-	(void)orch;
-	(void)args;
-	(void)config;
-	(void)context;
-	return 0;
-}
-
 static void program(struct dw_worker *root)
 {
 	chain_register(root);
-	CHECK_EQ(dw_callable_register_orch(root, "take", orch_take, NULL, &take), 0);
+	CHECK_EQ(dw_callable_register_orch(root, "take", orch_nothing, NULL, &take), 0);
 }
 
 /* In the node's process, before it listens. */

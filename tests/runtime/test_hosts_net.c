@@ -13,7 +13,6 @@
 static struct host_node node;
 static struct dw_worker *root, *worker;
 static dw_callable fill, hold;
-static int release[2]; /* a pipe: a byte ends `hold` */
 
 /* Tensor 1 becomes tensor 0 and the number, byte by byte. */
 static int orch_fill(struct dw_orch *orch, const struct dw_args *args,
@@ -30,21 +29,9 @@ static int orch_fill(struct dw_orch *orch, const struct dw_args *args,
 	return 0;
 }
 
-static int orch_hold(struct dw_orch *orch, const struct dw_args *args,
-		     const struct dw_config *config, void *context)
-{
-	char byte;
-
-	(void)orch;
-	(void)args;
-	(void)config;
-	(void)context;
-	return read(release[0], &byte, 1) == 1 ? 0 : -errno;
-}
-
 static void program(struct dw_worker *of)
 {
-	CHECK_EQ(dw_callable_register_orch(of, "hold", orch_hold, NULL, &hold), 0);
+	CHECK_EQ(dw_callable_register_orch(of, "hold", host_await_word, NULL, &hold), 0);
 	CHECK_EQ(dw_callable_register_orch(of, "fill", orch_fill, NULL, &fill), 0);
 }
 
@@ -158,7 +145,7 @@ static int orch_overlap(struct dw_orch *orch, const struct dw_args *args,
 		first = submit_fill(orch, buffers[i], buffers[TASKS + i], 3 * i);
 		CHECK_EQ(dw_submit(orch, hold, none, NULL, NULL), 0);
 		CHECK_EQ(dw_orch_wait_task(orch, first), 0);
-		CHECK_EQ(write(release[1], "", 1), 1);
+		host_say_word();
 	}
 	dw_args_destroy(none);
 	return 0;
@@ -180,7 +167,8 @@ static void check_data(const char *home, const char *there, bool ucx)
 {
 	void *buffers[2 * TASKS];
 
-	CHECK_EQ(pipe2(release, O_CLOEXEC), 0);
+	CHECK_EQ(pipe2(host_word, O_CLOEXEC), 0);
+	say_prepare();
 	set_net(there);
 	host_start(&node, program, NULL);
 	set_net(home);
@@ -202,8 +190,7 @@ static void check_data(const char *home, const char *there, bool ucx)
 		memset(buffers[TASKS + i], 0, BYTES);
 	CHECK_EQ(dw_worker_run(root, orch_overlap, NULL, NULL, buffers), 0);
 	check_buffers(buffers);
-	close(release[0]);
-	close(release[1]);
+	host_drop_word();
 	drop_tree();
 }
 

@@ -242,14 +242,6 @@ TEST_IN_BOTH_MODES(children_of_different_levels)
 	dw_worker_destroy(root);
 }
 
-static int orch_nothing(struct dw_orch *orch, const struct dw_args *args,
-			const struct dw_config *config, void *context)
-{
-	(void)args;
-	(void)config;
-	return submit_one(orch, calls.nothing, context, DW_INPUT, 0, NULL, NULL);
-}
-
 TEST(config_of_a_run_is_checked)
 {
 	struct dw_config negative = { .block_dim = -5 }, unknown = { .flags = 4 };

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include "core.h"
+#include "launch.h"
 
 PyObject *error_factory, *failure_formatter, *importer, *orch_class;
 _Thread_local int callback_depth;

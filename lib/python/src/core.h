@@ -233,12 +233,6 @@ PyObject *report_text(report_fn *report, void *handle, PyObject *stuck, bool rel
 
 bool tree_add_types(PyObject *module);
 
-/* --------------------------------------------------------------- launch.c */
-
-bool launch_add_types(PyObject *module);
-/* Of a Launch, or of None (NULL); false with an exception. */
-bool launch_handle(PyObject *object, struct dw_launch **launch);
-
 /* ---------------------------------------------------------------- watch.c */
 
 bool watch_add_functions(PyObject *module);

@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include "core.h"
+#include "launch.h"
 
 static PyTypeObject *launch_type;
 
@@ -220,7 +220,7 @@ static void keep_finding(const struct dw_host_finding *finding, void *list)
 	PyObject *row = Py_BuildValue("(Isss)", (unsigned int)finding->verdict, finding->subject,
 				      finding->text, finding->remedy);
 
-	/* What is missing is told by the exception. */
+	/* A row is missing where memory was, and the exception says so. */
 	if (row)
 		PyList_Append(list, row);
 	Py_XDECREF(row);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "core.h"
+#include "launch.h"
 
 PyTypeObject *worker_type;
 
