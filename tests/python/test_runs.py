@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 
 import distworker
 import pytest
@@ -363,3 +364,36 @@ def test_versions_and_providers():
     with Worker(3, subs=1) as node:
         node.init()
         assert node.engine_stats().provider == distworker.provider().name
+
+
+def test_priorities():
+    """A task holds the only sub; of those that wait behind it the highest priority goes first."""
+    with Worker(3, subs=1, mailbox_depth=2) as node:
+        order = node.empty(16, "int32")
+        count = node.empty((), "int32")
+        opened = node.empty((), "int32")
+
+        def hold(args):
+            while memoryview(args.tensor(0))[()] == 0:
+                time.sleep(0.001)
+
+        def record(args):
+            place = memoryview(args.tensor(1))[()]
+            memoryview(args.tensor(0))[place] = args.int(0)
+            memoryview(args.tensor(1))[()] = place + 1
+
+        hold, record = node.sub(hold), node.sub(record)
+
+        def orchestrate(orch):
+            orch.submit(hold, no_dep(opened))
+            for number in range(-8, 8):
+                orch.submit(record, no_dep(order), no_dep(count), number, priority=number)
+            for wrong in (-9, 8, 2 ** 40):
+                with pytest.raises(ValueError, match="should be from -8 to 7"):
+                    orch.submit(record, no_dep(order), no_dep(count), 0, priority=wrong)
+            memoryview(opened)[()] = 1
+
+        node.run(orchestrate)
+        done = list(memoryview(order))
+        # The first one was in the worker's ring already.
+        assert done == [-8] + list(range(7, -8, -1))

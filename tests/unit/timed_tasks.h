@@ -89,7 +89,7 @@ static void done_with(struct rig *rig, struct job *job)
 	rig_close(rig);
 }
 
-static int many_equal(struct dw_orch *orch, const struct dw_args *args,
+__attribute__((unused)) static int many_equal(struct dw_orch *orch, const struct dw_args *args,
 		      const struct dw_config *config, void *context)
 {
 	struct job *job = context;

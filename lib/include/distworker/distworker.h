@@ -592,8 +592,6 @@ DW_API int dw_worker_close(struct dw_worker *root);
  */
 DW_API void dw_worker_destroy(struct dw_worker *root);
 
-/* ------------------------------------------------------------------ buffers */
-
 /* ------------------------------------------------------------------- submit */
 
 /* Identifies a task within its run; 0 is none. */
@@ -609,6 +607,8 @@ typedef uint64_t dw_task;
 #define DW_PLACE(id) ((uint32_t)(id) + 1u)
 #endif
 #define DW_ANY UINT32_MAX
+#define DW_PRIORITY_MIN (-8)
+#define DW_PRIORITY_MAX 7
 
 struct dw_submit_options {
 	size_t size;
@@ -621,6 +621,8 @@ struct dw_submit_options {
 	struct dw_config config;
 	const dw_task *after;		/* explicit edges */
 	size_t after_count;
+	/* of ready tasks the highest goes first, and overtakes at most 4,096 later ones per step */
+	int32_t priority;
 };
 
 /*

@@ -135,6 +135,21 @@ static bool read_u32(PyObject *value, uint32_t *number)
 	return true;
 }
 
+static bool read_priority(PyObject *value, int32_t *priority)
+{
+	long read = PyLong_AsLong(value);
+
+	if (PyErr_Occurred())
+		return false;
+	if (read < DW_PRIORITY_MIN || read > DW_PRIORITY_MAX) {
+		PyErr_Format(PyExc_ValueError, "priority is %R; it should be from %d to %d", value,
+			     DW_PRIORITY_MIN, DW_PRIORITY_MAX);
+		return false;
+	}
+	*priority = (int32_t)read;
+	return true;
+}
+
 enum submit_call { SUBMIT, SUBMIT_GROUP, SUBMIT_COPY };
 
 static bool read_option(struct submission *submission, PyObject *key, PyObject *value,
@@ -159,6 +174,8 @@ static bool read_option(struct submission *submission, PyObject *key, PyObject *
 	}
 	if (PyUnicode_CompareWithASCIIString(key, "retries") == 0)
 		return read_u32(value, &options->retries);
+	if (PyUnicode_CompareWithASCIIString(key, "priority") == 0)
+		return read_priority(value, &options->priority);
 	if (PyUnicode_CompareWithASCIIString(key, "timeout") == 0)
 		return seconds_to_ns(value, 0, &options->timeout_ns);
 	if (PyUnicode_CompareWithASCIIString(key, "config") == 0 && call != SUBMIT_COPY)
@@ -339,7 +356,7 @@ static PyObject *submit_members(struct orch_object *self, dw_callable handle,
 
 PyDoc_STRVAR(submit_doc,
 	"submit(callable, *args, name=None, worker=None, retries=0, timeout=None,\n"
-	"       config=None, after=()) -> Task\n\n"
+	"       config=None, after=(), priority=0) -> Task\n\n"
 	"Submits one task. args: tensors (inp, out, inout, existing, no_dep; inp without a tag),\n"
 	"ints and floats of 64 bits; or one Args. They are copied; a buffer stays until the run\n"
 	"has ended. name: for errors and traces. worker: the id of a child Worker or a chip; "
@@ -347,7 +364,8 @@ PyDoc_STRVAR(submit_doc,
 	"any. retries: further attempts, of callables that are safe to repeat. timeout: seconds\n"
 	"once started; None: the Worker's. config: a Config. after: tasks to wait for beside "
 	"those\n"
-	"that the tags name.\n\n"
+	"that the tags name. priority: -8 to 7; of the tasks that are ready the highest goes\n"
+	"first, and overtakes at most 4,096 later ones for each step.\n\n"
 	"Blocks while the heap is full, and while 8,192 tasks are not final. When it raises,\n"
 	"nothing was submitted. Error with ENOENT, ESTALE: the callable is unknown, or was\n"
 	"unregistered; EFAULT: a tensor lies outside the tree's memory; ENODEV: no worker can "
@@ -431,12 +449,12 @@ static bool fill_member(struct dw_args **member, PyObject *given,
 
 PyDoc_STRVAR(submit_group_doc,
 	"submit_group(callable, members, *, workers=None, name=None, retries=0,\n"
-	"             timeout=None, config=None, after=()) -> Task\n\n"
+	"             timeout=None, config=None, after=(), priority=0) -> Task\n\n"
 	"A group: one task for each of members (tuples of arguments, or Args), which run at the\n"
 	"same time on different workers, and are one node of the graph. workers: an id or None "
 	"for\n"
-	"each. Other options (name, retries, timeout, config, after) and errors as those of\n"
-	"submit(); ENODEV: fewer workers live than there are members.");
+	"each. Other options (name, retries, timeout, config, after, priority) and errors as\n"
+	"those of submit(); ENODEV: fewer workers live than there are members.");
 static PyObject *submit_group(PyObject *object, PyObject *args, PyObject *kwargs)
 {
 	struct orch_object *self = (struct orch_object *)object;
@@ -485,13 +503,14 @@ out:
 }
 
 PyDoc_STRVAR(submit_copy_doc,
-	"submit_copy(to, source, *, name=None, retries=0, timeout=None, after=()) -> Task\n\n"
+	"submit_copy(to, source, *, name=None, retries=0, timeout=None, after=(), priority=0)\n"
+	"            -> Task\n\n"
 	"Copies source to `to` as a task: after the tasks that write source and those that use\n"
 	"`to`, and before those that are submitted later and use either. At least one of the two\n"
 	"lies in memory of this Worker's chips (chip_memory(), chip_alloc()). They have the same\n"
 	"number of bytes and do not overlap; shapes and types may differ. `to` may be new(shape,\n"
-	"dtype): task.outputs has it. name, retries, timeout, after, and errors as those of\n"
-	"submit(); EINVAL: neither is memory of a chip, or the sizes differ; EFAULT also: the\n"
+	"dtype): task.outputs has it. name, retries, timeout, after, priority, and errors as\n"
+	"those of submit(); EINVAL: neither is memory of a chip, or the sizes differ; EFAULT also: the\n"
 	"memory is lost. From one chip to another it is two tasks, of which this is the second.");
 static PyObject *submit_copy(PyObject *object, PyObject *args, PyObject *kwargs)
 {

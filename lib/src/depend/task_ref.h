@@ -28,6 +28,7 @@ struct task_ref {
 struct task_head {
 	uint32_t generation;
 	uint8_t state;			/* enum task_state */
+	uint8_t level;			/* of its priority: the scheduler's, in a gap */
 	uint64_t number;		/* of the task within its run, from 1; for messages */
 };
 

@@ -16,6 +16,7 @@ struct task *graph_task_new(struct graph *graph, struct run_graph *run, struct s
 	task->callable = callable;
 	task->name = NULL;
 	task->timeout_ns = options->timeout_ns;
+	task->head.level = (uint8_t)(DW_PRIORITY_MAX - options->priority);
 	task->retries = (uint16_t)options->retries;
 	task->block_dim = options->config.block_dim;
 	task->aicpu_thread_num = options->config.aicpu_thread_num;

@@ -15,7 +15,7 @@
 
 /* ------------------------------------------------------------------- queues */
 
-static struct task_link *ready_queue(struct schedule *schedule, const struct task *task)
+static struct ready_queue *ready_queue(struct schedule *schedule, const struct task *task)
 {
 	if (UNLIKELY(task->flags & FLAG_GROUP)) {
 		schedule->has_groups = true;
@@ -49,7 +49,7 @@ void schedule_ready(struct schedule *schedule, struct task *task)
 {
 	struct worker_ring *ring = NULL;
 
-	task_set_ready(task, ++schedule->order);
+	task_set_ready(task, ready_order(task, ++schedule->order));
 	PROBE(schedule, task, task, PROBE_READY);
 	if (task->worker != DW_ANY)
 		ring = &schedule->rings->all[task->worker];
@@ -57,7 +57,7 @@ void schedule_ready(struct schedule *schedule, struct task *task)
 		fail_unschedulable(schedule, task);
 		return;
 	}
-	queue_push(ready_queue(schedule, task), task, QUEUE_READY);
+	ready_push(ready_queue(schedule, task), task);
 	schedule->queued = true;
 	if (ring)
 		bit_set(schedule->wanting, ring->index);
@@ -85,11 +85,11 @@ void schedule_settle(struct schedule *schedule)
 }
 
 /* Fails the queued tasks if their workers will not come back. */
-static void fail_queue(struct schedule *schedule, struct task_link *queue)
+static void fail_queue(struct schedule *schedule, struct ready_queue *queue)
 {
 	struct task *task;
 
-	while ((task = queue_first(queue))) {
+	while ((task = ready_first(queue))) {
 		queue_remove(task);
 		/* schedule_ready() reports why no worker can take it. */
 		schedule_ready(schedule, task);
@@ -137,7 +137,7 @@ static bool chain(struct schedule *schedule, struct task *task, struct task *pro
 			return false;
 	}
 	task_set_flags(producer, FLAG_CHAINED);
-	task_set_order(task, ++schedule->order);
+	task_set_order(task, ready_order(task, ++schedule->order));
 	queue_push(&schedule->queues[ring->index].chained, task, QUEUE_CHAINED);
 	schedule->queued = true;
 	bit_set(schedule->wanting, ring->index);
@@ -362,7 +362,7 @@ void schedule_pool(struct schedule *schedule, struct pool *pool)
 	struct worker_ring *ring;
 	uint32_t i;
 
-	while ((task = queue_first(&pool->any))) {
+	while ((task = ready_first(&pool->any))) {
 		if (LIKELY(!pool->flags))
 			i = pick(schedule, pool);
 		else if (pool->flags & POOL_SATURATED)
@@ -380,14 +380,14 @@ void schedule_pool(struct schedule *schedule, struct pool *pool)
 		 * A directed task that has waited for longer goes first, or it would wait for
 		 * ever.
 		 */
-		directed = queue_first(&schedule->queues[i].directed);
+		directed = ready_first(&schedule->queues[i].directed);
 		if (UNLIKELY(directed && directed->order < task->order &&
 			     ring_has_room(rings, ring))) {
 			schedule_ring(schedule, ring);
 			continue;
 		}
 		queue_remove(task);
-		queue_prefetch(&pool->any);
+		ready_prefetch(&pool->any);
 		if (ring_outstanding(ring))
 			straggler_watch(schedule, pool);
 		post(schedule, ring, task);
@@ -397,10 +397,10 @@ void schedule_pool(struct schedule *schedule, struct pool *pool)
 /* Takes the oldest task that this worker could run out of its queue; NULL: none now. */
 static struct task *next_for(struct schedule *schedule, const struct worker_ring *ring)
 {
-	const struct ring_queues *queues = &schedule->queues[ring->index];
-	struct task *any = queue_first(&schedule->pools[ring->pool].any);
+	struct ring_queues *queues = &schedule->queues[ring->index];
+	struct task *any = ready_first(&schedule->pools[ring->pool].any);
 	struct task *task = queue_first(&queues->chained),
-		    *directed = queue_first(&queues->directed);
+		    *directed = ready_first(&queues->directed);
 
 	if (directed && (!task || directed->order < task->order))
 		task = directed;
@@ -418,7 +418,7 @@ static struct task *next_for(struct schedule *schedule, const struct worker_ring
 
 void schedule_ring(struct schedule *schedule, struct worker_ring *ring)
 {
-	const struct ring_queues *queues = &schedule->queues[ring->index];
+	struct ring_queues *queues = &schedule->queues[ring->index];
 	struct ring_set *rings = schedule->rings;
 	struct task *task;
 
@@ -427,7 +427,7 @@ void schedule_ring(struct schedule *schedule, struct worker_ring *ring)
 	while (ring_has_room(rings, ring) && !ring->reserved) {
 		task = next_for(schedule, ring);
 		if (!task) {
-			if (!queue_first(&queues->directed) && !queue_first(&queues->chained))
+			if (!ready_first(&queues->directed) && !queue_first(&queues->chained))
 				bit_clear(schedule->wanting, ring->index);
 			return;
 		}
@@ -438,7 +438,7 @@ void schedule_ring(struct schedule *schedule, struct worker_ring *ring)
 void schedule_dispatch(struct schedule *schedule)
 {
 	for (uint32_t i = 0; i < schedule->pool_count; i++)
-		if (queue_first(&schedule->pools[i].any))
+		if (ready_first(&schedule->pools[i].any))
 			schedule_pool(schedule, &schedule->pools[i]);
 	/* After the pools: tasks posted there may have put consumers into chained queues. */
 	for (uint32_t word = 0; word < schedule->rings->words; word++) {
@@ -457,12 +457,12 @@ void schedule_refill(struct schedule *schedule)
 		uint64_t bits = rings->active[word];
 
 		for (uint32_t i; bits_next(&bits, word, &i);) {
-			const struct ring_queues *queues = &schedule->queues[i];
+			struct ring_queues *queues = &schedule->queues[i];
 			struct worker_ring *ring = &rings->all[i];
 
 			if (!ring->requests && ring_outstanding(ring) > 1 &&
-			    (queue_first(&schedule->pools[ring->pool].any) ||
-			     queue_first(&queues->directed) || queue_first(&queues->chained)))
+			    (ready_first(&schedule->pools[ring->pool].any) ||
+			     ready_first(&queues->directed) || queue_first(&queues->chained)))
 				ring_request_notify(rings, ring, ring->head +
 						    (ring_outstanding(ring) - 1) / 2);
 		}
@@ -543,7 +543,7 @@ static void balance(struct schedule *schedule, struct pool *pool)
 {
 	struct ring_set *rings = schedule->rings;
 
-	while (rings->movable[pool - schedule->pools] && !queue_first(&pool->any)) {
+	while (rings->movable[pool - schedule->pools] && !ready_first(&pool->any)) {
 		uint32_t i = pick_idle_awake(schedule, pool);
 		uint64_t worth = REVOKE_AWAKE_NS;
 		struct task *task, *next;
@@ -593,13 +593,11 @@ static void requeue_stragglers(struct schedule *schedule, struct worker_ring *ri
 {
 	struct pool *pool = &schedule->pools[ring->pool];
 	struct task *task = revoke_from(schedule, ring, ring->movable, NO_WORKER), *next;
-	struct task *first = queue_first(&pool->any);
-	struct task_link *before = first ? &first->link : &pool->any;
 
 	for (; task; task = next) {
 		next = task->next;
 		task_set_state(task, TASK_READY);
-		queue_insert(before, task, QUEUE_READY);
+		ready_return(&pool->any, task);
 	}
 	ring_note_busy(schedule->rings, ring, schedule->straggler_ns);
 	schedule_ring_moved(schedule, ring);
@@ -645,9 +643,9 @@ void stragglers_expired(struct schedule *schedule, uint64_t clock)
 	schedule->straggler = false;
 	for (uint32_t i = 0; i < schedule->rings->count; i++) {
 		struct worker_ring *ring = &schedule->rings->all[i];
-		const struct pool *pool = &schedule->pools[ring->pool];
+		struct pool *pool = &schedule->pools[ring->pool];
 
-		if ((!ring->movable && !(queue_first(&pool->any) && ring_outstanding(ring))) ||
+		if ((!ring->movable && !(ready_first(&pool->any) && ring_outstanding(ring))) ||
 		    !has_idle(schedule, pool))
 			continue;
 		if (schedule->queues[i].straggler_head == ring->head)

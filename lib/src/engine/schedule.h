@@ -6,20 +6,21 @@
  * engine's lock.
  *
  * Invariants: `queued` is set whenever a task may be in a queue whose worker has room. The bit of a
- * ring in `wanting` is set while its queues are not empty.
+ * ring in `wanting` is set while its queues are not empty. All queues are in the order that ready.h
+ * gives, so that none of them starves another.
  *
- *   ready, may go anywhere   pool->any, FIFO       → the worker that pick() says, or one that has
+ *   ready, may go anywhere   pool->any             → the worker that pick() says, or one that has
  *                                                    its tensors (affinity.h), if that pays
  *   ready, directed          queues->directed      → that worker's ring
  *   pending, all unfinished  queues->chained       → the same ring, behind them
  *   producers in one ring
- *   ready group              pool->groups, FIFO    → all its rings at once (schedule_group.c)
+ *   ready group              pool->groups          → all its rings at once (schedule_group.c)
  */
 #ifndef DW_ENGINE_SCHEDULE_H
 #define DW_ENGINE_SCHEDULE_H
 
 #include "engine/graph.h"
-#include "engine/queue.h"
+#include "engine/ready.h"
 
 /* The cost of waking a sleeping worker, until it works. */
 #define WAKE_COST_NS	50000
@@ -46,8 +47,8 @@ struct pool {
 	uint32_t up;
 	uint32_t current;		/* the worker that was given work last */
 	uint8_t flags;			/* enum pool_flag */
-	struct task_link any;
-	struct task_link groups;	/* in the order of admission */
+	struct ready_queue any;
+	struct ready_queue groups;
 	uint64_t *mask;			/* its workers */
 	bool has_memory;		/* they need the names of tensors */
 	bool elsewhere;			/* one of them is on another host */
@@ -57,7 +58,8 @@ struct pool {
 
 /* Tasks that only one ring can take, or should. */
 struct ring_queues {
-	struct task_link directed, chained;
+	struct ready_queue directed;
+	struct task_link chained;	/* in the order of their entry */
 	uint32_t straggler_head;	/* the ring's head when the straggler timer was armed */
 };
 

@@ -14,7 +14,7 @@ static bool is_older(const struct task *task, const struct task *than)
 static const struct task *first_directed(const struct schedule *schedule,
 					 const struct worker_ring *ring)
 {
-	return queue_first(&schedule->queues[ring->index].directed);
+	return ready_first(&schedule->queues[ring->index].directed);
 }
 
 /* Tasks that were directed there before the group was ready go first. */
@@ -195,7 +195,7 @@ static void admit(struct schedule *schedule, struct pool *pool)
 	char why[ERROR_TEXT_BYTES];
 	struct task *task;
 
-	while ((task = queue_first(&pool->groups))) {
+	while ((task = ready_first(&pool->groups))) {
 		if (is_unschedulable(schedule, task, why, sizeof(why))) {
 			queue_remove(task);
 			unreserve(schedule, pool);
@@ -204,11 +204,11 @@ static void admit(struct schedule *schedule, struct pool *pool)
 			continue;
 		}
 		/* Older undirected tasks go first, or endless groups would starve them. */
-		if (is_older(queue_first(&pool->any), task)) {
+		if (is_older(ready_first(&pool->any), task)) {
 			unreserve(schedule, pool);
 			schedule_pool(schedule, pool);
 		}
-		if (is_older(queue_first(&pool->any), task) || !choose(schedule, task))
+		if (is_older(ready_first(&pool->any), task) || !choose(schedule, task))
 			return;
 		queue_remove(task);
 		enter_rings(schedule, task);
@@ -221,7 +221,7 @@ void groups_admit(struct schedule *schedule)
 
 	for (uint32_t i = 0; i < schedule->pool_count; i++) {
 		admit(schedule, &schedule->pools[i]);
-		any = any || queue_first(&schedule->pools[i].groups);
+		any = any || ready_first(&schedule->pools[i].groups);
 	}
 	if (!any)
 		schedule_no_groups(schedule);

@@ -31,8 +31,8 @@ static struct pool *add_pool(struct schedule *schedule, const struct worker_ring
 	pool->kind = ring->kind;
 	pool->driver = ring->driver;
 	pool->current = NO_WORKER;
-	queue_init(&pool->any);
-	queue_init(&pool->groups);
+	ready_init(&pool->any);
+	ready_init(&pool->groups);
 	pool->mask = bitmap_new(schedule->rings);
 	pool->takers = bitmap_new(schedule->rings);
 	return pool->mask && pool->takers ? pool : NULL;
@@ -58,7 +58,7 @@ static int add_ring(struct schedule *schedule, struct worker_ring *ring,
 	pool->usable++;
 	bit_set(pool->mask, ring->index);
 	bit_set(pool->takers, ring->index);
-	queue_init(&schedule->queues[ring->index].directed);
+	ready_init(&schedule->queues[ring->index].directed);
 	queue_init(&schedule->queues[ring->index].chained);
 	return 0;
 }

@@ -69,6 +69,9 @@ int orch_take_options(const struct dw_submit_options **given, struct dw_submit_o
 		return result;
 	if (options->retries > UINT16_MAX)
 		return error_set(-EINVAL, "options.retries is %u; at most 65535", options->retries);
+	if (options->priority < DW_PRIORITY_MIN || options->priority > DW_PRIORITY_MAX)
+		return error_set(-EINVAL, "options.priority is %d; it should be from %d to %d",
+				 options->priority, DW_PRIORITY_MIN, DW_PRIORITY_MAX);
 	if (options->after_count && !options->after)
 		return error_set(-EINVAL, "options.after is NULL, after_count is %zu",
 				 options->after_count);
