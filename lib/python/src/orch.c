@@ -356,7 +356,7 @@ static PyObject *submit_members(struct orch_object *self, dw_callable handle,
 
 PyDoc_STRVAR(submit_doc,
 	"submit(callable, *args, name=None, worker=None, retries=0, timeout=None,\n"
-	"       config=None, after=(), priority=0) -> Task\n\n"
+	"       config=None, priority=0, after=()) -> Task\n\n"
 	"Submits one task. args: tensors (inp, out, inout, existing, no_dep; inp without a tag),\n"
 	"ints and floats of 64 bits; or one Args. They are copied; a buffer stays until the run\n"
 	"has ended. name: for errors and traces. worker: the id of a child Worker or a chip; "
@@ -449,7 +449,7 @@ static bool fill_member(struct dw_args **member, PyObject *given,
 
 PyDoc_STRVAR(submit_group_doc,
 	"submit_group(callable, members, *, workers=None, name=None, retries=0,\n"
-	"             timeout=None, config=None, after=(), priority=0) -> Task\n\n"
+	"             timeout=None, config=None, priority=0, after=()) -> Task\n\n"
 	"A group: one task for each of members (tuples of arguments, or Args), which run at the\n"
 	"same time on different workers, and are one node of the graph. workers: an id or None "
 	"for\n"
@@ -503,7 +503,7 @@ out:
 }
 
 PyDoc_STRVAR(submit_copy_doc,
-	"submit_copy(to, source, *, name=None, retries=0, timeout=None, after=(), priority=0)\n"
+	"submit_copy(to, source, *, name=None, retries=0, timeout=None, priority=0, after=())\n"
 	"            -> Task\n\n"
 	"Copies source to `to` as a task: after the tasks that write source and those that use\n"
 	"`to`, and before those that are submitted later and use either. At least one of the two\n"
