@@ -510,8 +510,9 @@ PyDoc_STRVAR(submit_copy_doc,
 	"lies in memory of this Worker's chips (chip_memory(), chip_alloc()). They have the same\n"
 	"number of bytes and do not overlap; shapes and types may differ. `to` may be new(shape,\n"
 	"dtype): task.outputs has it. name, retries, timeout, after, priority, and errors as\n"
-	"those of submit(); EINVAL: neither is memory of a chip, or the sizes differ; EFAULT also: the\n"
-	"memory is lost. From one chip to another it is two tasks, of which this is the second.");
+	"those of submit(); EINVAL: neither is memory of a chip, or the sizes differ; EFAULT\n"
+	"also: the memory is lost. From one chip to another it is two tasks, of which this is\n"
+	"the second.");
 static PyObject *submit_copy(PyObject *object, PyObject *args, PyObject *kwargs)
 {
 	struct orch_object *self = (struct orch_object *)object;
