@@ -97,9 +97,9 @@ _distworker()
 		esac ;;
 	node)
 		case $previous in
-		-k|--key) _distworker_files "$current" ;;
+		-k|--key|-o|--objects) _distworker_files "$current" ;;
 		*) _distworker_words "$current" '--listen --key --user --sessions --idle-timeout
-			--cache --help --usage' ;;
+			--cache --objects --help --usage' ;;
 		esac ;;
 	info) _distworker_words "$current" '--json --help --usage' ;;
 	doctor) _distworker_words "$current" '--json --host --key --user --ssh --timeout --help --usage' ;;

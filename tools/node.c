@@ -41,6 +41,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 				   text);
 		options->cache_bytes = count << 20;
 		break;
+	case 'o':
+		options->objects = text;
+		break;
 	case ARGP_KEY_ARG:
 		argp_error(state, "node takes no argument, \"%s\" is one", text);
 		break;
@@ -66,6 +69,10 @@ int verb_node(int argc, char **argv)
 		{ "cache", 'c', "MIB", 0,
 		  "memory for tensors that are kept between tasks, for each tree (half of this "
 		  "machine's)",
+		  0 },
+		{ "objects", 'o', "FOLDER", 0,
+		  "take shared objects that this host does not have from the trees, and keep them "
+		  "in this folder, to which the user that serves alone may write",
 		  0 },
 		{ 0 },
 	};

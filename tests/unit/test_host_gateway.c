@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* What a gateway (host/gateway.h) sends by itself: its session is made by hand, in this process. */
+/*
+ * What a gateway (host/gateway.h) sends by itself, or is asked for: its session is made by hand, in
+ * this process.
+ */
 #include <poll.h>
 #include "host/gateway.h"
+#include "host/session.h"
 #include "host/pack.h"
 #include "task/error.h"
 #include "task/task.h"
@@ -68,6 +72,13 @@ static uint64_t serve_one(int error)
 	return after.bytes_out - before.bytes_out;
 }
 
+static void *no_place(void *context, const struct stream_message *message)
+{
+	(void)context;
+	(void)message;
+	return NULL;
+}
+
 HOST_TEST(an_input_that_was_never_there_comes_without_being_asked_for)
 {
 	open_both();
@@ -113,4 +124,112 @@ HOST_TEST(an_output_is_there_under_the_name_that_its_task_made)
 	post_one(3, DW_INPUT, 9, 0);
 	CHECK_EQ(serve_one(0), SLOT_BYTES);
 	close_both();
+}
+
+/* The file of control message 1; there is none for others. */
+static int give_object(void *context, uint64_t number, struct pack *file)
+{
+	(void)context;
+	if (number != 1)
+		return error_set(-ESRCH, "no such file");
+	pack_bytes(file, "object", 6);
+	return 0;
+}
+
+/* The session asks with `payload` bytes: the gateway's answer to it, or its error. */
+static int want(uint64_t number, size_t payload, struct stream_message *answer)
+{
+	struct gateway_done done;
+	int result, got = 0;
+
+	CHECK_EQ(stream_send(session, HOST_WANT, number, 0, "x", payload), 0);
+	CHECK_EQ(stream_flush(session), 0);
+	result = gateway_step(gateway, &done);
+	while (result == 0 && got >= 0) {
+		got = stream_receive(session, no_place, NULL, answer);
+		if (got == 1 && answer->type == HOST_OBJECT)
+			return 1;
+	}
+	return result;
+}
+
+HOST_TEST(an_object_is_sent_for_a_message_in_flight_alone)
+{
+	struct stream_message answer;
+	struct unpack unpack;
+	const char *text;
+	uint64_t number;
+
+	open_both();
+	CHECK_EQ(gateway_control(gateway, 1, "blob", 4, &number), 0);
+	CHECK_EQ(gateway_control(gateway, 1, "blob", 4, &number), 0);
+	gateway_on_object(gateway, give_object, NULL);
+	CHECK_EQ(want(1, 0, &answer), 1);
+	unpack = (struct unpack){ .at = answer.payload, .left = answer.bytes };
+	CHECK(answer.number == 1 && unpack_u32(&unpack) == 0 && !unpack_text(&unpack));
+	CHECK(unpack.left == 6 && memcmp(unpack.at, "object", 6) == 0);
+	CHECK_EQ(want(2, 0, &answer), 1);
+	unpack = (struct unpack){ .at = answer.payload, .left = answer.bytes };
+	CHECK(answer.number == 2 && (int)unpack_u32(&unpack) == -ESRCH);
+	text = unpack_text(&unpack);
+	CHECK(text && strcmp(text, "no such file") == 0 && unpack_done(&unpack));
+	CHECK_EQ(want(3, 0, &answer), -EBADMSG);
+	CHECK_STR(error_text(), "message of type 14 (3, 0 bytes), which is not its turn");
+	close_both();
+	for (int with = 0; with < 2; with++) {
+		open_both();
+		CHECK_EQ(gateway_control(gateway, 1, "blob", 4, &number), 0);
+		if (with)
+			gateway_on_object(gateway, give_object, NULL);
+		CHECK_EQ(want(1, with, &answer), -EBADMSG);
+		close_both();
+	}
+}
+
+/* ------------------------------------------------------------------ the session's end */
+
+static bool no_memory(void *context, uint64_t address, uint64_t bytes)
+{
+	(void)context;
+	(void)address;
+	(void)bytes;
+	return false;
+}
+
+/* The gateway's end is made by hand: what the session says when it has got that. */
+static int session_gets(struct session *own, struct stream *gateways, uint8_t type, uint64_t number,
+			struct session_message *message)
+{
+	uint64_t code = 1;
+
+	CHECK_EQ(stream_send(gateways, type, number, 0, &code, sizeof(code)), 0);
+	CHECK_EQ(stream_flush(gateways), 0);
+	return session_step(own, message);
+}
+
+HOST_TEST(a_session_takes_an_object_that_it_wants_alone_and_once)
+{
+	const struct session_options options = { .memory = no_memory };
+	struct session_message message;
+	struct session *own;
+	struct stream *gateways;
+	int ends[2];
+
+	for (int wanted = 0; wanted < 3; wanted++) {
+		make_sockets(ends);
+		gateways = new_stream(ends[0], true);
+		CHECK_EQ(session_create(new_stream(ends[1], false), &options, &own), 0);
+		CHECK_EQ(session_gets(own, gateways, HOST_CONTROL, 1, &message), 1);
+		if (wanted)
+			CHECK_EQ(session_want(own), 0);
+		if (wanted == 1) {
+			CHECK_EQ(session_gets(own, gateways, HOST_OBJECT, 1, &message), 1);
+			CHECK(message.event == SESSION_OBJECT && message.bytes == 8);
+		}
+		CHECK_EQ(session_gets(own, gateways, HOST_OBJECT, wanted == 2 ? 2 : 1, &message),
+			 -EBADMSG);
+		CHECK_STR(error_text(), "which wants none");
+		session_destroy(own);
+		stream_destroy(gateways);
+	}
 }

@@ -39,6 +39,12 @@ struct dw_node_options {
 	/* Called once, when it listens there: "10.0.0.7:7733". May be NULL. */
 	void (*listening)(const char *address, void *context);
 	void *context;
+	/*
+	 * A folder for shared objects that this host does not have under the path of a symbol, or
+	 * has as another file: they come from home, and stay there for later trees. Of the user
+	 * that serves, who alone may write to it. NULL: such a symbol is refused
+	 */
+	const char *objects;
 };
 
 /*
@@ -46,11 +52,12 @@ struct dw_node_options {
  * its gateway asks for. `worker` has the functions, which a tree finds by their names: a program
  * with the same main() as the tree's makes its Workers and registers on them as the tree's does,
  * and calls this where that one calls dw_worker_init(). NULL: no functions, but symbols of shared
- * objects, which have to lie under the same path.
+ * objects, which lie under the same path, or come from home (`objects`).
  *
  * 0: stop_fd, sessions, or idle_timeout_ns; what still runs is ended. -EINVAL a field that makes no
  * sense; -EBUSY the Worker was initialised; -EPERM root without `user`; -ENOKEY, -EACCES the key;
- * -ENOENT no such user; the errors of bind(); -ENOSYS without libcrypto.so.3.
+ * -ENOENT no such user, or folder; -ENOTDIR, -EACCES the folder; the errors of bind(); -ENOSYS
+ * without libcrypto.so.3.
  *
  * One thread; the process should have no other, since it forks. It belongs to the calling thread
  * until it returns. Public functions may be called by other threads, but not for `worker`.

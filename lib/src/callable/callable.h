@@ -18,6 +18,11 @@ enum callable_kind {
 	CALLABLE_IMAGE = 5,
 };
 
+static inline bool callable_is_symbol(enum callable_kind kind)
+{
+	return kind == CALLABLE_SYMBOL_ORCH || kind == CALLABLE_SYMBOL_SUB;
+}
+
 struct callable {
 	dw_callable handle;
 	enum callable_kind kind;

@@ -39,6 +39,8 @@ struct gateway {
 	struct offset offset;
 	gateway_trace *trace;
 	void *trace_context;
+	gateway_object *object;
+	void *object_context;
 	struct holdings there; /* what the session has, if it has not dropped it */
 	char text[ERROR_TEXT_BYTES];
 };
@@ -88,6 +90,12 @@ void gateway_on_trace(struct gateway *gateway, gateway_trace *trace, void *conte
 {
 	gateway->trace = trace;
 	gateway->trace_context = context;
+}
+
+void gateway_on_object(struct gateway *gateway, gateway_object *object, void *context)
+{
+	gateway->object = object;
+	gateway->object_context = context;
 }
 
 struct offset *gateway_offset(struct gateway *gateway)
@@ -451,6 +459,29 @@ static int take_trace(struct gateway *gateway, const struct stream_message *mess
 	return 0;
 }
 
+/* A message of its own, which the stream authenticates: what is in it will run there. */
+static int send_object(struct gateway *gateway, const struct stream_message *message)
+{
+	struct pack file = { .data = NULL }, pack = { .data = NULL };
+	int result;
+
+	if (message->bytes || !gateway->object || !*find(gateway, message->number))
+		return unexpected(message);
+	result = gateway->object(gateway->object_context, message->number, &file);
+	if (result == 0 && file.failed)
+		result = error_set(-ENOMEM, "no memory for a shared object");
+	pack_u32(&pack, (uint32_t)result);
+	pack_text(&pack, result < 0 ? error_text() : NULL);
+	if (result == 0)
+		pack_bytes(&pack, file.data, file.used);
+	result = pack.failed ? error_set(-ENOMEM, "no memory for a shared object") :
+			       stream_send(gateway->stream, HOST_OBJECT, message->number, 0,
+					   pack.data, pack.used);
+	pack_release(&file);
+	pack_release(&pack);
+	return result;
+}
+
 /* The session cannot begin, or go on: its error. */
 static int refused(const struct stream_message *message)
 {
@@ -499,6 +530,8 @@ int gateway_step(struct gateway *gateway, struct gateway_done *done)
 			result = fetch(gateway, &message);
 		else if (message.type == HOST_TRACE)
 			result = take_trace(gateway, &message);
+		else if (message.type == HOST_WANT)
+			result = send_object(gateway, &message);
 		else
 			result = message.type == HOST_DATA ? 0 : refused(&message);
 		if (result == 0)

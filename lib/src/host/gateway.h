@@ -22,6 +22,7 @@
 
 struct dw_args;
 struct gateway;
+struct pack;
 
 struct gateway_task {
 	uint64_t task, callable;
@@ -78,6 +79,12 @@ int gateway_step(struct gateway *gateway, struct gateway_done *done);
 typedef void gateway_trace(void *context, int32_t worker, const char *lines, size_t bytes);
 /* From now on lines go there. Without it a session that sends any has broken the protocol. */
 void gateway_on_trace(struct gateway *gateway, gateway_trace *trace, void *context);
+/*
+ * The file of a shared object that the session wants: that of the symbol that control message
+ * `number`, which is in flight, registers. 0: in `file`; -errno with a text: for the session.
+ */
+typedef int gateway_object(void *context, uint64_t number, struct pack *file);
+void gateway_on_object(struct gateway *gateway, gateway_object *object, void *context);
 /*
  * The clock of the session's host: tasks that are done are its samples; the caller has that of the
  * handshake.

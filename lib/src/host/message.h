@@ -18,6 +18,8 @@
  *              ◄─── DONE n                    after them
  *              ◄─── TRACE n                   lines of DW_TRACE; n: the task that is served, or 0
  *   CONTROL n  ───────────────────────────►   registers a callable, or drops one
+ *              ◄─── WANT n                    the shared object that it is in, if it is not here
+ *   OBJECT n   ───────────────────────────►
  *              ◄─── DONE n
  *   STOP       ───────────────────────────►   closes the tree, and the connection
  *
@@ -49,6 +51,8 @@ enum host_message {
 	HOST_EXAMINE, /* any bytes; the header's address: how many bytes to answer with */
 	HOST_DROPPED,
 	HOST_EXAMINED, /* struct host_examined_head, the worker layer's own payload, any bytes */
+	HOST_WANT,
+	HOST_OBJECT, /* i32 error, text; then the file */
 };
 
 /* What may be asked for, and sent, to see whether large messages arrive. */

@@ -40,6 +40,7 @@ struct session {
 	uint32_t ahead; /* how many these are */
 	struct arrived *answered; /* their outputs are being sent */
 	bool handed_out; /* the first is being served */
+	bool wants; /* its shared object */
 	uint64_t arrived; /* the number that came last */
 	uint64_t saved;
 };
@@ -538,6 +539,20 @@ static void take_dropped(const struct session *session, uint64_t number)
 			at->missing = 0;
 }
 
+static int take_object(struct session *session, const struct stream_message *from,
+		       struct session_message *message)
+{
+	if (!session->wants || from->number != session->first->number)
+		return error_set(-EBADMSG, "the gateway sent a shared object for message %llu, "
+					   "which wants none",
+				 (unsigned long long)from->number);
+	session->wants = false;
+	message->event = SESSION_OBJECT;
+	message->payload = from->payload;
+	message->bytes = from->bytes;
+	return 1;
+}
+
 /* 1: the caller has to see it. */
 static int take(struct session *session, const struct stream_message *from,
 		struct session_message *message)
@@ -563,6 +578,8 @@ static int take(struct session *session, const struct stream_message *from,
 	case HOST_DROPPED:
 		take_dropped(session, from->number);
 		return 0;
+	case HOST_OBJECT:
+		return take_object(session, from, message);
 	case HOST_STOP:
 		message->event = SESSION_STOP;
 		return 1;
@@ -666,9 +683,16 @@ int session_done(struct session *session, int error, const char *text, uint64_t 
 		session->last = &session->first;
 	session->ahead--;
 	session->handed_out = false;
+	session->wants = false;
 	arrived->next = session->answered;
 	session->answered = arrived;
 	return result;
+}
+
+int session_want(struct session *session)
+{
+	session->wants = true;
+	return stream_send(session->stream, HOST_WANT, session->first->number, 0, NULL, 0);
 }
 
 int session_examined(struct session *session, const struct session_message *message,

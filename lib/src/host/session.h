@@ -43,13 +43,14 @@ enum session_event {
 	SESSION_TASK, /* task, callable, config, args, uses */
 	SESSION_CONTROL, /* code; payload, bytes: the blob */
 	SESSION_CANCEL, /* the task that was handed out last */
+	SESSION_OBJECT, /* what session_want() asked for: payload, bytes: message.h */
 	SESSION_STOP,
 };
 
 struct session_message {
 	enum session_event event;
 	uint64_t number, got_ns;
-	const void *payload; /* valid until it is answered; HELLO: until the next step */
+	const void *payload; /* valid until it is answered; HELLO, OBJECT: until the next step */
 	size_t bytes;
 	uint64_t code;
 	uint64_t task, callable;
@@ -84,6 +85,8 @@ int session_step(struct session *session, struct session_message *message);
  */
 int session_done(struct session *session, int error, const char *text, uint64_t began_ns,
 		 uint64_t ran_ns);
+/* Asks for the shared object of the control message that was handed out: SESSION_OBJECT follows. */
+int session_want(struct session *session);
 /* The answer to EXAMINE; `about` is the caller's. */
 int session_examined(struct session *session, const struct session_message *message,
 		     const void *about, uint32_t about_bytes);

@@ -74,9 +74,9 @@ int control_encode(const struct callable *callable, void **blob, uint32_t *bytes
 	return 0;
 }
 
-/* Strings and signature stay in the blob; callable_add() copies them. */
-static void decode(const struct control_callable *head, struct callable *callable)
+void control_decode(const void *blob, struct callable *callable)
 {
+	const struct control_callable *head = blob;
 	const char *at = (const char *)(head + 1);
 	char *strings[STRINGS];
 
@@ -119,6 +119,14 @@ void *control_image(const void *blob, uint64_t *bytes)
 	return (void *)(uintptr_t)head->data;
 }
 
+const char *control_object(const void *blob)
+{
+	struct callable callable;
+
+	control_decode(blob, &callable);
+	return callable_is_symbol(callable.kind) ? callable.path : NULL;
+}
+
 int control_check(const void *blob, size_t bytes)
 {
 	const struct control_callable *head = blob;
@@ -145,7 +153,7 @@ int control_register(const void *blob, struct callable *callable)
 {
 	dw_callable handle;
 
-	decode(blob, callable);
+	control_decode(blob, callable);
 	return callable_add(callable, &handle);
 }
 

@@ -35,10 +35,14 @@ int control_encode(const struct callable *callable, void **blob, uint32_t *bytes
 uint64_t control_owner(const void *blob);
 void control_set_owner(void *blob, uint64_t owner);
 void *control_image(const void *blob, uint64_t *bytes);
+/* Of a symbol: the path of its file; NULL: it is none. */
+const char *control_object(const void *blob);
 /* -EBADMSG with a text: the blob does not belong to a CONTROL_REGISTER. */
 int control_check(const void *blob, size_t bytes);
 
-/* In the child: adds the callable of a CONTROL_REGISTER, which stays in the blob, to the table. */
+/* The callable of a CONTROL_REGISTER; its texts stay in the blob. */
+void control_decode(const void *blob, struct callable *callable);
+/* In the child: adds it to the table. */
 int control_register(const void *blob, struct callable *callable);
 /* The handle of a CONTROL_UNREGISTER, which is retired here. */
 dw_callable control_unregister(const void *blob);

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -28,6 +29,7 @@
 #include "worker/hierarchy.h"
 #include "worker/node.h"
 #include "worker/node_session.h"
+#include "worker/objects.h"
 
 /* Until the gateway says its own. */
 #define TIMEOUT_NS (5 * NS_PER_S)
@@ -41,6 +43,7 @@ struct running {
 struct node {
 	const struct dw_worker *program;
 	struct dw_node_options options;
+	char objects[PATH_MAX]; /* of options.objects, in whole */
 	struct secret *secret;
 	enum net net;
 	struct listener *listener;
@@ -129,6 +132,19 @@ static uint64_t half_the_memory(void)
 	return pages > 0 ? (uint64_t)pages * (uint64_t)page / 2 : 1ULL << 30;
 }
 
+/* As the user that serves. */
+static int find_objects(struct node *node)
+{
+	const char *folder = node->options.objects;
+	int result = objects_check(folder);
+
+	if (result == 0 && !realpath(folder, node->objects))
+		result = error_set(-errno, "the folder for shared objects, %s: %s",
+				   text_short(folder), strerror(errno));
+	node->options.objects = node->objects;
+	return result;
+}
+
 static int set_up(struct node *node)
 {
 	int result = net_read(&node->net);
@@ -142,6 +158,8 @@ static int set_up(struct node *node)
 		result = key_find(NULL, &node->secret);
 	if (result == 0)
 		result = listen_there(node);
+	if (result == 0 && node->options.objects)
+		result = find_objects(node);
 	node->idle_since = now_ns();
 	return result;
 }
@@ -168,6 +186,7 @@ static int fork_session(struct node *node, struct stream *stream, const char *pe
 	const struct node_session_options options = {
 		.program = node->program,
 		.peer = peer,
+		.objects = node->options.objects,
 		.cache_bytes = node->options.cache_bytes,
 		.net = node->net,
 	};

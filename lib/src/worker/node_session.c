@@ -20,6 +20,7 @@
 #include "worker/node_session.h"
 #include "worker/node_trace.h"
 #include "worker/node_tree.h"
+#include "worker/objects.h"
 
 /* The gateway describes its tree right after the handshake. */
 #define HELLO_NS (30 * NS_PER_S)
@@ -34,12 +35,35 @@ struct node_session {
 	char why[ERROR_TEXT_BYTES]; /* with the lock: of -errno */
 	bool listener_ends; /* with the lock: it has seen the end, and closes the tree */
 	_Atomic uint32_t cancel; /* the running task's */
+	pthread_cond_t came; /* `object` has, or `ended` is set */
+	struct session_message object; /* with the lock: a copy; event NOTHING: none is here */
 	pthread_t listener;
 	int listener_fd; /* an epoll: has the connection while a message is being served */
 	int death_fd; /* a pidfd of the Worker */
 	struct node_trace trace; /* with the lock */
 	bool examined; /* the other end has asked about this host */
 };
+
+/* The same bits as those of poll(). */
+static int listen_to(const struct node_session *node, int operation, const struct pollfd *polled,
+		     bool busy)
+{
+	struct epoll_event event = {
+		.events = EPOLLONESHOT | (busy ? (uint32_t)polled->events : 0),
+	};
+
+	return epoll_ctl(node->listener_fd, operation, polled->fd, &event);
+}
+
+/* The listener hears of it once: when something has arrived, or `busy` is false and it broke. */
+static void let_listen(const struct node_session *node, bool busy)
+{
+	struct pollfd polls[2];
+	uint32_t count = session_poll(node->session, polls);
+
+	for (uint32_t i = 0; i < count; i++)
+		listen_to(node, EPOLL_CTL_MOD, &polls[i], busy);
+}
 
 /* ---------------------------------------------------------- tasks and control */
 
@@ -85,22 +109,102 @@ static int run_task(struct node_session *node, const struct session_message *mes
 	return result;
 }
 
-static int check_symbol(const struct callable *callable)
+/* Is it the object that was registered? */
+static int check_object(const struct callable *symbol, const char *path)
 {
-	uint8_t identity[sizeof(callable->identity)];
+	uint8_t identity[sizeof(symbol->identity)];
+	int result = symbol_identify(path, symbol->symbol, identity);
+
+	if (result == 0 && memcmp(identity, symbol->identity, sizeof(identity)) != 0)
+		result = error_set(-ESTALE, "%s is another file here than in the tree's process",
+				   text_short(path));
+	return result;
+}
+
+/* Asks home for the object of the symbol that is being registered, and waits for the listener. */
+static int fetch_object(struct node_session *node, struct session_message *object)
+{
 	int result;
 
-	if (callable->kind != CALLABLE_SYMBOL_ORCH && callable->kind != CALLABLE_SYMBOL_SUB)
-		return 0;
-	result = symbol_identify(callable->path, callable->symbol, identity);
-	if (result == 0 && memcmp(identity, callable->identity, sizeof(identity)) != 0)
-		result = error_set(-ESTALE, "%s is another file here than in the tree's process",
-				   text_short(callable->path));
+	pthread_mutex_lock(&node->lock);
+	result = session_want(node->session);
+	if (result == 0)
+		result = session_flush(node->session);
+	if (result == 0)
+		let_listen(node, true);
+	while (result == 0 && !node->object.event && !node->ended)
+		pthread_cond_wait(&node->came, &node->lock);
+	if (result == 0 && !node->object.event)
+		result = error_set(-ECONNRESET, "the connection has ended");
+	*object = node->object;
+	node->object.event = SESSION_NOTHING;
+	pthread_mutex_unlock(&node->lock);
+	return result;
+}
+
+static int keep_object(const struct callable *symbol, const char *path,
+		       const struct session_message *object)
+{
+	struct unpack unpack = { .at = object->payload, .left = object->bytes };
+	int error;
+	const char *text;
+
+	if (!object->payload)
+		return error_set(-ENOMEM, "no memory for a shared object of %zu bytes",
+				 object->bytes);
+	error = (int)unpack_u32(&unpack);
+	text = unpack_text(&unpack);
+	if (error < 0 && error >= -4095 && text)
+		return error_set(error, "at home: %s", text);
+	if (error || unpack.failed)
+		return error_set(-EBADMSG, "the gateway sent a shared object that is none");
+	return objects_keep(path, symbol, unpack.at, unpack.left);
+}
+
+/* Where this host has the object of a symbol, or has it now: `path` is space for that. */
+static int find_object(struct node_session *node, struct callable *symbol, char path[PATH_MAX])
+{
+	struct session_message object;
+	int result = check_object(symbol, symbol->path);
+
+	if (result == 0 || !node->options->objects)
+		return result;
+	result = objects_place(node->options->objects, symbol, path);
+	if (result == 0 && check_object(symbol, path) < 0) {
+		result = fetch_object(node, &object);
+		if (result == 0) {
+			result = keep_object(symbol, path, &object);
+			free((void *)(uintptr_t)object.payload);
+		}
+	}
+	symbol->path = path;
+	return result;
+}
+
+static int register_symbol(struct node_session *node, struct callable *symbol)
+{
+	char path[PATH_MAX];
+	dw_callable handle;
+	uint32_t bytes;
+	void *blob;
+	int result;
+
+	if (!symbol->path || !symbol->symbol)
+		return error_set(-EBADMSG, "the registration of a symbol has none");
+	result = find_object(node, symbol, path);
+	if (result == 0)
+		result = callable_add(symbol, &handle);
+	if (result == 0)
+		result = control_encode(symbol, &blob, &bytes);
+	if (result < 0)
+		return result;
+	result = control_broadcast(node->tree.outer, CONTROL_REGISTER, blob, bytes);
+	free(blob);
 	return result;
 }
 
 /* `blob` is a copy, aligned as it has to be. */
-static int register_blob(const struct node_session *node, void *blob, uint32_t bytes,
+static int register_blob(struct node_session *node, void *blob, uint32_t bytes,
 			 const void *content, size_t content_bytes)
 {
 	struct callable callable;
@@ -119,14 +223,15 @@ static int register_blob(const struct node_session *node, void *blob, uint32_t b
 	control_set_owner(blob, (uint64_t)(uintptr_t)node->tree.workers[owner]);
 	if (image_bytes)
 		memcpy(image, content, image_bytes);
+	control_decode(blob, &callable);
+	if (callable_is_symbol(callable.kind))
+		return register_symbol(node, &callable);
 	result = control_register(blob, &callable);
-	if (result == 0)
-		result = check_symbol(&callable);
 	return result < 0 ? result :
 			    control_broadcast(node->tree.outer, CONTROL_REGISTER, blob, bytes);
 }
 
-static int run_register(const struct node_session *node, struct unpack *unpack)
+static int run_register(struct node_session *node, struct unpack *unpack)
 {
 	uint32_t bytes = unpack_u32(unpack);
 	const void *there = unpack_bytes(unpack, bytes);
@@ -144,7 +249,7 @@ static int run_register(const struct node_session *node, struct unpack *unpack)
 	return result;
 }
 
-static int run_control(const struct node_session *node, const struct session_message *message)
+static int run_control(struct node_session *node, const struct session_message *message)
 {
 	struct unpack unpack = { .at = message->payload, .left = message->bytes };
 	dw_callable handle;
@@ -199,31 +304,21 @@ static bool is_dead(const struct node_session *node, bool wait, char *text, size
 
 /* ----------------------------------------------------------------- the connection */
 
-/* The same bits as those of poll(). */
-static int listen_to(const struct node_session *node, int operation, const struct pollfd *polled,
-		     bool busy)
-{
-	struct epoll_event event = {
-		.events = EPOLLONESHOT | (busy ? (uint32_t)polled->events : 0),
-	};
-
-	return epoll_ctl(node->listener_fd, operation, polled->fd, &event);
-}
-
-/* The listener hears of it once: when something has arrived, or `busy` is false and it broke. */
-static void let_listen(const struct node_session *node, bool busy)
-{
-	struct pollfd polls[2];
-	uint32_t count = session_poll(node->session, polls);
-
-	for (uint32_t i = 0; i < count; i++)
-		listen_to(node, EPOLL_CTL_MOD, &polls[i], busy);
-}
-
 static void cancel(struct node_session *node)
 {
 	atomic_store(&node->cancel, 1);
 	engine_cancel_flagged(node->tree.outer->life.engine, -ECANCELED, "cancelled from above");
+}
+
+/* Its payload is valid until the next step. */
+static void take_object(struct node_session *node, const struct session_message *message)
+{
+	void *copy = malloc(message->bytes ? message->bytes : 1);
+
+	if (copy)
+		memcpy(copy, message->payload, message->bytes);
+	node->object = *message;
+	node->object.payload = copy;
 }
 
 /* What arrives while a message is being served. With the lock. */
@@ -237,6 +332,10 @@ static void attend(struct node_session *node)
 			cancel(node);
 			continue;
 		}
+		if (message.event == SESSION_OBJECT) {
+			take_object(node, &message);
+			continue;
+		}
 		if (message.event != SESSION_STOP)
 			result = error_set(-EBADMSG, "the gateway describes its tree twice");
 		break;
@@ -244,6 +343,7 @@ static void attend(struct node_session *node)
 	node->ended = result;
 	if (result < 0)
 		text_copy(node->why, sizeof(node->why), error_text());
+	pthread_cond_signal(&node->came);
 }
 
 /* The second thread. Without the connection nobody waits for the task that runs: the tree ends. */
@@ -494,8 +594,8 @@ static int begin(struct node_session *node)
 int node_session_run(struct stream *stream, const struct node_session_options *options)
 {
 	struct node_session node = {
-		.options = options, .lock = PTHREAD_MUTEX_INITIALIZER, .listener_fd = -1,
-		.death_fd = -1,
+		.options = options, .lock = PTHREAD_MUTEX_INITIALIZER,
+		.came = PTHREAD_COND_INITIALIZER, .listener_fd = -1, .death_fd = -1,
 	};
 	const struct session_options session = {
 		.memory = in_memory,

@@ -24,6 +24,7 @@ struct stream;
 struct node_session_options {
 	const struct dw_worker *program; /* the functions that tasks may call; NULL: none */
 	const char *peer; /* the gateway's address, for messages */
+	const char *objects; /* a folder for shared objects that are not here; NULL: none */
 	uint64_t cache_bytes; /* of tensors that are kept from one task to the next */
 	enum net net;
 };

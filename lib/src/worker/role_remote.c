@@ -20,6 +20,7 @@
 #include "trace/relay.h"
 #include "worker/control.h"
 #include "worker/hello.h"
+#include "worker/objects.h"
 #include "worker/role.h"
 #include "worker/serve.h"
 
@@ -43,6 +44,7 @@ struct remote {
 	struct gateway *gateway;
 	const char *host;
 	struct remote_status shown;
+	const void *announced; /* the blob of the callable that start() announces now */
 	struct relay *relay; /* of its trace; NULL: nothing is traced */
 	struct flight flights[IN_FLIGHT]; /* the oldest first */
 	uint32_t count;
@@ -189,14 +191,16 @@ static int announce(struct callable *callable, void *context)
 	result = control_encode(callable, &blob, &bytes);
 	if (result < 0)
 		return result;
+	remote->announced = blob;
 	result = pack_callable(remote, blob, bytes, &pack);
-	free(blob);
 	if (result == 0)
 		result = gateway_control(remote->gateway, CONTROL_REGISTER, pack.data, pack.used,
 					 &number);
 	pack_release(&pack);
 	if (result == 0)
 		result = wait_done(remote, now_ns() + worker_init_budget(remote->child->nested));
+	remote->announced = NULL;
+	free(blob);
 	return result < 0 ? result : 0;
 }
 
@@ -254,6 +258,29 @@ static void take_trace(void *context, int32_t worker, const char *lines, size_t 
 	relay_lines(remote->relay, worker, &clock, lines, bytes);
 }
 
+/* The registration that is the message of that number. */
+static const void *registration(const struct remote *remote, uint64_t number)
+{
+	for (uint32_t i = 0; i < remote->count; i++) {
+		struct frame *frame = remote->flights[i].frame;
+
+		if (remote->flights[i].message == number)
+			return frame->kind == FRAME_CONTROL && frame->callable == CONTROL_REGISTER ?
+				       serve_blob(frame) : NULL;
+	}
+	return remote->announced;
+}
+
+static int give_object(void *context, uint64_t number, struct pack *file)
+{
+	const void *blob = registration(context, number);
+	const char *path = blob ? control_object(blob) : NULL;
+
+	return path ? objects_read(path, file) :
+		      error_set(-EINVAL, "message %llu registers no symbol",
+				(unsigned long long)number);
+}
+
 static int begin_trace(struct remote *remote)
 {
 	int result = relay_create(&worker_root(remote->child->owner)->life.trace_files,
@@ -289,6 +316,8 @@ static int start(struct child *child, uint32_t generation, bool process, void **
 	result = connect_to(remote, generation > 1, deadline);
 	if (result == 0)
 		result = begin_trace(remote);
+	if (result == 0)
+		gateway_on_object(remote->gateway, give_object, remote);
 	if (result == 0)
 		result = greet(remote, deadline);
 	if (result == 0)

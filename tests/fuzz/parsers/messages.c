@@ -63,7 +63,7 @@ static struct stream *new_stream(int end, const char *send, const char *receive)
 /* Any message: its type, number and payload as the input has them. */
 static void send_any(struct input *input, uint64_t number)
 {
-	uint8_t type = 1 + take8(input) % 12, how = take8(input);
+	uint8_t type = 1 + take8(input) % 16, how = take8(input);
 	size_t bytes = take16(input);
 	const uint8_t *payload = take_bytes(input, &bytes);
 
@@ -184,8 +184,11 @@ static int step_session(struct session *session, bool *busy)
 	struct session_message message;
 	int result;
 
-	while ((result = session_step(session, &message)) == 1)
+	while ((result = session_step(session, &message)) == 1) {
 		*busy |= message.event == SESSION_TASK || message.event == SESSION_CONTROL;
+		if (message.event == SESSION_CONTROL && message.code % 2)
+			session_want(session);
+	}
 	return result;
 }
 
@@ -230,6 +233,13 @@ static void fuzz_session(int end, struct input *input)
 }
 
 /* ------------------------------------------------------------------------- gateway */
+
+static int give_object(void *context, uint64_t number, struct pack *file)
+{
+	(void)context;
+	pack_u64(file, number);
+	return number % 2 ? 0 : -ENOENT;
+}
 
 static void post_task(struct input *input, struct gateway *gateway)
 {
@@ -277,6 +287,7 @@ static void fuzz_gateway(int end, struct input *input)
 	int result = 0;
 
 	MUST(gateway_create(new_stream(end, "down", "up"), &gateway) == 0);
+	gateway_on_object(gateway, give_object, NULL);
 	while (input->left && result >= 0) {
 		switch (take8(input) % 8) {
 		case 0:
