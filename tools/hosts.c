@@ -74,31 +74,70 @@ int hosts_meet(struct hosts *hosts, struct run_options *options, char **words)
 	return TOOL_OK;
 }
 
-/* Returns the place in turn of the next Worker; 0: no memory. */
-static uint32_t assign(const struct dw_launch *launch, struct plan *plan, uint32_t next)
-{
-	for (uint32_t i = 0; i < plan->child_count && next; i++) {
-		struct plan *child = plan->children[i];
+struct assignment {
+	const struct dw_launch *launch;
+	bool each;			/* not L3 Workers alone */
+	uint32_t next;			/* rank */
+};
 
-		next = assign(launch, child, next);
-		if (child->level != DW_LEVEL_NODE || child->options.host || !next)
+static uint32_t count_below(const struct plan *plan)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < plan->child_count; i++)
+		if (!plan->children[i]->options.host)
+			count += 1 + count_below(plan->children[i]);
+	return count;
+}
+
+/* The rank that the Worker has now. */
+static int take_rank(struct assignment *assignment, struct plan *plan, uint32_t from,
+		     uint32_t *rank)
+{
+	uint32_t size = dw_launch_size(assignment->launch);
+	char host[320];
+
+	*rank = assignment->next;
+	if (dw_launch_host_from(assignment->launch, *rank, from, host, sizeof(host)))
+		return tool_fail(TOOL_NO_TREE, "%s", dw_strerror_last());
+	plan->options.host = strdup(host);
+	if (!plan->options.host)
+		return tool_fail(TOOL_SYSTEM, "no memory for hosts");
+	assignment->next = *rank + 1 < size ? *rank + 1 : 1;
+	return TOOL_OK;
+}
+
+/* `from`: the rank of `plan`. */
+static int assign(struct assignment *assignment, struct plan *plan, uint32_t from)
+{
+	int status = TOOL_OK;
+
+	for (uint32_t i = 0; i < plan->child_count && !status; i++) {
+		struct plan *child = plan->children[i];
+		uint32_t rank = from;
+
+		if (child->options.host)
 			continue;
-		child->options.host = strdup(dw_launch_host(launch, next));
-		next = !child->options.host ? 0 : next + 1 < dw_launch_size(launch) ? next + 1 : 1;
+		if (assignment->each || child->level == DW_LEVEL_NODE)
+			status = take_rank(assignment, child, from, &rank);
+		if (!status)
+			status = assign(assignment, child, rank);
 	}
-	return next;
+	return status;
 }
 
 int hosts_assign(const struct hosts *hosts, struct plan *plan)
 {
+	struct assignment assignment = { .launch = hosts->launch, .next = 1 };
+
 	if (!hosts->launch || hosts->node || dw_launch_size(hosts->launch) == 1)
 		return TOOL_OK;
 	if (!plan->child_count)
 		return tool_fail(TOOL_USAGE, "the root of %u processes has no Workers below it: a "
 					     "--level above 3 would be right",
 				 dw_launch_size(hosts->launch));
-	return assign(hosts->launch, plan, 1) ? TOOL_OK :
-						tool_fail(TOOL_SYSTEM, "no memory for hosts");
+	assignment.each = count_below(plan) < dw_launch_size(hosts->launch);
+	return assign(&assignment, plan, 0);
 }
 
 int hosts_serve(const struct hosts *hosts, const struct run_options *options,

@@ -24,7 +24,10 @@ char **hosts_copy_words(int argc, char **argv);
  * cause was told.
  */
 int hosts_meet(struct hosts *hosts, struct run_options *options, char **words);
-/* Of the root: gives its L3 Workers hosts, in turn. */
+/*
+ * Of the root: gives each Worker below it a rank of its own, if there are so many; else L3 Workers
+ * get them, in turn. Workers below one that has a host already stay there.
+ */
 int hosts_assign(const struct hosts *hosts, struct plan *plan);
 /* Of a node: serves with the functions of the job. The exit status. */
 int hosts_serve(const struct hosts *hosts, const struct run_options *options,

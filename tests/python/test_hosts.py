@@ -196,6 +196,30 @@ def test_the_output_of_nodes_is_readable(key, tmp_path, monkeypatch):
         "b'more\\n' b'wrong\\n'", "dw_launch_output: rank 2 is no node that ssh has started", "this Launch is closed"]
 
 
+def test_addresses_of_nodes_as_other_nodes_see_them(key, tmp_path, monkeypatch):
+    stand_in = tmp_path / "ssh"
+    stand_in.write_text('#!/bin/sh\nread key\ncase " $* " in *" b "*) echo 127.0.0.1:4711 ;; *) echo 10.0.0.2:4712 ;; esac\nexec cat\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("DW_SSH", str(stand_in))
+    script = textwrap.dedent("""
+        import errno
+        from distworker import Error, Launch
+
+        with Launch(["b", "c"], timeout=30) as launch:
+            print(launch.host(1), launch.host(1, 0), launch.host(2, 1), launch.host(1, 3), launch.host(3, 1), launch.host(0, 1))
+            try:
+                launch.host(1, 2)
+            except Error as error:
+                print(error.errno == errno.ENETUNREACH, error)
+    """)
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "127.0.0.1:4711 127.0.0.1:4711 10.0.0.2:4712 None None None",
+        "True rank 1 is known here as 127.0.0.1:4711, which does not lead there from 10.0.0.2:4712: options.hosts (--hosts) "
+        "should have an address of a network that both are in"]
+
+
 def test_a_launch_without_a_launcher(key):
     with pytest.raises(Error, match="no launcher with PMIx has started this process") as error:
         Launch()

@@ -582,12 +582,12 @@ static int choose_in_a_namespace(void)
 	if (choose_among("10.9.7.1 10.9.6.1", "10.9.7.1"))
 		return 3;
 	fd = listen_on("0.0.0.0:0");
-	if (fd < 0 || reach_offer(fd, NULL, offer) < 0 || !strstr(offer, " 10.9.8.7") ||
+	if (fd < 0 || reach_offer(fd, NULL, offer) < 0 || !strstr(offer, " 10.9.8.7/24") ||
 	    strstr(offer, "127.0.0.1") || strstr(offer, "db8"))
 		return 4;
 	fd = listen_on("[::]:0");
 	if (fd < 0 || reach_offer(fd, NULL, offer) < 0 ||
-	    !strstr(offer, " 10.9.8.7 2001:db8::7") || strstr(offer, "fe80"))
+	    !strstr(offer, " 10.9.8.7/24 2001:db8::7/64") || strstr(offer, "fe80"))
 		return 5;
 	return 0;
 }
@@ -606,6 +606,41 @@ TEST(an_address_in_a_network_of_this_host_goes_first)
 	if (WEXITSTATUS(status) == 77)
 		SKIP("no network namespace can be made here, or there is no ip(8)");
 	CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
+/* What a host that has made the offer `from` dials for the other one. */
+static void chosen_from(const char *from, const char *offer, const char *wanted)
+{
+	struct address address;
+
+	CHECK_EQ(reach_choose_from(from, offer, "rank 2", &address), 0);
+	CHECK_STR(address.host, wanted);
+	CHECK_STR(address.port, "7");
+	CHECK_EQ(strlen(address.host), strlen(wanted));
+}
+
+TEST(a_third_host_dials_by_a_network_of_its_own)
+{
+	static const char both[] = "b/2 7 10.1.0.9/16 10.2.0.9/20 2001:db8::9/64";
+	struct address address;
+
+	chosen_from("a/1 1 10.2.15.1/20", both, "10.2.0.9");
+	chosen_from("a/1 1 10.2.16.1/20 10.1.255.1/16", both, "10.1.0.9");
+	chosen_from("a/1 1 10.2.16.1/20 2001:db8::1/64", both, "2001:db8::9");
+	/* Over a router; a name, which is not in a network. */
+	chosen_from("a/1 1 192.0.2.1/24", both, "10.1.0.9");
+	chosen_from("a/1 1", both, "10.1.0.9");
+	chosen_from("a/1 1 10.2.0.9/0", both, "10.1.0.9");
+	chosen_from("- 1 10.2.0.1/20", "- 7 b.example", "b.example");
+	chosen_from("a/1 1 b.example", both, "10.1.0.9");
+	/* Within one namespace, and not within two that nobody knows. */
+	chosen_from("b/2 1 192.0.2.1/24", both, "127.0.0.1");
+	chosen_from("- 1 192.0.2.1/24", "- 7 10.1.0.9/16", "10.1.0.9");
+	/* Bits that no address has. */
+	chosen_from("a/1 1 10.2.0.1/99", both, "10.1.0.9");
+	CHECK_EQ(reach_choose_from("a/1 1", "b/2 7", "rank 2", &address), -ENETUNREACH);
+	CHECK_EQ(reach_choose_from("a/1 1", "b/2", "rank 2", &address), -EPROTO);
+	CHECK_STR(error_text(), "rank 2 says");
 }
 
 TEST(a_socket_that_is_bound_to_an_address_offers_that_one)

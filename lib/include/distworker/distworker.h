@@ -55,7 +55,8 @@
  *   dw_host_examine                                      any thread
  *   dw_node_serve, dw_launch_serve                       a thread for as long as it serves
  *   dw_launch_create, dw_launch_rank, dw_launch_size,
- *   dw_launch_host, dw_launch_output,
+ *   dw_launch_host, dw_launch_host_from,
+ *   dw_launch_output,
  *   dw_launch_destroy                                    any thread, one at a time per dw_launch
  *
  * Fork. Workers, runs and Orchestrators belong to the process that made them. In a child of

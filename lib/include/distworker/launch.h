@@ -63,6 +63,14 @@ DW_API uint32_t dw_launch_size(const struct dw_launch *launch);
  */
 DW_API const char *dw_launch_host(const struct dw_launch *launch, uint32_t rank);
 /*
+ * The same for a Worker whose parent is on rank `from` (0: the root), and which that rank's host
+ * dials: another address may lead there. -ENOENT: no such ranks, or this one is not the root;
+ * -ENETUNREACH: no address of it leads there from other hosts; -ENOSPC: `host` is too small, 300
+ * bytes are enough; -EINVAL.
+ */
+DW_API int dw_launch_host_from(const struct dw_launch *launch, uint32_t rank, uint32_t from,
+			       char *host, size_t bytes);
+/*
  * What a node that ssh has started prints: non-blocking descriptors of its output and its errors,
  * valid until dw_launch_destroy(). A reader is needed: a node that has filled a pipe waits.
  * -ENOENT: no such node, or a launcher has started it.

@@ -4,6 +4,7 @@
  * keeps its words as the library wants them for the time of the call alone. Its calls release the
  * GIL where they wait for other hosts; one thread at a time may use a Launch.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "launch.h"
@@ -158,11 +159,18 @@ static bool rank_from(PyObject *given, uint32_t *rank)
 static PyObject *launch_host(PyObject *object, PyObject *given)
 {
 	const struct launch_object *self = launch_usable(object);
-	uint32_t rank;
+	unsigned int rank, from = 0;
+	char host[320];
+	int result;
 
-	if (!self || !rank_from(given, &rank))
+	if (!self || !PyArg_ParseTuple(given, "I|I", &rank, &from))
 		return NULL;
-	return Py_BuildValue("z", dw_launch_host(self->launch, rank));
+	if (!from)
+		return Py_BuildValue("z", dw_launch_host(self->launch, rank));
+	result = dw_launch_host_from(self->launch, rank, from, host, sizeof(host));
+	if (result == -ENOENT)
+		Py_RETURN_NONE;
+	return result < 0 ? raise_error(result) : PyUnicode_FromString(host);
 }
 
 static PyObject *launch_output(PyObject *object, PyObject *given)
@@ -181,10 +189,10 @@ static PyMethodDef launch_methods[] = {
 	{ "_begin", launch_begin, METH_VARARGS, "All options, in the order of the C struct." },
 	{ "close", launch_close, METH_NOARGS,
 	  "close()\n\nEnds nodes that ssh has started. More than once is fine." },
-	{ "host", launch_host, METH_O,
-	  "host(rank)\n\nFor Worker(host=…): where rank 1 … size - 1 serves. None: there is "
-	  "no such "
-	  "rank, or this process is not the root." },
+	{ "host", launch_host, METH_VARARGS,
+	  "host(rank, parent=0)\n\nFor Worker(host=…): where rank 1 … size - 1 serves, as the "
+	  "rank of its parent Worker reaches it (0: the root). None: there is no such rank, or "
+	  "this process is not the root. Error with ENETUNREACH: no address leads there." },
 	{ "output", launch_output, METH_O,
 	  "output(rank)\n\nWhat a node that ssh has started prints: non-blocking descriptors"
 	  " of its "

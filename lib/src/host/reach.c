@@ -74,9 +74,21 @@ static void add(char offer[REACH_BYTES], const char *word)
 		text_format(offer + used, REACH_BYTES - used, " %s", word);
 }
 
+/* Of a netmask. */
+static uint32_t bits_of(const struct sockaddr *mask)
+{
+	size_t count;
+	const unsigned char *bytes = bytes_of(mask, &count);
+	uint32_t bits = 0;
+
+	while (bytes && bits < 8 * count && bytes[bits / 8] & 0x80 >> bits % 8)
+		bits++;
+	return bits;
+}
+
 static void add_all(const struct ifaddrs *interfaces, int family, char offer[REACH_BYTES])
 {
-	char text[INET6_ADDRSTRLEN];
+	char text[INET6_ADDRSTRLEN], word[INET6_ADDRSTRLEN + 8];
 	const unsigned char *bytes;
 	size_t count;
 
@@ -84,8 +96,10 @@ static void add_all(const struct ifaddrs *interfaces, int family, char offer[REA
 		if (!is_offered(at) || at->ifa_addr->sa_family != family)
 			continue;
 		bytes = bytes_of(at->ifa_addr, &count);
-		if (inet_ntop(family, bytes, text, sizeof(text)))
-			add(offer, text);
+		if (!inet_ntop(family, bytes, text, sizeof(text)))
+			continue;
+		text_format(word, sizeof(word), "%s/%u", text, bits_of(at->ifa_netmask));
+		add(offer, word);
 	}
 }
 
@@ -145,52 +159,81 @@ int reach_offer(int listening, const char *only, char offer[REACH_BYTES])
 
 /* ------------------------------------------------------------------------- choosing */
 
-static bool same_network(const struct ifaddrs *interface, int family, const unsigned char *other)
-{
-	size_t count, masked;
-	const unsigned char *own = bytes_of(interface->ifa_addr, &count);
-	const unsigned char *mask = bytes_of(interface->ifa_netmask, &masked);
+/* Is the address in one of the networks of the host that has to dial? */
+typedef bool near_fn(const void *host, int family, const unsigned char *address);
 
-	if (!is_offered(interface) || interface->ifa_addr->sa_family != family || !mask ||
-	    masked != count)
-		return false;
-	for (size_t i = 0; i < count; i++)
-		if ((own[i] ^ other[i]) & mask[i])
-			return false;
-	return true;
+static bool same_bits(const unsigned char *one, const unsigned char *other, uint32_t bits)
+{
+	uint32_t bytes = bits / 8, rest = bits % 8;
+
+	return memcmp(one, other, bytes) == 0 &&
+	       (!rest || (one[bytes] ^ other[bytes]) >> (8 - rest) == 0);
 }
 
-/* Is the address in a network of this host? */
-static bool is_near(const struct ifaddrs *interfaces, const char *address)
+/* This host has those interfaces. */
+static bool near_here(const void *host, int family, const unsigned char *address)
 {
-	int family = strchr(address, ':') ? AF_INET6 : AF_INET;
-	unsigned char bytes[16];
+	size_t count;
 
-	if (inet_pton(family, address, bytes) != 1)
-		return false;
-	for (const struct ifaddrs *at = interfaces; at; at = at->ifa_next)
-		if (same_network(at, family, bytes))
+	for (const struct ifaddrs *at = host; at; at = at->ifa_next)
+		if (is_offered(at) && at->ifa_addr->sa_family == family && at->ifa_netmask &&
+		    same_bits(bytes_of(at->ifa_addr, &count), address, bits_of(at->ifa_netmask)))
 			return true;
 	return false;
 }
 
-/* Returns the first nearby address, else the first one; NULL: none is offered. Cuts `words`. */
-static const char *nearest(char *words)
+/* The bytes of a word of an offer, and of its network; false: it is a name. */
+static bool read_word(const char *word, size_t length, int *family, unsigned char bytes[16],
+		      uint32_t *bits)
 {
-	struct ifaddrs *interfaces;
-	const char *first = NULL;
-	char *rest;
+	char text[INET6_ADDRSTRLEN + 8], *slash;
+	uint32_t most;
 
-	if (getifaddrs(&interfaces) < 0)
-		interfaces = NULL;
-	for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
-		first = first ? first : word;
-		if (is_near(interfaces, word)) {
-			first = word;
-			break;
-		}
+	text_format(text, sizeof(text), "%.*s", (int)length, word);
+	slash = strchr(text, '/');
+	if (slash)
+		*slash = '\0';
+	*family = strchr(text, ':') ? AF_INET6 : AF_INET;
+	most = *family == AF_INET ? 32 : 128;
+	*bits = slash ? (uint32_t)strtoul(slash + 1, NULL, 10) : most;
+	return inet_pton(*family, text, bytes) == 1 && *bits <= most;
+}
+
+/* Another host has made this offer. */
+static bool near_offer(const void *host, int family, const unsigned char *address)
+{
+	const char *word = host;
+	unsigned char own[16];
+	uint32_t bits;
+	int its;
+
+	for (size_t length; *word; word += length + strspn(word + length, " ")) {
+		length = strcspn(word, " ");
+		if (read_word(word, length, &its, own, &bits) && its == family &&
+		    same_bits(own, address, bits))
+			return true;
 	}
-	freeifaddrs(interfaces);
+	return false;
+}
+
+/* The first nearby address, else the first one; NULL: none is offered. Cuts `words`. */
+static const char *nearest(char *words, near_fn *near, const void *host)
+{
+	const char *first = NULL;
+	unsigned char bytes[16];
+	uint32_t bits;
+	char *rest;
+	int family;
+
+	for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+		bool is_near = read_word(word, strlen(word), &family, bytes, &bits) &&
+			       near(host, family, bytes);
+
+		word[strcspn(word, "/")] = '\0';
+		if (is_near)
+			return word;
+		first = first ? first : word;
+	}
 	return first;
 }
 
@@ -201,9 +244,11 @@ static int no_offer(const char *offer, const char *who)
 			 who, text_short(offer));
 }
 
-int reach_choose(const char *offer, const char *who, struct address *address)
+/* `here` as name_here() names the host that dials. */
+static int choose(const char *offer, const char *who, const char *here, near_fn *near,
+		  const void *host, struct address *address)
 {
-	char words[REACH_BYTES], here[HERE_BYTES], text[ADDRESS_BYTES], *there, *port, *rest;
+	char words[REACH_BYTES], text[ADDRESS_BYTES], *there, *port, *rest;
 	const char *chosen;
 
 	if (strlen(offer) >= sizeof(words))
@@ -213,11 +258,36 @@ int reach_choose(const char *offer, const char *who, struct address *address)
 	port = strtok_r(NULL, " ", &rest);
 	if (!there || !port)
 		return no_offer(offer, who);
-	name_here(here);
-	chosen = strcmp(here, "-") && !strcmp(here, there) ? "127.0.0.1" : nearest(rest);
+	chosen = strcmp(here, "-") && !strcmp(here, there) ? "127.0.0.1" :
+							     nearest(rest, near, host);
 	if (!chosen)
 		return error_set(-ENETUNREACH, "%s has no address by which other hosts reach it",
 				 who);
 	text_format(text, sizeof(text), strchr(chosen, ':') ? "[%s]:%s" : "%s:%s", chosen, port);
 	return address_parse(who, text, address) < 0 ? no_offer(offer, who) : 0;
+}
+
+int reach_choose(const char *offer, const char *who, struct address *address)
+{
+	struct ifaddrs *interfaces;
+	char here[HERE_BYTES];
+	int result;
+
+	if (getifaddrs(&interfaces) < 0)
+		interfaces = NULL;
+	name_here(here);
+	result = choose(offer, who, here, near_here, interfaces, address);
+	freeifaddrs(interfaces);
+	return result;
+}
+
+int reach_choose_from(const char *from, const char *offer, const char *who,
+		      struct address *address)
+{
+	size_t length = strcspn(from, " "), port = strspn(from + length, " ");
+	char here[HERE_BYTES];
+
+	text_format(here, sizeof(here), "%.*s", (int)length, from);
+	from += length + port;
+	return choose(offer, who, here, near_offer, from + strcspn(from, " "), address);
 }

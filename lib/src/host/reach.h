@@ -4,9 +4,10 @@
  * and does not know which of them the other one is connected to; so it offers all of them, and the
  * other one, which knows its own, chooses.
  *
- * An offer is a text: "BOOT/NAMESPACE PORT ADDRESS ADDRESS …". The first word names the kernel and
- * its network namespace: within the same one loopback leads to the socket. It is "-" if loopback
- * does not lead there, or should not be used.
+ * An offer is a text: "BOOT/NAMESPACE PORT ADDRESS/BITS ADDRESS/BITS …". The first word names the
+ * kernel and its network namespace: within the same one loopback leads to the socket. It is "-" if
+ * loopback does not lead there, or should not be used. BITS are those of the address's network, for
+ * who has to choose in the place of that host; a name has none.
  *
  * Owns nothing. Any thread.
  */
@@ -30,5 +31,8 @@ int reach_offer(int listening, const char *only, char offer[REACH_BYTES]);
  * begins with `who`: "rank 3".
  */
 int reach_choose(const char *offer, const char *who, struct address *address);
+/* The same for a third host, which has made the offer `from`, and dials in its turn. */
+int reach_choose_from(const char *from, const char *offer, const char *who,
+		      struct address *address);
 
 #endif

@@ -26,6 +26,7 @@
 
 struct member {
 	char host[HOST_BYTES];
+	char *offer; /* of one that a launcher has started: where it says that it can be reached */
 	struct ssh_node *node; /* NULL: a launcher has started it */
 };
 
@@ -35,10 +36,10 @@ struct dw_launch {
 	int listening; /* of a node; -1 */
 };
 
-static void write_host(struct member *member, const struct address *address)
+static void write_host(char host[HOST_BYTES], const struct address *address)
 {
-	text_format(member->host, sizeof(member->host), strchr(address->host, ':') ? "[%s]:%s" :
-		    "%s:%s", address->host, address->port);
+	text_format(host, HOST_BYTES, strchr(address->host, ':') ? "[%s]:%s" : "%s:%s",
+		    address->host, address->port);
 }
 
 static int make_members(struct dw_launch *launch, uint32_t size)
@@ -74,9 +75,11 @@ static int read_offer(struct dw_launch *launch, const struct launch *met, uint32
 
 	text_format(who, sizeof(who), "rank %u", rank);
 	text_format(text, sizeof(text), "%.*s", (int)bytes, blob);
-	result = reach_choose(text, who, &address);
+	launch->members[rank].offer = strdup(text);
+	result = launch->members[rank].offer ? reach_choose(text, who, &address) :
+					       error_set(-ENOMEM, "no memory for an address");
 	if (result == 0)
-		write_host(&launch->members[rank], &address);
+		write_host(launch->members[rank].host, &address);
 	return result;
 }
 
@@ -164,7 +167,7 @@ static int start_all(struct dw_launch *launch, const struct dw_launch_options *o
 	for (uint32_t i = 1; result == 0 && i < launch->size; i++) {
 		result = ssh_address(launch->members[i].node, deadline, &address);
 		if (result == 0)
-			write_host(&launch->members[i], &address);
+			write_host(launch->members[i].host, &address);
 	}
 	/* After a failure this process has the key of before. */
 	if (result == 0)
@@ -218,6 +221,60 @@ DW_API const char *dw_launch_host(const struct dw_launch *launch, uint32_t rank)
 	return member ? member->host : NULL;
 }
 
+static bool is_loopback(const char *host)
+{
+	return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0;
+}
+
+/* As seen from a node. What ssh has started is known by the address that it has for the root. */
+static int host_from(const struct member *member, uint32_t rank, const struct member *from,
+		     char host[HOST_BYTES])
+{
+	struct address address;
+	char who[32];
+	int result = 0;
+
+	text_format(who, sizeof(who), "rank %u", rank);
+	if (member->offer && from->offer)
+		result = reach_choose_from(from->offer, member->offer, who, &address);
+	else if (is_loopback(member->host) && !is_loopback(from->host))
+		return error_set(-ENETUNREACH,
+				 "%s is known here as %s, which does not lead there from %s: "
+				 "options.hosts (--hosts) should have an address of a network that "
+				 "both are in",
+				 who, member->host, from->host);
+	if (result == 0 && member->offer && from->offer)
+		write_host(host, &address);
+	else if (result == 0)
+		text_copy(host, HOST_BYTES, member->host);
+	return result;
+}
+
+DW_API int dw_launch_host_from(const struct dw_launch *launch, uint32_t rank, uint32_t from,
+			       char *host, size_t bytes)
+{
+	const struct member *member = member_of(launch, rank), *dials = member_of(launch, from);
+	char found[HOST_BYTES];
+	int result = 0;
+
+	if (!member || (from && !dials))
+		return error_set(-ENOENT, "dw_launch_host_from: rank %u or %u is no rank of a "
+					  "node, or this process is not the root",
+				 rank, from);
+	if (!host)
+		return error_set(-EINVAL, "dw_launch_host_from: `host` is NULL");
+	if (from)
+		result = host_from(member, rank, dials, found);
+	else
+		text_copy(found, sizeof(found), member->host);
+	if (result == 0 && strlen(found) >= bytes)
+		return error_set(-ENOSPC, "dw_launch_host_from: \"%s\" does not fit into %zu bytes",
+				 found, bytes);
+	if (result == 0)
+		text_copy(host, bytes, found);
+	return result;
+}
+
 DW_API int dw_launch_output(const struct dw_launch *launch, uint32_t rank, int *output,
 			    int *errors)
 {
@@ -263,6 +320,8 @@ DW_API void dw_launch_destroy(struct dw_launch *launch)
 			ssh_end(launch->members[i].node);
 	for (uint32_t i = 1; launch->members && i < launch->size; i++)
 		ssh_destroy(launch->members[i].node);
+	for (uint32_t i = 1; launch->members && i < launch->size; i++)
+		free(launch->members[i].offer);
 	if (launch->listening >= 0)
 		close(launch->listening);
 	free(launch->members);
