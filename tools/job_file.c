@@ -13,6 +13,7 @@
 #include "base/library.h"
 #include "base/strings.h"
 #include "base/text.h"
+#include "base/variables.h"
 #include "job_file.h"
 #include "tool.h"
 
@@ -24,7 +25,7 @@ static int no_memory(void)
 /* The folders that are searched, in this order. A tool_exit. */
 static int folders_collect(struct strings *folders)
 {
-	const char *path = secure_getenv("DW_JOB_PATH");
+	const char *path = variable_text(VARIABLE_JOB_PATH);
 	char library[PATH_MAX], own[PATH_MAX + 32];
 	Dl_info info;
 	int err = 0;

@@ -561,7 +561,7 @@ TEST(names_in_the_log)
 		output = popen(command, "re");
 		REQUIRE(output);
 		CHECK(fgets(line, sizeof(line), output));
-		CHECK_STR(line, "loud is not a level");
+		CHECK_STR(line, "loud\"; it can be error, warn");
 		CHECK(whole_characters(line));
 		pclose(output);
 	}

@@ -150,5 +150,5 @@ TEST(the_log_is_off_by_default_and_has_levels)
 	CHECK_EQ(text[strlen(text) - 1], '\n');
 	CHECK_STR(text, "x…\n");
 	log_of("loud", text, sizeof(text));
-	CHECK_STR(text, "DW_LOG=loud is not a level");
+	CHECK_STR(text, "DW_LOG is \"loud\"; it can be error, warn, info or debug");
 }

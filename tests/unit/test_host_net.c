@@ -26,7 +26,7 @@ TEST(words_of_DW_NET)
 	CHECK_EQ(net, NET_AUTO);
 	setenv("DW_NET", "udp", 1);
 	CHECK_EQ(net_read(&net), -EINVAL);
-	CHECK_STR(error_text(), "DW_NET=udp is none of auto, tcp, ucx");
+	CHECK_STR(error_text(), "DW_NET is \"udp\"; it can be auto, tcp or ucx");
 	unsetenv("DW_NET");
 }
 

@@ -21,7 +21,7 @@ static struct trace_file *begin(void)
 	fd = mkstemp(path);
 	close(fd);
 	setenv("DW_TRACE", path, 1);
-	CHECK_EQ(trace_file_open("DW_TRACE", "[\n", LAST, ',', &file), 0);
+	CHECK_EQ(trace_file_open(VARIABLE_TRACE, "[\n", LAST, ',', &file), 0);
 	unsetenv("DW_TRACE");
 	return file;
 }

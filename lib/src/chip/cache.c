@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "chip/cache.h"
+#include "task/environment.h"
 #include "task/error.h"
 
 #define CALLS_MOST 16			/* in flight: those of struct chip */
@@ -80,13 +81,10 @@ struct chip_cache {
 
 static int fill_create(struct chip_cache *cache)
 {
-	const char *wanted = secure_getenv("DW_CHIP_DEBUG");
+	int wanted = environment_word(VARIABLE_CHIP_DEBUG, 1);
 
-	if (!wanted || !*wanted)
-		return 0;
-	if (strcmp(wanted, "fill") != 0)
-		return error_set(-EINVAL, "DW_CHIP_DEBUG=%s: \"fill\" is the only value",
-				 text_short(wanted));
+	if (wanted)
+		return wanted < 0 ? wanted : 0;
 	cache->fill = malloc(FILL_BYTES);
 	if (!cache->fill)
 		return error_set(-ENOMEM, "no memory for the cache of a chip");

@@ -18,6 +18,7 @@
 #include "base/library.h"
 #include "base/strings.h"
 #include "base/text.h"
+#include "base/variables.h"
 #include "chip/chip.h"
 #include "task/error.h"
 #include "task/name.h"
@@ -46,7 +47,7 @@ static int folder_add(struct strings *folders, const char *path, size_t length, 
 /* Lists the folders in the order in which they are searched. */
 static int folders_find(struct strings *folders)
 {
-	const char *list = secure_getenv("DW_CHIP_PATH");
+	const char *list = variable_text(VARIABLE_CHIP_PATH);
 	char own[PATH_MAX], *slash;
 	int result = 0;
 	Dl_info info;

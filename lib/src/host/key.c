@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/variables.h"
 #include "host/key.h"
 #include "task/error.h"
 
@@ -121,7 +122,7 @@ int key_find(const char *path, struct secret **secret)
 	if (!path && own.count)
 		return secret_create(own.bytes, own.count, secret);
 	if (!path)
-		path = secure_getenv("DW_HOST_KEY");
+		path = variable_text(VARIABLE_HOST_KEY);
 	if (path && path[0])
 		return key_read(path, secret);
 	return error_set(-ENOKEY,

@@ -7,20 +7,17 @@
 #include "base/text.h"
 #include "host/net.h"
 #include "host/ucx.h"
+#include "task/environment.h"
 #include "task/error.h"
 
 int net_read(enum net *net)
 {
-	const char *text = secure_getenv("DW_NET");
+	static const enum net nets[] = { NET_AUTO, NET_TCP, NET_UCX };
+	int number = environment_word(VARIABLE_NET, 0);
 
-	if (!text || !strcmp(text, "auto"))
-		*net = NET_AUTO;
-	else if (!strcmp(text, "tcp"))
-		*net = NET_TCP;
-	else if (!strcmp(text, "ucx"))
-		*net = NET_UCX;
-	else
-		return error_set(-EINVAL, "DW_NET=%s is none of auto, tcp, ucx", text_short(text));
+	if (number < 0)
+		return number;
+	*net = nets[number];
 	return 0;
 }
 

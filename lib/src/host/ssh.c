@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "base/variables.h"
 #include "host/ssh.h"
 #include "task/error.h"
 
@@ -244,7 +245,7 @@ static int send_key(struct ssh_node *node, const char *key)
 
 static int start(struct ssh_node *node, const struct ssh_options *options, const char *target)
 {
-	const char *wanted = options->command ? options->command : secure_getenv("DW_SSH");
+	const char *wanted = options->command ? options->command : variable_text(VARIABLE_SSH);
 	char command[LINE_BYTES], script[SCRIPT_BYTES];
 	const char *words[WORDS];
 	struct pipes pipes;

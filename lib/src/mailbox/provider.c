@@ -5,10 +5,10 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
 #include "mailbox/provider.h"
+#include "task/environment.h"
 #include "task/error.h"
 #include "task/options.h"
 
@@ -16,17 +16,14 @@
 
 static int read_environment(enum dw_provider *wanted)
 {
-	const char *value = secure_getenv("DW_PROVIDER");
+	static const enum dw_provider providers[] = {
+		DW_PROVIDER_AUTO, DW_PROVIDER_KERNEL, DW_PROVIDER_FUTEX,
+	};
+	int number = environment_word(VARIABLE_PROVIDER, 0);
 
-	if (!value || !*value || !strcmp(value, "auto"))
-		*wanted = DW_PROVIDER_AUTO;
-	else if (!strcmp(value, "kernel"))
-		*wanted = DW_PROVIDER_KERNEL;
-	else if (!strcmp(value, "futex"))
-		*wanted = DW_PROVIDER_FUTEX;
-	else
-		return error_set(-EINVAL, "DW_PROVIDER is \"%s\"; it can be auto, kernel or futex",
-				 value);
+	if (number < 0)
+		return number;
+	*wanted = providers[number];
 	return 0;
 }
 

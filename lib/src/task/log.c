@@ -26,6 +26,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "task/environment.h"
 #include "task/error.h"
 
 #define LOG_TEXT_BYTES 960
@@ -166,18 +167,16 @@ void log_write(enum log_level level, const char *format, ...)
 /* Before other constructors, which may log; no other thread can exist yet. */
 __attribute__((constructor(101))) static void read_threshold(void)
 {
-	const char *wanted = secure_getenv("DW_LOG");
+	int number = environment_number(VARIABLE_LOG, -1);
 
-	if (!wanted || !*wanted)
+	if (number == -1)
 		return;
-	stderr_threshold = LOG_ERROR;
-	for (int level = LOG_ERROR; level <= LOG_DEBUG; level++)
-		if (!strcmp(wanted, level_names[level]))
-			stderr_threshold = level;
+	stderr_threshold = number < 0 ? LOG_ERROR : LOG_ERROR + number;
 	atomic_store_explicit(&log_threshold, stderr_threshold, memory_order_relaxed);
-	if (strcmp(wanted, level_names[stderr_threshold]))
-		log_write(LOG_ERROR, "DW_LOG=%s is not a level: error, warn, info, debug",
-			  text_short(wanted));
+	if (number < 0)
+		log_write(LOG_ERROR, "DW_LOG is \"%s\"; it can be error, warn, info or debug",
+			  text_short(variable_text(VARIABLE_LOG)));
+	environment_check();
 }
 
 /* ------------------------------------------------------------------ callback */

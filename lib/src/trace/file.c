@@ -229,15 +229,15 @@ static struct trace_file *new_file(const char *variable, const char *last_line, 
 	return file;
 }
 
-int trace_file_open(const char *variable, const char *first_line, const char *last_line, char end,
+int trace_file_open(enum variable number, const char *first_line, const char *last_line, char end,
 		    struct trace_file **opened)
 {
-	const char *wanted = secure_getenv(variable);
+	const char *variable = variable_rows[number].name, *wanted = variable_text(number);
 	struct trace_file *file;
 	int result;
 
 	*opened = NULL;
-	if (!wanted || !*wanted)
+	if (!wanted)
 		return 0;
 	file = new_file(variable, last_line, end);
 	if (!file)

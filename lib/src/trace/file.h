@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/variables.h"
 
 struct trace_file;
 
@@ -22,7 +23,7 @@ struct trace_file;
  * tree is writing to gets ".PID" before its last dot; the path of this process's tree number N,
  * from the second on, gets ".N".
  */
-int trace_file_open(const char *variable, const char *first_line, const char *last_line, char end,
+int trace_file_open(enum variable variable, const char *first_line, const char *last_line, char end,
 		    struct trace_file **file);
 /*
  * A pipe whose reader hands the lines on to a tree on another host. It is the caller's, and

@@ -20,7 +20,7 @@
 
 static int open_graph(struct trace_files *files)
 {
-	return trace_file_open("DW_GRAPH", "digraph distworker {\n", "}\n", ';', &files->dot);
+	return trace_file_open(VARIABLE_GRAPH, "digraph distworker {\n", "}\n", ';', &files->dot);
 }
 
 int trace_files_send(struct trace_files *files, int pipe)
@@ -38,7 +38,7 @@ int trace_files_open(struct trace_files *files)
 {
 	int result;
 
-	result = trace_file_open("DW_TRACE", "[\n",
+	result = trace_file_open(VARIABLE_TRACE, "[\n",
 				 "{\"ph\":\"M\",\"pid\":0,\"name\":\"trace_end\",\"args\":{}}\n]\n",
 				 ',', &files->json);
 	if (result < 0)

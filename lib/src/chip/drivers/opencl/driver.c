@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /* The driver's table. Calls of a device come from one thread (distworker/chip.h). */
+#include "base/variables.h"
 #include "internal.h"
 
 static int opencl_enumerate(const char *text, struct dw_chip_properties *properties, size_t *count,
@@ -84,7 +85,7 @@ static int device_setup(struct dw_chip_device *device, struct dw_chip_error *err
 		return opencl_fail(error, code, "clCreateContext", object);
 	/* Times of commands cost something on some devices; only a trace needs them. */
 	device->commands = clCreateCommandQueue(device->context, device->device,
-						secure_getenv("DW_TRACE") ?
+						variable_text(VARIABLE_TRACE) ?
 						CL_QUEUE_PROFILING_ENABLE : 0, &code);
 	if (code) {
 		clReleaseContext(device->context);

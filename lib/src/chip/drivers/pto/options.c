@@ -2,6 +2,7 @@
 /*
  * The driver's options. No state, any thread.
  */
+#include "base/variables.h"
 #include "internal.h"
 #include "present_layout.h"
 
@@ -98,7 +99,7 @@ int pto_options_read(const char *text, struct pto_options *options, struct dw_ch
 	/*
 	 * DW_LOG has the same level names; without it, or with an unknown level, nothing is logged.
 	 */
-	log_read(secure_getenv("DW_LOG"), options);
+	log_read(variable_text(VARIABLE_LOG), options);
 	while ((status = kit_option_next(&text, &option, error)) == 1) {
 		status = option_read(&option, options, error);
 		if (status < 0)
