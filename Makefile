@@ -9,6 +9,7 @@
 ## make hooks         checks of a second before each commit, if you like
 ## make module        the kernel module (KDIR=: other headers than the running kernel's)
 ## make python        the Python package, in build/python (docs/python.md)
+## make pages         manual pages, and completion for shells, in build/pages
 ## make install       DESTDIR= PREFIX= ; all of the next
 ## make install-user  library, headers, .pc, drivers, tool (without root: PREFIX=$HOME/...)
 ## make install-module-source   the module's sources for DKMS, with its group and udev rule
@@ -28,8 +29,11 @@
 ## make bench         side by side with StarPU, libgomp, futex, eventfd, pipe
 ## make clean
 
+HASH := \#
 VERSION := $(shell cat VERSION)
 MAJOR := $(firstword $(subst ., ,$(VERSION)))
+# The day of the release, for manual pages: "November 30, 2026".
+RELEASED := $(shell LC_ALL=C date -u +'%B %-d, %Y' -d "$$(sed -nE 's/^$(HASH)$(HASH) [0-9.]+ \((.*)\)$$/\1/p' docs/changelog.md | head -n 1)")
 B ?= build
 CC ?= gcc
 CXX ?= g++
@@ -140,6 +144,7 @@ $(B)/tools/%.o: tools/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(USER_CFLAGS) -c $< -o $@
+$(B)/tools/manual.o: private USER_CFLAGS += -DDW_RELEASED='"$(RELEASED)"'
 LINK_TOOL = $(LINK) $(TOOL_OBJ) -L$(B) -ldistworker -ljson-c -ldl -lm
 $(TOOL): $(TOOL_OBJ) $(LIB)
 	$(call say,LD)
@@ -168,10 +173,28 @@ $(B)/examples/%_cc: docs/examples/%.cc $(LIB)
 	$(call say,LD)
 	$(Q)$(CXX_LINK) -MF $@.d $< -L$(B) -ldistworker -Wl,-rpath,'$$ORIGIN/..' -o $@
 
+# ------------------------------------- manual pages, and completion for shells
+
+# A program of this machine: of a foreign target, GENERATOR is a `distworker` of this one.
+GENERATOR ?= $(TOOL)
+MANUAL_SOURCES := $(wildcard tools/pages/*.py) $(wildcard lib/include/distworker/*.h) docs/distworker.rst docs/changelog.md README.md
+.PHONY: pages
+pages: $(B)/pages/made
+$(B)/pages/made: $(TOOL) $(MANUAL_SOURCES)
+	$(call say,MAN)
+	@rm -rf $(@D) && mkdir -p $(@D)
+	$(Q)for shell in bash zsh fish; do $(GENERATOR) completion $$shell > $(@D)/completion.$$shell || exit; done
+	$(Q)for page in $$($(GENERATOR) manual --list); do \
+		name=$${page%.?}; name=$${name#distworker}; $(GENERATOR) manual $${name#-} > $(@D)/$$page || exit; done
+	$(Q)if [ -n "$(PYTHON_WORKS)" ]; then $(PYTHON) tools/pages/manual.py $(@D); \
+		else echo "without python3: no manual pages of sections 3, 4 and 7"; fi
+	@touch $@
+
 # ------------------------------------------------------------------- Python
 
 # Only what builds or installs the package asks the interpreter.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+PYTHON_WORKS = $(shell $(PYTHON) -c "print(1)" 2>/dev/null)
 PYTHON_INCLUDE = $(shell $(PYTHON) -c 'import os, sysconfig; path = sysconfig.get_path("include"); \
 	print(path if os.path.exists(path + "/Python.h") else "")' 2>/dev/null)
 PYTHONDIR ?= $(shell $(PYTHON) lib/python/build_backend.py --folder $(call quote,$(PREFIX)) 2>/dev/null)
@@ -179,7 +202,7 @@ PYTHON_FILES := $(wildcard lib/python/distworker/*.py lib/python/distworker/*.py
 # $(call link_python,RPATH,OUTPUT)
 link_python = $(CC) -shared -std=c11 -D_GNU_SOURCE -fPIC -pthread -fvisibility=hidden $(WARNINGS) -Ilib/include \
 	-isystem $(PYTHON_INCLUDE) $(CFLAGS) $(SANITIZE) $(LDFLAGS) lib/python/src/*.c -L$(B) -ldistworker -ldl \
-	-Wl,-rpath,$(1) -o $(2)
+	$(call rpath,$(1)) -o $(2)
 
 .PHONY: python
 python: $(B)/python/distworker/_core.abi3.so $(PYTHON_FILES:lib/%=$(B)/%)
@@ -319,8 +342,18 @@ at = $(call quote,$(DESTDIR)$(1))
 BINDIR = $(PREFIX)/bin
 INCLUDEDIR = $(PREFIX)/include
 COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(PREFIX)/share/zsh/vendor-completions
+FISHDIR = $(PREFIX)/share/fish/vendor_completions.d
+MANDIR ?= $(PREFIX)/share/man
+CMAKEDIR = $(LIBDIR)/cmake/distworker
+# The names of the pages of section 3.
+open := (
+CALLS = $(shell cat lib/include/distworker/*.h | tr '\n' ' ' | grep -oE 'DW_API [^;$(open)]*[$(open)]' | grep -oE 'dw_\w+.$$' | tr -d '$(open)')
+# no: programs look for the library where the loader does, as packages want it.
+RPATH ?= yes
+rpath = $(if $(filter no,$(RPATH)),,-Wl,-rpath,$(1))
 MODULESOURCEDIR = /usr/src/distworker-$(VERSION)
-INSTALLED_FOLDERS = PREFIX LIBDIR DRIVERDIR PKGCONFIGDIR UDEVDIR SYSUSERSDIR MODULESLOADDIR
+INSTALLED_FOLDERS = PREFIX LIBDIR DRIVERDIR PKGCONFIGDIR MANDIR UDEVDIR SYSUSERSDIR MODULESLOADDIR
 
 .PHONY: install-python uninstall-python install install-user install-module-source uninstall uninstall-user uninstall-module-source check-folders
 install: install-user install-module-source install-python
@@ -336,13 +369,14 @@ check-folders:
 	$(if $(DESTDIR),$(call check_folder,DESTDIR,$(DESTDIR)))
 
 # The library looks for drivers beside itself, and where DRIVERDIR was when it was built.
-install-user: check-folders all
+install-user: check-folders all pages
 	@test $(call quote,$(DRIVERDIR)) = $(call quote,$(LIBDIR)/distworker) || \
 		grep -qF $(call quote,$(DRIVERDIR)) $(LIB) || \
 		{ echo "make: the library was built with another DRIVERDIR: make clean, then make DRIVERDIR=..." >&2; exit 1; }
 	$(INSTALL) -d $(call at,$(LIBDIR)) $(call at,$(DRIVERDIR)/jobs/kernels) $(call at,$(PKGCONFIGDIR)) \
 		$(call at,$(BINDIR)) $(call at,$(INCLUDEDIR)/distworker) $(call at,$(INCLUDEDIR)/linux) \
-		$(call at,$(COMPLETIONDIR))
+		$(call at,$(COMPLETIONDIR)) $(call at,$(ZSHDIR)) $(call at,$(FISHDIR)) $(call at,$(CMAKEDIR)) \
+		$(foreach section,1 3 4 7,$(call at,$(MANDIR)/man$(section)))
 	$(INSTALL) -m 755 $(LIB).$(MAJOR) $(call at,$(LIBDIR))
 	ln -sf libdistworker.so.$(MAJOR) $(call at,$(LIBDIR)/libdistworker.so)
 	$(INSTALL) -m 755 $(DRIVER_SO) $(call at,$(DRIVERDIR))
@@ -351,8 +385,11 @@ install-user: check-folders all
 	$(INSTALL) -m 644 $(KERNEL_CL) $(call at,$(DRIVERDIR)/jobs/kernels)
 	$(INSTALL) -m 644 $(JOB_DATA) tools/jobs/digits.README $(call at,$(DRIVERDIR)/jobs)
 	$(INSTALL) -m 644 lib/tsan.supp $(call at,$(DRIVERDIR))
-	$(INSTALL) -m 644 tools/completion.bash $(call at,$(COMPLETIONDIR)/distworker)
-	$(LINK_TOOL) -Wl,-rpath,"\$$ORIGIN/$$(realpath -ms --relative-to=$(call quote,$(BINDIR)) $(call quote,$(LIBDIR)))" \
+	$(INSTALL) -m 644 $(B)/pages/completion.bash $(call at,$(COMPLETIONDIR)/distworker)
+	$(INSTALL) -m 644 $(B)/pages/completion.zsh $(call at,$(ZSHDIR)/_distworker)
+	$(INSTALL) -m 644 $(B)/pages/completion.fish $(call at,$(FISHDIR)/distworker.fish)
+	for page in $(B)/pages/*.[1347]; do $(INSTALL) -m 644 $$page $(call at,$(MANDIR))/man$${page##*.}; done
+	$(LINK_TOOL) $(call rpath,"\$$ORIGIN/$$(realpath -ms --relative-to=$(call quote,$(BINDIR)) $(call quote,$(LIBDIR)))") \
 		-o $(call at,$(BINDIR)/distworker)
 	chmod 755 $(call at,$(BINDIR)/distworker)
 	$(INSTALL) -m 644 lib/include/distworker/*.h $(call at,$(INCLUDEDIR)/distworker)
@@ -360,6 +397,9 @@ install-user: check-folders all
 	sed -e $(call quote,s|@PREFIX@|$(call sedquote,$(PREFIX))|; s|@LIBDIR@|$(call sedquote,$(LIBDIR))|) \
 		-e $(call quote,s|@DRIVERDIR@|$(call sedquote,$(DRIVERDIR))|; s|@VERSION@|$(VERSION)|) \
 		lib/distworker.pc.in > $(call at,$(PKGCONFIGDIR)/distworker.pc)
+	sed "s|@PREFIX@|$$(realpath -ms --relative-to=$(call quote,$(CMAKEDIR)) $(call quote,$(PREFIX)))|" \
+		lib/distworker-config.cmake.in > $(call at,$(CMAKEDIR)/distworker-config.cmake)
+	sed 's|@VERSION@|$(VERSION)|' lib/distworker-config-version.cmake.in > $(call at,$(CMAKEDIR)/distworker-config-version.cmake)
 	$(UPDATE_LOADER)
 
 # For DKMS: dkms add distworker/$(VERSION) && dkms install distworker/$(VERSION)
@@ -397,9 +437,14 @@ uninstall-user: check-folders
 	rm -f $(call at,$(LIBDIR)/libdistworker.so) $(call at,$(LIBDIR)/libdistworker.so.$(MAJOR)) \
 		$(call at,$(PKGCONFIGDIR)/distworker.pc) $(call at,$(BINDIR)/distworker) \
 		$(call at,$(COMPLETIONDIR)/distworker) $(call at,$(INCLUDEDIR)/linux/distworker.h) \
+		$(call at,$(ZSHDIR)/_distworker) $(call at,$(FISHDIR)/distworker.fish) \
+		$(call at,$(CMAKEDIR)/distworker-config.cmake) $(call at,$(CMAKEDIR)/distworker-config-version.cmake) \
+		$(call at,$(MANDIR)/man1)/distworker.1 $(call at,$(MANDIR)/man1)/distworker-*.1 \
+		$(call at,$(MANDIR)/man4/distworker.4) $(call at,$(MANDIR)/man7/distworker.7) \
+		$(call at,$(MANDIR)/man7/distworker-environment.7) $(foreach name,$(CALLS),$(call at,$(MANDIR)/man3/$(name).3)) \
 		$(foreach file,$(notdir $(wildcard lib/include/distworker/*.h)),$(call at,$(INCLUDEDIR)/distworker/$(file)))
 	for folder in $(call at,$(DRIVERDIR)/jobs/kernels) $(call at,$(DRIVERDIR)/jobs) $(call at,$(DRIVERDIR)) \
-		$(call at,$(INCLUDEDIR)/distworker); do \
+		$(call at,$(INCLUDEDIR)/distworker) $(call at,$(CMAKEDIR)); do \
 		if [ -d "$$folder" ]; then rmdir --ignore-fail-on-non-empty "$$folder"; fi; done
 	$(UPDATE_LOADER)
 

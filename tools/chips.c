@@ -240,33 +240,35 @@ static int show(const struct request *request, const struct driver *drivers, siz
 	return status;
 }
 
+static const struct argp_option chips_options[] = {
+	{ "json", 'j', NULL, 0, "as one JSON array", 0 },
+	{ "chip-options", 'o', "OPTIONS", 0,
+	  "\"key=value,...\" of the driver that is named", 0 },
+	{ 0 },
+};
+
+const struct argp chips_argp = {
+	.options = chips_options,
+	.parser = parse,
+	.args_doc = "[sim|opencl|pto|FILE...]",
+	.doc = "List the chip drivers, and their devices with their properties.  "
+	       "A DRIVER is a name, or a path with a slash; without one, all that are "
+	       "found. Device numbers are those that struct dw_chip_options and hierarchy "
+	       "files  take.\vExit status: 0; 2 usage; 8 a DRIVER that was named is not "
+	       "there or cannot tell its devices, or there is no driver at all.\n\n"
+	       "Examples:\n  distworker chips\n  distworker chips sim --chip-options "
+	       "memory=1G,devices=2\n"
+	       "  distworker chips opencl --json\n",
+};
+
 int verb_chips(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{ "json", 'j', NULL, 0, "as one JSON array", 0 },
-		{ "chip-options", 'o', "OPTIONS", 0,
-		  "\"key=value,...\" of the driver that is named", 0 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse,
-		.args_doc = "[DRIVER...]",
-		.doc = "List the chip drivers, and their devices with their properties.  "
-		       "A DRIVER is a name, or a path with a slash; without one, all that are "
-		       "found. Device numbers are those that struct dw_chip_options and hierarchy "
-		       "files  take.\vExit status: 0; 2 usage; 8 a DRIVER that was named is not "
-		       "there or cannot tell its devices, or there is no driver at all.\n\n"
-		       "Examples:\n  distworker chips\n  distworker chips sim --chip-options "
-		       "memory=1G,devices=2\n"
-		       "  distworker chips opencl --json\n",
-	};
 	struct request request = { 0 };
 	struct driver *drivers;
 	size_t count = 0;
 	int status, err;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &request);
+	argp_parse(&chips_argp, argc, argv, 0, NULL, &request);
 	status = request.json ? tool_json_only() : TOOL_OK;
 	if (status)
 		return status;

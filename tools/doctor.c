@@ -508,36 +508,38 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
+static const struct argp_option doctor_options[] = {
+	{ "json", 'j', NULL, 0, "as one JSON list", 0 },
+	{ "host", 'h', "ADDRESS[:PORT]", 0,
+	  "the way to a node on another host, and the node, instead of this machine", 1 },
+	{ "key", 'k', "FILE", 0, "the key of that node (DW_HOST_KEY names it)", 1 },
+	{ "user", 'u', "NAME", 0, "the user that the node should serve as", 1 },
+	{ "ssh", 's', NULL, 0,
+	  "start a node there first, as `run --hosts` does (--host USER@ADDRESS is fine "
+	  "then)",
+	  1 },
+	{ "timeout", 't', "SECONDS", 0, "for each answer (5)", 1 },
+	{ 0 },
+};
+
+const struct argp doctor_argp = {
+	.options = doctor_options,
+	.parser = parse,
+	.doc = "Check this machine for everything that a hierarchy needs, or with --host "
+	       "the way to another one, and suggest a remedy for each problem.\vOK: fine. "
+	       "WARN: it works, but less well. FAIL: hierarchies will not work.\n\n"
+	       "Exit status: 0 nothing failed, 6 a line says FAIL, 2 usage.\n\n"
+	       "Example:\n  distworker doctor\n  "
+	       "distworker doctor --host b --key ~/.distworker-key\n",
+};
+
 int verb_doctor(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{ "json", 'j', NULL, 0, "as one JSON list", 0 },
-		{ "host", 'h', "ADDRESS[:PORT]", 0,
-		  "the way to a node on another host, and the node, instead of this machine", 1 },
-		{ "key", 'k', "FILE", 0, "the key of that node (DW_HOST_KEY names it)", 1 },
-		{ "user", 'u', "NAME", 0, "the user that the node should serve as", 1 },
-		{ "ssh", 's', NULL, 0,
-		  "start a node there first, as `run --hosts` does (--host USER@ADDRESS is fine "
-		  "then)",
-		  1 },
-		{ "timeout", 't', "SECONDS", 0, "for each answer (5)", 1 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse,
-		.doc = "Check this machine for everything that a hierarchy needs, or with --host "
-		       "the way to another one, and suggest a remedy for each problem.\vOK: fine. "
-		       "WARN: it works, but less well. FAIL: hierarchies will not work.\n\n"
-		       "Exit status: 0 nothing failed, 6 a line says FAIL, 2 usage.\n\n"
-		       "Example:\n  distworker doctor\n  "
-		       "distworker doctor --host b --key ~/.distworker-key\n",
-	};
 	struct doctor_options given = { 0 };
 	struct visit visit = { 0 };
 	int status = TOOL_OK;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &given);
+	argp_parse(&doctor_argp, argc, argv, 0, NULL, &given);
 	if (given.json && tool_json_only())
 		return TOOL_SYSTEM;
 	if (given.json)

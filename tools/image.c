@@ -162,35 +162,37 @@ static int compile(const struct build *build, const char *output)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 125;
 }
 
+static const struct argp_option image_sim_options[] = {
+	{ "output", 'o', "IMAGE.so", 0, "the image", 0 },
+	{ "compiler", 'c', "COMMAND", 0,
+	  "instead of $CC (cc), or $CXX (c++) where a source is C++; may have options: "
+	  "\"ccache gcc\"", 0 },
+	{ "compiler-option", 'X', "OPTION", 0,
+	  "for the compiler, after our own; may be repeated", 0 },
+	{ 0 },
+};
+
+const struct argp image_sim_argp = {
+	.options = image_sim_options,
+	.parser = parse_sim,
+	.args_doc = "SOURCE...",
+	.doc = "Make an image for the driver sim from C and C++ sources that include "
+	       "distworker/sim.h, and tell its entries, each of which it has to export. "
+	       "Nothing of the library is linked; functions that are not there are an "
+	       "error now rather than when the image is loaded.\vExit status: 0; 2 "
+	       "usage; 7 there is no compiler, or the image cannot be written; 9 the "
+	       "sources do not compile, or an entry is described and not exported.\n\n"
+	       "Examples:\n  distworker image sim kernels.c -o kernels.so\n"
+	       "  distworker image sim kernels.c -X -O3 -X -march=native -o kernels.so\n",
+};
+
 int image_sim(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{ "output", 'o', "IMAGE.so", 0, "the image", 0 },
-		{ "compiler", 'c', "COMMAND", 0,
-		  "instead of $CC (cc), or $CXX (c++) where a source is C++; may have options: "
-		  "\"ccache gcc\"", 0 },
-		{ "compiler-option", 'X', "OPTION", 0,
-		  "for the compiler, after our own; may be repeated", 0 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse_sim,
-		.args_doc = "SOURCE...",
-		.doc = "Make an image for the driver sim from C and C++ sources that include "
-		       "distworker/sim.h, and tell its entries, each of which it has to export. "
-		       "Nothing of the library is linked; functions that are not there are an "
-		       "error now rather than when the image is loaded.\vExit status: 0; 2 "
-		       "usage; 7 there is no compiler, or the image cannot be written; 9 the "
-		       "sources do not compile, or an entry is described and not exported.\n\n"
-		       "Examples:\n  distworker image sim kernels.c -o kernels.so\n"
-		       "  distworker image sim kernels.c -X -O3 -X -march=native -o kernels.so\n",
-	};
 	struct build build = { .compiler = NULL };
 	char output[PATH_MAX], entry[256];
 	int status;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &build);
+	argp_parse(&image_sim_argp, argc, argv, 0, NULL, &build);
 	if (!build.compiler)
 		build.compiler = default_compiler(build.is_cxx);
 	if (text_format(output, sizeof(output), "%s.%d", build.output, (int)getpid()) >=

@@ -183,33 +183,35 @@ static int make(struct pto *pto)
 	return status;
 }
 
+static const struct argp_option image_pto_options[] = {
+	{ "orchestration", 'r', "FILE", 0,
+	  "the orchestration object: a shared object for the chip or its simulator", 0 },
+	{ "entry", KEY_ENTRY, "NAME", 0,
+	  "its entry, which it exports; up to 63 characters", 0 },
+	{ "config-entry", KEY_CONFIG_ENTRY, "NAME", 0,
+	  "its configuration entry, where it has one", 0 },
+	{ "signature", KEY_SIGNATURE, "DIRECTIONS", 0,
+	  "of the whole call, tensors first: in,in,out,scalar", 0 },
+	{ "core", KEY_CORE, "ID:FILE:DIRECTIONS", 0,
+	  "a function that runs on the cores, ID 0 to 1023 (0 to 31 with a runtime of the "
+	  "old interface); may be repeated. An object for the simulator exports "
+	  "kernel_entry", 0 },
+	{ "output", 'o', "IMAGE", 0, "the image", 0 },
+	{ 0 },
+};
+
+const struct argp image_pto_argp = {
+	.options = image_pto_options,
+	.parser = parse,
+	.doc = "Make an image for the driver pto from an orchestration object and core "
+	       "objects.\vExit status: 0; 2 usage; 7 a file cannot be read or written; 9 "
+	       "an object breaks a limit of the image, or lacks an entry.\n\n"
+	       "Example:\n  distworker image pto --orchestration orch.so --entry "
+	       "orchestrate --signature in,in,out --core 10:add.so:in,in,out -o add.pto\n",
+};
+
 int image_pto(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{ "orchestration", 'r', "FILE", 0,
-		  "the orchestration object: a shared object for the chip or its simulator", 0 },
-		{ "entry", KEY_ENTRY, "NAME", 0,
-		  "its entry, which it exports; up to 63 characters", 0 },
-		{ "config-entry", KEY_CONFIG_ENTRY, "NAME", 0,
-		  "its configuration entry, where it has one", 0 },
-		{ "signature", KEY_SIGNATURE, "DIRECTIONS", 0,
-		  "of the whole call, tensors first: in,in,out,scalar", 0 },
-		{ "core", KEY_CORE, "ID:FILE:DIRECTIONS", 0,
-		  "a function that runs on the cores, ID 0 to 1023 (0 to 31 with a runtime of the "
-		  "old interface); may be repeated. An object for the simulator exports "
-		  "kernel_entry", 0 },
-		{ "output", 'o', "IMAGE", 0, "the image", 0 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse,
-		.doc = "Make an image for the driver pto from an orchestration object and core "
-		       "objects.\vExit status: 0; 2 usage; 7 a file cannot be read or written; 9 "
-		       "an object breaks a limit of the image, or lacks an entry.\n\n"
-		       "Example:\n  distworker image pto --orchestration orch.so --entry "
-		       "orchestrate --signature in,in,out --core 10:add.so:in,in,out -o add.pto\n",
-	};
 	struct pto *pto = calloc(1, sizeof(*pto));
 	int status;
 
@@ -218,7 +220,7 @@ int image_pto(int argc, char **argv)
 	pto->build = DW_OPTIONS(dw_pto_image_options);
 	pto->build.signature = pto->signature;
 	pto->build.cores = pto->cores;
-	argp_parse(&argp, argc, argv, 0, NULL, pto);
+	argp_parse(&image_pto_argp, argc, argv, 0, NULL, pto);
 	status = make(pto);
 	free(pto);
 	return status;

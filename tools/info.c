@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <linux/distworker.h>
 #include "base/text.h"
+#include "base/variables.h"
 #include "drivers.h"
 #include "tool.h"
 
@@ -146,10 +147,53 @@ static void print_json(const struct facts *facts)
 	json_object_put(root);
 }
 
+/* ------------------------------------------------------------- environment */
+
+static void print_environment(bool json)
+{
+	struct json_object *array = json ? json_object_new_array() : NULL;
+
+	for (int i = 0; i < VARIABLE_COUNT; i++) {
+		const struct variable_row *row = &variable_rows[i];
+		const char *value = variable_text((enum variable)i);
+		struct json_object *object;
+
+		if (!json) {
+			printf("%s=%s\n    %s", row->name, value ? value : row->standard,
+			       row->type);
+			if (row->standard[0])
+				printf(" (%s)", row->standard);
+			printf("%s\n    %s\n", value ? ", set" : "", row->text);
+			continue;
+		}
+		object = json_object_new_object();
+		put_text(object, "name", row->name);
+		put_text(object, "type", row->type);
+		put_text(object, "default", row->standard);
+		json_object_object_add(object, "value",
+				       value ? json_object_new_string(value) : NULL);
+		put_text(object, "text", row->text);
+		json_object_array_add(array, object);
+	}
+	if (json)
+		fprintf(tool_results(), "%s\n", json_object_to_json_string_ext(array, JSON_STYLE));
+	json_object_put(array);
+}
+
+/* -------------------------------------------------------------------- verb */
+
+struct wishes {
+	bool json, environment;
+};
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
+	struct wishes *wishes = state->input;
+
 	if (key == 'j')
-		*(bool *)state->input = true;
+		wishes->json = true;
+	else if (key == 'e')
+		wishes->environment = true;
 	else if (key == ARGP_KEY_ARG)
 		argp_error(state, "info takes no argument, \"%s\" is one", text);
 	else
@@ -157,29 +201,37 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
+static const struct argp_option info_options[] = {
+	{ "env", 'e', NULL, 0,
+	  "the environment variables of library and tool instead: value, default, meaning", 0 },
+	{ "json", 'j', NULL, 0, "as one JSON object, or array", 0 },
+	{ 0 },
+};
+
+const struct argp info_argp = {
+	.options = info_options,
+	.parser = parse,
+	.doc = "Tell versions, the provider of mailboxes and why, limits, and the chip "
+	       "drivers.\vExit status: 0; 2 usage.\n\nExample:\n  distworker info --json\n",
+};
+
 int verb_info(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{ "json", 'j', NULL, 0, "as one JSON object", 0 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse,
-		.doc = "Tell versions, the provider of mailboxes and why, limits, and the chip "
-		       "drivers.\vExit status: 0; 2 usage.\n\nExample:\n  distworker info --json\n",
-	};
 	struct facts facts;
-	bool json = false;
+	struct wishes wishes = { 0 };
 	int status;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &json);
-	status = json ? tool_json_only() : TOOL_OK;
+	argp_parse(&info_argp, argc, argv, 0, NULL, &wishes);
+	status = wishes.json ? tool_json_only() : TOOL_OK;
+	if (!status && wishes.environment) {
+		print_environment(wishes.json);
+		return TOOL_OK;
+	}
 	if (!status)
 		status = collect(&facts);
 	if (status)
 		return status;
-	if (json)
+	if (wishes.json)
 		print_json(&facts);
 	else
 		print_text(&facts);

@@ -9,29 +9,14 @@
 #include <unistd.h>
 #include <distworker/distworker.h>
 #include "base/text.h"
+#include "base/variables.h"
 #include "tool.h"
-
-static const struct verb {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *summary;
-} verbs[] = {
-	{ "run", verb_run, "build a hierarchy and run a job on it" },
-	{ "list", verb_list, "the trees on this machine" },
-	{ "top", verb_top, "the state of these trees, and everything that is stuck" },
-	{ "trace", verb_trace, "run a job, and tell where its tasks' time went" },
-	{ "graph", verb_graph, "run a job, and write the graph of its tasks" },
-	{ "info", verb_info, "versions, provider, limits, drivers" },
-	{ "chips", verb_chips, "chip drivers, their devices and properties" },
-	{ "image", verb_image, "make an image for a chip driver" },
-	{ "node", verb_node, "serve as a node of trees on other hosts" },
-	{ "doctor", verb_doctor, "missing things on this machine, each with a remedy" },
-};
+#include "verbs.h"
 
 static void usage(FILE *file)
 {
 	fprintf(file, "Usage: distworker VERB [OPTION...]\n\n");
-	for (size_t i = 0; i < COUNT_OF(verbs); i++)
+	for (size_t i = 0; i < verb_count; i++)
 		fprintf(file, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
 	fprintf(file, "\n"
 		"  distworker VERB --help    options of a verb, with an example\n"
@@ -50,10 +35,28 @@ static void occupy_standard_descriptors(void)
 			open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
+/* Misspelt variables. With DW_LOG=warn or more the library has named them when it was loaded. */
+static void check_environment(void)
+{
+	const char *level = variable_text(VARIABLE_LOG);
+	const struct variable_row *nearest;
+
+	if (level && strcmp(level, "error") != 0)
+		return;
+	for (char **entry = environ; entry && *entry; entry++)
+		if (variable_is_unknown(*entry, &nearest))
+			tool_fail(TOOL_OK,
+				  "the environment variable %.*s is none of distworker's%s%s%s "
+				  "(`distworker info --env` lists them)",
+				  (int)strcspn(*entry, "="), *entry,
+				  nearest ? "; did you mean " : "", nearest ? nearest->name : "",
+				  nearest ? "?" : "");
+}
+
 int main(int argc, char **argv)
 {
 	static char name[64];
-	const char *names[COUNT_OF(verbs)], *near;
+	const char *names[32], *near;
 
 	occupy_standard_descriptors();
 	program_invocation_name = "distworker";
@@ -70,16 +73,17 @@ int main(int argc, char **argv)
 		printf("distworker %s (library %s)\n", DW_VERSION, dw_version());
 		return tool_flush(TOOL_OK);
 	}
-	for (size_t i = 0; i < COUNT_OF(verbs); i++) {
+	for (size_t i = 0; i < verb_count; i++) {
 		names[i] = verbs[i].name;
 		if (strcmp(argv[1], verbs[i].name))
 			continue;
 		text_format(name, sizeof(name), "distworker %s", verbs[i].name);
 		argv[1] = name;
 		program_invocation_name = name;
+		check_environment();
 		return tool_flush(verbs[i].run(argc - 1, argv + 1));
 	}
-	near = tool_nearest(argv[1], names, COUNT_OF(names));
+	near = tool_nearest(argv[1], names, verb_count);
 	return tool_fail(TOOL_USAGE,
 			 "there is no verb \"%s\"; %s%s%s`distworker --help` lists them", argv[1],
 			 near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "");

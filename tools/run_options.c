@@ -19,24 +19,24 @@ enum key {
 
 static const struct argp_option entries[] = {
 	{ NULL, 0, NULL, 0, "The hierarchy:", 1 },
-	{ "level", KEY_LEVEL, "N", 0,
+	{ "level", KEY_LEVEL, "3|4|5|6", 0,
 	  "level of the root: 3 node, 4 pod, 5 supernode, 6 cluster (4)", 1 },
-	{ "levels", KEY_LEVEL, "N", OPTION_ALIAS, NULL, 1 },
+	{ "levels", KEY_LEVEL, NULL, OPTION_ALIAS, NULL, 1 },
 	{ "nodes", KEY_NODES, "N[xN...]", 0,
 	  "Workers below each Worker, from the top: 2, or 2x3 for two pods of three nodes (2)", 1 },
 	{ "chips", KEY_CHIPS, "N", 0, "chips per node (2)", 1 },
 	{ "subs", KEY_SUBS, "N", 0, "sub workers of each Worker (2)", 1 },
-	{ "driver", KEY_DRIVER, "NAME", 0, "driver of the chips: a name or a path (sim)", 1 },
+	{ "driver", KEY_DRIVER, "sim|opencl|pto|FILE", 0,
+	  "driver of the chips: a name or a path (sim)", 1 },
 	{ "chip-options", KEY_CHIP_OPTIONS, "K=V,...", 0, "options for the driver", 1 },
 	{ "tree", KEY_TREE, "FILE", 0, "any other hierarchy, from a JSON file", 1 },
-	{ "mode", KEY_MODE, "MODE", 0, "children are a process or a thread (process)", 1 },
-	{ "provider", KEY_PROVIDER, "NAME", 0, "of the mailboxes: auto, kernel or futex (auto)",
-	  1 },
+	{ "mode", KEY_MODE, "process|thread", 0, "the form of children (process)", 1 },
+	{ "provider", KEY_PROVIDER, "auto|kernel|futex", 0, "of the mailboxes (auto)", 1 },
 	{ "depth", KEY_DEPTH, "N", 0, "frames of a mailbox, a power of two", 1 },
 	{ "heap", KEY_HEAP, "MIB", 0, "size of each of the 4 heap rings", 1 },
 	{ "check-declared", KEY_CHECK, NULL, 0,
 	  "fail nested tasks that touch memory which was not declared", 1 },
-	{ NULL, 0, NULL, 0, "Other hosts (docs/hosts.md):", 1 },
+	{ NULL, 0, NULL, 0, "Other hosts:", 1 },
 	{ "hosts", KEY_HOSTS, "HOST,...", 0,
 	  "start a node on each through ssh: the L3 Workers are there, in turn", 1 },
 	{ "listen", KEY_LISTEN, "ADDRESS[:PORT]", 0,
@@ -53,7 +53,7 @@ static const struct argp_option entries[] = {
 	{ "drain", KEY_DRAIN, "SECONDS", 0, "time for running tasks to end after Ctrl-C (10)", 2 },
 	{ NULL, 0, NULL, 0, "What is shown:", 3 },
 	{ "idle-seconds", KEY_IDLE, "SECONDS", 0, "stay idle after the run, and measure it", 3 },
-	{ "progress", KEY_PROGRESS, "STYLE", 0, "auto, bar, lines or none (auto)", 3 },
+	{ "progress", KEY_PROGRESS, "auto|bar|lines|none", 0, "the form of progress (auto)", 3 },
 	{ "quiet", KEY_QUIET, NULL, 0, "no progress; as --progress none", 3 },
 	{ "json", KEY_JSON, NULL, 0, "the summary as one JSON object", 3 },
 	{ "list", KEY_LIST, NULL, 0, "list the jobs that there are", 3 },
@@ -72,17 +72,30 @@ static const char documentation[] =
 	"Example:\n"
 	"  distworker run digits --nodes 2 --chips 2 --idle-seconds 10 -- --epochs 20\n";
 
-static int parse_word(struct argp_state *state, const char *option, const char *text,
-		      const char *const *words, size_t count)
+/* The number of the word, of those that the option's row has. */
+static int parse_word(struct argp_state *state, int key, const char *text)
 {
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(text, words[i]))
-			return (int)i;
-	for (size_t i = 0; i < count; i++)
-		if (i + 1 == count)
-			argp_error(state, "%s: \"%s\" is not %s", option, text, count == 2 ?
-				   "process or thread" : count == 3 ? "auto, kernel or futex" :
-				   "auto, bar, lines or none");
+	const struct argp_option *row = entries;
+	const char *word;
+	char list[64];
+	size_t used = 0;
+
+	while (row->key != key)
+		row++;
+	word = row->arg;
+	for (int number = 0;; number++) {
+		size_t length = strcspn(word, "|");
+
+		if (strlen(text) == length && !strncmp(text, word, length))
+			return number;
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%.*s%s", (int)length,
+					 word, !word[length] ? "" :
+					 strchr(word + length + 1, '|') ? ", " : " or ");
+		if (!word[length])
+			break;
+		word += length + 1;
+	}
+	argp_error(state, "--%s: \"%s\" is not %s", row->name, text, list);
 	return 0;
 }
 
@@ -171,8 +184,6 @@ static int parse_shape(int key, char *text, struct argp_state *state)
 
 static int parse_worker(int key, char *text, struct argp_state *state)
 {
-	static const char *const modes[] = { "process", "thread" };
-	static const char *const providers[] = { "auto", "kernel", "futex" };
 	struct run_options *options = ((struct parsing *)state->input)->options;
 	struct dw_worker_options *worker = &options->plan.worker;
 
@@ -184,12 +195,10 @@ static int parse_worker(int key, char *text, struct argp_state *state)
 		options->plan.chip_options = text;
 		return 0;
 	case KEY_MODE:
-		worker->mode = (enum dw_mode)parse_word(state, "--mode", text, modes,
-							COUNT_OF(modes));
+		worker->mode = (enum dw_mode)parse_word(state, key, text);
 		return 0;
 	case KEY_PROVIDER:
-		worker->provider = (enum dw_provider)
-			parse_word(state, "--provider", text, providers, COUNT_OF(providers));
+		worker->provider = (enum dw_provider)parse_word(state, key, text);
 		return 0;
 	case KEY_DEPTH:
 		worker->mailbox_depth = (uint32_t)parse_count(state, "--depth", text, 2, 32768);
@@ -217,7 +226,6 @@ static int parse_worker(int key, char *text, struct argp_state *state)
 
 static int parse_rest(int key, char *text, struct argp_state *state)
 {
-	static const char *const styles[] = { "auto", "bar", "lines", "none" };
 	struct parsing *parsing = state->input;
 	struct run_options *options = parsing->options;
 
@@ -247,8 +255,7 @@ static int parse_rest(int key, char *text, struct argp_state *state)
 		options->idle_seconds = parse_seconds(state, "--idle-seconds", text);
 		return 0;
 	case KEY_PROGRESS:
-		options->progress = (enum progress_style)
-			parse_word(state, "--progress", text, styles, COUNT_OF(styles));
+		options->progress = (enum progress_style)parse_word(state, key, text);
 		return 0;
 	case KEY_QUIET:
 		options->progress = PROGRESS_NONE;
@@ -289,15 +296,16 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	return err == ARGP_ERR_UNKNOWN ? parse_rest(key, text, state) : err;
 }
 
+const struct argp run_argp = {
+	.options = entries, .parser = parse, .args_doc = "JOB [-- JOB-OPTION...]",
+	.doc = documentation,
+};
+
 /*
  * The job's options are cut off before argp sees them: they may look like ours.
  */
 int run_options_parse(int argc, char **argv, struct run_options *options)
 {
-	static const struct argp argp = {
-		.options = entries, .parser = parse, .args_doc = "JOB [-- JOB-OPTION...]",
-		.doc = documentation,
-	};
 	struct parsing parsing = { .options = options };
 	int own = argc;
 
@@ -314,7 +322,7 @@ int run_options_parse(int argc, char **argv, struct run_options *options)
 			  .driver = "sim",
 			  .worker = DW_OPTIONS(dw_worker_options) },
 	};
-	if (argp_parse(&argp, own, argv, 0, NULL, &parsing))
+	if (argp_parse(&run_argp, own, argv, 0, NULL, &parsing))
 		return TOOL_USAGE;
 	options->nodes_by_default = !options->plan.fanout_count && !options->tree;
 	if (!options->plan.fanout_count && options->plan.level > DW_LEVEL_NODE)

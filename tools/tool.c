@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <distworker/distworker.h>
 #include "base/text.h"
+#include "base/variables.h"
 #include "number.h"
 #include "tool.h"
 
@@ -31,38 +32,13 @@ int tool_fail(int status, const char *format, ...)
 	return status;
 }
 
-/* Levenshtein's distance, of words up to 31 characters. */
-static unsigned int distance(const char *a, const char *b)
-{
-	unsigned int row[32];
-	size_t la = strlen(a), lb = strlen(b);
-
-	if (la > 31 || lb > 31)
-		return UINT_MAX;
-	for (size_t j = 0; j <= lb; j++)
-		row[j] = (unsigned int)j;
-	for (size_t i = 1; i <= la; i++) {
-		unsigned int corner = row[0];
-
-		row[0] = (unsigned int)i;
-		for (size_t j = 1; j <= lb; j++) {
-			unsigned int change = corner + (a[i - 1] != b[j - 1]);
-			unsigned int shift = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-
-			corner = row[j];
-			row[j] = change < shift ? change : shift;
-		}
-	}
-	return row[lb];
-}
-
 const char *tool_nearest(const char *word, const char *const *words, size_t count)
 {
 	unsigned int best = (unsigned int)strlen(word) / 3 + 2;
 	const char *nearest = NULL;
 
 	for (size_t i = 0; i < count; i++) {
-		unsigned int d = distance(word, words[i]);
+		unsigned int d = word_distance(word, words[i]);
 
 		if (d < best) {
 			best = d;

@@ -29,6 +29,8 @@ int verb_trace(int argc, char **argv);
 int verb_graph(int argc, char **argv);
 int verb_image(int argc, char **argv);
 int verb_node(int argc, char **argv);
+int verb_completion(int argc, char **argv);
+int verb_manual(int argc, char **argv);
 
 /* "distworker VERB: text\n" on stderr. Returns `status`. */
 int tool_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -216,24 +216,26 @@ static void print_array(struct looking *looking)
 	looking->array = NULL;
 }
 
+static const struct argp_option list_options[] = {
+	{ "json", 'j', NULL, 0, "as one JSON array", 0 },
+	{ 0 },
+};
+
+const struct argp list_argp = {
+	.options = list_options,
+	.parser = parse_list,
+	.doc = "List the trees on this machine that this user may see.\v"
+	       "Exit status: 0, also when there is none; 2 usage.\n\nExample:\n  "
+	       "distworker list\n",
+};
+
 int verb_list(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{ "json", 'j', NULL, 0, "as one JSON array", 0 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse_list,
-		.doc = "List the trees on this machine that this user may see.\v"
-		       "Exit status: 0, also when there is none; 2 usage.\n\nExample:\n  "
-		       "distworker list\n",
-	};
 	struct looking looking = { 0 };
 	unsigned int found;
 	int result;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &looking);
+	argp_parse(&list_argp, argc, argv, 0, NULL, &looking);
 	if (looking.json)
 		looking.array = json_object_new_array();
 	else
@@ -374,33 +376,35 @@ static int top_picture(struct looking *looking)
 	return status;
 }
 
+static const struct argp_option top_options[] = {
+	{ "once", '1', NULL, 0,
+	  "one report and the end (the default where stdout is no terminal)", 0 },
+	{ "interval", 'i', "SECONDS", 0, "between two reports on a terminal (2)", 0 },
+	{ "stuck", 's', "SECONDS", 0,
+	  "a task that takes longer than this counts as stuck (10)", 0 },
+	{ "json", 'j', NULL, 0, "one report as a JSON array, a tree each", 0 },
+	{ 0 },
+};
+
+const struct argp top_argp = {
+	.options = top_options,
+	.parser = parse_top,
+	.args_doc = "[PID]",
+	.doc = "Show what the trees on this machine do: tasks by state, queues, heap, "
+	       "wake-ups of every Worker and child, and what is stuck, for how long, and "
+	       "on whom it waits. Nobody in a tree is asked or stopped.\vPID is the "
+	       "process of a tree's root (`distworker list`); without it all are shown "
+	       "that this user may see.\n\nExit status: 0; 2 usage; 10 there is no such "
+	       "tree.\n\nExample:\n  distworker top --once --stuck 2\n",
+};
+
 int verb_top(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{ "once", '1', NULL, 0,
-		  "one report and the end (the default where stdout is no terminal)", 0 },
-		{ "interval", 'i', "SECONDS", 0, "between two reports on a terminal (2)", 0 },
-		{ "stuck", 's', "SECONDS", 0,
-		  "a task that takes longer than this counts as stuck (10)", 0 },
-		{ "json", 'j', NULL, 0, "one report as a JSON array, a tree each", 0 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse_top,
-		.args_doc = "[PID]",
-		.doc = "Show what the trees on this machine do: tasks by state, queues, heap, "
-		       "wake-ups of every Worker and child, and what is stuck, for how long, and "
-		       "on whom it waits. Nobody in a tree is asked or stopped.\vPID is the "
-		       "process of a tree's root (`distworker list`); without it all are shown "
-		       "that this user may see.\n\nExit status: 0; 2 usage; 10 there is no such "
-		       "tree.\n\nExample:\n  distworker top --once --stuck 2\n",
-	};
 	struct looking looking = { .interval = 2, .stuck = 10, .out = stdout };
 	struct timespec pause;
 	int status;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &looking);
+	argp_parse(&top_argp, argc, argv, 0, NULL, &looking);
 	if (looking.once || looking.json || !isatty(STDOUT_FILENO))
 		return top_once(&looking);
 	pause = (struct timespec){ .tv_sec = (time_t)looking.interval,

@@ -70,36 +70,38 @@ static error_t parse_words(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
+static const struct argp_option trace_options[] = {
+	{ "output", 'o', "FILE", 0, "where the trace goes (distworker-trace.json)", 0 },
+	{ "read", 'r', "FILE", 0, "run nothing, summarise this trace", 0 },
+	{ "worker", 'w', "PATH", 0, "the critical path of this Worker's tasks (the root's)",
+	  0 },
+	{ "longest", 'n', "N", 0, "how many waits and steps of the path are shown (10)",
+	  0 },
+	{ "json", 'j', NULL, 0,
+	  "the summary as one JSON object; the job's own output goes to stderr", 0 },
+	{ 0 },
+};
+
+const struct argp trace_argp = {
+	.options = trace_options,
+	.parser = parse_words,
+	.args_doc = "JOB [OPTIONS OF RUN...] [-- JOB OPTIONS...]",
+	.doc = "Run a job with DW_TRACE, and tell where its tasks' time went: time by "
+	       "state, the longest waits, the critical path. The file is for "
+	       "ui.perfetto.dev.\vExit status: that of `distworker run`; 11 there is no "
+	       "trace to read.\n\n"
+	       "Examples:\n  distworker trace -o digits.json digits --nodes 2 -- --epochs "
+	       "2\n"
+	       "  distworker trace --read digits.json --worker pod0/node1\n",
+};
+
 int verb_trace(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{ "output", 'o', "FILE", 0, "where the trace goes (distworker-trace.json)", 0 },
-		{ "read", 'r', "FILE", 0, "run nothing, summarise this trace", 0 },
-		{ "worker", 'w', "PATH", 0, "the critical path of this Worker's tasks (the root's)",
-		  0 },
-		{ "longest", 'n', "N", 0, "how many waits and steps of the path are shown (10)",
-		  0 },
-		{ "json", 'j', NULL, 0,
-		  "the summary as one JSON object; the job's own output goes to stderr", 0 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse_words,
-		.args_doc = "JOB [OPTIONS OF RUN...] [-- JOB OPTIONS...]",
-		.doc = "Run a job with DW_TRACE, and tell where its tasks' time went: time by "
-		       "state, the longest waits, the critical path. The file is for "
-		       "ui.perfetto.dev.\vExit status: that of `distworker run`; 11 there is no "
-		       "trace to read.\n\n"
-		       "Examples:\n  distworker trace -o digits.json digits --nodes 2 -- --epochs "
-		       "2\n"
-		       "  distworker trace --read digits.json --worker pod0/node1\n",
-	};
 	struct wishes wishes = { .output = "distworker-trace.json", .longest = 10 };
 	struct traced traced;
 	int ran = TOOL_OK, status;
 
-	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &wishes);
+	argp_parse(&trace_argp, argc, argv, ARGP_IN_ORDER, NULL, &wishes);
 	if (wishes.json && tool_json_only())
 		return TOOL_SYSTEM;
 	if (wishes.rest)
@@ -146,26 +148,28 @@ static int count_graph(const char *path)
 	return TOOL_OK;
 }
 
+static const struct argp_option graph_options[] = {
+	{ "output", 'o', "FILE", 0, "where the graph goes (distworker-graph.dot)", 0 },
+	{ 0 },
+};
+
+const struct argp graph_argp = {
+	.options = graph_options,
+	.parser = parse_words,
+	.args_doc = "JOB [OPTIONS OF RUN...] [-- JOB OPTIONS...]",
+	.doc = "Run a job with DW_GRAPH: the graph of its tasks that was inferred from "
+	       "their tensors, with the reason for each edge, for Graphviz.\v"
+	       "Exit status: that of `distworker run`.\n\n"
+	       "Example:\n  distworker graph -o digits.dot digits --nodes 1 -- --epochs "
+	       "1\n",
+};
+
 int verb_graph(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{ "output", 'o', "FILE", 0, "where the graph goes (distworker-graph.dot)", 0 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse_words,
-		.args_doc = "JOB [OPTIONS OF RUN...] [-- JOB OPTIONS...]",
-		.doc = "Run a job with DW_GRAPH: the graph of its tasks that was inferred from "
-		       "their tensors, with the reason for each edge, for Graphviz.\v"
-		       "Exit status: that of `distworker run`.\n\n"
-		       "Example:\n  distworker graph -o digits.dot digits --nodes 1 -- --epochs "
-		       "1\n",
-	};
 	struct wishes wishes = { .output = "distworker-graph.dot", .longest = 10 };
 	int ran, status;
 
-	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &wishes);
+	argp_parse(&graph_argp, argc, argv, ARGP_IN_ORDER, NULL, &wishes);
 	ran = run_with("DW_GRAPH", &wishes, argc, argv);
 	if (ran == TOOL_USAGE || ran == TOOL_NO_JOB || ran == TOOL_NO_TREE)
 		return ran;
