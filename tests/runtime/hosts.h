@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pwd.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include "failure.h"
 
@@ -115,6 +116,55 @@ static void host_clean_up(void)
 		test_name##_with_keys(); \
 	} \
 	static void test_name##_with_keys(void)
+
+/* A program with its words, without a shell: that of busybox takes its own tc for it. */
+static inline bool host_run(const char *command)
+{
+	char copy[256], *words[32], *rest;
+	int count = 0, status = -1, nowhere;
+	pid_t pid;
+
+	snprintf(copy, sizeof(copy), "%s", command);
+	for (char *word = strtok_r(copy, " ", &rest); word && count < 31;
+	     word = strtok_r(NULL, " ", &rest))
+		words[count++] = word;
+	words[count] = NULL;
+	pid = fork();
+	if (pid == 0) {
+		nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		dup2(nowhere, STDERR_FILENO);
+		execvp(words[0], words);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	return status == 0;
+}
+
+/*
+ * For a process of apart(): its loopback, in a network namespace of its own, has that queueing
+ * discipline, and packets of Ethernet's size. Whether that is possible here.
+ */
+static inline bool host_impair(const char *qdisc)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "tc qdisc add dev lo root %s", qdisc);
+	return unshare(CLONE_NEWNET) == 0 && host_run("ip link set lo mtu 1500 up") &&
+	       host_run(command);
+}
+
+static inline bool host_can_impair(const char *qdisc)
+{
+	int status = -1;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		_exit(!host_impair(qdisc));
+	waitpid(pid, &status, 0);
+	return status == 0;
+}
 
 static void host_listening(const char *address, void *context)
 {

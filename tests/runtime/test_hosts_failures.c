@@ -5,6 +5,8 @@
  * tasks there end.
  */
 #define UNIT_SECONDS 250
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include "hosts.h"
 
 static struct host_node node;
@@ -238,6 +240,83 @@ HOST_TEST(a_session_that_dies_is_replaced_and_its_task_tried_again)
 		CHECK(host_session(&node) != first);
 	}
 	down();
+}
+
+/* At the address of a node that has gone: whoever dials is accepted, and left at once. */
+static void leave_one(const char *address)
+{
+	struct sockaddr_in place = { .sin_family = AF_INET };
+	int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1, dialled;
+
+	place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	place.sin_port = htons((uint16_t)atoi(strchr(address, ':') + 1));
+	setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	CHECK_EQ(bind(listening, (struct sockaddr *)&place, sizeof(place)), 0);
+	CHECK_EQ(listen(listening, 8), 0);
+	dialled = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	CHECK(dialled >= 0);
+	close(listening);
+	close(dialled);
+}
+
+/*
+ * A node that begins with an address in the pipe, and leaves with its next byte. Forked before the
+ * tree is made, so that its functions have the same handles.
+ */
+static pid_t fork_later(int word[2])
+{
+	struct dw_node_options options = DW_OPTIONS(dw_node_options);
+	char address[sizeof(node.address)];
+	struct dw_worker *root;
+	pid_t pid;
+
+	CHECK_EQ(pipe2(word, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid)
+		return pid;
+	if (read(word[0], address, sizeof(address)) <= 0)
+		_exit(1);
+	CHECK_EQ(dw_worker_create(DW_LEVEL_CLUSTER, NULL, &root), 0);
+	program(root);
+	options.user = host_user();
+	options.listen = address;
+	options.stop_fd = word[0];
+	_exit(dw_node_serve(root, &options) < 0 || unit_failures);
+}
+
+HOST_TEST(a_node_that_comes_back_is_dialled_again_and_that_is_one_death)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+	int status = 0, word[2];
+	struct dw_run *run;
+	pid_t later = fork_later(word);
+
+	chain_bystanders++;
+	options.restart = DW_RESTART_ON_DEATH;
+	up(2, &options);
+	start_hanging(2, &run);
+	CHECK_EQ(kill(node.pid, SIGKILL), 0);
+	CHECK_EQ(waitpid(node.pid, &status, 0), node.pid);
+	chain_bystanders--;
+	close(node.stop);
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	/* Six deaths would be a reason to give up. */
+	for (int i = 0; i < 6; i++)
+		leave_one(node.address);
+	CHECK_EQ(write(word[1], node.address, sizeof(node.address)), sizeof(node.address));
+	runs_again(2);
+	CHECK_EQ(dw_worker_engine_stats(chain.worker[0], &stats), 0);
+	CHECK_EQ(stats.deaths, 1);
+	CHECK_EQ(stats.restarts, 1);
+	memset(chain_hosts, 0, sizeof(chain_hosts));
+	chain_destroy();
+	CHECK_EQ(write(word[1], "", 1), 1);
+	CHECK_EQ(waitpid(later, &status, 0), later);
+	CHECK_EQ(status, 0);
+	chain_bystanders--;
+	close(word[0]);
+	close(word[1]);
 }
 
 HOST_TEST(a_death_of_the_worker_there_is_one_here)

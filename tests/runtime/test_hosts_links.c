@@ -5,7 +5,8 @@
  * ran there must end. Skipped where no namespace can be made, or iproute2 is missing.
  */
 #define UNIT_SECONDS 250
-#include <sched.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include "hosts.h"
 
 #define HERE "10.77.0.1"
@@ -162,6 +163,26 @@ static void body_questions(void)
 	breaks(questions_are_lost, "host " THERE);
 }
 
+static void connection_is_killed(void)
+{
+	here("ss -K -tn dst " THERE " >/dev/null");
+}
+
+static void connection_is_killed_there(void)
+{
+	there("ss -K -tn dst " HERE " >/dev/null");
+}
+
+static void body_killed(void)
+{
+	breaks(connection_is_killed, "Software caused connection abort");
+}
+
+static void body_killed_there(void)
+{
+	breaks(connection_is_killed_there, "");
+}
+
 /* With data on its way. The node may have got part of it. */
 static void body_busy(void)
 {
@@ -275,7 +296,8 @@ static void try_namespace(void)
 	      system("(ip -V | grep iproute2 && ip link add type veth) 2>/dev/null") == 0);
 }
 
-static bool can_make_net(void)
+/* Of a function with checks, which are not the test's. */
+static bool passes(void (*function)(void))
 {
 	int status = 0;
 	pid_t pid;
@@ -287,12 +309,17 @@ static bool can_make_net(void)
 
 		dup2(out, STDOUT_FILENO);
 		unit_failures = 0;
-		try_namespace();
+		function();
 		_exit(unit_failures);
 	}
 	waitpid(pid, &status, 0);
-	why_not = "no network namespace with links can be made, or iproute2 is not installed";
 	return status == 0;
+}
+
+static bool can_make_net(void)
+{
+	why_not = "no network namespace with links can be made, or iproute2 is not installed";
+	return passes(try_namespace);
 }
 
 static void (*net_body)(void);
@@ -317,6 +344,40 @@ LINK_TEST(lost_answers_end_the_task_and_the_tree_there, body_answers)
 LINK_TEST(lost_questions_end_the_task_and_the_tree_there, body_questions)
 LINK_TEST(a_link_that_is_down_ends_a_task_on_its_way, body_busy)
 LINK_TEST(a_link_that_comes_back_in_time_loses_nothing, body_heals)
+
+/* Whether this kernel ends a connection for ss -K. */
+static void try_kill(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t bytes = sizeof(address);
+	int listening, dialled;
+	char byte;
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	CHECK(unshare(CLONE_NEWNET) == 0 && system("ip link set lo up") == 0);
+	listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	dialled = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK_EQ(bind(listening, (struct sockaddr *)&address, bytes), 0);
+	CHECK_EQ(listen(listening, 1), 0);
+	CHECK_EQ(getsockname(listening, (struct sockaddr *)&address, &bytes), 0);
+	CHECK_EQ(connect(dialled, (struct sockaddr *)&address, bytes), 0);
+	CHECK_EQ(system("ss -K -tn dst 127.0.0.1 >/dev/null 2>&1"), 0);
+	CHECK(recv(dialled, &byte, 1, MSG_DONTWAIT) < 0 && errno != EAGAIN);
+}
+
+#define KILL_TEST(test_name, body) \
+	HOST_TEST(test_name) \
+	{ \
+		if (!can_make_net()) \
+			SKIP(why_not); \
+		if (!passes(try_kill)) \
+			SKIP("this kernel ends no connection for ss -K, or there is no ss(8)"); \
+		net_body = body; \
+		apart(in_net); \
+	}
+
+KILL_TEST(a_connection_that_is_killed_here_ends_the_task_and_the_tree_there, body_killed)
+KILL_TEST(a_connection_that_is_killed_there_ends_the_task_and_the_tree_there, body_killed_there)
 
 /* The most that the kernel keeps for a connection at one end: the third number of the file. */
 static uint32_t kept_by_kernel(const char *path)

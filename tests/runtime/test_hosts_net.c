@@ -214,6 +214,50 @@ HOST_TEST(data_goes_over_ucx_where_the_parents_host_asks_for_it)
 	check_data("ucx", "ucx", true);
 }
 
+/* The result of the init: each host with its own UCX_TLS. */
+static int make_tree_over(const char *home, const char *there)
+{
+	set_net("ucx");
+	setenv("UCX_TLS", there, 1);
+	host_start(&node, program, NULL);
+	setenv("UCX_TLS", home, 1);
+	root = make_worker(DW_LEVEL_POD, 0, DW_PROCESS);
+	program(root);
+	worker = host_worker(root, DW_LEVEL_NODE, 0, &node);
+	return dw_worker_init(root);
+}
+
+/* rc is a transport over RDMA devices. */
+HOST_TEST(ucx_over_rdma_that_is_not_here_is_an_error_of_the_init)
+{
+	const char *own = getenv("UCX_TLS");
+
+	if (!has_ucx())
+		SKIP("UCX cannot be opened here");
+	if (access("/sys/class/infiniband", F_OK) == 0)
+		SKIP("an RDMA device may be here");
+	CHECK_EQ(make_tree_over("rc", "tcp,self"), -EIO);
+	CHECK_STR(dw_strerror_last(), "pod0/node0: host 127.0.0.1:");
+	CHECK_STR(dw_strerror_last(), "at home: UCX: ucp_init (UCX_TLS, UCX_NET_DEVICES: ");
+	drop_tree();
+	CHECK_EQ(make_tree_over("tcp,self", "rc"), -EIO);
+	CHECK_STR(dw_strerror_last(), "RDMA device, that is not here): No such device");
+	CHECK(!strstr(dw_strerror_last(), "at home"));
+	dw_worker_destroy(root);
+	/* The node goes on: the connection needs no UCX. */
+	unsetenv("UCX_TLS");
+	set_net("ucx");
+	root = make_worker(DW_LEVEL_POD, 0, DW_PROCESS);
+	program(root);
+	worker = host_worker(root, DW_LEVEL_NODE, 0, &node);
+	CHECK_EQ(dw_worker_init(root), -EIO);
+	drop_tree();
+	if (own)
+		setenv("UCX_TLS", own, 1);
+	else
+		unsetenv("UCX_TLS");
+}
+
 static void check_refused(const char *home, const char *there, int error, const char *text)
 {
 	CHECK_EQ(make_tree(home, there), error);

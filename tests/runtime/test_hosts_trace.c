@@ -305,6 +305,21 @@ HOST_TEST(causes_come_before_effects_on_a_host_that_has_just_started)
 	trace_one_clock(-(int64_t)(now_ns() / SECOND_NS - 2) * (int64_t)SECOND_NS);
 }
 
+#define SLOW "tbf rate 2mbit burst 16kbit latency 2s"
+
+static void body_slow(void)
+{
+	REQUIRE(host_impair(SLOW));
+	trace_one_clock(0);
+}
+
+HOST_TEST(causes_come_before_effects_over_a_slow_link)
+{
+	if (!host_can_impair(SLOW))
+		SKIP("no network namespace can be made, no tc(8), or no sch_tbf");
+	apart(body_slow);
+}
+
 HOST_TEST(causes_come_before_effects_over_two_borders)
 {
 	struct trace_read trace;

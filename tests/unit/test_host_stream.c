@@ -108,6 +108,8 @@ HOST_TEST(a_key_file_is_private_and_of_a_sensible_size)
 	unlink(path);
 	CHECK_EQ(key_read(path, &secret), -ENOENT);
 	CHECK_STR(error_text(), path);
+	CHECK_EQ(key_read("munge", &secret), -ENOENT);
+	CHECK_STR(error_text(), "munge is not used: a file of yours");
 	CHECK_EQ(key_read("/tmp", &secret), -EINVAL);
 	CHECK_STR(error_text(), "is no regular file");
 }

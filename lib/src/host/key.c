@@ -73,6 +73,13 @@ static int load(const char *path, unsigned char key[KEY_MOST + 1], size_t *bytes
 	if (strcmp(path, "-") == 0)
 		return read_bytes(STDIN_FILENO, "-", true, key, bytes);
 	fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+	/* The word of other programs for its authentication. */
+	if (fd < 0 && errno == ENOENT && strcmp(path, "munge") == 0)
+		return error_set(-ENOENT,
+				 "key file munge: there is none, and munge is not used: a file of "
+				 "yours with %d to %d bytes, the same on both hosts, would be "
+				 "right: openssl rand -hex 32",
+				 KEY_LEAST, KEY_MOST);
 	if (fd < 0)
 		return error_set(-errno, "key file %s: %s", path, strerror(errno));
 	result = check_file(fd, path);

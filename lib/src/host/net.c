@@ -49,7 +49,7 @@ int net_offer(struct bulk *bulk, enum net net, struct pack *pack)
 	if (net == NET_UCX || (net == NET_AUTO && has_rdma()))
 		result = bulk_open(bulk);
 	if (result < 0 && net == NET_UCX)
-		return result;
+		return error_prefix(result, "at home: ");
 	address = bulk_address(bulk, &bytes);
 	pack_u32(pack, net == NET_UCX);
 	pack_u32(pack, (uint32_t)bytes);

@@ -188,7 +188,10 @@ static int make_context(struct ucx *ucx)
 		ucp.config_modify(config, "KEEPALIVE_INTERVAL", "inf");
 	status = ucp.init(UCX_MAJOR, UCX_MINOR, &params, config, &ucx->context);
 	ucp.config_release(config);
-	return status == UCX_OK ? 0 : refused("ucp_init", status);
+	return status == UCX_OK ? 0 :
+				  refused("ucp_init (UCX_TLS, UCX_NET_DEVICES: a transport, or an "
+					  "RDMA device, that is not here)",
+					  status);
 }
 
 static int make_worker(struct ucx *ucx)
