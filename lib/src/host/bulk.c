@@ -396,7 +396,7 @@ int bulk_receive(struct bulk *bulk, stream_place *place, void *context,
 			return result;
 		pieces = receive_pieces(bulk, place, context, message);
 	} while (pieces == -EBUSY);
-	if (pieces != 0)
+	if (pieces != 0 || (!bulk->ucx && !bulk->failed))
 		return pieces;
 	/* A piece may be what the stream has waited for; and it has the last word before UCX. */
 	result = receive_message(bulk, place, context, message);

@@ -334,9 +334,13 @@ static int stream_error(const struct stream *stream, int error)
 	return error_set(error, "the connection is broken: %s", strerror(-error));
 }
 
-/* Returns bytes sent, 0 if the socket takes no more, or -errno. */
+/*
+ * Returns bytes sent, 0 if the socket takes no more, or -errno. What is behind them goes next: the
+ * other end is woken once, and not by each message.
+ */
 static ssize_t send_some(struct stream *stream)
 {
+	int more = stream->control.used || stream->first ? MSG_MORE : 0;
 	struct iovec parts[] = {
 		{ stream->head.data + stream->head_sent, stream->head.used - stream->head_sent },
 		{ (void *)(uintptr_t)stream->body, stream->body_left },
@@ -345,7 +349,7 @@ static ssize_t send_some(struct stream *stream)
 	ssize_t sent;
 
 	do
-		sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+		sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | more);
 	while (sent < 0 && errno == EINTR);
 	if (sent < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : stream_error(stream, -errno);
@@ -389,9 +393,14 @@ int stream_flush(struct stream *stream)
 
 /* ---------------------------------------------------------------------- receiving */
 
-/* Returns bytes received, 0 if there are none, or -errno with a text. */
-static ssize_t read_some(struct stream *stream, void *to, size_t bytes)
+/*
+ * Reads into `to`, and what is behind it into `spare`. Returns bytes received, 0 if there are none,
+ * or -errno with a text.
+ */
+static ssize_t read_some(struct stream *stream, void *to, size_t bytes, void *spare, size_t room)
 {
+	struct iovec parts[] = { { to, bytes }, { spare, room } };
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = room ? 2 : 1 };
 	bool empty = stream->empty;
 	ssize_t got;
 
@@ -399,13 +408,13 @@ static ssize_t read_some(struct stream *stream, void *to, size_t bytes)
 	if (empty)
 		return 0;
 	do
-		got = recv(stream->fd, to, bytes, MSG_DONTWAIT);
+		got = recvmsg(stream->fd, &message, MSG_DONTWAIT);
 	while (got < 0 && errno == EINTR);
 	if (got == 0)
 		return stream_error(stream, -ECONNRESET);
 	if (got < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : stream_error(stream, -errno);
-	stream->empty = (size_t)got < bytes;
+	stream->empty = (size_t)got < bytes + room;
 	return got;
 }
 
@@ -418,6 +427,7 @@ static size_t held(const struct stream *stream)
 static int fill(struct stream *stream, size_t bytes)
 {
 	struct bytes *in = &stream->in;
+	size_t most;
 	ssize_t got;
 	int result;
 
@@ -428,10 +438,10 @@ static int fill(struct stream *stream, size_t bytes)
 		in->used -= stream->in_begin;
 		stream->in_begin = 0;
 	}
-	result = reserve(in, (bytes > READ_BYTES ? bytes : READ_BYTES) - in->used);
+	most = bytes > READ_BYTES ? bytes + READ_BYTES : READ_BYTES;
+	result = reserve(in, most - in->used);
 	while (result == 0 && in->used < bytes) {
-		got = read_some(stream, in->data + in->used,
-				bytes > READ_BYTES ? bytes - in->used : READ_BYTES - in->used);
+		got = read_some(stream, in->data + in->used, most - in->used, NULL, 0);
 		if (got <= 0)
 			return (int)got;
 		in->used += (size_t)got;
@@ -483,16 +493,22 @@ static int receive_data(struct stream *stream)
 {
 	unsigned char *end = (unsigned char *)stream->message.payload + stream->message.bytes;
 	size_t here = held(stream) < stream->data_left ? held(stream) : stream->data_left;
+	struct bytes *in = &stream->in;
 	ssize_t got;
 
-	memcpy(end - stream->data_left, stream->in.data + stream->in_begin, here);
+	memcpy(end - stream->data_left, in->data + stream->in_begin, here);
 	stream->in_begin += here;
 	stream->data_left -= here;
 	while (stream->data_left) {
-		got = read_some(stream, end - stream->data_left, stream->data_left);
+		/* All that was held is taken. */
+		stream->in_begin = in->used = 0;
+		got = read_some(stream, end - stream->data_left, stream->data_left, in->data,
+				READ_BYTES);
 		if (got <= 0)
 			return (int)got;
-		stream->data_left -= (size_t)got;
+		here = (size_t)got < stream->data_left ? (size_t)got : stream->data_left;
+		stream->data_left -= here;
+		in->used = (size_t)got - here;
 	}
 	stream->data = false;
 	stream->counters.bytes_in += stream->message.bytes;
