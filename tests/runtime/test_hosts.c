@@ -5,7 +5,7 @@
  */
 #include "hosts.h"
 
-static dw_callable add, fail, nested_add, nested_fail, nested_crash, nested_once;
+static dw_callable add, fail, nested_add, nested_fail, nested_crash, nested_once, nested_beside;
 
 /* ------------------------------------------------------------------ functions of both sides */
 
@@ -26,6 +26,21 @@ static int orch_add(struct dw_orch *orch, const struct dw_args *args,
 			       dw_args_int(args, 0), NULL, NULL) < 0)
 			return -EIO;
 	return 0;
+}
+
+/* Adds to the value behind those of its tensor. */
+static int orch_beside(struct dw_orch *orch, const struct dw_args *args,
+		       const struct dw_config *config, void *context)
+{
+	struct dw_tensor tensor = *dw_args_tensor(args, 0);
+	dw_callable handle;
+
+	(void)config;
+	(void)context;
+	if (dw_orch_find(orch, "add", &handle) < 0)
+		return -ENOENT;
+	return submit_one(orch, handle, (int64_t *)(uintptr_t)tensor.data + tensor.shape[0],
+			  DW_INOUT, 1, NULL, NULL);
 }
 
 static int orch_fail(struct dw_orch *orch, const struct dw_args *args,
@@ -75,6 +90,7 @@ static void program(struct dw_worker *root)
 	CHECK_EQ(dw_callable_register_sub(root, "fail", sub_fail, NULL, &fail), 0);
 	CHECK_EQ(dw_callable_register_orch(root, "nested add", orch_add, NULL, &nested_add), 0);
 	CHECK_EQ(dw_callable_register_orch(root, "nested fail", orch_fail, NULL, &nested_fail), 0);
+	CHECK_EQ(dw_callable_register_orch(root, "beside", orch_beside, NULL, &nested_beside), 0);
 	CHECK_EQ(dw_callable_register_orch(root, "crash", orch_crash, NULL, &nested_crash), 0);
 	CHECK_EQ(dw_callable_register_orch(root, "once", orch_once, NULL, &nested_once), 0);
 }
@@ -166,6 +182,20 @@ static void pair_down(struct pair *pair)
 	CHECK_EQ(dw_worker_close(pair->root), 0);
 	dw_worker_destroy(pair->root);
 	host_stop(&pair->node);
+}
+
+/* Of a Worker here, this is checked where check_declared is set. */
+HOST_TEST(what_a_task_has_not_declared_is_not_there)
+{
+	struct pair pair;
+
+	pair_up(&pair, NULL);
+	value_count /= 2;
+	CHECK_EQ(dw_worker_run(pair.root, run_one, NULL, NULL, &nested_beside), -EACCES);
+	CHECK_STR(dw_strerror_last(), "pod0/node0: task 1 (beside): EACCES: tensor 0, ");
+	value_count *= 2;
+	CHECK_EQ(values[value_count / 2], 0);
+	pair_down(&pair);
 }
 
 HOST_TEST(an_error_there_has_its_path_its_task_and_its_host)

@@ -461,6 +461,24 @@ HOST_TEST(a_program_that_lacks_a_function_is_refused)
 	host_stop(&node);
 }
 
+/* A node runs whatever those tell it to who have the key. */
+HOST_TEST(a_node_does_not_serve_as_root_unless_it_is_told_to)
+{
+	struct dw_node_options options = DW_OPTIONS(dw_node_options);
+
+	if (geteuid())
+		SKIP("this is not root");
+	options.listen = "127.0.0.1:0";
+	options.idle_timeout_ns = 1;
+	CHECK_EQ(dw_node_serve(NULL, &options), -EPERM);
+	check_text("options.user (distworker node --user) should name a user to serve as");
+	options.user = "no such user";
+	CHECK_EQ(dw_node_serve(NULL, &options), -ENOENT);
+	check_text("there is no user \"no such user\" to serve as");
+	options.user = "root";
+	CHECK_EQ(dw_node_serve(NULL, &options), 0);
+}
+
 HOST_TEST(a_tree_without_a_key_says_where_one_should_be)
 {
 	char own[96];
