@@ -264,7 +264,7 @@ void summary_text(const struct summary *summary, FILE *out)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct totals totals;
-	char count[32], rate[32];
+	char count[32], rate[32], duration[32];
 	bool copies;
 
 	fprintf(out, "%s: %s\n", summary->job, outcome(summary->status));
@@ -276,8 +276,8 @@ void summary_text(const struct summary *summary, FILE *out)
 	add_up(summary, &totals);
 	fprintf(out, "  %-14s %s provider, up in %.0f ms\n", "mailboxes",
 		provider_name(summary->engine.provider), summary->init_seconds * 1e3);
-	fprintf(out, "  %-14s %s in %.2f s: %s tasks/s", "tasks",
-		tool_thousands(totals.tasks, count), summary->seconds,
+	fprintf(out, "  %-14s %s in %s: %s tasks/s", "tasks",
+		tool_thousands(totals.tasks, count), tool_duration(summary->seconds, duration),
 		tool_thousands(summary->seconds > 0 ?
 				       (uint64_t)((double)totals.tasks / summary->seconds) :
 				       0,

@@ -89,6 +89,17 @@ const char *tool_thousands(uint64_t value, char text[32])
 	return text;
 }
 
+const char *tool_duration(double seconds, char text[32])
+{
+	if (seconds >= 0.995)
+		snprintf(text, 32, "%.2f s", seconds);
+	else if (seconds >= 0.000995)
+		snprintf(text, 32, seconds < 0.0995 ? "%.1f ms" : "%.0f ms", seconds * 1e3);
+	else
+		snprintf(text, 32, "%.0f us", seconds * 1e6);
+	return text;
+}
+
 size_t tool_columns(const char *text, size_t most)
 {
 	size_t bytes = 0, characters = 0;

@@ -42,6 +42,8 @@ int tool_count(const char *text, uint64_t least, uint64_t most, uint64_t *value)
 int tool_seconds(const char *text, double *seconds);
 /* "12,345" in `text`; returns it. */
 const char *tool_thousands(uint64_t value, char text[32]);
+/* "1.25 s", "3.1 ms" or "80 us" in `text`; returns it. */
+const char *tool_duration(double seconds, char text[32]);
 /* Bytes of the first `most` characters of a text in UTF-8, or of all of it. */
 size_t tool_columns(const char *text, size_t most);
 /* CLOCK_MONOTONIC in seconds. */

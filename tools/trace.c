@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "graph_file.h"
 #include "tool.h"
 #include "trace_file.h"
 
 struct wishes {
 	const char *output, *read, *owner;
-	uint64_t longest;
+	uint64_t longest, first;
 	bool json;
 	int rest;			/* where the words for `run` begin; 0: there are none */
 };
@@ -46,6 +47,11 @@ static error_t parse_words(int key, char *text, struct argp_state *state)
 	case 'n':
 		if (tool_count(text, 1, 1000000, &wishes->longest))
 			argp_error(state, "--longest is \"%s\"; it should be a whole number from 1",
+				   text);
+		break;
+	case 'f':
+		if (tool_count(text, 1, UINT64_MAX, &wishes->first))
+			argp_error(state, "--first is \"%s\"; it should be a whole number from 1",
 				   text);
 		break;
 	case 'j':
@@ -120,36 +126,11 @@ int verb_trace(int argc, char **argv)
 
 /* ------------------------------------------------------------------- graph */
 
-/* The lines that graph.c writes. */
-static int count_graph(const char *path)
-{
-	static const char *const reasons[] = { "RAW", "WAR", "WAW", "explicit" };
-	size_t nodes = 0, edges = 0, by_reason[COUNT_OF(reasons)] = { 0 }, space = 0;
-	FILE *file = fopen(path, "r");
-	char *line = NULL;
-
-	if (!file)
-		return tool_fail(TOOL_NO_TRACE, "%s: %s", path, strerror(errno));
-	while (getline(&line, &space, file) > 0) {
-		char *arrow = strstr(line, "\" -> \"");
-
-		nodes += !strncmp(line, "subgraph ", 9);
-		if (!arrow)
-			continue;
-		edges++;
-		for (size_t i = 0; i < COUNT_OF(reasons); i++)
-			by_reason[i] += strstr(arrow, reasons[i]) != NULL;
-	}
-	free(line);
-	fclose(file);
-	printf("%s: %zu tasks, %zu dependencies (%zu RAW, %zu WAR, %zu WAW, %zu explicit); "
-	       "to draw it: dot -Tsvg -O %s\n",
-	       path, nodes, edges, by_reason[0], by_reason[1], by_reason[2], by_reason[3], path);
-	return TOOL_OK;
-}
-
 static const struct argp_option graph_options[] = {
 	{ "output", 'o', "FILE", 0, "where the graph goes (distworker-graph.dot)", 0 },
+	{ "read", 'r', "FILE", 0, "run nothing, take this graph, and change it", 0 },
+	{ "worker", 'w', "PATH", 0, "keep the tasks of this Worker alone", 0 },
+	{ "first", 'f', "N", 0, "keep the first N tasks of each run alone", 0 },
 	{ 0 },
 };
 
@@ -159,20 +140,27 @@ const struct argp graph_argp = {
 	.args_doc = "JOB [OPTIONS OF RUN...] [-- JOB OPTIONS...]",
 	.doc = "Run a job with DW_GRAPH: the graph of its tasks that was inferred from "
 	       "their tensors, with the reason for each edge, for Graphviz.\v"
-	       "Exit status: that of `distworker run`.\n\n"
-	       "Example:\n  distworker graph -o digits.dot digits --nodes 1 -- --epochs "
-	       "1\n",
+	       "Exit status: that of `distworker run`; 11 there is no graph, or no such Worker in "
+	       "it.\n\n"
+	       "Examples:\n  distworker graph -o digits.dot digits --nodes 1 -- --epochs "
+	       "1\n  distworker graph --read digits.dot --worker pod0/node0 --first 40\n",
 };
 
 int verb_graph(int argc, char **argv)
 {
 	struct wishes wishes = { .output = "distworker-graph.dot", .longest = 10 };
-	int ran, status;
+	int ran = TOOL_OK, status = TOOL_OK;
 
 	argp_parse(&graph_argp, argc, argv, ARGP_IN_ORDER, NULL, &wishes);
-	ran = run_with("DW_GRAPH", &wishes, argc, argv);
+	if (wishes.read)
+		wishes.output = wishes.read;
+	else
+		ran = run_with("DW_GRAPH", &wishes, argc, argv);
 	if (ran == TOOL_USAGE || ran == TOOL_NO_JOB || ran == TOOL_NO_TREE)
 		return ran;
-	status = count_graph(wishes.output);
+	if (wishes.owner || wishes.first)
+		status = graph_file_cut(wishes.output, wishes.owner, wishes.first);
+	if (status == TOOL_OK)
+		status = graph_file_count(wishes.output);
 	return ran ? ran : status;
 }

@@ -211,29 +211,53 @@ static bool explains(enum edge_reason reason, uint8_t producer, uint8_t consumer
 	return false;
 }
 
-/* "RAW tensor 1 [0x7f…, 0x7f…)" for each place where the two meet. */
-static void add_reason(struct trace_lines *lines, const struct dot_node *from,
-		       const struct dot_node *to, enum edge_reason reason, const char *name)
+static const struct { enum edge_reason reason; const char *name; } all_reasons[] = {
+	{ EDGE_RAW, "RAW" }, { EDGE_WAR, "WAR" }, { EDGE_WAW, "WAW" }, { EDGE_EXPLICIT, "explicit" },
+};
+
+static void add_reasons(struct trace_lines *lines, uint8_t reasons)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < sizeof(all_reasons) / sizeof(all_reasons[0]); i++) {
+		if (!(reasons & all_reasons[i].reason))
+			continue;
+		lines_add(lines, "%s%s", any ? ", " : "", all_reasons[i].name);
+		any = true;
+	}
+}
+
+/* "RAW, WAW tensor 1", and below it "[0x7f…, 0x7f…)", for each place where the two meet. */
+static void add_places(struct trace_lines *lines, const struct dot_node *from,
+		       const struct dot_node *to, uint8_t reasons)
 {
 	uint32_t shown = 0;
 
-	lines_add(lines, "%s", name);
 	for (uint32_t i = 0; i < to->range_count; i++) {
 		for (uint32_t j = 0; j < from->range_count; j++) {
 			const struct node_range *a = &from->ranges[j], *b = &to->ranges[i];
 			uint64_t begin = a->begin > b->begin ? a->begin : b->begin;
 			uint64_t end = a->end < b->end ? a->end : b->end;
+			uint8_t here = 0;
 
-			if (begin >= end || !explains(reason, a->tag, b->tag))
+			for (size_t k = 0; begin < end && k < 3; k++)
+				if (reasons & all_reasons[k].reason &&
+				    explains(all_reasons[k].reason, a->tag, b->tag))
+					here |= (uint8_t)all_reasons[k].reason;
+			if (!here)
 				continue;
+			lines_add(lines, "%s", shown ? "\\n" : "");
 			if (shown++ == RANGES_SHOWN) {
-				lines_add(lines, " ...");
+				lines_add(lines, "...");
 				return;
 			}
-			lines_add(lines, "%s tensor %u [%#llx, %#llx)", shown > 1 ? "," : "",
-				  b->tensor, (unsigned long long)begin, (unsigned long long)end);
+			add_reasons(lines, here);
+			lines_add(lines, " tensor %u\\n[%#llx, %#llx)", b->tensor,
+				  (unsigned long long)begin, (unsigned long long)end);
 		}
 	}
+	if (reasons & EDGE_EXPLICIT)
+		lines_add(lines, "%sexplicit", shown ? "\\n" : "");
 }
 
 static void add_name(struct trace_lines *lines, const struct trace *trace, const struct dw_run *run,
@@ -246,25 +270,14 @@ static void add_name(struct trace_lines *lines, const struct trace *trace, const
 static void write_edge(struct trace *trace, struct task *task, const struct dot_node *from,
 		       const struct dot_node *to, uint8_t reasons)
 {
-	static const struct { enum edge_reason reason; const char *name; } all[] = {
-		{ EDGE_RAW, "RAW" }, { EDGE_WAR, "WAR" }, { EDGE_WAW, "WAW" },
-		{ EDGE_EXPLICIT, "explicit" },
-	};
 	struct trace_lines *lines = &trace->dot;
-	bool any = false;
 
 	lines_begin(lines);
 	add_name(lines, trace, run_of(task->run), from);
 	lines_add(lines, " -> ");
 	add_name(lines, trace, run_of(task->run), to);
 	lines_add(lines, " [label=\"");
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		if (!(reasons & all[i].reason))
-			continue;
-		lines_add(lines, "%s", any ? "\\n" : "");
-		add_reason(lines, from, to, all[i].reason, all[i].name);
-		any = true;
-	}
+	add_places(lines, from, to, reasons);
 	lines_add(lines, "\"%s", reasons & (EDGE_RAW | EDGE_EXPLICIT) ? "" : ", style=dashed");
 	lines_end(lines, "];");
 }

@@ -20,7 +20,11 @@
 
 static int open_graph(struct trace_files *files)
 {
-	return trace_file_open(VARIABLE_GRAPH, "digraph distworker {\n", "}\n", ';', &files->dot);
+	/* Small letters: the labels of edges make the graph as wide as it is. */
+	return trace_file_open(VARIABLE_GRAPH,
+			       "digraph distworker { nodesep=0.15; node [fontsize=11]; "
+			       "edge [fontsize=7, arrowsize=0.6];\n",
+			       "}\n", ';', &files->dot);
 }
 
 int trace_files_send(struct trace_files *files, int pipe)
@@ -115,12 +119,12 @@ void trace_destroy(struct trace *trace)
 
 /* ------------------------------------------------------------------- lines */
 
-static uint64_t flow_new(const struct trace *trace)
+static uint64_t id_new(const struct trace *trace)
 {
-	static _Atomic uint32_t flows;
+	static _Atomic uint32_t ids;
 
 	return (uint64_t)trace->pid << 32 |
-	       atomic_fetch_add_explicit(&flows, 1, memory_order_relaxed);
+	       atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed);
 }
 
 static void name_lane(struct trace *trace, int32_t pid, int32_t tid, const char *process,
@@ -350,7 +354,7 @@ static void write_arrows(struct trace *trace, struct task *task, const struct tr
 	for (struct edge *edge = task->first; edge; edge = edge->next) {
 		if (!trace_times(edge->consumer))
 			continue;
-		flow = (struct trace_flow){ .id = flow_new(trace), .reasons = edge->reasons };
+		flow = (struct trace_flow){ .id = id_new(trace), .reasons = edge->reasons };
 		add_flow(trace_times(edge->consumer), &flow);
 		/* The end itself is not in the slice any more. */
 		write_flow(trace, task, edge->consumer, &flow, last ? last->pid : trace->pid,
@@ -490,7 +494,7 @@ static void write_run(struct trace *trace, const struct dw_run *run)
 {
 	const struct trace_run *traced = trace_run(run);
 	struct trace_lines *lines = &trace->json;
-	uint64_t now = now_ns();
+	uint64_t now = now_ns(), id = id_new(trace);
 
 	name_self(trace);
 	for (int end = 0; end < 2; end++) {
@@ -499,7 +503,7 @@ static void write_run(struct trace *trace, const struct dw_run *run)
 			  "{\"ph\":\"%s\",\"cat\":\"run\",\"name\":\"run %llu\",\"id\":\"0x%llx\","
 			  "\"pid\":%d,\"tid\":%d,",
 			  end ? "e" : "b", (unsigned long long)traced->serial,
-			  (unsigned long long)traced->serial, trace->pid, trace->tid);
+			  (unsigned long long)id, trace->pid, trace->tid);
 		lines_add_time(lines, "ts", end ? now : traced->begun);
 		lines_add(lines, ",\"args\":{\"owner\":");
 		lines_add_string(lines, trace->path);
