@@ -9,6 +9,8 @@
 ## make hooks         checks of a second before each commit, if you like
 ## make module        the kernel module (KDIR=: other headers than the running kernel's)
 ## make python        the Python package, in build/python (docs/python.md)
+## make deb           packages for this Debian, in build/deb: the module (DKMS), library, headers, tool, Python package
+## make check-packages   these packages in minimal systems of Debian 12 and 13, with kernel headers, and for arm64 (tests/vm/packages)
 ## make pages         manual pages, and completion for shells, in build/pages
 ## make install       DESTDIR= PREFIX= ; all of the next
 ## make install-user  library, headers, .pc, drivers, tool (without root: PREFIX=$HOME/...)
@@ -249,7 +251,7 @@ $(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
 
 .PHONY: help run check check-quick hooks hooks-off kselftest check-kernels check-worlds check-fresh check-debug-kernel bench stress fuzz setup-build setup-check static fuzz-module
 
-setup-build setup-check setup-guest setup-bench: setup-%:
+setup-build setup-check setup-guest setup-bench setup-packages: setup-%:
 	@tests/setup $*
 
 # The main job: digits on L4 → 2 × L3 → 2 sim chips each, then what an idle tree costs.
@@ -354,6 +356,12 @@ RPATH ?= yes
 rpath = $(if $(filter no,$(RPATH)),,-Wl,-rpath,$(1))
 MODULESOURCEDIR = /usr/src/distworker-$(VERSION)
 INSTALLED_FOLDERS = PREFIX LIBDIR DRIVERDIR PKGCONFIGDIR MANDIR UDEVDIR SYSUSERSDIR MODULESLOADDIR
+
+.PHONY: deb check-packages
+deb: setup-packages
+	@B=$(B) tools/packaging/deb
+check-packages: setup-packages
+	@B=$(B) tests/vm/packages --release bookworm --release trixie --module --arch arm64
 
 .PHONY: install-python uninstall-python install install-user install-module-source uninstall uninstall-user uninstall-module-source check-folders
 install: install-user install-module-source install-python
