@@ -151,9 +151,9 @@ enum dw_dtype {
 #define DW_TENSOR_MAX_DIMS 5
 
 /*
- * A contiguous block of elements. Its bytes are exactly
- * [data, data + product of shape[0 … ndims-1] × element size); 0 dimensions is
- * one element. 40 bytes, the same on the wire.
+ * A contiguous block of elements: [data, data + product of shape[0 … ndims-1] × element size). A
+ * block of a row-major matrix is none: store the matrix tile by tile, as tools/jobs/cholesky.c has
+ * it. 0 dimensions is one element. 40 bytes, the same on the wire.
  */
 struct dw_tensor {
 	uint64_t data;				/* address; 0: see DW_OUTPUT */
