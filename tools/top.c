@@ -12,11 +12,13 @@
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
+#include "metrics.h"
 #include "tool.h"
 #include "trees.h"
 
 struct looking {
-	bool json, once;
+	bool json, once, prometheus, listens;
+	uint16_t port;
 	FILE *out;
 	int32_t pid;
 	double interval, stuck;
@@ -310,6 +312,22 @@ static error_t parse_top(int key, char *text, struct argp_state *state)
 	case '1':
 		looking->once = true;
 		break;
+	case 'p':
+		looking->prometheus = true;
+		break;
+	case 'l':
+		if (tool_count(text, 0, UINT16_MAX, &pid))
+			argp_error(state, "--listen is \"%s\"; it should be a port, 0 to 65535",
+				   text);
+		looking->listens = true;
+		looking->port = (uint16_t)pid;
+		break;
+	case ARGP_KEY_END:
+		if (looking->listens && !looking->prometheus)
+			argp_error(state, "--listen is for --prometheus");
+		if (looking->prometheus && looking->json)
+			argp_error(state, "either --json, or --prometheus");
+		break;
 	case 'i':
 		if (tool_seconds(text, &looking->interval) || looking->interval < 0.1)
 			argp_error(state, "--interval is \"%s\"; it should be 0.1 seconds or more",
@@ -383,6 +401,10 @@ static const struct argp_option top_options[] = {
 	{ "stuck", 's', "SECONDS", 0,
 	  "a task that takes longer than this counts as stuck (10)", 0 },
 	{ "json", 'j', NULL, 0, "one report as a JSON array, a tree each", 0 },
+	{ "prometheus", 'p', NULL, 0, "the counters in Prometheus' text format", 0 },
+	{ "listen", 'l', "PORT", 0,
+	  "with --prometheus: answer scrapers at 127.0.0.1:PORT until killed; 0: any free port",
+	  0 },
 	{ 0 },
 };
 
@@ -395,7 +417,8 @@ const struct argp top_argp = {
 	       "on whom it waits. Nobody in a tree is asked or stopped.\vPID is the "
 	       "process of a tree's root (`distworker list`); without it all are shown "
 	       "that this user may see.\n\nExit status: 0; 2 usage; 10 there is no such "
-	       "tree.\n\nExample:\n  distworker top --once --stuck 2\n",
+	       "tree.\n\nExamples:\n  distworker top --once --stuck 2\n"
+	       "  distworker top --prometheus --listen 9187\n",
 };
 
 int verb_top(int argc, char **argv)
@@ -405,6 +428,10 @@ int verb_top(int argc, char **argv)
 	int status;
 
 	argp_parse(&top_argp, argc, argv, 0, NULL, &looking);
+	if (looking.listens)
+		return metrics_serve(looking.pid, looking.port);
+	if (looking.prometheus)
+		return metrics_print(looking.pid, stdout);
 	if (looking.once || looking.json || !isatty(STDOUT_FILENO))
 		return top_once(&looking);
 	pause = (struct timespec){ .tv_sec = (time_t)looking.interval,
