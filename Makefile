@@ -11,6 +11,8 @@
 ## make python        the Python package, in build/python (docs/python.md)
 ## make deb           packages for this Debian, in build/deb: the module (DKMS), library, headers, tool, Python package
 ## make check-packages   these packages in minimal systems of Debian 12 and 13, with kernel headers, and for arm64 (tests/vm/packages)
+## make docs          the documentation as one HTML site, in build/docs
+## make release       checks version, notes, symbols and interface of a version that is to go out
 ## make pages         manual pages, and completion for shells, in build/pages
 ## make install       DESTDIR= PREFIX= ; all of the next
 ## make install-user  library, headers, .pc, drivers, tool (without root: PREFIX=$HOME/...)
@@ -96,7 +98,8 @@ KERNEL_SO := $(patsubst tools/jobs/kernels/%.c,$(B)/jobs/kernels/%.so,$(wildcard
 KERNEL_CL := $(patsubst tools/jobs/kernels/%.cl,$(B)/jobs/kernels/%.cl,$(wildcard tools/jobs/kernels/*.cl))
 JOB_DATA := $(B)/jobs/digits.csv.gz
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(wildcard docs/examples/*.c)) \
-	$(patsubst docs/examples/%.cc,$(B)/examples/%_cc,$(if $(CXX_WORKS),$(wildcard docs/examples/*.cc)))
+	$(patsubst docs/examples/%.cc,$(B)/examples/%_cc,$(if $(CXX_WORKS),$(wildcard docs/examples/*.cc))) \
+	$(patsubst docs/examples/job/%.c,$(B)/examples/%.so,$(wildcard docs/examples/job/*.c))
 
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 RUNTIME := $(patsubst %.c,$(B)/%,$(wildcard tests/runtime/test_*.c))
@@ -170,6 +173,11 @@ $(B)/examples/%: docs/examples/%.c $(LIB)
 	$(call say,LD)
 	$(Q)$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker -lm -Wl,-rpath,'$$ORIGIN/..' -o $@
 
+$(B)/examples/%.so: docs/examples/job/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(LINK) $(USER_CFLAGS) -MF $(@:.so=.d) -shared $< -L$(B) -ldistworker -o $@
+
 $(B)/examples/%_cc: docs/examples/%.cc $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD)
@@ -191,6 +199,15 @@ $(B)/pages/made: $(TOOL) $(MANUAL_SOURCES)
 	$(Q)if [ -n "$(PYTHON_WORKS)" ]; then $(PYTHON) tools/pages/manual.py $(@D); \
 		else echo "without python3: no manual pages of sections 3, 4 and 7"; fi
 	@touch $@
+
+# One HTML site of README.md, docs/, the manual pages and the examples; a link that leads nowhere is an error.
+.PHONY: docs release
+docs: setup-pages pages
+	@$(PYTHON) tools/pages/site.py $(B)/pages $(B)/docs
+
+# What has to be so before a version goes out; the tests are make check's.
+release:
+	@B=$(B) MAKE="$(MAKE)" tools/packaging/release
 
 # ------------------------------------------------------------------- Python
 
@@ -251,7 +268,7 @@ $(B)/examples/libdistworker-chip-%.so: docs/examples/chip-driver/%.c
 
 .PHONY: help run check check-quick hooks hooks-off kselftest check-kernels check-worlds check-fresh check-debug-kernel bench stress fuzz setup-build setup-check static fuzz-module
 
-setup-build setup-check setup-guest setup-bench setup-packages: setup-%:
+setup-build setup-check setup-guest setup-bench setup-packages setup-pages: setup-%:
 	@tests/setup $*
 
 # The main job: digits on L4 → 2 × L3 → 2 sim chips each, then what an idle tree costs.
