@@ -17,7 +17,7 @@ static int compare(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-/* The name between the quotes at `text`, which is ended there; *rest is behind it. NULL: no name. */
+/* The name in the quotes at `text`, ended there; *rest is behind it. NULL: there is no name. */
 static char *take_name(char *text, char **rest)
 {
 	char *end = *text == '"' ? strchr(text + 1, '"') : NULL;

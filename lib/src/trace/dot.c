@@ -212,7 +212,8 @@ static bool explains(enum edge_reason reason, uint8_t producer, uint8_t consumer
 }
 
 static const struct { enum edge_reason reason; const char *name; } all_reasons[] = {
-	{ EDGE_RAW, "RAW" }, { EDGE_WAR, "WAR" }, { EDGE_WAW, "WAW" }, { EDGE_EXPLICIT, "explicit" },
+	{ EDGE_RAW, "RAW" }, { EDGE_WAR, "WAR" }, { EDGE_WAW, "WAW" },
+	{ EDGE_EXPLICIT, "explicit" },
 };
 
 static void add_reasons(struct trace_lines *lines, uint8_t reasons)
