@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes.util
 import errno
 import os
+import pathlib
 import pwd
 import shutil
 import signal
@@ -16,6 +17,8 @@ import textwrap
 
 import pytest
 from distworker import Error, Launch, Worker, examine_host, inout
+
+BUILD = pathlib.Path(os.environ.get("B", "build")).resolve()
 
 
 def add(args):
@@ -51,7 +54,7 @@ NODE = textwrap.dedent("""
     root = Worker(4, name="program")
     test_hosts.program(root)
     try:
-        root.serve(listen=sys.argv[2], user=sys.argv[3])
+        root.serve(listen=sys.argv[2], user=sys.argv[3], objects=sys.argv[4] if sys.argv[4:] else None)
     except KeyboardInterrupt:
         print("interrupted")
 """)
@@ -107,6 +110,42 @@ def test_a_worker_on_a_node_of_the_same_program(key, request):
     finally:
         node.kill()
         node.communicate()
+
+
+def test_a_node_takes_shared_objects_from_home(key, tmp_path, request):
+    home, kept = tmp_path / "home", tmp_path / "kept"
+    home.mkdir()
+    kept.mkdir(mode=0o700)
+    # The node is where the folder of the object is empty.
+    hidden = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []),
+              "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(home)]
+    if subprocess.run([*hidden, "true"], capture_output=True).returncode:
+        pytest.skip("a mount namespace is refused")
+    shutil.copy(BUILD / "tests/runtime/fixtures/symbols.so", home / "libjob.so")
+    port = free_port()
+    node = subprocess.Popen([*hidden, sys.executable, "-c", NODE, str(request.path.parent), f"127.0.0.1:{port}",
+                             pwd.getpwuid(0).pw_name, str(kept)])
+    try:
+        connect(("127.0.0.1", port))
+        found = next(one for one in examine_host(f"127.0.0.1:{port}") if one.subject == "objects")
+        assert found.text.endswith(f"come from home, into {kept}")
+        with Worker(4) as pod:
+            pod.add_child(Worker(3, subs=1, host=f"127.0.0.1:{port}"))
+            program(pod)
+            cell = pod.empty((), "int64")
+            memoryview(cell)[()] = 1
+            pod.init()
+            symbol = pod.symbol(f"{home}/libjob.so:symbol_orch", "orch")
+            pod.run(lambda orch: orch.submit(symbol, inout(cell), 0) and None)
+            assert memoryview(cell)[()] == 6
+        assert [path.name.startswith("libjob.so.") for path in kept.iterdir()] == [True]
+    finally:
+        node.kill()
+        node.communicate()
+    kept.chmod(0o770)
+    with pytest.raises(Error, match="with mode 770") as error:
+        Worker(4).serve(listen="127.0.0.1:0", user=pwd.getpwuid(os.geteuid()).pw_name, objects=str(kept))
+    assert error.value.errno == errno.EACCES
 
 
 def test_a_host_without_a_node(key):

@@ -410,7 +410,7 @@ class Worker(_core.Worker):
         _live.add(self)
 
     def serve(self, *, listen: str | None = None, key: str | None = None, user: str | None = None, sessions: int = 0,
-              idle_timeout: float | None = None, cache_bytes: int = 0,
+              idle_timeout: float | None = None, cache_bytes: int = 0, objects: str | None = None,
               listening: Function[[str], object] | None = None) -> None:
         """Serve as a node instead of init(): trees of other processes run Workers here (docs/hosts.md).
 
@@ -418,18 +418,21 @@ class Worker(_core.Worker):
         "address:port" (all addresses, port 7733); `key` the file of the key (DW_HOST_KEY names it); `user` the one to
         serve as, which root has to name. Returns when `sessions` connections have ended (0: never), when none was
         there for `idle_timeout` seconds (None: never), and with KeyboardInterrupt: then its trees have ended. At most
-        `cache_bytes` of tensors are kept for each tree (0: half of the memory). `listening` is called with the address
-        once it listens. With "-" the key is the first line of standard input, whose end ends the node: ssh of a Launch
+        `cache_bytes` of tensors are kept for each tree (0: half of the memory). `objects` is a folder for shared objects
+        of symbols (symbol()) that are not here under the same path: they come from the tree's host, and stay;
+        only the user that serves may write to it (None: a tree with such a symbol is refused). `listening` is called
+        with the address once it listens. With "-" the key is the first line of standard input, whose end ends the node: ssh of a Launch
         has it so, and reads the address from standard output. In the main thread, without others. Errors as
-        dw_node_serve() has them: EPERM for root without `user`, ENOKEY without a key.
+        dw_node_serve() has them: EPERM for root without `user`, ENOKEY without a key, EACCES for a folder that others may write to.
         """
         tell = listening
         if listening is print:
             tell = functools.partial(print, flush=True)
-        self._serve_until_signal(listen, key, user, sessions, _ns(idle_timeout), cache_bytes, tell, None)
+        self._serve_until_signal(listen, key, user, sessions, _ns(idle_timeout), cache_bytes, objects, tell, None)
 
     def _serve_until_signal(self, listen: str | None, key: str | None, user: str | None, sessions: int, idle_ns: int,
-                            cache_bytes: int, listening: Function[[str], object] | None, launch: Launch | None) -> None:
+                            cache_bytes: int, objects: str | None, listening: Function[[str], object] | None,
+                            launch: Launch | None) -> None:
         ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         before = signal.set_wakeup_fd(ends[1])
         stop = select.epoll()
@@ -440,7 +443,7 @@ class Worker(_core.Worker):
             except PermissionError:  # a file has no end to wait for
                 pass
         try:
-            self._serve(listen, key, user, sessions, idle_ns, cache_bytes, stop.fileno(), listening, launch)
+            self._serve(listen, key, user, sessions, idle_ns, cache_bytes, objects, stop.fileno(), listening, launch)
         finally:
             stop.close()
             signal.set_wakeup_fd(before)

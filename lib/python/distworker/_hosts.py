@@ -60,13 +60,14 @@ class Launch(_core.Launch):
         self.close()
 
     def serve(self, worker: Worker, *, user: str | None = None, sessions: int = 0, idle_timeout: float | None = None,
-              cache_bytes: int = 0) -> None:
+              cache_bytes: int = 0, objects: str | None = None) -> None:
         """On a rank above 0: as ``worker.serve()``, with the address and the key of the launch.
 
-        `worker` has the functions; `user`, `sessions`, `idle_timeout` (60 s here) and `cache_bytes` are as there.
+        `worker` has the functions; `user`, `sessions`, `idle_timeout` (60 s here), `cache_bytes` and `objects` are as there.
         Returns, too, when the root has closed all Workers here. Error with EBUSY: the root, or the second call.
         """
-        worker._serve_until_signal(None, None, user, sessions, nanoseconds(idle_timeout), cache_bytes, None, self)
+        worker._serve_until_signal(None, None, user, sessions, nanoseconds(idle_timeout), cache_bytes, objects, None,
+                                   self)
 
 
 class Finding(NamedTuple):

@@ -518,8 +518,9 @@ static PyObject *worker_serve(PyObject *object, PyObject *args)
 	unsigned int sessions;
 	int result;
 
-	if (!PyArg_ParseTuple(args, "zzzIKKiOO", &options.listen, &options.key, &options.user,
-			      &sessions, &idle, &cache, &options.stop_fd, &listening, &launch) ||
+	if (!PyArg_ParseTuple(args, "zzzIKKziOO", &options.listen, &options.key, &options.user,
+			      &sessions, &idle, &cache, &options.objects, &options.stop_fd,
+			      &listening, &launch) ||
 	    !launch_handle(launch, &launched) || !worker_usable(self) || !register_imports(self))
 		return NULL;
 	options.sessions = sessions;

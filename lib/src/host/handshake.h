@@ -22,7 +22,7 @@
 #include "host/offset.h"
 #include "host/secret.h"
 
-#define HANDSHAKE_VERSION 3 /* of all messages between hosts */
+#define HANDSHAKE_VERSION 4 /* of all messages between hosts */
 
 struct greeting {
 	char magic[8]; /* "dw-host\n" */

@@ -14,6 +14,7 @@
 #include "worker/about.h"
 #include "worker/hello.h"
 #include "worker/hierarchy.h"
+#include "worker/node_session.h"
 
 struct objects {
 	const struct dw_worker *program;
@@ -94,7 +95,7 @@ void about_connection(int fd, struct about_connection *connection)
 	connection->retransmits = info.tcpi_total_retrans;
 }
 
-void about_encode(const struct dw_worker *program, uint64_t cache_bytes, int fd, struct pack *pack)
+void about_encode(const struct node_session_options *options, int fd, struct pack *pack)
 {
 	struct objects *objects = calloc(1, sizeof(*objects));
 	const struct passwd *user = getpwuid(geteuid());
@@ -105,7 +106,7 @@ void about_encode(const struct dw_worker *program, uint64_t cache_bytes, int fd,
 		pack->failed = true;
 		return;
 	}
-	objects->program = program;
+	objects->program = options->program;
 	add_object(objects, "/proc/self/exe", NULL, 0);
 	add_address(objects, (const void *)(uintptr_t)dw_version, 0);
 	callable_each(add_function, objects);
@@ -116,7 +117,8 @@ void about_encode(const struct dw_worker *program, uint64_t cache_bytes, int fd,
 	pack_u32(pack, objects->functions);
 	pack_u64(pack, limit_of(RLIMIT_NOFILE));
 	pack_u64(pack, limit_of(RLIMIT_NPROC));
-	pack_u64(pack, cache_bytes);
+	pack_u64(pack, options->cache_bytes);
+	pack_text(pack, options->objects ? options->objects : "");
 	pack_bytes(pack, &connection, sizeof(connection));
 	pack_u32(pack, objects->count);
 	for (uint32_t i = 0; i < objects->count; i++) {
@@ -135,6 +137,7 @@ bool about_decode(struct unpack *unpack, struct about *about)
 	about->files = unpack_u64(unpack);
 	about->processes = unpack_u64(unpack);
 	about->cache_bytes = unpack_u64(unpack);
+	about->folder = unpack_text(unpack);
 	unpack_into(unpack, &about->connection, sizeof(about->connection));
 	about->object_count = unpack_u32(unpack);
 	if (about->object_count > ABOUT_OBJECTS_MOST)
@@ -146,5 +149,5 @@ bool about_decode(struct unpack *unpack, struct about *about)
 		if (!about->objects[i].path)
 			return false;
 	}
-	return about->version && about->user && unpack_done(unpack);
+	return about->version && about->user && about->folder && unpack_done(unpack);
 }

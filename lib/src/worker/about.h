@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * about: a node, in bytes, as it describes itself to `distworker doctor`: its program, its limits,
- * and how it sees the connection. examine.h is the reader.
+ * and how it sees the connection. examine.c is the reader.
  *
  * Owns nothing. One thread, in a process of the node before its tree is made.
  */
@@ -35,13 +35,16 @@ struct about {
 	uint32_t functions;
 	uint64_t files, processes; /* limits; UINT64_MAX: none */
 	uint64_t cache_bytes;
+	const char *folder; /* for shared objects that come from home; "": it takes none */
 	struct about_connection connection;
 	uint32_t object_count;
 	struct about_object objects[ABOUT_OBJECTS_MOST];
 };
 
-/* `program` has the node's functions; NULL: none. `pack` says whether there was memory. */
-void about_encode(const struct dw_worker *program, uint64_t cache_bytes, int fd, struct pack *pack);
+struct node_session_options;
+
+/* `fd` is the connection. `pack` says whether there was memory. */
+void about_encode(const struct node_session_options *options, int fd, struct pack *pack);
 /* Is the description consistent? */
 bool about_decode(struct unpack *unpack, struct about *about);
 void about_connection(int fd, struct about_connection *connection);

@@ -390,6 +390,20 @@ static void say_program(const struct visit *visit)
 		    "the node serves as %s, not as %s", about->user, visit->options.user);
 }
 
+static void say_objects(const struct visit *visit)
+{
+	const char *folder = visit->about.folder;
+
+	if (folder[0])
+		say(visit, DW_VERDICT_OK, "objects", "",
+		    "shared objects of symbols that are not there come from home, into %s",
+		    text_short(folder));
+	else
+		say(visit, DW_VERDICT_OK, "objects", "",
+		    "it takes no shared objects: those of symbols lie there under the same path "
+		    "(--objects FOLDER would take them)");
+}
+
 static void say_clock(const struct visit *visit)
 {
 	int64_t ahead = offset_ahead(&visit->offset), day = visit->time_of_day_ns;
@@ -472,6 +486,7 @@ static void go(struct visit *visit)
 	if (find_name(visit, &found) && reach(visit, found) && find_key(visit, &secret) &&
 	    connect_to(visit, secret) && ask_often(visit)) {
 		say_program(visit);
+		say_objects(visit);
 		say_clock(visit);
 		say_limits(visit);
 		try_large(visit);

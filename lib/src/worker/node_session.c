@@ -530,7 +530,7 @@ static int describe(struct node_session *node, const struct session_message *mes
 
 	node->examined = true;
 	session_poll(node->session, polls);
-	about_encode(node->options->program, node->options->cache_bytes, polls[0].fd, &about);
+	about_encode(node->options, polls[0].fd, &about);
 	result = about.failed ?
 			 error_set(-ENOMEM, "no memory to describe this host") :
 			 session_examined(node->session, message, about.data, (uint32_t)about.used);
