@@ -252,7 +252,7 @@ static bool has_ucx(void)
 			if (ucx || !ways[i].ucx) \
 				run(first, second, &ways[i], false); \
 		if (!ucx && !unit_failures) \
-			SKIP("libucp is not installed: over the stream alone"); \
+			SKIP("UCX cannot be opened here: over the stream alone"); \
 	}
 
 /* ---------------------------------------------------------------------------- data */
@@ -580,14 +580,14 @@ static void run_by_hand(void (*send)(struct by_hand *), side *receive)
 HOST_TEST(a_message_behind_a_mark_waits_for_as_many_pieces)
 {
 	if (!has_ucx())
-		SKIP("libucp is not installed");
+		SKIP("UCX cannot be opened here");
 	run_by_hand(mark_and_send, hold_back);
 }
 
 HOST_TEST(a_stream_that_waits_for_pieces_sees_its_end)
 {
 	if (!has_ucx())
-		SKIP("libucp is not installed");
+		SKIP("UCX cannot be opened here");
 	run_by_hand(mark_and_end, hold_back_to_the_end);
 }
 

@@ -98,6 +98,10 @@ static int start_copy(const char *argument)
 	if (pid == 0) {
 		setenv("DW_TRACE", trace, 1);
 		setenv("DW_GRAPH", graph, 1);
+#ifdef __SANITIZE_THREAD__
+		/* The file of suppressions may be where only root can read. */
+		setenv("TSAN_OPTIONS", "die_after_fork=0", 1);
+#endif
 		if (setgroups(0, NULL) || setgid(USER) || setuid(USER))
 			_exit(4);
 		execl(copy, copy, argument, NULL);
