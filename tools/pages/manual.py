@@ -197,6 +197,49 @@ def inline(text):
     return re.sub(r"(?<!\w)\*([^*]+)\*(?!\w)", r"\1", re.sub(r"``([^`]+)``", r"\1", text))
 
 
+def table(rows):
+    """A simple table as a list: the first column is the item, the others follow, with their headings."""
+    border = rows[0]
+    columns = [found.span() for found in re.finditer(r"=+", border)]
+    bars = [number for number, row in enumerate(rows) if row == border]
+    headings = [rows[1][begin:].split("  ")[0].strip() if number else "" for number, (begin, _) in enumerate(columns)]
+    body = rows[bars[1] + 1:bars[2]] if len(bars) > 2 else rows[1:bars[1]]
+    if len(bars) < 3:
+        headings = ["" for _ in columns]
+    items = []
+    for row in body:
+        cells = [row[begin:None if number == len(columns) - 1 else end].strip() for number, (begin, end) in enumerate(columns)]
+        if cells[0]:
+            items.append(cells)
+        else:
+            items[-1] = [f"{above} {cell}".strip() for above, cell in zip(items[-1], cells)]
+    made = [".Bl -tag -width Ds"]
+    for first, *others in items:
+        said = [f"{heading} {cell}".strip() if heading in ("becomes", "by") else cell for heading, cell in zip(headings[1:], others)]
+        made += [".It " + mdoc.escape(inline(first))] + mdoc.lines(inline(", ".join(said)) + ".")
+    return made + [".El"]
+
+
+def inside_item(block):
+    """A block of an item: a paragraph, a table, or a list of its own."""
+    rows = [row[1:] for row in block.split("\n")]
+    if rows[0].startswith("==="):
+        return table(rows)
+    if all(row.startswith("\t") for row in rows):
+        return mdoc.literal(inline("\n".join(row[1:] for row in rows)))
+    if not any(row.startswith("\t") for row in rows):
+        return [".Pp"] + mdoc.lines(inline(" ".join(rows)))
+    made, text = [".Bl -tag -width Ds"], []
+    for row in rows:
+        if row.startswith("\t"):
+            text.append(row.strip())
+            continue
+        made += mdoc.lines(inline(" ".join(text))) if text else []
+        text = []
+        made.append(".It " + mdoc.escape(inline(row)))
+    return made + mdoc.lines(inline(" ".join(text))) + [".El"]
+
+
 def device_page():
     page = mdoc.head("distworker", 4, "mailboxes in shared memory, and a way to wait for each other", DAY)
     page += [".Sh DESCRIPTION"]
@@ -219,14 +262,13 @@ def device_page():
             page.append(".It " + mdoc.escape(inline(rows[0])))
             page += mdoc.lines(inline(" ".join(rows[1:])))
         elif rows[0].startswith("\t"):
-            code = rows[0].startswith("\t\t")
-            page += mdoc.literal(inline(block)) if code else [".Pp"] + mdoc.lines(inline(" ".join(rows)))
+            page += inside_item("\n".join(rows))
         else:
             if in_list:
                 page.append(".El")
                 in_list = False
             if rows[0].startswith("==="):
-                page += mdoc.literal(inline(block))
+                page += table(rows)
             else:
                 if not page[-1].startswith((".Sh", ".Ss")):
                     page.append(".Pp")
