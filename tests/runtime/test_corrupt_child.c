@@ -27,7 +27,7 @@ static uint32_t next_random(void)
 	return (uint32_t)(state >> 33);
 }
 
-/* Shared mappings that are small are the mailbox and the hub's line; the arena is large. */
+/* Small shared mappings are the mailbox, timelines and the hub's line; the arena is large. */
 static void scribble(enum madness madness)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE) / sizeof(uint32_t);
@@ -45,9 +45,9 @@ static void scribble(enum madness madness)
 		words = (uint32_t *)begin;
 		count = (end - begin) / sizeof(*words);
 		if (madness == MAD_COUNT) {
-			words[DONE_WORD] = 1 << 30;
-			if (count > page + DONE_WORD)
-				words[page + DONE_WORD] = 1 << 30;
+			/* A mailbox begins with a page. */
+			for (size_t at = DONE_WORD; at < count; at += page)
+				words[at] = 1 << 30;
 			continue;
 		}
 		if (madness == MAD_ONE_WORD) {

@@ -60,7 +60,8 @@ void elision_posted(const struct affinity *affinity, struct ring_set *rings,
 	const struct task *before;
 	uint32_t count;
 
-	if (ring->kind != DW_CHILD_CHIP || !task->waiting || task->retries)
+	if (ring->kind != DW_CHILD_CHIP || !task->waiting || task->retries ||
+	    ring_entry(rings, ring, task->position)->flags & ENTRY_AHEAD)
 		return;
 	tensors = names_of(&task->payload, &count, &names);
 	for (uint32_t i = 0; names && i < count; i++) {

@@ -203,7 +203,7 @@ static void release_consumer(struct graph *graph, struct task *task, struct edge
 	consumer->waiting--;
 	consumer->producers ^= task->index;
 	if (edge->counted)
-		consumer->in_chain--;
+		consumer->in_rings--;
 	/* A thread that goes on with a task may still write, so no task can write after it. */
 	if (failed &&
 	    (edge->reasons & (EDGE_RAW | EDGE_EXPLICIT) || task->flags & FLAG_ABANDONED)) {
@@ -220,9 +220,13 @@ static void release_consumer(struct graph *graph, struct task *task, struct edge
 		if (consumer->queue == QUEUE_CHAINED)
 			queue_remove(consumer);
 		release(graph, consumer);
-	} else if (consumer->waiting == 1 && consumer->queue == QUEUE_NONE) {
+	} else if (consumer->queue != QUEUE_NONE) {
+		return;
+	} else if (consumer->waiting == 1) {
 		/* Its last producer. */
 		request_notify(graph->rings, task_at(&graph->tasks, consumer->producers));
+	} else if (consumer->in_rings == consumer->waiting && consumer->waiting <= NOTIFY_FEW) {
+		request_notify_producers(graph->rings, consumer);
 	}
 }
 
@@ -386,10 +390,15 @@ void graph_fail(struct graph *graph, struct task *task, struct worker_ring *ring
 
 void graph_fail_now(struct graph *graph, struct task *task)
 {
-	if (!(task->flags & FLAG_AGAIN)) {
+	if (UNLIKELY(task->waiting))
+		graph_settle(graph);
+	if (!(task->flags & FLAG_AGAIN) && !task->waiting) {
 		graph_finish(graph, task, TASK_FAILED);
 		return;
 	}
+	/* A corrupt worker started it too early: its producers are final before it. */
+	if (!(task->flags & FLAG_AGAIN))
+		task->flags |= FLAG_SKIP;
 	task->flags &= (uint8_t)~FLAG_AGAIN;
 	task_set_pending(task);
 	if (!task->waiting)
@@ -430,7 +439,9 @@ void graph_completed(struct graph *graph, struct worker_ring *ring,
 	}
 	if (LIKELY(completion->state == COMPLETION_DONE)) {
 		ring_count_tasks_done(ring, 1);
-		graph_finish(graph, task, TASK_DONE);
+		/* A corrupt worker may have had it start although a producer failed. */
+		graph_finish(graph, task, UNLIKELY(task->flags & FLAG_SKIP) ? TASK_SKIPPED :
+								       TASK_DONE);
 		return;
 	}
 	switch (completion->state) {

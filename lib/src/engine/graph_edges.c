@@ -62,7 +62,7 @@ static void add_edge(struct task *producer, enum edge_reason reason, void *conte
 	consumer->waiting++;
 	consumer->producers ^= producer->index;
 	if (producer->flags & FLAG_CHAIN)
-		edge_join_chain(edge, producer->placed);
+		edge_mark(edge, producer);
 	if (producer->head.state == TASK_RUNNING && builder->running_count < NOTIFY_FEW)
 		builder->running[builder->running_count++] = producer;
 }
@@ -152,7 +152,8 @@ void edges_after(struct edge_builder *builder, const struct dw_submit_options *o
 
 void edges_notify(const struct edge_builder *builder)
 {
-	if (builder->consumer->waiting > NOTIFY_FEW)
+	/* One that does not run yet has to go on first. */
+	if (builder->consumer->waiting > builder->running_count)
 		return;
 	for (uint32_t i = 0; i < builder->running_count; i++)
 		request_notify(builder->graph->rings, builder->running[i]);

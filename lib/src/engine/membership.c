@@ -108,6 +108,9 @@ static void worker_lost(struct engine *engine, struct worker_ring *ring, bool re
 	/* Completions from before the death count. */
 	ring_publish(&engine->rings, ring);
 	progress_harvest(engine, ring);
+	/* So do those of the producers that its task waited for. */
+	for (uint32_t i = 0; ring->ahead && i < engine->rings.count; i++)
+		progress_harvest(engine, &engine->rings.all[i]);
 	ring_down(&engine->rings, ring, returns ? RING_RETURNING : RING_DEAD);
 	if (returns && engine->init_timeout_ns) {
 		ring_return_by(ring, running_deadline(&engine->timer, engine->init_timeout_ns));

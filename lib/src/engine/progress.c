@@ -7,27 +7,74 @@
 #include "engine/schedule_group.h"
 #include "engine/state.h"
 #include "engine/stuck.h"
+#include "mailbox/timeline.h"
 
 /* A submit looks for completions this seldom when nothing asks for it. */
 #define HARVEST_EVERY	16
 
 /* -------------------------------------------------------------------- work */
 
+static bool take_one(struct engine *engine, struct worker_ring *ring)
+{
+	struct ring_completion done;
+
+	if (!ring_next(&engine->rings, ring, &done))
+		return false;
+	if (UNLIKELY(ring->state == RING_STUCK))
+		stuck_returned(&engine->graph, ring, done.number);
+	if (done.task)
+		graph_completed(&engine->graph, ring, &done);
+	return true;
+}
+
+/*
+ * The task at the head waited for frames of other rings, whose completions come first, and so on;
+ * the order in which frames were posted has no circle. False: they are not there.
+ */
+static bool harvest_before(struct engine *engine, struct worker_ring *ring)
+{
+	struct ring_set *rings = &engine->rings;
+	struct worker_ring *at = ring, *before;
+	uint16_t state = hub_next_state(rings->hub, ring->index);
+	bool any = false;
+
+	if (!state || !completion_has_run(state))
+		return state;
+	for (;;) {
+		before = ring_before_head(rings, at);
+		if (before) {
+			ring_resume(before, at);
+			at = before;
+			continue;
+		}
+		if (at == ring)
+			break;
+		if (!take_one(engine, at)) {
+			/* One that is corrupt is being killed; this one has not lied. */
+			if (!at->corrupt)
+				ring_ran_too_early(rings, at->resume);
+			return false;
+		}
+		any = true;
+		schedule_ring_moved(&engine->schedule, at);
+		ring_update(rings, at);
+		at = at->resume;
+	}
+	/* If one of them has failed, the task is skipped. */
+	if (any)
+		schedule_settle(&engine->schedule);
+	return true;
+}
+
 void progress_harvest(struct engine *engine, struct worker_ring *ring)
 {
 	struct ring_set *rings = &engine->rings;
-	struct ring_completion done;
 	bool any = false;
 
 	if (ring->head == ring->tail)
 		return;
-	while (ring_next(rings, ring, &done)) {
+	while ((LIKELY(!ring->ahead) || harvest_before(engine, ring)) && take_one(engine, ring))
 		any = true;
-		if (UNLIKELY(ring->state == RING_STUCK))
-			stuck_returned(&engine->graph, ring, done.number);
-		if (done.task)
-			graph_completed(&engine->graph, ring, &done);
-	}
 	if (!any)
 		return;
 	if (UNLIKELY(ring->state == RING_STUCK && ring->head == ring->tail))

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "engine/queue.h"
 #include "engine/ring_flow.h"
+#include "mailbox/timeline.h"
 
 /* --------------------------------------------------------------------- life */
 
@@ -45,6 +46,8 @@ int rings_init(struct ring_set *rings, const struct engine_options *options, str
 	rings->hub = count ? options->hub : NULL;
 	rings->depth = rings->hub ? hub_depth(rings->hub) : 1;
 	rings->payload = rings->hub ? hub_frame_payload(rings->hub) : 0;
+	if (rings->hub && hub_has_timelines(rings->hub))
+		rings->waits_payload = hub_waits_payload(rings->hub);
 	rings->arena = options->arena;
 	rings->timeout_ns = options->timeout_ns;
 	rings->timer = timer;
@@ -116,6 +119,7 @@ void ring_down(struct ring_set *rings, struct worker_ring *ring, enum ring_state
 	ring->state = (uint8_t)state;
 	ring->return_by = NEVER;
 	ring->reserved = false;
+	hub_end_waits(rings->hub, ring->index);
 	ring_update(rings, ring);
 }
 
@@ -135,6 +139,7 @@ void ring_emptied(struct ring_set *rings, struct worker_ring *ring)
 	ring->notify_set = false;
 	ring->requests = 0;
 	ring->timed = 0;
+	ring->ahead = 0;
 	bit_clear(rings->awake, ring->index);
 	ring_update(rings, ring);
 }
@@ -340,17 +345,51 @@ static void begin_deadline(struct ring_set *rings, struct worker_ring *ring, str
 		request_notify_before(rings, ring, number, entry->timeout_ns);
 }
 
+/*
+ * How the frame follows the producers of the task: behind them in this ring, or waiting for other
+ * rings, whose frames are published first. 0: it does not, or they have all ended.
+ */
+static uint8_t follows(struct ring_set *rings, const struct worker_ring *ring,
+		       const struct task *task)
+{
+	uint8_t flags = 0;
+
+	for (uint32_t i = 0; i < task->marks; i++) {
+		struct worker_ring *other = &rings->all[task->mark_rings[i]];
+
+		if (other == ring) {
+			flags |= FRAME_CHAINED;
+		} else if (ring_has_frame(other, task->mark_positions[i])) {
+			ring_publish(rings, other);
+			flags |= FRAME_WAITS;
+		}
+	}
+	return flags;
+}
+
+static void add_waits(struct ring_set *rings, struct worker_ring *ring, struct frame *frame,
+		      const struct task *task)
+{
+	ring->ahead++;
+	for (uint32_t i = 0; i < task->marks; i++) {
+		uint32_t other = task->mark_rings[i], number = task->mark_positions[i];
+
+		if (other != ring->index && ring_has_frame(&rings->all[other], number))
+			hub_add_wait(rings->hub, frame, other, number);
+	}
+}
+
 bool ring_post(struct ring_set *rings, struct worker_ring *ring, struct task *task, uint32_t member)
 {
 	bool group = task->flags & FLAG_GROUP;
 	struct payload *payload = group ? &task->group->members[member].payload : &task->payload;
 	uint64_t timeout = task_timeout(rings, task);
 	struct entry *entry;
+	uint8_t order = task->waiting ? follows(rings, ring, task) : 0;
 	struct frame *frame;
 	uint32_t number;
 
-	frame = acquire(rings, ring, (task->waiting ? FRAME_CHAINED : 0) | payload->frame_flags,
-			&number);
+	frame = acquire(rings, ring, order | payload->frame_flags, &number);
 	if (UNLIKELY(!frame)) {
 		error_set(-EPROTO, "what it wrote into its mailbox makes no sense");
 		ring_distrust(rings, ring);
@@ -366,8 +405,12 @@ bool ring_post(struct ring_set *rings, struct worker_ring *ring, struct task *ta
 	entry->member = member;
 	entry->estimate_ns = estimate_of(rings, task->callable);
 	entry->timeout_ns = timeout;
-	entry->flags = (task->waiting ? ENTRY_CHAINED : 0) | (timeout ? ENTRY_TIMED : 0) |
+	entry->flags = (order ? ENTRY_CHAINED : 0) | (timeout ? ENTRY_TIMED : 0) |
 		       (!group && task->worker == DW_ANY ? ENTRY_ANY : 0);
+	if (UNLIKELY(order & FRAME_WAITS)) {
+		entry->flags |= ENTRY_AHEAD;
+		add_waits(rings, ring, frame, task);
+	}
 	ring->load_ns += entry->estimate_ns;
 	if (number != ring->head && entry->flags & ENTRY_ANY)
 		movable_add(rings, ring, 1);
@@ -461,6 +504,16 @@ void request_notify(struct ring_set *rings, const struct task *task)
 	}
 }
 
+void request_notify_producers(struct ring_set *rings, const struct task *task)
+{
+	for (uint32_t i = 0; i < task->marks; i++) {
+		struct worker_ring *ring = &rings->all[task->mark_rings[i]];
+
+		if (ring_has_frame(ring, task->mark_positions[i]))
+			ring_request_notify(rings, ring, task->mark_positions[i]);
+	}
+}
+
 void request_notify_all(struct ring_set *rings,
 		      bool (*wanted)(const struct task *task, const void *context),
 		      const void *context)
@@ -512,7 +565,8 @@ static void notify_next(struct ring_set *rings, struct worker_ring *ring)
 /* -------------------------------------------------------------- harvesting */
 
 /*
- * The worker has had a failure that is not in the fail_epoch of these frames: it will return them.
+ * The worker has had a failure, or returned a frame, that is not in the fail_epoch of these frames:
+ * it will return them.
  * No task may be pushed behind them now, since its frame would have the new epoch, and run.
  */
 static void break_chains(struct ring_set *rings, struct worker_ring *ring)
@@ -538,6 +592,8 @@ static void drop_head(struct ring_set *rings, struct worker_ring *ring,
 		ring->timed--;
 	if (entry->flags & ENTRY_NOTIFY)
 		ring->requests--;
+	if (UNLIKELY(entry->flags & ENTRY_AHEAD))
+		ring->ahead--;
 	ring->head++;
 	if (ring->head != ring->tail) {
 		next = ring_entry(rings, ring, ring->head);
@@ -558,6 +614,30 @@ static void drop_head(struct ring_set *rings, struct worker_ring *ring,
 		notify_next(rings, ring);
 }
 
+struct worker_ring *ring_before_head(const struct ring_set *rings, const struct worker_ring *ring)
+{
+	const struct entry *entry = ring_entry(rings, ring, ring->head);
+	const struct task *task = entry->task;
+
+	if (ring->head == ring->tail || !(entry->flags & ENTRY_AHEAD) || !task)
+		return NULL;
+	for (uint32_t i = 0; i < task->marks; i++) {
+		struct worker_ring *other = &rings->all[task->mark_rings[i]];
+
+		if (other != ring && ring_has_frame(other, task->mark_positions[i]))
+			return other;
+	}
+	return NULL;
+}
+
+void ring_ran_too_early(struct ring_set *rings, struct worker_ring *ring)
+{
+	error_set(-EPROTO, "mailbox %u: frame %u has run before one that it waits for",
+		  ring->index, ring->head);
+	hub_distrust(rings->hub, ring->index);
+	ring_distrust(rings, ring);
+}
+
 bool ring_next(struct ring_set *rings, struct worker_ring *ring, struct ring_completion *next)
 {
 	struct completion *completion = &next->completion;
@@ -575,13 +655,18 @@ bool ring_next(struct ring_set *rings, struct worker_ring *ring, struct ring_com
 	}
 	/* The entry is valid until a frame is posted. */
 	entry = ring_entry(rings, ring, ring->head);
+	if (UNLIKELY(entry->flags & ENTRY_AHEAD) && completion_has_run(completion->state) &&
+	    ring_before_head(rings, ring)) {
+		ring_ran_too_early(rings, ring);
+		return false;
+	}
 	next->task = entry->task;
 	next->member = entry->member;
 	next->number = ring->head;
 	drop_head(rings, ring, completion);
-	if (completion->state == COMPLETION_FAILED)
+	if (completion->state == COMPLETION_FAILED || completion->state == COMPLETION_RETURNED)
 		break_chains(rings, ring);
-	else
+	if (completion->state != COMPLETION_FAILED)
 		next->text[0] = '\0';
 	if (UNLIKELY(entry->control != NULL))
 		control_done(rings, entry->control, completion->error, next->text);
@@ -616,6 +701,10 @@ bool ring_revoke(struct ring_set *rings, struct worker_ring *ring, uint32_t numb
 		return false;
 	entry->task = NULL;
 	entry->flags |= ENTRY_REVOKED;
+	if (entry->flags & ENTRY_AHEAD) {
+		entry->flags &= (uint16_t)~ENTRY_AHEAD;
+		ring->ahead--;
+	}
 	if (entry->flags & ENTRY_ANY && number != ring->head)
 		movable_add(rings, ring, -1);
 	ring->load_ns -= entry->estimate_ns;
@@ -651,7 +740,7 @@ void ring_end_deadline(struct worker_ring *ring, struct entry *entry)
 {
 	if (entry->flags & ENTRY_TIMED)
 		ring->timed--;
-	entry->flags &= (uint8_t)~ENTRY_TIMED;
+	entry->flags &= (uint16_t)~ENTRY_TIMED;
 }
 
 void ring_extend_deadline(struct ring_set *rings, struct worker_ring *ring, uint64_t now,

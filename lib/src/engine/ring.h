@@ -27,12 +27,13 @@ struct member;
 enum entry_flag {
 	ENTRY_NOTIFY	= 1 << 0,	/* the parent is notified of its completion */
 	ENTRY_REVOKED	= 1 << 1,	/* was revoked: its completion means nothing */
-	ENTRY_CHAINED	= 1 << 2,	/* FRAME_CHAINED */
+	ENTRY_CHAINED	= 1 << 2,	/* FRAME_CHAINED or FRAME_WAITS: it may be returned */
 	ENTRY_ANY	= 1 << 3,	/* may go elsewhere */
 	ENTRY_TIMED	= 1 << 4,	/* has a deadline */
 	ENTRY_TOLD	= 1 << 5,	/* the deadline has passed: the thread was told */
 	ENTRY_SUPERSEDES = 1 << 6,	/* may become ENTRY_BOUND while it waits (elision.h) */
 	ENTRY_BOUND	= 1 << 7,	/* a result that it needs is with this worker alone */
+	ENTRY_AHEAD	= 1 << 8,	/* FRAME_WAITS */
 };
 
 /* The parent's own record of a frame in a ring. */
@@ -43,7 +44,7 @@ struct entry {
 	uint64_t posted_ns;		/* ENTRY_TIMED; as running_now() */
 	uint32_t member;		/* of a group */
 	uint32_t estimate_ns;
-	uint8_t flags;			/* enum entry_flag */
+	uint16_t flags;			/* enum entry_flag */
 	uint32_t bound_by;		/* ENTRY_BOUND: so many tasks before is that result's */
 };
 
@@ -81,6 +82,8 @@ struct worker_ring {
 	uint32_t head, tail;		/* frame numbers: next to harvest, next to post */
 	uint32_t unpublished;
 	uint32_t movable;		/* frames with ENTRY_ANY that are not at the head */
+	uint32_t ahead;			/* frames with ENTRY_AHEAD */
+	struct worker_ring *resume;	/* progress.c: is harvested after this one */
 	uint64_t load_ns;		/* estimated work in the ring */
 	struct control *controls, *last_control;	/* that wait for room */
 
@@ -115,7 +118,8 @@ struct ring_set {
 	uint32_t count;
 	uint32_t words;			/* of the bitmaps */
 	uint32_t depth;
-	uint32_t payload;		/* of a frame */
+	uint32_t payload;		/* of a frame … */
+	uint32_t waits_payload;		/* … that waits for other rings; 0: none can */
 	bool wake;			/* workers are marked: hub_wake() after the lock */
 	bool any_pending;
 	struct hub *hub;		/* NULL: there are no workers */
@@ -168,6 +172,11 @@ static inline bool ring_has_room(const struct ring_set *rings, const struct work
 {
 	return ring->state == RING_UP && !ring->corrupt && !ring->controls &&
 	       ring_outstanding(ring) < rings->depth;
+}
+/* Whether the frame was posted, and its completion not harvested. */
+static inline bool ring_has_frame(const struct worker_ring *ring, uint32_t number)
+{
+	return number - ring->head < ring_outstanding(ring);
 }
 /* A task's deadline, its own or that of all. */
 static inline uint64_t task_timeout(const struct ring_set *rings, const struct task *task)

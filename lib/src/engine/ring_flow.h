@@ -32,6 +32,17 @@ static inline void rings_woken(struct ring_set *rings) { rings->wake = false; }
 
 /* The next completion; control frames are dealt with. False: there is none now. */
 bool ring_next(struct ring_set *rings, struct worker_ring *ring, struct ring_completion *next);
+/*
+ * A ring whose completions come before the one at the head, since its task waited for a frame
+ * there. NULL: there is none.
+ */
+struct worker_ring *ring_before_head(const struct ring_set *rings, const struct worker_ring *ring);
+/* The frame at the head has run, and one that it waits for has not. */
+void ring_ran_too_early(struct ring_set *rings, struct worker_ring *ring);
+static inline void ring_resume(struct worker_ring *ring, struct worker_ring *after)
+{
+	ring->resume = after;
+}
 /* The rings of a word of the bitmap `pending`, which are not pending afterwards. */
 uint64_t rings_take_pending(struct ring_set *rings, uint32_t word);
 static inline void rings_no_pending(struct ring_set *rings) { rings->any_pending = false; }
@@ -40,6 +51,8 @@ static inline void rings_no_pending(struct ring_set *rings) { rings->any_pending
 void ring_request_notify(struct ring_set *rings, struct worker_ring *ring, uint32_t number);
 /* When this task, which is in a ring, or each member of this group completes. */
 void request_notify(struct ring_set *rings, const struct task *task);
+/* When the producers of this task end that are in rings, as far as it has marks of them. */
+void request_notify_producers(struct ring_set *rings, const struct task *task);
 /* When any of those in rings completes for which `wanted` holds. */
 void request_notify_all(struct ring_set *rings,
 			bool (*wanted)(const struct task *task, const void *context),

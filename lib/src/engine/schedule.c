@@ -115,34 +115,7 @@ static bool fill_allows(const struct worker_ring *ring)
 	return ring_outstanding(ring) < FILL_TASKS || ring->load_ns < FILL_NS;
 }
 
-/* A pending task whose producers all sit in one ring: into the queue behind them if that pays. */
-static bool chain(struct schedule *schedule, struct task *task, struct task *producer)
-{
-	const struct ring_set *rings = schedule->rings;
-	const struct worker_ring *ring = &rings->all[task->chain];
-
-	if (task->worker != DW_ANY) {
-		if (task->worker != ring->index)
-			return false;
-	} else {
-		struct pool *pool = &schedule->pools[task->pool];
-
-		/*
-		 * Other workers could run it beside its siblings: one follows, or short ones.
-		 */
-		if (task->pool != ring->pool)
-			return false;
-		if (pool->up > 1 && producer->flags & FLAG_CHAINED &&
-		    ring->load_ns + estimate_of(rings, task->callable) > WAKE_COST_NS)
-			return false;
-	}
-	task_set_flags(producer, FLAG_CHAINED);
-	task_set_order(task, ready_order(task, ++schedule->order));
-	queue_push(&schedule->queues[ring->index].chained, task, QUEUE_CHAINED);
-	schedule->queued = true;
-	bit_set(schedule->wanting, ring->index);
-	return true;
-}
+static bool chain(struct schedule *schedule, struct task *task, struct task *producer);
 
 /* Whether the task sits behind its producers, or is queued to. */
 static inline bool try_chain(struct schedule *schedule, struct task *task, struct task *producer)
@@ -151,13 +124,16 @@ static inline bool try_chain(struct schedule *schedule, struct task *task, struc
 		return true;
 	if (task->head.state != TASK_PENDING)
 		return task->head.state == TASK_RUNNING;
-	if (task->in_chain != task->waiting || !task->waiting ||
+	if (task->in_rings != task->waiting || !task->waiting ||
 	    task->flags & (FLAG_SKIP | FLAG_CANCEL | FLAG_GROUP))
 		return false;
 	return chain(schedule, task, producer);
 }
 
-/* The consumers of a task that now sits in a ring: those that can follow it, or watch it. */
+/*
+ * The consumers of a task that now sits in a ring: those that can follow it, or watch it. The ends
+ * of producers are reported once all of them run: until then none releases the consumer.
+ */
 static inline void consider_consumers(struct schedule *schedule, struct worker_ring *ring,
 			       struct task *task)
 {
@@ -167,8 +143,12 @@ static inline void consider_consumers(struct schedule *schedule, struct worker_r
 		struct task *consumer = edge->consumer;
 
 		if (task->flags & FLAG_CHAIN && !edge->counted)
-			edge_join_chain(edge, ring->index);
-		if (!try_chain(schedule, consumer, task) && consumer->waiting <= NOTIFY_FEW)
+			edge_mark(edge, task);
+		if (try_chain(schedule, consumer, task) || consumer->waiting > NOTIFY_FEW)
+			continue;
+		if (consumer->in_rings == consumer->waiting)
+			request_notify_producers(schedule->rings, consumer);
+		else if (!edge->counted)
 			notify = true;
 	}
 	if (notify)
@@ -207,6 +187,9 @@ static inline void post(struct schedule *schedule, struct worker_ring *ring, str
 	if (UNLIKELY((task->run->awaited && graph->run_count > 1) || graph->watch_posts ||
 		     task->run->awaited_task == task || is_retired(task)))
 		posted(schedule, ring, task);
+	/* It is ready, and the frames before it wait for others: not for long, it is hoped. */
+	if (UNLIKELY(ring->ahead) && !task->waiting)
+		ahead_watch(schedule);
 	if (task->first)
 		consider_consumers(schedule, ring, task);
 }
@@ -353,6 +336,63 @@ static __attribute__((noinline)) uint32_t pick_near(struct schedule *schedule,
 	       work_before(schedule, i) + affinity_ns(affinity, task, near, i) ? near : i;
 }
 
+/* ------------------------------------------------------------------ chains */
+
+void schedule_follow(struct schedule *schedule, struct task *task, uint32_t worker)
+{
+	task_set_order(task, ready_order(task, ++schedule->order));
+	queue_push(&schedule->queues[worker].chained, task, QUEUE_CHAINED);
+	schedule->queued = true;
+	bit_set(schedule->wanting, worker);
+}
+
+/* A worker that would get to a task much sooner than this one; NO_WORKER: there is none. */
+static uint32_t pick_lighter(struct schedule *schedule, const struct pool *pool,
+			     const struct worker_ring *than)
+{
+	const struct ring_set *rings = schedule->rings;
+	uint32_t i = pick_idle_awake(schedule, pool);
+
+	if (i == NO_WORKER && than->load_ns > 2 * WAKE_COST_NS)
+		i = pick_idle(schedule, pool);
+	if (i == NO_WORKER)
+		i = pick_least_loaded(schedule, pool);
+	return i != NO_WORKER && rings->all[i].load_ns + WAKE_COST_NS < than->load_ns ? i :
+										NO_WORKER;
+}
+
+/* A pending task whose producers all sit in rings: into the queue of one of them if that pays. */
+static bool chain(struct schedule *schedule, struct task *task, struct task *producer)
+{
+	const struct ring_set *rings = schedule->rings;
+	const struct worker_ring *ring = &rings->all[producer->placed];
+	uint32_t other;
+
+	if (UNLIKELY(task->marks > 1))
+		return schedule_ahead(schedule, task, task->worker);
+	if (task->worker != DW_ANY) {
+		if (task->worker != ring->index)
+			return schedule_ahead(schedule, task, task->worker);
+	} else {
+		struct pool *pool = &schedule->pools[task->pool];
+
+		if (task->pool != ring->pool)
+			return false;
+		/* Another worker could run it beside its siblings, of which one follows here. */
+		if (pool->up > 1 && producer->flags & FLAG_CHAINED &&
+		    ring->load_ns + estimate_of(rings, task->callable) > WAKE_COST_NS) {
+			if (pool->flags & POOL_NEAR)
+				return false;
+			other = pick_lighter(schedule, pool, ring);
+			if (other != NO_WORKER)
+				return schedule_ahead(schedule, task, other);
+		}
+	}
+	task_set_flags(producer, FLAG_CHAINED);
+	schedule_follow(schedule, task, ring->index);
+	return true;
+}
+
 /* ---------------------------------------------------------------- dispatch */
 
 void schedule_pool(struct schedule *schedule, struct pool *pool)
@@ -471,12 +511,11 @@ void schedule_refill(struct schedule *schedule)
 
 /* ------------------------------------------------------------- revocation */
 
-/* Whether another task sits in the ring because this one is before it. */
-static bool is_chained(const struct task *task, const struct worker_ring *ring)
+/* Whether another task sits in a ring because this one is in its ring. */
+static bool is_followed(const struct task *task)
 {
 	for (const struct edge *edge = task->first; edge; edge = edge->next)
-		if (edge->consumer->head.state == TASK_RUNNING &&
-		    edge->consumer->placed == ring->index)
+		if (edge->consumer->head.state == TASK_RUNNING)
 			return true;
 	return false;
 }
@@ -506,7 +545,7 @@ static struct task *revoke_from(struct schedule *schedule, struct worker_ring *r
 		/* One whose producer failed comes back by itself, and must not run elsewhere. */
 		if (!(entry->flags & ENTRY_ANY) || !task || task->waiting || task_skips(task) ||
 		    entry_stays(entry) ||
-		    is_chained(task, ring) ||
+		    is_followed(task) ||
 		    (other != NO_WORKER && better_stays(schedule, ring, task, other)))
 			continue;
 		if (!ring_revoke(rings, ring, number - 1))
@@ -613,7 +652,7 @@ static bool has_idle(const struct schedule *schedule, const struct pool *pool)
 	return false;
 }
 
-static void straggler_arm(struct schedule *schedule, uint64_t clock)
+void straggler_arm(struct schedule *schedule, uint64_t clock)
 {
 	schedule->straggler = true;
 	for (uint32_t i = 0; i < schedule->rings->count; i++)
@@ -645,6 +684,12 @@ void stragglers_expired(struct schedule *schedule, uint64_t clock)
 		struct worker_ring *ring = &schedule->rings->all[i];
 		struct pool *pool = &schedule->pools[ring->pool];
 
+		if (UNLIKELY(ring->ahead)) {
+			if (schedule->queues[i].straggler_head == ring->head)
+				ahead_return(schedule, ring);
+			else
+				again = true;
+		}
 		if ((!ring->movable && !(ready_first(&pool->any) && ring_outstanding(ring))) ||
 		    !has_idle(schedule, pool))
 			continue;

@@ -12,8 +12,8 @@
  *   ready, may go anywhere   pool->any             → the worker that pick() says, or one that has
  *                                                    its tensors (affinity.h), if that pays
  *   ready, directed          queues->directed      → that worker's ring
- *   pending, all unfinished  queues->chained       → the same ring, behind them
- *   producers in one ring
+ *   pending, all unfinished  queues->chained       → the same ring, behind them; or another, where
+ *   producers in rings                               it waits for them (schedule_ahead.c)
  *   ready group              pool->groups          → all its rings at once (schedule_group.c)
  */
 #ifndef DW_ENGINE_SCHEDULE_H
@@ -92,6 +92,20 @@ static inline struct pool *schedule_pool_of(struct schedule *schedule,
 /* Why the last worker of a pool that died did so, or "none was ever there". */
 const char *schedule_cause(const struct schedule *schedule, uint32_t pool);
 
+/* Queues a pending task, whose producers all sit in rings, for that worker. */
+void schedule_follow(struct schedule *schedule, struct task *task, uint32_t worker);
+/*
+ * The same for a worker, or one of those that have its producers (DW_ANY), which will wait for
+ * them; false: that does not pay.
+ */
+bool schedule_ahead(struct schedule *schedule, struct task *task, uint32_t worker);
+/* Tasks that are ready sit behind frames that wait: those must not wait for long. */
+void ahead_watch(struct schedule *schedule);
+/* Takes the frames that wait out of the ring. */
+void ahead_return(struct schedule *schedule, struct worker_ring *ring);
+/* The worker is not up: what is queued to follow producers there waits for them elsewhere. */
+void ahead_drop(struct schedule *schedule, const struct worker_ring *ring);
+
 void schedule_ready(struct schedule *schedule, struct task *task);
 /* A task was submitted, and waits, or will be skipped. */
 void schedule_wait(struct schedule *schedule, const struct edge_builder *builder);
@@ -141,6 +155,7 @@ void schedule_refill(struct schedule *schedule);
 
 /* A task waits for another although a worker may be idle: it must not stick there. */
 void straggler_watch(struct schedule *schedule, const struct pool *pool);
+void straggler_arm(struct schedule *schedule, uint64_t clock);
 /* The timer has expired, and the clock shows `clock`. */
 void stragglers_expired(struct schedule *schedule, uint64_t clock);
 

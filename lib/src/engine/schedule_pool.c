@@ -106,8 +106,10 @@ void schedule_count(struct schedule *schedule, const struct worker_ring *ring, i
 {
 	struct pool *pool = &schedule->pools[ring->pool];
 
-	if (up < 0)
+	if (up < 0) {
 		affinity_forget(&schedule->graph->affinity, ring->index);
+		ahead_drop(schedule, ring);
+	}
 	pool->up += (uint32_t)up;
 	pool->usable += (uint32_t)usable;
 	schedule_ring_moved(schedule, ring);

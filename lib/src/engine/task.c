@@ -50,8 +50,8 @@ struct task *task_new(struct task_table *table)
 		task_prefetch(task->next->next);
 	table->live++;
 	task->waiting = 0;
-	task->in_chain = 0;
-	task->chain = NO_WORKER;
+	task->in_rings = 0;
+	task->marks = 0;
 	task->producers = 0;
 	task->flags = 0;
 	task->queue = QUEUE_NONE;
@@ -139,7 +139,7 @@ void task_break_chain(struct task *task)
 		if (!edge->counted)
 			continue;
 		edge->counted = false;
-		edge->consumer->in_chain--;
+		edge->consumer->in_rings--;
 		if (edge->consumer->queue == QUEUE_CHAINED)
 			queue_remove(edge->consumer);
 	}

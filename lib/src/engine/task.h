@@ -7,21 +7,19 @@
  * (graph.h). Guarded by the engine's lock.
  *
  * Invariants: a task is in at most one queue or list. A task with FLAG_CHAIN sits in ring
- * `placed`; an edge of it that is `counted` is one of those in consumer->in_chain.
+ * `placed`; an edge of it that is `counted` is one of those in consumer->in_rings.
  */
 #ifndef DW_ENGINE_TASK_H
 #define DW_ENGINE_TASK_H
 
 #include <stddef.h>
 #include <string.h>
+#include "base/likely.h"
 #include "base/slab.h"
 #include "depend/task_ref.h"
 #include "engine/engine.h"
 
 #define NO_WORKER	UINT32_MAX
-
-#define LIKELY(x)	__builtin_expect(!!(x), 1)
-#define UNLIKELY(x)	__builtin_expect(!!(x), 0)
 
 struct arena;
 struct group;
@@ -32,7 +30,7 @@ struct edge {
 	struct edge *next;
 	struct task *consumer;
 	uint8_t reasons;		/* enum edge_reason, or'ed */
-	bool counted;			/* in consumer->in_chain */
+	bool counted;			/* in consumer->in_rings */
 };
 
 enum task_flag {
@@ -63,13 +61,14 @@ struct task_link {
 	struct task_link *next, *previous;
 };
 
-#define TASK_INLINE_BYTES 256
+#define TASK_INLINE_BYTES 232
+#define MARKS_MOST 4
 
 struct task {
 	struct task_head head;
 	uint32_t waiting;		/* producers that are not final */
-	uint32_t in_chain;		/* those of them that sit in ring `chain`, before it */
-	uint32_t chain;
+	uint32_t in_rings;		/* those of them that sit in rings, behind no mark … */
+	uint32_t marks;			/* … of so many rings */
 	uint32_t producers;		/* exclusive or of their indices: the last one's at 1 */
 	uint8_t flags;			/* enum task_flag */
 	uint8_t queue;			/* enum task_queue */
@@ -102,6 +101,10 @@ struct task {
 	int32_t block_dim, aicpu_thread_num;
 	uint32_t config_flags;
 	int error;			/* FAILED: why */
+
+	/* The marks: of each ring the last producer, which may have left it by now. */
+	uint32_t mark_positions[MARKS_MOST];
+	uint16_t mark_rings[MARKS_MOST];
 
 	unsigned char storage[TASK_INLINE_BYTES] __attribute__((aligned(8)));
 } __attribute__((aligned(64)));
@@ -222,17 +225,27 @@ static inline void task_list_push(struct task **list, struct task *task)
 	*list = task;
 }
 
-/* The producer of this edge sits in that ring: its consumer may follow it there, if all do. */
-static inline void edge_join_chain(struct edge *edge, uint32_t ring)
+/* The producer of this edge sits in a ring: its consumer may go into a ring if all do. */
+static inline void edge_mark(struct edge *edge, const struct task *producer)
 {
 	struct task *consumer = edge->consumer;
+	uint32_t i = 0;
 
-	if (!consumer->in_chain)
-		consumer->chain = ring;
-	if (consumer->chain == ring) {
-		edge->counted = true;
-		consumer->in_chain++;
+	if (!consumer->in_rings)
+		consumer->marks = 0;
+	while (i < consumer->marks && consumer->mark_rings[i] != producer->placed)
+		i++;
+	if (i == MARKS_MOST)
+		return;
+	if (i == consumer->marks) {
+		consumer->marks++;
+		consumer->mark_rings[i] = (uint16_t)producer->placed;
+		consumer->mark_positions[i] = producer->position;
+	} else if ((int32_t)(producer->position - consumer->mark_positions[i]) > 0) {
+		consumer->mark_positions[i] = producer->position;
 	}
+	edge->counted = true;
+	consumer->in_rings++;
 }
 /* No task can be pushed behind it any more. */
 void task_break_chain(struct task *task);

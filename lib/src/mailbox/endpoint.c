@@ -39,6 +39,7 @@ int endpoint_attach(struct hub *hub, uint32_t i, struct endpoint **endpoint)
 	made->fd = -1;
 	made->hub_bell = -1;
 	spin_init(&made->spin, hub->ops->spin_limit_ns);
+	spin_init(&made->sibling_spin, hub->ops->spin_limit_ns);
 	error = hub->ops->attach(hub, made);
 	if (error) {
 		free(made->resolved);
@@ -121,6 +122,8 @@ static bool check_notify(struct endpoint *endpoint, bool dry)
 
 	endpoint->checked = done;
 	endpoint->failure_unreported = false;
+	if (endpoint->awaited && load_relaxed(endpoint->awaited))
+		endpoint->ops->peer_wake_siblings(endpoint);
 	if (dry) {
 		/*
 		 * Once for a count: a parent that was awake then has looked since, before it slept.
@@ -174,6 +177,17 @@ static void publish_done(struct endpoint *endpoint, uint32_t number)
 	 * Release: the completions before the count; partner: the acquire in hub.c's read_done().
 	 */
 	store_release(&endpoint->mailbox->done, done);
+	if (endpoint->timeline)
+		timeline_publish(endpoint->timeline, done);
+}
+
+/* The frame failed, or did not run; before its completion is published. */
+static void count_unrun(struct endpoint *endpoint, enum completion_state state)
+{
+	/* What is posted behind a revoked frame in its own ring does not need it. */
+	endpoint->failed += state != COMPLETION_REVOKED;
+	if (endpoint->timeline)
+		timeline_count_unrun(endpoint->timeline);
 }
 
 static void resolve(struct endpoint *endpoint, uint32_t number, enum completion_state state)
@@ -181,6 +195,7 @@ static void resolve(struct endpoint *endpoint, uint32_t number, enum completion_
 	struct completion *completion = completion_at(&endpoint->layout, endpoint->mailbox, number);
 
 	*completion = (struct completion){ .number = number, .state = (uint16_t)state };
+	count_unrun(endpoint, state);
 	publish_done(endpoint, number);
 }
 
@@ -191,9 +206,14 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 		struct frame *frame = frame_at(&endpoint->layout, endpoint->mailbox, n);
 		bool claimed;
 
-		if (n != endpoint->done && (frame->flags & FRAME_CHAINED)) {
+		if (n != endpoint->done && frame->flags & (FRAME_CHAINED | FRAME_WAITS)) {
 			/* Its producer may be in flight: a failure of it would be seen too late. */
 			endpoint->parked = true;
+			return NULL;
+		}
+		if (UNLIKELY(frame->flags & FRAME_WAITS) && timeline_blocks(endpoint, frame) &&
+		    atomic_load_explicit(&frame->claim, memory_order_relaxed) == expected) {
+			endpoint->blocked = true;
 			return NULL;
 		}
 		/*
@@ -213,8 +233,10 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 		}
 		if (!claimed) {
 			resolve(endpoint, n, COMPLETION_REVOKED);
-		} else if ((frame->flags & FRAME_CHAINED) &&
-			   frame->fail_epoch != endpoint->failed) {
+		} else if ((frame->flags & FRAME_CHAINED &&
+			    frame->fail_epoch != endpoint->failed) ||
+			   (UNLIKELY(frame->flags & FRAME_WAITS) &&
+			    !timeline_has_run(endpoint, frame))) {
 			resolve(endpoint, n, COMPLETION_RETURNED);
 		} else {
 			*number = n;
@@ -226,9 +248,12 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 
 struct frame *endpoint_peek(struct endpoint *endpoint)
 {
+	struct frame *frame;
+
 	if (!has_frames(endpoint))
 		return NULL;
-	return frame_at(&endpoint->layout, endpoint->mailbox, endpoint->next);
+	frame = frame_at(&endpoint->layout, endpoint->mailbox, endpoint->next);
+	return frame->flags & FRAME_WAITS ? NULL : frame;
 }
 
 struct frame *endpoint_superseder(struct endpoint *endpoint, uint32_t number, uint32_t *by)
@@ -244,7 +269,7 @@ struct frame *endpoint_superseder(struct endpoint *endpoint, uint32_t number, ui
 		return NULL;
 	frame = frame_at(&endpoint->layout, endpoint->mailbox, n);
 	if (atomic_load_explicit(&frame->claim, memory_order_relaxed) !=
-	    claim_word(n, CLAIM_POSTED) ||
+	    claim_word(n, CLAIM_POSTED) || frame->flags & FRAME_WAITS ||
 	    (frame->flags & FRAME_CHAINED && frame->fail_epoch != endpoint->failed))
 		return NULL;
 	*by = n;
@@ -265,7 +290,7 @@ complete(struct endpoint *endpoint, uint32_t number, enum completion_state state
 	size_t bytes = 0;
 
 	if (error) {
-		endpoint->failed++;
+		count_unrun(endpoint, COMPLETION_FAILED);
 		/*
 		 * The parent may retry the task or skip its consumers: neither waits for the frames
 		 * behind it.
@@ -369,12 +394,27 @@ static bool next_frame_comes(struct endpoint *endpoint, uint32_t checked, uint32
 	return true;
 }
 
+/* The next frame waits for siblings: a ring that is not dry does not wake the parent for that. */
+static int wait_for_siblings(struct endpoint *endpoint)
+{
+	endpoint->blocked = false;
+	/* See check_notify(). */
+	full_barrier();
+	if (check_notify(endpoint, false))
+		wake_parent(endpoint);
+	timeline_wait(endpoint, frame_at(&endpoint->layout, endpoint->mailbox, endpoint->next));
+	count_wait(endpoint);
+	return 0;
+}
+
 int endpoint_wait(struct endpoint *endpoint)
 {
 	uint32_t checked = endpoint->checked, dry_checked = endpoint->dry_checked;
 	bool failure = endpoint->failure_unreported, wake;
 
 	read_stop(endpoint);
+	if (UNLIKELY(endpoint->blocked))
+		return wait_for_siblings(endpoint);
 	if (read_post(endpoint))
 		return 0;
 	/* See check_notify(). */

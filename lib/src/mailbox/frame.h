@@ -26,12 +26,14 @@ enum frame_kind {
 enum frame_claim { CLAIM_EMPTY = 0, CLAIM_POSTED = 1, CLAIM_CLAIMED = 2, CLAIM_REVOKED = 3 };
 
 /*
- * Posted behind producers that have not finished: the peer returns it unstarted
- * when a frame before it failed that the parent did not know of (fail_epoch).
+ * Posted behind producers that have not finished: the peer returns it unstarted when a frame before
+ * it failed, or was returned, that the parent did not know of (fail_epoch).
  */
 #define FRAME_CHAINED (1u << 0)
 /* The names of its tensors, and its tags (struct frame_names, one each), follow the arguments. */
 #define FRAME_NAMED (1u << 1)
+/* It waits for frames of other rings (timeline.h). */
+#define FRAME_WAITS (1u << 2)
 
 struct frame {
 	_Atomic uint32_t claim;
@@ -39,7 +41,7 @@ struct frame {
 	uint8_t flags;			/* FRAME_* */
 	/* parent: so many frames behind is one that writes the same again (hub_supersede()) */
 	_Atomic uint16_t superseded;
-	uint32_t fail_epoch; /* failures of this peer that the parent knew of when it posted */
+	uint32_t fail_epoch; /* FAILED and RETURNED ones that the parent knew of when it posted */
 	_Atomic uint32_t cancel;	/* parent: 1 when the task was cancelled */
 	uint64_t task;			/* number of the task, for messages and status */
 	uint64_t callable;
@@ -67,7 +69,8 @@ enum completion_state {
 	/* Done; what a frame behind it writes again is with the peer, and not in host memory. */
 	COMPLETION_KEPT = 3,
 	COMPLETION_REVOKED = 4,		/* the parent had revoked the frame */
-	COMPLETION_RETURNED = 5,	/* FRAME_CHAINED, not started: a frame before it failed */
+	/* FRAME_CHAINED or FRAME_WAITS, not started: one that it follows failed, or did not run. */
+	COMPLETION_RETURNED = 5,
 };
 
 /* Whether the peer ran it, so that the completion has times. */

@@ -22,6 +22,14 @@
 #include "mailbox/provider.h"
 #include "task/error.h"
 
+/*
+ * Timelines. The word "awaited" of each holds the smallest count that a sibling sleeps for; 0: none
+ * does. Who waits for a smaller one writes that; who has reached it clears the word and wakes all,
+ * and those that wait for more write theirs again. A sleeper on the count itself would miss a
+ * change between its look and its sleep that is not the last one.
+ */
+#define AWAITED(count) ((count) << 1 | 1)
+
 #define ASLEEP_WAITER DISTWORKER_ASLEEP_WAITER
 #define ASLEEP_POLLER DISTWORKER_ASLEEP_POLLER
 
@@ -46,6 +54,62 @@ static void bell_drain(int fd)
 static uint32_t take(uint32_t *asleep, uint32_t bits)
 {
 	return __atomic_fetch_and(asleep, ~bits, __ATOMIC_SEQ_CST) & bits;
+}
+
+/* ---------------------------------------------------------------- timelines */
+
+static uint32_t *awaited_at(uint32_t *awaited, uint32_t i)
+{
+	return awaited + (size_t)i * (LINE_BYTES / sizeof(*awaited));
+}
+
+static void futex_wake_siblings(struct hub *hub, uint32_t i)
+{
+	uint32_t *word = awaited_at(hub->awaited, i);
+
+	/* A peer may have cleared the word and died, or be corrupt: there may be sleepers. */
+	__atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
+	futex_wake(word, INT_MAX, FUTEX_SHARED);
+}
+
+static void futex_peer_wake_siblings(struct endpoint *endpoint)
+{
+	uint32_t *word = endpoint->awaited, value = load_relaxed(word);
+
+	if (value && (int32_t)(AWAITED(endpoint->done) - value) >= 0 &&
+	    __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST))
+		futex_wake(word, INT_MAX, FUTEX_SHARED);
+}
+
+/* Leaves the smaller of the word's count and this one there; returns that. */
+static uint32_t await_count(uint32_t *word, uint32_t count)
+{
+	uint32_t value = load_relaxed(word), mine = AWAITED(count);
+
+	while (!value || (int32_t)(value - mine) > 0)
+		if (__atomic_compare_exchange_n(word, &value, mine, false, __ATOMIC_SEQ_CST,
+						__ATOMIC_RELAXED))
+			return mine;
+	return value;
+}
+
+static void futex_sibling_wait(struct endpoint *endpoint, const struct frame_wait *wait,
+			       const _Atomic uint32_t *claim)
+{
+	uint32_t *word = awaited_at(endpoint->all_awaited, wait->ring);
+	uint32_t posted = claim_word(endpoint->next, CLAIM_POSTED);
+	uint32_t value = await_count(word, wait->count);
+
+	/*
+	 * "Awaited" before the last look; partners: the barriers before check_notify(), in
+	 * hub_end_waits() and in timeline_recall().
+	 */
+	full_barrier();
+	if (wait_is_over(endpoint, wait) ||
+	    atomic_load_explicit(claim, memory_order_relaxed) != posted)
+		return;
+	endpoint->sleeps++;
+	futex_wait(word, value, DISTWORKER_NO_DEADLINE, FUTEX_SHARED);
 }
 
 /* ----------------------------------------------------------------- objects */
@@ -76,13 +140,16 @@ static int make_bell(int *fd)
 static int futex_create(struct hub *hub)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), wanted = hub_wanted_bytes(hub);
+	uint64_t timelines, awaited;
 	int error;
 
 	/* As the module does. */
 	hub->stride = (wanted + page - 1) / page * page;
 	hub->header_slots = (uint32_t)(hub->stride - wanted) / LINE_BYTES + 1;
 	hub->header_step = LINE_BYTES;
-	hub->memory_bytes = page + hub->stride * hub->mailboxes;
+	timelines = page * hub->mailboxes;
+	awaited = ((uint64_t)LINE_BYTES * hub->mailboxes + page - 1) / page * page;
+	hub->memory_bytes = page + timelines + awaited + hub->stride * hub->mailboxes;
 	hub->memory = mmap(NULL, hub->memory_bytes, PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (hub->memory == MAP_FAILED) {
@@ -95,7 +162,10 @@ static int futex_create(struct hub *hub)
 	/* A core dump delays the report of a death. */
 	madvise(hub->memory, hub->memory_bytes, MADV_DONTDUMP);
 	hub->line = hub->memory;
-	hub->boxes = (unsigned char *)hub->memory + page;
+	hub->timelines = (unsigned char *)hub->memory + page;
+	hub->timeline_step = page;
+	hub->awaited = (uint32_t *)(hub->timelines + timelines);
+	hub->boxes = hub->timelines + timelines + awaited;
 	/* The kick word on a line of its own. */
 	error = posix_memalign((void **)&hub->kick, LINE_BYTES,
 			       LINE_BYTES + hub->mailboxes * sizeof(*hub->seen));
@@ -153,6 +223,8 @@ static void futex_repair(struct hub *hub)
 	take(&hub->line->asleep, ~(ASLEEP_WAITER | ASLEEP_POLLER));
 	store_relaxed(&hub->line->driving, hub->driving);
 	store_relaxed(&hub->line->spin_hint, 0);
+	for (uint32_t i = 0; hub->has_waits && i < hub->mailboxes; i++)
+		futex_wake_siblings(hub, i);
 }
 
 /* -------------------------------------------------------------- the parent */
@@ -238,6 +310,19 @@ static int futex_query(struct hub *hub, uint32_t i, struct hub_change *change)
 
 /* ---------------------------------------------------------------- the peer */
 
+/* Siblings read each other's timelines. */
+static void protect_timelines(const struct hub *hub, uint32_t mine)
+{
+	unsigned char *own = hub->timelines + mine * hub->timeline_step;
+	unsigned char *end = hub->timelines + hub->mailboxes * hub->timeline_step;
+
+	if (own > hub->timelines)
+		mprotect(hub->timelines, (size_t)(own - hub->timelines), PROT_READ);
+	own += hub->timeline_step;
+	if (own < end)
+		mprotect(own, (size_t)(end - own), PROT_READ);
+}
+
 /* The child keeps the hub's line and its own mailbox. */
 static void drop_siblings(struct hub *hub, uint32_t mine)
 {
@@ -272,6 +357,14 @@ static int futex_attach(struct hub *hub, struct endpoint *endpoint)
 				 free_word);
 	endpoint->line = hub->line;
 	endpoint->mailbox = mailbox;
+	endpoint->timelines = hub->timelines;
+	endpoint->timeline_step = hub->timeline_step;
+	endpoint->timeline = (struct timeline *)(hub->timelines +
+						 endpoint->index * hub->timeline_step);
+	endpoint->all_awaited = hub->awaited;
+	endpoint->awaited = awaited_at(hub->awaited, endpoint->index);
+	if (!endpoint->thread)
+		protect_timelines(hub, endpoint->index);
 	endpoint->line_map = hub->memory;
 	endpoint->line_bytes = (uint64_t)(hub->boxes - (unsigned char *)hub->memory);
 	endpoint->box = hub_box(hub, endpoint->index);
@@ -362,6 +455,9 @@ const struct provider_ops futex_provider = {
 	.detach = futex_detach,
 	.peer_wait = futex_peer_wait,
 	.peer_wake = futex_peer_wake,
+	.peer_wake_siblings = futex_peer_wake_siblings,
+	.wake_siblings = futex_wake_siblings,
+	.sibling_wait = futex_sibling_wait,
 	.peer_bell_arm = futex_peer_bell_arm,
 	.peer_bell_clear = futex_peer_bell_clear,
 };

@@ -202,10 +202,13 @@ int hub_bind(struct hub *hub, uint32_t i, int32_t pid)
 /* `active` differs from the present bit. */
 static inline void set_active(struct hub *hub, uint32_t i, bool active)
 {
-	bool oversubscribed;
+	bool oversubscribed, crowded;
 
 	mask_put(hub->active, i, active);
 	hub->active_count += active ? 1 : -1u;
+	crowded = hub->active_count > hub->cpus;
+	if (crowded != load_relaxed(&hub->line->crowded))
+		store_relaxed(&hub->line->crowded, crowded);
 	oversubscribed = hub->active_count + 1 > hub->cpus;
 	if (oversubscribed != load_relaxed(&hub->line->oversubscribed))
 		store_relaxed(&hub->line->oversubscribed, oversubscribed);
@@ -221,6 +224,8 @@ static void reset_ring(struct hub *hub, uint32_t i, uint32_t number)
 	ring->harvested = number;
 	ring->done = number;
 	ring->fail_epoch = 0;
+	ring->unrun = 0;
+	timeline_rearm(hub, i, number);
 	ring->frame_ns = 0;
 	ring->has_notify = false;
 	ring->broken = false;
@@ -263,12 +268,14 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *
 	atomic_store_explicit(&frame->cancel, 0, memory_order_relaxed);
 	atomic_store_explicit(&frame->superseded, 0, memory_order_relaxed);
 	frame->flags = flags;
+	if (UNLIKELY(flags & FRAME_WAITS))
+		waits_of(&hub->layout, frame)->count = 0;
 	/*
 	 * The peer can write into the frame at any time: its completion is checked against this
 	 * copy.
 	 */
 	ring->slots[ring->acquired & (hub->layout.depth - 1)] =
-		flags & FRAME_CHAINED ? SLOT_CHAINED : 0;
+		flags & (FRAME_CHAINED | FRAME_WAITS) ? SLOT_CHAINED : 0;
 	*number = ring->acquired++;
 	return frame;
 }
@@ -476,8 +483,10 @@ static int take_completion(struct hub *hub, uint32_t i, struct completion *compl
 		ring->done = ring->harvested;
 		return broken(hub, i);
 	}
-	if (copy.state == COMPLETION_FAILED)
-		ring->fail_epoch++;
+	if (!completion_has_run(copy.state) || copy.state == COMPLETION_FAILED) {
+		ring->unrun++;
+		ring->fail_epoch += copy.state != COMPLETION_REVOKED;
+	}
 	average_in(ring, &copy);
 	if (text)
 		copy_text(hub, ring, copy.state == COMPLETION_FAILED ? copy.text_bytes : 0, text);
@@ -511,6 +520,22 @@ int hub_harvest(struct hub *hub, uint32_t i, struct completion *completion, char
 	return take_completion(hub, i, completion, text);
 }
 
+uint16_t hub_next_state(const struct hub *hub, uint32_t i)
+{
+	const struct ring *ring = &hub->rings[i];
+	const struct completion *completion;
+
+	if (ring->broken || load_acquire(&ring->mailbox->done) == ring->harvested)
+		return 0;
+	completion = completion_at(&hub->layout, ring->mailbox, ring->harvested);
+	return __atomic_load_n(&completion->state, __ATOMIC_RELAXED);
+}
+
+void hub_distrust(struct hub *hub, uint32_t i)
+{
+	broken(hub, i);
+}
+
 /* Whether the frame is one of those that are posted and not harvested. */
 static bool is_outstanding(const struct ring *ring, uint32_t number)
 {
@@ -532,6 +557,8 @@ bool hub_revoke(struct hub *hub, uint32_t i, uint32_t number)
 						     memory_order_acq_rel, memory_order_relaxed))
 		return false;
 	ring->slots[number & (hub->layout.depth - 1)] |= SLOT_REVOKED;
+	if (UNLIKELY(frame->flags & FRAME_WAITS))
+		timeline_recall(hub, frame);
 	return true;
 }
 

@@ -10,11 +10,14 @@
 #ifndef DW_MAILBOX_PROVIDER_H
 #define DW_MAILBOX_PROVIDER_H
 
+#include "base/likely.h"
 #include "mailbox/mailbox.h"
 #include "mailbox/ring.h"
 #include "mailbox/spin.h"
+#include "mailbox/timeline.h"
 
 /* The parent's own flags of a slot. */
+/* FRAME_CHAINED or FRAME_WAITS: it may be returned. */
 #define SLOT_CHAINED (1u << 0)
 #define SLOT_REVOKED (1u << 1)
 #define SLOT_SUPERSEDED (1u << 2)
@@ -26,7 +29,8 @@ struct ring {
 	uint32_t published;
 	uint32_t harvested;
 	uint32_t done;			/* the peer's count, checked; harvested … published */
-	uint32_t fail_epoch;		/* FAILED completions harvested in this generation */
+	uint32_t fail_epoch;		/* FAILED and RETURNED ones harvested in this generation */
+	uint32_t unrun;			/* the same and REVOKED ones: for timelines */
 	uint32_t frame_ns;		/* average duration of a frame */
 	uint32_t notify;		/* value of `notify`, if has_notify */
 	bool has_notify;
@@ -53,6 +57,10 @@ struct hub {
 	uint64_t memory_bytes;
 	struct hub_line *line;
 	unsigned char *boxes;
+	unsigned char *timelines;	/* of the peers; NULL: the provider has none … */
+	uint64_t timeline_step;		/* … so many bytes apart */
+	uint32_t *awaited;		/* futex: a word for each timeline, a line apart */
+	bool has_waits;			/* [owner] a frame has waited for siblings */
 	uint32_t *kick;			/* any thread counts up */
 	uint32_t *seen;			/* written by [owner], read by waiters */
 	int fd;				/* kernel: the hub; futex: the parent's bell */
@@ -100,15 +108,24 @@ struct endpoint {
 	uint32_t done;			/* value in the mailbox */
 	uint32_t checked;		/* value of done when `notify` was last looked at */
 	uint32_t dry_checked; /* value of done when the parent was last told of a dry ring */
-	uint32_t failed;		/* completions with FAILED in this generation */
+	uint32_t failed;		/* FAILED and RETURNED completions in this generation */
 	uint32_t poll_count;		/* hub_line.poll_count at the last look … */
 	uint32_t frames_since_poll;		/* … and looks since it changed */
 	bool stopping;
-	bool parked;			/* a FRAME_CHAINED waits for those in flight */
+	bool parked;			/* a FRAME_CHAINED or FRAME_WAITS waits for those in flight */
+	bool blocked;			/* a FRAME_WAITS waits for siblings */
 	bool failure_unreported; /* a frame failed since check_notify() last ran */
 	uint8_t *resolved;		/* one per slot: completed before an earlier frame was */
 
+	/* NULL: the provider has no timelines. */
+	struct timeline *timeline;	/* this peer's */
+	const unsigned char *timelines;	/* of all */
+	uint64_t timeline_step;
+	uint32_t *awaited;		/* futex: this peer's word, and … */
+	uint32_t *all_awaited;		/* … those of all */
+
 	struct spin spin;
+	struct spin sibling_spin;	/* waits for siblings */
 	uint64_t wakes, sleeps;
 };
 
@@ -148,6 +165,13 @@ struct provider_ops {
 	 */
 	int (*peer_wait)(struct endpoint *endpoint, uint32_t seen, bool wake);
 	void (*peer_wake)(struct endpoint *endpoint);
+	/* Those that sleep until this peer's timeline has a count which it has now. */
+	void (*peer_wake_siblings)(struct endpoint *endpoint);
+	/* The same of the parent: all that sleep until timeline i goes on. */
+	void (*wake_siblings)(struct hub *hub, uint32_t i);
+	/* Sleeps until wait_is_over(), until the frame with this claim word is revoked, or less. */
+	void (*sibling_wait)(struct endpoint *endpoint, const struct frame_wait *wait,
+			     const _Atomic uint32_t *claim);
 	bool (*peer_bell_arm)(struct endpoint *endpoint, uint32_t seen);
 	void (*peer_bell_clear)(struct endpoint *endpoint, uint32_t events);
 };
@@ -165,6 +189,7 @@ int provider_choose(enum dw_provider wanted, const struct provider_ops **ops, bo
 /* dw_provider_query() for a device at `path`. */
 int provider_describe(const char *path, struct dw_provider_info *info);
 
+bool wait_is_over(const struct endpoint *endpoint, const struct frame_wait *wait);
 /* Whether a watched ring has completions that were not harvested. Any thread. */
 bool hub_completions_pending(struct hub *hub);
 /* State changes that a provider was told of. Any thread. */

@@ -62,8 +62,9 @@ struct hub_line {
 	uint32_t driving;		/* the parent */
 	uint32_t oversubscribed; /* the parent: more busy peers than CPUs, do not spin for long */
 	uint32_t spin_hint; /* the parent spins for a peer that it has woken: spin as well */
+	uint32_t crowded; /* the parent: the same without the parent, for waits of siblings */
 	uint32_t poll_count; /* counts hub_polled(): a thread that submits looked at the rings */
-	uint32_t reserved1[28];
+	uint32_t reserved1[27];
 };
 
 _Static_assert(sizeof(struct hub_line) == sizeof(struct distworker_hub_line) &&
