@@ -88,6 +88,11 @@ static void expire_head(struct engine *engine, struct worker_ring *ring, uint64_
 	entry = ring_entry(&engine->rings, ring, ring->head);
 	if (!(entry->flags & ENTRY_TIMED) || (!entry->task && !entry->control))
 		return;
+	/* Its time has not begun. */
+	if (entry->flags & ENTRY_AHEAD && entry->task && entry->task->waiting) {
+		ring_head_starts(&engine->rings, ring);
+		return;
+	}
 	deadline = ring->head_since + entry->timeout_ns;
 	if (deadline < ring->head_since)
 		return;

@@ -214,8 +214,11 @@ static void release_consumer(struct graph *graph, struct task *task, struct edge
 			queue_remove(consumer);
 	}
 	/* Else it went into a ring behind its producers: the worker runs or returns it. */
-	if (consumer->head.state != TASK_PENDING)
+	if (consumer->head.state != TASK_PENDING) {
+		if (!consumer->waiting && consumer->placed != NO_WORKER)
+			ring_may_start(graph->rings, consumer);
 		return;
+	}
 	if (!consumer->waiting) {
 		if (consumer->queue == QUEUE_CHAINED)
 			queue_remove(consumer);

@@ -334,6 +334,12 @@ static void head_changed(struct ring_set *rings, struct worker_ring *ring)
 		timer_deadline(rings->timer, ring->head_since + entry->timeout_ns);
 }
 
+void ring_head_starts(struct ring_set *rings, struct worker_ring *ring)
+{
+	ring->head_since = running_now(rings->timer);
+	head_changed(rings, ring);
+}
+
 static void begin_deadline(struct ring_set *rings, struct worker_ring *ring, struct entry *entry,
 			   uint32_t number)
 {

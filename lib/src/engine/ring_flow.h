@@ -69,6 +69,17 @@ void ring_tell_cancelled(struct ring_set *rings, const struct worker_ring *ring)
 
 /* The frame at the head has run for `busy_ns`: raises its estimate to that. */
 void ring_note_busy(struct ring_set *rings, struct worker_ring *ring, uint64_t busy_ns);
+/* The time of the frame at the head begins now. */
+void ring_head_starts(struct ring_set *rings, struct worker_ring *ring);
+/* All producers of a task are final, which was in a ring before they were. */
+static inline void ring_may_start(struct ring_set *rings, const struct task *task)
+{
+	struct worker_ring *ring = &rings->all[task->placed];
+
+	if (UNLIKELY(ring->timed) && task->position == ring->head &&
+	    ring_entry(rings, ring, ring->head)->flags & ENTRY_TIMED)
+		ring_head_starts(rings, ring);
+}
 /* A deadline of an entry does not count any more. */
 void ring_end_deadline(struct worker_ring *ring, struct entry *entry);
 /* The frame at the head has until `now` + `ns`; its thread was told of it (`told`). */
