@@ -169,7 +169,7 @@ TEST(ready_task_does_not_stick_behind_one_that_waits)
 	done_with(rig, &job);
 }
 
-/* Worker 0 fails; what waits for it in worker 1, and what waits for that in worker 2, never runs. */
+/* Worker 0 fails; the one in worker 1 that waits for it, and the next one, never run. */
 static int lose(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
 		void *context)
 {

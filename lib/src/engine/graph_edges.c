@@ -3,6 +3,7 @@
  * graph, continued: a new task and its edges. See graph.h.
  */
 #include "engine/graph.h"
+#include "engine/marks.h"
 
 struct task *graph_task_new(struct graph *graph, struct run_graph *run, struct scope *scope,
 			    struct callable *callable, const struct dw_submit_options *options)

@@ -170,8 +170,7 @@ bool ring_kill(struct ring_set *rings, struct worker_ring *ring, const char *why
 	       rings->ops->kill(rings->ops_context, ring->index, why);
 }
 
-/* The worker wrote nonsense: its ring is ignored until its death is reported. */
-static void ring_distrust(struct ring_set *rings, struct worker_ring *ring)
+void ring_distrust(struct ring_set *rings, struct worker_ring *ring)
 {
 	if (ring->corrupt)
 		return;
@@ -510,16 +509,6 @@ void request_notify(struct ring_set *rings, const struct task *task)
 	}
 }
 
-void request_notify_producers(struct ring_set *rings, const struct task *task)
-{
-	for (uint32_t i = 0; i < task->marks; i++) {
-		struct worker_ring *ring = &rings->all[task->mark_rings[i]];
-
-		if (ring_has_frame(ring, task->mark_positions[i]))
-			ring_request_notify(rings, ring, task->mark_positions[i]);
-	}
-}
-
 void request_notify_all(struct ring_set *rings,
 		      bool (*wanted)(const struct task *task, const void *context),
 		      const void *context)
@@ -618,30 +607,6 @@ static void drop_head(struct ring_set *rings, struct worker_ring *ring,
 	}
 	if (ring->notify_set && !number_before(ring->head - 1, ring->notify))
 		notify_next(rings, ring);
-}
-
-struct worker_ring *ring_before_head(const struct ring_set *rings, const struct worker_ring *ring)
-{
-	const struct entry *entry = ring_entry(rings, ring, ring->head);
-	const struct task *task = entry->task;
-
-	if (ring->head == ring->tail || !(entry->flags & ENTRY_AHEAD) || !task)
-		return NULL;
-	for (uint32_t i = 0; i < task->marks; i++) {
-		struct worker_ring *other = &rings->all[task->mark_rings[i]];
-
-		if (other != ring && ring_has_frame(other, task->mark_positions[i]))
-			return other;
-	}
-	return NULL;
-}
-
-void ring_ran_too_early(struct ring_set *rings, struct worker_ring *ring)
-{
-	error_set(-EPROTO, "mailbox %u: frame %u has run before one that it waits for",
-		  ring->index, ring->head);
-	hub_distrust(rings->hub, ring->index);
-	ring_distrust(rings, ring);
 }
 
 bool ring_next(struct ring_set *rings, struct worker_ring *ring, struct ring_completion *next)

@@ -212,6 +212,8 @@ static inline const char *ring_cause(const struct worker_ring *ring, const char 
 	return ring->cause ? ring->cause : otherwise;
 }
 void ring_reserve(struct ring_set *rings, struct worker_ring *ring, bool reserved);
+/* The worker wrote nonsense, as error_text() says: its ring is ignored until its death. */
+void ring_distrust(struct ring_set *rings, struct worker_ring *ring);
 /* False: it is a thread, and was told. */
 bool ring_kill(struct ring_set *rings, struct worker_ring *ring, const char *why);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "engine/elision.h"
+#include "engine/marks.h"
 #include "engine/schedule.h"
 
 /* Workers that pick() looks at before it is content. */

@@ -4,9 +4,10 @@
  * worker waits for the siblings itself (mailbox/timeline.h), so that an edge between two workers
  * needs no wake-up of the parent. See schedule.h.
  *
- * Such a frame must not hold up what is ready: it goes only where nothing is ready before it and its
- * producers are short, as far as is known; and it is taken back if that was wrong.
+ * Such a frame must not hold up what is ready: it goes only where nothing is ready before it and
+ * its producers are short, as far as is known; and it is taken back if that was wrong.
  */
+#include "engine/marks.h"
 #include "engine/schedule.h"
 
 /* Work in front of a producer that is worth waiting for. */
@@ -15,19 +16,15 @@
 #define AHEAD_MOST	32
 
 /* Drops the marks of producers that have left their rings. */
-static void settle_marks(const struct ring_set *rings, struct task *task)
+static void drop_marks(const struct ring_set *rings, struct task *task)
 {
-	uint8_t count = 0;
+	uint32_t i = 0;
 
-	for (uint32_t i = 0; i < task->marks; i++) {
-		uint16_t ring = task->mark_rings[i];
-
-		if (!ring_has_frame(&rings->all[ring], task->mark_positions[i]))
-			continue;
-		task->mark_rings[count] = ring;
-		task->mark_positions[count++] = task->mark_positions[i];
-	}
-	task->marks = count;
+	while (i < task->marks)
+		if (ring_has_frame(&rings->all[task->mark_rings[i]], task->mark_positions[i]))
+			i++;
+		else
+			mark_drop(task, i);
 }
 
 /* The worker with the least to do of those with producers of the task; DW_ANY: none is fit. */
@@ -78,7 +75,7 @@ bool schedule_ahead(struct schedule *schedule, struct task *task, uint32_t worke
 
 	if (!rings->waits_payload)
 		return false;
-	settle_marks(rings, task);
+	drop_marks(rings, task);
 	if (task->retries || task->callable->control || !task->marks ||
 	    (!task->payload.blob && task->payload.bytes > rings->waits_payload))
 		return false;

@@ -225,28 +225,6 @@ static inline void task_list_push(struct task **list, struct task *task)
 	*list = task;
 }
 
-/* The producer of this edge sits in a ring: its consumer may go into a ring if all do. */
-static inline void edge_mark(struct edge *edge, const struct task *producer)
-{
-	struct task *consumer = edge->consumer;
-	uint32_t i = 0;
-
-	if (!consumer->in_rings)
-		consumer->marks = 0;
-	while (i < consumer->marks && consumer->mark_rings[i] != producer->placed)
-		i++;
-	if (i == MARKS_MOST)
-		return;
-	if (i == consumer->marks) {
-		consumer->marks++;
-		consumer->mark_rings[i] = (uint16_t)producer->placed;
-		consumer->mark_positions[i] = producer->position;
-	} else if ((int32_t)(producer->position - consumer->mark_positions[i]) > 0) {
-		consumer->mark_positions[i] = producer->position;
-	}
-	edge->counted = true;
-	consumer->in_rings++;
-}
 /* No task can be pushed behind it any more. */
 void task_break_chain(struct task *task);
 /* It is in no ring any more. */

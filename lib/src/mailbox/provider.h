@@ -112,7 +112,7 @@ struct endpoint {
 	uint32_t poll_count;		/* hub_line.poll_count at the last look … */
 	uint32_t frames_since_poll;		/* … and looks since it changed */
 	bool stopping;
-	bool parked;			/* a FRAME_CHAINED or FRAME_WAITS waits for those in flight */
+	bool parked;			/* the next frame waits for those in flight */
 	bool blocked;			/* a FRAME_WAITS waits for siblings */
 	bool failure_unreported; /* a frame failed since check_notify() last ran */
 	uint8_t *resolved;		/* one per slot: completed before an earlier frame was */

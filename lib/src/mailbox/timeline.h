@@ -63,8 +63,8 @@ static inline bool count_reached(uint32_t count, uint32_t wanted)
 bool hub_has_timelines(const struct hub *hub);
 uint32_t hub_waits_payload(const struct hub *hub);
 /*
- * [owner] The frame, acquired with FRAME_WAITS and not published, waits for frame `number` of ring `other`, which is
- * published and whose completion was not harvested. WAITS_MOST times at most.
+ * [owner] The frame, acquired with FRAME_WAITS and not published, waits for frame `number` of ring
+ * `other`, which is published. WAITS_MOST times at most.
  */
 void hub_add_wait(struct hub *hub, struct frame *frame, uint32_t other, uint32_t number);
 /* [owner] What waits for frames of ring i is returned: they may never complete. */
