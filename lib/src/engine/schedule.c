@@ -362,6 +362,19 @@ static uint32_t pick_lighter(struct schedule *schedule, const struct pool *pool,
 										NO_WORKER;
 }
 
+/* Where a task would wait for its producers; DW_ANY: at one of them, or nowhere. */
+static uint32_t ahead_worker(struct schedule *schedule, const struct task *task)
+{
+	const struct pool *pool = &schedule->pools[task->pool];
+
+	if (task->worker != DW_ANY)
+		return task->worker;
+	for (uint32_t i = 0; i < task->marks; i++)
+		if (schedule->rings->all[task->mark_rings[i]].pool == task->pool)
+			return DW_ANY;
+	return pool->flags & POOL_NEAR ? pick_near(schedule, pool, task) : pick(schedule, pool);
+}
+
 /* A pending task whose producers all sit in rings: into the queue of one of them if that pays. */
 static bool chain(struct schedule *schedule, struct task *task, struct task *producer)
 {
@@ -369,16 +382,14 @@ static bool chain(struct schedule *schedule, struct task *task, struct task *pro
 	const struct worker_ring *ring = &rings->all[producer->placed];
 	uint32_t other;
 
-	if (UNLIKELY(task->marks > 1))
-		return schedule_ahead(schedule, task, task->worker);
+	if (UNLIKELY(task->marks > 1 || task->pool != ring->pool))
+		return schedule_ahead(schedule, task, ahead_worker(schedule, task));
 	if (task->worker != DW_ANY) {
 		if (task->worker != ring->index)
 			return schedule_ahead(schedule, task, task->worker);
 	} else {
 		struct pool *pool = &schedule->pools[task->pool];
 
-		if (task->pool != ring->pool)
-			return false;
 		/* Another worker could run it beside its siblings, of which one follows here. */
 		if (pool->up > 1 && producer->flags & FLAG_CHAINED &&
 		    ring->load_ns + estimate_of(rings, task->callable) > WAKE_COST_NS) {
