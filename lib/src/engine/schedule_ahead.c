@@ -42,8 +42,14 @@ static uint32_t choose(const struct ring_set *rings, const struct task *task)
 	return best;
 }
 
+/*
+ * Not a chip with memory of its own: a frame that is returned there would take those behind it
+ * along, and one of them may be the only one that has a result (elision.h).
+ */
 static bool takes(struct schedule *schedule, const struct worker_ring *ring)
 {
+	if (ring->kind == DW_CHILD_CHIP && schedule->pools[ring->pool].has_memory)
+		return false;
 	return ring->state == RING_UP && !ring->corrupt && !ring->elsewhere && !ring->stopped &&
 	       !ring->reserved && !ring->controls && ring->ahead < AHEAD_MOST &&
 	       !ready_first(&schedule->queues[ring->index].directed) &&

@@ -59,7 +59,7 @@ void timeline_rearm(struct hub *hub, uint32_t i, uint32_t number)
 		return;
 	hub_end_waits(hub, i);
 	timeline = timeline_at(hub, i);
-	store_relaxed(&timeline->unrun, 0);
+	store_release(&timeline->unrun, 0);
 	store_release(&timeline->count, number);
 }
 
@@ -118,8 +118,12 @@ bool timeline_has_run(const struct endpoint *endpoint, struct frame *frame)
 	for (uint32_t k = 0; k < waits->count; k++) {
 		const struct timeline *timeline = sibling(endpoint, &waits->waits[k]);
 
-		if (load_acquire(&timeline->generation) != waits->waits[k].generation ||
-		    load_relaxed(&timeline->unrun) != waits->waits[k].unrun)
+		/*
+		 * Acquire: partner is the release in timeline_rearm(). A new generation counts from
+		 * 0 again, so its own count is looked at after this.
+		 */
+		if (load_acquire(&timeline->unrun) != waits->waits[k].unrun ||
+		    load_relaxed(&timeline->generation) != waits->waits[k].generation)
 			return false;
 	}
 	return true;
