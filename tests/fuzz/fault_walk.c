@@ -573,7 +573,7 @@ int main(int argc, char **argv)
 		fflush(stdout);
 		child = fork();
 		if (!child) {
-			alarm(300);
+			alarm(1200);
 			status = run_walk(walk, module) ? 0 : 1;
 			fflush(stdout);
 			_exit(status);
