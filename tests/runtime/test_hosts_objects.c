@@ -5,6 +5,7 @@
  * folder of the object is empty.
  */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include "hosts.h"
@@ -100,6 +101,16 @@ static bool can_hide(void)
 		_exit(!hide_home());
 	waitpid(pid, &status, 0);
 	return status == 0;
+}
+
+static const char *refusal(void)
+{
+#ifdef __SANITIZE_THREAD__
+	if (geteuid() != 0)
+		return "TSan has a thread of its own: a process with threads makes no user "
+		       "namespace";
+#endif
+	return "a mount namespace is refused";
 }
 
 /* ------------------------------------------------------------------------ functions */
@@ -205,7 +216,7 @@ static void runs(dw_callable callable)
 			test_name##_in_folders(); \
 		drop_folders(); \
 		if (!possible) \
-			SKIP("a mount namespace is refused"); \
+			SKIP(refusal()); \
 	} \
 	static void test_name##_in_folders(void)
 
@@ -328,6 +339,54 @@ static int serve_with(const char *folder)
 	options.objects = folder;
 	return dw_node_serve(NULL, &options);
 }
+
+/* ------------------------------------------------------------- functions of the program */
+
+static const char *build; /* the file that the program's function is in */
+
+static void program_of_build(struct dw_worker *of)
+{
+	void *object = dlopen(beside(build), RTLD_LAZY | RTLD_LOCAL);
+	dw_sub_fn *add = NULL;
+	dw_callable handle;
+
+	if (CHECK(object != NULL))
+		*(void **)&add = dlsym(object, "symbol_add");
+	CHECK_EQ(dw_callable_register_sub(of, "add", add, NULL, &handle), 0);
+}
+
+/* In processes of their own, whose handles are as fresh as the node's. */
+static void body_of_builds(void)
+{
+	char there[41] = "", own[41] = "";
+	const char *text;
+
+	build = "fixtures/symbols_other.so";
+	host_start(&node, program_of_build, NULL);
+	build = "fixtures/symbols.so";
+	root = make_worker(DW_LEVEL_POD, 0, DW_PROCESS);
+	program_of_build(root);
+	host_worker(root, DW_LEVEL_NODE, 1, &node);
+	CHECK_EQ(dw_worker_init(root), -ESTALE);
+	check_text(node.address);
+	text = strstr(dw_strerror_last(), "function \"add\"");
+	CHECK(text && sscanf(text,
+			     "function \"add\" is of another program here, with build-id "
+			     "%40[0-9a-f]; that of the tree has %40[0-9a-f]: both hosts need",
+			     there, own) == 2);
+	CHECK_EQ(strlen(there), 40);
+	CHECK_EQ(strlen(own), 40);
+	CHECK(strcmp(there, own) != 0);
+	destroy_tree();
+	host_stop(&node);
+}
+
+HOST_TEST(a_function_of_another_build_is_refused_with_both_build_ids)
+{
+	apart(body_of_builds);
+}
+
+/* ------------------------------------------------------------------------ folders */
 
 HOST_TEST(a_folder_that_others_may_write_to_is_refused)
 {

@@ -6,6 +6,7 @@
  */
 #define UNIT_SECONDS 100
 #include <sched.h>
+#include <sys/syscall.h>
 #include "hosts.h"
 #include "trace_read.h"
 
@@ -21,6 +22,27 @@ static struct host_node node, third;
 static struct dw_worker *root;
 static int64_t *cells;
 static char trace_path[96];
+
+/* ------------------------------------------------------------------ a clock that lies */
+
+/* The clock of this process runs too fast since then; 0: it does not. */
+static int64_t clock_begins_ns;
+
+/* The library's, too. */
+__attribute__((visibility("default")))
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int result = (int)syscall(SYS_clock_gettime, clock, now);
+	int64_t ns;
+
+	if (result == 0 && clock == CLOCK_MONOTONIC && clock_begins_ns) {
+		ns = now->tv_sec * (int64_t)SECOND_NS + now->tv_nsec;
+		ns += (ns - clock_begins_ns) * 9;
+		now->tv_sec = ns / (int64_t)SECOND_NS;
+		now->tv_nsec = ns % (int64_t)SECOND_NS;
+	}
+	return result;
+}
 
 /* ------------------------------------------------------------------ functions of both sides */
 
@@ -72,6 +94,15 @@ static void program(struct dw_worker *of)
 	CHECK_EQ(dw_callable_register_orch(of, "deep", orch_deep, NULL, &deep), 0);
 	CHECK_EQ(dw_callable_register_orch(of, "nested", orch_nested, NULL, &nested), 0);
 	CHECK_EQ(dw_callable_register_sub(of, "step", sub_step, NULL, &step), 0);
+}
+
+static void program_with_a_fast_clock(struct dw_worker *of)
+{
+	struct timespec now;
+
+	program(of);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_begins_ns = now.tv_sec * (int64_t)SECOND_NS + now.tv_nsec;
 }
 
 static int orch_all(struct dw_orch *orch, const struct dw_args *args,
@@ -311,6 +342,28 @@ static void body_slow(void)
 {
 	REQUIRE(host_impair(SLOW));
 	trace_one_clock(0);
+}
+
+/* Its tasks seem to end long after their answers are here. */
+HOST_TEST(times_of_a_host_whose_clock_lies_stay_between_claim_and_completion)
+{
+	struct event *slices[200];
+	struct trace_read trace;
+	unsigned count;
+
+	host_start(&node, program_with_a_fast_clock, NULL);
+	begin_tree(DW_LEVEL_POD);
+	host_worker(root, DW_LEVEL_NODE, 2, &node);
+	host_worker(root, DW_LEVEL_NODE, 2, NULL);
+	run_tree(2);
+	REQUIRE(trace_read(trace_path, &trace));
+	count = slices_of(&trace, "pod0/node0", "nested", slices);
+	CHECK_EQ(count, 2 * TASKS);
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned k = 1; k < 6; k++)
+			CHECK(slices[i]->stamps[k] >= slices[i]->stamps[k - 1]);
+	trace_free(&trace);
+	unlink(trace_path);
 }
 
 HOST_TEST(causes_come_before_effects_over_a_slow_link)
