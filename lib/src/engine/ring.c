@@ -635,7 +635,8 @@ bool ring_next(struct ring_set *rings, struct worker_ring *ring, struct ring_com
 	next->member = entry->member;
 	next->number = ring->head;
 	drop_head(rings, ring, completion);
-	if (completion->state == COMPLETION_FAILED || completion->state == COMPLETION_RETURNED)
+	if (completion->state == COMPLETION_FAILED ||
+	    (completion->state == COMPLETION_RETURNED && entry->flags & ENTRY_AHEAD))
 		break_chains(rings, ring);
 	if (completion->state != COMPLETION_FAILED)
 		next->text[0] = '\0';

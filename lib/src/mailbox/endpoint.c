@@ -182,10 +182,13 @@ static void publish_done(struct endpoint *endpoint, uint32_t number)
 }
 
 /* The frame failed, or did not run; before its completion is published. */
-static void count_unrun(struct endpoint *endpoint, enum completion_state state)
+static void count_unrun(struct endpoint *endpoint, uint32_t number, enum completion_state state)
 {
-	/* What is posted behind a revoked frame in its own ring does not need it. */
-	endpoint->failed += state != COMPLETION_REVOKED;
+	const struct frame *frame = frame_at(&endpoint->layout, endpoint->mailbox, number);
+
+	/* One that follows a frame in its ring goes back with it, and so do those behind both. */
+	endpoint->failed += state == COMPLETION_FAILED ||
+			    (state == COMPLETION_RETURNED && frame->flags & FRAME_WAITS);
 	if (endpoint->timeline)
 		timeline_count_unrun(endpoint->timeline);
 }
@@ -195,7 +198,7 @@ static void resolve(struct endpoint *endpoint, uint32_t number, enum completion_
 	struct completion *completion = completion_at(&endpoint->layout, endpoint->mailbox, number);
 
 	*completion = (struct completion){ .number = number, .state = (uint16_t)state };
-	count_unrun(endpoint, state);
+	count_unrun(endpoint, number, state);
 	publish_done(endpoint, number);
 }
 
@@ -290,7 +293,7 @@ complete(struct endpoint *endpoint, uint32_t number, enum completion_state state
 	size_t bytes = 0;
 
 	if (error) {
-		count_unrun(endpoint, COMPLETION_FAILED);
+		count_unrun(endpoint, number, COMPLETION_FAILED);
 		/*
 		 * The parent may retry the task or skip its consumers: neither waits for the frames
 		 * behind it.

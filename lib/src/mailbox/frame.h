@@ -27,7 +27,7 @@ enum frame_claim { CLAIM_EMPTY = 0, CLAIM_POSTED = 1, CLAIM_CLAIMED = 2, CLAIM_R
 
 /*
  * Posted behind producers that have not finished: the peer returns it unstarted when a frame before
- * it failed, or was returned, that the parent did not know of (fail_epoch).
+ * it failed, or a FRAME_WAITS was returned, that the parent did not know of (fail_epoch).
  */
 #define FRAME_CHAINED (1u << 0)
 /* The names of its tensors, and its tags (struct frame_names, one each), follow the arguments. */
@@ -41,7 +41,7 @@ struct frame {
 	uint8_t flags;			/* FRAME_* */
 	/* parent: so many frames behind is one that writes the same again (hub_supersede()) */
 	_Atomic uint16_t superseded;
-	uint32_t fail_epoch; /* FAILED and RETURNED ones that the parent knew of when it posted */
+	uint32_t fail_epoch; /* failures of this peer that the parent knew of when it posted */
 	_Atomic uint32_t cancel;	/* parent: 1 when the task was cancelled */
 	uint64_t task;			/* number of the task, for messages and status */
 	uint64_t callable;

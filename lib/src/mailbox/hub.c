@@ -275,7 +275,7 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *
 	 * copy.
 	 */
 	ring->slots[ring->acquired & (hub->layout.depth - 1)] =
-		flags & (FRAME_CHAINED | FRAME_WAITS) ? SLOT_CHAINED : 0;
+		(flags & FRAME_CHAINED ? SLOT_CHAINED : 0) | (flags & FRAME_WAITS ? SLOT_WAITS : 0);
 	*number = ring->acquired++;
 	return frame;
 }
@@ -426,7 +426,7 @@ static int check_completion(const struct ring *ring, uint32_t i, uint8_t slot,
 	case COMPLETION_REVOKED:
 		break;
 	case COMPLETION_RETURNED:
-		if (!(slot & SLOT_CHAINED))
+		if (!(slot & (SLOT_CHAINED | SLOT_WAITS)))
 			return error_set(
 				-EPROTO,
 				"mailbox %u: completion %u is RETURNED, but was not chained", i, n);
@@ -485,7 +485,8 @@ static int take_completion(struct hub *hub, uint32_t i, struct completion *compl
 	}
 	if (!completion_has_run(copy.state) || copy.state == COMPLETION_FAILED) {
 		ring->unrun++;
-		ring->fail_epoch += copy.state != COMPLETION_REVOKED;
+		ring->fail_epoch += copy.state == COMPLETION_FAILED ||
+				    (copy.state == COMPLETION_RETURNED && slot & SLOT_WAITS);
 	}
 	average_in(ring, &copy);
 	if (text)

@@ -81,7 +81,7 @@ struct frame *hub_acquire(struct hub *hub, uint32_t i, uint8_t flags, uint32_t *
 bool hub_publish(struct hub *hub, uint32_t i);
 /* [owner] Posted frames whose completions were not harvested yet. */
 uint32_t hub_outstanding(const struct hub *hub, uint32_t i);
-/* [owner] FAILED and RETURNED completions harvested in this generation: for frame->fail_epoch. */
+/* [owner] Failures harvested in this generation: the value for frame->fail_epoch. */
 uint32_t hub_fail_epoch(const struct hub *hub, uint32_t i);
 /*
  * [owner] The first ring from `from` on whose peer has completed a frame, or UINT32_MAX: cheaper

@@ -17,10 +17,10 @@
 #include "mailbox/timeline.h"
 
 /* The parent's own flags of a slot. */
-/* FRAME_CHAINED or FRAME_WAITS: it may be returned. */
 #define SLOT_CHAINED (1u << 0)
 #define SLOT_REVOKED (1u << 1)
 #define SLOT_SUPERSEDED (1u << 2)
+#define SLOT_WAITS (1u << 3)
 
 /* The parent's private state of one ring. [owner] */
 struct ring {
@@ -29,7 +29,7 @@ struct ring {
 	uint32_t published;
 	uint32_t harvested;
 	uint32_t done;			/* the peer's count, checked; harvested … published */
-	uint32_t fail_epoch;		/* FAILED and RETURNED ones harvested in this generation */
+	uint32_t fail_epoch;		/* as endpoint.failed, of those that were harvested */
 	uint32_t unrun;			/* the same and REVOKED ones: for timelines */
 	uint32_t frame_ns;		/* average duration of a frame */
 	uint32_t notify;		/* value of `notify`, if has_notify */
@@ -108,7 +108,7 @@ struct endpoint {
 	uint32_t done;			/* value in the mailbox */
 	uint32_t checked;		/* value of done when `notify` was last looked at */
 	uint32_t dry_checked; /* value of done when the parent was last told of a dry ring */
-	uint32_t failed;		/* FAILED and RETURNED completions in this generation */
+	uint32_t failed;		/* FAILED, and FRAME_WAITS that were RETURNED */
 	uint32_t poll_count;		/* hub_line.poll_count at the last look … */
 	uint32_t frames_since_poll;		/* … and looks since it changed */
 	bool stopping;
