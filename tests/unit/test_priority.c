@@ -6,6 +6,13 @@
 #define TASKS	64
 #define STEPS	(DW_PRIORITY_MAX - DW_PRIORITY_MIN)
 
+enum way { ANYWHERE, DIRECTED, GROUPS, WAYS };
+
+struct order {
+	struct job job;
+	enum way way;
+};
+
 /* Holds its worker until the test opens the gate. */
 static int gate(const struct dw_args *args, void *context)
 {
@@ -18,15 +25,31 @@ static int gate(const struct dw_args *args, void *context)
 	return 0;
 }
 
+#define MEMBERS	2
+
 /* Scalars: board, index, member. Records how many have run before it. */
 static int counted(const struct dw_args *args, void *context)
 {
 	struct board *board = (struct board *)dw_args_scalar(args, 0);
+	uint64_t at = dw_args_scalar(args, 1) * MEMBERS + dw_args_scalar(args, 2);
 
 	(void)context;
-	if (dw_args_scalar(args, 2) == 0)
-		board->worker[dw_args_scalar(args, 1)] = atomic_fetch_add(&board->ran, 1);
+	board->worker[at] = atomic_fetch_add(&board->ran, 1);
 	return 0;
+}
+
+/*
+ * How many had run when a task began. The members of a group run on different workers: each worker
+ * keeps the order, so the first members that begin are in order.
+ */
+static int64_t begin_of(const struct order *order, uint64_t index)
+{
+	const struct board *board = order->job.board;
+	int64_t begin = board->worker[index * MEMBERS];
+
+	if (order->way == GROUPS && board->worker[index * MEMBERS + 1] < begin)
+		begin = board->worker[index * MEMBERS + 1];
+	return begin;
 }
 
 static int gate_node(struct dw_orch *orch, const struct dw_args *args,
@@ -47,13 +70,6 @@ static int counted_node(struct dw_orch *orch, const struct dw_args *args,
 
 static dw_callable gates[2], counts[2];
 
-enum way { ANYWHERE, DIRECTED, GROUPS, WAYS };
-
-struct order {
-	struct job job;
-	enum way way;
-};
-
 static struct rig *open_rig(struct order *order, uint32_t subs, uint32_t nested)
 {
 	if (!gates[0]) {
@@ -70,18 +86,18 @@ static int submit_one(struct dw_orch *orch, struct order *order, dw_callable cal
 		      uint64_t index, int32_t priority)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
-	struct dw_args *members[2];
+	struct dw_args *members[MEMBERS];
 	int result;
 
 	options.priority = priority;
-	for (uint64_t i = 0; i < 2; i++) {
+	for (uint64_t i = 0; i < MEMBERS; i++) {
 		dw_args_create(&members[i]);
 		dw_args_add_scalar(members[i], (uint64_t)(uintptr_t)order->job.board);
 		dw_args_add_scalar(members[i], index);
 		dw_args_add_scalar(members[i], i);
 	}
 	if (order->way == GROUPS)
-		result = dw_submit_group(orch, callable, members, 2, NULL, &options, NULL);
+		result = dw_submit_group(orch, callable, members, MEMBERS, NULL, &options, NULL);
 	else {
 		options.place = order->way == DIRECTED ? DW_PLACE(0) : 0;
 		result = dw_submit(orch, callable, members[0], &options, NULL);
@@ -120,16 +136,23 @@ TEST(ready_task_of_the_highest_priority_goes_first)
 		struct order order = { .way = way };
 		struct rig *rig = open_rig(&order, way == GROUPS ? 2 : way == ANYWHERE,
 					   way == DIRECTED);
-		int64_t place = 1;
+		int64_t last, tasks = 1;
 
 		REQUIRE(rig);
 		CHECK_EQ(rig_run(rig, submit_many, &order), 0);
-		CHECK_EQ(order.job.board->worker[TASKS], 0);
-		for (int32_t priority = DW_PRIORITY_MAX; priority >= DW_PRIORITY_MIN; priority--)
-			for (uint64_t i = 0; i < TASKS; i++)
-				if (priority_of(i) == priority)
-					CHECK_EQ(order.job.board->worker[i], place++);
-		CHECK_EQ(place, TASKS + 1);
+		last = begin_of(&order, TASKS);
+		CHECK_EQ(last, 0);
+		for (int32_t priority = DW_PRIORITY_MAX; priority >= DW_PRIORITY_MIN; priority--) {
+			for (uint64_t i = 0; i < TASKS; i++) {
+				if (priority_of(i) != priority)
+					continue;
+				CHECK(begin_of(&order, i) > last);
+				last = begin_of(&order, i);
+				tasks++;
+			}
+		}
+		CHECK_EQ(tasks, TASKS + 1);
+		CHECK_EQ(order.job.board->ran, tasks * (way == GROUPS ? MEMBERS : 1));
 		done_with(rig, &order.job);
 	}
 }

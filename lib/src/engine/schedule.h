@@ -23,7 +23,7 @@
 #include "engine/ready.h"
 
 /* The cost of waking a sleeping worker, until it works. */
-#define WAKE_COST_NS	50000
+#define WAKE_COST_NS	50000ull
 /* A worker gets tasks that others could run only up to this much work, or this many. */
 #define FILL_NS		2000000
 #define FILL_TASKS	4

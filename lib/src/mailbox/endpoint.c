@@ -122,7 +122,7 @@ static bool check_notify(struct endpoint *endpoint, bool dry)
 
 	endpoint->checked = done;
 	endpoint->failure_unreported = false;
-	if (endpoint->awaited && load_relaxed(endpoint->awaited))
+	if (endpoint->awaited && load_relaxed(&endpoint->awaited->smallest))
 		endpoint->ops->peer_wake_siblings(endpoint);
 	if (dry) {
 		/*

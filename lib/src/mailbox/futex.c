@@ -23,10 +23,12 @@
 #include "task/error.h"
 
 /*
- * Timelines. The word "awaited" of each holds the smallest count that a sibling sleeps for; 0: none
- * does. Who waits for a smaller one writes that; who has reached it clears the word and wakes all,
- * and those that wait for more write theirs again. A sleeper on the count itself would miss a
- * change between its look and its sleep that is not the last one.
+ * Timelines. `smallest` is the smallest count that a sibling sleeps for; 0: none does. A sibling
+ * that waits for a smaller one writes that; the finisher that has reached it clears the word,
+ * raises `event` and wakes all, and those that wait for more write theirs again.
+ * A sibling reads `event` before it writes `smallest`, and sleeps only while `event` is the same:
+ * `smallest` alone may have been cleared and written again by a third between its last look and its
+ * sleep, and the wake-up that it needs has been then (tests/model/timeline.pml).
  */
 #define AWAITED(count) ((count) << 1 | 1)
 
@@ -58,50 +60,51 @@ static uint32_t take(uint32_t *asleep, uint32_t bits)
 
 /* ---------------------------------------------------------------- timelines */
 
-static uint32_t *awaited_at(uint32_t *awaited, uint32_t i)
+static void wake_sleepers(struct awaited *awaited)
 {
-	return awaited + (size_t)i * (LINE_BYTES / sizeof(*awaited));
+	__atomic_add_fetch(&awaited->event, 1, __ATOMIC_SEQ_CST);
+	futex_wake(&awaited->event, INT_MAX, FUTEX_SHARED);
 }
 
 static void futex_wake_siblings(struct hub *hub, uint32_t i)
 {
-	uint32_t *word = awaited_at(hub->awaited, i);
-
 	/* A peer may have cleared the word and died, or be corrupt: there may be sleepers. */
-	__atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
-	futex_wake(word, INT_MAX, FUTEX_SHARED);
+	__atomic_exchange_n(&hub->awaited[i].smallest, 0, __ATOMIC_SEQ_CST);
+	wake_sleepers(&hub->awaited[i]);
 }
 
 static void futex_peer_wake_siblings(struct endpoint *endpoint)
 {
-	uint32_t *word = endpoint->awaited, value = load_relaxed(word);
+	struct awaited *awaited = endpoint->awaited;
+	uint32_t smallest = load_relaxed(&awaited->smallest);
 
-	if (value && (int32_t)(AWAITED(endpoint->done) - value) >= 0 &&
-	    __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST))
-		futex_wake(word, INT_MAX, FUTEX_SHARED);
+	if (smallest && (int32_t)(AWAITED(endpoint->done) - smallest) >= 0 &&
+	    __atomic_exchange_n(&awaited->smallest, 0, __ATOMIC_SEQ_CST))
+		wake_sleepers(awaited);
 }
 
-/* Leaves the smaller of the word's count and this one there; returns that. */
-static uint32_t await_count(uint32_t *word, uint32_t count)
+/* Leaves the smaller of the word's count and this one there. */
+static void await_count(uint32_t *smallest, uint32_t count)
 {
-	uint32_t value = load_relaxed(word), mine = AWAITED(count);
+	uint32_t value = load_relaxed(smallest), mine = AWAITED(count);
 
 	while (!value || (int32_t)(value - mine) > 0)
-		if (__atomic_compare_exchange_n(word, &value, mine, false, __ATOMIC_SEQ_CST,
+		if (__atomic_compare_exchange_n(smallest, &value, mine, false, __ATOMIC_SEQ_CST,
 						__ATOMIC_RELAXED))
-			return mine;
-	return value;
+			return;
 }
 
 static void futex_sibling_wait(struct endpoint *endpoint, const struct frame_wait *wait,
 			       const _Atomic uint32_t *claim)
 {
-	uint32_t *word = awaited_at(endpoint->all_awaited, wait->ring);
+	struct awaited *awaited = &endpoint->all_awaited[wait->ring];
 	uint32_t posted = claim_word(endpoint->next, CLAIM_POSTED);
-	uint32_t value = await_count(word, wait->count);
+	/* Acquire: before the load of `smallest`; partner: wake_sleepers(). */
+	uint32_t event = load_acquire(&awaited->event);
 
+	await_count(&awaited->smallest, wait->count);
 	/*
-	 * "Awaited" before the last look; partners: the barriers before check_notify(), in
+	 * `smallest` before the last look; partners: the barriers before check_notify(), in
 	 * hub_end_waits() and in timeline_recall().
 	 */
 	full_barrier();
@@ -109,7 +112,7 @@ static void futex_sibling_wait(struct endpoint *endpoint, const struct frame_wai
 	    atomic_load_explicit(claim, memory_order_relaxed) != posted)
 		return;
 	endpoint->sleeps++;
-	futex_wait(word, value, DISTWORKER_NO_DEADLINE, FUTEX_SHARED);
+	futex_wait(&awaited->event, event, DISTWORKER_NO_DEADLINE, FUTEX_SHARED);
 }
 
 /* ----------------------------------------------------------------- objects */
@@ -148,7 +151,7 @@ static int futex_create(struct hub *hub)
 	hub->header_slots = (uint32_t)(hub->stride - wanted) / LINE_BYTES + 1;
 	hub->header_step = LINE_BYTES;
 	timelines = page * hub->mailboxes;
-	awaited = ((uint64_t)LINE_BYTES * hub->mailboxes + page - 1) / page * page;
+	awaited = (sizeof(*hub->awaited) * hub->mailboxes + page - 1) / page * page;
 	hub->memory_bytes = page + timelines + awaited + hub->stride * hub->mailboxes;
 	hub->memory = mmap(NULL, hub->memory_bytes, PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -164,7 +167,7 @@ static int futex_create(struct hub *hub)
 	hub->line = hub->memory;
 	hub->timelines = (unsigned char *)hub->memory + page;
 	hub->timeline_step = page;
-	hub->awaited = (uint32_t *)(hub->timelines + timelines);
+	hub->awaited = (struct awaited *)(hub->timelines + timelines);
 	hub->boxes = hub->timelines + timelines + awaited;
 	/* The kick word on a line of its own. */
 	error = posix_memalign((void **)&hub->kick, LINE_BYTES,
@@ -362,7 +365,7 @@ static int futex_attach(struct hub *hub, struct endpoint *endpoint)
 	endpoint->timeline = (struct timeline *)(hub->timelines +
 						 endpoint->index * hub->timeline_step);
 	endpoint->all_awaited = hub->awaited;
-	endpoint->awaited = awaited_at(hub->awaited, endpoint->index);
+	endpoint->awaited = &hub->awaited[endpoint->index];
 	if (!endpoint->thread)
 		protect_timelines(hub, endpoint->index);
 	endpoint->line_map = hub->memory;

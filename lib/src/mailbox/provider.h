@@ -59,7 +59,7 @@ struct hub {
 	unsigned char *boxes;
 	unsigned char *timelines;	/* of the peers; NULL: the provider has none … */
 	uint64_t timeline_step;		/* … so many bytes apart */
-	uint32_t *awaited;		/* futex: a word for each timeline, a line apart */
+	struct awaited *awaited;	/* futex: one for each timeline */
 	bool has_waits;			/* [owner] a frame has waited for siblings */
 	uint32_t *kick;			/* any thread counts up */
 	uint32_t *seen;			/* written by [owner], read by waiters */
@@ -121,8 +121,8 @@ struct endpoint {
 	struct timeline *timeline;	/* this peer's */
 	const unsigned char *timelines;	/* of all */
 	uint64_t timeline_step;
-	uint32_t *awaited;		/* futex: this peer's word, and … */
-	uint32_t *all_awaited;		/* … those of all */
+	struct awaited *awaited;	/* futex: that of this peer's timeline, and … */
+	struct awaited *all_awaited;	/* … those of all */
 
 	struct spin spin;
 	struct spin sibling_spin;	/* waits for siblings */

@@ -28,6 +28,14 @@ struct timeline {
 };
 _Static_assert(offsetof(struct timeline, generation) == LINE_BYTES, "one writer per line");
 
+/* How siblings sleep for a timeline over futexes: all of them write here. See futex.c. */
+struct awaited {
+	uint32_t smallest;		/* count that a sibling sleeps for, AWAITED(); 0: none does */
+	uint32_t event;			/* they sleep on it; raised when they have to look again */
+	uint32_t reserved[30];
+};
+_Static_assert(sizeof(struct awaited) == LINE_BYTES, "a line for each timeline");
+
 /* Frames of other rings that a frame can wait for. */
 #define WAITS_MOST 4
 
