@@ -365,6 +365,8 @@ ZSHDIR = $(PREFIX)/share/zsh/vendor-completions
 FISHDIR = $(PREFIX)/share/fish/vendor_completions.d
 MANDIR ?= $(PREFIX)/share/man
 CMAKEDIR = $(LIBDIR)/cmake/distworker
+SCHEMADIR = $(PREFIX)/share/distworker/schemas
+SCHEMAS := $(wildcard tools/schemas/*.json)
 # The names of the pages of section 3.
 open := (
 CALLS = $(shell cat lib/include/distworker/*.h | tr '\n' ' ' | grep -oE 'DW_API [^;$(open)]*[$(open)]' | grep -oE 'dw_\w+.$$' | tr -d '$(open)')
@@ -400,7 +402,7 @@ install-user: check-folders all pages
 		{ echo "make: the library was built with another DRIVERDIR: make clean, then make DRIVERDIR=..." >&2; exit 1; }
 	$(INSTALL) -d $(call at,$(LIBDIR)) $(call at,$(DRIVERDIR)/jobs/kernels) $(call at,$(PKGCONFIGDIR)) \
 		$(call at,$(BINDIR)) $(call at,$(INCLUDEDIR)/distworker) $(call at,$(INCLUDEDIR)/linux) \
-		$(call at,$(COMPLETIONDIR)) $(call at,$(ZSHDIR)) $(call at,$(FISHDIR)) $(call at,$(CMAKEDIR)) \
+		$(call at,$(COMPLETIONDIR)) $(call at,$(ZSHDIR)) $(call at,$(FISHDIR)) $(call at,$(CMAKEDIR)) $(call at,$(SCHEMADIR)) \
 		$(foreach section,1 3 4 7,$(call at,$(MANDIR)/man$(section)))
 	$(INSTALL) -m 755 $(LIB).$(MAJOR) $(call at,$(LIBDIR))
 	ln -sf libdistworker.so.$(MAJOR) $(call at,$(LIBDIR)/libdistworker.so)
@@ -413,6 +415,7 @@ install-user: check-folders all pages
 	$(INSTALL) -m 644 $(B)/pages/completion.bash $(call at,$(COMPLETIONDIR)/distworker)
 	$(INSTALL) -m 644 $(B)/pages/completion.zsh $(call at,$(ZSHDIR)/_distworker)
 	$(INSTALL) -m 644 $(B)/pages/completion.fish $(call at,$(FISHDIR)/distworker.fish)
+	$(INSTALL) -m 644 $(SCHEMAS) $(call at,$(SCHEMADIR))
 	for page in $(B)/pages/*.[1347]; do $(INSTALL) -m 644 $$page $(call at,$(MANDIR))/man$${page##*.}; done
 	$(LINK_TOOL) $(call rpath,"\$$ORIGIN/$$(realpath -ms --relative-to=$(call quote,$(BINDIR)) $(call quote,$(LIBDIR)))") \
 		-o $(call at,$(BINDIR)/distworker)
@@ -467,9 +470,11 @@ uninstall-user: check-folders
 		$(call at,$(MANDIR)/man1)/distworker.1 $(call at,$(MANDIR)/man1)/distworker-*.1 \
 		$(call at,$(MANDIR)/man4/distworker.4) $(call at,$(MANDIR)/man7/distworker.7) \
 		$(call at,$(MANDIR)/man7/distworker-environment.7) $(foreach name,$(CALLS),$(call at,$(MANDIR)/man3/$(name).3)) \
-		$(foreach file,$(notdir $(wildcard lib/include/distworker/*.h)),$(call at,$(INCLUDEDIR)/distworker/$(file)))
+		$(foreach file,$(notdir $(wildcard lib/include/distworker/*.h)),$(call at,$(INCLUDEDIR)/distworker/$(file))) \
+		$(foreach file,$(notdir $(SCHEMAS)),$(call at,$(SCHEMADIR)/$(file)))
 	for folder in $(call at,$(DRIVERDIR)/jobs/kernels) $(call at,$(DRIVERDIR)/jobs) $(call at,$(DRIVERDIR)) \
-		$(call at,$(INCLUDEDIR)/distworker) $(call at,$(CMAKEDIR)); do \
+		$(call at,$(INCLUDEDIR)/distworker) $(call at,$(CMAKEDIR)) $(call at,$(SCHEMADIR)) \
+		$(call at,$(PREFIX)/share/distworker); do \
 		if [ -d "$$folder" ]; then rmdir --ignore-fail-on-non-empty "$$folder"; fi; done
 	$(UPDATE_LOADER)
 
