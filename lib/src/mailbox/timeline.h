@@ -30,7 +30,7 @@ _Static_assert(offsetof(struct timeline, generation) == LINE_BYTES, "one writer 
 
 /* How siblings sleep for a timeline over futexes: all of them write here. See futex.c. */
 struct awaited {
-	uint32_t smallest;		/* count that a sibling sleeps for, AWAITED(); 0: none does */
+	uint32_t smallest;	/* count that a sibling sleeps for, AWAITED(); 0: none does */
 	uint32_t event;			/* they sleep on it; raised when they have to look again */
 	uint32_t reserved[30];
 };
