@@ -92,7 +92,9 @@ DRIVERS := $(filter-out $(if $(OPENCL),,opencl),\
 DRIVER_SO := $(DRIVERS:%=$(B)/libdistworker-chip-%.so)
 
 TOOL := $(B)/distworker
-TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tools/*.c))
+# The library's own reader of records, of which nothing is exported.
+TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tools/*.c) \
+	lib/src/trace/convert.c lib/src/trace/text_out.c)
 JOB_SO := $(patsubst tools/jobs/%.c,$(B)/jobs/%.so,$(wildcard tools/jobs/*.c))
 KERNEL_SO := $(patsubst tools/jobs/kernels/%.c,$(B)/jobs/kernels/%.so,$(wildcard tools/jobs/kernels/*.c))
 KERNEL_CL := $(patsubst tools/jobs/kernels/%.cl,$(B)/jobs/kernels/%.cl,$(wildcard tools/jobs/kernels/*.cl))
@@ -247,6 +249,8 @@ $(B)/tests/runtime/%: tests/runtime/%.c $(LIB)
 	$(call say,LD)
 	$(Q)$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker $(TEST_LIBS) -lm -Wl,-rpath,'$$ORIGIN/../..' -o $@
 $(B)/tests/runtime/test_trace $(B)/tests/runtime/test_trace_copies $(B)/tests/runtime/test_hosts_trace: TEST_LIBS := -ljson-c
+# It reads the records that a killed root leaves.
+$(B)/tests/runtime/test_trace: TEST_LIBS += $(B)/lib/src/trace/convert.o $(B)/lib/src/trace/text_out.o
 $(B)/tests/runtime/fixtures/%.so: tests/runtime/fixtures/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)

@@ -14,7 +14,7 @@
 #include "trace_file.h"
 
 struct wishes {
-	const char *output, *read, *owner;
+	const char *output, *read, *compare, *owner;
 	uint64_t longest, first;
 	bool json;
 	int rest;			/* where the words for `run` begin; 0: there are none */
@@ -40,6 +40,9 @@ static error_t parse_words(int key, char *text, struct argp_state *state)
 		break;
 	case 'r':
 		wishes->read = text;
+		break;
+	case 'c':
+		wishes->compare = text;
 		break;
 	case 'w':
 		wishes->owner = text;
@@ -69,6 +72,8 @@ static error_t parse_words(int key, char *text, struct argp_state *state)
 				"a job is missing (`distworker run --list` tells which there are)");
 		if (wishes->rest && wishes->read)
 			argp_error(state, "either a job, or --read");
+		if (wishes->compare && !wishes->read)
+			argp_error(state, "--compare is for --read");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -79,6 +84,7 @@ static error_t parse_words(int key, char *text, struct argp_state *state)
 static const struct argp_option trace_options[] = {
 	{ "output", 'o', "FILE", 0, "where the trace goes (distworker-trace.json)", 0 },
 	{ "read", 'r', "FILE", 0, "run nothing, summarise this trace", 0 },
+	{ "compare", 'c', "FILE", 0, "with --read: this trace beside it", 0 },
 	{ "worker", 'w', "PATH", 0, "the critical path of this Worker's tasks (the root's)",
 	  0 },
 	{ "longest", 'n', "N", 0, "how many waits and steps of the path are shown (10)",
@@ -98,8 +104,21 @@ const struct argp trace_argp = {
 	       "trace to read.\n\n"
 	       "Examples:\n  distworker trace -o digits.json digits --nodes 2 -- --epochs "
 	       "2\n"
-	       "  distworker trace --read digits.json --worker pod0/node1\n",
+	       "  distworker trace --read digits.json --worker pod0/node1\n"
+	       "  distworker trace --read before.json --compare after.json\n",
 };
+
+static int compare(const struct wishes *wishes, const struct traced *traced)
+{
+	struct traced other;
+	int status = traced_read(wishes->compare, &other);
+
+	if (status == TOOL_OK)
+		status = traced_compare(traced, &other, wishes->owner, wishes->longest,
+					wishes->json);
+	traced_release(&other);
+	return status;
+}
 
 int verb_trace(int argc, char **argv)
 {
@@ -116,7 +135,9 @@ int verb_trace(int argc, char **argv)
 	if (ran == TOOL_USAGE || ran == TOOL_NO_JOB || ran == TOOL_NO_TREE)
 		return ran;
 	status = traced_read(wishes.read ? wishes.read : wishes.output, &traced);
-	if (status == TOOL_OK && wishes.json)
+	if (status == TOOL_OK && wishes.compare)
+		status = compare(&wishes, &traced);
+	else if (status == TOOL_OK && wishes.json)
 		traced_print_json(&traced, tool_results(), wishes.owner, wishes.longest);
 	else if (status == TOOL_OK)
 		traced_print(&traced, wishes.owner, wishes.longest);

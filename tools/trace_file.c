@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
  * Reads a file of DW_TRACE line by line: the file may be too large to keep in memory as JSON. Lines
- * that are no events (the brackets, torn lines of a killed process) are skipped.
+ * that are no events (the brackets, torn lines of a killed process) are skipped. Where the root of
+ * its tree was killed, its records are still beside it, and are made lines first.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include "base/text.h"
 #include "tool.h"
+#include "trace/convert.h"
 #include "trace_file.h"
 
 static size_t hash(const char *text)
@@ -175,13 +182,66 @@ static bool read_lines(FILE *file, struct json_tokener *tokener, struct traced *
 	return good;
 }
 
+static int write_text(void *context, const char *text, size_t bytes)
+{
+	return fwrite(text, 1, bytes, context) == bytes ? 0 : -errno;
+}
+
+static int finish_into(const char *path, int records, FILE *file)
+{
+	int error = 0;
+
+	if (flock(fileno(file), LOCK_EX | LOCK_NB))
+		return tool_fail(TOOL_NO_TRACE, "%s: its tree still runs, and writes to %s%s", path,
+				 path, TRACE_RECORDS_SUFFIX);
+	if (ftruncate(fileno(file), 0))
+		error = -errno;
+	if (!error)
+		error = write_text(file, TRACE_FIRST_LINE, strlen(TRACE_FIRST_LINE));
+	if (!error)
+		error = convert_file(records, write_text, file);
+	if (!error)
+		error = write_text(file, TRACE_LAST_LINE, strlen(TRACE_LAST_LINE));
+	if (!error && fflush(file))
+		error = -errno;
+	return error ? tool_fail(TOOL_SYSTEM, "%s cannot be made from its records: %s", path,
+				 strerror(-error)) : TOOL_OK;
+}
+
+/* Where there are records beside the file, it becomes what they say. */
+static int finish(const char *path)
+{
+	char name[PATH_MAX];
+	int records, result;
+	FILE *file;
+
+	if (text_format(name, sizeof(name), "%s%s", path, TRACE_RECORDS_SUFFIX) >= PATH_MAX)
+		return TOOL_OK;
+	records = open(name, O_RDONLY | O_CLOEXEC);
+	if (records < 0)
+		return TOOL_OK;
+	file = fopen(path, "ae");
+	result = file ? finish_into(path, records, file) :
+			tool_fail(TOOL_NO_TRACE, "%s: %s", path, strerror(errno));
+	if (file)
+		fclose(file);
+	close(records);
+	if (result == TOOL_OK)
+		unlink(name);
+	return result;
+}
+
 int traced_read(const char *path, struct traced *traced)
 {
 	struct json_tokener *tokener;
-	FILE *file = fopen(path, "r");
+	FILE *file;
 	bool good;
+	int result = finish(path);
 
 	*traced = (struct traced){ 0 };
+	if (result)
+		return result;
+	file = fopen(path, "r");
 	if (!file)
 		return tool_fail(TOOL_NO_TRACE, "%s: %s", path, strerror(errno));
 	tokener = json_tokener_new();

@@ -5,6 +5,7 @@
 #ifndef TOOLS_TRACE_FILE_H
 #define TOOLS_TRACE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -36,13 +37,16 @@ struct traced {
 	size_t name_count, name_space;
 };
 
-/* A tool_exit, having said why. */
+/* A tool_exit, having said why. Completes the file of a tree whose root was killed. */
 int traced_read(const char *path, struct traced *traced);
 void traced_release(struct traced *traced);
 /*
  * The measurements, as text or as one JSON object; `owner` (NULL: the root): whose critical path.
  */
 void traced_print(const struct traced *traced, const char *owner, size_t longest);
+/* Both side by side, by callable too. A tool_exit. */
+int traced_compare(const struct traced *a, const struct traced *b, const char *owner,
+		   size_t longest, bool json);
 void traced_print_json(const struct traced *traced, FILE *out, const char *owner, size_t longest);
 
 #endif

@@ -7,11 +7,10 @@
 #include <unistd.h>
 #include "task/error.h"
 #include "trace/copies.h"
+#include "trace/record.h"
 
 struct copies {
-	char *path;
-	int32_t pid, tid;
-	struct trace_lines lines;
+	struct records records;
 };
 
 int copies_create(const struct trace_files *files, const char *path, struct copies **copies)
@@ -22,16 +21,14 @@ int copies_create(const struct trace_files *files, const char *path, struct copi
 	if (!files->json)
 		return 0;
 	made = calloc(1, sizeof(*made));
-	if (made)
-		made->path = strdup(path);
-	if (!made || !made->path) {
-		free(made);
+	if (!made)
 		return error_set(-ENOMEM, "%s: no memory for its trace", path);
+	if (records_open(&made->records, files->json, path) < 0) {
+		free(made);
+		return -ENOMEM;
 	}
-	made->pid = getpid();
-	made->tid = gettid();
-	made->lines.file = files->json;
-	trace_file_join(files->json);
+	/* Its lane is named by its parent. */
+	record_writer(&made->records, getpid(), gettid(), false, path);
 	*copies = made;
 	return 0;
 }
@@ -40,39 +37,19 @@ void copies_destroy(struct copies *copies)
 {
 	if (!copies)
 		return;
-	lines_flush(&copies->lines);
-	trace_file_leave(copies->lines.file);
-	free(copies->path);
+	records_close(&copies->records);
 	free(copies);
-}
-
-static void write_end(struct copies *copies, const struct copied *copied, uint64_t id, bool begins)
-{
-	struct trace_lines *lines = &copies->lines;
-
-	lines_begin(lines);
-	lines_add(lines,
-		  "{\"ph\":\"%s\",\"cat\":\"copy\",\"id\":\"0x%llx\",\"name\":\"copy %s\","
-		  "\"pid\":%d,\"tid\":%d,",
-		  begins ? "b" : "e", (unsigned long long)id, copied->way, copies->pid,
-		  copies->tid);
-	lines_add_time(lines, "ts", begins ? copied->started : copied->ended);
-	lines_add(lines, ",\"args\":{\"task\":%llu,\"tensor\":%u,\"bytes\":%llu,\"worker\":",
-		  (unsigned long long)copied->task, copied->tensor,
-		  (unsigned long long)copied->bytes);
-	lines_add_string(lines, copies->path);
-	lines_end(lines, "}},");
 }
 
 void copies_add(struct copies *copies, const struct copied *copied)
 {
 	static _Atomic uint32_t number;
-	uint64_t id;
+	uint32_t way = !strcmp(copied->way, "in") ? RECORD_IN :
+		       !strcmp(copied->way, "out") ? RECORD_OUT : RECORD_WITHIN;
 
 	if (!copies)
 		return;
-	id = (uint64_t)copies->pid << 32 |
-	     atomic_fetch_add_explicit(&number, 1, memory_order_relaxed);
-	write_end(copies, copied, id, true);
-	write_end(copies, copied, id, false);
+	record_copy(&copies->records, way,
+		    atomic_fetch_add_explicit(&number, 1, memory_order_relaxed), copied->task,
+		    copied->tensor, copied->bytes, copied->started, copied->ended);
 }

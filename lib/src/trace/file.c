@@ -21,7 +21,9 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "trace/convert.h"
 #include "trace/file.h"
+#include "trace/text_out.h"
 #include "task/error.h"
 
 #define NAME_BYTES_MAX 255	/* longer ones, of symbols, are shortened in the middle */
@@ -39,7 +41,7 @@ struct shared {
 };
 
 struct trace_file {
-	int fd;
+	int fd, records;		/* -1: records are not kept */
 	/* it can be read again, truncated and locked; else /dev/null, a FIFO, … */
 	bool is_file;
 	const char *variable;
@@ -186,18 +188,33 @@ static const char *why_it_ends(int error)
 }
 
 /* After a failure (no space) no process writes any more. */
-static int lines_write(struct trace_file *file, const char *lines, size_t bytes)
+static int write_to(struct trace_file *file, int fd, const char *text, size_t bytes)
 {
 	int result;
 
 	if (!bytes || atomic_load_explicit(&file->shared->failed, memory_order_relaxed))
 		return 0;
-	result = file->is_file ? file_write(file->fd, lines, bytes, NULL) :
-				 stream_write(file, lines, bytes);
+	result = file->is_file ? file_write(fd, text, bytes, NULL) :
+				 stream_write(file, text, bytes);
 	if (result < 0 && !atomic_exchange_explicit(&file->shared->failed, 1, memory_order_relaxed))
 		log_at(LOG_WARN, "%s=%s ends here: %s%s", file->variable, text_short(file->path),
 		       error_name(result), why_it_ends(result));
 	return result;
+}
+
+static int lines_write(void *file, const char *lines, size_t bytes)
+{
+	return write_to(file, ((struct trace_file *)file)->fd, lines, bytes);
+}
+
+void trace_file_write(struct trace_file *file, const char *lines, size_t bytes)
+{
+	lines_write(file, lines, bytes);
+}
+
+void trace_file_append(struct trace_file *file, const void *chunk, size_t bytes)
+{
+	write_to(file, file->records, chunk, bytes);
 }
 
 /* ------------------------------------------------------------ open, join, leave */
@@ -216,6 +233,7 @@ static struct trace_file *new_file(const char *variable, const char *last_line, 
 
 	if (!file)
 		return NULL;
+	file->records = -1;
 	file->variable = variable;
 	file->last_line = last_line;
 	file->end = end;
@@ -275,15 +293,33 @@ int trace_file_pipe(const char *variable, int fd, struct trace_file **opened)
 	return 0;
 }
 
+void trace_file_keep_records(struct trace_file *file)
+{
+	char path[PATH_MAX + sizeof(TRACE_RECORDS_SUFFIX)];
+
+	if (!file->is_file)
+		return;
+	text_format(path, sizeof(path), "%s%s", file->path, TRACE_RECORDS_SUFFIX);
+	/* Records of a tree that was killed are not those of this one. */
+	unlink(path);
+	file->records = fd_move_up(
+		open(path, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+}
+
+bool trace_file_keeps_records(const struct trace_file *file)
+{
+	return file->records >= 0;
+}
+
 int32_t trace_file_lane(struct trace_file *file)
 {
 	return PROCESSES_MOST +
 	       1 + atomic_fetch_add_explicit(&file->shared->lanes, 1, memory_order_relaxed);
 }
 
-void trace_file_join(struct trace_file *file)
+uint32_t trace_file_join(struct trace_file *file)
 {
-	atomic_fetch_add_explicit(&file->shared->joined, 1, memory_order_relaxed);
+	return 1 + atomic_fetch_add_explicit(&file->shared->joined, 1, memory_order_relaxed);
 }
 
 void trace_file_leave(struct trace_file *file)
@@ -295,8 +331,16 @@ void trace_file_leave(struct trace_file *file)
 
 void lines_flush(struct trace_lines *lines)
 {
-	if (lines->file && lines->used > 1)
-		lines_write(lines->file, lines->text, lines->used);
+	if (lines->file && lines->used > 1 && trace_file_keeps_records(lines->file)) {
+		lines->head = (struct chunk_head){
+			.magic = CHUNK_MAGIC, .bytes = (uint32_t)(lines->used + 1),
+		};
+		lines->kind = RECORD_LINES;
+		trace_file_append(lines->file, &lines->head,
+				  sizeof(lines->head) + 1 + lines->used);
+	} else if (lines->file && lines->used > 1) {
+		trace_file_write(lines->file, lines->text, lines->used);
+	}
 	lines->used = 0;
 }
 
@@ -323,30 +367,13 @@ void lines_add(struct trace_lines *lines, const char *format, ...)
 		lines->used += (size_t)length;
 }
 
-/* Bytes of the UTF-8 character at `text`; 0: there is none. */
-static size_t character(const char *text)
-{
-	const unsigned char *c = (const unsigned char *)text;
-	size_t length = c[0] < 0x80 ? 1 : c[0] >= 0xc2 && c[0] < 0xe0 ? 2 :
-			c[0] >= 0xe0 && c[0] < 0xf0 ? 3 : c[0] >= 0xf0 && c[0] < 0xf5 ? 4 : 0;
-
-	for (size_t i = 1; i < length; i++)
-		if ((c[i] & 0xc0) != 0x80)
-			return 0;
-	/* Overlong forms, surrogates, code points above U+10FFFF. */
-	if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) ||
-	    (c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] > 0x8f))
-		return 0;
-	return length;
-}
-
 void lines_add_text(struct trace_lines *lines, const char *text)
 {
 	char room[NAME_BYTES_MAX + 1];
 
 	text = text_fit(room, sizeof(room), text);
 	while (*text) {
-		size_t length = character(text);
+		size_t length = text_character(text, strlen(text));
 
 		if (!length)
 			lines_add(lines, "?");
@@ -381,26 +408,6 @@ void lines_end(struct trace_lines *lines, const char *end)
 }
 
 /* ------------------------------------------------------------------ close */
-
-bool trace_line_is_whole(const char *line, size_t length, char end)
-{
-	long depth = 0;
-	bool text = false;
-
-	for (size_t i = 0; i < length; i++) {
-		if (text && line[i] == '\\')
-			i++;
-		else if (line[i] == '"')
-			text = !text;
-		else if (!text && (line[i] == '{' || line[i] == '['))
-			depth++;
-		else if (!text && (line[i] == '}' || line[i] == ']'))
-			depth--;
-		if (depth < 0)
-			return false;
-	}
-	return !text && !depth && line[length - 1] == end;
-}
 
 static void blank_torn_lines(char *text, size_t bytes, char end)
 {
@@ -474,15 +481,37 @@ static void write_end(struct trace_file *file)
 		file_write(file->fd, text, bytes, NULL);
 }
 
+/* Also after a failure: lines of the records that were written. Whether one was torn. */
+static bool write_lines(struct trace_file *file)
+{
+	char path[PATH_MAX + sizeof(TRACE_RECORDS_SUFFIX)];
+	int result;
+
+	atomic_store(&file->shared->failed, 0);
+	result = convert_file(file->records, lines_write, file);
+	if (result < 0 && !atomic_load(&file->shared->failed))
+		log_at(LOG_WARN, "%s=%s ends here: %s%s", file->variable, text_short(file->path),
+		       error_name(result), error_hint(-result));
+	close(file->records);
+	text_format(path, sizeof(path), "%s%s", file->path, TRACE_RECORDS_SUFFIX);
+	unlink(path);
+	return result < 0;
+}
+
 void trace_file_close(struct trace_file *file)
 {
 	struct shared *shared;
+	bool torn;
 
 	if (!file)
 		return;
 	shared = file->shared;
-	if (file->is_file && (atomic_load(&shared->joined) != atomic_load(&shared->left) ||
-			      atomic_load(&shared->failed)))
+	if (trace_file_keeps_records(file))
+		torn = write_lines(file);
+	else
+		torn = atomic_load(&shared->joined) != atomic_load(&shared->left) ||
+		       atomic_load(&shared->failed);
+	if (file->is_file && torn)
 		repair(file);
 	write_end(file);
 	close(file->fd);

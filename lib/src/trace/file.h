@@ -2,11 +2,12 @@
 /*
  * A file of whole lines into which all processes of a tree write: that of DW_TRACE or of DW_GRAPH.
  * The root opens it before its first fork and closes it when no other writer is left; a writer
- * appends whole lines with one write().
+ * appends whole lines, or whole chunks of records, with one write().
  *
  * Invariant: after the close every line but the first and the last ends with `end` and is balanced.
  * A process that was killed in the middle of a write leaves a torn line; the owner sees that a
- * writer has not said goodbye, looks for such lines, and overwrites them with blanks.
+ * writer has not said goodbye, looks for such lines, and overwrites them with blanks. Records, torn
+ * or not, lie in a file of their own beside it, of which the close makes lines.
  */
 #ifndef DW_TRACE_FILE_H
 #define DW_TRACE_FILE_H
@@ -15,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/variables.h"
+#include "trace/record.h"
 
 struct trace_file;
 
@@ -30,15 +32,22 @@ int trace_file_open(enum variable variable, const char *first_line, const char *
  * non-blocking; the lines are those of `variable`. -ENOMEM.
  */
 int trace_file_pipe(const char *variable, int fd, struct trace_file **file);
+/*
+ * Records are kept in "PATH.records" until the close. Where that cannot be made, and for a stream,
+ * their writers make lines of them at once.
+ */
+void trace_file_keep_records(struct trace_file *file);
+bool trace_file_keeps_records(const struct trace_file *file);
+/* Lines, or nothing where records are kept; a chunk of records. Failures are told in the log. */
+void trace_file_write(struct trace_file *file, const char *lines, size_t bytes);
+void trace_file_append(struct trace_file *file, const void *chunk, size_t bytes);
 /* A number that no process of this host has, and that is given once; by any process. */
 int32_t trace_file_lane(struct trace_file *file);
-/* Whether brackets and quotes outside strings match, and `end` ends it. */
-bool trace_line_is_whole(const char *line, size_t length, char end);
 /* By the process that opened it. NULL is fine. */
 void trace_file_close(struct trace_file *file);
 
-/* Around a writer's life: a Worker's engine, in any process. */
-void trace_file_join(struct trace_file *file);
+/* Around a writer's life: a Worker's engine, in any process. Its number, from 1 on. */
+uint32_t trace_file_join(struct trace_file *file);
 void trace_file_leave(struct trace_file *file);
 
 /*
@@ -51,7 +60,11 @@ void trace_file_leave(struct trace_file *file);
 struct trace_lines {
 	struct trace_file *file;	/* NULL: nothing is kept */
 	size_t used, stop;		/* stop: where this line has to end */
-	char text[TRACE_LINES_BYTES];
+	struct {			/* a chunk of one record, where records are kept */
+		struct chunk_head head;
+		char kind;
+		char text[TRACE_LINES_BYTES];
+	};
 };
 
 void lines_begin(struct trace_lines *lines);

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "task/error.h"
 #include "trace/relay.h"
+#include "trace/text_out.h"
 
 /* Processes of the other host, with those that had died. */
 #define LANES_MOST 65536

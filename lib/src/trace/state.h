@@ -9,37 +9,40 @@
 #include "engine/run.h"
 #include "engine/state.h"
 #include "trace/file.h"
+#include "trace/record.h"
 #include "trace/trace.h"
 
 /* One attempt, of one member if it is a group. */
 struct trace_span {
 	uint64_t ready, dispatched, started, ended;
-	uint32_t worker, member;
+	uint32_t worker, lane, member;
 	uint32_t attempt;
-	int32_t pid, tid;
 	bool failed;
 };
 
 /* An edge whose producer has ended. */
 struct trace_flow {
-	uint64_t id;
+	uint32_t id;
 	uint8_t reasons;
 };
+
+#define FLOWS_AT_FIRST 4
 
 /* The events of a task so far; times in ns, 0: has not happened. */
 struct trace_times {
 	uint64_t submitted, ready, dispatched;
-	uint32_t worker;		/* where it was dispatched last, … */
-	int32_t pid, tid;		/* … and its process and thread */
+	uint32_t worker, lane;		/* where it was dispatched last */
+	bool is_ready;			/* and waits for a worker */
 	uint32_t span_count, span_space, flow_count, flow_space;
-	struct trace_span *spans;
-	struct trace_flow *flows;
+	struct trace_span *spans, span;	/* `span`: there is no other */
+	struct trace_flow *flows, first_flows[FLOWS_AT_FIRST];
 	struct dot_node *node;
 };
 
 /* Where the slices of a worker are drawn. */
 struct trace_lane {
-	int32_t pid, tid;		/* that were named already */
+	int32_t pid, tid;
+	uint32_t number;		/* of its record */
 	uint64_t last_end;
 };
 
@@ -57,7 +60,10 @@ struct trace {
 	const struct child_status *self; /* of the Worker in its parent; NULL: it is the root */
 	uint64_t runs;
 	struct trace_lane *lanes;	/* one per worker */
-	struct trace_lines json, dot;
+	struct slab times;		/* struct trace_times */
+	uint64_t ready, counted_at;	/* tasks that are, and when that was written last */
+	struct records json;
+	struct trace_lines dot;
 };
 
 static inline struct trace_times *trace_times(const struct task *task)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Time stamps of tasks, and their way into the file of DW_TRACE: the JSON array format of Chrome
- * and Perfetto, one event per line. All of a task is written when it is final: a slice for each
- * attempt in the lane of the worker that ran it, arrows from its producers and to its consumers. A
- * task that never ran has a slice of no length in the lane of its Worker.
+ * Time stamps of tasks, and their way into the records of DW_TRACE. All of a task is written when
+ * it is final: a slice for each attempt in the lane of the worker that ran it, arrows from its
+ * producers and to its consumers. A task that never ran has a slice of no length in the lane of its
+ * Worker.
  *
  * submitted ≤ ready ≤ dispatched ≤ started ≤ ended ≤ completed. A task that was pushed behind its
  * producers into their ring counts as ready when it was pushed.
@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include <string.h>
-#include "base/text.h"
+#include "base/slab.h"
+#include "memory/heap.h"
+#include "trace/convert.h"
 #include "trace/dot.h"
 
 /* ------------------------------------------------------------------- files */
@@ -42,11 +44,12 @@ int trace_files_open(struct trace_files *files)
 {
 	int result;
 
-	result = trace_file_open(VARIABLE_TRACE, "[\n",
-				 "{\"ph\":\"M\",\"pid\":0,\"name\":\"trace_end\",\"args\":{}}\n]\n",
-				 ',', &files->json);
+	result = trace_file_open(VARIABLE_TRACE, TRACE_FIRST_LINE, TRACE_LAST_LINE, ',',
+				 &files->json);
 	if (result < 0)
 		return result;
+	if (files->json)
+		trace_file_keep_records(files->json);
 	result = open_graph(files);
 	if (result < 0)
 		trace_files_close(files);
@@ -81,30 +84,27 @@ int trace_create(const struct trace_options *options, struct trace **trace)
 	made->tid = made->pid;
 	made->self = options->self;
 	made->graphs = files->dot;
-	made->json.file = files->json;
+	made->times = (struct slab)SLAB_INIT(struct trace_times, 64, 1024);
+	if (files->json && records_open(&made->json, files->json, made->path) < 0) {
+		trace_destroy(made);
+		return -ENOMEM;
+	}
 	made->dot.file = files->dot;
-	if (files->json)
-		trace_file_join(files->json);
 	if (files->dot)
 		trace_file_join(files->dot);
 	*trace = made;
 	return 0;
 }
 
-static void stop_lines(struct trace_lines *lines)
-{
-	lines_flush(lines);
-	if (lines->file)
-		trace_file_leave(lines->file);
-	lines->file = NULL;
-}
-
 void trace_stop(struct trace *trace)
 {
 	if (!trace)
 		return;
-	stop_lines(&trace->json);
-	stop_lines(&trace->dot);
+	records_close(&trace->json);
+	lines_flush(&trace->dot);
+	if (trace->dot.file)
+		trace_file_leave(trace->dot.file);
+	trace->dot.file = NULL;
 }
 
 void trace_destroy(struct trace *trace)
@@ -112,41 +112,20 @@ void trace_destroy(struct trace *trace)
 	if (!trace)
 		return;
 	trace_stop(trace);
+	slab_release(&trace->times);
 	free(trace->path);
 	free(trace->lanes);
 	free(trace);
 }
 
-/* ------------------------------------------------------------------- lines */
+/* ----------------------------------------------------------------- records */
 
-static uint64_t id_new(const struct trace *trace)
+/* With the process, unique in the file. */
+static uint32_t id_new(void)
 {
 	static _Atomic uint32_t ids;
 
-	return (uint64_t)trace->pid << 32 |
-	       atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed);
-}
-
-static void name_lane(struct trace *trace, int32_t pid, int32_t tid, const char *process,
-		      const char *thread)
-{
-	struct trace_lines *lines = &trace->json;
-
-	if (process) {
-		lines_begin(lines);
-		lines_add(lines,
-			  "{\"ph\":\"M\",\"pid\":%d,\"name\":\"process_name\",\"args\":{\"name\":",
-			  pid);
-		lines_add_string(lines, process);
-		lines_end(lines, "}},");
-	}
-	lines_begin(lines);
-	lines_add(
-		lines,
-		"{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"thread_name\",\"args\":{\"name\":",
-		pid, tid);
-	lines_add_string(lines, thread);
-	lines_end(lines, "}},");
+	return atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed);
 }
 
 /* The lane of a nested Worker is that of its thread in its parent, which names it. */
@@ -157,138 +136,85 @@ static void name_self(struct trace *trace)
 	trace->named = true;
 	if (trace->self)
 		trace->tid = __atomic_load_n(&trace->self->tid, __ATOMIC_RELAXED);
-	else
-		name_lane(trace, trace->pid, trace->tid, trace->path, trace->path);
+	record_writer(&trace->json, trace->pid, trace->tid, !trace->self, trace->path);
 }
 
-/* A replacement has a name of its own. */
-static void name_worker(struct trace *trace, const struct worker_ring *ring, int32_t pid,
-			int32_t tid)
+/* A replacement has one of its own. */
+static uint32_t lane_of(struct trace *trace, const struct worker_ring *ring)
 {
 	struct trace_lane *lane = &trace->lanes[ring->index];
+	int32_t pid = __atomic_load_n(&ring->stats->pid, __ATOMIC_RELAXED);
+	int32_t tid = __atomic_load_n(&ring->status->tid, __ATOMIC_RELAXED);
 
-	if (lane->pid == pid && lane->tid == tid)
-		return;
-	lane->pid = pid;
-	lane->tid = tid;
-	lane->last_end = 0;
-	name_lane(trace, pid, tid, pid == trace->pid ? NULL : ring->path, ring->path);
+	if (LIKELY(lane->pid == pid && lane->tid == tid) || !trace->json.file)
+		return lane->number;
+	name_self(trace);
+	*lane = (struct trace_lane){
+		.pid = pid, .tid = tid,
+		.number = record_lane(&trace->json, pid, tid, pid != trace->pid, ring->path),
+	};
+	return lane->number;
 }
 
-static const char *state_name(const struct task *task)
+static uint32_t state_of(const struct task *task)
 {
-	return task->head.state == TASK_DONE ? "done" :
-	       task->head.state == TASK_FAILED ? "failed" : "skipped";
+	return task->head.state == TASK_DONE ? RECORD_DONE :
+	       task->head.state == TASK_FAILED ? RECORD_FAILED : RECORD_SKIPPED;
 }
 
-static void begin_slice(struct trace_lines *lines, const struct task *task, int32_t pid,
-			int32_t tid, uint64_t started, uint64_t ended, const char *state)
+static struct record_task record_of(const struct task *task, uint32_t flags, uint64_t now)
 {
-	lines_begin(lines);
-	lines_add(lines, "{\"ph\":\"X\",\"name\":");
-	lines_add_string(lines, task->name ? task->name : task->callable->name);
-	lines_add(lines, ",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,", state, pid, tid);
-	lines_add_time(lines, "ts", started);
-	lines_add(lines, ",");
-	lines_add_time(lines, "dur", ended - started);
-	lines_add(lines, ",\"args\":{");
-}
-
-static void add_identity(struct trace *trace, const struct task *task, const char *state)
-{
-	struct trace_lines *lines = &trace->json;
-
-	lines_add(lines, "\"task\":%llu,\"run\":%llu,\"state\":\"%s\",\"owner\":",
-		  (unsigned long long)task->head.number,
-		  (unsigned long long)trace_run(run_of(task->run))->serial, state);
-	lines_add_string(lines, trace->path);
-	lines_add(lines, ",\"callable\":");
-	lines_add_string(lines, task->callable->name);
-	lines_add(lines, ",");
-	lines_add_time(lines, "submitted", trace_times(task)->submitted);
+	return (struct record_task){
+		.flags = flags, .task = task->head.number,
+		.run = trace_run(run_of(task->run))->serial, .name = task->name,
+		.callable = task->callable->name, .submitted = trace_times(task)->submitted,
+		.completed = now,
+	};
 }
 
 static void write_span(struct trace *trace, const struct task *task, const struct trace_span *span,
 		       bool last, uint64_t now)
 {
-	struct trace_lines *lines = &trace->json;
-	const struct worker_ring *ring = &run_of(task->run)->engine->rings.all[span->worker];
-	const char *state = last ? state_name(task) : span->failed ? "failed" : "done";
+	uint32_t state = last ? state_of(task) : span->failed ? RECORD_FAILED : RECORD_DONE;
+	struct record_task record = record_of(task, state | RECORD_RAN, now);
 
-	name_worker(trace, ring, span->pid, span->tid);
-	begin_slice(lines, task, span->pid, span->tid, span->started, span->ended, state);
-	add_identity(trace, task, state);
-	lines_add(lines, ",");
-	lines_add_time(lines, "ready", span->ready);
-	lines_add(lines, ",");
-	lines_add_time(lines, "dispatched", span->dispatched);
-	lines_add(lines, ",");
-	lines_add_time(lines, "started", span->started);
-	lines_add(lines, ",");
-	lines_add_time(lines, "ended", span->ended);
-	lines_add(lines, ",");
-	lines_add_time(lines, "completed", now);
-	lines_add(lines, ",\"worker\":");
-	lines_add_string(lines, ring->path);
-	if (task->flags & FLAG_GROUP)
-		lines_add(lines, ",\"member\":%u", span->member);
-	if (task->attempts)
-		lines_add(lines, ",\"attempt\":%u", span->attempt + 1);
-	lines_end(lines, "}},");
+	record.lane = span->lane;
+	record.ready = span->ready;
+	record.dispatched = span->dispatched;
+	record.started = span->started;
+	record.ended = span->ended;
+	record.member = task->flags & FLAG_GROUP ? span->member + 1 : 0;
+	record.attempt = task->attempts ? span->attempt + 1 : 0;
+	record_task(&trace->json, &record);
 }
 
 static void write_unrun(struct trace *trace, const struct task *task, uint64_t now)
 {
-	struct trace_lines *lines = &trace->json;
-	const char *state = state_name(task);
+	struct record_task record = record_of(task, state_of(task), now);
 
-	begin_slice(lines, task, trace->pid, trace->tid, now, now, state);
-	add_identity(trace, task, state);
-	lines_add(lines, ",");
-	lines_add_time(lines, "completed", now);
-	if (task->failed_by && task->failed_by != task->head.number)
-		lines_add(lines, ",\"because_of\":%llu", (unsigned long long)task->failed_by);
-	lines_end(lines, "}},");
+	if (task->failed_by != task->head.number)
+		record.because_of = task->failed_by;
+	record_task(&trace->json, &record);
 }
 
-static const char *reason_names(uint8_t reasons, char names[32])
+/* How often they are written, at most. */
+#define COUNTERS_NS 1000000
+
+static void write_counters(struct trace *trace, const struct engine *engine, uint64_t now)
 {
-	static const struct { uint8_t reason; const char *name; } all[] = {
-		{ EDGE_RAW, "RAW" }, { EDGE_WAR, "WAR" }, { EDGE_WAW, "WAW" },
-		{ EDGE_EXPLICIT, "explicit" },
+	struct record_counters counters = {
+		.ready = trace->ready, .heap = heap_used(engine->heap),
 	};
-	size_t used = 0;
 
-	names[0] = '\0';
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (reasons & all[i].reason)
-			used += (size_t)text_format(names + used, 32 - used, "%s%s",
-						    used ? "+" : "", all[i].name);
-	return names;
-}
+	trace->counted_at = now;
+	for (uint32_t i = 0; i < engine->rings.count; i++) {
+		const struct dw_child_stats *stats = engine->rings.all[i].stats;
 
-/* Begins at `task` and leads to `to`, or ends there (NULL). */
-static void write_flow(struct trace *trace, const struct task *task, const struct task *to,
-		       const struct trace_flow *flow, int32_t pid, int32_t tid, uint64_t at)
-{
-	bool begins = to != NULL;
-	struct trace_lines *lines = &trace->json;
-	char names[32];
-
-	lines_begin(lines);
-	lines_add(lines, "{\"ph\":\"%s\",\"cat\":\"dependency\",\"name\":\"%s\",\"id\":\"0x%llx\","
-		  "\"pid\":%d,\"tid\":%d,", begins ? "s" : "f\",\"bp\":\"e",
-		  reason_names(flow->reasons, names), (unsigned long long)flow->id, pid, tid);
-	lines_add_time(lines, "ts", at);
-	if (begins) {
-		lines_add(lines, ",\"args\":{\"from\":%llu,\"to\":%llu,\"run\":%llu,\"owner\":",
-			  (unsigned long long)task->head.number,
-			  (unsigned long long)to->head.number,
-			  (unsigned long long)trace_run(run_of(task->run))->serial);
-		lines_add_string(lines, trace->path);
-		lines_add(lines, "}");
+		counters.wakes += __atomic_load_n(&stats->wakes, __ATOMIC_RELAXED);
+		counters.copied += __atomic_load_n(&stats->copied_in, __ATOMIC_RELAXED) +
+				   __atomic_load_n(&stats->copied_out, __ATOMIC_RELAXED);
 	}
-	lines_end(lines, "},");
+	record_counters(&trace->json, now, &counters);
 }
 
 /* ------------------------------------------------------------------ events */
@@ -296,13 +222,15 @@ static void write_flow(struct trace *trace, const struct task *task, const struc
 static void add_span(struct trace_times *times, const struct trace_span *span)
 {
 	if (times->span_count == times->span_space) {
-		uint32_t space = times->span_space ? 2 * times->span_space : 1;
-		struct trace_span *grown = realloc(times->spans, space * sizeof(*grown));
+		struct trace_span *grown = malloc(2 * times->span_space * sizeof(*grown));
 
 		if (!grown)
 			return;
+		memcpy(grown, times->spans, times->span_count * sizeof(*grown));
+		if (times->spans != &times->span)
+			free(times->spans);
 		times->spans = grown;
-		times->span_space = space;
+		times->span_space *= 2;
 	}
 	times->spans[times->span_count++] = *span;
 }
@@ -310,13 +238,15 @@ static void add_span(struct trace_times *times, const struct trace_span *span)
 static void add_flow(struct trace_times *times, const struct trace_flow *flow)
 {
 	if (times->flow_count == times->flow_space) {
-		uint32_t space = times->flow_space ? 2 * times->flow_space : 4;
-		struct trace_flow *grown = realloc(times->flows, space * sizeof(*grown));
+		struct trace_flow *grown = malloc(2 * times->flow_space * sizeof(*grown));
 
 		if (!grown)
 			return;
+		memcpy(grown, times->flows, times->flow_count * sizeof(*grown));
+		if (times->flows != times->first_flows)
+			free(times->flows);
 		times->flows = grown;
-		times->flow_space = space;
+		times->flow_space *= 2;
 	}
 	times->flows[times->flow_count++] = *flow;
 }
@@ -329,8 +259,8 @@ static void add_lost_span(struct trace *trace, struct task *task, uint64_t now)
 	struct trace_span span = {
 		.ready = times->ready, .dispatched = times->dispatched, .ended = now,
 		.started = before > times->dispatched ? before : times->dispatched,
-		.worker = times->worker, .attempt = task->attempts, .failed = true,
-		.pid = times->pid, .tid = times->tid,
+		.worker = times->worker, .lane = times->lane, .attempt = task->attempts,
+		.failed = true,
 	};
 
 	if (task->head.state == TASK_FAILED && times->dispatched &&
@@ -346,20 +276,32 @@ static void write_arrows(struct trace *trace, struct task *task, const struct tr
 			 const struct trace_span *last, uint64_t now)
 {
 	struct trace_times *times = trace_times(task);
-	struct trace_flow flow;
+	struct record_arrow arrow = {
+		.lane = first ? first->lane : 0, .at = first ? first->started : now,
+	};
 
-	for (uint32_t i = 0; i < times->flow_count; i++)
-		write_flow(trace, task, NULL, &times->flows[i], first ? first->pid : trace->pid,
-			   first ? first->tid : trace->tid, first ? first->started : now);
+	for (uint32_t i = 0; i < times->flow_count; i++) {
+		arrow.id = times->flows[i].id;
+		arrow.reasons = times->flows[i].reasons;
+		record_arrow(&trace->json, &arrow);
+	}
+	if (!task->first)
+		return;
+	arrow = (struct record_arrow){
+		.lane = last ? last->lane : 0,
+		/* The end itself is not in the slice any more. */
+		.at = !last ? now : last->ended - (last->ended > last->started),
+		.from = task->head.number, .run = trace_run(run_of(task->run))->serial,
+	};
 	for (struct edge *edge = task->first; edge; edge = edge->next) {
 		if (!trace_times(edge->consumer))
 			continue;
-		flow = (struct trace_flow){ .id = id_new(trace), .reasons = edge->reasons };
-		add_flow(trace_times(edge->consumer), &flow);
-		/* The end itself is not in the slice any more. */
-		write_flow(trace, task, edge->consumer, &flow, last ? last->pid : trace->pid,
-			   last ? last->tid : trace->tid,
-			   !last ? now : last->ended - (last->ended > last->started));
+		arrow.id = id_new();
+		arrow.reasons = edge->reasons;
+		arrow.to = edge->consumer->head.number;
+		add_flow(trace_times(edge->consumer),
+			 &(struct trace_flow){ .id = arrow.id, .reasons = arrow.reasons });
+		record_arrow(&trace->json, &arrow);
 	}
 }
 
@@ -384,6 +326,8 @@ static void write_task(struct trace *trace, struct task *task)
 	if (!first)
 		write_unrun(trace, task, now);
 	write_arrows(trace, task, first, last, now);
+	if (now - trace->counted_at >= COUNTERS_NS)
+		write_counters(trace, run_of(task->run)->engine, now);
 }
 
 static void task_submitted(struct trace *trace, struct task *task)
@@ -392,26 +336,38 @@ static void task_submitted(struct trace *trace, struct task *task)
 
 	if (!trace_run(run_of(task->run)))
 		return;
-	times = calloc(1, sizeof(*times));
+	times = slab_take(&trace->times);
 	task->probe_data = times;
 	if (!times)
 		return;
-	times->submitted = now_ns();
+	*times = (struct trace_times){
+		.submitted = now_ns(), .spans = &times->span, .span_space = 1,
+		.flows = times->first_flows, .flow_space = FLOWS_AT_FIRST,
+	};
 	if (trace->graphs)
 		times->node = dot_submitted(trace, task);
+}
+
+static void leave_ready(struct trace *trace, struct trace_times *times)
+{
+	trace->ready -= times->is_ready;
+	times->is_ready = false;
 }
 
 static void task_final(struct trace *trace, struct task *task)
 {
 	struct trace_times *times = trace_times(task);
 
+	leave_ready(trace, times);
 	if (trace->json.file)
 		write_task(trace, task);
 	if (times->node)
 		dot_final(trace, task, times->node);
-	free(times->spans);
-	free(times->flows);
-	free(times);
+	if (times->spans != &times->span)
+		free(times->spans);
+	if (times->flows != times->first_flows)
+		free(times->flows);
+	slab_give(&trace->times, times);
 	task->probe_data = NULL;
 }
 
@@ -430,12 +386,14 @@ static void on_task(void *context, struct task *task, enum probe_event event)
 	case PROBE_READY:
 		times->ready = now_ns();
 		times->dispatched = 0;
+		trace->ready += !times->is_ready;
+		times->is_ready = true;
 		break;
 	case PROBE_DISPATCHED:
 		ring = &run_of(task->run)->engine->rings.all[task->placed];
 		times->worker = task->placed;
-		times->pid = __atomic_load_n(&ring->stats->pid, __ATOMIC_RELAXED);
-		times->tid = __atomic_load_n(&ring->status->tid, __ATOMIC_RELAXED);
+		times->lane = lane_of(trace, ring);
+		leave_ready(trace, times);
 		/* The members of a group enter one after the other: the first counts. */
 		if (times->dispatched)
 			break;
@@ -480,8 +438,7 @@ static void on_span(void *context, struct task *task, const struct worker_ring *
 		return;
 	span.ready = times->ready;
 	span.dispatched = times->dispatched;
-	span.pid = __atomic_load_n(&ring->stats->pid, __ATOMIC_RELAXED);
-	span.tid = __atomic_load_n(&ring->status->tid, __ATOMIC_RELAXED);
+	span.lane = lane_of(trace, ring);
 	if (span.started < span.dispatched)
 		span.started = span.dispatched;
 	if (span.ended < span.started)
@@ -493,24 +450,12 @@ static void on_span(void *context, struct task *task, const struct worker_ring *
 static void write_run(struct trace *trace, const struct dw_run *run)
 {
 	const struct trace_run *traced = trace_run(run);
-	struct trace_lines *lines = &trace->json;
-	uint64_t now = now_ns(), id = id_new(trace);
+	uint64_t now = now_ns();
 
 	name_self(trace);
-	for (int end = 0; end < 2; end++) {
-		lines_begin(lines);
-		lines_add(lines,
-			  "{\"ph\":\"%s\",\"cat\":\"run\",\"name\":\"run %llu\",\"id\":\"0x%llx\","
-			  "\"pid\":%d,\"tid\":%d,",
-			  end ? "e" : "b", (unsigned long long)traced->serial,
-			  (unsigned long long)id, trace->pid, trace->tid);
-		lines_add_time(lines, "ts", end ? now : traced->begun);
-		lines_add(lines, ",\"args\":{\"owner\":");
-		lines_add_string(lines, trace->path);
-		lines_add(lines, ",\"tasks\":%llu,\"error\":%d",
-			  (unsigned long long)run->graph.submitted, -run->graph.error);
-		lines_end(lines, "}},");
-	}
+	record_run(&trace->json, traced->serial, id_new(), traced->begun, now, run->graph.submitted,
+		   -run->graph.error);
+	write_counters(trace, run->engine, now);
 }
 
 /*
@@ -539,7 +484,7 @@ static void on_run(void *context, struct dw_run *run, bool begins)
 	free(traced);
 	run->probe_data = NULL;
 	if (!run->engine->graph.run_count) {
-		lines_flush(&trace->json);
+		records_flush(&trace->json);
 		lines_flush(&trace->dot);
 	}
 }

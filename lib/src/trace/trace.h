@@ -3,7 +3,9 @@
  * trace: the subscriber that DW_TRACE and DW_GRAPH put onto the probes of an engine. One
  * struct trace per engine, guarded by the engine's lock.
  *
- *   trace.c   time stamps of tasks, written as Chrome trace events when a task is final
+ *   trace.c   time stamps of tasks, written when a task is final
+ *   record.c  binary records of them, while the tree runs
+ *   convert.c Chrome trace events of these records, when it closes (text_out.c)
  *   dot.c     all dependencies of each task, found again on a map in which no task ends
  *   copies.c  copies to chips and back, written by the chips
  *   relay.c   lines of a tree on another host, on this one's clock
