@@ -77,9 +77,11 @@ static inline __u64 now_ns(void)
 }
 
 /* Far enough for a slow guest, near enough for the harness's timeout. */
+#define SOON_MS 40000
+
 static inline __u64 soon(void)
 {
-	return now_ns() + 40 * NSEC_PER_SEC;
+	return now_ns() + SOON_MS * NSEC_PER_MSEC;
 }
 
 #define WAIT_UNTIL(condition) ({					\

@@ -214,15 +214,16 @@ TEST(deadline_ends_a_wait_that_a_hostile_peer_never_lets_sleep)
 	ASSERT_EQ(0, peer_start(&peer, &hub, 0, peer_harasses, NULL));
 	ASSERT_TRUE(sync_receive(peer.sync));
 	hub_drain_state(&hub);
-	alarm(20);
 	for (unsigned int i = 0; i < 100; i++) {
 		struct hub_wait wait = { .watch = 2, .deadline = now_ns() + 5 * NSEC_PER_MSEC,
 					 .flags = i % 2 * DISTWORKER_WAIT_NOSPIN };
 
+		/* Ends one that never does, with -EINTR. */
+		alarm(SOON_MS / 1000);
 		ASSERT_EQ(-ETIMEDOUT, dw_hub_wait(hub.fd, &wait));
 		ASSERT_LE(wait.deadline, now_ns());
-		ASSERT_GT(wait.deadline + 10 * NSEC_PER_SEC, now_ns());
 	}
+	alarm(0);
 	EXPECT_EQ(SIGKILL, peer_kill(&peer));
 }
 

@@ -241,7 +241,7 @@ TEST(a_wait_spins_for_a_peer_that_runs_on_another_cpu_and_soon_gives_it_up)
 	})));
 	spins = hub_spins(&hub);
 	for (int i = 0; i < 50; i++) {
-		struct hub_wait wait = { .watch = 1, .deadline = now_ns() + NSEC_PER_MSEC };
+		struct hub_wait wait = { .watch = 1, .deadline = now_ns() + 20 * NSEC_PER_MSEC };
 
 		dw_hub_wait(hub.fd, &wait);
 	}
