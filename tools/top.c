@@ -9,17 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <time.h>
-#include <unistd.h>
 #include "metrics.h"
+#include "screen.h"
 #include "tool.h"
+#include "top_screen.h"
 #include "trees.h"
 
 struct looking {
 	bool json, once, prometheus, listens;
 	uint16_t port;
-	FILE *out;
 	int32_t pid;
 	double interval, stuck;
 	struct json_object *array;
@@ -77,6 +75,8 @@ static struct json_object *child_json(const struct dw_tree *tree, uint32_t numbe
 	put(object, "cpu_ns", stats.cpu_ns);
 	put(object, "wakes", stats.wakes);
 	put(object, "sleeps", stats.sleeps);
+	put(object, "spins_won", child.spins_won);
+	put(object, "spins_lost", child.spins_lost);
 	if (stats.kind == DW_CHILD_CHIP) {
 		put(object, "memory_used", stats.memory_used);
 		put(object, "memory_bytes", stats.memory_bytes);
@@ -276,7 +276,7 @@ static int top_one(const struct dw_tree *tree, void *context)
 		return 1;
 	}
 	dw_tree_report(tree, stuck, text, &bytes);
-	fprintf(looking->out, "%s: %s\n", command, text);
+	printf("%s: %s\n", command, text);
 	free(text);
 	return 0;
 }
@@ -349,55 +349,10 @@ static error_t parse_top(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
-/* Columns of the terminal; SIZE_MAX: it does not tell. */
-static size_t columns(void)
-{
-	struct winsize size;
-
-	return !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col ? size.ws_col : SIZE_MAX;
-}
-
-/* Lines that are longer than `most` characters are cut there. The text is UTF-8. */
-static void print_cut(const char *text, size_t most)
-{
-	while (*text) {
-		size_t length = strcspn(text, "\n"), shown = tool_columns(text, most);
-
-		if (shown > length)
-			shown = length;
-		printf("%.*s%s", (int)shown, text, text[length] ? "\n" : "");
-		text += length + (text[length] != '\0');
-	}
-}
-
-/*
- * A picture takes the place of the last one when it is whole, so that a message stands below one.
- */
-static int top_picture(struct looking *looking)
-{
-	char *text = NULL;
-	size_t length = 0;
-	int status;
-
-	looking->out = open_memstream(&text, &length);
-	if (!looking->out)
-		return tool_fail(TOOL_SYSTEM, "no memory");
-	status = top_once(looking);
-	if (fclose(looking->out) && !status)
-		status = tool_fail(TOOL_SYSTEM, "no memory");
-	if (!status) {
-		printf("\033[H\033[2J");
-		print_cut(text, columns());
-		status = tool_flush(TOOL_OK);
-	}
-	free(text);
-	return status;
-}
-
 static const struct argp_option top_options[] = {
 	{ "once", '1', NULL, 0,
 	  "one report and the end (the default where stdout is no terminal)", 0 },
-	{ "interval", 'i', "SECONDS", 0, "between two reports on a terminal (2)", 0 },
+	{ "interval", 'i', "SECONDS", 0, "between two pictures on a terminal (2)", 0 },
 	{ "stuck", 's', "SECONDS", 0,
 	  "a task that takes longer than this counts as stuck (10)", 0 },
 	{ "json", 'j', NULL, 0, "one report as a JSON array, a tree each", 0 },
@@ -417,30 +372,23 @@ const struct argp top_argp = {
 	       "on whom it waits. Nobody in a tree is asked or stopped.\vPID is the "
 	       "process of a tree's root (`distworker list`); without it all are shown "
 	       "that this user may see.\n\nExit status: 0; 2 usage; 10 there is no such "
-	       "tree.\n\nExamples:\n  distworker top --once --stuck 2\n"
+	       "tree.\n\nOn a terminal it is a screen: arrows move and fold, < and > choose the "
+	       "column to sort by, r turns the order around, / keeps rows that have a text, space "
+	       "freezes, q quits. NO_COLOR takes the colours away.\n\nExamples:\n"
+	       "  distworker top --once --stuck 2\n"
 	       "  distworker top --prometheus --listen 9187\n",
 };
 
 int verb_top(int argc, char **argv)
 {
-	struct looking looking = { .interval = 2, .stuck = 10, .out = stdout };
-	struct timespec pause;
-	int status;
+	struct looking looking = { .interval = 2, .stuck = 10 };
 
 	argp_parse(&top_argp, argc, argv, 0, NULL, &looking);
 	if (looking.listens)
 		return metrics_serve(looking.pid, looking.port);
 	if (looking.prometheus)
 		return metrics_print(looking.pid, stdout);
-	if (looking.once || looking.json || !isatty(STDOUT_FILENO))
+	if (looking.once || looking.json || !screen_possible())
 		return top_once(&looking);
-	pause = (struct timespec){ .tv_sec = (time_t)looking.interval,
-		.tv_nsec = (long)((looking.interval - (double)(time_t)looking.interval) * 1e9) };
-	for (;;) {
-		status = top_picture(&looking);
-		if (status)
-			return status;
-		/* No process waits for this program; its reader does. */
-		nanosleep(&pause, NULL);
-	}
+	return top_screen(looking.pid, looking.interval, looking.stuck);
 }

@@ -78,6 +78,11 @@ struct dw_tree_child {
 	 * it does many at a time.
 	 */
 	uint64_t ended;
+	/*
+	 * Times that it spun for a moment before it would have slept: a task came in time, or not.
+	 * Up to date when it sleeps.
+	 */
+	uint64_t spins_won, spins_lost;
 };
 /* Numbers are 0 … child_count - 1, over all Workers. -ERANGE. */
 DW_API int dw_tree_child(const struct dw_tree *tree, uint32_t number, struct dw_tree_child *child);

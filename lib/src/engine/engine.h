@@ -50,7 +50,8 @@ struct child_status {
 	char name[32];			/* … and the name of its callable */
 	uint32_t busy;			/* 1: in a callable */
 	int32_t tid;			/* of the thread that serves the mailbox */
-	uint64_t sleeps;		/* times that it slept */
+	uint64_t sleeps;		/* times that it slept … */
+	uint64_t spins_won, spins_lost;	/* … and spun, with a frame at its end or without */
 	/* Written by its parent's engine. */
 	LINE_ALIGNED uint32_t in_ring;	/* frames that were not harvested */
 } LINE_ALIGNED;

@@ -664,7 +664,7 @@ static int serve(struct child *child, uint32_t generation, struct endpoint *endp
 		result = endpoint_wait(endpoint);
 		if (result == -ESHUTDOWN || result == -EOWNERDEAD)
 			return 0;
-		serve_count_sleeps(child, endpoint);
+		serve_count_waits(child, endpoint);
 	}
 }
 

@@ -564,7 +564,7 @@ static void wait_for_all(struct remote *remote)
 		endpoint_bell_clear(remote->endpoint, (uint32_t)polls[count].revents);
 	if (polls[0].revents)
 		drain_link(remote);
-	serve_count_sleeps(remote->child, remote->endpoint);
+	serve_count_waits(remote->child, remote->endpoint);
 }
 
 /* The last word of this process. Its tasks fail with it, or are tried elsewhere. */

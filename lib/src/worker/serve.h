@@ -47,12 +47,12 @@ static inline const struct frame_names *serve_names(struct frame *frame, const s
 }
 
 /* Publishes the endpoint's counters, after a wait. */
-static inline void serve_count_sleeps(struct child *child, const struct endpoint *endpoint)
+static inline void serve_count_waits(struct child *child, const struct endpoint *endpoint)
 {
 	struct endpoint_counters counters;
 
 	endpoint_counters(endpoint, &counters);
-	status_sleeps(&child->status, counters.sleeps);
+	status_waited(&child->status, counters.sleeps, counters.spins_won, counters.spins_lost);
 }
 
 static inline int serve_one_task(struct child *child, struct frame *frame, serve_task *run,
@@ -101,7 +101,7 @@ static inline __attribute__((always_inline)) void serve_frames(struct child *chi
 		result = endpoint_wait(endpoint);
 		if (result == -ESHUTDOWN || result == -EOWNERDEAD)
 			return;
-		serve_count_sleeps(child, endpoint);
+		serve_count_waits(child, endpoint);
 		started = now_ns();
 	}
 }

@@ -128,9 +128,14 @@ void status_chip(struct status_writer *writer, const struct chip_status *now);
 /* The counters of a gateway. Unchanged values are not written. */
 void status_remote(struct status_writer *writer, const struct remote_status *now);
 
-static inline void status_sleeps(struct status_writer *writer, uint64_t sleeps)
+static inline void status_waited(struct status_writer *writer, uint64_t sleeps, uint64_t spins_won,
+				 uint64_t spins_lost)
 {
-	__atomic_store_n(&writer->status->sleeps, sleeps, __ATOMIC_RELAXED);
+	struct child_status *status = writer->status;
+
+	__atomic_store_n(&status->sleeps, sleeps, __ATOMIC_RELAXED);
+	__atomic_store_n(&status->spins_won, spins_won, __ATOMIC_RELAXED);
+	__atomic_store_n(&status->spins_lost, spins_lost, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -326,6 +326,8 @@ static void read_child(const struct dw_tree *tree, uint32_t number, struct dw_tr
 	COPY(child, now, busy);
 	COPY(child, now, task);
 	COPY(child, now, ended);
+	COPY(child, now, spins_won);
+	COPY(child, now, spins_lost);
 	child->since_ns = LOAD(now->since);
 	copy_text(child->callable, now->name, sizeof(child->callable));
 	copy_text(child->cause, rest->cause, sizeof(child->cause));
