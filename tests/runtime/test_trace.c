@@ -874,8 +874,7 @@ TEST(no_records_stay_when_a_tree_has_closed)
 /* Each track begins with a value, which a viewer holds until the next; wake-ups never go back. */
 TEST(counters_are_tracks_of_each_worker)
 {
-	static const char *const tracks[] = { "ready tasks", "heap bytes", "wake-ups",
-					      "bytes copied" };
+	static const char *const tracks[] = { "ready tasks", "heap bytes", "wake-ups" };
 
 	for (int mode = DW_PROCESS; mode <= DW_THREAD; mode++) {
 		struct trace_read trace;

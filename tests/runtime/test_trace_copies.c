@@ -69,6 +69,23 @@ static const struct event *slice_of(const struct trace_read *trace, const struct
 	return NULL;
 }
 
+/* Of the chip's track; 0: it has none. */
+static uint64_t last_counter(const struct trace_read *trace)
+{
+	uint64_t last = 0;
+
+	for (unsigned i = 0; i < trace->count; i++) {
+		json_object *args = NULL, *event = json_object_array_get_idx(trace->json, i);
+
+		if (strcmp(read_text(event, "name"), "node0/chip0 bytes copied") != 0)
+			continue;
+		json_object_object_get_ex(event, "args", &args);
+		CHECK(number_of(args, "bytes copied") >= last);
+		last = number_of(args, "bytes copied");
+	}
+	return last;
+}
+
 struct wanted {
 	uint64_t in, out;		/* bytes: what the driver has counted */
 	unsigned spans;
@@ -105,6 +122,7 @@ static void trace_is(const struct wanted *wanted)
 	}
 	CHECK_EQ(in, wanted->in);
 	CHECK_EQ(out, wanted->out);
+	CHECK_EQ(last_counter(&trace), in + out);
 	trace_free(&trace);
 	unlink(trace_path);
 }

@@ -75,6 +75,7 @@ struct converter {
 	struct lane own, *lanes;
 	struct record_counters shown;
 	bool counted;
+	uint64_t copied;		/* bytes, so far */
 };
 
 struct converter *converter_create(void)
@@ -407,15 +408,15 @@ static void take_run(struct converter *converter, struct input *input, struct te
 		out_begin_line(out);
 		OUT(out, "{\"ph\":\"");
 		out_put(out, end ? "e" : "b", 1);
-		OUT(out, "\",\"cat\":\"run\",\"name\":\"run ");
-		out_number(out, run);
-		OUT(out, "\"");
+		OUT(out, "\",\"cat\":\"run\",\"name\":\"run\"");
 		put_id(out, converter, id);
 		OUT(out, ",");
 		put_lane(out, &converter->own);
 		OUT(out, ",\"ts\":");
 		out_time(out, end ? ended : begun);
-		OUT(out, ",\"args\":{\"owner\":");
+		OUT(out, ",\"args\":{\"run\":");
+		out_number(out, run);
+		OUT(out, ",\"owner\":");
 		put_name(out, &converter->own.path);
 		OUT(out, ",\"tasks\":");
 		out_number(out, tasks);
@@ -423,6 +424,27 @@ static void take_run(struct converter *converter, struct input *input, struct te
 		out_number(out, error);
 		OUT(out, "}},\n");
 	}
+}
+
+/* A track of the process, with the Worker's name: several Workers may be threads of one. */
+static void put_counter(struct text_out *out, const struct converter *converter, uint64_t at,
+			const char *what, uint64_t value)
+{
+	out_begin_line(out);
+	OUT(out, "{\"ph\":\"C\",");
+	put_lane(out, &converter->own);
+	OUT(out, ",\"name\":\"");
+	if (converter->own.path.text)
+		out_put(out, converter->own.path.text, converter->own.path.length);
+	OUT(out, " ");
+	out_put(out, what, strlen(what));
+	OUT(out, "\",\"ts\":");
+	out_time(out, at);
+	OUT(out, ",\"args\":{\"");
+	out_put(out, what, strlen(what));
+	OUT(out, "\":");
+	out_number(out, value);
+	OUT(out, "}},\n");
 }
 
 static void take_copy(struct converter *converter, struct input *input, struct text_out *out)
@@ -457,27 +479,10 @@ static void take_copy(struct converter *converter, struct input *input, struct t
 		put_name(out, &converter->own.path);
 		OUT(out, "}},\n");
 	}
-}
-
-/* A track of the process, with the Worker's name: several Workers may be threads of one. */
-static void put_counter(struct text_out *out, const struct converter *converter, uint64_t at,
-			const char *what, uint64_t value)
-{
-	out_begin_line(out);
-	OUT(out, "{\"ph\":\"C\",");
-	put_lane(out, &converter->own);
-	OUT(out, ",\"name\":\"");
-	if (converter->own.path.text)
-		out_put(out, converter->own.path.text, converter->own.path.length);
-	OUT(out, " ");
-	out_put(out, what, strlen(what));
-	OUT(out, "\",\"ts\":");
-	out_time(out, at);
-	OUT(out, ",\"args\":{\"");
-	out_put(out, what, strlen(what));
-	OUT(out, "\":");
-	out_number(out, value);
-	OUT(out, "}},\n");
+	if (input->failed)
+		return;
+	converter->copied += bytes;
+	put_counter(out, converter, ended, "bytes copied", converter->copied);
 }
 
 static void take_counters(struct converter *converter, struct input *input, struct text_out *out)
@@ -489,7 +494,6 @@ static void take_counters(struct converter *converter, struct input *input, stru
 
 	now.heap = take_number(input);
 	now.wakes = take_number(input);
-	now.copied = take_number(input);
 	if (input->failed)
 		return;
 	if (first || now.ready != before.ready)
@@ -498,8 +502,6 @@ static void take_counters(struct converter *converter, struct input *input, stru
 		put_counter(out, converter, at, "heap bytes", now.heap);
 	if (first || now.wakes != before.wakes)
 		put_counter(out, converter, at, "wake-ups", now.wakes);
-	if (first || now.copied != before.copied)
-		put_counter(out, converter, at, "bytes copied", now.copied);
 	converter->shown = now;
 	converter->counted = true;
 }

@@ -256,5 +256,4 @@ void record_counters(struct records *records, uint64_t at, const struct record_c
 	put_number(records, counters->ready);
 	put_number(records, counters->heap);
 	put_number(records, counters->wakes);
-	put_number(records, counters->copied);
 }

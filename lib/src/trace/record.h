@@ -37,7 +37,7 @@ enum record_kind {
 	RECORD_ARROW_ENDS,	/* id, reasons, lane, moment */
 	RECORD_RUN,		/* run, id, begun (moment), ended (later), tasks, errno */
 	RECORD_COPY,		/* way, id, task, tensor, bytes, started (moment), ended (later) */
-	RECORD_COUNTERS,	/* moment, ready tasks, heap bytes, wake-ups, bytes copied */
+	RECORD_COUNTERS,	/* moment, ready tasks, heap bytes, wake-ups */
 	RECORD_LINES,		/* text of whole lines of JSON, to the end of the chunk */
 };
 
@@ -113,7 +113,7 @@ void record_copy(struct records *records, uint32_t way, uint32_t id, uint64_t ta
 		 uint64_t bytes, uint64_t started, uint64_t ended);
 
 struct record_counters {
-	uint64_t ready, heap, wakes, copied;
+	uint64_t ready, heap, wakes;
 };
 void record_counters(struct records *records, uint64_t at, const struct record_counters *counters);
 

@@ -207,13 +207,9 @@ static void write_counters(struct trace *trace, const struct engine *engine, uin
 	};
 
 	trace->counted_at = now;
-	for (uint32_t i = 0; i < engine->rings.count; i++) {
-		const struct dw_child_stats *stats = engine->rings.all[i].stats;
-
-		counters.wakes += __atomic_load_n(&stats->wakes, __ATOMIC_RELAXED);
-		counters.copied += __atomic_load_n(&stats->copied_in, __ATOMIC_RELAXED) +
-				   __atomic_load_n(&stats->copied_out, __ATOMIC_RELAXED);
-	}
+	for (uint32_t i = 0; i < engine->rings.count; i++)
+		counters.wakes +=
+			__atomic_load_n(&engine->rings.all[i].stats->wakes, __ATOMIC_RELAXED);
 	record_counters(&trace->json, now, &counters);
 }
 
