@@ -19,7 +19,7 @@ import summaries
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 # In the order of the menu; what is not here comes at the end.
-ORDER = ["index", "getting-started", "model", "runs", "python", "chips", "spaces", "howto", "hosts", "containers", "tools", "tracing",
+ORDER = ["index", "getting-started", "newcomer", "model", "runs", "python", "chips", "spaces", "howto", "hosts", "containers", "tools", "tracing",
          "troubleshooting", "performance", "machines", "device", "architecture", "contributing", "changelog"]
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2433; --paper: #fff; --line: #d7dce5; --link: #0b57a4; --code: #f3f5f8; }
@@ -30,6 +30,7 @@ body { margin: 0; color: var(--ink); background: var(--paper); font: 16px/1.55 s
 nav { width: 15em; flex: none; padding: 1em; border-right: 1px solid var(--line); position: sticky; top: 0; height: 100vh; overflow: auto }
 nav a { display: block; padding: .1em 0; text-decoration: none } nav a.here { font-weight: 600 }
 nav input { width: 100%; padding: .4em; margin-bottom: .6em; font: inherit }
+img { max-width: 100% }
 main { flex: 1; min-width: 0; max-width: 60em; padding: 1em 2.5em 4em }
 a { color: var(--link) } h1, h2, h3 { line-height: 1.25 }
 pre { background: var(--code); padding: .8em 1em; overflow: auto; border-radius: 4px; font-size: 14px; line-height: 1.4 }
@@ -76,15 +77,17 @@ class Reader(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.words, self.anchors, self.links = [], set(), []
+        self.words, self.anchors, self.links, self.pictures = [], set(), [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         for key, value in attrs:
             if key == "id":
                 self.anchors.add(value)
-            elif key == "href" and tag == "a":
+            elif (key, tag) == ("href", "a"):
                 self.links.append(value)
+            elif (key, tag) == ("src", "img"):
+                self.pictures.append(value)
 
     def handle_data(self, data):
         self.words.append(data)
@@ -100,6 +103,7 @@ def convert(path, form):
     # Links to pages of this folder, and to sources, which are named and not linked.
     body = re.sub(r'href="(?:docs/)?(?!https?:)([\w-]+)\.md', r'href="\1.html', body)
     body = re.sub(r'href="(?:docs/)?distworker\.rst', 'href="device.html', body)
+    body = re.sub(r'src="docs/pictures/', 'src="pictures/', body)
     return re.sub(r'href="(?:docs/)?examples/([\w./-]+)"', r'href="examples/\1.html"', body)
 
 
@@ -164,10 +168,12 @@ def menu(pages, here, root):
     return '<input id="search" type="search" placeholder="Search" aria-label="Search"><div id="found"></div>' + "".join(entries)
 
 
-def check_links(made):
-    """Each relative link of each page leads to a page, and to an anchor that it has."""
+def check_links(made, output):
+    """Each relative link of each page leads to a page, and to an anchor that it has; each picture is there."""
     lost = []
     for path, reader in made.items():
+        lost += [f"{path}: there is no picture {name}" for name in reader.pictures
+                 if not os.path.exists(os.path.join(output, os.path.dirname(path), name))]
         for link in reader.links:
             if re.match(r"[a-z]+:", link):
                 continue
@@ -187,6 +193,7 @@ def main():
             sys.exit(f"{program} is not there: apt-get install {program}")
     pages = collect(manuals)
     shutil.rmtree(output, ignore_errors=True)
+    shutil.copytree(os.path.join(TOP, "docs", "pictures"), os.path.join(output, "pictures"))
     made, index = {}, []
     for path, body in pages.items():
         root = "../" * path.count("/")
@@ -205,7 +212,7 @@ def main():
     for name, text in (("style.css", STYLE), ("search.js", SEARCH), ("pages.js", f"const PAGES = {json.dumps(index, ensure_ascii=False)};")):
         with open(os.path.join(output, name), "w", encoding="utf-8") as file:
             file.write(text)
-    lost = check_links(made)
+    lost = check_links(made, output)
     for line in lost:
         print(line, file=sys.stderr)
     print(f"{output}/index.html: {len(made)} pages, {sum(len(reader.links) for reader in made.values())} links, {len(lost)} lead nowhere")
