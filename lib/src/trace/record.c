@@ -99,7 +99,7 @@ static void put_moment(struct records *records, uint64_t ns)
 {
 	int64_t since = (int64_t)(ns - records->moment);
 
-	put_number(records, (uint64_t)since << 1 ^ (uint64_t)(since >> 63));
+	put_number(records, since < 0 ? ~((uint64_t)since << 1) : (uint64_t)since << 1);
 	records->moment = ns;
 }
 

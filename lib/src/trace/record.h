@@ -55,7 +55,7 @@ struct chunk_head {
 #define RECORD_BYTES	((size_t)512)	/* of a record but RECORD_LINES, at most */
 #define RECORD_TEXT_BYTES 255		/* of a text, at most; it is shortened in the middle */
 
-#define RECORD_NAMES	512		/* in use at a time; a power of two */
+#define RECORD_NAMES	((size_t)512)	/* in use at a time; a power of two */
 struct record_name {
 	char *text;			/* NULL: unused */
 	uint32_t hash, number;

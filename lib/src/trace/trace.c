@@ -218,7 +218,7 @@ static void write_counters(struct trace *trace, const struct engine *engine, uin
 static void add_span(struct trace_times *times, const struct trace_span *span)
 {
 	if (times->span_count == times->span_space) {
-		struct trace_span *grown = malloc(2 * times->span_space * sizeof(*grown));
+		struct trace_span *grown = malloc(2 * sizeof(*grown) * times->span_space);
 
 		if (!grown)
 			return;
@@ -234,7 +234,7 @@ static void add_span(struct trace_times *times, const struct trace_span *span)
 static void add_flow(struct trace_times *times, const struct trace_flow *flow)
 {
 	if (times->flow_count == times->flow_space) {
-		struct trace_flow *grown = malloc(2 * times->flow_space * sizeof(*grown));
+		struct trace_flow *grown = malloc(2 * sizeof(*grown) * times->flow_space);
 
 		if (!grown)
 			return;
