@@ -3,7 +3,7 @@
 """
 tools/pages/pictures.py BUILD [NAME...]: the pictures of docs/pictures, made anew: run, top, trace, site.
 
-Needs chromium and tmux; for `trace` Chrome's trace viewer, which Debian has in golang-1.19-src (12) or golang-1.24-src (13).
+Needs chromium and tmux; for `trace` Chrome's trace viewer, which comes with the sources of Go (Debian 12: golang-1.19-src).
 `site` shows BUILD/docs, the site of `make docs`. It prints what the viewer has made of the trace. Look at each picture
 before it is committed.
 """
@@ -23,7 +23,7 @@ import zlib
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 FOLDER = os.path.join(TOP, "docs", "pictures")
-VIEWER = "/usr/share/go-*/src/cmd/trace/static"
+VIEWER = "/usr/share/go-*/src/*/trace/**/trace_viewer_full.html"
 LICENCE = b"SPDX-License-Identifier: LGPL-2.1-only OR MIT"
 COLOURS = {"31": "#c01c28", "32": "#26732a", "33": "#8a5a00"}
 
@@ -249,10 +249,10 @@ ZOOM = """(function() {
 
 
 def trace(build, work):
-    viewers = sorted(glob.glob(VIEWER))
+    viewers = sorted(glob.glob(VIEWER, recursive=True))
     if not viewers:
         sys.exit(f"{VIEWER} is not there: apt-get install golang-1.19-src")
-    os.symlink(viewers[-1], f"{work}/viewer")
+    os.symlink(os.path.dirname(viewers[-1]), f"{work}/viewer")
     with open(f"{work}/index.html", "w", encoding="ascii") as file:
         file.write(PAGE)
     # One epoch is not enough to be accurate: its status does not matter here.
