@@ -319,6 +319,31 @@ HOST_TEST(a_node_that_comes_back_is_dialled_again_and_that_is_one_death)
 	close(word[1]);
 }
 
+/* Its time to connect is ten minutes, and that of the close an hour: neither is waited for. */
+HOST_TEST(a_close_does_not_wait_for_a_gateway_that_dials_again)
+{
+	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
+	struct dw_run *run;
+	int status = 0;
+
+	options.restart = DW_RESTART_ON_DEATH;
+	options.init_timeout_ns = 600 * SECOND_NS;
+	options.close_timeout_ns = 3600 * SECOND_NS;
+	up(2, &options);
+	start_hanging(2, &run);
+	CHECK_EQ(kill(node.pid, SIGKILL), 0);
+	CHECK_EQ(waitpid(node.pid, &status, 0), node.pid);
+	chain_bystanders--;
+	close(node.stop);
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	/* It dials, and goes on doing so. */
+	leave_one(node.address);
+	leave_one(node.address);
+	CHECK_EQ(dw_worker_close(chain.worker[0]), 0);
+	memset(chain_hosts, 0, sizeof(chain_hosts));
+	chain_destroy();
+}
+
 HOST_TEST(a_death_of_the_worker_there_is_one_here)
 {
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);

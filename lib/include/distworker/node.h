@@ -41,8 +41,8 @@ struct dw_node_options {
 	void *context;
 	/*
 	 * A folder for shared objects that this host does not have under the path of a symbol, or
-	 * has as another file: they come from home, and stay there for later trees. Of the user
-	 * that serves, who alone may write to it. NULL: such a symbol is refused
+	 * has as another file: they come from home, and stay there for later trees. It belongs to
+	 * the user that serves, and no other user may write to it. NULL: such a symbol is refused
 	 */
 	const char *objects;
 };
@@ -58,6 +58,12 @@ struct dw_node_options {
  * sense; -EBUSY the Worker was initialised; -EPERM root without `user`; -ENOKEY, -EACCES the key;
  * -ENOENT no such user, or folder; -ENOTDIR, -EACCES the folder; the errors of bind(); -ENOSYS
  * without libcrypto.so.3.
+ *
+ * The tree's memory has the addresses here that it has at home. A session whose process has
+ * something else there executes its program again, up to 8 times: main() runs again in that process,
+ * with the same arguments and environment, and its dw_node_serve() does not return, but serves the
+ * connection and ends the process. So a node's main() should do nothing before this call that cannot
+ * be done twice.
  *
  * One thread; the process should have no other, since it forks. It belongs to the calling thread
  * until it returns. Public functions may be called by other threads, but not for `worker`.

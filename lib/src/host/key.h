@@ -25,6 +25,8 @@ int key_read(const char *path, struct secret **secret);
 /* Makes these bytes the key of this process, or returns -EINVAL if they are too few or too many. */
 int key_keep_file(const char *path);
 int key_keep(const void *key, size_t bytes);
+/* The bytes of this process's key, and in *count how many; 0: it has none. */
+const void *key_kept(size_t *count);
 /*
  * The key in the file, or without a path this process's, or the one in the file that DW_HOST_KEY
  * names. -ENOKEY with a text: there is none.

@@ -39,6 +39,8 @@ static pthread_once_t opened = PTHREAD_ONCE_INIT;
 
 struct secret {
 	struct evp_mac_context *context;
+	size_t key_bytes; /* 0: the key is longer than `key` */
+	unsigned char key[SECRET_CODE_BYTES];
 };
 
 static void open_crypto(void)
@@ -98,8 +100,18 @@ int secret_create(const void *key, size_t bytes, struct secret **result)
 		return error_set(-ENOSYS, LIBCRYPTO " offers no HMAC-SHA-256 here: a policy of "
 						    "this machine may forbid it");
 	}
+	if (bytes <= sizeof(secret->key)) {
+		memcpy(secret->key, key, bytes);
+		secret->key_bytes = bytes;
+	}
 	*result = secret;
 	return 0;
+}
+
+size_t secret_copy_key(const struct secret *secret, unsigned char key[SECRET_CODE_BYTES])
+{
+	memcpy(key, secret->key, secret->key_bytes);
+	return secret->key_bytes;
 }
 
 void secret_destroy(struct secret *secret)
@@ -109,6 +121,7 @@ void secret_destroy(struct secret *secret)
 	/* This overwrites the key. */
 	if (secret->context)
 		crypto.context_free(secret->context);
+	explicit_bzero(secret->key, sizeof(secret->key));
 	free(secret);
 }
 

@@ -25,6 +25,11 @@ void secret_destroy(struct secret *secret);
 /* The code of the parts, one after the other. -EIO with a text. */
 int secret_code(struct secret *secret, const struct iovec *parts, size_t count,
 		unsigned char code[SECRET_CODE_BYTES]);
+/*
+ * Copies a key of at most SECRET_CODE_BYTES and returns its length, or 0: the key is longer, and no
+ * copy of it is kept. Keys of connections are not.
+ */
+size_t secret_copy_key(const struct secret *secret, unsigned char key[SECRET_CODE_BYTES]);
 /* Compares in a time that does not depend on where they differ. */
 bool secret_equal(const unsigned char a[SECRET_CODE_BYTES],
 		  const unsigned char b[SECRET_CODE_BYTES]);

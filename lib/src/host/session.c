@@ -95,6 +95,11 @@ int session_set_timeout(struct session *session, uint64_t timeout_ns)
 	return stream_set_timeout(session->stream, timeout_ns);
 }
 
+int session_pack(const struct session *session, struct pack *pack)
+{
+	return stream_pack(session->stream, pack);
+}
+
 int session_flush(struct session *session)
 {
 	return bulk_flush(session->bulk);

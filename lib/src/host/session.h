@@ -24,6 +24,7 @@
 #include "host/net.h"
 
 struct dw_args;
+struct pack;
 struct session;
 
 struct session_options {
@@ -70,6 +71,8 @@ void session_destroy(struct session *session);
 /* What to wait for: 1 or 2 entries; the first one is the connection. */
 uint32_t session_poll(const struct session *session, struct pollfd polls[2]);
 
+/* As stream_pack(): before READY, and with what session_step() returned last to come again. */
+int session_pack(const struct session *session, struct pack *pack);
 int session_set_timeout(struct session *session, uint64_t timeout_ns);
 /* Sends what it can, and does nothing else: for the last words. As session_step(). */
 int session_flush(struct session *session);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "host/address.h"
+#include "host/pack.h"
 #include "host/stream.h"
 #include "task/error.h"
 
@@ -570,4 +571,83 @@ int stream_receive(struct stream *stream, stream_place *place, void *context,
 	if (result == 1)
 		*message = stream->message;
 	return result;
+}
+
+/* ---------------------------------------------------------------------- handing on */
+
+static void pack_key(struct pack *pack, const struct secret *secret)
+{
+	unsigned char key[SECRET_CODE_BYTES];
+	size_t bytes = secret_copy_key(secret, key);
+
+	pack_u32(pack, (uint32_t)bytes);
+	pack_bytes(pack, key, bytes);
+	explicit_bzero(key, sizeof(key));
+}
+
+/* The last message is still in `in`: nothing was received since. */
+int stream_pack(const struct stream *stream, struct pack *pack)
+{
+	size_t again = stream->in_skip ? sizeof(struct envelope) : 0;
+	size_t begin = stream->in_begin - again;
+
+	if (stream_pending(stream) || stream->data)
+		return error_set(-EBUSY, "the connection is in the middle of a message");
+	pack_key(pack, stream->send_key);
+	pack_key(pack, stream->receive_key);
+	pack_u64(pack, stream->timeout_ns);
+	pack_u64(pack, stream->sent);
+	pack_u64(pack, stream->received - (again ? 1 : 0));
+	pack_u64(pack, stream->in.used - begin);
+	pack_bytes(pack, stream->in.data + begin, stream->in.used - begin);
+	return pack->failed ? error_set(-ENOMEM, "no memory to hand on a connection") : 0;
+}
+
+static int unpack_key(struct unpack *unpack, struct secret **secret)
+{
+	uint32_t bytes = unpack_u32(unpack);
+	const void *key = unpack_bytes(unpack, bytes);
+
+	if (!key || !bytes)
+		return error_set(-EBADMSG, "a connection was handed on without keys");
+	return secret_create(key, bytes, secret);
+}
+
+int stream_unpack(int fd, struct unpack *unpack, struct stream **result)
+{
+	struct secret *send = NULL, *receive = NULL;
+	uint64_t timeout_ns, sent, received, held;
+	struct stream *stream;
+	const void *in;
+	int error = unpack_key(unpack, &send);
+
+	if (error == 0)
+		error = unpack_key(unpack, &receive);
+	timeout_ns = unpack_u64(unpack);
+	sent = unpack_u64(unpack);
+	received = unpack_u64(unpack);
+	held = unpack_u64(unpack);
+	in = unpack_bytes(unpack, held);
+	if (error == 0 && (unpack->failed || !held))
+		error = error_set(-EBADMSG, "a connection was handed on in part");
+	if (error < 0) {
+		secret_destroy(send);
+		secret_destroy(receive);
+		close(fd);
+		return error;
+	}
+	error = stream_create(fd, send, receive, timeout_ns, &stream);
+	if (error < 0)
+		return error;
+	error = reserve(&stream->in, held);
+	if (error < 0) {
+		stream_destroy(stream);
+		return error;
+	}
+	memcpy(stream->in.data, in, held);
+	stream->in.used = held;
+	stream->sent = sent;
+	stream->received = received;
+	*result = stream;
+	return 0;
 }

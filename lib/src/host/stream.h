@@ -27,7 +27,9 @@
 #define STREAM_CONTROL_MOST (64u << 20) /* of the payload of one control message */
 #define STREAM_DATA 0 /* the type of data; those of control messages are above */
 
+struct pack;
 struct stream;
+struct unpack;
 
 struct stream_message {
 	uint8_t type;
@@ -49,6 +51,15 @@ struct stream_counters {
  */
 int stream_create(int fd, struct secret *send, struct secret *receive, uint64_t timeout_ns,
 		  struct stream **stream);
+/*
+ * For a process that executes a program, which goes on with the stream: the keys, the counts, and
+ * what has arrived, with the control message that stream_receive() returned last: it returns that
+ * one again there. The socket is the caller's to pass on. -EBUSY with a text: it has data to send,
+ * or has received a part of some.
+ */
+int stream_pack(const struct stream *stream, struct pack *pack);
+/* In that program; as stream_create(). -EBADMSG with a text: `unpack` has no stream. */
+int stream_unpack(int fd, struct unpack *unpack, struct stream **stream);
 /* Closes the socket; what was not sent is dropped. NULL is accepted. */
 void stream_destroy(struct stream *stream);
 int stream_fd(const struct stream *stream);

@@ -18,6 +18,7 @@
 #include "task/options.h"
 #include "worker/hierarchy.h"
 #include "worker/node.h"
+#include "worker/node_again.h"
 
 #define TIMEOUT_NS (30 * NS_PER_S)
 #define IDLE_NS (60 * NS_PER_S)
@@ -34,6 +35,7 @@ struct dw_launch {
 	uint32_t rank, size;
 	struct member *members; /* of the root: size, the first of which is unused */
 	int listening; /* of a node; -1 */
+	bool again; /* a session of a node, which has started itself again */
 };
 
 static void write_host(char host[HOST_BYTES], const struct address *address)
@@ -102,6 +104,8 @@ static int meet(struct dw_launch *launch, const struct dw_launch_options *option
 		result = read_offer(launch, met, i);
 	if (result == 0)
 		result = key_keep(launch_key(met), LAUNCH_KEY_BYTES);
+	if (result == 0)
+		again_set_rank(launch->rank, launch->size);
 	launch_end(met);
 	return result;
 }
@@ -191,7 +195,14 @@ DW_API int dw_launch_create(const struct dw_launch_options *options, struct dw_l
 	if (!launch)
 		return error_set(-ENOMEM, "no memory for a launch");
 	launch->listening = -1;
-	error = own.hosts ? start_all(launch, &own) : meet(launch, &own);
+	error = again_find();
+	if (error > 0) {
+		launch->rank = again_rank(&launch->size);
+		launch->again = true;
+		error = 0;
+	} else if (error == 0) {
+		error = own.hosts ? start_all(launch, &own) : meet(launch, &own);
+	}
 	if (error == 0)
 		*result = launch;
 	else
@@ -299,7 +310,7 @@ DW_API int dw_launch_serve(struct dw_launch *launch, struct dw_worker *worker,
 		result = options_read(&own, sizeof(own), options, "dw_node_options");
 	if (result < 0)
 		return result;
-	if (listening < 0)
+	if (listening < 0 && !launch->again)
 		return error_set(-EBUSY, "dw_launch_serve: rank %u is the root, or has served "
 					 "before",
 				 launch->rank);

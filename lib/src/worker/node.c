@@ -28,6 +28,7 @@
 #include "worker/fork_hooks.h"
 #include "worker/hierarchy.h"
 #include "worker/node.h"
+#include "worker/node_again.h"
 #include "worker/node_session.h"
 #include "worker/objects.h"
 
@@ -145,12 +146,17 @@ static int find_objects(struct node *node)
 	return result;
 }
 
-static int set_up(struct node *node)
+static int set_up_sessions(struct node *node)
 {
-	int result = net_read(&node->net);
-
 	if (!node->options.cache_bytes)
 		node->options.cache_bytes = half_the_memory();
+	return net_read(&node->net);
+}
+
+static int set_up(struct node *node)
+{
+	int result = set_up_sessions(node);
+
 	/* Kept, because its trees may have Workers on further hosts. */
 	if (result == 0 && node->options.key)
 		result = key_keep_file(node->options.key);
@@ -181,15 +187,20 @@ static void enter(struct node *node, pid_t parent)
 		close(node->options.stop_fd);
 }
 
-static int fork_session(struct node *node, struct stream *stream, const char *peer, pid_t *pid)
+static struct node_session_options options_of(const struct node *node, const char *peer)
 {
-	const struct node_session_options options = {
+	return (struct node_session_options){
 		.program = node->program,
 		.peer = peer,
 		.objects = node->options.objects,
 		.cache_bytes = node->options.cache_bytes,
 		.net = node->net,
 	};
+}
+
+static int fork_session(struct node *node, struct stream *stream, const char *peer, pid_t *pid)
+{
+	const struct node_session_options options = options_of(node, peer);
 	pid_t parent = getpid();
 	struct fork_hooks hooks;
 	int result = fork_hooks_prepare(&hooks);
@@ -288,6 +299,24 @@ static void end_sessions(struct node *node)
 	}
 }
 
+/* This process is a session that has started itself again (node_again.h). Returns if it fails. */
+static int go_on(struct node *node)
+{
+	struct node_session_options options;
+	char peer[ADDRESS_BYTES];
+	struct stream *stream;
+	int result = set_up_sessions(node);
+
+	if (result == 0 && node->options.objects)
+		result = find_objects(node);
+	if (result == 0)
+		result = again_take(&stream, peer);
+	if (result < 0)
+		return result;
+	options = options_of(node, peer);
+	_exit(node_session_run(stream, &options));
+}
+
 /* --------------------------------------------------------------------------- serving */
 
 static uint64_t leave_at(const struct node *node)
@@ -372,6 +401,10 @@ int node_serve(struct dw_worker *worker, const struct dw_node_options *options, 
 				      "dw_node_options");
 	if (result == 0)
 		result = check(worker, &node.options);
+	if (result == 0)
+		result = again_find();
+	if (result > 0)
+		result = go_on(&node);
 	if (result == 0)
 		result = set_up(&node);
 	if (result == 0)

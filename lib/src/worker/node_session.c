@@ -17,6 +17,7 @@
 #include "worker/about.h"
 #include "worker/control.h"
 #include "worker/hierarchy.h"
+#include "worker/node_again.h"
 #include "worker/node_session.h"
 #include "worker/node_trace.h"
 #include "worker/node_tree.h"
@@ -559,6 +560,25 @@ static int wait_hello(struct node_session *node, struct session_message *message
 	return result;
 }
 
+/* With the text of the collision. Returns if the tree has to be refused. */
+static int start_again(const struct node_session *node, int error)
+{
+	char text[ERROR_TEXT_BYTES];
+	struct pollfd polls[2];
+
+	text_copy(text, sizeof(text), error_text());
+	if (again_count() >= AGAIN_MOST)
+		return error_set(error, "%s; this session has started its program again %d times "
+				 "to get other addresses", text, AGAIN_MOST);
+	log_at(LOG_INFO, "the session of %s starts its program again: %s", node->options->peer,
+	       text);
+	send_rest(node);
+	session_poll(node->session, polls);
+	again_start(node->session, polls[0].fd, node->options->peer);
+	return error_set(error, "%s; and its program cannot be started again to get other "
+			 "addresses: %s", text_limited(text, ERROR_TEXT_BYTES / 2), error_text());
+}
+
 /* Waits for the gateway's description, and makes the tree. */
 static int begin(struct node_session *node)
 {
@@ -572,6 +592,8 @@ static int begin(struct node_session *node)
 		return result;
 	result =
 		node_tree_read(message.payload, message.bytes, node->options->program, &node->tree);
+	if (node->tree.collides)
+		result = start_again(node, result);
 	if (result == 0)
 		result = session_set_timeout(node->session, node->tree.timeout_ns);
 	if (result == 0 && node->tree.traced)

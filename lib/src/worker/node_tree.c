@@ -204,6 +204,7 @@ static int map_memory(const struct memory *memory, struct node_tree *tree)
 			if (memory->ranges[i].end > range.end)
 				range.end = memory->ranges[i].end;
 		result = arena_map(range.begin, range.end, tree->memory, &tree->memory);
+		tree->collides = result == -EEXIST;
 	}
 	for (uint32_t i = 0; i < memory->registered_count && result == 0; i++) {
 		const struct range *range = &memory->registered[i];

@@ -27,6 +27,7 @@ struct node_tree {
 	struct arena *memory;
 	uint64_t timeout_ns; /* host_timeout_ns */
 	bool traced; /* home wants the lines of DW_TRACE */
+	bool collides; /* this process has something else at an address of the memory */
 };
 
 /*

@@ -75,7 +75,11 @@ static bool may_come_back(int error)
 	       error == -ECONNRESET;
 }
 
-/* A replacement tries until its deadline: what has ended its predecessor may take a while. */
+/*
+ * A replacement tries until its deadline: what has ended its predecessor may take a while. Nothing
+ * has to end the pause: this process serves nothing yet, so a close of the parent, or its death,
+ * kills it (lifecycle.c: stop_children).
+ */
 static int dial(struct remote *remote, const struct address *address, struct secret *secret,
 		bool again, uint64_t deadline_ns, struct stream **stream,
 		struct offset_sample *sample)
