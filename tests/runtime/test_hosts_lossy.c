@@ -5,7 +5,7 @@
  * the kernel has no sch_netem; tests/hosts/guest runs them in a guest.
  */
 #define UNIT_SECONDS 200
-#include "hosts.h"
+#include "hosts_fill.h"
 
 #define BYTES (64u << 10) /* of a tensor */
 #define TASKS 8
@@ -15,61 +15,24 @@
 
 static struct host_node node;
 static struct dw_worker *root;
-static dw_callable fill;
-
-/* Tensor 1 becomes tensor 0 and the number, byte by byte. */
-static int orch_fill(struct dw_orch *orch, const struct dw_args *args,
-		     const struct dw_config *config, void *context)
-{
-	const unsigned char *from = dw_args_data(args, 0);
-	unsigned char *to = dw_args_data(args, 1);
-
-	(void)orch;
-	(void)config;
-	(void)context;
-	for (uint32_t i = 0; i < BYTES; i++)
-		to[i] = (unsigned char)(from[i] + dw_args_int(args, 0));
-	return 0;
-}
 
 static void program(struct dw_worker *of)
 {
 	chain_register(of);
-	CHECK_EQ(dw_callable_register_orch(of, "fill", orch_fill, NULL, &fill), 0);
+	fill_register(of);
 }
 
 static int orch_all(struct dw_orch *orch, const struct dw_args *args,
 		    const struct dw_config *config, void *context)
 {
 	unsigned char *buffer = context;
-	uint32_t bytes = BYTES;
-	struct dw_tensor in, out;
-	struct dw_args *own;
 
 	(void)args;
 	(void)config;
-	for (uint32_t i = 0; i < TASKS; i++) {
-		dw_tensor_init(&in, buffer + 2 * i * BYTES, DW_UINT8, &bytes, 1);
-		dw_tensor_init(&out, buffer + (2 * i + 1) * BYTES, DW_UINT8, &bytes, 1);
-		CHECK_EQ(dw_args_create(&own), 0);
-		dw_args_add_tensor(own, &in, DW_INPUT);
-		dw_args_add_tensor(own, &out, DW_OUTPUT);
-		dw_args_add_int(own, 3 * i);
-		CHECK_EQ(dw_submit(orch, fill, own, NULL, NULL), 0);
-		dw_args_destroy(own);
-	}
-	return 0;
-}
-
-static void check(const unsigned char *buffer)
-{
-	uint32_t wrong = 0;
-
 	for (uint32_t i = 0; i < TASKS; i++)
-		for (uint32_t j = 0; j < BYTES; j++)
-			wrong += buffer[(2 * i + 1) * BYTES + j] !=
-				 (unsigned char)(buffer[2 * i * BYTES + j] + 3 * i);
-	CHECK_EQ(wrong, 0);
+		fill_submit(orch, buffer + 2 * i * BYTES, buffer + (2 * i + 1) * BYTES, BYTES,
+			    3 * i);
+	return 0;
 }
 
 static void body_results(void)
@@ -86,11 +49,12 @@ static void body_results(void)
 	CHECK_EQ(dw_buffer_create(root, (size_t)2 * TASKS * BYTES, &buffer), 0);
 	if (!CHECK_EQ(dw_worker_init(root), 0))
 		printf("# %s\n", dw_strerror_last());
-	for (uint32_t i = 0; i < 2 * TASKS * BYTES; i++)
-		((unsigned char *)buffer)[i] = (unsigned char)(i * 2654435761u >> 13);
+	fill_begin(buffer, 2 * TASKS * BYTES, 4);
 	if (!CHECK_EQ(dw_worker_run(root, orch_all, NULL, NULL, buffer), 0))
 		printf("# %s\n", dw_strerror_last());
-	check(buffer);
+	for (uint32_t i = 0; i < TASKS; i++)
+		fill_check((unsigned char *)buffer + 2 * i * BYTES,
+			   (unsigned char *)buffer + (2 * i + 1) * BYTES, BYTES, 3 * i);
 	CHECK_EQ(dw_worker_stats(root, stats, sizeof(stats[0]), &count), 0);
 	CHECK(count == 1 && stats[0].round_trip_ns >= ROUND_TRIP_NS);
 	dw_worker_destroy(root);

@@ -5,34 +5,43 @@
  */
 #define UNIT_SECONDS 120
 #include <errno.h>
-#include "hosts.h"
+#include "hosts_fill.h"
 
 #define BYTES (4u << 20) /* of a tensor: several pieces */
 #define TASKS 8
 
 static struct host_node node;
 static struct dw_worker *root, *worker;
-static dw_callable fill, hold;
+static dw_callable hold, count;
 
-/* Tensor 1 becomes tensor 0 and the number, byte by byte. */
-static int orch_fill(struct dw_orch *orch, const struct dw_args *args,
-		     const struct dw_config *config, void *context)
+/*
+ * Counts the bytes of the next task's input that are there, and ends when all are: its tensor is
+ * the count. The tree's memory is one for all processes of a session.
+ */
+static int orch_count(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
 {
-	const unsigned char *from = dw_args_data(args, 0);
-	unsigned char *to = dw_args_data(args, 1);
+	const volatile unsigned char *bytes = (const void *)(uintptr_t)dw_args_int(args, 0);
+	uint32_t here = 0;
 
 	(void)orch;
 	(void)config;
 	(void)context;
-	for (uint32_t i = 0; i < BYTES; i++)
-		to[i] = (unsigned char)(from[i] + dw_args_int(args, 0));
+	while (here < BYTES) {
+		if (bytes[here])
+			here++;
+		else
+			sched_yield();
+	}
+	*(int64_t *)dw_args_data(args, 0) = here;
 	return 0;
 }
 
 static void program(struct dw_worker *of)
 {
+	CHECK_EQ(dw_callable_register_orch(of, "count", orch_count, NULL, &count), 0);
 	CHECK_EQ(dw_callable_register_orch(of, "hold", host_await_word, NULL, &hold), 0);
-	CHECK_EQ(dw_callable_register_orch(of, "fill", orch_fill, NULL, &fill), 0);
+	fill_register(of);
 }
 
 static void set_net(const char *word)
@@ -100,25 +109,6 @@ static bool has_ucx(void)
 	return known;
 }
 
-static dw_task submit_fill(struct dw_orch *orch, unsigned char *from, unsigned char *to,
-			   int64_t add)
-{
-	uint32_t bytes = BYTES;
-	struct dw_tensor in, out;
-	struct dw_args *args;
-	dw_task task = 0;
-
-	dw_tensor_init(&in, from, DW_UINT8, &bytes, 1);
-	dw_tensor_init(&out, to, DW_UINT8, &bytes, 1);
-	CHECK_EQ(dw_args_create(&args), 0);
-	dw_args_add_tensor(args, &in, DW_INPUT);
-	dw_args_add_tensor(args, &out, DW_OUTPUT);
-	dw_args_add_int(args, add);
-	CHECK_EQ(dw_submit(orch, fill, args, NULL, &task), 0);
-	dw_args_destroy(args);
-	return task;
-}
-
 /*
  * The tasks do not depend on each other: the outputs of one are on their way home while the next
  * one runs and the inputs of the one after that come.
@@ -131,7 +121,7 @@ static int orch_many(struct dw_orch *orch, const struct dw_args *args,
 	(void)args;
 	(void)config;
 	for (int i = 0; i < TASKS; i++)
-		submit_fill(orch, buffers[i], buffers[TASKS + i], 3 * i);
+		fill_submit(orch, buffers[i], buffers[TASKS + i], BYTES, 3 * i);
 	return 0;
 }
 
@@ -147,7 +137,7 @@ static int orch_overlap(struct dw_orch *orch, const struct dw_args *args,
 	(void)config;
 	CHECK_EQ(dw_args_create(&none), 0);
 	for (int i = 0; i < TASKS; i++) {
-		first = submit_fill(orch, buffers[i], buffers[TASKS + i], 3 * i);
+		first = fill_submit(orch, buffers[i], buffers[TASKS + i], BYTES, 3 * i);
 		CHECK_EQ(dw_submit(orch, hold, none, NULL, NULL), 0);
 		CHECK_EQ(dw_orch_wait_task(orch, first), 0);
 		host_say_word();
@@ -158,14 +148,8 @@ static int orch_overlap(struct dw_orch *orch, const struct dw_args *args,
 
 static void check_buffers(void **buffers)
 {
-	for (int i = 0; i < TASKS; i++) {
-		const unsigned char *from = buffers[i], *to = buffers[TASKS + i];
-		uint32_t wrong = 0;
-
-		for (uint32_t j = 0; j < BYTES; j++)
-			wrong += to[j] != (unsigned char)(from[j] + 3 * i);
-		CHECK_EQ(wrong, 0);
-	}
+	for (int i = 0; i < TASKS; i++)
+		fill_check(buffers[i], buffers[TASKS + i], BYTES, 3 * i);
 }
 
 static void check_data(const char *home, const char *there, bool ucx)
@@ -186,9 +170,7 @@ static void check_data(const char *home, const char *there, bool ucx)
 		printf("# %s\n", dw_strerror_last());
 	CHECK_EQ(has_loaded_ucx(host_session(&node)), ucx);
 	for (int i = 0; i < TASKS; i++)
-		for (uint32_t j = 0; j < BYTES; j++)
-			((unsigned char *)buffers[i])[j] =
-				(unsigned char)(j * 2654435761u >> (9 + i));
+		fill_begin(buffers[i], BYTES, (uint32_t)i);
 	CHECK_EQ(dw_worker_run(root, orch_many, NULL, NULL, buffers), 0);
 	check_buffers(buffers);
 	for (int i = 0; i < TASKS; i++)
@@ -197,6 +179,72 @@ static void check_data(const char *home, const char *there, bool ucx)
 	check_buffers(buffers);
 	host_drop_word();
 	drop_tree();
+}
+
+static pid_t gateway;
+
+static int orch_ahead(struct dw_orch *orch, const struct dw_args *args,
+		      const struct dw_config *config, void *context)
+{
+	unsigned char **buffers = context;
+	struct dw_tensor cell;
+	struct dw_args *own;
+	uint32_t one = 1;
+
+	(void)args;
+	(void)config;
+	CHECK_EQ(dw_tensor_init(&cell, buffers[2], DW_INT64, &one, 1), 0);
+	CHECK_EQ(dw_args_create(&own), 0);
+	dw_args_add_tensor(own, &cell, DW_OUTPUT);
+	dw_args_add_int(own, (int64_t)(uintptr_t)buffers[0]);
+	CHECK_EQ(dw_submit(orch, count, own, NULL, NULL), 0);
+	dw_args_destroy(own);
+	fill_submit(orch, buffers[0], buffers[1], BYTES, 0);
+	CHECK_EQ(kill(gateway, SIGCONT), 0);
+	return 0;
+}
+
+/*
+ * The gateway is stopped until both tasks are in its mailbox, so that it sends both in one piece,
+ * and the session has the second one before it serves the first. A session that did not ask for
+ * its input by then would do so after the first one, which waits for all of it: the run would end
+ * at its deadline.
+ */
+static void check_ahead(const char *net)
+{
+	struct dw_run_options options = DW_OPTIONS(dw_run_options);
+	struct dw_child_stats stats;
+	void *buffers[3];
+	struct dw_run *run;
+	size_t one = 1;
+
+	set_net(net);
+	host_start(&node, program, NULL);
+	root = make_worker(DW_LEVEL_POD, 0, DW_PROCESS);
+	program(root);
+	worker = host_worker(root, DW_LEVEL_NODE, 0, &node);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(dw_buffer_create(root, BYTES, &buffers[i]), 0);
+	if (!CHECK_EQ(dw_worker_init(root), 0))
+		printf("# %s\n", dw_strerror_last());
+	memset(buffers[0], 1, BYTES);
+	CHECK_EQ(dw_worker_stats(root, &stats, sizeof(stats), &one), 0);
+	options.timeout_ns = 60 * SECOND_NS;
+	gateway = stats.pid;
+	CHECK_EQ(kill(gateway, SIGSTOP), 0);
+	CHECK_EQ(dw_worker_start(root, orch_ahead, NULL, NULL, buffers, &options, &run), 0);
+	if (!CHECK_EQ(dw_run_wait(run), 0))
+		printf("# %s\n", dw_strerror_last());
+	CHECK_EQ(*(int64_t *)buffers[2], BYTES);
+	drop_tree();
+}
+
+HOST_TEST(the_inputs_of_the_next_task_come_while_one_runs)
+{
+	check_ahead("tcp");
+	if (!has_ucx())
+		SKIP("UCX cannot be opened here: over TCP alone");
+	check_ahead("ucx");
 }
 
 HOST_TEST(without_a_word_data_goes_over_the_stream)

@@ -60,10 +60,10 @@ struct dw_node_options {
  * without libcrypto.so.3.
  *
  * The tree's memory has the addresses here that it has at home. A session whose process has
- * something else there executes its program again, up to 8 times: main() runs again in that process,
- * with the same arguments and environment, and its dw_node_serve() does not return, but serves the
- * connection and ends the process. So a node's main() should do nothing before this call that cannot
- * be done twice.
+ * something else there executes its program again, up to 8 times: main() runs again in that
+ * process, with the same arguments and environment, and its dw_node_serve() does not return, but
+ * serves the connection and ends the process. So a node's main() should do nothing before this
+ * call that cannot be done twice.
  *
  * One thread; the process should have no other, since it forks. It belongs to the calling thread
  * until it returns. Public functions may be called by other threads, but not for `worker`.

@@ -436,7 +436,12 @@ static int serve_message(struct node_session *node, const struct session_message
 	int error;
 
 	atomic_store(&node->cancel, 0);
-	/* UCX tells of what comes only after it was asked. */
+	/*
+	 * UCX tells of what comes only after it was asked, and what has come with this message was
+	 * not looked at yet. Without this the inputs of the next task would not be asked for, and
+	 * not come, before this one has ended: no result would differ, since the next
+	 * session_step() asks for them, and session.c hands a task out once they are here.
+	 */
 	if (session_poll(node->session, polls) > 1)
 		attend(node);
 	if (node->ended)
