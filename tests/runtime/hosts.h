@@ -117,6 +117,19 @@ static void host_clean_up(void)
 	} \
 	static void test_name##_with_keys(void)
 
+/* The time from an event to its error: printed for tests/hosts/times, and checked by nobody. */
+static uint64_t host_event_ns;
+
+static inline void host_event(void)
+{
+	host_event_ns = now_ns();
+}
+
+static inline void host_took(const char *event)
+{
+	printf("# took %.2f ms: %s\n", (double)(now_ns() - host_event_ns) / 1e6, event);
+}
+
 /* A program with its words, without a shell: that of busybox takes its own tc for it. */
 static inline bool host_run(const char *command)
 {

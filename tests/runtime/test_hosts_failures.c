@@ -62,13 +62,16 @@ static void runs_again(unsigned levels)
 HOST_TEST(a_session_that_is_killed_fails_its_task_with_the_host)
 {
 	struct dw_run *run;
-	pid_t sub;
+	pid_t sub, session;
 
 	up(2, NULL);
 	runs_again(2);
 	sub = start_hanging(2, &run);
-	CHECK_EQ(kill(host_session(&node), SIGKILL), 0);
+	session = host_session(&node);
+	host_event();
+	CHECK_EQ(kill(session, SIGKILL), 0);
 	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	host_took("the session is killed");
 	check_text("pod0/node0: task 1 \"deep\" (down): EOWNERDEAD: host ");
 	check_text(node.address);
 	CHECK(is_over(sub));
@@ -84,8 +87,10 @@ HOST_TEST(a_node_that_is_killed_takes_its_sessions_and_their_trees_along)
 	up(2, NULL);
 	sub = start_hanging(2, &run);
 	session = host_session(&node);
+	host_event();
 	CHECK_EQ(kill(node.pid, SIGKILL), 0);
 	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	host_took("the node is killed");
 	check_text(node.address);
 	CHECK(is_over(sub) && is_over(session));
 	CHECK_EQ(waitpid(node.pid, &status, 0), node.pid);
@@ -98,13 +103,16 @@ HOST_TEST(a_node_that_is_killed_takes_its_sessions_and_their_trees_along)
 HOST_TEST(a_gateway_that_is_killed_fails_its_task_and_ends_the_session)
 {
 	struct dw_run *run;
-	pid_t sub, session;
+	pid_t sub, session, gateway;
 
 	up(2, NULL);
 	sub = start_hanging(2, &run);
 	session = host_session(&node);
-	CHECK_EQ(kill(pid_of("pod0/node0"), SIGKILL), 0);
+	gateway = pid_of("pod0/node0");
+	host_event();
+	CHECK_EQ(kill(gateway, SIGKILL), 0);
 	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	host_took("the gateway is killed");
 	check_text("pod0/node0: task 1 \"deep\" (down): EOWNERDEAD: killed by SIGKILL");
 	CHECK(is_over(sub) && is_over(session));
 	down();
@@ -119,7 +127,9 @@ HOST_TEST(a_task_that_hangs_there_ends_at_its_deadline)
 	order.options.timeout_ns = 200 * MS;
 	order.options_on_the_way = true;
 	up(2, NULL);
+	host_event();
 	CHECK_EQ(chain_run(order), -ETIMEDOUT);
+	host_took("a callable hangs, with a deadline of 200 ms");
 	check_text("pod0/node0: task 1 \"deep\" (down): ETIMEDOUT");
 	sub = heard();
 	CHECK(is_over(sub));
@@ -154,8 +164,28 @@ static pid_t worker_process(void)
 	return only_child(only_child(host_session(&node)));
 }
 
+HOST_TEST(a_worker_that_is_killed_there_fails_its_task_with_its_signal)
+{
+	pid_t sub, session, worker;
+	struct dw_run *run;
+
+	up(2, NULL);
+	sub = start_hanging(2, &run);
+	session = host_session(&node);
+	worker = worker_process();
+	host_event();
+	CHECK_EQ(kill(worker, SIGSEGV), 0);
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	host_took("the Worker there is killed");
+	check_text("pod0/node0: task 1 \"deep\" (down): EOWNERDEAD: host ");
+	check_text(node.address);
+	check_text("killed by SIGSEGV, pid ");
+	CHECK(is_over(sub) && is_over(session));
+	down();
+}
+
 /* Nothing can be done there; here the run ends at its deadline, and once they go on, they go. */
-static void stop_during_a_task(pid_t (*which)(void))
+static void stop_during_a_task(pid_t (*which)(void), const char *event)
 {
 	struct order order = hang(2);
 	struct dw_run *run;
@@ -166,12 +196,14 @@ static void stop_during_a_task(pid_t (*which)(void))
 	order.options_on_the_way = true;
 	up(2, NULL);
 	runs_again(2);
+	host_event();
 	run = chain_start(&order, 0);
 	sub = heard();
 	session = host_session(&node);
 	stopped = which();
 	CHECK(stopped > 0 && kill(stopped, SIGSTOP) == 0);
 	CHECK_EQ(dw_run_wait(run), -ETIMEDOUT);
+	host_took(event);
 	check_text("pod0/node0: task 1 \"deep\" (down): ETIMEDOUT");
 	kill(stopped, SIGCONT);
 	CHECK(is_over(sub) && is_over(session));
@@ -180,17 +212,18 @@ static void stop_during_a_task(pid_t (*which)(void))
 
 HOST_TEST(a_gateway_that_is_stopped_ends_at_the_deadline)
 {
-	stop_during_a_task(gateway_process);
+	stop_during_a_task(gateway_process, "the gateway is stopped, with a deadline of 500 ms");
 }
 
 HOST_TEST(a_session_that_is_stopped_ends_at_the_deadline)
 {
-	stop_during_a_task(session_process);
+	stop_during_a_task(session_process, "the session is stopped, with a deadline of 500 ms");
 }
 
 HOST_TEST(a_worker_that_is_stopped_there_ends_at_the_deadline)
 {
-	stop_during_a_task(worker_process);
+	stop_during_a_task(worker_process,
+			   "the Worker there is stopped, with a deadline of 500 ms");
 }
 
 /* It serves no new connections meanwhile; those that it has do not need it. */
@@ -420,6 +453,7 @@ HOST_TEST(three_levels_on_three_hosts_fail_as_on_one)
 static void expect_no_init(int error, const char *text)
 {
 	chain_create(2, 1, 0, NULL);
+	host_event();
 	CHECK_EQ(dw_worker_init(chain.worker[0]), error);
 	check_text("pod0/node0: host ");
 	check_text(text);
@@ -431,6 +465,7 @@ HOST_TEST(a_host_without_a_node_fails_the_init_by_name)
 {
 	chain_hosts[1] = "127.0.0.1:1";
 	expect_no_init(-ECONNREFUSED, "127.0.0.1:1");
+	host_took("init: nothing listens there");
 	chain_hosts[1] = "no-such-host.invalid";
 	expect_no_init(-EHOSTUNREACH, "host \"no-such-host.invalid\" has no address");
 }
@@ -450,6 +485,7 @@ HOST_TEST(a_node_with_another_key_is_refused)
 	chain_destroy();
 	setenv("DW_HOST_KEY", other, 1);
 	expect_no_init(-EKEYREJECTED, "another key");
+	host_took("init: the node has another key");
 	setenv("DW_HOST_KEY", own, 1);
 	unlink(other);
 	host_stop(&node);
@@ -486,6 +522,7 @@ HOST_TEST(a_program_that_lacks_a_function_is_refused)
 	host_start(&node, program_without, NULL);
 	chain_hosts[1] = node.address;
 	expect_no_init(-ENOENT, "orchestration function \"down\" is not registered");
+	host_took("init: the node's program lacks a function");
 	host_stop(&node);
 }
 

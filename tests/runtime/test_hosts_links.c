@@ -89,7 +89,7 @@ static void drop_net(void)
 }
 
 /* A chain whose node is there, with a timeout of a second. */
-static void up(void)
+static void up(enum dw_restart restart)
 {
 	struct dw_node_options there_options = DW_OPTIONS(dw_node_options);
 	struct dw_worker_options options = DW_OPTIONS(dw_worker_options);
@@ -100,6 +100,9 @@ static void up(void)
 	there_options.listen = THERE ":0";
 	host_start(&node, program_there, &there_options);
 	options.host_timeout_ns = SECOND_NS;
+	options.init_timeout_ns = 120 * SECOND_NS;
+	options.restart = restart;
+	options.restart_limit = 2;
 	chain_hosts[1] = node.address;
 	chain_init(2, 1, 0, &options);
 	CHECK_EQ(chain_run((struct order){ .depth = 1, .how = BREAK_NOT }), 0);
@@ -114,18 +117,20 @@ static void down(void)
 }
 
 /* While a task hangs there: nothing is on its way but the kernels' probes. */
-static void breaks(void (*how)(void), const char *text)
+static void breaks(void (*how)(void), const char *event, const char *text)
 {
 	struct order order = { .depth = 1, .how = BREAK_HANG };
 	struct dw_run *run;
 	pid_t sub, session;
 
-	up();
+	up(DW_RESTART_NEVER);
 	run = chain_start(&order, 0);
 	sub = heard();
 	session = host_session(&node);
 	how();
+	host_event();
 	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	host_took(event);
 	check_text("pod0/node0: task 1 \"deep\" (down): EOWNERDEAD: host " THERE);
 	check_text(text);
 	CHECK(is_over(sub) && is_over(session));
@@ -149,18 +154,19 @@ static void questions_are_lost(void)
 
 static void body_down(void)
 {
-	breaks(link_goes_down, "no answer for 1.0 s");
+	breaks(link_goes_down, "the link goes down while a task runs, host_timeout_ns 1 s",
+	       "no answer for 1.0 s");
 }
 
 static void body_answers(void)
 {
-	breaks(answers_are_lost, "no answer for 1.0 s");
+	breaks(answers_are_lost, "answers are lost, host_timeout_ns 1 s", "no answer for 1.0 s");
 }
 
 static void body_questions(void)
 {
 	/* The node gives up equally early, and its last message may arrive first. */
-	breaks(questions_are_lost, "host " THERE);
+	breaks(questions_are_lost, "questions are lost, host_timeout_ns 1 s", "host " THERE);
 }
 
 static void connection_is_killed(void)
@@ -175,12 +181,13 @@ static void connection_is_killed_there(void)
 
 static void body_killed(void)
 {
-	breaks(connection_is_killed, "Software caused connection abort");
+	breaks(connection_is_killed, "the connection is ended here (ss -K)",
+	       "Software caused connection abort");
 }
 
 static void body_killed_there(void)
 {
-	breaks(connection_is_killed_there, "");
+	breaks(connection_is_killed_there, "the connection is ended there (ss -K)", "");
 }
 
 /* With data on its way. The node may have got part of it. */
@@ -189,10 +196,12 @@ static void body_busy(void)
 	struct order order = { .depth = 1, .how = BREAK_NOT };
 	pid_t session;
 
-	up();
+	up(DW_RESTART_NEVER);
 	session = host_session(&node);
 	link_goes_down();
+	host_event();
 	CHECK_EQ(chain_run(order), -EOWNERDEAD);
+	host_took("the link is down when a task is sent, host_timeout_ns 1 s");
 	check_text("no answer for 1.0 s");
 	CHECK(is_over(session));
 	down();
@@ -204,13 +213,51 @@ static void body_heals(void)
 	struct order order = { .depth = 1, .how = BREAK_SLOW, .detail = 300 };
 	struct dw_run *run;
 
-	up();
+	up(DW_RESTART_NEVER);
 	run = chain_start(&order, 0);
 	heard();
 	there("ip link set there down");
 	there("ip link set there up");
 	if (!CHECK_EQ(dw_run_wait(run), 0))
 		printf("# %s\n", dw_strerror_last());
+	down();
+}
+
+/* Connections of this network namespace that were tried, and did not come about. */
+static unsigned long failed_attempts(void)
+{
+	FILE *file = fopen("/proc/net/snmp", "re");
+	unsigned long failed = 0;
+	char line[512];
+
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "Tcp: %*d %*d %*d %*d %*d %*d %lu", &failed);
+	if (file)
+		fclose(file);
+	return failed;
+}
+
+/* The network stays silent for longer than a connection is tried, and heals then. */
+static void body_redial(void)
+{
+	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+	struct order order = { .depth = 1, .how = BREAK_HANG };
+	unsigned long before = failed_attempts();
+	struct dw_run *run;
+
+	up(DW_RESTART_ON_DEATH);
+	run = chain_start(&order, 0);
+	CHECK(heard() > 0);
+	answers_are_lost();
+	CHECK_EQ(dw_run_wait(run), -EOWNERDEAD);
+	while (failed_attempts() == before)
+		pause_ms(10);
+	there("ip route del blackhole " HERE "/32");
+	if (!CHECK_EQ(chain_run((struct order){ .depth = 1, .how = BREAK_NOT }), 0))
+		printf("# %s\n", dw_strerror_last());
+	CHECK_EQ(dw_worker_engine_stats(chain.worker[0], &stats), 0);
+	CHECK_EQ(stats.deaths, 1);
+	CHECK_EQ(stats.restarts, 1);
 	down();
 }
 
@@ -344,6 +391,7 @@ LINK_TEST(lost_answers_end_the_task_and_the_tree_there, body_answers)
 LINK_TEST(lost_questions_end_the_task_and_the_tree_there, body_questions)
 LINK_TEST(a_link_that_is_down_ends_a_task_on_its_way, body_busy)
 LINK_TEST(a_link_that_comes_back_in_time_loses_nothing, body_heals)
+LINK_TEST(a_silence_that_outlasts_a_dial_is_one_death, body_redial)
 
 /* Whether this kernel ends a connection for ss -K. */
 static void try_kill(void)
@@ -420,7 +468,9 @@ HOST_TEST(a_session_that_is_stopped_while_data_comes_counts_as_dead)
 	memset(slow.memory, 1, slow.bytes);
 	session = host_session(&node);
 	CHECK_EQ(kill(session, SIGSTOP), 0);
+	host_event();
 	CHECK_EQ(dw_worker_run(root, orch_slow, NULL, NULL, &slow), -EOWNERDEAD);
+	host_took("the session is stopped while data comes, host_timeout_ns 1 s");
 	check_text("pod0/node0: task 1 (take): EOWNERDEAD: host 127.0.0.1");
 	check_text("no answer for 1.0 s");
 	CHECK_EQ(kill(session, SIGCONT), 0);

@@ -72,7 +72,7 @@ static int wait_gateway(const struct remote *remote, uint64_t deadline_ns)
 static bool may_come_back(int error)
 {
 	return error == -ECONNREFUSED || error == -EHOSTUNREACH || error == -ENETUNREACH ||
-	       error == -ECONNRESET;
+	       error == -ECONNRESET || error == -ETIMEDOUT;
 }
 
 /*
