@@ -26,7 +26,7 @@ uint32_t random_below(uint64_t *state, uint32_t limit)
 	return (uint32_t)((*state >> 33) % limit);
 }
 
-void shape_choose(struct shape *s, uint64_t seed, bool hosts)
+void shape_choose(struct shape *s, uint64_t seed, enum with_hosts hosts)
 {
 	uint64_t state = seed;
 
@@ -42,9 +42,17 @@ void shape_choose(struct shape *s, uint64_t seed, bool hosts)
 	s->retries = random_below(&state, 2) ? random_below(&state, 8) : 0;
 	s->runs = 1 + random_below(&state, 60);
 	s->tasks = 1 + random_below(&state, 510);
-	if (!hosts || s->crowd || random_below(&state, 4))
+	if (hosts == HOSTS_NEVER ||
+	    (hosts == HOSTS_SOMETIMES && (s->crowd || random_below(&state, 4))))
 		return;
 	s->hosts = 1 + random_below(&state, NODES_MOST);
+	if (hosts == HOSTS_ALWAYS) {
+		s->hosts = NODES_MOST;
+		s->subs = 1 + s->subs % 4;
+		s->crowd = false;
+		s->restart = true;
+		s->ms = random_below(&state, 5000);
+	}
 	s->levels = 2;
 	s->threads = 0;
 	s->tasks = 1 + s->tasks / 4;
@@ -53,9 +61,9 @@ void shape_choose(struct shape *s, uint64_t seed, bool hosts)
 void shape_print(const struct shape *s, char *text, unsigned space)
 {
 	snprintf(text, space, "seed %llu: %u levels, %u subs each, threads %#x, %s, retries %u, "
-		 "%u runs of %u tasks, %u hosts", (unsigned long long)s->seed, s->levels, s->subs,
-		 s->threads, s->restart ? "restart" : "no restart", s->retries, s->runs, s->tasks,
-		 s->hosts);
+		 "%u runs of %u tasks, %u ms, %u hosts", (unsigned long long)s->seed, s->levels,
+		 s->subs, s->threads, s->restart ? "restart" : "no restart", s->retries, s->runs,
+		 s->tasks, s->ms, s->hosts);
 }
 
 static void wrong(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -93,6 +101,9 @@ static void set_options(struct dw_submit_options *options, unsigned level)
 	options->retries = shape.retries;
 	/* This finds a stopped child; the Worker above leaves time for it. */
 	options->timeout_ns = 250 * MS << (2 * (shape.levels - level));
+	/* And for a network that is silent. */
+	if (shape.hosts && level < shape.levels)
+		options->timeout_ns = 4000 * MS;
 }
 
 static int submit_step(struct dw_orch *orch, unsigned level, unsigned k)
@@ -172,11 +183,11 @@ static struct dw_worker *create(unsigned i, const char *host)
 	options.heap_ring_bytes = 1 << 20;
 	options.arena_bytes = 8 << 20;
 	options.restart = shape.restart ? DW_RESTART_ON_DEATH : DW_RESTART_NEVER;
-	/* A node that was killed does not come back. */
-	options.restart_limit = shape.hosts ? 3 : 1000;
+	options.restart_limit = 1000;
 	options.init_timeout_ns = (shape.hosts ? 2000 : 10000) * MS;
 	options.close_timeout_ns = 2000 * MS;
 	options.host = host;
+	options.host_timeout_ns = 1000 * MS;
 	if (dw_worker_create(DW_LEVEL_NODE + shape.levels - 1 - i, &options, &worker) < 0)
 		wrong("create: %s", dw_strerror_last());
 	return worker;
@@ -206,8 +217,13 @@ static struct dw_worker *build(void)
 static bool is_true(int error, const char *text)
 {
 	/* Whatever it was that ended the connection. */
-	if (strstr(text, ": host 127.0.0.1:"))
-		return true;
+	for (unsigned i = 0; i < shape.hosts; i++) {
+		char host[320];
+
+		snprintf(host, sizeof(host), ": host %s:", nodes_address(i));
+		if (strstr(text, host))
+			return true;
+	}
 	switch (error) {
 	case -EOWNERDEAD:
 		return strstr(text, "killed by SIG") || strstr(text, "its spawner died") ||
@@ -238,18 +254,40 @@ static void check_cells(bool complete, unsigned run)
 	}
 }
 
+static void count_run(int result)
+{
+	if (!shape.hosts)
+		return;
+	nodes_counts->right += result == 0;
+	nodes_counts->errors += result != 0;
+	nodes_counts->silent += result && strstr(dw_strerror_last(), "no answer");
+}
+
+static void count_deaths(struct dw_worker *root)
+{
+	struct dw_engine_stats stats = DW_OPTIONS(dw_engine_stats);
+
+	if (!shape.hosts || dw_worker_engine_stats(root, &stats) < 0)
+		return;
+	nodes_counts->deaths += (unsigned)stats.deaths;
+	nodes_counts->restarts += (unsigned)stats.restarts;
+}
+
 /* No chain owns the cells between chains: the next chain begins with 0. */
 static enum outcome run_all(struct dw_worker *root)
 {
 	enum outcome outcome = OUTCOME_RIGHT;
 
-	for (unsigned run = 0; run < shape.runs; run++) {
-		int result;
+	uint64_t end = now_ns() + shape.ms * MS;
+	int result = 0;
 
+	/* Without its spawner a tree runs nothing more. */
+	for (unsigned run = 0; run < shape.runs || (result != -ENODEV && now_ns() < end); run++) {
 		memset(cells, 0, PARTS_MOST * CELLS * sizeof(*cells));
 		result = dw_worker_run(root, orch_level, NULL, NULL, NULL);
 		if (result && !is_true(result, dw_strerror_last()))
 			wrong("run %u: %s: %s", run, strerror(-result), dw_strerror_last());
+		count_run(result);
 		check_cells(result == 0, run);
 		if (result)
 			outcome = OUTCOME_ERRORS;
@@ -275,6 +313,7 @@ void job_main(const struct shape *chosen, int ready)
 		wrong("nobody listens");
 	if (result == 0)
 		outcome = run_all(root);
+	count_deaths(root);
 	result = dw_worker_close(root);
 	if (result < 0 && result != -ETIMEDOUT)
 		wrong("close: %s", dw_strerror_last());

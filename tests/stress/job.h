@@ -18,7 +18,7 @@ struct shape {
 	unsigned threads;		/* bit i: children of level i are threads */
 	bool restart;
 	uint32_t retries;
-	unsigned runs;
+	unsigned runs, ms;		/* so many at least, and for so long */
 	unsigned tasks;			/* per Worker and run */
 	bool crowd;			/* 64 children */
 	unsigned hosts;			/* nested Workers beside each other, each on its own node */
@@ -26,8 +26,9 @@ struct shape {
 
 /* Numbers from a seed, so that a round can be repeated. */
 uint32_t random_below(uint64_t *state, uint32_t limit);
-/* `hosts`: there may be some. */
-void shape_choose(struct shape *shape, uint64_t seed, bool hosts);
+/* Rounds have nodes: none of them, one in four, or all, and as many as there can be. */
+enum with_hosts { HOSTS_NEVER, HOSTS_SOMETIMES, HOSTS_ALWAYS };
+void shape_choose(struct shape *shape, uint64_t seed, enum with_hosts hosts);
 void shape_print(const struct shape *shape, char *text, unsigned space);
 
 /* The result of the round's process: its exit status. */

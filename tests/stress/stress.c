@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Rounds of random trees and random signals: stress SECONDS [SEED [ROUNDS]]. Each round is a
- * separate process (job.c). This program kills, stops and continues the processes below it, in some
- * rounds the round's process itself. A pipe that all inherit tells when the last one is gone.
+ * Rounds of random trees and random signals: stress [--hosts] SECONDS [SEED [ROUNDS]]. Each round
+ * is a separate process (job.c). This program kills, stops and continues the processes below it, in
+ * some rounds the round's process itself, and breaks the network to nodes for a while. A pipe that
+ * all inherit tells when the last one is gone. With --hosts every round has eight nodes.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -24,11 +25,13 @@
 static struct {
 	unsigned right, errors, wrong, hangs, parents_killed, left, unborn;
 	unsigned kills, stops;
-	unsigned with_hosts, right_with_hosts;
+	unsigned with_hosts, right_with_hosts, breaks;
 	uint64_t slowest_end;
 } total;
 
-static bool hosts;			/* rounds may have nodes */
+static enum with_hosts hosts;
+static bool nets;			/* the network to nodes can break */
+static struct { bool broken; enum nodes_break how; uint64_t until; } links[NODES_MOST];
 static struct { int pidfd; uint64_t until; } stopped[STOPPED_MOST];
 static unsigned stopped_count;
 
@@ -66,7 +69,7 @@ static void disturb(pid_t parent, uint64_t *state)
 	pidfd = (int)syscall(SYS_pidfd_open, pids[0], 0);
 	if (pidfd < 0)
 		return;
-	if (pids[0] == parent || !descends(pids[0], parent)) {
+	if (pids[0] == parent || nodes_is_keeper(pids[0]) || !descends(pids[0], parent)) {
 		close(pidfd);
 		return;
 	}
@@ -80,6 +83,30 @@ static void disturb(pid_t parent, uint64_t *state)
 	send_to(pidfd, random_below(state, 5) ? SIGKILL : SIGSEGV);
 	total.kills++;
 	close(pidfd);
+}
+
+static void heal(bool all)
+{
+	for (unsigned i = 0; i < NODES_MOST; i++) {
+		if (!links[i].broken || (!all && now_ns() < links[i].until))
+			continue;
+		nodes_heal(i, links[i].how);
+		links[i].broken = false;
+	}
+}
+
+/* Up to 3 s: some end before host_timeout_ns, some after. */
+static void break_one(uint64_t *state)
+{
+	unsigned i = random_below(state, NODES_MOST);
+
+	if (links[i].broken)
+		return;
+	links[i].broken = true;
+	links[i].how = random_below(state, BREAKS);
+	links[i].until = now_ns() + random_below(state, 3000) * MS;
+	nodes_break(i, links[i].how);
+	total.breaks++;
 }
 
 /* Touches a lot of memory, and exits. */
@@ -203,10 +230,14 @@ static void one_round(uint64_t seed)
 		nanosleep(&(struct timespec){ 0, (long)(random_below(&state, 6000) + 100) * 1000 },
 			  NULL);
 		continue_stopped(false);
+		heal(false);
+		if (nets && shape.hosts && random_below(&state, 50) == 0)
+			break_one(&state);
 		if (killed && now_ns() >= kill_at)
 			kill(parent, SIGKILL);
 		done = waitpid(parent, &status, WNOHANG) == parent;
-		if (!done && random_below(&state, 2))
+		/* Less often where there are more processes, and links that break. */
+		if (!done && random_below(&state, shape.ms ? 16 : 2) == 1)
 			disturb(parent, &state);
 		if (!done && !unit_within(start, ROUND_NS)) {
 			printf("not ok - %s: hangs\n", text);
@@ -233,6 +264,7 @@ static void one_round(uint64_t seed)
 		}
 	}
 	continue_stopped(true);
+	heal(true);
 	close(lifeline[0]);
 	close(ready[0]);
 	if (hog > 0)
@@ -241,20 +273,45 @@ static void one_round(uint64_t seed)
 		;
 }
 
+static void print_hosts(void)
+{
+	printf("# %u rounds had Workers on other hosts, %u of them right results only\n",
+	       total.with_hosts, total.right_with_hosts);
+	if (!total.with_hosts)
+		return;
+	printf("# there: %u runs were right, %u had an error that was true, of which %u were told "
+	       "\"no answer\"; %u partitions; %u nodes came back, %u Workers died, %u were "
+	       "replaced\n",
+	       nodes_counts->right, nodes_counts->errors, nodes_counts->silent, total.breaks,
+	       nodes_counts->back, nodes_counts->deaths, nodes_counts->restarts);
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : 60;
-	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : now_ns() % 1000000;
-	unsigned rounds = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : UINT32_MAX, round;
-	uint64_t end = now_ns() + seconds * 1000000000ULL;
+	bool all = argc > 1 && !strcmp(argv[1], "--hosts");
+	uint64_t seconds;
+	uint64_t seed, end;
+	unsigned rounds, round;
 	unsigned failed, fds;
 
+	argc -= all;
+	argv += all;
+	seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : 60;
+	seed = argc > 2 ? strtoull(argv[2], NULL, 10) : now_ns() % 1000000;
+	rounds = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : UINT32_MAX;
+	end = now_ns() + seconds * 1000000000ULL;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	printf("# seed %llu\n", (unsigned long long)seed);
-	hosts = nodes_make_key();
-	if (!hosts)
+	if (nodes_make_key())
+		hosts = all ? HOSTS_ALWAYS : HOSTS_SOMETIMES;
+	else
 		printf("# libcrypto 3 is not installed: no rounds with other hosts\n");
+	if (hosts == HOSTS_NEVER && all)
+		return 77;
+	nets = hosts && nodes_make_nets();
+	if (hosts && !nets)
+		printf("# no network namespaces, or no iproute2: no partitions\n");
 	fds = count_dir("/proc/self/fd");
 	for (round = 0; round < rounds && now_ns() < end; round++)
 		one_round(seed + round);
@@ -272,9 +329,9 @@ int main(int argc, char **argv)
 		       total.unborn);
 	printf("# %u rounds had right results only, %u had errors that were true\n", total.right,
 	       total.errors);
-	printf("# %u rounds had Workers on other hosts, %u of them right results only\n",
-	       total.with_hosts, total.right_with_hosts);
+	print_hosts();
 	failed = total.wrong + total.hangs + total.left;
-	printf("%u passed, %u failed\n", round - (failed > round ? round : failed), failed);
+	printf("%u passed, %u failed%s\n", round - (failed > round ? round : failed), failed,
+	       all && !nets ? ", 1 skipped" : "");
 	return failed != 0;
 }
