@@ -616,7 +616,11 @@ struct dw_submit_options {
 	const char *name;		/* for messages and traces */
 	/* 0: any worker; DW_PLACE(id): a next-level Worker or a chip */
 	uint32_t place;
-	/* further attempts; only for callables that are safe to repeat */
+	/*
+	 * further attempts; only for callables that are safe to repeat. A Worker on another host
+	 * that is cut off from here goes on for up to its host_timeout_ns: the next attempt may
+	 * run meanwhile, and what both do outside of the tree's memory happens twice
+	 */
 	uint32_t retries;
 	uint64_t timeout_ns;		/* deadline once started; 0: the Worker's */
 	struct dw_config config;
