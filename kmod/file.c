@@ -9,6 +9,7 @@
  *   file.c		the files and the dispatch of their calls
  *   wait.c, memory.c	the calls that wait and wake; mappings
  *   mailbox.c		hubs and mailboxes, their life and their states
+ *   timeline.c		sleepers that wait for a sibling
  *   queue.c, watch.c	sleepers at one end; the end of an address space
  *
  * Two pointers are called upwards: the callback of a watch, and vm_private_data.
@@ -51,7 +52,7 @@ static long query(unsigned int cmd, void __user *uarg)
 		return ret;
 	arg.abi_version = DISTWORKER_ABI_VERSION;
 	arg.features = DISTWORKER_FEATURE_WAKE_AND_WAIT | DISTWORKER_FEATURE_DEATH |
-		       DISTWORKER_FEATURE_POLL |
+		       DISTWORKER_FEATURE_POLL | DISTWORKER_FEATURE_TIMELINES |
 		       (IS_ENABLED(CONFIG_SMP) ? DISTWORKER_FEATURE_ADAPTIVE_SPIN : 0);
 	arg.max_mailboxes = distw_mailboxes_limit();
 	arg.max_mailbox_bytes = distw_mailbox_bytes_limit();
@@ -89,6 +90,10 @@ static long endpoint_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 		return ret ?: distw_endpoint_wait(mailbox, generation, uarg, _IOC_SIZE(cmd));
 	case CALL(DISTWORKER_ENDPOINT_WAKE):
 		return ret ?: distw_endpoint_wake(mailbox);
+	case CALL(DISTWORKER_TIMELINE_WAIT):
+		return ret ?: distw_timeline_wait(mailbox, generation, uarg, _IOC_SIZE(cmd));
+	case CALL(DISTWORKER_TIMELINE_WAKE):
+		return ret ?: distw_timeline_reached(mailbox);
 	case CALL(DISTWORKER_ENDPOINT_DETACH):
 		return ret ?: distw_mailbox_end(mailbox, NULL, DISTWORKER_DEATH_DETACH);
 	case CALL(DISTWORKER_ENDPOINT_ATTACH):

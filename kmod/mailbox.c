@@ -188,14 +188,18 @@ static int hub_allocate(struct distw_hub *hub, struct distworker_hub_setup *arg)
 	arg->state_offset = PAGE_ALIGN(sizeof(struct distworker_hub_line));
 	arg->mailbox_offset = arg->state_offset +
 			      PAGE_ALIGN(struct_size(hub->state, seen, arg->mailboxes));
-	arg->timeline_offset = 0;
-	arg->mapping_bytes = arg->mailbox_offset + (u64)arg->mailboxes * arg->mailbox_bytes;
 	/*
 	 * Headers are spread over the room that the rounding to whole pages has left: it costs
 	 * nothing, and it is more where pages are large and so the collisions worse.
 	 */
 	arg->header_step = DISTWORKER_LINE_BYTES;
 	arg->header_slots = (arg->mailbox_bytes - wanted) / DISTWORKER_LINE_BYTES + 1;
+	arg->timeline_offset = 0;
+	if (arg->flags & DISTWORKER_SETUP_TIMELINES) {
+		arg->timeline_offset = arg->mailbox_bytes;
+		arg->mailbox_bytes += PAGE_SIZE;
+	}
+	arg->mapping_bytes = arg->mailbox_offset + (u64)arg->mailboxes * arg->mailbox_bytes;
 	if (arg->mapping_bytes != (size_t)arg->mapping_bytes)
 		return -ENOMEM;
 	hub->mailbox = kvmalloc_array(arg->mailboxes, sizeof(*hub->mailbox), gfp);
@@ -214,6 +218,8 @@ static int hub_allocate(struct distw_hub *hub, struct distworker_hub_setup *arg)
 		mailbox->generation = 1;
 		distw_queue_init(&mailbox->queue);
 		distw_queue_share(&mailbox->queue, &mailbox->shared->asleep);
+		distw_timeline_init(&mailbox->timeline, arg->timeline_offset ?
+				    mailbox->memory + arg->timeline_offset : NULL);
 	}
 	return 0;
 }
@@ -229,15 +235,18 @@ static int hub_allocate(struct distw_hub *hub, struct distworker_hub_setup *arg)
 int distw_hub_set_up(struct distw_hub *hub, void __user *uarg, u32 size)
 {
 	struct distworker_hub_setup arg;
+	u32 i, limit;
 	int ret;
-	u32 i;
 
 	ret = distw_copy_in(&arg, sizeof(arg), sizeof(arg), size, uarg);
 	if (ret)
 		return ret;
-	if (arg.flags || !arg.mailboxes || arg.mailboxes > distw_mailboxes_limit() ||
-	    arg.mailbox_bytes < sizeof(struct distworker_mailbox) ||
-	    arg.mailbox_bytes > distw_mailbox_bytes_limit())
+	limit = distw_mailbox_bytes_limit();
+	if (arg.flags & DISTWORKER_SETUP_TIMELINES)
+		limit -= min_t(u32, limit, PAGE_SIZE);
+	if (arg.flags & ~DISTWORKER_SETUP_TIMELINES ||
+	    !arg.mailboxes || arg.mailboxes > distw_mailboxes_limit() ||
+	    arg.mailbox_bytes < sizeof(struct distworker_mailbox) || arg.mailbox_bytes > limit)
 		return -EINVAL;
 	if (mutex_lock_interruptible(&hub->mutex))
 		return -ERESTARTSYS;
@@ -337,12 +346,15 @@ int distw_mailbox_bind(struct distw_mailbox *mailbox, struct distworker_mailbox_
 
 static void mailbox_zero(struct distw_mailbox *mailbox)
 {
-	u32 offset;
+	const struct distworker_hub_setup *layout = &mailbox->hub->layout;
+	u32 offset, end = layout->timeline_offset ?: layout->mailbox_bytes;
 
-	for (offset = 0; offset < mailbox->hub->layout.mailbox_bytes; offset += PAGE_SIZE) {
+	for (offset = 0; offset < end; offset += PAGE_SIZE) {
 		memset(mailbox->memory + offset, 0, PAGE_SIZE);
 		cond_resched();
 	}
+	if (mailbox->timeline.shared)
+		distw_timeline_rearm(&mailbox->timeline);
 }
 
 /**

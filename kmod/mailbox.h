@@ -14,6 +14,8 @@
  *			 freed, each mapping of that generation one.
  *   struct distw_queue	 the threads that sleep at one end: a hub has one (its owner's),
  *			 each mailbox has one (its peer's).
+ *   struct distw_timeline the threads that sleep until a mailbox's count is reached; each is
+ *			 in the queue of its own mailbox, too.
  *   struct distw_watch	 of one address space: of a hub's owner until the hub is freed; of a
  *			 peer until its mailbox is re-armed or the hub is freed.
  *
@@ -34,7 +36,8 @@
  *   1. hub->mutex	 set-up, binds and re-arms exclude each other
  *   2. mm->mmap_lock	 the core holds it around ->mmap, ->fault, vm_ops
  *   3. hub->lock	 state, binding, generation and mappings of the mailboxes
- *   4. waiters.lock	 of a queue: its sleepers, the noted task, the "asleep" word
+ *   4. waiters.lock	 of a queue: its sleepers, the noted task, the "asleep" word; of a
+ *			 timeline: its sleepers, the "awaited" word
  *
  *   Nothing here runs in interrupts. The end of an address space takes 3. and 4. Waits and wake-ups
  *   take 4. only; they read a mailbox's state without a lock, the state or the generation first and
@@ -53,6 +56,7 @@
 #include <linux/uaccess.h>
 
 #include "queue.h"
+#include "timeline.h"
 #include "uapi/linux/distworker.h"
 #include "watch.h"
 
@@ -77,6 +81,7 @@ struct distw_mailbox {
 	u32 index;
 	void *memory;
 	struct distworker_mailbox *shared;
+	struct distw_timeline timeline;
 
 	/* hub->lock; the first four are also read without it */
 	enum distworker_mailbox_state state;

@@ -20,9 +20,11 @@
 #include "memory.h"
 
 #define LINE_PGOFF	(DISTWORKER_HUB_LINE_OFFSET >> PAGE_SHIFT)
+#define TIMELINE_PGOFF	(DISTWORKER_TIMELINE_OFFSET >> PAGE_SHIFT)
 
+/* The pages that make up `bytes` lie `step` apart in the memory. */
 static int memory_map(struct vm_area_struct *vma, const struct vm_operations_struct *ops,
-		      void *data, void *memory, size_t bytes)
+		      void *data, void *memory, size_t step, size_t bytes)
 {
 	unsigned long addr, pages = bytes >> PAGE_SHIFT, pgoff = vma->vm_pgoff;
 
@@ -35,8 +37,8 @@ static int memory_map(struct vm_area_struct *vma, const struct vm_operations_str
 	vma->vm_private_data = data;
 	vm_flags_mod(vma, VM_DONTCOPY | VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP,
 		     VM_MAYEXEC);
-	memory += pgoff << PAGE_SHIFT;
-	for (addr = vma->vm_start; addr < vma->vm_end; addr += PAGE_SIZE, memory += PAGE_SIZE) {
+	memory += pgoff * step;
+	for (addr = vma->vm_start; addr < vma->vm_end; addr += PAGE_SIZE, memory += step) {
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		/* Not remap_pfn_range(), which warns if it fails at a whole mapping. */
@@ -89,17 +91,48 @@ int distw_hub_mmap(struct file *file, struct vm_area_struct *vma)
 	struct distw_hub *hub = file->private_data;
 
 	return distw_hub_check_owner(hub) ?:
-	       memory_map(vma, &hub_vm_ops, hub, hub->memory, hub->layout.mapping_bytes);
+	       memory_map(vma, &hub_vm_ops, hub, hub->memory, PAGE_SIZE,
+			  hub->layout.mapping_bytes);
 }
 
-/* The hub's line, its first page, for endpoints: at offsets far behind the mailbox's. */
-static int line_map(struct distw_hub *hub, struct vm_area_struct *vma)
+/* Only to be read: for endpoints, at offsets far behind the mailbox's. */
+
+static int timelines_vm_access(struct vm_area_struct *vma, unsigned long addr, void *buffer,
+			       int bytes, int write)
 {
+	struct distw_hub *hub = vma->vm_private_data;
+	size_t offset = vma_offset(vma, addr);
+	const void *timeline;
+
+	if (write)
+		return -EACCES;
+	bytes = min_t(unsigned long, bytes, PAGE_SIZE - offset_in_page(offset));
+	timeline = hub->mailbox[offset >> PAGE_SHIFT].timeline.shared;
+	memcpy(buffer, timeline + offset_in_page(offset), bytes);
+	return bytes;
+}
+
+static const struct vm_operations_struct timelines_vm_ops = {
+	.access = timelines_vm_access,
+};
+
+/* The hub's line is its first page. */
+static int readable_map(struct distw_hub *hub, struct vm_area_struct *vma)
+{
+	const struct distworker_hub_setup *layout = &hub->layout;
+
 	if (vma->vm_flags & VM_WRITE)
 		return -EACCES;
 	vm_flags_mod(vma, 0, VM_MAYWRITE);
-	vma->vm_pgoff -= LINE_PGOFF;
-	return memory_map(vma, &hub_vm_ops, hub, hub->memory, PAGE_SIZE);
+	if (vma->vm_pgoff < TIMELINE_PGOFF) {
+		vma->vm_pgoff -= LINE_PGOFF;
+		return memory_map(vma, &hub_vm_ops, hub, hub->memory, PAGE_SIZE, PAGE_SIZE);
+	}
+	if (!layout->timeline_offset)
+		return -EINVAL;
+	vma->vm_pgoff -= TIMELINE_PGOFF;
+	return memory_map(vma, &timelines_vm_ops, hub, hub->mailbox[0].timeline.shared,
+			  layout->mailbox_bytes, (size_t)layout->mailboxes << PAGE_SHIFT);
 }
 
 /* Mappings of a mailbox are counted, so that detaching can be refused. */
@@ -123,7 +156,7 @@ static const struct vm_operations_struct mailbox_vm_ops = {
 /**
  * distw_endpoint_mmap() - ->mmap of an endpoint
  * @file: the endpoint
- * @vma: the mapping, of the mailbox or of its hub's line
+ * @vma: the mapping, of the mailbox, of its hub's line or of the timelines
  */
 int distw_endpoint_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -134,11 +167,11 @@ int distw_endpoint_mmap(struct file *file, struct vm_area_struct *vma)
 
 	if (vma->vm_pgoff >= LINE_PGOFF)
 		return distw_mailbox_check_peer(mailbox, &generation) ?:
-		       line_map(mailbox->hub, vma);
+		       readable_map(mailbox->hub, vma);
 	peer = distw_peer_map(mailbox);
 	if (IS_ERR(peer))
 		return PTR_ERR(peer);
-	ret = memory_map(vma, &mailbox_vm_ops, peer, mailbox->memory,
+	ret = memory_map(vma, &mailbox_vm_ops, peer, mailbox->memory, PAGE_SIZE,
 			 mailbox->hub->layout.mailbox_bytes);
 	if (ret)
 		distw_peer_mapped(peer, -1);

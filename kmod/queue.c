@@ -34,6 +34,8 @@ MODULE_PARM_DESC(spin_max_ns, "longest spin of a wait while its peer runs, 0: ne
 
 #define SPIN_START_NS		10000
 
+#define ASLEEP_SLEEPERS		(DISTWORKER_ASLEEP_WAITER | DISTWORKER_ASLEEP_TIMELINE)
+
 /* However futile offers are, one in so many waits makes one. */
 #define OFFER_EVERY		128
 
@@ -185,7 +187,7 @@ static bool queue_wake_waiters(struct distw_queue *queue, bool sync)
 	spin_lock(&queue->waiters.lock);
 	before = atomic64_read(&queue->wakes);
 	/* First, so that no thread that has been woken finds itself marked. */
-	atomic_andnot(DISTWORKER_ASLEEP_WAITER, queue->asleep);
+	atomic_andnot(ASLEEP_SLEEPERS, queue->asleep);
 	/* Only a wait queue can tell the scheduler that the caller is about to sleep. */
 	if (sync)
 		__wake_up_locked_sync_key(&queue->waiters, TASK_INTERRUPTIBLE, NULL);
@@ -331,7 +333,7 @@ void distw_sleeper_enqueue(struct distw_sleeper *sleeper)
 	__add_wait_queue(&queue->waiters, &sleeper->entry);
 	sleeper->queued = true;
 	__set_current_state(TASK_INTERRUPTIBLE);
-	atomic_or(DISTWORKER_ASLEEP_WAITER, queue->asleep);
+	atomic_or(sleeper->asleep, queue->asleep);
 	smp_mb__after_atomic(); /* (3), pairs with (b) */
 	spin_unlock(&queue->waiters.lock);
 }
@@ -356,7 +358,7 @@ bool distw_sleeper_dequeue(struct distw_sleeper *sleeper)
 	if (queued) {
 		__remove_wait_queue(&queue->waiters, &sleeper->entry);
 		if (list_empty(&queue->waiters.head))
-			atomic_andnot(DISTWORKER_ASLEEP_WAITER, queue->asleep);
+			atomic_andnot(ASLEEP_SLEEPERS, queue->asleep);
 	}
 	spin_unlock(&queue->waiters.lock);
 	return queued;

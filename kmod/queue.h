@@ -16,7 +16,7 @@
 struct seq_file;
 
 struct distw_queue {
-	wait_queue_head_t waiters;	/* threads in HUB_WAIT or ENDPOINT_WAIT */
+	wait_queue_head_t waiters;	/* threads in a call that waits */
 	wait_queue_head_t pollers;	/* poll, epoll, io_uring */
 	atomic_t *asleep;		/* DISTWORKER_ASLEEP_*, in the shared memory */
 	atomic_t unshared;		/* the same word, before there is shared memory */
@@ -37,6 +37,7 @@ struct distw_queue {
 struct distw_sleeper {
 	struct wait_queue_entry entry;
 	struct distw_queue *queue;
+	u32 asleep;			/* the bit that says so */
 	bool queued;			/* waiters.lock to set, unlocked to look */
 };
 

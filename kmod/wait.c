@@ -10,6 +10,7 @@
  */
 
 #include <linux/hrtimer.h>
+#include <linux/nospec.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
 #include <linux/sched/task.h>
@@ -22,16 +23,19 @@
 #define PEER_CANDIDATES	64
 
 #define WAIT_FLAGS	(DISTWORKER_WAIT_WAKE | DISTWORKER_WAIT_NOSPIN)
+#define WAKE_FLAGS	(DISTWORKER_WAKE_SELF | DISTWORKER_WAKE_SIBLINGS)
 
 struct distw_wait {
 	struct distw_hub *hub;
 	struct distw_mailbox *mailbox;	/* NULL: the owner waits on the hub */
 	struct distw_queue *queue;
+	struct distw_timeline_sleeper *sibling;	/* the peer waits for a timeline, or NULL */
+	const struct distworker_timeline_wait *until;	/* what it waits for */
 	int index;			/* of the mailbox, -1 for the owner */
 	u32 flags;
 	u64 deadline;
 	u64 generation;			/* of the mailbox when the wait began */
-	u32 seen;			/* of the post word; of the kick word */
+	u32 seen;			/* of the post word; of the kick word; the count */
 	/* Of the hub only: */
 	u32 words;			/* in the masks */
 	const u64 *watch;
@@ -60,6 +64,24 @@ static u32 hub_wake_peers(struct distw_hub *hub, const u64 *mask, u32 words, boo
 				trace_distworker_wake(hub->id, mailbox->index);
 				woken++;
 			}
+		}
+	}
+	return woken;
+}
+
+/* Those that wait for the timelines of these mailboxes look at their words. */
+static u32 hub_wake_siblings(struct distw_hub *hub, const u64 *mask, u32 words)
+{
+	u32 i, woken = 0;
+	u64 bits;
+
+	smp_mb(); /* (b), pairs with (3) */
+	for (i = 0; i < words; i++) {
+		for (bits = mask[i]; bits; bits &= bits - 1) {
+			u32 index = i * 64 + __ffs64(bits);
+
+			woken += distw_timeline_wake(&hub->mailbox[index].timeline, true);
+			cond_resched();
 		}
 	}
 	return woken;
@@ -130,14 +152,19 @@ long distw_hub_wake(struct distw_hub *hub, void __user *uarg, u32 size)
 	ret = distw_copy_in(&arg, sizeof(arg), sizeof(arg), size, uarg);
 	if (ret)
 		return ret;
-	if (arg.flags & ~DISTWORKER_WAKE_SELF ||
+	if (arg.flags & ~WAKE_FLAGS ||
 	    !hub_mask_words_fit(hub, arg.mask_words, arg.wake_mask))
+		return -EINVAL;
+	if (arg.flags & DISTWORKER_WAKE_SIBLINGS && !hub->layout.timeline_offset)
 		return -EINVAL;
 	ret = hub_mask_in(hub, mask, arg.wake_mask, arg.mask_words);
 	if (ret)
 		return ret;
 	distw_queue_note_task(&hub->queue);
-	woken = hub_wake_peers(hub, mask, arg.mask_words, false);
+	if (arg.flags & DISTWORKER_WAKE_SIBLINGS)
+		woken = hub_wake_siblings(hub, mask, arg.mask_words);
+	else
+		woken = hub_wake_peers(hub, mask, arg.mask_words, false);
 	if (arg.flags & DISTWORKER_WAKE_SELF)
 		woken += hub_wake_owner(hub, false);
 	return put_user(woken, &out->woken);
@@ -198,6 +225,21 @@ static u32 endpoint_events(struct distw_mailbox *mailbox, u32 seen)
 	return events;
 }
 
+static u32 timeline_events(struct distw_mailbox *mailbox,
+			   const struct distw_timeline_sleeper *sibling,
+			   const struct distworker_timeline_wait *until)
+{
+	const struct distworker_timeline *shared = sibling->timeline->shared;
+	u32 events = 0;
+
+	if (distw_count_reached(READ_ONCE(shared->count), until->count))
+		events |= DISTWORKER_EVENT_COUNT;
+	if (READ_ONCE(shared->generation) != until->generation ||
+	    READ_ONCE(mailbox->shared->recall) != until->recall)
+		events |= DISTWORKER_EVENT_RECALL;
+	return events;
+}
+
 /* The events that end the wait, or the error that does; 0: it goes on. */
 static __always_inline int wait_ready(struct distw_wait *wait)
 {
@@ -211,6 +253,8 @@ static __always_inline int wait_ready(struct distw_wait *wait)
 	if (smp_load_acquire(&mailbox->state) != DISTWORKER_MAILBOX_ATTACHED ||
 	    READ_ONCE(mailbox->generation) != wait->generation)
 		return -ENOTCONN;
+	if (wait->sibling)
+		return timeline_events(mailbox, wait->sibling, wait->until);
 	return endpoint_events(mailbox, wait->seen);
 }
 
@@ -222,6 +266,8 @@ static struct task_struct *wait_get_peer(struct distw_wait *wait)
 	u64 bits;
 	u32 i;
 
+	if (wait->sibling)
+		return distw_queue_get_peer(&wait->hub->mailbox[wait->until->index].queue);
 	if (wait->mailbox)
 		return distw_queue_get_peer(&wait->hub->queue);
 	for (i = 0; i < wait->words; i++) {
@@ -254,12 +300,17 @@ static int wait_spin(struct distw_wait *wait, struct task_struct *peer, u64 unti
 static int wait_sleep(struct distw_wait *wait)
 {
 	ktime_t expires = ns_to_ktime(min_t(u64, wait->deadline, KTIME_MAX));
-	struct distw_sleeper sleeper = { .queue = wait->queue };
+	struct distw_sleeper sleeper = {
+		.queue = wait->queue,
+		.asleep = wait->sibling ? DISTWORKER_ASLEEP_TIMELINE : DISTWORKER_ASLEEP_WAITER,
+	};
 	bool chosen, expired = false;
 	int before, ret;
 
 	do {
 		distw_sleeper_enqueue(&sleeper);
+		if (wait->sibling)
+			distw_timeline_enqueue(wait->sibling);
 		before = wait_ready(wait);
 		if (!before) {
 			/* Both return at once if a signal is pending. */
@@ -271,6 +322,8 @@ static int wait_sleep(struct distw_wait *wait)
 								    HRTIMER_MODE_ABS);
 			atomic64_inc(&wait->queue->sleeps);
 		}
+		if (wait->sibling)
+			distw_timeline_dequeue(wait->sibling);
 		chosen = !distw_sleeper_dequeue(&sleeper);
 		ret = before ?: wait_ready(wait);
 		/* The wake-up went to no poller, and was not what has ended this wait. */
@@ -457,6 +510,57 @@ long distw_endpoint_wait(struct distw_mailbox *mailbox, u64 generation, void __u
 	};
 	ret = wait_traced(&wait);
 	return ret < 0 ? ret : put_user(ret, &out->events);
+}
+
+/**
+ * distw_timeline_wait() - DISTWORKER_TIMELINE_WAIT
+ * @mailbox: a mailbox of which the current process is the peer
+ * @generation: of which generation it is
+ * @uarg: the arguments
+ * @size: how long they are, as the command says
+ */
+long distw_timeline_wait(struct distw_mailbox *mailbox, u64 generation, void __user *uarg,
+			 u32 size)
+{
+	struct distworker_timeline_wait __user *out = uarg;
+	struct distw_hub *hub = mailbox->hub;
+	struct distw_timeline_sleeper sibling;
+	struct distworker_timeline_wait arg;
+	struct distw_wait wait;
+	int ret;
+
+	ret = distw_copy_in(&arg, sizeof(arg), sizeof(arg), size, uarg);
+	if (ret)
+		return ret;
+	if (arg.flags & ~DISTWORKER_WAIT_NOSPIN || arg.reserved ||
+	    arg.index >= hub->layout.mailboxes || !hub->layout.timeline_offset)
+		return -EINVAL;
+	arg.index = array_index_nospec(arg.index, hub->layout.mailboxes);
+	sibling.timeline = &hub->mailbox[arg.index].timeline;
+	sibling.count = arg.count;
+	distw_queue_note_task(&mailbox->queue);
+	wait = (struct distw_wait){
+		.hub = hub, .mailbox = mailbox, .queue = &mailbox->queue,
+		.sibling = &sibling, .until = &arg, .index = mailbox->index,
+		.flags = arg.flags, .deadline = distw_deadline_to_host(arg.deadline_ns),
+		.generation = generation, .seen = arg.count,
+	};
+	ret = wait_traced(&wait);
+	return ret < 0 ? ret : put_user(ret, &out->events);
+}
+
+/**
+ * distw_timeline_reached() - DISTWORKER_TIMELINE_WAKE
+ * @mailbox: a mailbox of which the current process is the peer
+ */
+int distw_timeline_reached(struct distw_mailbox *mailbox)
+{
+	if (!mailbox->timeline.shared)
+		return -EINVAL;
+	distw_queue_note_task(&mailbox->queue);
+	smp_mb(); /* (b), pairs with distw_timeline_enqueue() */
+	distw_timeline_wake(&mailbox->timeline, false);
+	return 0;
 }
 
 /*

@@ -14,6 +14,9 @@ long distw_endpoint_wait(struct distw_mailbox *mailbox, u64 generation, void __u
 			 u32 size);
 long distw_hub_wake(struct distw_hub *hub, void __user *uarg, u32 size);
 int distw_endpoint_wake(struct distw_mailbox *mailbox);
+long distw_timeline_wait(struct distw_mailbox *mailbox, u64 generation, void __user *uarg,
+			 u32 size);
+int distw_timeline_reached(struct distw_mailbox *mailbox);
 
 __poll_t distw_hub_poll(struct file *file, struct poll_table_struct *pt);
 __poll_t distw_endpoint_poll(struct file *file, struct poll_table_struct *pt);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * Tasks that fail, one that kills its process, and one that is repeated: what a run returns, and
- * what goes on.
+ * Tasks that fail, one that kills its process, and one that is repeated. The program shows the
+ * error that each run returns, and that the other tasks go on.
  */
 #include <errno.h>
 #include <signal.h>
@@ -66,7 +66,7 @@ static int orchestrate(struct dw_orch *orch, const struct dw_args *args,
 		error = submit(orch, &count, DW_INOUT, DIES_ONCE, "again", 1);
 	if (!error)
 		error = submit(orch, &count, DW_INOUT, FINE, "after", 0);
-	/* What depends on a failed task is skipped; what does not, runs. */
+	/* Tasks that depend on a failed one are skipped; the others run. */
 	if (!error)
 		error = submit(orch, &other, DW_INOUT, FAILS, "verify", 0);
 	if (!error)

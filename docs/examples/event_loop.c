@@ -70,7 +70,7 @@ int main(void)
 			continue;
 		run = event.data.ptr;
 		if (!run) {
-			/* What else the application does. */
+			/* Other work of the application. */
 			ticks += read(timer, &count, sizeof(count)) == sizeof(count);
 			continue;
 		}

@@ -83,6 +83,7 @@ union argument {
 	struct distworker_hub_wake wake;
 	struct distworker_endpoint_attach attach;
 	struct distworker_endpoint_wait endpoint_wait;
+	struct distworker_timeline_wait timeline_wait;
 	uint32_t words[32];
 };
 
@@ -99,6 +100,7 @@ static uint32_t known_size(unsigned int number)
 	case _IOC_NR(DISTWORKER_HUB_WAKE): return sizeof(struct distworker_hub_wake);
 	case _IOC_NR(DISTWORKER_ENDPOINT_ATTACH): return sizeof(struct distworker_endpoint_attach);
 	case _IOC_NR(DISTWORKER_ENDPOINT_WAIT): return sizeof(struct distworker_endpoint_wait);
+	case _IOC_NR(DISTWORKER_TIMELINE_WAIT): return sizeof(struct distworker_timeline_wait);
 	}
 	return 0;
 }
@@ -109,6 +111,7 @@ static unsigned int direction(unsigned int number)
 	switch (number) {
 	case _IOC_NR(DISTWORKER_ENDPOINT_WAKE):
 	case _IOC_NR(DISTWORKER_ENDPOINT_DETACH):
+	case _IOC_NR(DISTWORKER_TIMELINE_WAKE):
 		return _IOC_NONE;
 	}
 	return _IOC_READ | _IOC_WRITE;
@@ -194,6 +197,7 @@ static void fill(union argument *arg, unsigned int number)
 	memset(arg, 0, sizeof(*arg));
 	switch (number) {
 	case _IOC_NR(DISTWORKER_HUB_SETUP):
+		arg->setup.flags = below(2);
 		arg->setup.mailboxes = some_mailboxes();
 		arg->setup.mailbox_bytes =
 			one_in(10) ? odd_u32() : PICK(256u, 4096u, 4097u, 8192u, 65536u);
@@ -227,13 +231,21 @@ static void fill(union argument *arg, unsigned int number)
 	case _IOC_NR(DISTWORKER_HUB_WAKE):
 		words = PICK(1u, 1u, 2u, 3u, 16u);
 		arg->wake.mask_words = words;
-		arg->wake.flags = below(2);
+		arg->wake.flags = below(4);
 		arg->wake.wake_mask = some_mask(0, words);
 		break;
 	case _IOC_NR(DISTWORKER_ENDPOINT_WAIT):
 		arg->endpoint_wait.flags = below(4);
 		arg->endpoint_wait.deadline_ns = some_deadline();
 		arg->endpoint_wait.seen = below(3);
+		break;
+	case _IOC_NR(DISTWORKER_TIMELINE_WAIT):
+		arg->timeline_wait.flags = PICK(0u, DISTWORKER_WAIT_NOSPIN);
+		arg->timeline_wait.deadline_ns = some_deadline();
+		arg->timeline_wait.index = some_index();
+		arg->timeline_wait.count = below(4);
+		arg->timeline_wait.generation = one_in(8);
+		arg->timeline_wait.recall = one_in(8);
 		break;
 	}
 	arg->size = known_size(number);
@@ -302,6 +314,8 @@ int call(int fd, unsigned int number)
 		deadline = arg.wait.deadline_ns;
 	else if (number == _IOC_NR(DISTWORKER_ENDPOINT_WAIT))
 		deadline = arg.endpoint_wait.deadline_ns;
+	else if (number == _IOC_NR(DISTWORKER_TIMELINE_WAIT))
+		deadline = arg.timeline_wait.deadline_ns;
 
 	if (one_in(40)) {
 		target = (void *)(uintptr_t)some_pointer();
@@ -364,6 +378,8 @@ void call_in_order(int endpoint)
 
 	ret = ioctl(endpoint, DISTWORKER_ENDPOINT_WAKE);
 	count_call(_IOC_NR(DISTWORKER_ENDPOINT_WAKE), ret, errno);
+	ret = ioctl(endpoint, DISTWORKER_TIMELINE_WAKE);
+	count_call(_IOC_NR(DISTWORKER_TIMELINE_WAKE), ret, errno);
 	ret = ioctl(endpoint, DISTWORKER_ENDPOINT_DETACH);
 	count_call(_IOC_NR(DISTWORKER_ENDPOINT_DETACH), ret, errno);
 	ret = ioctl(endpoint, DISTWORKER_ENDPOINT_ATTACH, &attach);
@@ -386,6 +402,8 @@ unsigned int some_number(void)
 		_IOC_NR(DISTWORKER_ENDPOINT_WAIT),   _IOC_NR(DISTWORKER_ENDPOINT_WAIT),
 		_IOC_NR(DISTWORKER_ENDPOINT_WAIT),   _IOC_NR(DISTWORKER_ENDPOINT_WAKE),
 		_IOC_NR(DISTWORKER_ENDPOINT_WAKE),   _IOC_NR(DISTWORKER_QUERY),
+		_IOC_NR(DISTWORKER_TIMELINE_WAIT),   _IOC_NR(DISTWORKER_TIMELINE_WAIT),
+		_IOC_NR(DISTWORKER_TIMELINE_WAKE),
 	};
 
 	if (one_in(50))

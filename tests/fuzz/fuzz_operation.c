@@ -34,7 +34,8 @@ static void do_map(void)
 	size_t bytes = PICK(4096ul, 4096ul, 8192ul, 12288ul, 16384ul, 1ul << 20, 100ul);
 	off_t offset =
 		PICK(0l, 0l, 0l, 4096l, 8192l, (long)DISTWORKER_HUB_LINE_OFFSET,
-		     (long)DISTWORKER_HUB_LINE_OFFSET + 4096, (long)(any() & 0x7ffffffffffff000));
+		     (long)DISTWORKER_HUB_LINE_OFFSET + 4096, (long)DISTWORKER_TIMELINE_OFFSET,
+		     (long)DISTWORKER_TIMELINE_OFFSET + 4096, (long)(any() & 0x7ffffffffffff000));
 	char *start = mmap(NULL, bytes, protection, flags, fd_any(), offset);
 
 	if (start == MAP_FAILED)

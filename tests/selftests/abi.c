@@ -44,7 +44,8 @@ FIXTURE_VARIANT_ADD(call, query) {
 	.command = DISTWORKER_QUERY, .size = sizeof(struct distworker_query),
 	.flags = -1, .reserved = -1, .minimum = 8,
 };
-VARIANT(hub_setup, DISTWORKER_HUB_SETUP, distworker_hub_setup, 0, FLAGS(distworker_hub_setup), -1);
+VARIANT(hub_setup, DISTWORKER_HUB_SETUP, distworker_hub_setup, DISTWORKER_SETUP_TIMELINES,
+	FLAGS(distworker_hub_setup), -1);
 VARIANT(mailbox_create, DISTWORKER_MAILBOX_CREATE, distworker_mailbox_create, 0,
 	FLAGS(distworker_mailbox_create), -1);
 VARIANT(mailbox_bind, DISTWORKER_MAILBOX_BIND, distworker_mailbox_bind, 0,
@@ -56,12 +57,14 @@ VARIANT(mailbox_query, DISTWORKER_MAILBOX_QUERY, distworker_mailbox_query, 0,
 VARIANT(hub_wait, DISTWORKER_HUB_WAIT, distworker_hub_wait,
 	DISTWORKER_WAIT_WAKE | DISTWORKER_WAIT_NOSPIN, FLAGS(distworker_hub_wait),
 	offsetof(struct distworker_hub_wait, reserved));
-VARIANT(hub_wake, DISTWORKER_HUB_WAKE, distworker_hub_wake, DISTWORKER_WAKE_SELF,
-	FLAGS(distworker_hub_wake), -1);
+VARIANT(hub_wake, DISTWORKER_HUB_WAKE, distworker_hub_wake,
+	DISTWORKER_WAKE_SELF | DISTWORKER_WAKE_SIBLINGS, FLAGS(distworker_hub_wake), -1);
 VARIANT(endpoint_attach, DISTWORKER_ENDPOINT_ATTACH, distworker_endpoint_attach, 0,
 	FLAGS(distworker_endpoint_attach), -1);
 VARIANT(endpoint_wait, DISTWORKER_ENDPOINT_WAIT, distworker_endpoint_wait,
 	DISTWORKER_WAIT_WAKE | DISTWORKER_WAIT_NOSPIN, FLAGS(distworker_endpoint_wait), -1);
+VARIANT(timeline_wait, DISTWORKER_TIMELINE_WAIT, distworker_timeline_wait, DISTWORKER_WAIT_NOSPIN,
+	FLAGS(distworker_timeline_wait), offsetof(struct distworker_timeline_wait, reserved));
 
 static unsigned long sized(unsigned long command, unsigned int bytes)
 {
@@ -77,7 +80,7 @@ FIXTURE_SETUP(call)
 	self->size = variant->size;
 	self->device = device_open();
 	ASSERT_LE(0, self->device);
-	ASSERT_EQ(0, hub_open(&self->hub, 1, BOX_BYTES));
+	ASSERT_EQ(0, hub_open_with(&self->hub, DISTWORKER_SETUP_TIMELINES, 1, BOX_BYTES));
 	self->endpoint = dw_create(self->hub.fd, 0);
 	ASSERT_LE(0, self->endpoint);
 	self->fd = self->hub.fd;
@@ -131,6 +134,12 @@ FIXTURE_SETUP(call)
 		self->fd = self->endpoint;
 		break;
 	}
+	case DISTWORKER_TIMELINE_WAIT:
+		/* Of count 0, which is reached. */
+		ASSERT_EQ(0, dw_bind(self->hub.fd, 0, getpid(), NULL));
+		ASSERT_EQ(0, dw_attach(self->endpoint, NULL));
+		self->fd = self->endpoint;
+		break;
 	}
 	memcpy(self->before, self->argument, ARGUMENT_BYTES);
 }
@@ -326,12 +335,13 @@ _Static_assert(sizeof(struct distworker_endpoint_wait) == 24, "distworker_endpoi
 _Static_assert(sizeof(struct distworker_hub_line) == 256, "distworker_hub_line");
 _Static_assert(sizeof(struct distworker_hub_state) == 128, "distworker_hub_state");
 _Static_assert(sizeof(struct distworker_mailbox) == 512, "distworker_mailbox");
-_Static_assert(sizeof(struct distworker_timeline) == 256, "distworker_timeline");
+_Static_assert(sizeof(struct distworker_timeline_wait) == 40, "distworker_timeline_wait");
+_Static_assert(sizeof(struct distworker_timeline) == 384, "distworker_timeline");
 
 TEST(unknown_numbers_and_other_letters_are_enotty)
 {
 	static const int known[] = { 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
-				     0x20, 0x21, 0x22, 0x23 };
+				     0x20, 0x21, 0x22, 0x23, 0x24, 0x25 };
 	unsigned char argument[256] = { 64 };
 	struct hub hub;
 	int fds[3];
@@ -474,6 +484,8 @@ TEST(numbers_of_version_1_stay_what_they_were)
 	EXPECT_EQ(0x2, DISTWORKER_FEATURE_ADAPTIVE_SPIN);
 	EXPECT_EQ(0x4, DISTWORKER_FEATURE_DEATH);
 	EXPECT_EQ(0x8, DISTWORKER_FEATURE_POLL);
+	EXPECT_EQ(0x10, DISTWORKER_FEATURE_TIMELINES);
+	EXPECT_EQ(0x1, DISTWORKER_SETUP_TIMELINES);
 	EXPECT_EQ(0x10000000, DISTWORKER_HUB_LINE_OFFSET);
 	EXPECT_EQ(0x20000000, DISTWORKER_TIMELINE_OFFSET);
 	EXPECT_EQ(128, DISTWORKER_LINE_BYTES);
@@ -487,6 +499,9 @@ TEST(numbers_of_version_1_stay_what_they_were)
 	EXPECT_EQ(0x4, DISTWORKER_EVENT_KICK);
 	EXPECT_EQ(0x8, DISTWORKER_EVENT_POST);
 	EXPECT_EQ(0x10, DISTWORKER_EVENT_STOP);
+	EXPECT_EQ(0x20, DISTWORKER_EVENT_COUNT);
+	EXPECT_EQ(0x40, DISTWORKER_EVENT_RECALL);
+	EXPECT_EQ(0x2, DISTWORKER_WAKE_SIBLINGS);
 	EXPECT_EQ(0xffffffffffffffffULL, DISTWORKER_NO_DEADLINE);
 	EXPECT_EQ(0x1, DISTWORKER_WAKE_SELF);
 	EXPECT_EQ(0xdc, DISTWORKER_IOC_MAGIC);
@@ -502,6 +517,8 @@ TEST(numbers_of_version_1_stay_what_they_were)
 	EXPECT_EQ(0xc018dc21, DISTWORKER_ENDPOINT_WAIT);
 	EXPECT_EQ(0xdc22, DISTWORKER_ENDPOINT_WAKE);
 	EXPECT_EQ(0xdc23, DISTWORKER_ENDPOINT_DETACH);
+	EXPECT_EQ(0xc028dc24, DISTWORKER_TIMELINE_WAIT);
+	EXPECT_EQ(0xdc25, DISTWORKER_TIMELINE_WAKE);
 	EXPECT_EQ(0, DISTWORKER_MAILBOX_FREE);
 	EXPECT_EQ(0x1, DISTWORKER_MAILBOX_ATTACHED);
 	EXPECT_EQ(0x2, DISTWORKER_MAILBOX_DEAD);
@@ -533,10 +550,11 @@ TEST(members_of_version_1_stay_where_they_were)
 	AT(260, mailbox, reserved2);
 	AT(384, mailbox, user3);
 	AT(0, timeline, count);
-	AT(8, timeline, failures);
-	AT(16, timeline, reserved0);
-	AT(128, timeline, awaited);
-	AT(136, timeline, reserved1);
+	AT(4, timeline, user0);
+	AT(128, timeline, generation);
+	AT(132, timeline, user1);
+	AT(256, timeline, awaited);
+	AT(260, timeline, reserved2);
 	AT(0, query, size);
 	AT(4, query, abi_version);
 	AT(8, query, features);
@@ -604,6 +622,15 @@ TEST(members_of_version_1_stay_where_they_were)
 	AT(8, endpoint_wait, deadline_ns);
 	AT(16, endpoint_wait, seen);
 	AT(20, endpoint_wait, events);
+	AT(0, timeline_wait, size);
+	AT(4, timeline_wait, flags);
+	AT(8, timeline_wait, deadline_ns);
+	AT(16, timeline_wait, index);
+	AT(20, timeline_wait, count);
+	AT(24, timeline_wait, generation);
+	AT(28, timeline_wait, recall);
+	AT(32, timeline_wait, events);
+	AT(36, timeline_wait, reserved);
 }
 
 TEST_HARNESS_MAIN

@@ -146,14 +146,20 @@ static inline int dw_query(int fd, struct distworker_query *query)
 	return dw_ioctl(fd, DISTWORKER_QUERY, query);
 }
 
-static inline int dw_setup(int fd, __u32 mailboxes, __u32 bytes, struct distworker_hub_setup *setup)
+static inline int dw_setup_with(int fd, __u32 flags, __u32 mailboxes, __u32 bytes,
+				struct distworker_hub_setup *setup)
 {
 	memset(setup, POISON, sizeof(*setup));
 	setup->size = sizeof(*setup);
-	setup->flags = 0;
+	setup->flags = flags;
 	setup->mailboxes = mailboxes;
 	setup->mailbox_bytes = bytes;
 	return dw_ioctl(fd, DISTWORKER_HUB_SETUP, setup);
+}
+
+static inline int dw_setup(int fd, __u32 mailboxes, __u32 bytes, struct distworker_hub_setup *setup)
+{
+	return dw_setup_with(fd, 0, mailboxes, bytes, setup);
 }
 
 /*
@@ -334,7 +340,8 @@ static inline int device_open(void)
 }
 
 /* 0 or -errno; a failed one leaves nothing open. */
-static inline int hub_open(struct hub *hub, unsigned int mailboxes, unsigned int bytes)
+static inline int hub_open_with(struct hub *hub, __u32 flags, unsigned int mailboxes,
+				unsigned int bytes)
 {
 	int ret;
 
@@ -343,7 +350,7 @@ static inline int hub_open(struct hub *hub, unsigned int mailboxes, unsigned int
 	if (hub->fd < 0)
 		return -errno;
 	hub->mailboxes = mailboxes;
-	ret = dw_setup(hub->fd, mailboxes, bytes, &hub->setup);
+	ret = dw_setup_with(hub->fd, flags, mailboxes, bytes, &hub->setup);
 	if (!ret) {
 		hub->map = mmap(NULL, hub->setup.mapping_bytes, PROT_READ | PROT_WRITE,
 				MAP_SHARED, hub->fd, 0);
@@ -357,6 +364,11 @@ static inline int hub_open(struct hub *hub, unsigned int mailboxes, unsigned int
 	hub->line = (void *)hub->map;
 	hub->state = (void *)(hub->map + hub->setup.state_offset);
 	return 0;
+}
+
+static inline int hub_open(struct hub *hub, unsigned int mailboxes, unsigned int bytes)
+{
+	return hub_open_with(hub, 0, mailboxes, bytes);
 }
 
 static inline void hub_close(struct hub *hub)
@@ -525,6 +537,16 @@ static inline void endpoint_map(struct endpoint *endpoint)
 	endpoint->hub_line = mmap(NULL, getpagesize(), PROT_READ, MAP_SHARED, endpoint->fd,
 				  DISTWORKER_HUB_LINE_OFFSET);
 	CHECK(endpoint->hub_line != MAP_FAILED);
+}
+
+static inline int dw_timeline_wait(struct endpoint *endpoint, struct distworker_timeline_wait *wait)
+{
+	__u64 start = now_ns();
+
+	wait->size = sizeof(*wait);
+	wait->events = POISON32;
+	return too_late(dw_ioctl(endpoint->fd, DISTWORKER_TIMELINE_WAIT, wait), start,
+			wait->deadline_ns);
 }
 
 /* Completes one frame as the library does. */

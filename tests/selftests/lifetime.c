@@ -60,7 +60,7 @@ static bool owner_start(struct family *family, pid_t *pid, void (*function)(stru
 		struct hub hub;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		CHECK_EQ(0, hub_open(&hub, 2, BOX_BYTES));
+		CHECK_EQ(0, hub_open_with(&hub, DISTWORKER_SETUP_TIMELINES, 2, BOX_BYTES));
 		for (int i = 0; i < 2; i++) {
 			CHECK_EQ(0, peer_start(&peers[i], &hub, i, function, family));
 			store(family->peers[i], peers[i].pid);
@@ -86,11 +86,16 @@ static void peer_outlives_its_owner(struct endpoint *endpoint)
 	struct family *family = endpoint->argument;
 	struct distworker_query query;
 	struct pollfd poll_fd = { .fd = endpoint->fd, .events = POLLIN };
+	struct distworker_timeline_wait wait = {
+		.flags = DISTWORKER_WAIT_NOSPIN, .count = 1, .deadline_ns = DISTWORKER_NO_DEADLINE,
+	};
 	__u32 events;
 
 	survive_the_owner(endpoint);
-	CHECK_EQ(-EOWNERDEAD, dw_endpoint_wait(endpoint->fd, DISTWORKER_WAIT_NOSPIN, 0,
-					       DISTWORKER_NO_DEADLINE, &events));
+	/* One waits for it, the other one for the first. */
+	CHECK_EQ(-EOWNERDEAD, endpoint->index ? dw_timeline_wait(endpoint, &wait) :
+		 dw_endpoint_wait(endpoint->fd, DISTWORKER_WAIT_NOSPIN, 0, DISTWORKER_NO_DEADLINE,
+				  &events));
 	CHECK_EQ(0, endpoint->box->asleep);
 	/* And so it stays for every call. */
 	CHECK_EQ(-EOWNERDEAD, dw_endpoint_wait(endpoint->fd, 0, 0, 0, &events));

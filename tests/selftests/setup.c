@@ -19,7 +19,8 @@ TEST(query_needs_no_set_up_and_tells_version_features_and_limits)
 	EXPECT_EQ(sizeof(query), query.size);
 	EXPECT_EQ(DISTWORKER_ABI_VERSION, query.abi_version);
 	EXPECT_EQ(DISTWORKER_FEATURE_WAKE_AND_WAIT | DISTWORKER_FEATURE_ADAPTIVE_SPIN |
-		  DISTWORKER_FEATURE_DEATH | DISTWORKER_FEATURE_POLL, query.features);
+		  DISTWORKER_FEATURE_DEATH | DISTWORKER_FEATURE_POLL |
+		  DISTWORKER_FEATURE_TIMELINES, query.features);
 	EXPECT_LE(1024, query.max_mailboxes);
 	EXPECT_LE(65536, query.max_mailbox_bytes);
 	EXPECT_EQ(getpagesize(), query.page_bytes);

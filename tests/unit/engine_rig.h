@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
- * An engine with children for tests: a hub on the futex provider, an arena, an
+ * An engine with children for tests: a hub (on the futex provider), an arena, an
  * engine, and children (processes, or threads) that loop on endpoint_next() as the worker
  * layer's do. Subs run dw_sub_fn; "nested Workers" call their dw_orch_fn with no
  * Orchestrator, so that directed tasks can be tested without a worker layer.
@@ -262,7 +262,8 @@ __attribute__((unused)) static struct rig *rig_open(struct rig_options options)
 	struct rig *rig = calloc(1, sizeof(*rig));
 	struct engine_worker workers[RIG_WORKERS];
 	struct hub_options hub = {
-		.provider = DW_PROVIDER_FUTEX,
+		/* In a guest, that of the environment: see tests/runtime/guest. */
+		.provider = getenv("DW_PROVIDER") ? DW_PROVIDER_AUTO : DW_PROVIDER_FUTEX,
 		.mailboxes = options.subs + options.nested,
 		.depth = options.depth ? options.depth : 64,
 		.frame_bytes = options.frame_bytes ? options.frame_bytes : 512,

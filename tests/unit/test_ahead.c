@@ -293,8 +293,12 @@ static int hurries(struct dw_orch *orch, const struct dw_args *args, const struc
 	(void)orch;
 	(void)config;
 	(void)context;
-	while (__atomic_load_n(&endpoint->mailbox->post, __ATOMIC_ACQUIRE) - done < 2)
+	while (__atomic_load_n(&endpoint->mailbox->post, __ATOMIC_ACQUIRE) - done < 2) {
+		/* It was not posted ahead, and the test fails. */
+		if (atomic_load(&board->told))
+			return 0;
 		rig_sleep(100000);
+	}
 	for (uint32_t i = 0; i < 2; i++)
 		*completion_at(&endpoint->layout, endpoint->mailbox, done + i) =
 			(struct completion){ .number = done + i, .state = COMPLETION_DONE };

@@ -33,6 +33,8 @@
 #define DISTWORKER_FEATURE_DEATH		0x4ULL
 /* poll, epoll and io_uring's poll work on hubs and endpoints. */
 #define DISTWORKER_FEATURE_POLL			0x8ULL
+/* Peers can wait for the counts of their siblings: DISTWORKER_SETUP_TIMELINES. */
+#define DISTWORKER_FEATURE_TIMELINES		0x10ULL
 
 /*
  * Layout of the shared memory
@@ -47,9 +49,11 @@
  * header_step, so that the words of many mailboxes do not share one set of a cache.
  * Words that different sides write are DISTWORKER_LINE_BYTES apart.
  *
+ * struct distworker_timeline is the last page of that memory, in a hub that has timelines.
+ *
  * Endpoint mappings: the memory of the mailbox at offset 0, read-write; the page of the
- * hub line at DISTWORKER_HUB_LINE_OFFSET, read-only. DISTWORKER_TIMELINE_OFFSET is kept
- * for struct distworker_timeline.
+ * hub line at DISTWORKER_HUB_LINE_OFFSET, read-only; the timelines of all mailboxes at
+ * DISTWORKER_TIMELINE_OFFSET, a page each, read-only.
  *
  * The sleep protocol is the same on both sides:
  *
@@ -69,7 +73,7 @@
 /* Bits of distworker_hub_line.asleep and distworker_mailbox.asleep. */
 #define DISTWORKER_ASLEEP_WAITER	0x1U	/* a thread sleeps in HUB_WAIT or ENDPOINT_WAIT */
 #define DISTWORKER_ASLEEP_POLLER	0x2U	/* the fd is polled */
-#define DISTWORKER_ASLEEP_TIMELINE	0x4U	/* kept for timelines: posts do not end it */
+#define DISTWORKER_ASLEEP_TIMELINE	0x4U	/* a thread sleeps in TIMELINE_WAIT */
 
 struct distworker_hub_line {
 	/* Written by the kernel alone. */
@@ -100,8 +104,8 @@ struct distworker_hub_state {
 struct distworker_mailbox {
 	/* Line 0 is written by the owner of the hub. */
 	__u32 post;		/* frames posted; the peer waits on this word */
-	__u32 recall;		/* kept for timelines: the head was taken back */
-	__u32 stop;		/* non-zero: the peer is asked to leave, and never sleeps */
+	__u32 recall;		/* another value ends TIMELINE_WAIT */
+	__u32 stop;		/* non-zero: the peer is asked to leave; it ends ENDPOINT_WAIT */
 	__u32 user0[29];	/* userN: for owner and peer, the kernel does not look at it */
 	/* Line 1 is written by the peer. */
 	__u32 done;		/* frames completed; the owner waits on this word */
@@ -115,17 +119,19 @@ struct distworker_mailbox {
 };
 
 /*
- * Kept for timelines, which this version does not have: a page per mailbox, all of them in
- * one region that the peers of the hub map read-only, each but its own.
+ * A timeline: the peer counts what it has completed, for its siblings to read and to wait
+ * for. Counts are compared modulo 2^32, and lie less than 2^30 apart.
  */
 struct distworker_timeline {
 	/* Line 0 is written by the mailbox's peer. */
-	__aligned_u64 count;	/* low half of the generation << 32 | frames completed */
-	__aligned_u64 failures;	/* the same of frames that failed or were returned, stored first */
-	__u32 reserved0[28];
-	/* Line 1 is written by the kernel, and cleared by the peer. */
-	__aligned_u64 awaited;	/* the smallest count that a sibling sleeps for, 0: none */
-	__u32 reserved1[30];
+	__u32 count;		/* a sequence word that only grows */
+	__u32 user0[31];	/* userN: the kernel does not look at it */
+	/* Line 1 is written by the owner, and stays when the mailbox is re-armed. */
+	__u32 generation;	/* another value ends the waits for this timeline */
+	__u32 user1[31];
+	/* Line 2 is written by the kernel. */
+	__u32 awaited;		/* the smallest count that a sibling sleeps for << 1 | 1; 0: none */
+	__u32 reserved2[31];
 };
 
 /* DISTWORKER_QUERY: on any fd of the device; needs no set-up. */
@@ -139,15 +145,18 @@ struct distworker_query {
 	__u32 line_bytes;	/* out: DISTWORKER_LINE_BYTES of the module */
 };
 
+/* Flags of distworker_hub_setup. */
+#define DISTWORKER_SETUP_TIMELINES	0x1U	/* a page more for each mailbox, its timeline */
+
 /* DISTWORKER_HUB_SETUP: makes the fd a hub, owned by the calling process. */
 struct distworker_hub_setup {
 	__u32 size;
-	__u32 flags;		/* must be 0 */
+	__u32 flags;		/* DISTWORKER_SETUP_* */
 	__u32 mailboxes;	/* 1 … max_mailboxes */
-	__u32 mailbox_bytes;	/* in: wanted; out: rounded up to whole pages */
+	__u32 mailbox_bytes;	/* in: wanted; out: whole pages, with that of the timeline */
 	__aligned_u64 state_offset;	/* out */
 	__aligned_u64 mailbox_offset;	/* out */
-	__aligned_u64 timeline_offset;	/* out: 0, there are none */
+	__aligned_u64 timeline_offset;	/* out: in the memory of each mailbox; 0: none */
 	__aligned_u64 mapping_bytes;	/* out */
 	__u32 header_step;	/* out: bytes between the headers' places */
 	__u32 header_slots;	/* out: places; as many as the rounding has left room for */
@@ -217,6 +226,8 @@ struct distworker_mailbox_query {
 #define DISTWORKER_EVENT_KICK	0x4U	/* hub: the kick word differs */
 #define DISTWORKER_EVENT_POST	0x8U	/* endpoint: the post word differs */
 #define DISTWORKER_EVENT_STOP	0x10U	/* endpoint: the stop word is not 0 */
+#define DISTWORKER_EVENT_COUNT	0x20U	/* endpoint: the sibling's count is reached */
+#define DISTWORKER_EVENT_RECALL	0x40U	/* endpoint: generation or recall word differ */
 
 #define DISTWORKER_NO_DEADLINE	(~0ULL)
 
@@ -242,6 +253,7 @@ struct distworker_hub_wait {
 
 /* Flags of distworker_hub_wake. */
 #define DISTWORKER_WAKE_SELF	0x1U	/* wake the hub's own waiter: a kick */
+#define DISTWORKER_WAKE_SIBLINGS 0x2U	/* not the peers, but those that wait for their timelines */
 
 /* DISTWORKER_HUB_WAKE: wake the peers in wake_mask that sleep, in one call. */
 struct distworker_hub_wake {
@@ -277,6 +289,24 @@ struct distworker_endpoint_wait {
 };
 
 /*
+ * DISTWORKER_TIMELINE_WAIT: returns when the count of mailbox `index` is reached or its
+ * generation word differs from `generation`, when the own recall word differs from `recall`,
+ * at the deadline, or with EOWNERDEAD.
+ * DISTWORKER_TIMELINE_WAKE: wakes those that wait for the own count and for no more.
+ */
+struct distworker_timeline_wait {
+	__u32 size;
+	__u32 flags;		/* DISTWORKER_WAIT_NOSPIN */
+	__aligned_u64 deadline_ns;	/* absolute CLOCK_MONOTONIC, or DISTWORKER_NO_DEADLINE */
+	__u32 index;
+	__u32 count;
+	__u32 generation;
+	__u32 recall;
+	__u32 events;		/* out: DISTWORKER_EVENT_* */
+	__u32 reserved;		/* must be 0 */
+};
+
+/*
  * One letter, numbers never reused. The kernel goes by letter, number and direction; the
  * size in the command must be the `size` member, and may grow.
  */
@@ -303,5 +333,8 @@ struct distworker_endpoint_wait {
 	_IOWR(DISTWORKER_IOC_MAGIC, 0x21, struct distworker_endpoint_wait)
 #define DISTWORKER_ENDPOINT_WAKE	_IO(DISTWORKER_IOC_MAGIC, 0x22)
 #define DISTWORKER_ENDPOINT_DETACH	_IO(DISTWORKER_IOC_MAGIC, 0x23)
+#define DISTWORKER_TIMELINE_WAIT \
+	_IOWR(DISTWORKER_IOC_MAGIC, 0x24, struct distworker_timeline_wait)
+#define DISTWORKER_TIMELINE_WAKE	_IO(DISTWORKER_IOC_MAGIC, 0x25)
 
 #endif /* _UAPI_LINUX_DISTWORKER_H */

@@ -122,7 +122,7 @@ static bool check_notify(struct endpoint *endpoint, bool dry)
 
 	endpoint->checked = done;
 	endpoint->failure_unreported = false;
-	if (endpoint->awaited && load_relaxed(&endpoint->awaited->smallest))
+	if (endpoint->awaited && timeline_is_awaited(endpoint->awaited, done))
 		endpoint->ops->peer_wake_siblings(endpoint);
 	if (dry) {
 		/*
@@ -400,14 +400,17 @@ static bool next_frame_comes(struct endpoint *endpoint, uint32_t checked, uint32
 /* The next frame waits for siblings: a ring that is not dry does not wake the parent for that. */
 static int wait_for_siblings(struct endpoint *endpoint)
 {
+	int error;
+
 	endpoint->blocked = false;
 	/* See check_notify(). */
 	full_barrier();
 	if (check_notify(endpoint, false))
 		wake_parent(endpoint);
-	timeline_wait(endpoint, frame_at(&endpoint->layout, endpoint->mailbox, endpoint->next));
+	error = timeline_wait(endpoint, frame_at(&endpoint->layout, endpoint->mailbox,
+						 endpoint->next));
 	count_wait(endpoint);
-	return 0;
+	return error;
 }
 
 int endpoint_wait(struct endpoint *endpoint)

@@ -30,8 +30,6 @@
  * `smallest` alone may have been cleared and written again by a third between its last look and its
  * sleep, and the wake-up that it needs has been then (tests/model/timeline.pml).
  */
-#define AWAITED(count) ((count) << 1 | 1)
-
 #define ASLEEP_WAITER DISTWORKER_ASLEEP_WAITER
 #define ASLEEP_POLLER DISTWORKER_ASLEEP_POLLER
 
@@ -73,13 +71,25 @@ static void futex_wake_siblings(struct hub *hub, uint32_t i)
 	wake_sleepers(&hub->awaited[i]);
 }
 
+static void futex_recalled(struct hub *hub, uint32_t i, const struct frame_waits *waits)
+{
+	uint32_t count = load_relaxed(&waits->count);
+
+	(void)i;
+	/* The peer can write there; a false ring costs a wake-up for nothing. */
+	for (uint32_t k = 0; k < count && k < WAITS_MOST; k++) {
+		uint32_t ring = load_relaxed(&waits->waits[k].ring);
+
+		if (ring < hub->mailboxes)
+			futex_wake_siblings(hub, ring);
+	}
+}
+
 static void futex_peer_wake_siblings(struct endpoint *endpoint)
 {
 	struct awaited *awaited = endpoint->awaited;
-	uint32_t smallest = load_relaxed(&awaited->smallest);
 
-	if (smallest && (int32_t)(AWAITED(endpoint->done) - smallest) >= 0 &&
-	    __atomic_exchange_n(&awaited->smallest, 0, __ATOMIC_SEQ_CST))
+	if (__atomic_exchange_n(&awaited->smallest, 0, __ATOMIC_SEQ_CST))
 		wake_sleepers(awaited);
 }
 
@@ -94,8 +104,8 @@ static void await_count(uint32_t *smallest, uint32_t count)
 			return;
 }
 
-static void futex_sibling_wait(struct endpoint *endpoint, const struct frame_wait *wait,
-			       const _Atomic uint32_t *claim)
+static int futex_sibling_wait(struct endpoint *endpoint, const struct frame_wait *wait,
+			      const _Atomic uint32_t *claim)
 {
 	struct awaited *awaited = &endpoint->all_awaited[wait->ring];
 	uint32_t posted = claim_word(endpoint->next, CLAIM_POSTED);
@@ -104,15 +114,15 @@ static void futex_sibling_wait(struct endpoint *endpoint, const struct frame_wai
 
 	await_count(&awaited->smallest, wait->count);
 	/*
-	 * `smallest` before the last look; partners: the barriers before check_notify(), in
-	 * hub_end_waits() and in timeline_recall().
+	 * `smallest` before the last look; partner: the barrier before check_notify().
 	 */
 	full_barrier();
 	if (wait_is_over(endpoint, wait) ||
 	    atomic_load_explicit(claim, memory_order_relaxed) != posted)
-		return;
+		return 0;
 	endpoint->sleeps++;
 	futex_wait(&awaited->event, event, DISTWORKER_NO_DEADLINE, FUTEX_SHARED);
+	return 0;
 }
 
 /* ----------------------------------------------------------------- objects */
@@ -460,6 +470,7 @@ const struct provider_ops futex_provider = {
 	.peer_wake = futex_peer_wake,
 	.peer_wake_siblings = futex_peer_wake_siblings,
 	.wake_siblings = futex_wake_siblings,
+	.recalled = futex_recalled,
 	.sibling_wait = futex_sibling_wait,
 	.peer_bell_arm = futex_peer_bell_arm,
 	.peer_bell_clear = futex_peer_bell_clear,

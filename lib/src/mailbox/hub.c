@@ -303,7 +303,7 @@ bool hub_publish(struct hub *hub, uint32_t i)
 	uint32_t number = ring->published;
 
 	if (number == ring->acquired)
-		return load_relaxed(&mailbox->asleep) != 0;
+		return peer_is_asleep(mailbox);
 	for (; number != ring->acquired; number++) {
 		atomic_store_explicit(&frame_at(&hub->layout, mailbox, number)->claim,
 				      claim_word(number, CLAIM_POSTED), memory_order_relaxed);
@@ -326,7 +326,7 @@ bool hub_publish(struct hub *hub, uint32_t i)
 	 * caller wakes it.
 	 */
 	full_barrier();
-	return load_relaxed(&mailbox->asleep) != 0;
+	return peer_is_asleep(mailbox);
 }
 
 uint32_t hub_outstanding(const struct hub *hub, uint32_t i)
@@ -341,7 +341,7 @@ uint32_t hub_fail_epoch(const struct hub *hub, uint32_t i)
 
 bool hub_peer_asleep(const struct hub *hub, uint32_t i)
 {
-	return load_relaxed(&hub->rings[i].mailbox->asleep) != 0;
+	return peer_is_asleep(hub->rings[i].mailbox);
 }
 
 uint32_t hub_next_ready(const struct hub *hub, uint32_t from)
@@ -559,7 +559,7 @@ bool hub_revoke(struct hub *hub, uint32_t i, uint32_t number)
 		return false;
 	ring->slots[number & (hub->layout.depth - 1)] |= SLOT_REVOKED;
 	if (UNLIKELY(frame->flags & FRAME_WAITS))
-		timeline_recall(hub, frame);
+		timeline_recall(hub, i, frame);
 	return true;
 }
 
@@ -634,7 +634,7 @@ void hub_stop(struct hub *hub, uint32_t i)
 	store_release(&mailbox->stop, 1);
 	/* As in hub_publish(): the peer looks at both words before it sleeps. */
 	full_barrier();
-	if (load_relaxed(&mailbox->asleep)) {
+	if (peer_is_asleep(mailbox)) {
 		memset(mask, 0, sizeof(mask));
 		mask[i / 64] = 1ull << (i % 64);
 		hub->ops->wake(hub, mask);

@@ -178,9 +178,12 @@ static int set_up(struct hub *hub, const struct distworker_query *query)
 	};
 	void *memory;
 
-	/* Places are not worth a refusal. */
+	/* Neither places nor timelines are worth a refusal. */
 	if (setup.mailbox_bytes > query->max_mailbox_bytes)
 		setup.mailbox_bytes = hub->layout.bytes;
+	if (query->features & DISTWORKER_FEATURE_TIMELINES &&
+	    setup.mailbox_bytes + query->page_bytes <= query->max_mailbox_bytes)
+		setup.flags = DISTWORKER_SETUP_TIMELINES;
 	if (hub->mailboxes > query->max_mailboxes)
 		return error_set(
 			-EDQUOT,
@@ -217,6 +220,10 @@ static int set_up(struct hub *hub, const struct distworker_query *query)
 	hub->header_step = setup.header_step;
 	hub->line = memory;
 	hub->boxes = (unsigned char *)memory + setup.mailbox_offset;
+	if (setup.timeline_offset) {
+		hub->timelines = hub->boxes + setup.timeline_offset;
+		hub->timeline_step = setup.mailbox_bytes;
+	}
 	hub->kick = (uint32_t *)((unsigned char *)memory + setup.state_offset +
 				 offsetof(struct distworker_hub_state, kick));
 	hub->seen = (uint32_t *)((unsigned char *)memory + setup.state_offset +
@@ -338,6 +345,33 @@ static void kernel_wake_peers(struct hub *hub, const uint64_t *wake)
 	ioctl(hub->fd, DISTWORKER_HUB_WAKE, &call);
 }
 
+static void kernel_wake_siblings(struct hub *hub, uint32_t i)
+{
+	uint64_t mask[hub->words];
+	struct distworker_hub_wake call = {
+		.size = sizeof(call),
+		.flags = DISTWORKER_WAKE_SIBLINGS,
+		.wake_mask = mask_pointer(mask),
+		.mask_words = hub->words,
+	};
+
+	memset(mask, 0, sizeof(mask));
+	mask[i / 64] = 1ull << (i % 64);
+	ioctl(hub->fd, DISTWORKER_HUB_WAKE, &call);
+}
+
+static void kernel_recalled(struct hub *hub, uint32_t i, const struct frame_waits *waits)
+{
+	uint64_t mask[hub->words];
+
+	(void)waits;
+	if (!(load_relaxed(&hub_mailbox(hub, i)->asleep) & DISTWORKER_ASLEEP_TIMELINE))
+		return;
+	memset(mask, 0, sizeof(mask));
+	mask[i / 64] = 1ull << (i % 64);
+	kernel_wake_peers(hub, mask);
+}
+
 static void kernel_kicked(struct hub *hub)
 {
 	struct distworker_hub_wake call = { .size = sizeof(call), .flags = DISTWORKER_WAKE_SELF };
@@ -396,10 +430,38 @@ static void drop_siblings(struct hub *hub, uint32_t mine)
 	hub->memory = NULL;
 }
 
-static int map_endpoint(struct endpoint *endpoint, const struct distworker_endpoint_attach *attach)
+/* The own page can be written, by the mapping of the mailbox. */
+static int map_timelines(struct hub *hub, struct endpoint *endpoint)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), bytes = page * hub->mailboxes;
+	void *timelines = mmap(NULL, bytes, PROT_READ, MAP_SHARED, endpoint->fd,
+			       (off_t)DISTWORKER_TIMELINE_OFFSET);
+
+	if (timelines == MAP_FAILED)
+		return call_failed("mmap of the timelines");
+	endpoint->timelines = timelines;
+	endpoint->timeline_step = page;
+	endpoint->timelines_bytes = bytes;
+	endpoint->timeline = (struct timeline *)((unsigned char *)endpoint->box +
+						 endpoint->box_bytes - page);
+	endpoint->awaited = (struct awaited *)(endpoint->timeline + 1);
+	return 0;
+}
+
+static void unmap_endpoint(struct endpoint *endpoint)
+{
+	munmap(endpoint->box, endpoint->box_bytes);
+	munmap(endpoint->line_map, endpoint->line_bytes);
+	if (endpoint->timelines)
+		munmap((void *)endpoint->timelines, endpoint->timelines_bytes);
+}
+
+static int map_endpoint(struct hub *hub, struct endpoint *endpoint,
+			const struct distworker_endpoint_attach *attach)
 {
 	long page = sysconf(_SC_PAGESIZE);
 	void *line, *box;
+	int error = 0;
 
 	box = mmap(NULL, attach->mailbox_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, endpoint->fd,
 		   0);
@@ -408,8 +470,7 @@ static int map_endpoint(struct endpoint *endpoint, const struct distworker_endpo
 	line = mmap(NULL, (size_t)page, PROT_READ, MAP_SHARED, endpoint->fd,
 		    (off_t)DISTWORKER_HUB_LINE_OFFSET);
 	if (line == MAP_FAILED) {
-		int error = call_failed("mmap of the hub's line");
-
+		error = call_failed("mmap of the hub's line");
 		munmap(box, attach->mailbox_bytes);
 		return error;
 	}
@@ -419,13 +480,11 @@ static int map_endpoint(struct endpoint *endpoint, const struct distworker_endpo
 	endpoint->line = line;
 	endpoint->line_map = line;
 	endpoint->line_bytes = (uint64_t)page;
-	return 0;
-}
-
-static void unmap_endpoint(struct endpoint *endpoint)
-{
-	munmap(endpoint->box, endpoint->box_bytes);
-	munmap(endpoint->line_map, endpoint->line_bytes);
+	if (hub->timelines)
+		error = map_timelines(hub, endpoint);
+	if (error)
+		unmap_endpoint(endpoint);
+	return error;
 }
 
 static int kernel_attach(struct hub *hub, struct endpoint *endpoint)
@@ -444,7 +503,7 @@ static int kernel_attach(struct hub *hub, struct endpoint *endpoint)
 				 error == -EBUSY ? "it has a peer already" : strerror(-error));
 	}
 	endpoint->fd = fd;
-	error = map_endpoint(endpoint, &attach);
+	error = map_endpoint(hub, endpoint, &attach);
 	if (error) {
 		ioctl(fd, DISTWORKER_ENDPOINT_DETACH);
 		return error;
@@ -478,6 +537,34 @@ static int kernel_peer_wait(struct endpoint *endpoint, uint32_t seen, bool wake)
 	if (!ioctl(endpoint->fd, DISTWORKER_ENDPOINT_WAIT, &wait) || errno == EINTR)
 		return 0;
 	/* EOWNERDEAD; or ENOTCONN, when the parent has given this peer up. */
+	return error_set(-EOWNERDEAD, "mailbox %u: the parent is gone (%s)", endpoint->index,
+			 error_name(errno));
+}
+
+static void kernel_peer_wake_siblings(struct endpoint *endpoint)
+{
+	ioctl(endpoint->fd, DISTWORKER_TIMELINE_WAKE);
+}
+
+static int kernel_sibling_wait(struct endpoint *endpoint, const struct frame_wait *wait,
+			       const _Atomic uint32_t *claim)
+{
+	struct distworker_timeline_wait call = {
+		.size = sizeof(call),
+		.deadline_ns = DISTWORKER_NO_DEADLINE,
+		.index = wait->ring,
+		.count = wait->count,
+		.generation = wait->generation,
+		/* Acquire: before the claim word; partner: timeline_recall(). */
+		.recall = load_acquire(&endpoint->mailbox->recall),
+	};
+
+	if (atomic_load_explicit(claim, memory_order_relaxed) !=
+	    claim_word(endpoint->next, CLAIM_POSTED))
+		return 0;
+	endpoint->sleeps++;
+	if (!ioctl(endpoint->fd, DISTWORKER_TIMELINE_WAIT, &call) || errno == EINTR)
+		return 0;
 	return error_set(-EOWNERDEAD, "mailbox %u: the parent is gone (%s)", endpoint->index,
 			 error_name(errno));
 }
@@ -520,6 +607,10 @@ const struct provider_ops kernel_provider = {
 	.detach = kernel_detach,
 	.peer_wait = kernel_peer_wait,
 	.peer_wake = kernel_peer_wake,
+	.peer_wake_siblings = kernel_peer_wake_siblings,
+	.wake_siblings = kernel_wake_siblings,
+	.recalled = kernel_recalled,
+	.sibling_wait = kernel_sibling_wait,
 	.peer_bell_arm = kernel_peer_bell_arm,
 	.peer_bell_clear = kernel_peer_bell_clear,
 };

@@ -203,7 +203,7 @@ void endpoint_detach(struct endpoint *endpoint);
 struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number);
 /*
  * The frame that endpoint_next() looks at next, unclaimed: the parent may take it back, and what
- * its arguments are in may be in other use then. NULL: there is none.
+ * its arguments are in may be in other use then. NULL: there is none, or it waits for siblings.
  */
 struct frame *endpoint_peek(struct endpoint *endpoint);
 /* Completes the frame that endpoint_next() gave (in order). `text` may be NULL. */

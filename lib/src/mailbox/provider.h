@@ -121,7 +121,8 @@ struct endpoint {
 	struct timeline *timeline;	/* this peer's */
 	const unsigned char *timelines;	/* of all */
 	uint64_t timeline_step;
-	struct awaited *awaited;	/* futex: that of this peer's timeline, and … */
+	uint64_t timelines_bytes;	/* kernel: a mapping of their own */
+	struct awaited *awaited;	/* of this peer's timeline; futex: and … */
 	struct awaited *all_awaited;	/* … those of all */
 
 	struct spin spin;
@@ -160,18 +161,18 @@ struct provider_ops {
 	/* Fills line, mailbox, the maps and fds of an endpoint; drops the siblings' resources. */
 	int (*attach)(struct hub *hub, struct endpoint *endpoint);
 	void (*detach)(struct endpoint *endpoint);
-	/*
-	 * Wakes the parent if `wake`; sleeps until `post` is not `seen`, or `stop`. 0, -EOWNERDEAD.
-	 */
+	/* Wakes the parent if `wake`; sleeps until `post` is not `seen`, or `stop`; 0, -EOWNERDEAD */
 	int (*peer_wait)(struct endpoint *endpoint, uint32_t seen, bool wake);
 	void (*peer_wake)(struct endpoint *endpoint);
 	/* Those that sleep until this peer's timeline has a count which it has now. */
 	void (*peer_wake_siblings)(struct endpoint *endpoint);
 	/* The same of the parent: all that sleep until timeline i goes on. */
 	void (*wake_siblings)(struct hub *hub, uint32_t i);
-	/* Sleeps until wait_is_over(), until the frame with this claim word is revoked, or less. */
-	void (*sibling_wait)(struct endpoint *endpoint, const struct frame_wait *wait,
-			     const _Atomic uint32_t *claim);
+	/* That sleeps for one of the timelines, for a frame of ring i that was taken back. */
+	void (*recalled)(struct hub *hub, uint32_t i, const struct frame_waits *waits);
+	/* Sleeps until wait_is_over(), or the claim is revoked, or less. 0, -EOWNERDEAD. */
+	int (*sibling_wait)(struct endpoint *endpoint, const struct frame_wait *wait,
+			    const _Atomic uint32_t *claim);
 	bool (*peer_bell_arm)(struct endpoint *endpoint, uint32_t seen);
 	void (*peer_bell_clear)(struct endpoint *endpoint, uint32_t events);
 };

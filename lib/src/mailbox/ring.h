@@ -20,7 +20,7 @@ _Static_assert(LINE_BYTES == DISTWORKER_LINE_BYTES, "lines of the module");
 struct mailbox {
 	/* Line 0: the parent. Read by the peer when it has run out of frames. */
 	uint32_t post;
-	uint32_t recall;		/* kept for timelines */
+	uint32_t recall;		/* counts FRAME_WAITS that were taken back */
 	uint32_t stop;
 	uint32_t reserved0[29];
 	/* Line 1: the peer. */
@@ -33,7 +33,7 @@ struct mailbox {
 	uint32_t attached;		/* pid of the peer, 0: none; futex provider */
 	uint32_t reserved1[21];
 	/* Line 2: each thread that puts the peer to sleep or wakes it. */
-	uint32_t asleep;
+	uint32_t asleep;		/* DISTWORKER_ASLEEP_*; one in TIMELINE_WAIT has its own */
 	uint32_t reserved2[31];
 	/*
 	 * Line 3: the parent, seldom. Apart from `post`, since the peer reads them
@@ -46,6 +46,7 @@ struct mailbox {
 
 _Static_assert(sizeof(struct mailbox) == sizeof(struct distworker_mailbox), "four lines");
 _Static_assert(offsetof(struct mailbox, post) == offsetof(struct distworker_mailbox, post) &&
+	       offsetof(struct mailbox, recall) == offsetof(struct distworker_mailbox, recall) &&
 	       offsetof(struct mailbox, stop) == offsetof(struct distworker_mailbox, stop) &&
 	       offsetof(struct mailbox, done) == offsetof(struct distworker_mailbox, done) &&
 	       offsetof(struct mailbox, seen) == offsetof(struct distworker_mailbox, seen) &&
@@ -121,6 +122,13 @@ static inline bool counter_passed(uint32_t before, uint32_t after, uint32_t mark
 static inline uint32_t load_relaxed(const uint32_t *word)
 {
 	return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+/* Whether a thread of the peer would hear of a post only if it is woken. */
+static inline bool peer_is_asleep(const struct mailbox *mailbox)
+{
+	return load_relaxed(&mailbox->asleep) &
+	       (DISTWORKER_ASLEEP_WAITER | DISTWORKER_ASLEEP_POLLER);
 }
 
 static inline uint32_t load_acquire(const uint32_t *word)

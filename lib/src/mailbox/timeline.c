@@ -44,10 +44,11 @@ void hub_end_waits(struct hub *hub, uint32_t i)
 	if (!hub->has_waits)
 		return;
 	timeline = timeline_at(hub, i);
-	/* Release: before a count of the next generation; partner: wait_is_over(). */
+	/*
+	 * Release: before a count of the next generation; partner: wait_is_over(). Nor does a
+	 * sleeper miss it: this wakes without a look at who sleeps.
+	 */
 	store_release(&timeline->generation, timeline->generation + 1);
-	/* The generation before the look for sleepers; partner: the provider's sibling_wait(). */
-	full_barrier();
 	hub->ops->wake_siblings(hub, i);
 }
 
@@ -63,20 +64,15 @@ void timeline_rearm(struct hub *hub, uint32_t i, uint32_t number)
 	store_release(&timeline->count, number);
 }
 
-void timeline_recall(struct hub *hub, struct frame *frame)
+void timeline_recall(struct hub *hub, uint32_t i, struct frame *frame)
 {
-	const struct frame_waits *waits = waits_of(&hub->layout, frame);
-	uint32_t count = load_relaxed(&waits->count);
+	uint32_t *recall = &hub->rings[i].mailbox->recall;
 
-	/* The claim word before the look for sleepers; partner: the provider's sibling_wait(). */
+	/* Release: after the claim word; partner: the provider's sibling_wait(). */
+	store_release(recall, *recall + 1);
+	/* Both before the look for sleepers; the same partner. */
 	full_barrier();
-	/* The peer can write there; a false ring costs a wake-up for nothing. */
-	for (uint32_t k = 0; k < count && k < WAITS_MOST; k++) {
-		uint32_t ring = load_relaxed(&waits->waits[k].ring);
-
-		if (ring < hub->mailboxes)
-			hub->ops->wake_siblings(hub, ring);
-	}
+	hub->ops->recalled(hub, i, waits_of(&hub->layout, frame));
 }
 
 /* ------------------------------------------------------------------ the peer */
@@ -141,7 +137,7 @@ static bool look_is_over(void *context)
 	return wait_is_over(look->endpoint, look->wait);
 }
 
-void timeline_wait(struct endpoint *endpoint, struct frame *frame)
+int timeline_wait(struct endpoint *endpoint, struct frame *frame)
 {
 	const struct frame_wait *wait = timeline_blocks(endpoint, frame);
 	struct sibling_look look = { endpoint, wait };
@@ -149,10 +145,10 @@ void timeline_wait(struct endpoint *endpoint, struct frame *frame)
 	uint32_t window;
 
 	if (!wait)
-		return;
+		return 0;
 	window = spin_window(&endpoint->sibling_spin, SPIN_AWAKE, crowded, false);
 	if (window && spin_until(&endpoint->sibling_spin, SPIN_AWAKE, window, look_is_over, &look))
-		return;
-	endpoint->ops->sibling_wait(endpoint, wait, &frame->claim);
+		return 0;
 	spin_slept(&endpoint->sibling_spin);
+	return endpoint->ops->sibling_wait(endpoint, wait, &frame->claim);
 }

@@ -27,13 +27,22 @@ struct timeline {
 	uint32_t reserved1[31];
 };
 _Static_assert(offsetof(struct timeline, generation) == LINE_BYTES, "one writer per line");
+_Static_assert(offsetof(struct timeline, count) == offsetof(struct distworker_timeline, count) &&
+	       offsetof(struct timeline, generation) ==
+		       offsetof(struct distworker_timeline, generation) &&
+	       sizeof(struct timeline) == offsetof(struct distworker_timeline, awaited),
+	       "the kernel's words, and its own behind them");
 
-/* How siblings sleep for a timeline over futexes: all of them write here. See futex.c. */
+/*
+ * How siblings sleep for a timeline. Over futexes all of them write here: see futex.c. The module
+ * has the first word in the timeline's page, and writes it.
+ */
 struct awaited {
-	uint32_t smallest;	/* count that a sibling sleeps for, AWAITED(); 0: none does */
+	uint32_t smallest;		/* AWAITED(): a sibling sleeps for it; 0: none does */
 	uint32_t event;			/* they sleep on it; raised when they have to look again */
 	uint32_t reserved[30];
 };
+#define AWAITED(count) ((count) << 1 | 1)
 _Static_assert(sizeof(struct awaited) == LINE_BYTES, "a line for each timeline");
 
 /* Frames of other rings that a frame can wait for. */
@@ -84,8 +93,8 @@ void hub_distrust(struct hub *hub, uint32_t i);
 
 /* For hub.c. The ring of mailbox i begins anew at frame `number`. */
 void timeline_rearm(struct hub *hub, uint32_t i, uint32_t number);
-/* For hub.c. A frame that waits was taken back. */
-void timeline_recall(struct hub *hub, struct frame *frame);
+/* For hub.c. A frame of ring i that waits was taken back. */
+void timeline_recall(struct hub *hub, uint32_t i, struct frame *frame);
 
 /* --------------------------------------------------------- peer: endpoint.c */
 
@@ -93,8 +102,18 @@ void timeline_recall(struct hub *hub, struct frame *frame);
 const struct frame_wait *timeline_blocks(const struct endpoint *endpoint, struct frame *frame);
 /* After the claim: whether all that it waited for has run. */
 bool timeline_has_run(const struct endpoint *endpoint, struct frame *frame);
-/* Waits until the frame, which is next, may be claimed or was taken back, or for less. */
-void timeline_wait(struct endpoint *endpoint, struct frame *frame);
+/*
+ * Waits until the frame, which is next, may be claimed or was taken back, or for less. 0, or
+ * -EOWNERDEAD with a text.
+ */
+int timeline_wait(struct endpoint *endpoint, struct frame *frame);
+/* Whether a sibling sleeps for this count, or for a smaller one. */
+static inline bool timeline_is_awaited(const struct awaited *awaited, uint32_t done)
+{
+	uint32_t smallest = load_relaxed(&awaited->smallest);
+
+	return smallest && (int32_t)(AWAITED(done) - smallest) >= 0;
+}
 /* The peer's count, after the completions that it counts. */
 static inline void timeline_publish(struct timeline *timeline, uint32_t done)
 {

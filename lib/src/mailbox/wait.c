@@ -102,7 +102,7 @@ static bool classify(struct hub *hub, enum spin_case *which)
 		any |= bits != 0;
 		bits &= ~waking;
 		for (uint32_t i; bits_next(&bits, word, &i);) {
-			if (!load_relaxed(&hub_mailbox(hub, i)->asleep)) {
+			if (!peer_is_asleep(hub_mailbox(hub, i))) {
 				*which = SPIN_AWAKE;
 				return true;
 			}
