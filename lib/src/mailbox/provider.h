@@ -161,7 +161,7 @@ struct provider_ops {
 	/* Fills line, mailbox, the maps and fds of an endpoint; drops the siblings' resources. */
 	int (*attach)(struct hub *hub, struct endpoint *endpoint);
 	void (*detach)(struct endpoint *endpoint);
-	/* Wakes the parent if `wake`; sleeps until `post` is not `seen`, or `stop`; 0, -EOWNERDEAD */
+	/* Wakes the parent if `wake`; sleeps while `post` is `seen`, without `stop`. -EOWNERDEAD */
 	int (*peer_wait)(struct endpoint *endpoint, uint32_t seen, bool wake);
 	void (*peer_wake)(struct endpoint *endpoint);
 	/* Those that sleep until this peer's timeline has a count which it has now. */
