@@ -14,9 +14,13 @@
 #define ADDRESS_FD 200
 #define STARTS_FD 201
 #define STOP_FD 202
-/* Ranks of a launcher have this in the environment, and memory at one address. */
+/* Ranks of a launcher have this in the environment, and memory where arenas lie (arena.c). */
 #define RANKED "TEST_HOSTS_AGAIN_RANKS"
-#define RANKS_ADDRESS ((void *)0x2a5000000000)
+#ifdef __SANITIZE_THREAD__
+#define RANKS_ADDRESS 0x1a50000000ULL
+#else
+#define RANKS_ADDRESS 0x2a5000000000ULL
+#endif
 
 static dw_callable add;
 
@@ -273,6 +277,7 @@ static void be_rank(void)
 {
 	struct host_node node = { .pid = 0 };
 	struct dw_launch *launch;
+	char text[64];
 	struct dw_worker *root;
 	struct dw_node_options options = DW_OPTIONS(dw_node_options);
 
@@ -285,8 +290,10 @@ static void be_rank(void)
 	CHECK_EQ(dw_launch_size(launch), 2);
 	if (dw_launch_rank(launch)) {
 		printf("rank %u starts\n", dw_launch_rank(launch));
-		if (!getenv(NODE))
-			take_address("2a5000000000 1");
+		if (!getenv(NODE)) {
+			snprintf(text, sizeof(text), "%llx 1", RANKS_ADDRESS);
+			take_address(text);
+		}
 		CHECK_EQ(dw_worker_create(DW_LEVEL_CLUSTER, NULL, &root), 0);
 		program(root);
 		options.user = host_user();
@@ -295,8 +302,8 @@ static void be_rank(void)
 		_exit(unit_failures != 0);
 	}
 	snprintf(node.address, sizeof(node.address), "%s", dw_launch_host(launch, 1));
-	root = make_tree(&node, map_memory(RANKS_ADDRESS));
-	init_and_run(root, RANKS_ADDRESS);
+	root = make_tree(&node, map_memory((void *)RANKS_ADDRESS));
+	init_and_run(root, (void *)RANKS_ADDRESS);
 	dw_worker_destroy(root);
 	_exit(unit_failures != 0);
 }
