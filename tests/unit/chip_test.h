@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "chip/chip.h"
 #include "task/error.h"
+#include "slow.h"
 
 /* The folder of this test program, build/tests/unit. */
 static inline const char *test_folder(void)
@@ -107,12 +108,11 @@ static inline struct dw_args view(struct dw_tensor *tensors, uint32_t tensor_cou
 static inline int chip_finish(struct chip *chip, struct chip_completion *done)
 {
 	for (;;) {
-		int status = chip_collect(chip, done);
-		struct pollfd wait = { .fd = chip_completion_fd(chip), .events = POLLIN };
+		int status = chip_collect(chip, done), fd = chip_completion_fd(chip);
 
 		if (status)
 			return status;
-		if (!chip_in_flight(chip) || wait.fd < 0 || poll(&wait, 1, 10000) != 1)
+		if (!chip_in_flight(chip) || fd < 0 || !unit_polled(fd, POLLIN))
 			return 0;
 	}
 }

@@ -282,21 +282,25 @@ TEST(deadline_begins_when_the_producers_have_ended)
 	done_with(rig, &job);
 }
 
-/* Completes the frame behind its own, which waits for a sibling. */
+/* Completes the frame behind its own, which waits for a sibling; nothing if there is none. */
 static int hurries(struct dw_orch *orch, const struct dw_args *args, const struct dw_config *config,
 		   void *context)
 {
 	struct board *board = (struct board *)dw_args_scalar(args, 0);
 	struct endpoint *endpoint = rig_endpoint;
 	uint32_t done = endpoint->mailbox->done;
+	bool two;
 
 	(void)orch;
 	(void)config;
 	(void)context;
-	while (__atomic_load_n(&endpoint->mailbox->post, __ATOMIC_ACQUIRE) - done < 2) {
-		/* It was not posted ahead, and the test fails. */
+	/* What was posted before the test said so was posted before its producer had ended. */
+	for (;;) {
+		two = __atomic_load_n(&endpoint->mailbox->post, __ATOMIC_ACQUIRE) - done >= 2;
 		if (atomic_load(&board->told))
 			return 0;
+		if (two)
+			break;
 		rig_sleep(100000);
 	}
 	for (uint32_t i = 0; i < 2; i++)
@@ -324,6 +328,9 @@ static int submit_hurried(struct dw_orch *orch, const struct dw_args *args,
 	submit_cells(orch, job, step_handle, 3, 0, 0, 1, 1, 0);
 	submit_cells(orch, job, step_handle, 4, 0, 1, 3, 2, 0);
 	while (!atomic_load(&job->rig->kills) && unit_within(begun, 20000000000ULL)) {
+		/* On a slow machine its producer ran for too long before it was posted. */
+		if (in_ring(job->rig, 1) < 2 && !atomic_load(&job->board->scribbled))
+			break;
 		/* A submit looks at the rings. */
 		submit_cells(orch, job, step_handle, 5, 0, -1, -1, 3, 0);
 		rig_sleep(1000000);
@@ -336,6 +343,7 @@ TEST(worker_that_runs_a_task_before_its_producers_is_killed)
 {
 	struct job job = { 0 };
 	struct rig *rig;
+	int status, tries = 0;
 
 	if (!hurries_handle)
 		hurries_handle = rig_node("hurries", hurries);
@@ -346,8 +354,12 @@ TEST(worker_that_runs_a_task_before_its_producers_is_killed)
 		SKIP("the provider has no timelines");
 	}
 	job.rig = rig;
-	CHECK_EQ(rig_run(rig, learn, &job), 0);
-	CHECK_EQ(rig_run(rig, submit_hurried, &job), -EOWNERDEAD);
+	do {
+		CHECK_EQ(rig_run(rig, learn, &job), 0);
+		job.board->worker[3] = job.board->worker[4] = 0;
+		status = rig_run(rig, submit_hurried, &job);
+	} while (!status && ++tries < 100);
+	CHECK_EQ(status, -EOWNERDEAD);
 	CHECK_EQ(atomic_load(&rig->kills), 1);
 	CHECK_EQ(rig->engine->graph.tasks.live, 0);
 	/* The two that were in its ring, and the one behind them, have not run. */
