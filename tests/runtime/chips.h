@@ -46,6 +46,8 @@ static inline void rig_create(struct rig *rig, enum dw_mode mode, enum dw_restar
 	options.subs = 1;
 	options.mode = mode;
 	options.restart = restart;
+	/* An OpenCL device compiles before it is ready: on a busy machine longer than 30 s. */
+	options.init_timeout_ns = 600000000000ULL;
 	options.heap_ring_bytes = 64 << 20;
 	options.arena_bytes = 256 << 20;
 	options.chips = chips;

@@ -21,8 +21,8 @@ static int orch_timing(struct dw_orch *orch, const struct dw_args *args,
 {
 	struct timing *timing = context;
 	struct call call = { .callable = timing->add, .options = DW_OPTIONS(dw_submit_options) };
-	uint64_t end = now_ns() + LIMIT_NS;
-	int result = 0, round;
+	int result, round;
+	uint64_t end;
 
 	(void)args;
 	(void)config;
@@ -30,6 +30,11 @@ static int orch_timing(struct dw_orch *orch, const struct dw_args *args,
 	call_tensor(&call, timing->b, DW_FLOAT32, FLOATS, DW_INPUT);
 	call_tensor(&call, timing->c, DW_FLOAT32, FLOATS, DW_OUTPUT);
 	call.options.config.block_dim = timing->block_dim;
+	/* The first one compiles, or loads. */
+	result = submit_call(orch, &call, NULL);
+	if (!result)
+		result = dw_orch_wait(orch);
+	end = now_ns() + LIMIT_NS;
 	for (round = 0; round < ROUNDS && !result && now_ns() < end; round++) {
 		uint64_t start = now_ns();
 
