@@ -99,6 +99,8 @@ class TreeChild(NamedTuple):
     callable: str  # and its callable, shortened
     cause: str  # of its last death; "": it never died
     ended: int  # tasks that it has run, by its own count
+    spins_won: int  # times that it spun before it would have slept, and a task came in time; …
+    spins_lost: int  # … or did not; up to date when it sleeps
     stats: ChildStats
 
 

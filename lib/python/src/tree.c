@@ -120,11 +120,12 @@ static PyObject *tree_child(PyObject *object, PyObject *given)
 		result = dw_tree_child_stats(self->tree, number, &stats, sizeof(stats));
 	if (result < 0)
 		return raise_error(result);
-	return Py_BuildValue("((iINiKKssK)N)", (int)child.tid, (unsigned int)child.queued,
+	return Py_BuildValue("((iINiKKssKKK)N)", (int)child.tid, (unsigned int)child.queued,
 			     PyBool_FromLong((long)child.busy), (int)child.stopped,
 			     (unsigned long long)child.since_ns, (unsigned long long)child.task,
 			     child.callable, child.cause, (unsigned long long)child.ended,
-			     child_stats_row(&stats));
+			     (unsigned long long)child.spins_won,
+			     (unsigned long long)child.spins_lost, child_stats_row(&stats));
 }
 
 static int report_tree(void *tree, uint64_t stuck_ns, char *text, size_t *bytes)
