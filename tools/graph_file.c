@@ -32,13 +32,17 @@ static char *take_name(char *text, char **rest)
 /* A task's name, of a line that is cut into pieces; NULL: the line is none, or is not wanted. */
 static const char *wanted_task(char *line, const char *owner, uint64_t most)
 {
-	char *label = strstr(line, "{ label="), *name, *path, *rest, *run;
+	char *label = strstr(line, "{ label="), *name, *part, *path, *rest, *run;
 
 	if (strncmp(line, "subgraph ", 9) != 0 || !label)
 		return NULL;
 	path = take_name(label + 8, &rest);
 	run = path ? strstr(path, " run ") : NULL;
-	rest = run ? strchr(rest, '"') : NULL;
+	/* In the box of its recording, or replay, within that of its run. */
+	part = run ? strstr(rest, "{ label=") : NULL;
+	if (part)
+		rest = take_name(part + 8, &rest) ? rest : NULL;
+	rest = run && rest ? strchr(rest, '"') : NULL;
 	name = rest ? take_name(rest, &rest) : NULL;
 	if (!name || !strrchr(name, '.'))
 		return NULL;

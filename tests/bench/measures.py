@@ -102,6 +102,8 @@ MEASURES = {
     "trip": program("pipeline trip"),
     "trip1cpu": program("pipeline trip --cpus 1"),
     "submit": program("pipeline submit"),
+    "replay": program("pipeline replay"),
+    "resubmit": program("pipeline resubmit"),
     "chip1": program("chip --block-dim 1"),
     "chip3": program("chip --block-dim 3"),
     # Peers.
@@ -202,7 +204,7 @@ def system_calls(B, repeats):
 
 # Which step of a task's life a function belongs to.
 STEPS = {
-    "submit": r"^(dw_submit|submit_|orch_|edges_|add_edge|payload_make|task_new|graph_task_new|graph_enter|tensor_|note$|"
+    "submit": r"^(dw_submit|dw_replay|post_next|post_some|post_all|graph_task_again|payload_again|add_from_before|add_none|submit_|orch_|edges_|add_edge|payload_make|task_new|graph_task_new|graph_enter|tensor_|note$|"
               r"callable_hold|dw_args|args_|wire_|arena_contains|process_serial|scope_|map_|range_|edge_)",
     "dispatch": r"^(schedule_|chain$|dispatch|post$|ring_post|ring_added|ring_publish|rings_publish|ring_update|"
                 r"ring_request|engine_work|hub_acquire|hub_publish|hub_fail_epoch|hub_wake|hub_mark|hub_request|notify_hub|"
@@ -241,11 +243,11 @@ def self_costs(path):
     return costs
 
 
-def callgrind_run(mode, B, tasks, folder):
+def callgrind_run(mode, B, tasks, folder, warm=2000):
     for old in glob.glob(f"{folder}/out*"):
         os.unlink(old)
     subprocess.run(["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={folder}/out.%p",
-                    "--fair-sched=yes", f"{B}/bench/pipeline", mode, "--tasks", str(tasks), "--warm", "2000"],
+                    "--fair-sched=yes", f"{B}/bench/pipeline", mode, "--tasks", str(tasks), "--warm", str(warm)],
                    check=True, capture_output=True, env=dict(os.environ, BENCH_THREADS="1", DW_PROVIDER="futex"))
     total = {}
     for path in glob.glob(f"{folder}/out*"):
@@ -256,9 +258,13 @@ def callgrind_run(mode, B, tasks, folder):
 
 def instructions(mode, B):
     few, many = 10000, 30000
+    # Of a graph that is replayed the warm-up is a run that records it, and a replay.
+    warm = 20000 if mode in ("replay", "resubmit") else 2000
+    if warm > few:
+        few, many = warm, 3 * warm
     with tempfile.TemporaryDirectory() as folder:
-        before = callgrind_run(mode, B, few, folder)
-        after = callgrind_run(mode, B, many, folder)
+        before = callgrind_run(mode, B, few, folder, warm)
+        after = callgrind_run(mode, B, many, folder, warm)
     per_task = {name: (cost - before.get(name, 0)) / (many - few) for name, cost in after.items()}
     # The warm-up of `submit` mode is three equal runs.
     scale = 3 if mode == "submit" else 1
@@ -289,6 +295,8 @@ SPECIAL = {
     "calls": system_calls,
     "instructions_burst": callgrind("burst"),
     "instructions_submit": callgrind("submit"),
+    "instructions_replay": callgrind("replay"),
+    "instructions_resubmit": callgrind("resubmit"),
     "guest": guests.counted,
     "pair": guests.pair,
 }

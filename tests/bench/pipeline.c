@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
 /*
  * The library end to end with tasks that do nothing: bursts, chains, round trips, the submit call,
- * growth. pipeline MODE [--children N] [--tasks N] [--busy N] [--cpus N]. --busy N: N other
+ * replays of recorded
+ * graphs, growth. pipeline MODE [--children N] [--tasks N] [--busy N] [--cpus N]. --busy N: N other
  * processes that never stop, one per CPU in turn; --cpus 1: all on one CPU; --calls 1: counts every
  * system call of all processes (needs tracefs and perf events, as in the guest).
  */
@@ -23,6 +24,8 @@ struct bench {
 	double *samples;		/* ns */
 	uint64_t took_ns;
 	double submit_ns, submit_cpu_ns;	/* of one call */
+	struct dw_graph *graph;
+	uint64_t graph_tasks;
 };
 
 static void run(struct bench *bench, dw_orch_fn *fn)
@@ -120,6 +123,17 @@ static int trips(struct dw_orch *orch, const struct dw_args *in, const struct dw
  * Two tensors in, one out, every hazard tracked; arguments made before. Only the
  * calls are timed, with what they do for the scheduler while they are at it.
  */
+static void make_args(struct bench *bench, struct dw_args **args)
+{
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		args[i] = new_args();
+		add(args[i], bench->blocks + i * 7 % BLOCKS * BLOCK_BYTES, BLOCK_BYTES, DW_INPUT);
+		add(args[i], bench->blocks + (i * 13 + 5) % BLOCKS * BLOCK_BYTES, BLOCK_BYTES,
+		    DW_INPUT);
+		add(args[i], bench->blocks + i * BLOCK_BYTES, BLOCK_BYTES, DW_OUTPUT);
+	}
+}
+
 static int submits(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
 		   void *context)
 {
@@ -128,13 +142,7 @@ static int submits(struct dw_orch *orch, const struct dw_args *in, const struct 
 	uint64_t start, cpu;
 
 	(void)in, (void)config;
-	for (uint32_t i = 0; i < BLOCKS; i++) {
-		args[i] = new_args();
-		add(args[i], bench->blocks + i * 7 % BLOCKS * BLOCK_BYTES, BLOCK_BYTES, DW_INPUT);
-		add(args[i], bench->blocks + (i * 13 + 5) % BLOCKS * BLOCK_BYTES, BLOCK_BYTES,
-		    DW_INPUT);
-		add(args[i], bench->blocks + i * BLOCK_BYTES, BLOCK_BYTES, DW_OUTPUT);
-	}
+	make_args(bench, args);
 	cpu = thread_cpu_ns();
 	start = now_ns();
 	for (uint64_t i = 0; i < bench->tasks; i++)
@@ -143,6 +151,53 @@ static int submits(struct dw_orch *orch, const struct dw_args *in, const struct 
 	bench->submit_ns = (double)(now_ns() - start) / (double)bench->tasks;
 	for (uint32_t i = 0; i < BLOCKS; i++)
 		dw_args_destroy(args[i]);
+	return 0;
+}
+
+/* Records the tasks of burst(), or those of submits(). */
+static void record(struct bench *bench, struct dw_orch *orch, bool tensors)
+{
+	static struct dw_args *args[BLOCKS];
+	struct dw_args *none = new_args();
+
+	make_args(bench, args);
+	if (dw_record_begin(orch, NULL))
+		fail("dw_record_begin");
+	for (uint64_t i = 0; i < bench->graph_tasks; i++)
+		submit(orch, bench->nothing, tensors ? args[i % BLOCKS] : none, NULL);
+	if (dw_record_end(orch, &bench->graph))
+		fail("dw_record_end");
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		dw_args_destroy(args[i]);
+	dw_args_destroy(none);
+}
+
+static int record_burst(struct dw_orch *orch, const struct dw_args *in,
+			const struct dw_config *config, void *context)
+{
+	(void)in, (void)config;
+	record(context, orch, false);
+	return 0;
+}
+
+static int record_submits(struct dw_orch *orch, const struct dw_args *in,
+			  const struct dw_config *config, void *context)
+{
+	(void)in, (void)config;
+	record(context, orch, true);
+	return 0;
+}
+
+/* As many replays as make up the tasks. */
+static int replays(struct dw_orch *orch, const struct dw_args *in, const struct dw_config *config,
+		   void *context)
+{
+	struct bench *bench = context;
+
+	(void)in, (void)config;
+	for (uint64_t i = 0; i < bench->tasks; i += bench->graph_tasks)
+		if (dw_replay(orch, bench->graph, NULL, 0, NULL, 0))
+			fail("dw_replay");
 	return 0;
 }
 
@@ -311,6 +366,23 @@ static void warm_run(struct bench *bench, dw_orch_fn *fn, uint64_t warm)
 	print_rate(bench, &before);
 }
 
+static void measure_replays(struct bench *bench, dw_orch_fn *recording, uint64_t graph_tasks)
+{
+	uint64_t tasks = bench->tasks;
+	struct counters before;
+
+	bench->graph_tasks = graph_tasks;
+	run(bench, recording);
+	bench->tasks = graph_tasks;
+	run(bench, replays);
+	bench->tasks = tasks;
+	before = count(bench);
+	before.calls = calls_so_far();
+	run(bench, replays);
+	print_rate(bench, &before);
+	dw_graph_destroy(bench->graph);
+}
+
 static void measure_trips(struct bench *bench)
 {
 	uint64_t tasks = bench->tasks;
@@ -370,7 +442,7 @@ static const struct {
 	uint64_t tasks;
 } modes[] = {
 	{ "burst", 1000000 }, { "chain", 500000 }, { "trip", 20000 }, { "submit", 60000 },
-	{ "growth", 100000 }, { "runs", 10000 },
+	{ "growth", 100000 }, { "runs", 10000 }, { "replay", 1000000 }, { "resubmit", 1000000 },
 };
 
 int main(int argc, char **argv)
@@ -386,8 +458,8 @@ int main(int argc, char **argv)
 			break;
 	if (mode == sizeof(modes) / sizeof(modes[0]) || busy > 64) {
 		fprintf(stderr,
-			"usage: pipeline burst|chain|trip|submit|growth|runs [--children N] "
-			"[--tasks N] [--busy N] [--cpus N] [--calls 1]\n");
+			"usage: pipeline burst|chain|trip|submit|growth|runs|replay|resubmit "
+			"[--children N] [--tasks N] [--busy N] [--cpus N] [--calls 1]\n");
 		return 2;
 	}
 	bench.tasks = argument(argc, argv, "tasks", modes[mode].tasks);
@@ -405,6 +477,12 @@ int main(int argc, char **argv)
 	case 3: measure_submit(&bench); break;
 	case 4: measure_growth(&bench); break;
 	case 5: measure_runs(&bench); break;
+	case 6:
+		measure_replays(&bench, record_burst, argument(argc, argv, "warm", 100000));
+		break;
+	case 7:
+		measure_replays(&bench, record_submits, argument(argc, argv, "warm", 100000));
+		break;
 	}
 	for (uint64_t i = 0; i < busy; i++)
 		end_process(burners[i]);

@@ -61,6 +61,7 @@ def fields(struct):
 @pytest.mark.parametrize("struct, record, named", [
     ("dw_child_stats", distworker.ChildStats, {}),
     ("dw_engine_stats", distworker.EngineStats, {}),
+    ("dw_graph_info", distworker.GraphInfo, {}),
     ("dw_provider_info", distworker.Provider, {"provider": "name"}),
     ("dw_tree_info", distworker.TreeInfo, {}),
     ("dw_tree_worker", distworker.TreeWorker, {}),
@@ -87,7 +88,7 @@ BLOCKING = {
     "dw_alloc", "dw_buffer_read", "dw_buffer_write", "dw_callable_register_image", "dw_callable_register_symbol",
     "dw_callable_unregister_for", "dw_chip_alloc", "dw_chip_driver_list", "dw_chip_driver_query", "dw_chip_enumerate",
     "dw_chip_memory_create", "dw_chip_memory_destroy", "dw_host_examine", "dw_launch_create", "dw_launch_destroy", "dw_launch_serve", "dw_log_set", "dw_node_serve", "dw_orch_wait", "dw_orch_wait_task",
-    "dw_provider_query", "dw_pto_image_build", "dw_run_wait", "dw_run_wait_for", "dw_submit", "dw_submit_copy",
+    "dw_provider_query", "dw_pto_image_build", "dw_replay", "dw_run_wait", "dw_run_wait_for", "dw_submit", "dw_submit_copy",
     "dw_submit_group", "dw_worker_cancel", "dw_worker_close", "dw_worker_destroy", "dw_worker_engine_stats",
     "dw_worker_init", "dw_worker_run", "dw_worker_start", "dw_worker_stats",
 }

@@ -19,7 +19,7 @@ import summaries
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 # In the order of the menu; what is not here comes at the end.
-ORDER = ["index", "getting-started", "newcomer", "model", "runs", "python", "chips", "spaces", "howto", "hosts", "containers", "tools", "tracing",
+ORDER = ["index", "getting-started", "newcomer", "model", "runs", "recordings", "python", "chips", "spaces", "howto", "hosts", "containers", "tools", "tracing",
          "troubleshooting", "performance", "machines", "device", "architecture", "contributing", "changelog"]
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2433; --paper: #fff; --line: #d7dce5; --link: #0b57a4; --code: #f3f5f8; }

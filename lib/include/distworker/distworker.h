@@ -39,11 +39,11 @@
  *   dw_worker_init, dw_worker_close, dw_worker_destroy   one thread at a time per tree
  *   dw_worker_run, dw_worker_start, dw_worker_cancel,
  *   dw_worker_interrupt, dw_run_*, dw_buffer_*,
- *   dw_chip_memory_*, dw_callable_*                      any thread
+ *   dw_chip_memory_*, dw_callable_*, dw_graph_*          any thread
  *   dw_log_set                                           any thread but that of a log callback
  *   dw_submit, dw_submit_group, dw_alloc, dw_scope_*,
  *   dw_submit_copy, dw_orch_*, dw_chip_alloc,
- *   dw_chip_free                                         the thread that runs the orchestration
+ *   dw_chip_free, dw_record_*, dw_replay                 the thread that runs the orchestration
  *                                                        function to which the dw_orch was given
  *   dw_task_cancelled, dw_task_fail                      the thread that runs the callable
  *   dw_worker_chip_id, dw_worker_stats,
@@ -56,17 +56,15 @@
  *   dw_node_serve, dw_launch_serve                       a thread for as long as it serves
  *   dw_launch_create, dw_launch_rank, dw_launch_size,
  *   dw_launch_host, dw_launch_host_from,
- *   dw_launch_output,
- *   dw_launch_destroy                                    any thread, one at a time per dw_launch
+ *   dw_launch_output, dw_launch_destroy                  any thread, one at a time per dw_launch
  *
  * Fork. Workers, runs and Orchestrators belong to the process that made them. In a child of
  * fork() that is not one of the library's own every call that takes one gives -EBADFD
  * (dw_orch_worker_count() and dw_orch_sub_count() 0, dw_orch_worker() NULL, and
  * dw_worker_destroy() does nothing). The other calls work there, on the child's own copy of
  * arguments, tensors and dw_trees. A process that the application forks after init has neither the
- * buffers nor the memory of dw_alloc():
- * touching them is a SIGSEGV. It does have the memory of dw_buffer_register(). A process that is
- * forked before init has every buffer.
+ * buffers nor the memory of dw_alloc(): touching them is a SIGSEGV. It does have the memory of
+ * dw_buffer_register(). A process that is forked before init has every buffer.
  *
  * Processes. From init to close the calling process has one child of the library's for each of its
  * Workers in DW_PROCESS mode. That child ends at close and not before. Wait for your own children
@@ -799,6 +797,7 @@ DW_API int dw_provider_query(struct dw_provider_info *info);
 #include <distworker/chip_memory.h>
 #include <distworker/node.h>
 #include <distworker/launch.h>
+#include <distworker/record.h>
 #include <distworker/tree.h>
 
 #endif /* DISTWORKER_H */

@@ -60,20 +60,20 @@ if "t" in sys.abiflags:
     raise ImportError("distworker needs a Python with a global interpreter lock: this is a free-threaded build")
 
 from . import _core, _errors
-from ._core import (INOUT, INPUT, NO_DEP, OUTPUT, OUTPUT_EXISTING, Args, Callable, Tagged, Task, Tensor, existing,
-                    inout, inp, new, no_dep, out, task_cancelled, version)
+from ._core import (INOUT, INPUT, NO_DEP, OUTPUT, OUTPUT_EXISTING, Args, Callable, Graph, Tagged, Task, Tensor,
+                    existing, inout, inp, new, no_dep, out, task_cancelled, version)
 from ._chips import ChipDevice, ChipDriver, PtoCore, chip_devices, chip_driver, chip_drivers, pto_image
 from ._errors import Error
 from ._hosts import Finding, Launch, examine_host
 from ._hosts import nanoseconds as _ns
-from ._seeing import (CHILD_KINDS, PROVIDERS, ChildStats, EngineStats, Provider, Tree, TreeChild, TreeInfo, TreeWorker,
-                      child_stats, engine_stats, provider)
+from ._seeing import (CHILD_KINDS, PROVIDERS, ChildStats, EngineStats, GraphInfo, Provider, Tree, TreeChild, TreeInfo,
+                      TreeWorker, child_stats, engine_stats, graph_info, provider)
 
 __all__ = [
     "INOUT", "INPUT", "NO_DEP", "OUTPUT", "OUTPUT_EXISTING", "Args", "Callable", "ChildStart", "ChildStats",
-    "Chip", "ChipDevice", "ChipDriver", "Config", "EngineStats", "Error", "Finding", "Launch", "Orchestrator", "Provider", "PtoCore", "Run",
+    "Chip", "ChipDevice", "ChipDriver", "Config", "EngineStats", "Error", "Finding", "Graph", "GraphInfo", "Launch", "Orchestrator", "Provider", "PtoCore", "Run",
     "Tagged", "Task", "Tensor", "Tree", "TreeChild", "TreeInfo", "TreeWorker", "Worker", "at_child_start",
-    "chip_devices", "chip_driver", "chip_drivers", "examine_host", "existing", "function", "inout", "inp", "log_off", "log_to", "new",
+    "chip_devices", "chip_driver", "chip_drivers", "examine_host", "existing", "function", "graph_info", "inout", "inp", "log_off", "log_to", "new",
     "no_dep", "out", "provider", "pto_image", "task_cancelled", "version",
 ]
 
@@ -176,6 +176,34 @@ class _Scope:
         self._orch.scope_end()
 
 
+class _Recording:
+    """A recording of a with statement."""
+
+    def __init__(self, orch: Orchestrator, parameters: Sequence[Any], name: str | None) -> None:
+        self._orch, self._parameters, self._name = orch, parameters, name
+        self._graph: Graph | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """What was recorded, once the statement has ended."""
+        if self._graph is None:
+            raise RuntimeError("the recording has not ended, or an exception has left it")
+        return self._graph
+
+    def __enter__(self) -> _Recording:
+        self._orch.record_begin(self._parameters, self._name)
+        return self
+
+    def __exit__(self, kind: object, *exception: object) -> None:
+        try:
+            graph = self._orch.record_end()
+        except Error:
+            if kind is None:
+                raise
+        else:
+            self._graph = graph if kind is None else None
+
+
 class Orchestrator(_core.Orchestrator):
     """Submits the tasks of one run, in the thread of the function that was given it, until that returns.
 
@@ -190,6 +218,13 @@ class Orchestrator(_core.Orchestrator):
         Up to 64 deep. The end does not wait.
         """
         return _Scope(self)
+
+    def record(self, *parameters: Any, name: str | None = None) -> _Recording:
+        """``with orch.record(x, y) as recording:`` and then ``orch.replay(recording.graph, (x2, y2))``.
+
+        As record_begin() and record_end(), with their `parameters` and `name`. An exception drops what was recorded.
+        """
+        return _Recording(self, parameters, name)
 
     @property
     def config(self) -> Config:

@@ -53,6 +53,24 @@ class EngineStats(NamedTuple):
     provider: str  # "kernel", "futex"
 
 
+class GraphInfo(NamedTuple):
+    """What a recorded graph has."""
+
+    name: str
+    tasks: int  # a group is one
+    edges: int  # dependencies between them
+    borders: int  # ranges in which they meet other tasks
+    bytes: int  # of the graph's own blocks
+    parameters: int
+    scalars: int
+    replays: int  # so far
+
+
+def graph_info(graph: _core.Graph) -> GraphInfo:
+    """What a recorded graph has."""
+    return GraphInfo._make(graph._query())
+
+
 class Provider(NamedTuple):
     """What new hierarchies use, and why."""
 

@@ -370,7 +370,8 @@ PyMODINIT_FUNC PyInit__core(void)
 		return NULL;
 	share_library();
 	if (!buffer_add_type(module) || !tensor_add_types(module) || !args_add_types(module) ||
-	    !callable_add_types(module) || !task_add_type(module) || !orch_add_types(module) ||
+	    !callable_add_types(module) || !task_add_type(module) ||
+	    !graph_add_type(module) || !orch_add_types(module) ||
 	    !worker_add_types(module) || !run_add_types(module) || !tree_add_types(module) ||
 	    !launch_add_types(module) ||
 	    !chip_add_functions(module) || !watch_add_functions(module) || !add_fork_hooks()) {

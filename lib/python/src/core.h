@@ -113,9 +113,16 @@ struct orch_object {
 	struct worker_object *worker;	/* owned; may be NULL */
 	struct dw_args *scratch;
 	PyObject *held;			/* set, or NULL: this process owns no buffers */
+	PyObject *recorded;		/* the same, of the recording that is open; or NULL */
 	struct buffer_object *last;	/* that was put into `held`; not owned */
 	dw_callable imports[2];		/* by kind; 0: not looked up */
 	struct dw_config config;
+};
+
+struct graph_object {
+	PyObject_HEAD
+	struct dw_graph *graph;		/* NULL: closed */
+	PyObject *held;			/* set of the buffers that it uses, or NULL */
 };
 
 struct task_object {
@@ -125,7 +132,7 @@ struct task_object {
 };
 
 extern PyTypeObject *buffer_type, *tensor_type, *tagged_type, *args_type, *callable_type,
-	*worker_type, *run_type, *orch_type, *task_type;
+	*worker_type, *run_type, *orch_type, *task_type, *graph_type;
 
 /* ----------------------------------------------------------------- core.c */
 
@@ -190,6 +197,8 @@ PyObject *orch_new(struct dw_orch *orch, const struct dw_config *config,
 		   struct worker_object *worker, PyObject *held);
 void orch_release(PyObject *object);
 
+/* The run holds a buffer of this process at that address, and so does an open recording. */
+bool orch_hold_buffer(struct orch_object *self, uint64_t address);
 PyObject *task_new(dw_task id);
 bool task_add_type(PyObject *module);
 /* Raises RuntimeError. */
@@ -206,6 +215,14 @@ PyObject *orch_chip_memory(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *orch_chip_memory_free(PyObject *self, PyObject *tensor);
 PyObject *orch_chip_alloc(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *orch_chip_free(PyObject *self, PyObject *tensor);
+
+/* --------------------------------------------------------------- record.c */
+
+bool graph_add_type(PyObject *module);
+PyObject *orch_record_begin(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *orch_record_scalar(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *orch_record_end(PyObject *self, PyObject *args);
+PyObject *orch_replay(PyObject *self, PyObject *args, PyObject *kwargs);
 
 /* --------------------------------------------------------------- buffer.c */
 

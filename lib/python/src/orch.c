@@ -38,6 +38,7 @@ static void orch_dealloc(PyObject *object)
 	dw_args_destroy(self->scratch);
 	Py_XDECREF((PyObject *)self->worker);
 	Py_XDECREF(self->held);
+	Py_XDECREF(self->recorded);
 	object_free(object);
 }
 
@@ -57,7 +58,7 @@ bool orch_valid(struct orch_object *self)
 }
 
 /* A buffer that tasks use stays until the run has ended. */
-static bool hold_buffer(struct orch_object *self, uint64_t address)
+bool orch_hold_buffer(struct orch_object *self, uint64_t address)
 {
 	struct buffer_object *buffer = self->last;
 
@@ -67,7 +68,8 @@ static bool hold_buffer(struct orch_object *self, uint64_t address)
 		buffer = worker_find_buffer(self->worker->root, address);
 	if (!buffer || buffer == self->last)
 		return true;
-	if (PySet_Add(self->held, (PyObject *)buffer) < 0)
+	if (PySet_Add(self->held, (PyObject *)buffer) < 0 ||
+	    (self->recorded && PySet_Add(self->recorded, (PyObject *)buffer) < 0))
 		return false;
 	self->last = buffer;
 	return true;
@@ -76,7 +78,7 @@ static bool hold_buffer(struct orch_object *self, uint64_t address)
 static bool hold_buffers(struct orch_object *self, const struct dw_args *args)
 {
 	for (size_t i = 0; i < dw_args_tensor_count(args); i++)
-		if (!hold_buffer(self, dw_args_tensor(args, i)->data))
+		if (!orch_hold_buffer(self, dw_args_tensor(args, i)->data))
 			return false;
 	return true;
 }
@@ -532,7 +534,7 @@ static PyObject *submit_copy(PyObject *object, PyObject *args, PyObject *kwargs)
 		return NULL;
 	allocates = to.data == 0;
 	if (!read_options(&submission, kwargs, NULL, SUBMIT_COPY) ||
-	    !hold_buffer(self, to.data) || !hold_buffer(self, from.data))
+	    !orch_hold_buffer(self, to.data) || !orch_hold_buffer(self, from.data))
 		goto out;
 	do {
 		Py_BEGIN_ALLOW_THREADS
@@ -712,6 +714,25 @@ static PyMethodDef orch_methods[] = {
 	  "wait_task(task)\n\nUntil one task (a Task, or its id) is final, whatever the others "
 	  "do; raises its\n"
 	  "own error, ECANCELED when it was skipped. Error with EINVAL: not of this run." },
+	{ "record_begin", METHOD(orch_record_begin),
+	  "record_begin(parameters=[], name=None)\n\n"
+	  "Records the tasks that are submitted from here to record_end(), besides running them.\n"
+	  "parameters: tensors whose place others may take at each replay. name: for errors. "
+	  "Error with\nEINVAL: they overlap, or a recording is open." },
+	{ "record_scalar", METHOD(orch_record_scalar),
+	  "record_scalar(scalar, parameter, member=0)\n\n"
+	  "The number at index scalar of the task that was submitted last, or of a member of its\n"
+	  "group, becomes number parameter of those that replay() is given." },
+	{ "record_end", orch_record_end, METH_NOARGS,
+	  "record_end() -> Graph\n\nEnds the recording. Error with EINVAL: a scope that was "
+	  "opened in it still is." },
+	{ "replay", METHOD(orch_replay),
+	  "replay(graph, parameters=[], scalars=[])\n\n"
+	  "Submits the tasks of graph again, with other tensors for its parameters, of the same "
+	  "sizes,\nand numbers for its scalars. Blocks while 8,192 tasks are not final. Error "
+	  "with EINVAL: numbers,\nsizes or overlaps are not those of the recording; EBUSY: "
+	  "another run replays it; ESTALE, ENODEV,\nEFAULT, ECANCELED as submit(): nothing was "
+	  "submitted." },
 	{ "_find", find, METH_VARARGS, "_find(name, kind) -> Callable" },
 	{ "submit_copy", METHOD(submit_copy),
 	  submit_copy_doc },

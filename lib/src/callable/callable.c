@@ -175,6 +175,15 @@ int callable_hold(dw_callable handle, struct callable **callable)
 	return 0;
 }
 
+int callable_hold_times(dw_callable handle, uint64_t times, struct callable **callable)
+{
+	int result = callable_hold(handle, callable);
+
+	if (result == 0)
+		atomic_fetch_add_explicit(&(*callable)->uses, times - 1, memory_order_relaxed);
+	return result;
+}
+
 int callable_held(dw_callable handle, struct callable **callable)
 {
 	struct entry *entry = entry_of(handle);
@@ -183,6 +192,14 @@ int callable_held(dw_callable handle, struct callable **callable)
 		return refuse(handle);
 	*callable = &entry->callable;
 	return 0;
+}
+
+void callable_put_times(struct callable *callable, uint64_t times)
+{
+	if (!times)
+		return;
+	atomic_fetch_sub_explicit(&callable->uses, times - 1, memory_order_relaxed);
+	callable_put(callable);
 }
 
 void callable_put(struct callable *callable)

@@ -62,6 +62,9 @@ int callable_hold(dw_callable handle, struct callable **callable);
  */
 int callable_held(dw_callable handle, struct callable **callable);
 void callable_put(struct callable *callable);
+/* The same for so many uses, at least one; and for any number. */
+int callable_hold_times(dw_callable handle, uint64_t times, struct callable **callable);
+void callable_put_times(struct callable *callable, uint64_t times);
 /* Returns when no task uses a retired callable, or at the deadline: -ETIMEDOUT with a text. */
 struct deadline;
 int callable_wait(struct callable *callable, struct deadline *deadline);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include "engine/chip_memory.h"
+#include "engine/record.h"
 #include "engine/run.h"
 #include "engine/state.h"
 #include "engine/submit.h"
@@ -67,6 +68,11 @@ DW_API int dw_chip_alloc(struct dw_orch *orch, uint32_t worker, int dtype, const
 	int result;
 
 	result = orch_usable(orch);
+	if (result == 0)
+		result = orch_not_recording(orch, "dw_chip_alloc()",
+					    "this memory ends with its run; allocate it before "
+					    "dw_record_begin and declare it as a parameter, or use "
+					    "dw_chip_memory_create");
 	if (result == 0 && !tensor)
 		result = error_set(-EINVAL, "tensor is NULL");
 	if (result == 0)
@@ -110,6 +116,10 @@ DW_API int dw_chip_free(struct dw_orch *orch, const struct dw_tensor *tensor)
 	int result;
 
 	result = orch_usable(orch);
+	if (result == 0)
+		result = orch_not_recording(orch, "dw_chip_free()",
+					    "a replay would free it again; free it after "
+					    "dw_record_end");
 	if (result == 0 && !tensor)
 		result = error_set(-EINVAL, "tensor is NULL");
 	if (result < 0)
@@ -178,9 +188,17 @@ int engine_chip_memory_destroy(struct engine *engine, const struct dw_tensor *te
 	struct engine_chip_memory message = { .scalars = 2 };
 	struct chip_block *block;
 	uint32_t worker = 0;
+	struct range range;
 	bool lost = false;
+	uint64_t bytes;
 	int result;
 
+	if (dw_tensor_bytes(tensor, &bytes) == 0 && bytes) {
+		range = (struct range){ tensor->data, tensor->data + bytes };
+		result = engine_records_use_memory(engine, &range, "dw_chip_memory_destroy");
+		if (result < 0)
+			return result;
+	}
 	lock_take(&engine->lock);
 	block = chip_block_find(engine, NULL, tensor->data);
 	if (block) {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include "engine/chip_memory.h"
 #include "engine/progress.h"
+#include "engine/record.h"
 #include "engine/run.h"
 #include "engine/state.h"
 #include "engine/stuck.h"
@@ -65,6 +66,9 @@ static int copy_check_locked(struct chip_copy *copy)
 		result = orch_check_after_locked(copy->orch->run, copy->options);
 	if (result == 0)
 		result = stuck_check(&engine->rings, copy->ranges, copy->args.tensor_count);
+	if (result == 0 && copy->orch->recorder)
+		result = recorder_check(engine, copy->orch->recorder, &copy->args, copy->ranges,
+				      copy->options);
 	return result;
 }
 
@@ -72,6 +76,7 @@ static int copy_enter_locked(struct chip_copy *copy, dw_task *id)
 {
 	struct dw_orch *orch = copy->orch;
 	struct engine *engine = orch->run->engine;
+	struct dw_args *args = &copy->args;
 	struct edge_builder builder;
 	uint64_t address = 0, next;
 	struct task *task;
@@ -105,6 +110,8 @@ static int copy_enter_locked(struct chip_copy *copy, dw_task *id)
 	if (engine->graph.names.on)
 		edges_make_names(&builder, &copy->args, copy->ranges, NULL);
 	edges_after(&builder, copy->options);
+	if (orch->recorder)
+		recorder_task(engine, orch->recorder, task, &args, copy->ranges, copy->options);
 	submit_enter(engine, &builder);
 	return 0;
 }

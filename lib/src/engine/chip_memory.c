@@ -246,6 +246,13 @@ bool chip_memory_worker(struct engine *engine, uint64_t begin, uint64_t bytes, u
 	return block != NULL;
 }
 
+bool chip_memory_stays(struct engine *engine, uint64_t address)
+{
+	const struct chip_block *block = block_find(engine, address, 1);
+
+	return block && block->stays;
+}
+
 /* ------------------------------------------------------------ life of blocks */
 
 uint64_t chip_call_timeout(const struct engine *engine)

@@ -68,6 +68,8 @@ int chip_memory_check(struct engine *engine, const struct run_graph *run, uint64
 		      uint64_t bytes, uint32_t worker, size_t index);
 /* Takes the lock. Whether a block is there, and on which worker. */
 bool chip_memory_worker(struct engine *engine, uint64_t begin, uint64_t bytes, uint32_t *worker);
+/* Whether a block that outlives runs begins at or before the address, and has it. */
+bool chip_memory_stays(struct engine *engine, uint64_t address);
 /* What was on the chip is lost. */
 void chip_memory_worker_dead(struct engine *engine, uint32_t worker, const char *cause);
 /* Takes the lock. Frees the blocks that the run left; none of its tasks is in flight. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include "engine/process.h"
 #include "engine/progress.h"
+#include "engine/record.h"
 #include "engine/run.h"
 #include "engine/state.h"
 #include "engine/stuck.h"
@@ -84,6 +85,7 @@ void engine_destroy(struct engine *engine)
 		return;
 	for (uint32_t i = 0; engine->rings.all && i < engine->rings.count; i++)
 		stuck_ended(&engine->graph, &engine->rings.all[i]);
+	graphs_release(engine);
 	if (engine->heap)
 		heap_destroy(engine->heap);
 	graph_release(&engine->graph);

@@ -36,6 +36,13 @@ struct failed_set {
 	uint32_t space, count;
 };
 
+/* A recording, or a replay, for subscribers of probes: what is submitted now is a part of it. */
+struct run_part {
+	const char *graph;		/* its name; NULL: neither */
+	uint64_t replay;		/* its number; 0: the recording */
+	uint32_t serial;		/* within the run */
+};
+
 /* The tasks of a run. */
 struct run_graph {
 	struct tensor_map *map;		/* NULL once the run has ended */
@@ -48,6 +55,7 @@ struct run_graph {
 	bool cancelled;
 	bool awaited;			/* a thread waits for its tasks */
 	const struct task *awaited_task;	/* its end is reported; NULL: none */
+	struct run_part part;
 };
 
 struct graph {
@@ -84,6 +92,11 @@ void run_error(struct graph *graph, struct run_graph *run, int error, const char
 	__attribute__((format(printf, 4, 5)));
 static inline void run_set_cancelled(struct run_graph *run) { run->cancelled = true; }
 static inline void run_set_awaited(struct run_graph *run, bool awaited) { run->awaited = awaited; }
+static inline void run_begin_part(struct run_graph *run, const char *graph, uint64_t replay)
+{
+	run->part = (struct run_part){ graph, replay, run->part.serial + 1 };
+}
+static inline void run_end_part(struct run_graph *run) { run->part.graph = NULL; }
 static inline void run_await_task(struct run_graph *run, const struct task *task)
 {
 	run->awaited_task = task;
@@ -117,6 +130,7 @@ struct edge_builder {
 	uint32_t running_count;
 	bool out_of_memory;
 };
+static inline void edges_no_memory(struct edge_builder *builder) { builder->out_of_memory = true; }
 static inline void edges_begin(struct edge_builder *builder, struct graph *graph,
 			       struct task *consumer)
 {

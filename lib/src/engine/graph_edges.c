@@ -2,8 +2,7 @@
 /*
  * graph, continued: a new task and its edges. See graph.h.
  */
-#include "engine/graph.h"
-#include "engine/marks.h"
+#include "engine/edge_add.h"
 
 struct task *graph_task_new(struct graph *graph, struct run_graph *run, struct scope *scope,
 			    struct callable *callable, const struct dw_submit_options *options)
@@ -38,34 +37,7 @@ void graph_enter(struct graph *graph, struct task *task)
 
 static void add_edge(struct task *producer, enum edge_reason reason, void *context)
 {
-	struct edge_builder *builder = context;
-	struct task *consumer = builder->consumer;
-	struct edge *edge = producer->last;
-
-	if (edge && edge->consumer == consumer) {
-		edge->reasons |= (uint8_t)reason;
-		return;
-	}
-	edge = slab_take(&builder->graph->tasks.edges);
-	if (!edge) {
-		builder->out_of_memory = true;
-		return;
-	}
-	edge->next = NULL;
-	edge->consumer = consumer;
-	edge->reasons = (uint8_t)reason;
-	edge->counted = false;
-	if (producer->last)
-		producer->last->next = edge;
-	else
-		producer->first = edge;
-	producer->last = edge;
-	consumer->waiting++;
-	consumer->producers ^= producer->index;
-	if (producer->flags & FLAG_CHAIN)
-		edge_mark(edge, producer);
-	if (producer->head.state == TASK_RUNNING && builder->running_count < NOTIFY_FEW)
-		builder->running[builder->running_count++] = producer;
+	edge_add(context, producer, (uint8_t)reason);
 }
 
 uint32_t edges_pass(struct edge_builder *builder, const struct dw_args *args,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "base/text.h"
 #include "engine/group.h"
+#include "engine/template.h"
 
 struct group *group_new(size_t members, const uint32_t *workers, uint32_t first)
 {
@@ -34,6 +35,17 @@ int group_add_payload(struct task_table *table, struct group *group, const struc
 {
 	int result = payload_make(table, &group->members[group->count].payload, args, false, name,
 				  NULL);
+
+	if (result == 0)
+		group->count++;
+	return result;
+}
+
+int group_again_payload(struct task_table *table, struct group *group,
+			const struct payload_template *from, const uint64_t *values)
+{
+	int result = payload_again_large(table, &group->members[group->count].payload, from,
+					 values);
 
 	if (result == 0)
 		group->count++;

@@ -43,6 +43,10 @@ struct group *group_new(size_t members, const uint32_t *workers, uint32_t first)
 /* The payload of the next member; `name`: that of the task, or NULL. */
 int group_add_payload(struct task_table *table, struct group *group, const struct dw_args *args,
 		      const char *name);
+/* The same of a recorded member. */
+struct payload_template;
+int group_again_payload(struct task_table *table, struct group *group,
+			const struct payload_template *from, const uint64_t *values);
 void group_free(struct task_table *table, struct group *group);
 
 /* All members are about to enter rings. */

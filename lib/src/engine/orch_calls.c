@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include "engine/progress.h"
+#include "engine/record.h"
 #include "engine/run.h"
 #include "engine/state.h"
 #include "engine/submit.h"
@@ -68,6 +69,10 @@ DW_API int dw_scope_end(struct dw_orch *orch)
 	if (!scope->outer)
 		return error_set(-EINVAL,
 				 "no scope is open: dw_scope_end() without dw_scope_begin()");
+	if (orch->recorder && scope == recorder_scope(orch->recorder))
+		return orch_not_recording(orch, "dw_scope_end()",
+					  "the scope was open before dw_record_begin; end it after "
+					  "dw_record_end");
 	engine = orch->run->engine;
 	lock_take(&engine->lock);
 	orch_set_scope(orch, scope->outer);

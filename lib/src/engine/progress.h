@@ -69,6 +69,11 @@ void progress_harvest(struct engine *engine, struct worker_ring *ring);
 void engine_unlock_and_wake(struct engine *engine);
 /* A submit has begun, under the lock. */
 static inline void progress_submits(struct progress *progress) { progress->submits++; }
+/* engine_work_some() follows as that of `count` submits. */
+static inline void progress_submitted(struct progress *progress, uint32_t count)
+{
+	progress->since_harvest += count - 1;
+}
 
 /*
  * Drops the lock while it waits. 0 when ready() was true, or -ETIMEDOUT. No deadline: NULL.

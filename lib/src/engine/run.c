@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "engine/process.h"
 #include "engine/progress.h"
+#include "engine/record.h"
 #include "engine/run.h"
 #include "engine/run_progress.h"
 #include "engine/schedule_group.h"
@@ -188,6 +189,11 @@ static bool run_end(struct dw_run *run, int result, const char *text)
 	if (result)
 		own_error(run, result, text);
 	end_scopes(engine, run);
+	if (UNLIKELY(run->orch.recorder != NULL)) {
+		run_end_part(&run->graph);
+		recorder_drop(run->orch.recorder);
+		orch_set_recorder(&run->orch, NULL);
+	}
 	if (run_drain_locked(engine, run) < 0) {
 		engine_unlock_and_wake(engine);
 		return false;
@@ -210,6 +216,8 @@ static bool run_end(struct dw_run *run, int result, const char *text)
 		run_handle_leaving(run);
 		lock_take(&engine->lock);
 	}
+	if (UNLIKELY(engine->records.first != NULL))
+		graphs_run_ended(engine, &run->graph);
 	map = run_leave(engine, run);
 	waiters_settle(engine);
 	engine_unlock_and_wake(engine);

@@ -19,10 +19,12 @@
 #include "engine/run_handle.h"
 
 struct progress_report;
+struct recorder;
 
 struct dw_orch {
 	struct dw_run *run;
 	struct scope *scope;		/* innermost open one */
+	struct recorder *recorder;	/* an open recording, or NULL */
 	struct range *ranges;		/* scratch of the submitting thread: one per tensor */
 	uint32_t range_space;
 };
@@ -81,6 +83,10 @@ int run_wait_locked(struct waiter *waiter, struct deadline *deadline);
 static inline void orch_set_scope(struct dw_orch *orch, struct scope *scope)
 {
 	orch->scope = scope;
+}
+static inline void orch_set_recorder(struct dw_orch *orch, struct recorder *recorder)
+{
+	orch->recorder = recorder;
 }
 /* Room for the ranges of `count` tensors; grows, and is kept for the next submit. */
 int orch_ranges(struct dw_orch *orch, uint64_t count, struct range **ranges);

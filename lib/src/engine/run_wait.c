@@ -87,6 +87,10 @@ DW_API int dw_orch_wait_task(struct dw_orch *orch, dw_task task)
 	struct dw_run *run;
 	int result = orch_usable(orch);
 
+	if (result == 0)
+		result = orch_not_recording(orch, "dw_orch_wait_task()",
+					    "a replay does not wait; wait before "
+					    "dw_record_begin, or after dw_record_end");
 	if (result < 0)
 		return result;
 	if (!task)
@@ -115,6 +119,10 @@ DW_API int dw_orch_wait(struct dw_orch *orch)
 	struct dw_run *run;
 	int result = orch_usable(orch);
 
+	if (result == 0)
+		result = orch_not_recording(orch, "dw_orch_wait()",
+					    "a replay does not wait; wait before "
+					    "dw_record_begin, or after dw_record_end");
 	if (result < 0)
 		return result;
 	run = orch->run;

@@ -15,6 +15,7 @@
 #include "engine/counters.h"
 #include "engine/graph.h"
 #include "engine/progress.h"
+#include "engine/record.h"
 #include "engine/ring.h"
 #include "engine/run_set.h"
 #include "engine/schedule.h"
@@ -29,6 +30,7 @@ struct engine {
 	struct schedule schedule;
 	struct progress progress;
 	struct chip_memory chip_memory;
+	struct record_set records;
 	struct run_set runs;
 	struct background background;
 

@@ -10,6 +10,7 @@
 #include "engine/chip_memory.h"
 #include "engine/process.h"
 #include "engine/progress.h"
+#include "engine/record.h"
 #include "engine/run.h"
 #include "engine/state.h"
 #include "engine/stuck.h"
@@ -82,7 +83,7 @@ int orch_take_options(const struct dw_submit_options **given, struct dw_submit_o
  * Several declared tensors may cover the range together. The wire has no tags: the kind of access
  * is not checked.
  */
-static int check_declared(const struct dw_run *run, size_t index, uint64_t begin, uint64_t bytes)
+bool orch_is_declared(const struct dw_run *run, uint64_t begin, uint64_t bytes)
 {
 	const struct dw_args *declared = run->declared;
 	uint64_t at = begin, declared_bytes;
@@ -90,7 +91,7 @@ static int check_declared(const struct dw_run *run, size_t index, uint64_t begin
 
 	/* Memory of this Worker's own need not be declared. */
 	if (!run->engine->outer_arena || !arena_contains(run->engine->outer_arena, begin, bytes))
-		return 0;
+		return true;
 	do {
 		for (next = 0; next < declared->tensor_count; next++) {
 			const struct dw_tensor *tensor = &declared->tensors[next];
@@ -102,7 +103,12 @@ static int check_declared(const struct dw_run *run, size_t index, uint64_t begin
 			}
 		}
 	} while (next < declared->tensor_count && at - begin < bytes);
-	if (at - begin >= bytes)
+	return at - begin >= bytes;
+}
+
+static int check_declared(const struct dw_run *run, size_t index, uint64_t begin, uint64_t bytes)
+{
+	if (orch_is_declared(run, begin, bytes))
 		return 0;
 	return error_set(
 		-EACCES,
@@ -229,7 +235,7 @@ static int find_worker(struct engine *engine, const struct pool *pool, uint32_t 
 	return 0;
 }
 
-static int check_alive(struct engine *engine, const struct pool *pool, uint32_t worker)
+int orch_check_alive_locked(const struct engine *engine, const struct pool *pool, uint32_t worker)
 {
 	if (worker != DW_ANY && ring_is_lost(&engine->rings.all[worker]))
 		return error_set(-ENODEV, "%s is gone: %s", engine->rings.all[worker].path,
@@ -313,6 +319,26 @@ int orch_wait_for_window_locked(struct dw_orch *orch)
 	return wait_for_window(orch->run);
 }
 
+int orch_wait_for_window_again_locked(struct dw_orch *orch)
+{
+	struct dw_run *run = orch->run;
+	struct waiter waiter = { .ready = window_open, .engine = run->engine, .run = run };
+
+	if (run->graph.submitted - run->graph.finished >= WINDOW_TASKS) {
+		counters_blocked(&run->engine->counters, BLOCKED_WINDOW, now_ns());
+		wait_locked(run->engine, &waiter, NULL);
+		counters_blocked(&run->engine->counters, BLOCKED_NOT, 0);
+	}
+	return run->graph.cancelled ? orch_cancelled(run) : 0;
+}
+
+int orch_not_recording(const struct dw_orch *orch, const char *call, const char *instead)
+{
+	return LIKELY(!orch->recorder) ? 0 :
+	       error_set(-EINVAL, "%s inside recording \"%s\": %s", call,
+			 text_short(recorder_name(orch->recorder)), instead);
+}
+
 static bool heap_moved(const struct waiter *waiter)
 {
 	return waiter->run->graph.cancelled || heap_serial(waiter->engine->heap) != waiter->value;
@@ -365,6 +391,8 @@ int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *addre
 	struct heap_tail tail;
 	int result;
 
+	if (UNLIKELY(orch->recorder != NULL))
+		return recorder_alloc(engine, orch->recorder, bytes, address);
 	while ((result = heap_alloc(engine->heap, orch->scope, bytes, address)) == -EAGAIN) {
 		/* Completions in the meantime may have freed memory. */
 		waiter.value = heap_serial(engine->heap);
@@ -448,7 +476,7 @@ struct submission {
 	uint64_t output_bytes;
 };
 
-static void named_edges(struct edge_builder *builder, const struct dw_args *args,
+void submit_named_edges(struct edge_builder *builder, const struct dw_args *args,
 			const struct range *ranges, const struct frame_names *given)
 {
 	struct payload *payload = &builder->consumer->payload;
@@ -464,6 +492,31 @@ static void named_edges(struct edge_builder *builder, const struct dw_args *args
 		payload_names_done(payload, args);
 }
 
+static __attribute__((noinline)) int check_seldom_locked(const struct submission *submission)
+{
+	const struct dw_orch *orch = submission->orch;
+	struct engine *engine = orch->run->engine;
+	int result = 0;
+
+	if (engine->rings.kept_count)
+		result = stuck_check(&engine->rings, submission->ranges,
+				     submission->args->tensor_count);
+	if (result == 0 && engine->graph.names.checks)
+		result = names_check(&engine->graph.names, submission->callable, submission->args,
+				     submission->ranges);
+	if (result == 0 && orch->recorder)
+		result = recorder_check(engine, orch->recorder, submission->args,
+					submission->ranges, submission->options);
+	return result;
+}
+
+static __attribute__((noinline)) void record(const struct submission *submission,
+					     const struct task *task)
+{
+	recorder_task(submission->orch->run->engine, submission->orch->recorder, task,
+		    &submission->args, submission->ranges, submission->options);
+}
+
 static inline int submit_locked(const struct submission *submission, dw_task *id)
 {
 	struct dw_orch *orch = submission->orch;
@@ -476,15 +529,12 @@ static inline int submit_locked(const struct submission *submission, dw_task *id
 
 	result = wait_for_window(orch->run);
 	if (result == 0)
-		result = check_alive(engine, submission->pool, submission->worker);
+		result = orch_check_alive_locked(engine, submission->pool, submission->worker);
 	if (result == 0 && options->after_count)
 		result = orch_check_after_locked(orch->run, options);
-	if (UNLIKELY(result == 0 && engine->rings.kept_count))
-		result = stuck_check(&engine->rings, submission->ranges,
-				     submission->args->tensor_count);
-	if (UNLIKELY(result == 0 && engine->graph.names.checks))
-		result = names_check(&engine->graph.names, submission->callable, submission->args,
-				     submission->ranges);
+	if (UNLIKELY(engine->rings.kept_count || engine->graph.names.checks || orch->recorder) &&
+	    result == 0)
+		result = check_seldom_locked(submission);
 	if (result < 0)
 		return result;
 	if (submission->output_bytes) {
@@ -513,12 +563,15 @@ static inline int submit_locked(const struct submission *submission, dw_task *id
 		*id = task_id(task);
 	edges_begin(&builder, &engine->graph, task);
 	if (UNLIKELY(engine->graph.names.on))
-		named_edges(&builder, submission->args, submission->ranges, submission->names);
+		submit_named_edges(&builder, submission->args, submission->ranges,
+				   submission->names);
 	else
 		edges_writes(&builder, submission->args, submission->ranges,
 			     edges_reads(&builder, submission->args, submission->ranges));
 	if (options->after_count)
 		edges_after(&builder, options);
+	if (UNLIKELY(orch->recorder != NULL))
+		record(submission, task);
 	enter(engine, &builder);
 	return 0;
 }

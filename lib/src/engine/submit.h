@@ -41,10 +41,21 @@ int orch_cancelled(const struct dw_run *run);
 /* -EDEADLK at once, -ENOBUFS when nothing moved for heap_timeout_ns, -ENOSPC, -ECANCELED. */
 int orch_heap_alloc_locked(struct dw_orch *orch, uint64_t bytes, uint64_t *address);
 int orch_wait_for_window_locked(struct dw_orch *orch);
+/* The same for a call that has done a part of its work: dw_worker_interrupt() does not end it. */
+int orch_wait_for_window_again_locked(struct dw_orch *orch);
+/* -EINVAL inside a recording: `call` makes no sense there; `instead` says why, or what does. */
+int orch_not_recording(const struct dw_orch *orch, const char *call, const char *instead);
+/* Whether a nested run may touch these bytes (check_declared), where that is checked. */
+bool orch_is_declared(const struct dw_run *run, uint64_t begin, uint64_t bytes);
+/* -ENODEV: a worker, or all of a pool, are gone. */
+int orch_check_alive_locked(const struct engine *engine, const struct pool *pool, uint32_t worker);
 int orch_check_after_locked(struct dw_run *run, const struct dw_submit_options *options);
 /* OUTPUT tensors without address get theirs from *address on; or lose them again. */
 void orch_place_outputs(struct dw_args *args, struct range *ranges, uint64_t *address);
 void orch_unplace_outputs(struct dw_args *args, uint64_t address, uint64_t bytes);
+/* The edges of a task in an engine that has names; `given`: names of another engine, or NULL. */
+void submit_named_edges(struct edge_builder *builder, const struct dw_args *args,
+			const struct range *ranges, const struct frame_names *given);
 /* The task is in the graph with all its edges: runs it, chains it, or lets it wait. */
 void submit_enter(struct engine *engine, const struct edge_builder *builder);
 

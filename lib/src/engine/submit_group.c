@@ -5,6 +5,7 @@
 #include <errno.h>
 #include "base/text.h"
 #include "engine/progress.h"
+#include "engine/record.h"
 #include "engine/run.h"
 #include "engine/state.h"
 #include "engine/stuck.h"
@@ -105,12 +106,18 @@ static void edges_members(struct edge_builder *builder, const struct group_submi
 
 static int check_members(const struct group_submission *submission)
 {
-	const struct names *names = &submission->orch->run->engine->graph.names;
+	const struct dw_orch *orch = submission->orch;
+	struct engine *engine = orch->run->engine;
 	const struct range *ranges = submission->ranges;
 	int result = 0;
 
 	for (size_t i = 0; i < submission->members && result == 0; i++) {
-		result = names_check(names, submission->callable, submission->args[i], ranges);
+		if (engine->graph.names.checks)
+			result = names_check(&engine->graph.names, submission->callable,
+					     submission->args[i], ranges);
+		if (result == 0 && orch->recorder)
+			result = recorder_check(engine, orch->recorder, submission->args[i], ranges,
+					      submission->options);
 		ranges += submission->args[i]->tensor_count;
 		if (result < 0)
 			error_prefix(result, "member %zu: ", i);
@@ -134,7 +141,7 @@ static int group_submit_locked(struct group_submission *submission, dw_task *id)
 		result = orch_check_after_locked(orch->run, submission->options);
 	if (UNLIKELY(result == 0 && engine->rings.kept_count))
 		result = stuck_check(&engine->rings, ranges, submission->tensors);
-	if (UNLIKELY(result == 0 && engine->graph.names.checks))
+	if (UNLIKELY(result == 0 && (engine->graph.names.checks || orch->recorder)))
 		result = check_members(submission);
 	if (result < 0)
 		return result;
@@ -173,6 +180,9 @@ static int group_submit_locked(struct group_submission *submission, dw_task *id)
 	edges_members(&builder, submission, true);
 	edges_members(&builder, submission, false);
 	edges_after(&builder, submission->options);
+	if (UNLIKELY(orch->recorder != NULL))
+		recorder_task(engine, orch->recorder, task, submission->args, submission->ranges,
+			    submission->options);
 	if (id)
 		*id = task_id(task);
 	submit_enter(engine, &builder);

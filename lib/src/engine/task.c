@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "base/text.h"
 #include "engine/queue.h"
+#include "engine/template.h"
 #include "memory/arena.h"
 #include "task/name.h"
 
@@ -209,6 +210,32 @@ void payload_message(struct task *task, const void *message, uint32_t bytes)
 	task->payload.copy = task->storage;
 	task->payload.bytes = bytes;
 	task->payload.frame_flags = 0;
+}
+
+int payload_again_large(struct task_table *table, struct payload *payload,
+			const struct payload_template *from, const uint64_t *values)
+{
+	int result = 0;
+
+	payload->bytes = from->bytes;
+	payload->frame_flags = from->frame_flags;
+	payload->blob = NULL;
+	payload->copy = malloc(from->total);
+	payload->owned = payload->copy;
+	if (!payload->copy)
+		return error_set(-ENOMEM, "no memory for %u bytes of arguments", from->total);
+	memcpy(payload->copy, from->copy, from->total);
+	payload_patch(payload->copy, from, values);
+	if (UNLIKELY(from->bytes > table->frame_bytes)) {
+		result = arena_alloc(table->arena, from->bytes, &payload->blob);
+		if (result < 0) {
+			payload->blob = NULL;
+			payload_free(table, payload);
+			return result;
+		}
+		memcpy(payload->blob, payload->copy, from->bytes);
+	}
+	return 0;
 }
 
 void payload_free(struct task_table *table, struct payload *payload)

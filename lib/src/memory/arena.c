@@ -486,12 +486,20 @@ static void bucket_add(struct arena *arena, struct block *block)
 	*bucket = block;
 }
 
+/* The link to the block that begins there, or to NULL. */
+static struct block **bucket_find(const struct arena *arena, uint64_t begin)
+{
+	struct block **at = bucket_of(arena, begin);
+
+	while (*at && (*at)->begin != begin)
+		at = &(*at)->next;
+	return at;
+}
+
 static struct block *bucket_take(struct arena *arena, uint64_t begin)
 {
-	struct block **at = bucket_of(arena, begin), *block;
+	struct block **at = bucket_find(arena, begin), *block = *at;
 
-	while ((block = *at) && block->begin != begin)
-		at = &block->next;
 	if (block) {
 		*at = block->next;
 		arena->block_count--;
@@ -586,6 +594,21 @@ static void give_back(const struct arena *arena, struct block *block)
 	    madvise(space + begin, end - begin, MADV_REMOVE))
 		return;
 	block->dirty = block->bytes - (end - begin);
+}
+
+uint64_t arena_bytes(struct arena *arena, const void *address)
+{
+	uint64_t begin = (uintptr_t)address - arena->base - RINGS * arena->ring_bytes;
+	const struct block *block;
+	uint64_t bytes;
+
+	if (begin >= arena->buffer_bytes || check_owner(arena) < 0)
+		return 0;
+	pthread_mutex_lock(&arena->mutex);
+	block = *bucket_find(arena, begin);
+	bytes = block ? block->bytes : 0;
+	pthread_mutex_unlock(&arena->mutex);
+	return bytes;
 }
 
 int arena_free(struct arena *arena, void *address)
@@ -751,6 +774,13 @@ bool arena_contains(const struct arena *arena, uint64_t address, uint64_t bytes)
 	return false;
 }
 
+bool arena_is_transient(const struct arena *arena, uint64_t address)
+{
+	while (arena && address - arena->base >= arena->bytes)
+		arena = arena->outer;
+	return arena && (!arena->owner || address - arena->base < RINGS * arena->ring_bytes);
+}
+
 int arena_each(const struct arena *arena,
 	       int (*visit)(uint64_t begin, uint64_t end, bool registered, void *context),
 	       void *context)
@@ -766,13 +796,4 @@ int arena_each(const struct arena *arena,
 			result = visit(ranges->range[i].begin, ranges->range[i].end, true, context);
 	}
 	return result;
-}
-
-void arena_give_back(uint64_t address, uint64_t bytes)
-{
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t begin = round_up(address, page), end = (address + bytes) & -page;
-
-	if (end > begin)
-		madvise((void *)(uintptr_t)begin, end - begin, MADV_REMOVE);
 }

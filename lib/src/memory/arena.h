@@ -24,11 +24,15 @@ void arena_seal(struct arena *arena);
 int arena_alloc(struct arena *arena, uint64_t bytes, void **address);
 /* -ENOENT when it is not the start of an allocation. */
 int arena_free(struct arena *arena, void *address);
+/* Of the allocation that begins there; 0: none does. */
+uint64_t arena_bytes(struct arena *arena, const void *address);
 int arena_register(struct arena *arena, void *address, uint64_t bytes);
 /* Whether [address, address + bytes) lies in this arena, an outer one, or registered memory. */
 bool arena_contains(const struct arena *arena, uint64_t address, uint64_t bytes);
 /* Whether it lies in registered memory, which other processes may write. */
 bool arena_is_registered(const struct arena *arena, uint64_t address, uint64_t bytes);
+/* Memory that ends with a scope: in a heap ring, or of a tree whose root is on another host. */
+bool arena_is_transient(const struct arena *arena, uint64_t address);
 /*
  * The memory of a tree whose root is on another host: shared memory at the addresses that it has
  * there, with no heap rings and no buffers. -EEXIST: this process has something else there.

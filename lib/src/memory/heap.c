@@ -87,6 +87,12 @@ void heap_on_release(struct heap *heap, void (*release)(struct run_graph *run, u
 	heap->context = context;
 }
 
+void heap_forget(struct heap *heap, struct run_graph *run, uint64_t begin, uint64_t end)
+{
+	if (heap->release)
+		heap->release(run, begin, end, heap->context);
+}
+
 /* ------------------------------------------------------------------- scopes */
 
 int scope_create(struct scope *outer, struct run_graph *run, struct scope **scope)

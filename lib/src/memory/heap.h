@@ -68,6 +68,8 @@ void heap_on_release(struct heap *heap,
 		     void (*release)(struct run_graph *run, uint64_t begin, uint64_t end,
 				     void *context),
 		     void *context);
+/* Bytes of other memory that was used like a block have been given back, too. */
+void heap_forget(struct heap *heap, struct run_graph *run, uint64_t begin, uint64_t end);
 /* The holder of the tail of the ring that `scope` allocates from, for a diagnosis. */
 struct heap_tail {
 	uint32_t ring;

@@ -25,6 +25,8 @@ struct dot_node {
 	dw_task task;
 	struct node_range *ranges;
 	uint32_t range_count;
+	char *part;			/* "replay 3 of \"step\""; NULL: none */
+	uint32_t part_serial;
 	uint64_t consumer;		/* number of the last task it got an edge to, … */
 	uint32_t at;			/* … among whose edges it has this place */
 	/* While it is being submitted: the producers that it waits for, and why. */
@@ -149,6 +151,25 @@ static bool find_ranges(struct dot_node *node, const struct task *task)
 		if (!add_ranges(node, &task->group->members[i].payload))
 			return false;
 	return true;
+}
+
+/* Without memory it appears outside. */
+static void find_part(struct dot_node *node, const struct run_part *part)
+{
+	if (!part->graph)
+		return;
+	if ((part->replay ? asprintf(&node->part, "replay %llu of \"%s\"",
+				     (unsigned long long)part->replay, part->graph) :
+			    asprintf(&node->part, "recording of \"%s\"", part->graph)) < 0)
+		node->part = NULL;
+	node->part_serial = part->serial;
+}
+
+static void node_free(struct dot_node *node)
+{
+	free(node->ranges);
+	free(node->part);
+	free(node);
 }
 
 /* ------------------------------------------------------------------- edges */
@@ -311,10 +332,10 @@ struct dot_node *dot_submitted(struct trace *trace, struct task *task)
 	node->head.number = task->head.number;
 	node->task = task_id(task);
 	if (!find_ranges(node, task) || !remember(graph, node)) {
-		free(node->ranges);
-		free(node);
+		node_free(node);
 		return NULL;
 	}
+	find_part(node, &task->run->part);
 	access_all(graph, node, true);
 	access_all(graph, node, false);
 	for (size_t i = 0; i < graph->after_count; i++) {
@@ -344,6 +365,12 @@ void dot_final(struct trace *trace, const struct task *task, struct dot_node *no
 	lines_add(lines, "subgraph \"cluster_%d.%llu\" { label=\"", trace->pid, run);
 	lines_add_text(lines, trace->path);
 	lines_add(lines, " run %llu\"; ", run);
+	if (node->part) {
+		lines_add(lines, "subgraph \"cluster_%d.%llu.%u\" { label=\"", trace->pid, run,
+			  node->part_serial);
+		lines_add_text(lines, node->part);
+		lines_add(lines, "\"; ");
+	}
 	add_name(lines, trace, run_of(task->run), node);
 	lines_add(lines, " [label=\"%llu ", (unsigned long long)task->head.number);
 	lines_add_text(lines, task->name ? task->name : task->callable->name);
@@ -351,7 +378,7 @@ void dot_final(struct trace *trace, const struct task *task, struct dot_node *no
 		lines_add(lines, "\\ngroup of %u", task->group->count);
 	lines_add(lines, "\\n%s\", style=filled, fillcolor=%s", states[task->head.state].name,
 		  states[task->head.state].colour);
-	lines_end(lines, "]; };");
+	lines_end(lines, node->part ? "]; }; };" : "]; };");
 }
 
 void dot_run_ended(struct dot_run *graph)
@@ -362,8 +389,7 @@ void dot_run_ended(struct dot_run *graph)
 		return;
 	while ((node = graph->nodes)) {
 		graph->nodes = node->next;
-		free(node->ranges);
-		free(node);
+		node_free(node);
 	}
 	tensor_map_destroy(graph->map);
 	free(graph->by_task);

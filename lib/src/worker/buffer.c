@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/buffer.h"
+#include "engine/record.h"
 #include "memory/arena.h"
 #include "task/options.h"
 #include "worker/buffer.h"
@@ -169,14 +170,31 @@ DW_API int dw_buffer_read(struct dw_worker *worker, void *to, const void *from, 
 	return 0;
 }
 
+/* -EBUSY: a recorded graph in this process uses it. */
+static int check_recordings(struct dw_worker *worker, const struct range *range)
+{
+	int result = 0;
+
+	if (worker->life.engine)
+		result = engine_records_use_memory(worker->life.engine, range, "dw_buffer_destroy");
+	for (uint32_t i = 0; result == 0 && i < worker->nested_count; i++)
+		result = check_recordings(worker->nested[i], range);
+	return result;
+}
+
 DW_API int dw_buffer_destroy(struct dw_worker *worker, void *address)
 {
 	int result = check_buffer(worker, "dw_buffer_destroy");
+	struct range range;
 
 	if (result < 0)
 		return result;
 	lock_take(&worker->registering);
-	result = arena_free(worker->arena, address);
+	range = range_at(address, arena_bytes(worker->arena, address));
+	if (range.begin < range.end)
+		result = check_recordings(worker, &range);
+	if (result == 0)
+		result = arena_free(worker->arena, address);
 	if (result == 0)
 		forget_locked(worker, (uintptr_t)address);
 	lock_give(&worker->registering);

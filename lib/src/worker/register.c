@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "callable/symbol.h"
+#include "engine/record.h"
 #include "task/name.h"
 #include "task/options.h"
 #include "worker/control.h"
@@ -156,6 +157,18 @@ static void request_notify_tasks(struct dw_worker *worker, const struct callable
 	engine_request_notify(worker->life.engine, callable);
 	for (uint32_t i = 0; i < worker->nested_count; i++)
 		request_notify_tasks(worker->nested[i], callable);
+}
+
+/* -EBUSY: a recorded graph in this process uses it. */
+static int check_recordings(struct dw_worker *worker, dw_callable handle, const char *call)
+{
+	int result = 0;
+
+	if (worker->life.engine)
+		result = engine_records_use_callable(worker->life.engine, handle, call);
+	for (uint32_t i = 0; result == 0 && i < worker->nested_count; i++)
+		result = check_recordings(worker->nested[i], handle, call);
+	return result;
 }
 
 /* Afterwards no caller can find it, and no task of this process uses it. */
@@ -535,6 +548,8 @@ static int unregister(struct dw_worker *worker, dw_callable handle, uint64_t dea
 
 	if (result == 0)
 		result = worker_check_no_task(worker, call);
+	if (result == 0)
+		result = check_recordings(worker_root(worker), handle, call);
 	if (result == 0)
 		result = callable_retire_begin(handle, worker, &callable);
 	if (result < 0)
