@@ -14,6 +14,8 @@
  *
  * Nothing but the tags on the tensors orders all this; the root waits for the number
  * of rows, and after each epoch so as not to run far ahead. Callables are in digits_subs.h.
+ *
+ * Each Worker records its part of a step once, and replays it: digits_record.h.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 #include "digits_subs.h"
 #include "options.h"
 #include "submit.h"
+#include "digits_record.h"
 
 /* ------------------------------------------------------------------ one pass */
 
@@ -32,6 +35,8 @@ struct pass {
 	const struct distworker_tree_node *node;
 	struct dw_tensor train_x, train_y, order, parameters;
 	uint32_t batch;			/* first row of the minibatch, in `order` */
+	uint32_t shard;			/* the first of this Worker's */
+	struct recorded_step *recording;	/* NULL: this pass is not recorded */
 };
 
 static struct dw_tensor gradient_tensor(const struct digits *job)
@@ -70,8 +75,13 @@ static int pass_compute(struct pass *pass, uint32_t shard, struct dw_tensor *gra
 	};
 	int err = 0;
 
-	for (size_t i = 0; i < COUNT_OF(steps) && !err; i++)
+	for (size_t i = 0; i < COUNT_OF(steps) && !err; i++) {
 		err = submit_task(pass->orch, pass->args, &steps[i]);
+		if (!err && i == 0)
+			err = step_moves(pass->recording, pass->orch, 0,
+					 (struct moving){ .batch = 1, .shard = rows,
+							  .offset = (shard - pass->shard) * rows });
+	}
 	return err;
 }
 
@@ -90,8 +100,14 @@ static int pass_delegate(struct pass *pass, uint32_t child, uint32_t shard, uint
 		pass->job->gradient, "gradient", pass->job->tree->nodes[index].worker, 0,
 		operands, COUNT_OF(operands), scalars, COUNT_OF(scalars),
 	};
+	int err = submit_task(pass->orch, pass->args, &task);
 
-	return submit_task(pass->orch, pass->args, &task);
+	if (!err)
+		err = step_moves(pass->recording, pass->orch, 1, (struct moving){ .batch = 1 });
+	if (!err)
+		err = step_moves(pass->recording, pass->orch, 2,
+				 (struct moving){ .shard = 1, .offset = shard - pass->shard });
+	return err;
 }
 
 /*
@@ -131,26 +147,36 @@ static int run_gradient(struct dw_orch *orch, const struct dw_args *args,
 {
 	const struct digits *job = context;
 	struct pass pass = { .job = job, .orch = orch };
-	uint64_t index = dw_args_scalar(args, 0);
+	uint64_t index = dw_args_scalar(args, 0), count = dw_args_scalar(args, 3);
+	struct moment moment = { .batch = dw_args_scalar(args, 1),
+				 .shard = dw_args_scalar(args, 2) };
 	struct dw_tensor gradient;
 	int err;
 
 	(void)config;
-	if (dw_args_tensor_count(args) != 5 || index >= job->tree->count)
+	if (dw_args_tensor_count(args) != 5 || index >= job->tree->count ||
+	    !count || count > 1u << (DIGITS_GRAPHS - 1))
 		return dw_task_fail(EINVAL, "gradient: arguments that do not fit the hierarchy");
+	pass.recording = &job->steps[index * DIGITS_GRAPHS + (uint64_t)__builtin_ctzll(count)];
+	if (pass.recording->graph)
+		return step_replay(pass.recording, orch, dw_args_tensor(args, 0), 5, &moment);
 	pass.node = &job->tree->nodes[index];
 	pass.train_x = *dw_args_tensor(args, 0);
 	pass.train_y = *dw_args_tensor(args, 1);
 	pass.order = *dw_args_tensor(args, 2);
 	pass.parameters = *dw_args_tensor(args, 3);
-	pass.batch = (uint32_t)dw_args_scalar(args, 1);
+	pass.batch = (uint32_t)moment.batch;
+	pass.shard = (uint32_t)moment.shard;
 	gradient = *dw_args_tensor(args, 4);
 	err = dw_args_create(&pass.args);
 	if (err)
 		return err;
-	err = pass_gradient(&pass, (uint32_t)dw_args_scalar(args, 2),
-			    (uint32_t)dw_args_scalar(args, 3), 0, pass.node->child_count,
-			    &gradient);
+	err = step_begin(pass.recording, orch, "gradient", dw_args_tensor(args, 0), 5);
+	if (!err)
+		err = pass_gradient(&pass, pass.shard, (uint32_t)count, 0, pass.node->child_count,
+				    &gradient);
+	if (!err)
+		err = dw_record_end(orch, &pass.recording->graph);
 	dw_args_destroy(pass.args);
 	return err;
 }
@@ -161,6 +187,8 @@ struct training {
 	struct pass pass;
 	struct dw_tensor test_x, test_y, velocity;
 	uint32_t steps;			/* per epoch */
+	/* Two in turn, so that a step can begin while the one before it still has its blocks. */
+	struct recorded_step recorded[2];
 };
 
 static int train_load(struct training *training, struct digits *job)
@@ -215,29 +243,38 @@ static int train_load(struct training *training, struct digits *job)
 static int train_step(struct training *training, struct digits *job, uint32_t epoch, uint32_t step)
 {
 	struct pass *pass = &training->pass;
+	struct moment moment = { .batch = (uint64_t)step * job->batch, .step = step,
+				 .number = (uint64_t)epoch * training->steps + step };
+	struct recorded_step *recorded = &training->recorded[step % 2];
 	struct dw_tensor gradient = gradient_tensor(job);
 	struct dw_tensor board = tensor_of(job->board, DW_UINT8, sizeof(*job->board), 0);
 	struct operand operands[] = {
 		{ &pass->parameters, DW_INOUT }, { &training->velocity, DW_INOUT },
 		{ &gradient, DW_INPUT }, { &board, DW_NO_DEP },
 	};
-	uint64_t scalars[] = { (uint64_t)epoch * training->steps + step, step };
+	uint64_t scalars[] = { moment.number, step };
 	struct submission update = {
 		job->update, "update", DW_ANY, 0, operands, COUNT_OF(operands),
 		scalars, COUNT_OF(scalars),
 	};
 	int err;
 
-	err = dw_scope_begin(pass->orch);
+	if (recorded->graph)
+		return step_replay(recorded, pass->orch, &pass->order, 1, &moment);
+	err = step_begin(recorded, pass->orch, "step", &pass->order, 1);
 	if (err)
 		return err;
-	pass->batch = step * (uint32_t)job->batch;
+	pass->recording = recorded;
+	pass->batch = (uint32_t)moment.batch;
 	err = pass_gradient(pass, 0, (uint32_t)job->shards, 0, pass->node->child_count, &gradient);
 	if (!err)
 		err = submit_task(pass->orch, pass->args, &update);
 	if (!err)
-		err = dw_scope_end(pass->orch);
-	return err;
+		err = step_moves(recorded, pass->orch, 0, (struct moving){ .number = 1 });
+	if (!err)
+		err = step_moves(recorded, pass->orch, 1, (struct moving){ .step = 1 });
+	pass->recording = NULL;
+	return err ? err : dw_record_end(pass->orch, &recorded->graph);
 }
 
 /* The rows that were held out, in pieces; each piece counts its right answers. */
@@ -313,6 +350,8 @@ static int run_training(struct dw_orch *orch, const struct dw_args *args,
 	for (uint32_t epoch = 0; epoch < job->epochs && !err; epoch++)
 		err = train_epoch(&training, job, epoch);
 	dw_args_destroy(training.pass.args);
+	for (size_t i = 0; i < COUNT_OF(training.recorded); i++)
+		step_release(&training.recorded[i]);
 	return err;
 }
 
@@ -494,6 +533,9 @@ static int digits_prepare(const struct distworker_job_environment *environment, 
 		.epochs = 40, .batch = 64, .shards = 16, .hidden = 64, .rows = 16384, .seed = 1,
 		.block_dim = 1, .rate = 0.1, .accuracy = 0.95, .tree = environment->tree,
 	};
+	job->steps = calloc(job->tree->count * DIGITS_GRAPHS, sizeof(*job->steps));
+	if (!job->steps)
+		return environment->fail(environment, ENOMEM, "no memory for the job");
 	err = options_parse(environment, options, COUNT_OF(options));
 	if (!err)
 		err = check_options(environment, job);
@@ -575,7 +617,13 @@ static int digits_report(void *state, const struct distworker_job_report *report
 
 static void digits_release(void *state)
 {
-	free(state);
+	struct digits *job = state;
+
+	for (size_t i = 0; job && job->steps && i < job->tree->count * DIGITS_GRAPHS; i++)
+		step_release(&job->steps[i]);
+	if (job)
+		free(job->steps);
+	free(job);
 }
 
 DISTWORKER_JOB_EXPORT const struct distworker_job *distworker_job_v1(void);

@@ -19,6 +19,9 @@
 #define DIGITS_HELD_OUT 5	/* every fifth row is held out */
 #define DIGITS_MOMENTUM 0.9f
 #define DIGITS_DECAY 1e-4f
+#define DIGITS_GRAPHS 11	/* by the number of shards, a power of two up to 1,024 */
+
+struct recorded_step;
 
 /* In the arena: written by subs, read by the root's process. */
 struct board {
@@ -43,6 +46,8 @@ struct digits {
 	uint8_t *train_y, *test_y;
 	struct board *board;
 	uint32_t *results;		/* [epochs][DIGITS_PIECES] right answers */
+	/* [tree->count][DIGITS_GRAPHS], each written by its Worker alone. */
+	struct recorded_step *steps;
 };
 
 /* Independent generators from one seed. */

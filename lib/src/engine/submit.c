@@ -492,29 +492,30 @@ void submit_named_edges(struct edge_builder *builder, const struct dw_args *args
 		payload_names_done(payload, args);
 }
 
-static __attribute__((noinline)) int check_seldom_locked(const struct submission *submission)
+/* These get values, and not the submission's address: see there. */
+static __attribute__((noinline)) int check_seldom_locked(const struct dw_orch *orch,
+							 const struct callable *callable,
+							 const struct dw_args *args,
+							 const struct range *ranges,
+							 const struct dw_submit_options *options)
 {
-	const struct dw_orch *orch = submission->orch;
 	struct engine *engine = orch->run->engine;
 	int result = 0;
 
 	if (engine->rings.kept_count)
-		result = stuck_check(&engine->rings, submission->ranges,
-				     submission->args->tensor_count);
+		result = stuck_check(&engine->rings, ranges, args->tensor_count);
 	if (result == 0 && engine->graph.names.checks)
-		result = names_check(&engine->graph.names, submission->callable, submission->args,
-				     submission->ranges);
+		result = names_check(&engine->graph.names, callable, args, ranges);
 	if (result == 0 && orch->recorder)
-		result = recorder_check(engine, orch->recorder, submission->args,
-					submission->ranges, submission->options);
+		result = recorder_check(engine, orch->recorder, args, ranges, options);
 	return result;
 }
 
-static __attribute__((noinline)) void record(const struct submission *submission,
-					     const struct task *task)
+static __attribute__((noinline)) void record(const struct dw_orch *orch, const struct task *task,
+					     struct dw_args *args, const struct range *ranges,
+					     const struct dw_submit_options *options)
 {
-	recorder_task(submission->orch->run->engine, submission->orch->recorder, task,
-		    &submission->args, submission->ranges, submission->options);
+	recorder_task(orch->run->engine, orch->recorder, task, &args, ranges, options);
 }
 
 static inline int submit_locked(const struct submission *submission, dw_task *id)
@@ -534,7 +535,8 @@ static inline int submit_locked(const struct submission *submission, dw_task *id
 		result = orch_check_after_locked(orch->run, options);
 	if (UNLIKELY(engine->rings.kept_count || engine->graph.names.checks || orch->recorder) &&
 	    result == 0)
-		result = check_seldom_locked(submission);
+		result = check_seldom_locked(orch, submission->callable, submission->args,
+					     submission->ranges, options);
 	if (result < 0)
 		return result;
 	if (submission->output_bytes) {
@@ -571,7 +573,7 @@ static inline int submit_locked(const struct submission *submission, dw_task *id
 	if (options->after_count)
 		edges_after(&builder, options);
 	if (UNLIKELY(orch->recorder != NULL))
-		record(submission, task);
+		record(orch, task, submission->args, submission->ranges, options);
 	enter(engine, &builder);
 	return 0;
 }
