@@ -235,7 +235,7 @@ static int find_worker(struct engine *engine, const struct pool *pool, uint32_t 
 	return 0;
 }
 
-int orch_check_alive_locked(const struct engine *engine, const struct pool *pool, uint32_t worker)
+static inline int check_alive(const struct engine *engine, const struct pool *pool, uint32_t worker)
 {
 	if (worker != DW_ANY && ring_is_lost(&engine->rings.all[worker]))
 		return error_set(-ENODEV, "%s is gone: %s", engine->rings.all[worker].path,
@@ -247,6 +247,11 @@ int orch_check_alive_locked(const struct engine *engine, const struct pool *pool
 				 schedule_cause(&engine->schedule,
 						(uint32_t)(pool - engine->schedule.pools)));
 	return 0;
+}
+
+int orch_check_alive_locked(const struct engine *engine, const struct pool *pool, uint32_t worker)
+{
+	return check_alive(engine, pool, worker);
 }
 
 int orch_check_after_locked(struct dw_run *run, const struct dw_submit_options *options)
@@ -530,7 +535,7 @@ static inline int submit_locked(const struct submission *submission, dw_task *id
 
 	result = wait_for_window(orch->run);
 	if (result == 0)
-		result = orch_check_alive_locked(engine, submission->pool, submission->worker);
+		result = check_alive(engine, submission->pool, submission->worker);
 	if (result == 0 && options->after_count)
 		result = orch_check_after_locked(orch->run, options);
 	if (UNLIKELY(engine->rings.kept_count || engine->graph.names.checks || orch->recorder) &&

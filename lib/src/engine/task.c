@@ -61,8 +61,6 @@ struct task *task_new(struct task_table *table)
 	task->last = NULL;
 	task->failed_by = 0;
 	task->probe_data = NULL;
-	task->payload.blob = NULL;
-	task->payload.owned = false;
 	task->attempts = 0;
 	return task;
 }
@@ -210,6 +208,8 @@ void payload_message(struct task *task, const void *message, uint32_t bytes)
 	task->payload.copy = task->storage;
 	task->payload.bytes = bytes;
 	task->payload.frame_flags = 0;
+	task->payload.blob = NULL;
+	task->payload.owned = false;
 }
 
 int payload_again_large(struct task_table *table, struct payload *payload,

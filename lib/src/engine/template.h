@@ -69,6 +69,8 @@ static inline int payload_again(struct task_table *table, struct payload *payloa
 	payload->copy = storage;
 	payload->bytes = from->bytes;
 	payload->frame_flags = from->frame_flags;
+	payload->blob = NULL;
+	payload->owned = false;
 	return 0;
 }
 
