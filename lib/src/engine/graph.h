@@ -120,7 +120,16 @@ static inline void graph_count_from(struct run_graph *run, uint64_t number)
 	run->submitted = run->finished = number;
 }
 /* From here on the task counts as submitted. */
-void graph_enter(struct graph *graph, struct task *task);
+static inline void graph_enter(struct graph *graph, struct task *task)
+{
+	struct run_graph *run = task->run;
+
+	task->head.state = TASK_PENDING;
+	__atomic_store_n(&run->submitted, run->submitted + 1, __ATOMIC_RELAXED);
+	task->head.number = run->submitted;
+	scope_get(task->scope);
+	count_submitted(graph->counters);
+}
 
 /* Collects the edges to one new task. */
 struct edge_builder {

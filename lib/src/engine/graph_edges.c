@@ -24,17 +24,6 @@ struct task *graph_task_new(struct graph *graph, struct run_graph *run, struct s
 	return task;
 }
 
-void graph_enter(struct graph *graph, struct task *task)
-{
-	struct run_graph *run = task->run;
-
-	task->head.state = TASK_PENDING;
-	__atomic_store_n(&run->submitted, run->submitted + 1, __ATOMIC_RELAXED);
-	task->head.number = run->submitted;
-	scope_get(task->scope);
-	count_submitted(graph->counters);
-}
-
 static void add_edge(struct task *producer, enum edge_reason reason, void *context)
 {
 	edge_add(context, producer, (uint8_t)reason);

@@ -451,23 +451,6 @@ void orch_unplace_outputs(struct dw_args *args, uint64_t address, uint64_t bytes
 
 /* ------------------------------------------------------------------- submit */
 
-static inline void enter(struct engine *engine, const struct edge_builder *builder)
-{
-	struct task *task = builder->consumer;
-
-	if (UNLIKELY(builder->out_of_memory))
-		run_cancel_locked(run_of(task->run), -ENOMEM, "no memory for the edges of a task");
-	if (UNLIKELY(task->run->cancelled))
-		task_set_flags(task, FLAG_CANCEL);
-	PROBE(&engine->graph, task, task, PROBE_SUBMITTED);
-	schedule_enter(&engine->schedule, builder);
-}
-
-void submit_enter(struct engine *engine, const struct edge_builder *builder)
-{
-	enter(engine, builder);
-}
-
 /* Only inlined functions get its address, so that the compiler keeps it in registers. */
 struct submission {
 	struct dw_orch *orch;
@@ -579,7 +562,7 @@ static inline int submit_locked(const struct submission *submission, dw_task *id
 		edges_after(&builder, options);
 	if (UNLIKELY(orch->recorder != NULL))
 		record(orch, task, submission->args, submission->ranges, options);
-	enter(engine, &builder);
+	submit_enter(engine, &builder);
 	return 0;
 }
 

@@ -10,7 +10,9 @@
 #ifndef DW_ENGINE_SUBMIT_H
 #define DW_ENGINE_SUBMIT_H
 
-#include "engine/graph.h"
+#include <errno.h>
+#include "engine/run.h"
+#include "engine/state.h"
 
 /*
  * A run with this many tasks that are not final blocks its submitter: memory is bounded by it, and
@@ -57,6 +59,16 @@ void orch_unplace_outputs(struct dw_args *args, uint64_t address, uint64_t bytes
 void submit_named_edges(struct edge_builder *builder, const struct dw_args *args,
 			const struct range *ranges, const struct frame_names *given);
 /* The task is in the graph with all its edges: runs it, chains it, or lets it wait. */
-void submit_enter(struct engine *engine, const struct edge_builder *builder);
+static inline void submit_enter(struct engine *engine, const struct edge_builder *builder)
+{
+	struct task *task = builder->consumer;
+
+	if (UNLIKELY(builder->out_of_memory))
+		run_cancel_locked(run_of(task->run), -ENOMEM, "no memory for the edges of a task");
+	if (UNLIKELY(task->run->cancelled))
+		task_set_flags(task, FLAG_CANCEL);
+	PROBE(&engine->graph, task, task, PROBE_SUBMITTED);
+	schedule_enter(&engine->schedule, builder);
+}
 
 #endif
