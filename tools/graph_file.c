@@ -38,11 +38,10 @@ static const char *wanted_task(char *line, const char *owner, uint64_t most)
 		return NULL;
 	path = take_name(label + 8, &rest);
 	run = path ? strstr(path, " run ") : NULL;
-	/* In the box of its recording, or replay, within that of its run. */
+	/* In the box of its recording, or replay, within its run's; quotes in that are escaped. */
 	part = run ? strstr(rest, "{ label=") : NULL;
-	if (part)
-		rest = take_name(part + 8, &rest) ? rest : NULL;
-	rest = run && rest ? strchr(rest, '"') : NULL;
+	part = part ? strstr(part, "\"; \"") : NULL;
+	rest = run ? strchr(part ? part + 1 : rest, '"') : NULL;
 	name = rest ? take_name(rest, &rest) : NULL;
 	if (!name || !strrchr(name, '.'))
 		return NULL;
