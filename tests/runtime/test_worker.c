@@ -294,7 +294,8 @@ TEST_IN_BOTH_MODES(fifty_trees_leave_nothing_behind)
 			mappings = count_mappings();
 	}
 	CHECK_EQ(count_dir("/proc/self/fd"), fds);
-	CHECK(count_mappings() <= mappings + 2);
+	/* A leak is one for each of 40 trees; an allocator, a sanitizer's above all, adds a few. */
+	CHECK(count_mappings() <= mappings + 10);
 	CHECK_EQ(descendants(NULL, 0), 0);
 }
 
