@@ -15,6 +15,7 @@ static struct rig rig;
 static struct dw_tree *tree;
 static struct dw_orch *orch_now;
 static dw_callable nothing;
+static struct dw_graph *graph_now;
 
 /*
  * `bytes` bytes in front of a page that is not there, filled with `fill`. A few may lie between:
@@ -319,10 +320,22 @@ static int call_group(const void *options)
 	return result < 0 ? result : dw_orch_wait(orch_now);
 }
 
+static int call_record(const void *options)
+{
+	struct dw_graph *graph = NULL;
+	int result = dw_record_begin(orch_now, options);
+
+	if (!result)
+		result = dw_record_end(orch_now, &graph);
+	dw_graph_destroy(graph);
+	return result;
+}
+
 static int orch_submits(struct dw_orch *orch, const struct dw_args *args,
 			const struct dw_config *config, void *context)
 {
 	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
+	struct dw_record_options record = DW_OPTIONS(dw_record_options);
 
 	(void)args;
 	(void)config;
@@ -331,7 +344,10 @@ static int orch_submits(struct dw_orch *orch, const struct dw_args *args,
 	orch_now = orch;
 	TAKES(dw_submit_options, &options, after_count, call_submit);
 	TAKES(dw_submit_options, &options, after_count, call_group);
-	return 0;
+	record.name = "a graph";
+	TAKES(dw_record_options, &record, parameter_count, call_record);
+	CHECK_EQ(dw_record_begin(orch, &record), 0);
+	return dw_record_end(orch, &graph_now);
 }
 
 /* -------------------------------------------------------------- structs that a call fills */
@@ -453,6 +469,12 @@ static int call_tree_child(void *child, size_t size)
 	return dw_tree_child(tree, 1, child);
 }
 
+static int call_graph(void *info, size_t size)
+{
+	(void)size;
+	return dw_graph_query(graph_now, info);
+}
+
 static int call_tree_child_stats(void *stats, size_t size)
 {
 	return dw_tree_child_stats(tree, 1, stats, size);
@@ -530,6 +552,8 @@ TEST(every_call_on_a_tree_takes_and_fills_structs_of_other_sizes)
 	FILLS(dw_engine_stats, provider, call_tree_worker_stats);
 	FILLS(dw_tree_child, cause, call_tree_child);
 	FILLS(dw_provider_info, reason, call_provider);
+	FILLS(dw_graph_info, replays, call_graph);
+	dw_graph_destroy(graph_now);
 	FILLS_BEFORE(dw_child_stats, cpu_ns, call_tree_child_stats);
 	FILLS_BEFORE(dw_child_stats, cpu_ns, call_stats);
 	steps(offsetof(struct dw_child_stats, cpu_ns));

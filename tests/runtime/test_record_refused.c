@@ -273,6 +273,8 @@ static int submit_gate(struct dw_orch *orch)
 	return result;
 }
 
+static atomic_bool gate_recorded;
+
 static int orch_record_gate(struct dw_orch *orch, const struct dw_args *args,
 			    const struct dw_config *config, void *context)
 {
@@ -282,7 +284,10 @@ static int orch_record_gate(struct dw_orch *orch, const struct dw_args *args,
 	(void)config;
 	if (!result)
 		result = submit_gate(orch);
-	return result ? result : dw_record_end(orch, context);
+	if (!result)
+		result = dw_record_end(orch, context);
+	atomic_store(&gate_recorded, true);
+	return result;
 }
 
 static int orch_replay_gate(struct dw_orch *orch, const struct dw_args *args,
@@ -332,8 +337,11 @@ TEST_IN_BOTH_MODES(one_run_at_a_time_replays_a_graph)
 	struct dw_run *run = NULL;
 
 	gate_create(mode);
+	atomic_store(&gate_recorded, false);
 	CHECK_EQ(dw_worker_start(tree.root, orch_record_gate, NULL, NULL, &graph, NULL, &run), 0);
 	gate_begun();
+	while (!atomic_load(&gate_recorded))
+		usleep(1000);
 	/* The run that has recorded it still uses its blocks. */
 	CHECK_EQ(run_of_tree(orch_gate_is_busy, &graph), 0);
 	gate_opens(1);
