@@ -219,11 +219,10 @@ enum dw_symbol_kind { DW_SYMBOL_ORCH = 1, DW_SYMBOL_SUB = 2 };
 enum dw_direction { DW_DIR_SCALAR = 0, DW_DIR_IN = 1, DW_DIR_OUT = 2, DW_DIR_INOUT = 3 };
 
 /*
- * Functions: before dw_worker_init() of the root; the context pointer must make
- * sense in the child (memory from before the fork, or the arena).
- * Register them on the Worker whose children run them, or on any Worker above it: a Worker's
- * callables are known in its whole subtree. -EBUSY after init, -EEXIST for a name that is taken,
- * -ENAMETOOLONG.
+ * Functions: before dw_worker_init() of the root; the context pointer must make sense in the child
+ * (memory from before the fork, or the arena). Register them on the Worker whose children run them,
+ * or on any Worker above it: a Worker's callables are known in its whole subtree. -EBUSY after
+ * init, -EEXIST for a name that is taken, -ENAMETOOLONG.
  *
  * A function must not call exec. With the module, the library then kills the process, and the task
  * fails as after any death; with futexes only a deadline ends the task.
@@ -615,9 +614,8 @@ struct dw_submit_options {
 	/* 0: any worker; DW_PLACE(id): a next-level Worker or a chip */
 	uint32_t place;
 	/*
-	 * further attempts; only for callables that are safe to repeat. A Worker on another host
-	 * that is cut off from here goes on for up to its host_timeout_ns: the next attempt may
-	 * run meanwhile, and what both do outside of the tree's memory happens twice
+	 * further attempts; only for callables that are safe to repeat: the next one may run while
+	 * a host that was cut off goes on with the last, for up to its host_timeout_ns
 	 */
 	uint32_t retries;
 	uint64_t timeout_ns;		/* deadline once started; 0: the Worker's */
@@ -643,9 +641,8 @@ struct dw_submit_options {
 DW_API int dw_submit(struct dw_orch *orch, dw_callable callable, struct dw_args *args,
 		     const struct dw_submit_options *options, dw_task *task);
 /*
- * A group: `members` tasks of one callable that run at the same time on
- * different workers; one node of the graph. `workers` has one id or DW_ANY per member, or is NULL:
- * any; options->place is 0.
+ * A group: `members` tasks of one callable that run at the same time on different workers; one node
+ * of the graph. `workers` has one id or DW_ANY per member, or is NULL: any; options->place is 0.
  * -ENODEV when fewer workers live than there are members; -EINVAL when members on chips with memory
  * of their own share bytes that one of them writes; else as dw_submit().
  */
