@@ -10,6 +10,7 @@
 
 #define WRITERS 3
 #define TASKS 4000			/* of each: several chunks */
+#define TEARS 20
 
 static char path[64], records_path[96], *text;
 static size_t text_bytes;
@@ -152,7 +153,9 @@ TEST(a_torn_chunk_ends_its_own_lines_and_no_others)
 	REQUIRE(all > 0 && (size_t)all < sizeof(bytes));
 	second = memmem(bytes + 8, (size_t)all - 8, &magic, sizeof(magic));
 	REQUIRE(second);
-	for (size_t kept = 0; kept < (size_t)(second - bytes); kept += 977) {
+	for (unsigned tear = 0; tear < TEARS; tear++) {
+		size_t kept = tear * (size_t)(second - bytes) / TEARS;
+
 		fd = open(torn_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 		CHECK_EQ(write(fd, bytes, kept), (ssize_t)kept);
 		CHECK_EQ(write(fd, second, (size_t)(bytes + all - second)), bytes + all - second);

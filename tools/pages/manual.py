@@ -15,7 +15,8 @@ import mdoc
 from summaries import SUMMARIES
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
-HEADERS = ["distworker", "args", "buffer", "chip_memory", "node", "launch", "tree", "chip"]
+INCLUDE = os.path.join(TOP, "lib", "include", "distworker")
+HEADERS = sorted(name.removesuffix(".h") for name in os.listdir(INCLUDE) if name.endswith(".h"))
 
 
 def read(path):
