@@ -248,9 +248,9 @@ $(B)/tests/runtime/%: tests/runtime/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(LINK) $(USER_CFLAGS) -MF $@.d $< -L$(B) -ldistworker $(TEST_LIBS) -lm -Wl,-rpath,'$$ORIGIN/../..' -o $@
-$(B)/tests/runtime/test_trace $(B)/tests/runtime/test_trace_copies $(B)/tests/runtime/test_hosts_trace: TEST_LIBS := -ljson-c
+$(patsubst %,$(B)/tests/runtime/test_%,trace trace_copies trace_tracks hosts_trace): TEST_LIBS := -ljson-c
 # It reads the records that a killed root leaves.
-$(B)/tests/runtime/test_trace: TEST_LIBS += $(B)/lib/src/trace/convert.o $(B)/lib/src/trace/text_out.o
+$(B)/tests/runtime/test_trace_tracks: TEST_LIBS += $(B)/lib/src/trace/convert.o $(B)/lib/src/trace/text_out.o
 $(B)/tests/runtime/fixtures/%.so: tests/runtime/fixtures/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)

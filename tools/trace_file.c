@@ -154,6 +154,10 @@ static bool add_event(struct traced *traced, struct json_object *event)
 
 	if (!json_object_object_get_ex(event, "args", &args))
 		return true;
+	if (!strcmp(phase, "X") && !strcmp(text_of(event, "cat"), "blocked")) {
+		traced->blocked += time_of(event, "dur");
+		return true;
+	}
 	if (!strcmp(phase, "X"))
 		return add_task(traced, event, args);
 	return strcmp(phase, "s") ? true : add_edge(traced, args);

@@ -33,6 +33,7 @@ struct traced {
 	size_t task_count, task_space;
 	struct traced_edge *edges;
 	size_t edge_count, edge_space;
+	uint64_t blocked;		/* ns in which workers waited for siblings */
 	char **names;			/* interned, open addressing */
 	size_t name_count, name_space;
 };

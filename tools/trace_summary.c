@@ -61,6 +61,9 @@ void traced_print(const struct traced *traced, const char *owner, size_t longest
 		printf("  %-20s %14.3f %12.3f %12.3f\n", stage_names[i], ms(facts.stages[i].total),
 		       facts.ran ? (double)facts.stages[i].total / 1e3 / (double)facts.ran : 0,
 		       (double)facts.stages[i].most / 1e3);
+	if (traced->blocked)
+		printf("of that in the ring, workers waited for siblings: %.3f ms\n",
+		       ms(traced->blocked));
 	printf("longest waits from ready to started:\n");
 	for (size_t i = 0; i < facts.wait_count; i++) {
 		printf("  %10.3f ms  ", ms(wait_of(facts.waits[i])));
@@ -114,6 +117,8 @@ void traced_print_json(const struct traced *traced, FILE *out, const char *owner
 			json_object_array_add(waits, task_json(facts.waits[i]));
 		for (size_t i = 0; i < facts.path_count; i++)
 			json_object_array_add(path, task_json(facts.path[i]));
+		json_object_object_add(root, "blocked_ns",
+				       json_object_new_uint64(traced->blocked));
 		json_object_object_add(root, "critical_path_ns",
 				       json_object_new_uint64(facts_path_length(&facts)));
 		json_object_object_add(root, "critical_path_run_ns",

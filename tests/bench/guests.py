@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-only OR MIT
-"""What the module does, in two guests with Debian's kernel.
+"""What the module does, in three guests with Debian's kernels.
 
 counted: one CPU under -icount, where a nanosecond of guest time is an instruction and idle time takes none of ours.
+newer: as counted, of the bare calls alone, with a kernel that has io_uring's futexes.
 pair: two CPUs that run at once, for what needs both sides to run: calls per task, deaths. Its times are those of an
 emulator; they only mean something beside each other.
 """
@@ -46,14 +47,20 @@ for k in $(seq @REPEATS@); do
 		once calls_$provider "$bench/pipeline" burst --tasks 20000 --warm 5000 --calls 1
 		once sparse_$provider "$bench/sparse" task --tasks 500
 		once idle_$provider "$bench/nested" idle --seconds 10
+		once chain_$provider "$bench/nested" chips --children 4 --tasks 2000
 	done
 done
+"""
+
+NEWER = ONCE + """
+once guest "$bench/guest" --repeats @REPEATS@
 """
 
 PAIR = ONCE + """
 deaths() {
 	once death_$1 "$bench/death" $2 --deaths 20
 	once death8_$1 "$bench/death" $2 --deaths 5 --siblings 8
+	once death16_$1 "$bench/death" $2 --deaths 5 --siblings 16
 	once own_$1 "$bench/death" $2 --deaths 1 --mib 1024
 	once shared_$1 "$bench/death" $2 --deaths 1 --mib 1024 --shared 1
 }
@@ -68,34 +75,26 @@ done
 """
 
 
-def kernel_build(kernel):
-    """The headers of that kernel, of this release's own where none is named."""
-    own = subprocess.run(["tests/vm/kernel", "--own"], capture_output=True, text=True, check=False).stdout.strip()
-    done = subprocess.run(["tests/vm/kernel", kernel or own, "build"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["no kernel headers"])[-1])
-    return done.stdout.strip()
-
-
-def build_module(B, kernel=None):
-    """A copy is built, so that other builds of kmod/ are left alone."""
-    copy = os.path.abspath(f"{B}/bench/kmod")
+def build_module(B, kernel):
+    """A copy is built, so that other builds of kmod/ are left alone. With that kernel's own compiler."""
+    copy = os.path.abspath(f"{B}/bench/kmod-{kernel}")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree("kmod", copy, ignore=shutil.ignore_patterns("*.o", "*.ko", "*.cmd", "*.mod*", "modules.order",
                                                                "Module.symvers"))
-    done = subprocess.run(["make", "-C", copy, f"KDIR={kernel_build(kernel)}"], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(["tests/vm/kernel", "--build", kernel, copy], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError("the module does not build: " + done.stderr.strip()[-300:])
+        raise RuntimeError("the module does not build: " + (done.stdout + done.stderr).strip()[-300:])
     return f"{copy}/distworker.ko"
 
 
-def run(B, script, options, repeats):
-    module = build_module(B)
+def run(B, script, options, repeats, kernel=None):
+    if kernel is None:
+        kernel = subprocess.run(["tests/vm/kernel", "--own"], capture_output=True, text=True, check=False).stdout.strip()
+    module = build_module(B, kernel)
     path = os.path.abspath(f"{B}/bench/guest.sh")
     with open(path, "w") as file:
         file.write(script.replace("@B@", B).replace("@TOP@", os.getcwd()).replace("@REPEATS@", str(repeats)))
-    command = ["tests/vm/run", *options, "--module", module]
+    command = ["tests/vm/run", "--kernel", kernel, *options, "--module", module]
     programs = ("guest", "raw", "pipeline", "death", "nested", "sparse", "vector_add.so")
     for added in [*(f"{B}/bench/{name}" for name in programs), f"{B}/libdistworker.so.0",
                   f"{B}/libdistworker-chip-sim.so", path]:
@@ -122,6 +121,10 @@ def samples_of(text):
 
 def counted(B, repeats):
     yield from run(B, COUNTED, ["--icount", "--memory", "2048", "--timeout", "600"], repeats)
+
+
+def newer(B, repeats):
+    yield from run(B, NEWER, ["--icount", "--memory", "1024", "--timeout", "600"], repeats, "6.12")
 
 
 def pair(B, repeats):

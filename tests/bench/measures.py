@@ -125,6 +125,12 @@ MEASURES = {
     "raw_mailbox": raw("mailbox"),
     "raw_chain4": raw("chain4"),
     "raw_burst1": raw("burst1"),
+    **{f"tbb_{mode}{n}": program(f"tbb {mode} --threads {n}")
+       for mode, n in (("burst", 2), ("chain", 2), ("metg", 1), ("metg", 2))},
+    "zeromq": program("zeromq ipc"),
+    "zeromq_threads": program("zeromq inproc"),
+    "mpi_shared": Measure(["mpirun", "--oversubscribe", "-n", "2", "@B@/bench/mpi"], environment=MPI),
+    "multiprocessing": Measure(["python3", "tests/bench/multiprocessing_trip.py"]),
     # Beside others, and when there is little to do.
     "busy1": program("pipeline burst --busy 2 --tasks 500000", repeats=20),
     "idle": program("nested idle --seconds 10"),
@@ -298,5 +304,6 @@ SPECIAL = {
     "instructions_replay": callgrind("replay"),
     "instructions_resubmit": callgrind("resubmit"),
     "guest": guests.counted,
+    "newer": guests.newer,
     "pair": guests.pair,
 }

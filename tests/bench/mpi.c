@@ -18,7 +18,7 @@ int main(int argc, char **argv)
 {
 	uint64_t count = argument(argc, argv, "count", 20000);
 	int bytes = (int)argument(argc, argv, "bytes", 512), rank, size;
-	double *us = calloc(count, sizeof(*us));
+	double *us = calloc(count, sizeof(*us)), sum = 0;
 	void *data = calloc(1, (size_t)bytes);
 
 	MPI_Init(&argc, &argv);
@@ -31,9 +31,12 @@ int main(int argc, char **argv)
 
 		turn(data, bytes, rank == 0);
 		us[i] = (double)(now_ns() - start) / 1000;
+		sum += us[i];
 	}
-	if (rank == 0)
+	if (rank == 0) {
 		print("median_us", percentile(us, count, 0.5));
+		print("mean_us", sum / (double)count);
+	}
 	MPI_Finalize();
 	return 0;
 }

@@ -5,11 +5,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include "trace/convert.h"
-#include "trace/text_out.h"
-#include "trace_read.h"
-
-static char folder[64], trace_path[128], graph_path[128];
+#include "trace_tree.h"
 
 /* Tasks of the known graph, in the order of their submission. */
 enum { GATE, LEFT, RIGHT, JOIN, BREAKS, FOLLOWS, LAST, TASKS };
@@ -25,8 +21,7 @@ static const struct { int from, to; const char *reason;
 #define EDGES (sizeof(edges) / sizeof(edges[0]))
 
 static int gate_pipe[2];
-static struct callables calls;
-static dw_callable call_gate, call_nested, call_die;
+static dw_callable call_gate;
 
 static int sub_gate(const struct dw_args *args, void *context)
 {
@@ -35,14 +30,6 @@ static int sub_gate(const struct dw_args *args, void *context)
 	(void)args;
 	(void)context;
 	return read(gate_pipe[0], &byte, 1) == 1 ? 0 : -EIO;
-}
-
-static int sub_die(const struct dw_args *args, void *context)
-{
-	(void)args;
-	(void)context;
-	raise(SIGKILL);
-	return 0;
 }
 
 static int give(struct dw_orch *orch, dw_callable callable, int task, struct dw_tensor *a,
@@ -95,28 +82,6 @@ static int orch_known(struct dw_orch *orch, const struct dw_args *args,
 	if (!result)
 		result = give(orch, calls.nothing, LAST, NULL, 0, NULL, 0, &join, NULL);
 	return write(gate_pipe[1], "x", 1) == 1 ? result : -EIO;
-}
-
-static void enter_folder(const char *trace, const char *graph)
-{
-	strcpy(folder, "/tmp/distworker-trace-XXXXXX");
-	CHECK(mkdtemp(folder) != NULL);
-	snprintf(trace_path, sizeof(trace_path), "%s/%s", folder, trace ? trace : "none");
-	snprintf(graph_path, sizeof(graph_path), "%s/%s", folder, graph ? graph : "none");
-	if (trace)
-		setenv("DW_TRACE", trace_path, 1);
-	if (graph)
-		setenv("DW_GRAPH", graph_path, 1);
-}
-
-static void leave_folder(void)
-{
-	char command[128];
-
-	unsetenv("DW_TRACE");
-	unsetenv("DW_GRAPH");
-	snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-	CHECK_EQ(system(command), 0);
 }
 
 static struct dw_worker *known_tree(enum dw_mode mode, int64_t **cells)
@@ -521,65 +486,6 @@ TEST(skipped_tasks_are_in_the_trace)
 
 /* ------------------------------------------------------------------ deaths */
 
-/* Runs in a node: some tasks, and then, if asked, the end of the node's process. */
-static int orch_nested(struct dw_orch *orch, const struct dw_args *args,
-		       const struct dw_config *config, void *context)
-{
-	int64_t *cell = dw_args_data(args, 0);
-	int result = 0;
-
-	(void)config;
-	(void)context;
-	for (int i = 0; i < 50 && result == 0; i++)
-		result = submit_one(orch, calls.add, cell, DW_INOUT, 1, NULL, NULL);
-	if (dw_args_int(args, 0) == 1)
-		raise(SIGKILL);
-	return result;
-}
-
-static int orch_pod(struct dw_orch *orch, const struct dw_args *args,
-		    const struct dw_config *config, void *context)
-{
-	struct dw_submit_options options = DW_OPTIONS(dw_submit_options);
-	int64_t *cells = context;
-	int result = 0;
-
-	(void)args;
-	(void)config;
-	options.name = "fine";
-	for (uint32_t i = 0; i < 4 && result == 0; i++) {
-		options.place = DW_PLACE(i % 2);
-		result = submit_one(orch, call_nested, &cells[0], DW_INOUT, 0, &options, NULL);
-	}
-	if (cells[7] && result == 0) {
-		dw_orch_wait(orch);
-		options.name = "node dies";
-		options.place = DW_PLACE(1);
-		result = submit_one(orch, call_nested, &cells[1], DW_INOUT, 1, &options, NULL);
-		options.place = 0;
-		options.name = "sub dies";
-		if (result == 0)
-			result = submit_one(orch, call_die, &cells[2], DW_INOUT, 0, &options, NULL);
-	}
-	return result;
-}
-
-static struct dw_worker *make_pod(enum dw_mode mode, int64_t **cells)
-{
-	struct dw_worker *pod = make_worker(4, 1, mode);
-	void *memory;
-
-	for (int i = 0; i < 2; i++)
-		CHECK_EQ(dw_worker_add_child(pod, make_worker(3, 2, mode), NULL), 0);
-	CHECK_EQ(register_all(pod, &calls), 0);
-	CHECK_EQ(dw_callable_register_orch(pod, "nested", orch_nested, NULL, &call_nested), 0);
-	CHECK_EQ(dw_callable_register_sub(pod, "die", sub_die, NULL, &call_die), 0);
-	CHECK_EQ(dw_buffer_create(pod, 64, &memory), 0);
-	CHECK_EQ(dw_worker_init(pod), 0);
-	*cells = memory;
-	return pod;
-}
-
 static void nested_trace(enum dw_mode mode)
 {
 	struct trace_read trace;
@@ -638,18 +544,6 @@ TEST(trace_survives_children_that_are_killed)
 }
 
 /* ------------------------------------------------------- runs, trees, names */
-
-static int orch_adds(struct dw_orch *orch, const struct dw_args *args,
-		     const struct dw_config *config, void *context)
-{
-	int result = 0;
-
-	(void)args;
-	(void)config;
-	for (int i = 0; i < 300 && result == 0; i++)
-		result = submit_one(orch, calls.add, context, DW_INOUT, 1, NULL, NULL);
-	return result;
-}
 
 TEST(two_runs_at_once_keep_their_tasks_apart)
 {
@@ -799,123 +693,4 @@ TEST(nothing_is_written_when_nobody_asks)
 	known_tree_end(node);
 	CHECK(access(trace_path, F_OK) < 0);
 	leave_folder();
-}
-
-/* ----------------------------------------------------------- a root that is killed */
-
-#define KILLED_TASKS 300
-
-static void killed_root(void)
-{
-	struct dw_worker *node;
-	int64_t *cells;
-
-	node = known_tree(DW_PROCESS, &cells);
-	CHECK_EQ(dw_worker_run(node, orch_adds, NULL, NULL, cells), 0);
-	raise(SIGKILL);
-}
-
-static int to_text(void *context, const char *text, size_t bytes)
-{
-	return fwrite(text, 1, bytes, context) == bytes ? 0 : -EIO;
-}
-
-/* They have all of the runs that had ended, and are small. */
-TEST(records_of_a_tree_whose_root_is_killed_stay_beside_the_file)
-{
-	char records[160];
-	struct trace_read trace;
-	struct stat status;
-	pid_t root;
-	FILE *file;
-	int fd;
-
-	enter_folder("trace.json", NULL);
-	snprintf(records, sizeof(records), "%s%s", trace_path, TRACE_RECORDS_SUFFIX);
-	root = fork();
-	if (root == 0) {
-		killed_root();
-		_exit(1);
-	}
-	CHECK_EQ(waitpid(root, NULL, 0), root);
-	fd = open(records, O_RDONLY | O_CLOEXEC);
-	REQUIRE(fd >= 0 && fstat(fd, &status) == 0);
-	CHECK(status.st_size / KILLED_TASKS <= 120);
-	printf("# %ld bytes a task\n", (long)status.st_size / KILLED_TASKS);
-	file = fopen(trace_path, "w");
-	fputs(TRACE_FIRST_LINE, file);
-	CHECK_EQ(convert_file(fd, to_text, file), 0);
-	fputs(TRACE_LAST_LINE, file);
-	fclose(file);
-	close(fd);
-	REQUIRE(trace_read(trace_path, &trace));
-	CHECK_EQ(trace_slices(&trace), KILLED_TASKS);
-	check_stamps(&trace);
-	trace_free(&trace);
-	leave_folder();
-}
-
-TEST(no_records_stay_when_a_tree_has_closed)
-{
-	char records[160];
-	struct dw_worker *node;
-	int64_t *cells;
-
-	enter_folder("trace.json", NULL);
-	snprintf(records, sizeof(records), "%s%s", trace_path, TRACE_RECORDS_SUFFIX);
-	node = known_tree(DW_PROCESS, &cells);
-	CHECK_EQ(access(records, F_OK), 0);
-	CHECK_EQ(dw_worker_run(node, orch_adds, NULL, NULL, cells), 0);
-	known_tree_end(node);
-	CHECK(access(records, F_OK) < 0);
-	leave_folder();
-}
-
-/* Each track begins with a value, which a viewer holds until the next; wake-ups never go back. */
-TEST(counters_are_tracks_of_each_worker)
-{
-	static const char *const tracks[] = { "ready tasks", "heap bytes", "wake-ups" };
-
-	for (int mode = DW_PROCESS; mode <= DW_THREAD; mode++) {
-		struct trace_read trace;
-		struct dw_worker *pod;
-		int64_t *cells;
-
-		enter_folder("trace.json", NULL);
-		pod = make_pod(mode, &cells);
-		CHECK_EQ(dw_worker_run(pod, orch_pod, NULL, NULL, cells), 0);
-		dw_worker_destroy(pod);
-		REQUIRE(trace_read(trace_path, &trace));
-		for (size_t k = 0; k < 3 * sizeof(tracks) / sizeof(tracks[0]); k++) {
-			static const char *const of[] = { "pod0", "pod0/node0", "pod0/node1" };
-			unsigned found = 0;
-			uint64_t last = 0;
-			char name[64];
-
-			snprintf(name, sizeof(name), "%s %s", of[k % 3], tracks[k / 3]);
-			for (unsigned i = 0; i < trace.count; i++) {
-				json_object *args, *event = json_object_array_get_idx(trace.json,
-										      i);
-				const char *value;
-
-				if (trace.events[i].phase != 'C' ||
-				    strcmp(trace.events[i].name, name) != 0)
-					continue;
-				found++;
-				json_object_object_get_ex(event, "args", &args);
-				value = read_text(args, tracks[k / 3]);
-				CHECK(*value != '\0');
-				if (k / 3 == 2)
-					CHECK((uint64_t)atoll(value) >= last);
-				last = (uint64_t)atoll(value);
-			}
-			if (!CHECK(found))
-				printf("# no track \"%s\"\n", name);
-			/* At the end of the last run nothing is ready. */
-			if (k / 3 == 0)
-				CHECK_EQ(last, 0);
-		}
-		trace_free(&trace);
-		leave_folder();
-	}
 }

@@ -7,8 +7,9 @@
 #include "runtime.h"
 
 /* One slice or end of an arrow; times in ns. */
+#define BLOCKED 'w'
 struct event {
-	char phase;
+	char phase;			/* as in the file; of a blocked worker's slice BLOCKED */
 	char name[256], state[16], path[96], id[32];
 	int pid, tid;
 	uint64_t at, duration;
@@ -48,6 +49,8 @@ static inline void read_event(json_object *object, struct event *event)
 	json_object *args;
 
 	event->phase = read_text(object, "ph")[0];
+	if (!strcmp(read_text(object, "cat"), "blocked"))
+		event->phase = BLOCKED;
 	snprintf(event->name, sizeof(event->name), "%s", read_text(object, "name"));
 	snprintf(event->id, sizeof(event->id), "%s", read_text(object, "id"));
 	event->pid = atoi(read_text(object, "pid"));

@@ -193,10 +193,24 @@ static void count_unrun(struct endpoint *endpoint, uint32_t number, enum complet
 		timeline_count_unrun(endpoint->timeline);
 }
 
+/* How long frame `number` waited for siblings, up to 4.2 s. */
+static uint32_t take_blocked(struct endpoint *endpoint, uint32_t number, uint64_t started)
+{
+	uint64_t since = endpoint->blocked_since;
+
+	if (LIKELY(!since) || endpoint->blocked_number != number)
+		return 0;
+	endpoint->blocked_since = 0;
+	if (started <= since)
+		return 0;
+	return started - since < UINT32_MAX ? (uint32_t)(started - since) : UINT32_MAX;
+}
+
 static void resolve(struct endpoint *endpoint, uint32_t number, enum completion_state state)
 {
 	struct completion *completion = completion_at(&endpoint->layout, endpoint->mailbox, number);
 
+	take_blocked(endpoint, number, 0);
 	*completion = (struct completion){ .number = number, .state = (uint16_t)state };
 	count_unrun(endpoint, number, state);
 	publish_done(endpoint, number);
@@ -216,6 +230,10 @@ struct frame *endpoint_next(struct endpoint *endpoint, uint32_t *number)
 		}
 		if (UNLIKELY(frame->flags & FRAME_WAITS) && timeline_blocks(endpoint, frame) &&
 		    atomic_load_explicit(&frame->claim, memory_order_relaxed) == expected) {
+			if (!endpoint->blocked_since) {
+				endpoint->blocked_number = n;
+				endpoint->blocked_since = now_ns();
+			}
 			endpoint->blocked = true;
 			return NULL;
 		}
@@ -310,6 +328,7 @@ complete(struct endpoint *endpoint, uint32_t number, enum completion_state state
 		.state = (uint16_t)(error ? COMPLETION_FAILED : state),
 		.text_bytes = (uint16_t)bytes,
 		.error = error,
+		.blocked = take_blocked(endpoint, number, started),
 		.started = started,
 		.ended = ended,
 	};

@@ -81,7 +81,7 @@ struct completion {
 	uint16_t state;			/* enum completion_state */
 	uint16_t text_bytes;		/* of the text in the same slot, without NUL */
 	int32_t error;			/* -errno */
-	uint32_t reserved;
+	uint32_t blocked; /* ns before `started` in which it was the next and waited for siblings */
 	uint64_t started;		/* CLOCK_MONOTONIC, ns */
 	uint64_t ended;
 };

@@ -114,19 +114,19 @@ struct endpoint {
 	bool stopping;
 	bool parked;			/* the next frame waits for those in flight */
 	bool blocked;			/* a FRAME_WAITS waits for siblings */
+	uint32_t blocked_number;	/* the last one of these … */
+	uint64_t blocked_since;		/* … and when that was seen; 0: it has been completed */
 	bool failure_unreported; /* a frame failed since check_notify() last ran */
 	uint8_t *resolved;		/* one per slot: completed before an earlier frame was */
 
-	/* NULL: the provider has no timelines. */
-	struct timeline *timeline;	/* this peer's */
+	struct timeline *timeline;	/* this peer's; NULL: the provider has none */
 	const unsigned char *timelines;	/* of all */
 	uint64_t timeline_step;
 	uint64_t timelines_bytes;	/* kernel: a mapping of their own */
 	struct awaited *awaited;	/* of this peer's timeline; futex: and … */
 	struct awaited *all_awaited;	/* … those of all */
 
-	struct spin spin;
-	struct spin sibling_spin;	/* waits for siblings */
+	struct spin spin, sibling_spin;	/* for the parent, for siblings */
 	uint64_t wakes, sleeps;
 };
 

@@ -339,6 +339,33 @@ static void take_task(struct converter *converter, struct input *input, struct t
 	OUT(out, "}},\n");
 }
 
+static void take_blocked(struct converter *converter, struct input *input, struct text_out *out)
+{
+	const struct lane *lane = take_lane(converter, input);
+	uint64_t task = take_number(input), run = take_number(input);
+	uint64_t begun = take_moment(converter, input), ns = take_number(input);
+
+	if (input->failed)
+		return;
+	out_begin_line(out);
+	OUT(out, "{\"ph\":\"X\",\"name\":\"blocked\",\"cat\":\"blocked\",");
+	put_lane(out, lane);
+	OUT(out, ",\"ts\":");
+	out_time(out, begun);
+	OUT(out, ",\"dur\":");
+	/* Arrows to the task are bound to the slice that begins where this one ends. */
+	out_time(out, ns - (ns > 0));
+	OUT(out, ",\"args\":{\"task\":");
+	out_number(out, task);
+	OUT(out, ",\"run\":");
+	out_number(out, run);
+	OUT(out, ",\"owner\":");
+	put_name(out, &converter->own.path);
+	OUT(out, ",\"worker\":");
+	put_name(out, &lane->path);
+	OUT(out, "}},\n");
+}
+
 static void put_reasons(struct text_out *out, uint64_t reasons)
 {
 	static const struct { uint8_t reason; const char *name; } all[] = {
@@ -542,6 +569,7 @@ void converter_take(struct converter *converter, const unsigned char *records, s
 		case RECORD_RUN: take_run(converter, &input, out); break;
 		case RECORD_COPY: take_copy(converter, &input, out); break;
 		case RECORD_COUNTERS: take_counters(converter, &input, out); break;
+		case RECORD_BLOCKED: take_blocked(converter, &input, out); break;
 		case RECORD_LINES: take_lines(&input, out); break;
 		default: input.failed = true; break;
 		}

@@ -210,6 +210,16 @@ void record_task(struct records *records, const struct record_task *task)
 	}
 }
 
+void record_blocked(struct records *records, const struct record_task *task, uint32_t ns)
+{
+	begin(records, RECORD_BLOCKED);
+	put_number(records, task->lane);
+	put_number(records, task->task);
+	put_number(records, task->run);
+	put_moment(records, task->started - ns);
+	put_number(records, ns);
+}
+
 void record_arrow(struct records *records, const struct record_arrow *arrow)
 {
 	begin(records, arrow->to ? RECORD_ARROW_BEGINS : RECORD_ARROW_ENDS);

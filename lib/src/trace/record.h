@@ -38,6 +38,7 @@ enum record_kind {
 	RECORD_RUN,		/* run, id, begun (moment), ended (later), tasks, errno */
 	RECORD_COPY,		/* way, id, task, tensor, bytes, started (moment), ended (later) */
 	RECORD_COUNTERS,	/* moment, ready tasks, heap bytes, wake-ups */
+	RECORD_BLOCKED,		/* lane, task, run, begun (moment), ended (later) */
 	RECORD_LINES,		/* text of whole lines of JSON, to the end of the chunk */
 };
 
@@ -99,6 +100,8 @@ struct record_task {
 	uint64_t because_of;
 };
 void record_task(struct records *records, const struct record_task *task);
+/* The worker waited for siblings so many ns, before it started the task. */
+void record_blocked(struct records *records, const struct record_task *task, uint32_t ns);
 
 struct record_arrow {
 	uint32_t id, lane;

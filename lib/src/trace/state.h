@@ -15,6 +15,7 @@
 /* One attempt, of one member if it is a group. */
 struct trace_span {
 	uint64_t ready, dispatched, started, ended;
+	uint32_t blocked;		/* ns before it started */
 	uint32_t worker, lane, member;
 	uint32_t attempt;
 	bool failed;

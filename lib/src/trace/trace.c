@@ -186,6 +186,8 @@ static void write_span(struct trace *trace, const struct task *task, const struc
 	record.member = task->flags & FLAG_GROUP ? span->member + 1 : 0;
 	record.attempt = task->attempts ? span->attempt + 1 : 0;
 	record_task(&trace->json, &record);
+	if (span->blocked)
+		record_blocked(&trace->json, &record, span->blocked);
 }
 
 static void write_unrun(struct trace *trace, const struct task *task, uint64_t now)
@@ -439,6 +441,9 @@ static void on_span(void *context, struct task *task, const struct worker_ring *
 		span.started = span.dispatched;
 	if (span.ended < span.started)
 		span.ended = span.started;
+	span.blocked = completion->blocked;
+	if (span.started - span.blocked < trace->lanes[ring->index].last_end)
+		span.blocked = 0;
 	trace->lanes[ring->index].last_end = span.ended;
 	add_span(times, &span);
 }
