@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR MIT
-/* oneTBB, threads in one process: tbb burst|chain|metg [--threads N] [--tasks N] [--stencil 0|1]. */
+/* oneTBB, threads of one process: tbb burst|chain|metg [--threads N] [--tasks N] [--stencil 0]. */
 #include "graph.h"
 #include "tbb_graph.h"
 
