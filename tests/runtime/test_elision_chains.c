@@ -8,6 +8,7 @@
  * CHAINS_SEED=N repeats one program.
  */
 #include "elision.h"
+#include "../unit/seeds.h"
 
 #define TENSORS 6
 #define WORDS 512		/* of a tensor */
@@ -139,7 +140,8 @@ static void play(enum dw_mode mode, uint64_t seed, bool dies, bool cancels, unsi
 static void plays(enum dw_mode mode, bool dies, bool cancels, uint64_t seeds)
 {
 	const char *only = getenv("CHAINS_SEED");
-	uint64_t seed = only ? strtoull(only, NULL, 0) : 1, last = only ? seed : seeds;
+	uint64_t seed = only ? strtoull(only, NULL, 0) : unit_first_seed();
+	uint64_t last = only ? seed : seed + seeds - 1;
 	unsigned lost = 0;
 
 	for (; seed <= last && !unit_failures; seed++)

@@ -8,6 +8,7 @@
  * Memory with undefined contents has a pattern. SPACES_SEED=N repeats one program.
  */
 #include "chips.h"
+#include "../unit/seeds.h"
 
 #define WORDS 3072
 #define STEP 64			/* ranges begin and end at multiples of so many words */
@@ -444,7 +445,8 @@ static bool program_right(uint64_t seed)
 static void programs_right(enum dw_mode mode, bool buffer_is_kept)
 {
 	const char *only = getenv("SPACES_SEED");
-	uint64_t seed = only ? strtoull(only, NULL, 0) : 1, last = only ? seed : 150;
+	uint64_t seed = only ? strtoull(only, NULL, 0) : unit_first_seed();
+	uint64_t last = only ? seed : seed + 149;
 
 	kept = buffer_is_kept;
 	memset(model, 0, sizeof(model));

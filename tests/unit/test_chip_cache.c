@@ -7,6 +7,7 @@
  */
 #include "chip/cache.h"
 #include "chip_test.h"
+#include "seeds.h"
 #include "unit.h"
 
 #define WORDS 1536
@@ -394,7 +395,8 @@ static void runs(const char *options, bool evicts)
 {
 	struct chip_cache_counters counters = { 0 }, sum = { 0 };
 	const char *only = getenv("CACHE_SEED");
-	uint64_t first = only ? strtoull(only, NULL, 0) : 1, last = only ? first : 12;
+	uint64_t first = only ? strtoull(only, NULL, 0) : unit_first_seed();
+	uint64_t last = only ? first : first + 11;
 
 	for (uint64_t seed = first; seed <= last && !unit_failures; seed++) {
 		run(options, seed, &counters);
