@@ -211,16 +211,16 @@ def system_calls(B, repeats):
 # Which step of a task's life a function belongs to.
 STEPS = {
     "submit": r"^(dw_submit|dw_replay|post_next|post_some|post_all|graph_task_again|payload_again|add_from_before|add_none|submit_|orch_|edges_|add_edge|payload_make|task_new|graph_task_new|graph_enter|tensor_|note$|"
-              r"callable_hold|dw_args|args_|wire_|arena_contains|process_serial|scope_|map_|range_|edge_)",
+              r"callable_hold|dw_args|args_|wire_[^d]|arena_contains|process_serial|scope_[^p]|map_|range_|edge_)",
     "dispatch": r"^(schedule_|chain$|dispatch|post$|ring_post|ring_added|ring_publish|rings_publish|ring_update|"
                 r"ring_request|engine_work|hub_acquire|hub_publish|hub_fail_epoch|hub_wake|hub_mark|hub_request|notify_hub|"
                 r"estimate_of|balance|pick|revoke_|task_try|straggler|attend|ask_for|request_|any_waiting|lock_|"
                 r"engine_unlock|waiters_|memcpy|__memcpy|memset|__memset)",
     "completion": r"^(ring_next|progress_harvest|graph_hub_harvest|hub_harvest|hub_next|graph_completed|graph_settle|"
                   r"graph_free_task|handle_|task_free|payload_free|callable_put|callable_release|release_|"
-                  r"estimate_learn|group_)",
+                  r"estimate_learn|group_|scope_put)",
     "child": r"^(serve|run_task|call_|endpoint_|resolve|frame_args|callable_get|callable_held|running_|status_works|"
-             r"status_|sub_nothing|now_ns|child_|publish_done|publish_|read_|check_notify)",
+             r"status_|sub_nothing|wire_decode|now_ns|child_|publish_done|publish_|read_|check_notify)",
     "wait": r"^(spin|hub_wait|hub_completions|foreground|spin_briefly|passed|classify|spin_time|wait_|futex|syscall|event_|"
             r"parent_wrote|drive|run_drain|spin_)",
 }

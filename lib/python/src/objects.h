@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
-/* The objects of distworker._core, guarded by the GIL, and what the library is given with a call. */
+/* The objects of distworker._core, guarded by the GIL, and what calls of the library keep. */
 #ifndef DISTWORKER_PYTHON_OBJECTS_H
 #define DISTWORKER_PYTHON_OBJECTS_H
 

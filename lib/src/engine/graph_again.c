@@ -2,32 +2,8 @@
 /*
  * See graph_again.h.
  */
-#include <errno.h>
 #include "engine/edge_add.h"
 #include "engine/graph_again.h"
-
-struct task *graph_task_again(struct graph *graph, struct run_graph *run, struct scope *scope,
-			      const struct task_template *template, const uint64_t *values)
-{
-	struct task *task = task_new(&graph->tasks);
-
-	if (UNLIKELY(!task)) {
-		error_set(-ENOMEM, "no memory for a task");
-		return NULL;
-	}
-	task->run = run;
-	task->scope = scope;
-	task_fill(task, template);
-	if (UNLIKELY(!template->payload.copy))
-		return task;
-	if (UNLIKELY(payload_again(&graph->tasks, &task->payload, &template->payload, values,
-				   task->storage) < 0)) {
-		task_free(&graph->tasks, task);
-		return NULL;
-	}
-	task_place_name(task, &task->payload, template->name_at);
-	return task;
-}
 
 /* The producer has ended: as edges_pass() finds poison, and edges_after() failed tasks. */
 static void producer_ended(struct edge_builder *builder, struct task_ref producer, uint8_t reasons)

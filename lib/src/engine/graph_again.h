@@ -6,8 +6,11 @@
 #ifndef DW_ENGINE_GRAPH_AGAIN_H
 #define DW_ENGINE_GRAPH_AGAIN_H
 
+#include <errno.h>
 #include "engine/graph.h"
+#include "engine/task_new.h"
 #include "engine/template.h"
+#include "task/error.h"
 
 /* A task waits for an earlier one of the same recording. */
 struct recorded_edge {
@@ -27,8 +30,31 @@ struct recorded_border {
  * A new task of the run, which counts as submitted once graph_enter() was called. Groups get their
  * members afterwards. NULL: no memory, with a text.
  */
-struct task *graph_task_again(struct graph *graph, struct run_graph *run, struct scope *scope,
-			      const struct task_template *template, const uint64_t *values);
+static inline struct task *graph_task_again(struct graph *graph, struct run_graph *run,
+					    struct scope *scope,
+					    const struct task_template *template,
+					    const uint64_t *values)
+{
+	struct task *task = task_new(&graph->tasks);
+
+	if (UNLIKELY(!task)) {
+		error_set(-ENOMEM, "no memory for a task");
+		return NULL;
+	}
+	task->run = run;
+	task->scope = scope;
+	task_fill(task, template);
+	if (UNLIKELY(!template->payload.copy))
+		return task;
+	if (UNLIKELY(payload_again(&graph->tasks, &task->payload, &template->payload, values,
+				   task->storage) < 0)) {
+		task_free(&graph->tasks, task);
+		return NULL;
+	}
+	task_place_name(task, &task->payload, template->name_at);
+	return task;
+}
+
 /* `refs`: the tasks of this replay, by their place. */
 void edges_again(struct edge_builder *builder, const struct recorded_edge *edges, uint32_t count,
 		 const struct task_ref *refs);

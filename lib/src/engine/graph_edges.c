@@ -3,6 +3,7 @@
  * graph, continued: a new task and its edges. See graph.h.
  */
 #include "engine/edge_add.h"
+#include "engine/task_new.h"
 
 struct task *graph_task_new(struct graph *graph, struct run_graph *run, struct scope *scope,
 			    struct callable *callable, const struct dw_submit_options *options)

@@ -586,10 +586,10 @@ static int add_members(struct engine *engine, const struct dw_graph *graph,
 	return 0;
 }
 
-static inline int post_next(struct replay *replay)
+static inline int post_next(struct replay *replay, uint32_t place)
 {
 	struct dw_graph *graph = replay->graph;
-	const struct recorded_task *recorded = &graph->tasks.all[replay->next];
+	const struct recorded_task *recorded = &graph->tasks.all[place];
 	struct dw_orch *orch = replay->orch;
 	struct engine *engine = orch->run->engine;
 	struct edge_builder builder;
@@ -604,7 +604,7 @@ static inline int post_next(struct replay *replay)
 		return -ENOMEM;
 	}
 	graph_enter(&engine->graph, task);
-	graph_set_ref(graph, replay->next, task);
+	graph_set_ref(graph, place, task);
 	edges_begin(&builder, &engine->graph, task);
 	if (UNLIKELY(engine->graph.probe.ops != NULL))
 		show_after(replay, recorded, task);
@@ -621,7 +621,6 @@ static inline int post_next(struct replay *replay)
 	}
 	replay->edge = recorded->edges_end;
 	replay->border = recorded->borders_end;
-	replay->next++;
 	submit_enter(engine, &builder);
 	/* One that is skipped at once: those behind it learn of it from its bytes, and its id. */
 	if (UNLIKELY(engine->graph.finished != NULL))
@@ -635,7 +634,7 @@ static int post_some(struct replay *replay)
 	struct dw_run *run = replay->orch->run;
 	struct engine *engine = run->engine;
 	uint64_t most = WINDOW_TASKS - (run->graph.submitted - run->graph.finished);
-	uint32_t count = replay->graph->tasks.count - replay->next;
+	uint32_t count = replay->graph->tasks.count - replay->next, posted = 0;
 	int result = 0;
 
 	if (count > PIECE)
@@ -643,8 +642,11 @@ static int post_some(struct replay *replay)
 	if (count > most)
 		count = (uint32_t)most;
 	progress_submits(&engine->progress);
-	for (uint32_t i = 0; i < count && result == 0; i++)
-		result = post_next(replay);
+	while (posted < count && result == 0) {
+		result = post_next(replay, replay->next + posted);
+		posted += result == 0;
+	}
+	replay->next += posted;
 	progress_submitted(&engine->progress, count);
 	if (UNLIKELY(result < 0))
 		run_cancel_locked(run, result, "no memory for a task of a recorded graph");

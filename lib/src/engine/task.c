@@ -7,13 +7,14 @@
 #include <stdlib.h>
 #include "base/text.h"
 #include "engine/queue.h"
+#include "engine/task_new.h"
 #include "engine/template.h"
 #include "memory/arena.h"
 #include "task/name.h"
 
 _Static_assert(offsetof(struct task, head) == 0, "task_ref_live() reads a task as its head");
 
-static int tasks_grow(struct task_table *table)
+int tasks_grow(struct task_table *table)
 {
 	struct task *chunk;
 
@@ -37,32 +38,6 @@ static int tasks_grow(struct task_table *table)
 	}
 	table->chunks[table->chunk_count++] = chunk;
 	return 0;
-}
-
-struct task *task_new(struct task_table *table)
-{
-	struct task *task;
-
-	if (!table->unused && tasks_grow(table) < 0)
-		return NULL;
-	task = table->unused;
-	table->unused = task->next;
-	if (LIKELY(task->next && task->next->next))
-		task_prefetch(task->next->next);
-	table->live++;
-	task->waiting = 0;
-	task->in_rings = 0;
-	task->marks = 0;
-	task->producers = 0;
-	task->flags = 0;
-	task->queue = QUEUE_NONE;
-	task->placed = NO_WORKER;
-	task->first = NULL;
-	task->last = NULL;
-	task->failed_by = 0;
-	task->probe_data = NULL;
-	task->attempts = 0;
-	return task;
 }
 
 void task_free(struct task_table *table, struct task *task)

@@ -125,7 +125,6 @@ struct task_table {
 
 void task_table_init(struct task_table *table, struct arena *arena, uint32_t frame_bytes);
 void task_table_release(struct task_table *table);
-struct task *task_new(struct task_table *table);
 void task_free(struct task_table *table, struct task *task);
 void tasks_each(struct task_table *table, void (*visit)(struct task *task, void *context),
 		void *context);
