@@ -31,7 +31,7 @@ once() {
 	fi
 }
 bench=@B@/bench
-export DW_CHIP_PATH=@TOP@/@B@ BENCH_IMAGE=@TOP@/@B@/bench/vector_add.so
+export DW_CHIP_PATH=@TOP@/@B@:@TOP@/@B@/bench BENCH_NULL_DRIVER=null BENCH_IMAGE=@TOP@/@B@/bench/vector_add.so
 """
 
 COUNTED = ONCE + """
@@ -95,7 +95,8 @@ def run(B, script, options, repeats, kernel=None):
     with open(path, "w") as file:
         file.write(script.replace("@B@", B).replace("@TOP@", os.getcwd()).replace("@REPEATS@", str(repeats)))
     command = ["tests/vm/run", "--kernel", kernel, *options, "--module", module]
-    programs = ("guest", "raw", "pipeline", "death", "nested", "sparse", "vector_add.so")
+    programs = ("guest", "raw", "pipeline", "death", "nested", "sparse", "vector_add.so",
+                "libdistworker-chip-null.so")
     for added in [*(f"{B}/bench/{name}" for name in programs), f"{B}/libdistworker.so.0",
                   f"{B}/libdistworker-chip-sim.so", path]:
         command += ["--add", added]
