@@ -106,6 +106,8 @@ static inline struct dw_worker *make_worker(uint32_t level, uint32_t subs, enum 
 	options.mode = mode;
 	options.heap_ring_bytes = 64 << 20;
 	options.arena_bytes = 256 << 20;
+	/* The default, in the time of a quiet machine. */
+	options.init_timeout_ns = ample(30000000000ULL);
 	if (dw_worker_create(level, &options, &worker) < 0)
 		fprintf(stderr, "# create: %s\n", dw_strerror_last());
 	return worker;
