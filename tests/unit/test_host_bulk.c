@@ -73,7 +73,7 @@ static void *place(void *context, const struct stream_message *message)
 /* Returns the type of the next message, or -errno. Counts data. */
 static int next(struct end *end, struct stream_message *message)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 	int result;
 
 	for (;;) {
@@ -608,7 +608,7 @@ static long count_sleeps(void)
 
 static void stay_idle(struct end *end)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 	struct stream_message message;
 	long sleeps;
 

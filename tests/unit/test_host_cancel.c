@@ -36,7 +36,7 @@ static unsigned char content(size_t i)
 
 static void next_message(struct session *session, struct session_message *message)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 	int result;
 
 	while ((result = session_step(session, message)) == 0)
@@ -107,7 +107,7 @@ static uint64_t post(struct gateway *gateway, uint32_t count, const int *slots)
 static void wait_done(struct gateway *gateway, uint64_t number, int error)
 {
 	struct gateway_done done = { .number = 0 };
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 	int result;
 
 	while ((result = gateway_step(gateway, &done)) == 0)

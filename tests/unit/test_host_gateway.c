@@ -56,7 +56,7 @@ static uint64_t serve_one(int error)
 	struct gateway_counters before, after;
 	struct gateway_done done;
 	struct pack pack = { .data = NULL };
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 	int result;
 
 	gateway_counters(gateway, &before);

@@ -61,14 +61,14 @@ static void spoil(void *context, uint64_t address, uint64_t bytes)
 
 static void wait_for_session(const struct session *session)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 
 	poll(polls, session_poll(session, polls), -1);
 }
 
 static void wait_for_gateway(const struct gateway *gateway)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 
 	poll(polls, gateway_poll(gateway, polls), -1);
 }
@@ -77,7 +77,7 @@ static void wait_for_gateway(const struct gateway *gateway)
 static void take_a_moment(struct session *session)
 {
 	struct session_message message;
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 
 	for (int i = 0; i < 4 && poll(polls, session_poll(session, polls), 1) > 0; i++)
 		if (session_step(session, &message) < 0)
@@ -655,7 +655,7 @@ HOST_TEST(a_session_that_answers_before_its_inputs_are_there_gets_no_more_of_the
 	static unsigned char chunk[STREAM_CHUNK_BYTES];
 	struct stream_counters counters;
 	struct stream_message message;
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 
 	map_area();
 	program.model = calloc(1, SLOTS * SLOT_BYTES);

@@ -446,8 +446,10 @@ static void make_recorder(struct pair *pair, int *tap, int *feed)
 	int first[2], second[2];
 
 	CHECK_EQ(non_blocking_pair(first) + non_blocking_pair(second), 0);
-	CHECK_EQ(stream_create(first[0], host_secret("up"), host_secret("down"), 1, &pair->a), 0);
-	CHECK_EQ(stream_create(second[0], host_secret("down"), host_secret("up"), 1, &pair->b), 0);
+	CHECK_EQ(stream_create(first[0], host_secret("up"), host_secret("down"), 5000000000ULL,
+			       &pair->a), 0);
+	CHECK_EQ(stream_create(second[0], host_secret("down"), host_secret("up"), 5000000000ULL,
+			       &pair->b), 0);
 	*tap = first[1];
 	*feed = second[1];
 }

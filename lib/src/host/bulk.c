@@ -403,18 +403,18 @@ int bulk_receive(struct bulk *bulk, stream_place *place, void *context,
 	return result == 0 && bulk->failed ? error_set(bulk->failed, "%s", bulk->why) : result;
 }
 
-uint32_t bulk_poll(const struct bulk *bulk, struct pollfd polls[2])
+uint32_t bulk_poll(const struct bulk *bulk, struct pollfd polls[BULK_POLLS])
 {
-	short events = is_held(bulk) ? POLLRDHUP : POLLIN;
+	uint32_t count = stream_poll(bulk->stream, !is_held(bulk), polls);
 
-	polls[0] = (struct pollfd){
-		.fd = stream_fd(bulk->stream),
-		.events = (short)(events | (stream_pending(bulk->stream) ? POLLOUT : 0)),
-	};
-	if (!bulk->ucx)
-		return 1;
-	polls[1] = (struct pollfd){ .fd = ucx_fd(bulk->ucx), .events = POLLIN };
-	return 2;
+	if (bulk->ucx)
+		polls[count++] = (struct pollfd){ .fd = ucx_fd(bulk->ucx), .events = POLLIN };
+	return count;
+}
+
+bool bulk_has_ucx(const struct bulk *bulk)
+{
+	return bulk->ucx;
 }
 
 void bulk_counters(const struct bulk *bulk, struct stream_counters *counters)

@@ -23,6 +23,7 @@
 #include "host/stream.h"
 
 #define BULK_LEAST 65536
+#define BULK_POLLS (STREAM_POLLS + 1)
 #define BULK_PIECE (1u << 20)
 #define BULK_MARK 255 /* a type of the stream's messages, which is this module's */
 
@@ -56,10 +57,12 @@ int bulk_flush(struct bulk *bulk);
 int bulk_receive(struct bulk *bulk, stream_place *place, void *context,
 		 struct stream_message *message);
 /*
- * The descriptors to wait for after bulk_flush(), and after a bulk_receive() that returned 0: 1 or
- * 2 entries.
+ * The descriptors to wait for after bulk_flush(), and after a bulk_receive() that returned 0: those
+ * of stream_poll(), and UCX's.
  */
-uint32_t bulk_poll(const struct bulk *bulk, struct pollfd polls[2]);
+uint32_t bulk_poll(const struct bulk *bulk, struct pollfd polls[BULK_POLLS]);
+/* Whether data goes over UCX, which tells of what comes only after it was asked. */
+bool bulk_has_ucx(const struct bulk *bulk);
 void bulk_counters(const struct bulk *bulk, struct stream_counters *counters);
 
 #endif

@@ -76,9 +76,14 @@ void gateway_destroy(struct gateway *gateway)
 	free(gateway);
 }
 
-uint32_t gateway_poll(const struct gateway *gateway, struct pollfd polls[2])
+uint32_t gateway_poll(const struct gateway *gateway, struct pollfd polls[BULK_POLLS])
 {
 	return bulk_poll(gateway->bulk, polls);
+}
+
+bool gateway_has_ucx(const struct gateway *gateway)
+{
+	return bulk_has_ucx(gateway->bulk);
 }
 
 uint32_t gateway_in_flight(const struct gateway *gateway)

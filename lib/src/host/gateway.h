@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "host/bulk.h"
 #include "host/message.h"
 #include "host/offset.h"
 
@@ -48,8 +49,10 @@ struct gateway_counters {
 /* Takes the stream, also when it fails. -ENOMEM with a text. */
 int gateway_create(struct stream *stream, struct gateway **gateway);
 void gateway_destroy(struct gateway *gateway);
-/* What to wait for: 1 or 2 entries; the first one is the connection. */
-uint32_t gateway_poll(const struct gateway *gateway, struct pollfd polls[2]);
+/* What to wait for; the first entry is the connection. */
+uint32_t gateway_poll(const struct gateway *gateway, struct pollfd polls[BULK_POLLS]);
+/* As bulk_has_ucx(). */
+bool gateway_has_ucx(const struct gateway *gateway);
 /* Tasks and control messages that are not done. */
 uint32_t gateway_in_flight(const struct gateway *gateway);
 

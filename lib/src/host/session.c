@@ -85,9 +85,14 @@ void session_destroy(struct session *session)
 	free(session);
 }
 
-uint32_t session_poll(const struct session *session, struct pollfd polls[2])
+uint32_t session_poll(const struct session *session, struct pollfd polls[BULK_POLLS])
 {
 	return bulk_poll(session->bulk, polls);
+}
+
+bool session_has_ucx(const struct session *session)
+{
+	return bulk_has_ucx(session->bulk);
 }
 
 int session_set_timeout(struct session *session, uint64_t timeout_ns)

@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "host/bulk.h"
 #include "host/message.h"
 #include "host/net.h"
 
@@ -68,8 +69,10 @@ struct session_message {
 int session_create(struct stream *stream, const struct session_options *options,
 		   struct session **session);
 void session_destroy(struct session *session);
-/* What to wait for: 1 or 2 entries; the first one is the connection. */
-uint32_t session_poll(const struct session *session, struct pollfd polls[2]);
+/* What to wait for; the first entry is the connection. */
+uint32_t session_poll(const struct session *session, struct pollfd polls[BULK_POLLS]);
+/* As bulk_has_ucx(). */
+bool session_has_ucx(const struct session *session);
 
 /* As stream_pack(): before READY, and with what session_step() returned last to come again. */
 int session_pack(const struct session *session, struct pack *pack);

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "host/address.h"
 #include "host/pack.h"
+#include "host/silence.h"
 #include "host/stream.h"
 #include "task/error.h"
 
@@ -49,6 +50,7 @@ struct stream {
 	struct secret *send_key, *receive_key;
 	uint64_t sent, received; /* messages; part of their codes */
 	struct stream_counters counters;
+	struct silence silence;
 
 	struct bytes control; /* whole messages, not begun */
 	struct transfer *first, **last;
@@ -72,12 +74,15 @@ int stream_create(int fd, struct secret *send, struct secret *receive, uint64_t 
 		  struct stream **result)
 {
 	struct stream *stream = calloc(1, sizeof(*stream));
+	int error = stream ? silence_begin(&stream->silence, timeout_ns) :
+			     error_set(-ENOMEM, "no memory for a connection");
 
-	if (!stream) {
+	if (error < 0) {
 		secret_destroy(send);
 		secret_destroy(receive);
 		close(fd);
-		return error_set(-ENOMEM, "no memory for a connection");
+		free(stream);
+		return error;
 	}
 	stream->fd = fd;
 	stream->timeout_ns = timeout_ns;
@@ -98,6 +103,7 @@ void stream_destroy(struct stream *stream)
 		next = at->next;
 		free(at);
 	}
+	silence_end(&stream->silence);
 	close(stream->fd);
 	secret_destroy(stream->send_key);
 	secret_destroy(stream->receive_key);
@@ -110,12 +116,22 @@ void stream_destroy(struct stream *stream)
 int stream_set_timeout(struct stream *stream, uint64_t timeout_ns)
 {
 	stream->timeout_ns = timeout_ns;
+	silence_set_timeout(&stream->silence, timeout_ns);
 	return address_set_timeout(stream->fd, timeout_ns);
 }
 
 int stream_fd(const struct stream *stream)
 {
 	return stream->fd;
+}
+
+uint32_t stream_poll(const struct stream *stream, bool receive, struct pollfd polls[STREAM_POLLS])
+{
+	int events = (receive ? POLLIN : POLLRDHUP) | (stream_pending(stream) ? POLLOUT : 0);
+
+	polls[0] = (struct pollfd){ .fd = stream->fd, .events = (short)events };
+	polls[1] = (struct pollfd){ .fd = stream->silence.fd, .events = POLLIN };
+	return STREAM_POLLS;
 }
 
 void stream_counters(const struct stream *stream, struct stream_counters *counters)
@@ -330,6 +346,10 @@ static int stream_error(const struct stream *stream, int error)
 
 	if (error == -ETIMEDOUT)
 		return error_set(error, "no answer for %llu.%llu s", tenths / 10, tenths % 10);
+	/* The kernel gave up for the same reason, and has heard why no packet gets there. */
+	if (error == -EHOSTUNREACH || error == -ENETUNREACH || error == -EHOSTDOWN)
+		return error_set(-ETIMEDOUT, "no answer for %llu.%llu s (%s)", tenths / 10,
+				 tenths % 10, strerror(-error));
 	if (error == -EPIPE || error == -ECONNRESET)
 		return error_set(-ECONNRESET, "the connection was closed by the other side");
 	return error_set(error, "the connection is broken: %s", strerror(-error));
@@ -354,6 +374,7 @@ static ssize_t send_some(struct stream *stream)
 	while (sent < 0 && errno == EINTR);
 	if (sent < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : stream_error(stream, -errno);
+	silence_sent(&stream->silence, stream->fd, (size_t)sent);
 	return sent;
 }
 
@@ -371,8 +392,10 @@ int stream_flush(struct stream *stream)
 {
 	ssize_t sent;
 	size_t head;
-	int result;
+	int result = silence_look(&stream->silence, stream->fd);
 
+	if (result < 0)
+		return stream_error(stream, result);
 	for (;;) {
 		if (!is_sending(stream)) {
 			result = take_next(stream);

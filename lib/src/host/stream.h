@@ -18,6 +18,7 @@
 #ifndef DW_HOST_STREAM_H
 #define DW_HOST_STREAM_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,7 @@
 
 #define STREAM_CHUNK_BYTES 262144
 #define STREAM_CONTROL_MOST (64u << 20) /* of the payload of one control message */
+#define STREAM_POLLS 2
 #define STREAM_DATA 0 /* the type of data; those of control messages are above */
 
 struct pack;
@@ -46,8 +48,8 @@ struct stream_counters {
 };
 
 /*
- * Takes the connected, non-blocking socket and the keys, even if it fails. `timeout_ns` appears in
- * error texts only: it was set on the socket already.
+ * Takes the connected, non-blocking socket and the keys, even if it fails. `timeout_ns` was set on
+ * the socket already (silence.h).
  */
 int stream_create(int fd, struct secret *send, struct secret *receive, uint64_t timeout_ns,
 		  struct stream **stream);
@@ -63,6 +65,11 @@ int stream_unpack(int fd, struct unpack *unpack, struct stream **stream);
 /* Closes the socket; what was not sent is dropped. NULL is accepted. */
 void stream_destroy(struct stream *stream);
 int stream_fd(const struct stream *stream);
+/*
+ * What to wait for before the next stream_flush(): the socket, and a timer that is armed while the
+ * other end has bytes to acknowledge. Without `receive`, of what arrives only the end counts.
+ */
+uint32_t stream_poll(const struct stream *stream, bool receive, struct pollfd polls[STREAM_POLLS]);
 /* Changes the timeout, also of the socket. -errno with a text. */
 int stream_set_timeout(struct stream *stream, uint64_t timeout_ns);
 
@@ -83,10 +90,11 @@ void stream_drop_data(struct stream *stream, uint64_t number);
 /* Is data of that number still to be sent? */
 bool stream_has_data(const struct stream *stream, uint64_t number);
 /*
- * Sends what the socket takes: 0, or -errno with a text. Then stream_pending(): whether to wait for
- * POLLOUT.
+ * Sends what the socket takes: 0, or -errno with a text; -ETIMEDOUT: what was sent is not
+ * acknowledged.
  */
 int stream_flush(struct stream *stream);
+/* Whether something is left to be sent. */
 bool stream_pending(const struct stream *stream);
 
 /*

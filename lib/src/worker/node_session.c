@@ -59,7 +59,7 @@ static int listen_to(const struct node_session *node, int operation, const struc
 /* The listener hears of it once: when something has arrived, or `busy` is false and it broke. */
 static void let_listen(const struct node_session *node, bool busy)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 	uint32_t count = session_poll(node->session, polls);
 
 	for (uint32_t i = 0; i < count; i++)
@@ -372,7 +372,7 @@ static void *listen_meanwhile(void *context)
 
 static int start_listener(struct node_session *node)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 	uint32_t count = session_poll(node->session, polls);
 	int error;
 
@@ -391,7 +391,7 @@ static bool wait_for(const struct node_session *node, uint64_t deadline_ns)
 {
 	uint64_t now = now_ns();
 	struct timespec rest = clock_timespec(deadline_ns > now ? deadline_ns - now : 0);
-	struct pollfd polls[3] = { { .fd = node->death_fd, .events = POLLIN } };
+	struct pollfd polls[1 + BULK_POLLS] = { { .fd = node->death_fd, .events = POLLIN } };
 	uint32_t count = 1 + session_poll(node->session, polls + 1);
 
 	return ppoll(polls, count, deadline_ns == NEVER ? NULL : &rest, NULL) > 0 &&
@@ -401,12 +401,15 @@ static bool wait_for(const struct node_session *node, uint64_t deadline_ns)
 /* Until all is sent, or the connection has ended. */
 static void send_rest(const struct node_session *node)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
+	uint32_t count;
 
-	while (session_flush(node->session) == 0 && session_poll(node->session, polls) &&
-	       polls[0].events & POLLOUT) {
+	while (session_flush(node->session) == 0) {
+		count = session_poll(node->session, polls);
+		if (!(polls[0].events & POLLOUT))
+			return;
 		polls[0].events = POLLOUT;
-		poll(polls, 1, -1);
+		poll(polls, count, -1);
 	}
 }
 
@@ -431,7 +434,6 @@ static int report_death(const struct node_session *node, const char *cause)
 static int serve_message(struct node_session *node, const struct session_message *message)
 {
 	char text[ERROR_TEXT_BYTES], cause[ERROR_TEXT_BYTES];
-	struct pollfd polls[2];
 	uint64_t began = now_ns(), ran;
 	int error;
 
@@ -442,7 +444,7 @@ static int serve_message(struct node_session *node, const struct session_message
 	 * not come, before this one has ended: no result would differ, since the next
 	 * session_step() asks for them, and session.c hands a task out once they are here.
 	 */
-	if (session_poll(node->session, polls) > 1)
+	if (session_has_ucx(node->session))
 		attend(node);
 	if (node->ended)
 		return 0;
@@ -531,7 +533,7 @@ static void give_back(void *context, uint64_t address, uint64_t bytes)
 static int describe(struct node_session *node, const struct session_message *message)
 {
 	struct pack about = { .data = NULL };
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 	int result;
 
 	node->examined = true;
@@ -569,7 +571,7 @@ static int wait_hello(struct node_session *node, struct session_message *message
 static int start_again(const struct node_session *node, int error)
 {
 	char text[ERROR_TEXT_BYTES];
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 
 	text_copy(text, sizeof(text), error_text());
 	if (again_count() >= AGAIN_MOST)
@@ -589,7 +591,7 @@ static int begin(struct node_session *node)
 {
 	struct session_message message = { .event = SESSION_NOTHING };
 	int result = wait_hello(node, &message);
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 
 	if (result == 1 && message.event != SESSION_HELLO)
 		return error_set(-EBADMSG, "the gateway does not begin with its tree");

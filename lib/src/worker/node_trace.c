@@ -36,7 +36,7 @@ int node_trace_open(struct node_trace *trace, struct dw_worker *outer)
 /* Whether something waits to be sent; *polled is then what to wait for. */
 static bool is_pending(const struct node_trace *trace, struct pollfd *polled)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 
 	session_poll(trace->session, polls);
 	*polled = (struct pollfd){ .fd = polls[0].fd, .events = POLLOUT };

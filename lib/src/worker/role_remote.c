@@ -59,7 +59,7 @@ struct remote {
 
 static int wait_gateway(const struct remote *remote, uint64_t deadline_ns)
 {
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 	uint64_t now = now_ns();
 	struct timespec rest = clock_timespec(deadline_ns > now ? deadline_ns - now : 0);
 
@@ -227,7 +227,7 @@ static void show_counters(struct remote *remote)
 static void show_connection(struct remote *remote, const struct dw_worker *worker)
 {
 	char address[ADDRESS_BYTES];
-	struct pollfd polls[2];
+	struct pollfd polls[BULK_POLLS];
 
 	gateway_poll(remote->gateway, polls);
 	address_of_peer(polls[0].fd, address);
@@ -505,12 +505,11 @@ static int end_oldest(struct remote *remote, const struct gateway_done *done)
 /* Sends, and takes what has arrived. 1: tasks have ended, 0, -errno: the connection has. */
 static int exchange(struct remote *remote)
 {
-	struct pollfd polls[2];
 	struct gateway_done done;
 	int result, any = 0;
 
 	/* UCX tells of what comes only after it was asked. */
-	if (!remote->arrived && gateway_poll(remote->gateway, polls) == 1)
+	if (!remote->arrived && !gateway_has_ucx(remote->gateway))
 		return gateway_flush(remote->gateway);
 	remote->arrived = false;
 	while ((result = gateway_step(remote->gateway, &done)) == 1) {
@@ -549,7 +548,7 @@ static void drain_link(const struct remote *remote)
 
 static void wait_for_all(struct remote *remote)
 {
-	struct pollfd polls[4] = {
+	struct pollfd polls[2 + BULK_POLLS] = {
 		{ .fd = remote->child->link.child, .events = POLLIN },
 	};
 	uint32_t count = 1 + gateway_poll(remote->gateway, polls + 1);

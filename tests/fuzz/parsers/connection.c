@@ -26,7 +26,7 @@ static void read_stream(int end, const uint8_t *data, size_t size, int from)
 
 	MUST(secret_create("sending key......", 16, &send) == 0);
 	MUST(secret_create("receiving key....", 16, &receive) == 0);
-	MUST(stream_create(end, send, receive, 1, &stream) == 0);
+	MUST(stream_create(end, send, receive, 5000000000ULL, &stream) == 0);
 	while (sent < size && result == 0) {
 		piece = 1 + data[sent] % 64;
 		piece = piece < size - sent ? piece : size - sent;

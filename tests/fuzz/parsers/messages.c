@@ -56,7 +56,7 @@ static struct stream *new_stream(int end, const char *send, const char *receive)
 
 	MUST(secret_create(send, strlen(send), &out) == 0);
 	MUST(secret_create(receive, strlen(receive), &in) == 0);
-	MUST(stream_create(end, out, in, 1, &stream) == 0);
+	MUST(stream_create(end, out, in, 5000000000ULL, &stream) == 0);
 	return stream;
 }
 
