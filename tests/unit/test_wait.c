@@ -482,6 +482,38 @@ TEST(a_waiter_that_gave_up_finds_out_when_spinning_pays_again)
 	CHECK(spin_window(&spin, SPIN_AWAKE, false, true) > 0);
 }
 
+static bool count_and_answer(void *context)
+{
+	int *looks = context;
+
+	return looks[0]++, looks[1];
+}
+
+/* How many of these waits have yielded; `ready`: the wait was over then. */
+static int yields_of(struct spin *spin, int waits, bool ready)
+{
+	int looks[2] = { 0, ready };
+
+	for (int i = 0; i < waits; i++)
+		if (spin_may_yield(spin))
+			CHECK_EQ(spin_yield(spin, count_and_answer, looks), ready);
+	return looks[0];
+}
+
+TEST(yields_that_do_not_end_waits_are_given_up_and_tried_again)
+{
+	struct spin spin = two_cpus();
+	int yields = yields_of(&spin, 10000, false);
+
+	CHECK(yields < 60 && yields > 10000 / 256);
+	CHECK_EQ(spin.lost, yields);
+	/* One that ends a wait brings them back, unless the machine is so busy that it is late. */
+	for (int i = 0; i < 10000 && spin.won == 0; i++)
+		yields_of(&spin, 256, true);
+	yields = yields_of(&spin, 1000, true);
+	CHECK(yields > 10);
+}
+
 TEST(taking_turns_is_spun_through_by_a_busy_waiter_only)
 {
 	struct spin spin = two_cpus();

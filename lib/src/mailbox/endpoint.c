@@ -383,20 +383,22 @@ static void count_spin(struct endpoint *endpoint)
 	__atomic_store_n(&mailbox->spins_lost, endpoint->spin.lost, __ATOMIC_RELAXED);
 }
 
-/* Spins if that may pay. Returns whether the parent has written. */
+/* Spins, or leaves the CPU to others, if that may pay. Returns whether the parent has written. */
 static bool spin_briefly(struct endpoint *endpoint)
 {
 	const struct hub_line *line = endpoint->line;
 	bool oversubscribed = load_relaxed(&line->oversubscribed) != 0;
 	bool hinted = load_relaxed(&line->spin_hint) != 0;
 	uint32_t window = spin_window(&endpoint->spin, SPIN_AWAKE, oversubscribed, hinted);
-	bool written;
+	bool written = false, yields;
 
-
-	if (!window)
-		return false;
-	written = spin_until(&endpoint->spin, SPIN_AWAKE, window, parent_wrote, endpoint);
-	count_spin(endpoint);
+	if (window)
+		written = spin_until(&endpoint->spin, SPIN_AWAKE, window, parent_wrote, endpoint);
+	yields = oversubscribed && !written && spin_may_yield(&endpoint->spin);
+	if (yields)
+		written = spin_yield(&endpoint->spin, parent_wrote, endpoint);
+	if (window || yields)
+		count_spin(endpoint);
 	return written;
 }
 

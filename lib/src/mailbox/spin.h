@@ -20,6 +20,8 @@
 enum spin_case {
 	SPIN_AWAKE = 0,		/* the other side was awake */
 	SPIN_WAKING = 1,	/* it was asleep, and the waiter has paid for its wake-up */
+	SPIN_YIELD = 2,		/* not a spin: the CPU is left to others once, see spin_yield() */
+	SPIN_CASES
 };
 
 struct spin_history {
@@ -31,7 +33,7 @@ struct spin_history {
 };
 
 struct spin {
-	struct spin_history history[2];
+	struct spin_history history[SPIN_CASES];
 	uint64_t won;		/* counters; other threads read them */
 	uint64_t lost;
 	uint32_t waits;		/* until the CPUs are counted again */
@@ -46,6 +48,11 @@ uint32_t spin_choose(struct spin *spin, enum spin_case which, bool oversubscribe
 /* The result of a spin: the wait ended after `ns`, or did not end within the window. */
 void spin_won(struct spin *spin, enum spin_case which, uint32_t ns);
 void spin_lost(struct spin *spin, enum spin_case which);
+/*
+ * For a waiter whose tree has more work than CPUs, where spin_may_yield(): others get the CPU once,
+ * since it may wait for one of them. Returns whether ready(context), and learns from it.
+ */
+bool spin_yield(struct spin *spin, bool (*ready)(void *context), void *context);
 /* CPUs that the calling thread may run on. */
 uint32_t spin_cpus(void);
 
@@ -66,6 +73,16 @@ static inline uint32_t spin_window(struct spin *spin, enum spin_case which, bool
 				   bool hinted)
 {
 	return spin_possible(spin) ? spin_choose(spin, which, oversubscribed, hinted) : 0;
+}
+
+static inline bool spin_may_yield(struct spin *spin)
+{
+	struct spin_history *history = &spin->history[SPIN_YIELD];
+
+	if (history->skip == 0)
+		return true;
+	history->skip--;
+	return false;
 }
 
 /* Whether the next spin of the case SPIN_WAKING is an attempt, to which the peer is hinted. */
