@@ -66,6 +66,8 @@ def digits(chips):
                     "--driver", "sim", "--json", "-q"], parse=parse_job)
 
 
+TRACE = os.path.abspath(os.path.join(os.environ.get("B", "build"), "bench", "trace.json"))
+
 # Two processes of one host, which talk as two hosts would.
 MPIRUN = ["mpirun", "--oversubscribe", "--mca", "btl", "tcp,self", "-n"]
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -90,6 +92,7 @@ def death(ways, **more):
 MEASURES = {
     # Throughput and latency.
     "burst1": program("pipeline burst"),
+    "burst1_traced": program("pipeline burst", environment={"DW_TRACE": TRACE}),
     "burst8": program("pipeline burst --children 8"),
     "burst16": program("pipeline burst --children 16"),
     "burst256": program("pipeline burst --children 256"),

@@ -129,6 +129,44 @@ TEST(counters_are_tracks_of_each_worker)
 	}
 }
 
+static unsigned ends_with_id(const struct trace_read *trace, char phase, const char *id)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < trace->count; i++)
+		count += trace->events[i].phase == phase && !strcmp(trace->events[i].id, id);
+	return count;
+}
+
+/* Viewers join the two ends by it, over all processes of the file. */
+TEST(each_run_of_a_tree_has_an_id_of_its_own)
+{
+	for (int mode = DW_PROCESS; mode <= DW_THREAD; mode++) {
+		struct trace_read trace;
+		struct dw_worker *pod;
+		unsigned runs = 0;
+		int64_t *cells;
+
+		enter_folder("trace.json", NULL);
+		pod = make_pod(mode, &cells);
+		for (int i = 0; i < 3; i++)
+			CHECK_EQ(dw_worker_run(pod, orch_pod, NULL, NULL, cells), 0);
+		dw_worker_destroy(pod);
+		REQUIRE(trace_read(trace_path, &trace));
+		for (unsigned i = 0; i < trace.count; i++) {
+			if (trace.events[i].phase != 'b')
+				continue;
+			runs++;
+			CHECK_EQ(ends_with_id(&trace, 'b', trace.events[i].id), 1);
+			CHECK_EQ(ends_with_id(&trace, 'e', trace.events[i].id), 1);
+		}
+		/* Three of the pod, four in its nodes for each. */
+		CHECK_EQ(runs, 15);
+		trace_free(&trace);
+		leave_folder();
+	}
+}
+
 /* -------------------------------------------------------------------- blocked */
 
 #define STEPS 1000
