@@ -394,7 +394,7 @@ static bool spin_briefly(struct endpoint *endpoint)
 
 	if (window)
 		written = spin_until(&endpoint->spin, SPIN_AWAKE, window, parent_wrote, endpoint);
-	yields = oversubscribed && !written && spin_may_yield(&endpoint->spin);
+	yields = !written && load_relaxed(&line->crowded) && spin_may_yield(&endpoint->spin);
 	if (yields)
 		written = spin_yield(&endpoint->spin, parent_wrote, endpoint);
 	if (window || yields)

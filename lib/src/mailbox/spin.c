@@ -7,8 +7,9 @@
  * waiter that gains nothing by spinning (one CPU, an oversubscribed machine, sparse load) soon pays
  * almost nothing for it, and one that could gain finds out within a few waits.
  *
- * With more work than CPUs in the tree a child yields once before it sleeps: a parent that posts to
- * many children in turn would otherwise wake each for every frame. The same intervals hold.
+ * With more busy children than CPUs a child yields once before it sleeps: a parent that posts to
+ * many in turn would otherwise wake each for every frame. The same intervals hold. (With as many as
+ * CPUs, as one on one CPU, it makes round trips longer: 10.0 k instructions instead of 8.2 k.)
  */
 #include <sched.h>
 #include <string.h>

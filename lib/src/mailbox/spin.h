@@ -49,7 +49,7 @@ uint32_t spin_choose(struct spin *spin, enum spin_case which, bool oversubscribe
 void spin_won(struct spin *spin, enum spin_case which, uint32_t ns);
 void spin_lost(struct spin *spin, enum spin_case which);
 /*
- * For a waiter whose tree has more work than CPUs, where spin_may_yield(): others get the CPU once,
+ * For a child with more busy siblings than CPUs, where spin_may_yield(): others get the CPU once,
  * since it may wait for one of them. Returns whether ready(context), and learns from it.
  */
 bool spin_yield(struct spin *spin, bool (*ready)(void *context), void *context);
