@@ -253,7 +253,7 @@ static pid_t answer_late(void)
 /*
  * The kernel counts its timeout from the first packet that it sends again, and it waits with that
  * for as long as its estimate of the round trip says: with a first one of a second it gave up after
- * 3.8 to 4.6 s. What shows that it did not give up is the socket that the gateway has left.
+ * 3.8 to 4.6 s. The proof that it did not give up is the socket that the gateway has left.
  */
 static void body_late(void)
 {

@@ -49,7 +49,7 @@ struct gateway_counters {
 /* Takes the stream, also when it fails. -ENOMEM with a text. */
 int gateway_create(struct stream *stream, struct gateway **gateway);
 void gateway_destroy(struct gateway *gateway);
-/* What to wait for; the first entry is the connection. */
+/* The descriptors to wait for; the first one is the connection. */
 uint32_t gateway_poll(const struct gateway *gateway, struct pollfd polls[BULK_POLLS]);
 /* As bulk_has_ucx(). */
 bool gateway_has_ucx(const struct gateway *gateway);

@@ -69,7 +69,7 @@ struct session_message {
 int session_create(struct stream *stream, const struct session_options *options,
 		   struct session **session);
 void session_destroy(struct session *session);
-/* What to wait for; the first entry is the connection. */
+/* The descriptors to wait for; the first one is the connection. */
 uint32_t session_poll(const struct session *session, struct pollfd polls[BULK_POLLS]);
 /* As bulk_has_ucx(). */
 bool session_has_ucx(const struct session *session);

@@ -66,7 +66,7 @@ int stream_unpack(int fd, struct unpack *unpack, struct stream **stream);
 void stream_destroy(struct stream *stream);
 int stream_fd(const struct stream *stream);
 /*
- * What to wait for before the next stream_flush(): the socket, and a timer that is armed while the
+ * Descriptors to wait for before the next stream_flush(): the socket, and a timer, armed while the
  * other end has bytes to acknowledge. Without `receive`, of what arrives only the end counts.
  */
 uint32_t stream_poll(const struct stream *stream, bool receive, struct pollfd polls[STREAM_POLLS]);
