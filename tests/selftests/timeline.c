@@ -539,7 +539,7 @@ static void peer_leads(struct endpoint *endpoint)
 		for (volatile __u32 i = round * 2654435761u >> 20; i; i--)
 			;
 		if (now_ns() > relay->end) {
-			/* What is left in one step. */
+			/* All that is left, in one step. */
 			store(own_timeline(endpoint)->count, relay->rounds - 1);
 			round = relay->rounds;
 		}

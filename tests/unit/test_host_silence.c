@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
 /*
  * A stream whose other end acknowledges nothing (host/silence.h). Between the ends is a pair of
- * UNIX sockets: what the other end has not read counts as not acknowledged. The tests count looks.
+ * UNIX sockets: bytes that the other end has not read count as not acknowledged. The tests count
+ * looks.
  */
 #include <errno.h>
 #include <sys/socket.h>

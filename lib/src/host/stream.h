@@ -90,8 +90,8 @@ void stream_drop_data(struct stream *stream, uint64_t number);
 /* Is data of that number still to be sent? */
 bool stream_has_data(const struct stream *stream, uint64_t number);
 /*
- * Sends what the socket takes: 0, or -errno with a text; -ETIMEDOUT: what was sent is not
- * acknowledged.
+ * Sends as much as the socket takes: 0, or -errno with a text; -ETIMEDOUT: bytes that were sent are
+ * not acknowledged.
  */
 int stream_flush(struct stream *stream);
 /* Whether something is left to be sent. */

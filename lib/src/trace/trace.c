@@ -442,6 +442,8 @@ static void on_span(void *context, struct task *task, const struct worker_ring *
 	if (span.ended < span.started)
 		span.ended = span.started;
 	span.blocked = completion->blocked;
+	if (span.blocked > span.started - span.dispatched)
+		span.blocked = (uint32_t)(span.started - span.dispatched);
 	if (span.started - span.blocked < trace->lanes[ring->index].last_end)
 		span.blocked = 0;
 	trace->lanes[ring->index].last_end = span.ended;
